@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"iter"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// Backend is the node as the server sees it.
+//
+// Errors: wrap [ErrNotFound], [ErrInvalid], [ErrConflict], [ErrBusy] or
+// [ErrUnavailable], or return an [*Error] where a hint or details help; anything
+// else reaches the client as an internal error. spec errors in the chain become
+// details with file and line by themselves.
+//
+// A method returns soon after its context ends. The context of a call ends when the
+// client goes away; that of a stream or an exec also when the daemon stops.
+type Backend interface {
+	// Apply creates or updates the sites, all or none. The specs have been decoded
+	// and validated one by one; what concerns several sites (names, domains,
+	// addresses) is the backend's to check. With dryRun it only says what it would do.
+	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
+	// Delete stops the site's replicas and forgets it. It returns when they are gone.
+	Delete(ctx context.Context, name string) error
+	// List returns all sites, without their specs, ordered by name.
+	List(ctx context.Context) ([]Site, error)
+	// Get returns one site with its spec.
+	Get(ctx context.Context, name string) (Site, error)
+	// Wake returns when the site runs (at once when it does) or the start failed. If
+	// the context ends before that the wake goes on.
+	Wake(ctx context.Context, name string) (Site, error)
+	// Park returns when the site is parked; ErrBusy while it has connections,
+	// unless force.
+	Park(ctx context.Context, name string, force bool) (Site, error)
+	// Traces returns the last wakes of a site, the newest first, at most n.
+	Traces(ctx context.Context, name string, n int) ([]Trace, error)
+	// Info describes the node.
+	Info(ctx context.Context) (NodeInfo, error)
+
+	// Events yields the journal in order, beginning after opts.Since. Without follow
+	// it ends with the newest event, with follow when the context ends (without an
+	// error). An error is yielded last. Breaking out of the loop frees everything.
+	Events(ctx context.Context, opts EventOptions) iter.Seq2[Event, error]
+	// Logs yields a site's output in order of time, as Events does.
+	Logs(ctx context.Context, name string, opts LogOptions) iter.Seq2[LogLine, error]
+
+	// Exec starts a process in a running replica of the site; the site is not woken
+	// for it (ErrUnavailable when it sleeps). Without req.TTY the process gets dup()s
+	// of the files in stdio, which stay the caller's; with it stdio is zero and
+	// the process has a terminal of its own.
+	Exec(ctx context.Context, name string, req ExecRequest, stdio Stdio) (Process, error)
+}
+
+// Process is a process started by Exec.
+type Process interface {
+	// PID as seen from the node.
+	PID() int
+	// Terminal is the master of the process' terminal, nil without one. It belongs
+	// to the caller, who closes it.
+	Terminal() *os.File
+	// Signal sends a signal to the process.
+	Signal(sig syscall.Signal) error
+	// Wait returns when the process has ended. It is called once; when its context ends
+	// it kills the process and still waits for its end.
+	Wait(ctx context.Context) (ExecResult, error)
+}
+
+// Stdio are the files of a process that has no terminal.
+type Stdio struct {
+	In, Out, Err *os.File
+}
+
+// EventOptions choose events.
+type EventOptions struct {
+	// Since is the sequence number after which to begin; 0 for all that are kept.
+	Since uint64
+	// Last limits the events from before the call to the newest n; 0 for all.
+	Last int
+	// Site limits the events to those of one site.
+	Site string
+	// Follow goes on with events as they happen.
+	Follow bool
+}
+
+// LogOptions choose lines.
+type LogOptions struct {
+	// Tail limits the lines from before the call to the last n; negative for all.
+	Tail int
+	// Since leaves out older lines; zero for none.
+	Since time.Time
+	// Replica limits the lines to those of one replica.
+	Replica string
+	// Follow goes on with lines as they are written, over replicas that come and go.
+	Follow bool
+}
+
+// ExecRequest says what to execute.
+type ExecRequest struct {
+	// Replica to execute in; the oldest running one when empty.
+	Replica string `json:"replica,omitempty"`
+	// Args is the command with its arguments, found through the container's PATH.
+	Args []string `json:"args"`
+	// Env is added to the environment of the site.
+	Env []string `json:"env,omitempty"`
+	// Cwd is the site's when empty.
+	Cwd string `json:"cwd,omitempty"`
+	// User is the site's when empty: name, uid, user:group, uid:gid.
+	User string `json:"user,omitempty"`
+	// TTY gives the process a terminal of the given size.
+	TTY  bool   `json:"tty,omitempty"`
+	Rows uint16 `json:"rows,omitempty"`
+	Cols uint16 `json:"cols,omitempty"`
+}
+
+// ExecResult is how a process ended.
+type ExecResult struct {
+	// Code is the exit code, 128 + signal when a signal ended the process.
+	Code int `json:"code"`
+	// Signal is the name of that signal: SIGKILL.
+	Signal string `json:"signal,omitempty"`
+}

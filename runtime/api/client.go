@@ -1,0 +1,322 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// Client talks to the node that listens on one socket. It may be used by several
+// goroutines at once. Its errors are *[Error] (use errors.Is with the sentinels) where the
+// node answered, and *[ConnError] where none did.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client; it connects when it is first used.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	c.http = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+		// Streams are not read ahead, and a compressed unix socket helps nobody.
+		DisableCompression: true,
+	}}
+	return c
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// ConnError says that no daemon could be asked. errors.Is(err, ErrUnreachable) holds.
+type ConnError struct {
+	Socket string
+	Err    error
+}
+
+func (e *ConnError) Error() string {
+	switch {
+	case errors.Is(e.Err, fs.ErrNotExist):
+		return fmt.Sprintf("no daemon: there is no socket %s", e.Socket)
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("no daemon: nobody listens on %s", e.Socket)
+	case errors.Is(e.Err, fs.ErrPermission):
+		return fmt.Sprintf("not allowed to use %s", e.Socket)
+	default:
+		return fmt.Sprintf("the daemon on %s: %v", e.Socket, e.Err)
+	}
+}
+
+// Hint says what the user can do.
+func (e *ConnError) Hint() string {
+	if errors.Is(e.Err, fs.ErrPermission) {
+		return "become a member of the group fcnode (usermod -aG fcnode USER, then log in again), or use sudo"
+	}
+	return "start it with `systemctl start fcnode` or `fcnode run`, or name another socket with --socket"
+}
+
+// Unwrap gives the cause, and ErrUnreachable.
+func (e *ConnError) Unwrap() []error { return []error{ErrUnreachable, e.Err} }
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", c.socket)
+	if err != nil && ctx.Err() == nil {
+		return nil, &ConnError{Socket: c.socket, Err: err}
+	}
+	return conn, err
+}
+
+// Apply creates or updates sites, all or none.
+func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error) {
+	var answer applyAnswer
+	q := url.Values{}
+	setBool(q, "dry_run", dryRun)
+	err := c.call(ctx, http.MethodPost, "/v1/sites", q, applyBody{Sites: sites}, &answer)
+	return answer.Results, err
+}
+
+// Delete stops and forgets a site.
+func (c *Client) Delete(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, sitePath(name, ""), nil, nil, nil)
+}
+
+// List returns all sites, without their specs.
+func (c *Client) List(ctx context.Context) ([]Site, error) {
+	var answer listAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/sites", nil, nil, &answer)
+	return answer.Sites, err
+}
+
+// Get returns one site with its spec.
+func (c *Client) Get(ctx context.Context, name string) (Site, error) {
+	var site Site
+	err := c.call(ctx, http.MethodGet, sitePath(name, ""), nil, nil, &site)
+	return site, err
+}
+
+// Wake wakes a site and waits until it runs.
+func (c *Client) Wake(ctx context.Context, name string) (Site, error) {
+	var site Site
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/wake"), nil, nil, &site)
+	return site, err
+}
+
+// Park parks a site, with force even when it has connections, and waits for it.
+func (c *Client) Park(ctx context.Context, name string, force bool) (Site, error) {
+	var site Site
+	q := url.Values{}
+	setBool(q, "force", force)
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/park"), q, nil, &site)
+	return site, err
+}
+
+// Traces returns a site's last wakes, the newest first.
+func (c *Client) Traces(ctx context.Context, name string, n int) ([]Trace, error) {
+	var answer tracesAnswer
+	q := url.Values{"n": {strconv.Itoa(n)}}
+	err := c.call(ctx, http.MethodGet, sitePath(name, "/traces"), q, nil, &answer)
+	return answer.Traces, err
+}
+
+// Info describes the node.
+func (c *Client) Info(ctx context.Context) (NodeInfo, error) {
+	var info NodeInfo
+	err := c.call(ctx, http.MethodGet, "/v1/info", nil, nil, &info)
+	return info, err
+}
+
+// Healthy returns nil when the daemon answers.
+func (c *Client) Healthy(ctx context.Context) error {
+	resp, err := c.do(ctx, http.MethodGet, "/healthz", nil, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Events yields the journal; see [Backend.Events]. A context that ends is yielded as
+// its error.
+func (c *Client) Events(ctx context.Context, opts EventOptions) iter.Seq2[Event, error] {
+	q := url.Values{}
+	if opts.Since > 0 {
+		q.Set("since", strconv.FormatUint(opts.Since, 10))
+	}
+	if opts.Last > 0 {
+		q.Set("last", strconv.Itoa(opts.Last))
+	}
+	setString(q, "site", opts.Site)
+	setBool(q, "follow", opts.Follow)
+	return readStream[Event](ctx, c, "/v1/events", q)
+}
+
+// Logs yields a site's output; see [Backend.Logs].
+func (c *Client) Logs(ctx context.Context, name string, opts LogOptions) iter.Seq2[LogLine, error] {
+	q := url.Values{}
+	if opts.Tail >= 0 {
+		q.Set("tail", strconv.Itoa(opts.Tail))
+	}
+	if !opts.Since.IsZero() {
+		q.Set("since", opts.Since.UTC().Format(time.RFC3339Nano))
+	}
+	setString(q, "replica", opts.Replica)
+	setBool(q, "follow", opts.Follow)
+	return readStream[LogLine](ctx, c, sitePath(name, "/logs"), q)
+}
+
+func readStream[T any](ctx context.Context, c *Client, path string, q url.Values) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		resp, err := c.do(ctx, http.MethodGet, path, q, nil)
+		if err != nil {
+			yield(zero, err)
+			return
+		}
+		defer resp.Body.Close()
+		dec := json.NewDecoder(resp.Body)
+		for {
+			var raw json.RawMessage
+			err := dec.Decode(&raw)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			value, err := decodeLine[T](raw, err)
+			if err != nil && ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if !yield(value, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func decodeLine[T any](raw json.RawMessage, err error) (value T, _ error) {
+	if err != nil {
+		return value, fmt.Errorf("the stream broke off: %w: %w", ErrUnreachable, err)
+	}
+	var failed errorBody
+	if err := json.Unmarshal(raw, &failed); err == nil && failed.Error != nil {
+		return value, failed.Error
+	}
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return value, fmt.Errorf("decode a line of the stream: %w", err)
+	}
+	return value, nil
+}
+
+// call makes one call and decodes its answer.
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, body, answer any) error {
+	resp, err := c.do(ctx, method, path, q, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if answer == nil {
+		_, err := io.Copy(io.Discard, resp.Body)
+		return err
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("decode the answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// do returns a good answer, or the error that the answer is.
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, body any) (*http.Response, error) {
+	req, err := c.request(ctx, method, path, q, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, answerError(resp)
+	}
+	return resp, nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, q url.Values, body any) (*http.Request, error) {
+	var r io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		r = bytes.NewReader(text)
+	}
+	// The host is not looked up; HTTP wants one.
+	u := "http://fcnode" + path
+	if len(q) > 0 {
+		u += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, r)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, nil
+}
+
+func (c *Client) transportError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var conn *ConnError
+	if errors.As(err, &conn) {
+		return conn
+	}
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		err = urlErr.Err // without method and made-up URL
+	}
+	return &ConnError{Socket: c.socket, Err: err}
+}
+
+// maxErrorText is how much of an answer that is not the API's own is shown.
+const maxErrorText = 512
+
+func answerError(resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxSmallBody))
+	if err != nil {
+		return fmt.Errorf("read the answer (%s): %w", resp.Status, err)
+	}
+	var body errorBody
+	if err := json.Unmarshal(text, &body); err != nil || body.Error == nil {
+		return &Error{Code: CodeInternal, Message: fmt.Sprintf("unexpected answer %s: %.*q", resp.Status, maxErrorText, text)}
+	}
+	return body.Error
+}
+
+// sitePath is the path of a site's call; rest begins with a slash or is empty.
+func sitePath(name, rest string) string { return "/v1/sites/" + url.PathEscape(name) + rest }
+
+func setBool(q url.Values, name string, v bool) {
+	if v {
+		q.Set(name, "true")
+	}
+}
+
+func setString(q url.Values, name, v string) {
+	if v != "" {
+		q.Set(name, v)
+	}
+}

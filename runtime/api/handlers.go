@@ -1,0 +1,167 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// defaultTraces is how many traces a client gets that did not say.
+const defaultTraces = 1
+
+// Bodies and answers of the calls. Lists are wrapped, so that they can grow fields.
+type (
+	applyBody struct {
+		Sites []spec.Site `json:"sites"`
+	}
+	applyAnswer struct {
+		DryRun  bool          `json:"dry_run"`
+		Results []ApplyResult `json:"results"`
+	}
+	listAnswer struct {
+		Sites []Site `json:"sites"`
+	}
+	tracesAnswer struct {
+		Traces []Trace `json:"traces"`
+	}
+)
+
+func (s *Server) info(r *http.Request) (any, error) {
+	return s.backend.Info(r.Context())
+}
+
+func (s *Server) list(r *http.Request) (any, error) {
+	sites, err := s.backend.List(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return listAnswer{Sites: noNil(sites)}, nil
+}
+
+func (s *Server) get(r *http.Request) (any, error) {
+	return s.backend.Get(r.Context(), r.PathValue("site"))
+}
+
+func (s *Server) apply(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	dryRun := q.bool("dry_run")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	var body applyBody
+	if err := readBody(r, maxBody, &body); err != nil {
+		return nil, err
+	}
+	if len(body.Sites) == 0 {
+		return nil, fmt.Errorf("apply: no sites in the request: %w", ErrInvalid)
+	}
+	if err := validate(body.Sites); err != nil {
+		return nil, err
+	}
+	results, err := s.backend.Apply(r.Context(), body.Sites, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
+}
+
+func (s *Server) delete(r *http.Request) (any, error) {
+	return struct{}{}, s.backend.Delete(r.Context(), r.PathValue("site"))
+}
+
+func (s *Server) wake(r *http.Request) (any, error) {
+	return s.backend.Wake(r.Context(), r.PathValue("site"))
+}
+
+func (s *Server) park(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	force := q.bool("force")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return s.backend.Park(r.Context(), r.PathValue("site"), force)
+}
+
+func (s *Server) traces(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	n := q.int("n", defaultTraces)
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	if n < 1 {
+		return nil, fmt.Errorf("n=%d: at least one trace: %w", n, ErrInvalid)
+	}
+	traces, err := s.backend.Traces(r.Context(), r.PathValue("site"), n)
+	if err != nil {
+		return nil, err
+	}
+	return tracesAnswer{Traces: noNil(traces)}, nil
+}
+
+// noNil makes an empty list [] instead of null.
+func noNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// query reads parameters and refuses those that it was not asked for: a misspelt
+// ?folow=true is an error, not a silence.
+type query struct {
+	values url.Values
+	seen   []string
+	err    error
+}
+
+func (q *query) string(name string) string {
+	q.seen = append(q.seen, name)
+	return q.values.Get(name)
+}
+
+func (q *query) bool(name string) bool {
+	return parseParam(q, name, false, "true or false", strconv.ParseBool)
+}
+
+func (q *query) int(name string, otherwise int) int {
+	return parseParam(q, name, otherwise, "a number", strconv.Atoi)
+}
+
+func (q *query) uint64(name string) uint64 {
+	return parseParam(q, name, 0, "a number", func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) })
+}
+
+func (q *query) time(name string) time.Time {
+	return parseParam(q, name, time.Time{}, "a time like 2026-11-22T10:31:07Z",
+		func(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) })
+}
+
+func parseParam[T any](q *query, name string, otherwise T, want string, parse func(string) (T, error)) T {
+	text := q.string(name)
+	if text == "" {
+		return otherwise
+	}
+	v, err := parse(text)
+	if err != nil && q.err == nil {
+		q.err = fmt.Errorf("parameter %s=%q: want %s: %w", name, text, want, ErrInvalid)
+	}
+	return v
+}
+
+// done returns the first error.
+func (q *query) done() error {
+	if q.err != nil {
+		return q.err
+	}
+	for _, name := range q.seen {
+		q.values.Del(name)
+	}
+	for name := range q.values {
+		return fmt.Errorf("unknown parameter %s (allowed: %v): %w", name, q.seen, ErrInvalid)
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+type peerKey struct{}
+
+// withPeer keeps a connection's peer credentials for the log of its calls.
+func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return ctx
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if ctlErr != nil || err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, cred)
+}
+
+// peerAttr is the group "peer" of a log record.
+func peerAttr(ctx context.Context) slog.Attr {
+	cred, ok := ctx.Value(peerKey{}).(*unix.Ucred)
+	if !ok {
+		return slog.String("peer", "unknown")
+	}
+	return slog.Group("peer", "uid", cred.Uid, "gid", cred.Gid, "pid", cred.Pid)
+}

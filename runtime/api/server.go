@@ -1,0 +1,193 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// maxBody fits the specs of 100,000 sites.
+	maxBody = 128 << 20
+	// maxSmallBody is for everything that is not specs.
+	maxSmallBody = 1 << 20
+
+	readHeaderTimeout = 10 * time.Second
+	readBodyTimeout   = time.Minute
+	// writeTimeout is how long a client may refuse to read before it is dropped.
+	writeTimeout = 30 * time.Second
+	idleTimeout  = 2 * time.Minute
+	// shutdownTimeout is how long running calls may take when the daemon stops.
+	shutdownTimeout = 10 * time.Second
+)
+
+var errStopping = &Error{Code: CodeUnavailable, Message: "the daemon is stopping"}
+
+// Server answers the API on one listener.
+type Server struct {
+	backend Backend
+	log     *slog.Logger
+	http    *http.Server
+
+	// stopping ends streams and execs; ordinary calls may finish.
+	stopping context.Context
+	stop     context.CancelCauseFunc
+	// hijacked counts exec connections, which net/http forgets.
+	hijacked sync.WaitGroup
+}
+
+// NewServer returns a server that is not listening yet.
+func NewServer(backend Backend, log *slog.Logger) *Server {
+	s := &Server{backend: backend, log: log}
+	s.stopping, s.stop = context.WithCancelCause(context.Background())
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnContext:       withPeer,
+	}
+	return s
+}
+
+// Serve answers calls until the context ends; then it ends the streams and execs,
+// lets the other calls finish for a while, and returns nil. It closes the listener. A
+// server serves once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- s.http.Serve(ln) }()
+	select {
+	case err := <-done:
+		s.stop(errStopping)
+		s.hijacked.Wait()
+		return fmt.Errorf("serve the API on %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.stop(errStopping)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(grace); err != nil {
+		s.log.Warn("API calls were cut off because the daemon stops", "after", shutdownTimeout)
+		s.http.Close()
+	}
+	<-done
+	s.hijacked.Wait()
+	return nil
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprintln(w, "ok")
+	})
+	mux.Handle("GET /v1/info", s.call(s.info))
+	mux.Handle("GET /v1/sites", s.call(s.list))
+	mux.Handle("POST /v1/sites", s.mutation(s.apply))
+	mux.Handle("GET /v1/sites/{site}", s.call(s.get))
+	mux.Handle("DELETE /v1/sites/{site}", s.mutation(s.delete))
+	mux.Handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
+	mux.Handle("POST /v1/sites/{site}/park", s.mutation(s.park))
+	mux.Handle("GET /v1/sites/{site}/traces", s.call(s.traces))
+	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
+	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)
+	mux.HandleFunc("GET /v1/events", s.events)
+	mux.Handle("/", s.call(func(r *http.Request) (any, error) {
+		return nil, fmt.Errorf("%s %s: no such call, see docs/api.md: %w", r.Method, r.URL.Path, ErrNotFound)
+	}))
+	return mux
+}
+
+// callFunc handles a call that has one answer.
+type callFunc func(r *http.Request) (any, error)
+
+func (s *Server) call(f callFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := f(r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.reply(w, r, http.StatusOK, answer)
+	})
+}
+
+// mutation logs who asked for a change, and what came of it.
+func (s *Server) mutation(f callFunc) http.Handler {
+	return s.call(func(r *http.Request) (any, error) {
+		begin := time.Now()
+		answer, err := f(r)
+		s.logMutation(r, time.Since(begin), err)
+		return answer, err
+	})
+}
+
+func (s *Server) logMutation(r *http.Request, took time.Duration, err error) {
+	attrs := []any{"method", r.Method, "path", r.URL.Path, peerAttr(r.Context()), "took", took}
+	if err != nil {
+		attrs = append(attrs, "error", err)
+	}
+	s.log.Info("API call", attrs...)
+}
+
+// fail answers with an error, and logs it when it is the node's fault.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	wire := toWire(err)
+	if wire.Code == CodeInternal && r.Context().Err() == nil {
+		s.log.Error("API call failed", "method", r.Method, "path", r.URL.Path, peerAttr(r.Context()), "error", err)
+	}
+	s.reply(w, r, statusOf[wire.Code], errorBody{Error: wire})
+}
+
+// errorBody is the shape of every error on the wire.
+type errorBody struct {
+	Error *Error `json:"error"`
+}
+
+func (s *Server) reply(w http.ResponseWriter, r *http.Request, status int, answer any) {
+	// Encoded before the header goes out, so that a value that cannot be encoded is
+	// an error and not half an answer.
+	body, err := json.Marshal(answer)
+	if err != nil {
+		s.log.Error("encode an API answer", "path", r.URL.Path, "error", err)
+		status = http.StatusInternalServerError
+		body, _ = json.Marshal(errorBody{Error: &Error{Code: CodeInternal, Message: "encode the answer: " + err.Error()}})
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		s.log.Debug("API client went away", "path", r.URL.Path, "error", err)
+	}
+	// Connections are kept alive: the deadline was this answer's.
+	_ = rc.SetWriteDeadline(time.Time{})
+}
+
+// readBody decodes a JSON body strictly.
+func readBody(r *http.Request, limit int64, into any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, limit))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	if err == nil && dec.More() {
+		err = errors.New("something follows the JSON value")
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &Error{
+			Code:    CodeInvalid,
+			Message: fmt.Sprintf("the request is larger than %d MiB", limit>>20),
+			Hint:    "apply fewer sites at a time",
+		}
+	case err != nil:
+		return fmt.Errorf("decode the request: %w: %w", ErrInvalid, err)
+	}
+	return nil
+}

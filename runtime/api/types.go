@@ -1,0 +1,299 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// DefaultSocket is where a node listens unless its configuration says otherwise.
+const DefaultSocket = "/run/fcnode/fcnode.sock"
+
+// Tier says how awake a replica, or the most awake replica of a site, is.
+type Tier string
+
+// The tiers, from the most to the least awake.
+const (
+	TierRunning      Tier = "running"
+	TierFrozen       Tier = "frozen"
+	TierReclaimed    Tier = "reclaimed"
+	TierPrepared     Tier = "prepared"
+	TierCheckpointed Tier = "checkpointed"
+	TierCold         Tier = "cold"
+)
+
+// Phase is the state of a site's state machine (package site owns the machine; the
+// names here are what users see of it).
+type Phase string
+
+// The phases which a site passes through.
+const (
+	// PhaseParked: no replica runs; the first packet wakes the site.
+	PhaseParked Phase = "parked"
+	// PhaseWaking: a replica is on its way and clients may be held.
+	PhaseWaking Phase = "waking"
+	// PhaseRunning: at least one replica takes connections.
+	PhaseRunning Phase = "running"
+	// PhaseParking: the last replica is being put to sleep.
+	PhaseParking Phase = "parking"
+	// PhaseBackoff: the last starts failed; the next is not tried before a while.
+	PhaseBackoff Phase = "backoff"
+)
+
+// Site is what the node knows about one site.
+type Site struct {
+	Name string `json:"name"`
+	// ID is the site's number in the data path.
+	ID        uint32       `json:"id"`
+	Addresses []netip.Addr `json:"addresses"`
+	Domains   []string     `json:"domains,omitempty"`
+	// Ports are "80/tcp", "53/udp".
+	Ports []string `json:"ports"`
+	Tier  Tier     `json:"tier"`
+	Phase Phase    `json:"phase"`
+
+	Replicas []Replica `json:"replicas"`
+	// ReplicasMax is the largest number of replicas which the spec allows.
+	ReplicasMax int `json:"replicas_max"`
+
+	Conns Conns `json:"conns"`
+	// Idle is how long the site has been without a connection; 0 while it has one.
+	Idle Nanoseconds `json:"idle_ns"`
+	// Latency is absent until requests have been counted.
+	Latency *Latency `json:"latency,omitempty"`
+	Limits  Limits   `json:"limits"`
+	// Usage is absent where the node cannot tell (no controller, no replica).
+	Usage *Usage `json:"usage,omitempty"`
+
+	// Decision is the last one that the node took about this site.
+	Decision *Decision `json:"last_decision,omitempty"`
+	// Error is the last failure, kept until the next success.
+	Error *SiteError `json:"last_error,omitempty"`
+
+	SpecDigest string `json:"spec_digest"`
+	// Spec is there in answers about a single site only.
+	Spec *spec.Site `json:"spec,omitempty"`
+}
+
+// Replica is one instance of a site.
+type Replica struct {
+	// ID is "<site>-<number>".
+	ID   string `json:"id"`
+	Tier Tier   `json:"tier"`
+	// PID of the container's init, seen from the node.
+	PID     int       `json:"pid,omitempty"`
+	Started time.Time `json:"started"`
+	Conns   Conns     `json:"conns"`
+	// Draining replicas keep their connections and get no new ones.
+	Draining bool   `json:"draining,omitempty"`
+	Image    string `json:"image_digest,omitempty"`
+}
+
+// Conns counts connections.
+type Conns struct {
+	Now   uint64 `json:"now"`
+	Total uint64 `json:"total"`
+}
+
+// Latency of requests, from the first byte of the request to the first of the answer.
+type Latency struct {
+	P50 Nanoseconds `json:"p50_ns"`
+	P99 Nanoseconds `json:"p99_ns"`
+}
+
+// Limits are those that hold now, with the range that the spec allows. A nil member
+// is not limited: the spec says nothing, or the node cannot (see NodeInfo.Cgroup).
+type Limits struct {
+	CPU    *CPULimit    `json:"cpu,omitempty"`
+	Memory *MemoryLimit `json:"memory,omitempty"`
+	PIDs   *int64       `json:"pids,omitempty"`
+}
+
+// CPULimit is in cores.
+type CPULimit struct {
+	Now float64 `json:"now"`
+	Min float64 `json:"min,omitempty"`
+	Max float64 `json:"max,omitempty"`
+}
+
+// MemoryLimit is in bytes.
+type MemoryLimit struct {
+	Now int64 `json:"now_bytes"`
+	Min int64 `json:"min_bytes,omitempty"`
+	Max int64 `json:"max_bytes,omitempty"`
+}
+
+// Usage of all replicas of a site together. A nil member is not known.
+type Usage struct {
+	// CPU is in cores, over the last second or so.
+	CPU    *float64 `json:"cpu,omitempty"`
+	Memory *int64   `json:"memory_bytes,omitempty"`
+	PIDs   *int64   `json:"pids,omitempty"`
+}
+
+// Decision is something that the node chose to do, and why: "parked", "idle 5m".
+type Decision struct {
+	Time   time.Time `json:"time"`
+	Action string    `json:"action"`
+	Reason string    `json:"reason"`
+}
+
+// SiteError is the last failure of a site.
+type SiteError struct {
+	Time    time.Time `json:"time"`
+	Message string    `json:"message"`
+	// Retry is when the node tries again by itself; zero when only a packet or a
+	// person makes it try.
+	Retry time.Time `json:"retry,omitzero"`
+}
+
+// Event is one entry of the node's journal.
+type Event struct {
+	// Seq grows by one with each event of a node and survives restarts.
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"`
+	// Site and Replica are empty for events about the node.
+	Site    string `json:"site,omitempty"`
+	Replica string `json:"replica,omitempty"`
+	// Kind is one word: applied, waking, running, parked, exited, failed, …
+	Kind string `json:"kind"`
+	// Reason is why, in a few words: "first packet", "idle 5m", "exit code 1".
+	Reason string `json:"reason,omitempty"`
+	// Text is the whole story in a sentence, for people.
+	Text string `json:"text,omitempty"`
+	// Fields carry the evidence, for programs.
+	Fields map[string]any `json:"fields,omitempty"`
+}
+
+// Names of the steps of a wake, in their usual order. A trace may lack some of them
+// (nothing is held for `fcnode wake`) and may have others.
+const (
+	StepHeld      = "SYN held in the kernel"
+	StepHeldUDP   = "datagram held in the kernel"
+	StepAsked     = "asked for by a user"
+	StepEventRead = "event read"
+	StepPrepared  = "namespace and image ready"
+	StepStarted   = "container started"
+	StepExeced    = "entry process executed"
+	StepRestoring = "restore begun"
+	StepThawed    = "thawed"
+	StepListening = "listening (from the kernel)"
+	StepReleased  = "released"
+	StepConnected = "connected"
+	StepFirstByte = "first byte"
+)
+
+// Results of a wake.
+const (
+	ResultOK     = "ok"
+	ResultFailed = "failed"
+	// ResultPending: the wake is still going on.
+	ResultPending = "pending"
+)
+
+// Trace is the story of one wake. Its steps are ordered by time.
+type Trace struct {
+	Site    string `json:"site"`
+	Replica string `json:"replica,omitempty"`
+	// Start is the wall time of the first step.
+	Start time.Time `json:"start"`
+	// From is the tier which the site was woken from.
+	From Tier `json:"from"`
+	// Client is whose packet it was; invalid (empty on the wire) for `fcnode wake`.
+	Client netip.AddrPort `json:"client,omitzero"`
+	Result string         `json:"result"`
+	// Error says why a failed wake failed.
+	Error string `json:"error,omitempty"`
+	Steps []Step `json:"steps"`
+}
+
+// Step is one point of a trace.
+type Step struct {
+	Name string `json:"name"`
+	// At is the time since the first step.
+	At Nanoseconds `json:"at_ns"`
+}
+
+// Nanoseconds is a time.Duration whose JSON form is its number of nanoseconds. (The
+// same as time.Duration has today; encoding/json/v2 would make that an error.)
+type Nanoseconds int64
+
+// Duration converts.
+func (n Nanoseconds) Duration() time.Duration { return time.Duration(n) }
+
+// Action is what apply did, or would do, with a site.
+type Action string
+
+// The outcomes of apply.
+const (
+	ActionCreated   Action = "created"
+	ActionUpdated   Action = "updated"
+	ActionUnchanged Action = "unchanged"
+)
+
+// ApplyResult tells what happened to one site.
+type ApplyResult struct {
+	Name   string `json:"name"`
+	Action Action `json:"action"`
+	// Addresses which the site got; absent in a dry run that would create it.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// LogLine is one line of output of a replica.
+type LogLine struct {
+	Time time.Time `json:"time"`
+	// Stream is stdout or stderr.
+	Stream  string `json:"stream"`
+	Replica string `json:"replica,omitempty"`
+	Text    string `json:"text"`
+	// Partial: the line was longer than a log entry, and goes on in the next one.
+	Partial bool `json:"partial,omitempty"`
+}
+
+// NodeInfo describes the daemon and what it found on its machine.
+type NodeInfo struct {
+	Version  string    `json:"version"`
+	Revision string    `json:"revision,omitempty"`
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started"`
+	Kernel   string    `json:"kernel"`
+	// Attach is how the programs hang on the devices: tcx or clsact.
+	Attach string `json:"attach"`
+	Device string `json:"device"`
+	// DeviceKind is dummy or ifb.
+	DeviceKind string         `json:"device_kind,omitempty"`
+	Prefixes   []netip.Prefix `json:"prefixes"`
+	Uplinks    []string       `json:"uplinks,omitempty"`
+	Sites      int            `json:"sites"`
+	Replicas   int            `json:"replicas"`
+	Cgroup     CgroupInfo     `json:"cgroup"`
+	Features   []Feature      `json:"features,omitempty"`
+}
+
+// CgroupInfo says which limits can be set on this machine.
+type CgroupInfo struct {
+	// Path of the parent of all replicas' cgroups, below the cgroup2 mount.
+	Path string `json:"path"`
+	// Hybrid: the controllers belong to cgroup v1, fcnode uses a mount of its own.
+	Hybrid      bool     `json:"hybrid"`
+	Controllers []string `json:"controllers"`
+	// Unlimited are the limits that cannot be set here, with the reason.
+	Unlimited []Unlimited `json:"unlimited,omitempty"`
+}
+
+// Unlimited is a limit that cannot be set.
+type Unlimited struct {
+	Limit string `json:"limit"`
+	Why   string `json:"why"`
+}
+
+// Feature of the kernel that fcnode uses where it is.
+type Feature struct {
+	Name string `json:"name"`
+	// Since is the first kernel that has it.
+	Since     string `json:"since,omitempty"`
+	Available bool   `json:"available"`
+	// Reason says why it is not available, and what is used instead.
+	Reason string `json:"reason,omitempty"`
+}
