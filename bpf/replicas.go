@@ -1,0 +1,91 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// AddReplica makes a replica known before its container starts, so that its
+// first listen() is seen. It gets packets once a site names it.
+func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
+	v := dpFcReplica{
+		Site: uint32(r.Site), Ifindex: uint32(r.Ifindex), Nsid: int32(r.NSID),
+		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6),
+	}
+	err := d.objs.FcReplicas.Update(uint32(id), v, ebpf.UpdateNoExist)
+	if err == nil {
+		err = d.objs.FcNetns.Put(r.Cookie, uint32(id))
+	}
+	if err == nil {
+		err = d.objs.FcVeths.Put(uint32(r.Ifindex), uint32(id))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("add replica %d to the data path: %w", id, err), d.RemoveReplica(id, r))
+	}
+	return nil
+}
+
+// RemoveReplica makes it unknown; what is already gone is no error.
+func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
+	err := errors.Join(
+		ignoreMissing(d.objs.FcReplicas.Delete(uint32(id))),
+		ignoreMissing(d.objs.FcNetns.Delete(r.Cookie)),
+		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),
+	)
+	if err != nil {
+		return fmt.Errorf("take replica %d out of the data path: %w", id, err)
+	}
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Stats returns what was counted for a replica so far.
+func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
+	var v dpFcReplica
+	if err := d.objs.FcReplicas.Lookup(uint32(id), &v); err != nil {
+		return ReplicaStats{}, fmt.Errorf("read the counters of replica %d: %w", id, err)
+	}
+	return ReplicaStats{
+		Ready4: v.Ready4, Ready6: v.Ready6,
+		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow,
+		Last: v.LastNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,
+	}, nil
+}
+
+// Replicas returns every replica that the data path knows. The cookie is the
+// key of another map and filled in from there.
+func (d *Datapath) Replicas() (map[ReplicaID]Replica, error) {
+	out := make(map[ReplicaID]Replica)
+	var id uint32
+	var v dpFcReplica
+	it := d.objs.FcReplicas.Iterate()
+	for it.Next(&id, &v) {
+		out[ReplicaID(id)] = Replica{
+			Site: SiteID(v.Site), Ifindex: int(v.Ifindex), NSID: int(v.Nsid),
+			VIP4: fromAddr(v.Vip4), VIP6: fromAddr(v.Vip6),
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("list the data path's replicas: %w", err)
+	}
+	var cookie uint64
+	it = d.objs.FcNetns.Iterate()
+	for it.Next(&cookie, &id) {
+		if r, ok := out[ReplicaID(id)]; ok {
+			r.Cookie = cookie
+			out[ReplicaID(id)] = r
+		}
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("list the data path's network namespaces: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,34 @@
+//go:build ignore
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The data path of fcnode: see docs/architecture.md, "A packet's story". */
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "choose.h"
+#include "hold.h"
+#include "maps.h"
+#include "parse.h"
+#include "reply.h"
+#include "sockets.h"
+#include "steer.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Types that only pointers use are not in BTF, and so not in the bindings. */
+const struct fc_event *fc_type_event __attribute__((unused));
+const struct fc_held *fc_type_held __attribute__((unused));
+const struct fc_held_small *fc_type_held_small __attribute__((unused));
+const struct fc_held_large *fc_type_held_large __attribute__((unused));
+const enum fc_stat *fc_type_stat __attribute__((unused));
+const enum fc_event_kind *fc_type_event_kind __attribute__((unused));
+const enum fc_site_flags *fc_type_site_flags __attribute__((unused));

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef FCNODE_HOLD_H
+#define FCNODE_HOLD_H
+
+#include "maps.h"
+#include "parse.h"
+
+/* A retransmission within this time is known to be held already. After it,
+ * or with another sequence number (a reused port), the packet is sent up
+ * again: user space may have died with the first copy, and drops the rest. */
+#define FC_HOLD_FRESH_NS (900ULL * 1000 * 1000)
+
+static __always_inline void fill_held(struct fc_held *h, const struct packet *p, __u32 site, __u32 len, __u64 now)
+{
+	h->ns = now;
+	h->site = site;
+	h->len = len;
+	h->client = p->src;
+	h->vip = p->dst;
+	h->client_port = p->sport;
+	h->vip_port = p->dport;
+	h->proto = p->proto;
+	h->pad[0] = h->pad[1] = h->pad[2] = 0;
+	h->seq = p->seq;
+	h->pad2 = 0;
+}
+
+/* Room under the site's cap, counted; the daemon deletes the count when the
+ * site was released or refused. */
+static __always_inline bool hold_take(__u32 site, __u32 cap)
+{
+	__u32 *n = bpf_map_lookup_elem(&fc_hold_counts, &site);
+
+	if (!n) {
+		__u32 zero = 0;
+
+		bpf_map_update_elem(&fc_hold_counts, &site, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&fc_hold_counts, &site);
+		if (!n) {
+			count(FC_STAT_MAP_FULL);
+			return false;
+		}
+	}
+	if (*n >= cap) {
+		count(FC_STAT_HOLD_CAP);
+		return false;
+	}
+	__sync_fetch_and_add(n, 1);
+	return true;
+}
+
+static __always_inline bool hold_copy_small(struct __sk_buff *skb, const struct packet *p, __u32 site, __u64 now)
+{
+	struct fc_held_small *e = bpf_ringbuf_reserve(&fc_held_ring, sizeof(*e), 0);
+	/* the mask tells 6.1's verifier the bounds: 1..FC_HELD_SMALL */
+	__u32 len = ((skb->len - 1) & (FC_HELD_SMALL - 1)) + 1;
+
+	if (!e)
+		return false;
+	fill_held(&e->h, p, site, len, now);
+	if (bpf_skb_load_bytes(skb, 0, e->data, len) < 0) {
+		bpf_ringbuf_discard(e, 0);
+		return false;
+	}
+	bpf_ringbuf_submit(e, 0);
+	return true;
+}
+
+static __always_inline bool hold_copy_large(struct __sk_buff *skb, const struct packet *p, __u32 site, __u64 now)
+{
+	struct fc_held_large *e = bpf_ringbuf_reserve(&fc_held_ring, sizeof(*e), 0);
+	__u32 len = ((skb->len - 1) & (FC_HELD_MAX - 1)) + 1;
+
+	if (!e)
+		return false;
+	fill_held(&e->h, p, site, len, now);
+	if (bpf_skb_load_bytes(skb, 0, e->data, len) < 0) {
+		bpf_ringbuf_discard(e, 0);
+		return false;
+	}
+	bpf_ringbuf_submit(e, 0);
+	return true;
+}
+
+/* Copies the first packet of a flow to user space: the wake event and the
+ * held packet in one. The original is then dropped by the caller. */
+static __always_inline void hold(struct __sk_buff *skb, const struct packet *p, __u32 site)
+{
+	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
+	struct fc_held_flow *seen = bpf_map_lookup_elem(&fc_held_flows, &k);
+	struct fc_settings *cfg = config();
+	__u64 now = bpf_ktime_get_ns();
+	__u32 len = skb->len;
+	bool again = seen && seen->seq == p->seq;
+	bool ok;
+
+	if (!cfg)
+		return;
+	if (again && now - seen->ns < FC_HOLD_FRESH_NS) {
+		count(FC_STAT_HOLD_DUPLICATE);
+		return;
+	}
+	if (len == 0 || len > FC_HELD_MAX || p->frag != FC_FRAG_NONE) {
+		count(FC_STAT_HOLD_TOO_LARGE);
+		return;
+	}
+	if (!again && !hold_take(site, cfg->hold_per_site))
+		return;
+	if (len <= FC_HELD_SMALL)
+		ok = hold_copy_small(skb, p, site, now);
+	else
+		ok = hold_copy_large(skb, p, site, now);
+	if (!ok) {
+		count(FC_STAT_HOLD_RING_FULL);
+		return;
+	}
+
+	struct fc_held_flow f = { .ns = now, .seq = p->seq, .site = site };
+
+	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
+	count(FC_STAT_HELD);
+}
+
+#endif

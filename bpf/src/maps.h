@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* All maps are pinned by name: the data path lives on without the daemon.
+ * Sizes marked "set by the loader" are overwritten from the configuration. */
+#ifndef FCNODE_MAPS_H
+#define FCNODE_MAPS_H
+
+#include "types.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* memory only for what exists */
+	__uint(max_entries, 1 << 18);         /* set by the loader */
+	__type(key, struct fc_listener_key);
+	__type(value, struct fc_listener);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_listeners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct fc_site);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_sites SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct fc_replica);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_replicas SEC(".maps");
+
+/* network namespace cookie -> replica */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u64);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_netns SEC(".maps");
+
+/* ifindex of a host end -> replica */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_veths SEC(".maps");
+
+/* Which replica a flow belongs to. A lost entry is found again by the
+ * replica's own socket, or by its next packet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16); /* set by the loader */
+	__type(key, struct fc_flow_key);
+	__type(value, struct fc_flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct fc_frag_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_frags SEC(".maps");
+
+/* Flows whose first packet was already sent up, to send it up only once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, struct fc_flow_key);
+	__type(value, struct fc_held_flow);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_held_flows SEC(".maps");
+
+/* Packets held now per site; entries exist only during a wake. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_hold_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fc_settings);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FC_STAT_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_stats SEC(".maps");
+
+/* Two rings: a flood of held SYNs must not push out readiness. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_held_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_event_ring SEC(".maps");
+
+static __always_inline void count(__u32 what)
+{
+	__u64 *n = bpf_map_lookup_elem(&fc_stats, &what);
+
+	if (n)
+		*n += 1; /* per CPU, and tc and sock_ops run with BHs off */
+}
+
+static __always_inline struct fc_settings *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&fc_config, &zero);
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef FCNODE_PARSE_H
+#define FCNODE_PARSE_H
+
+#include "addr.h"
+
+#define FC_IPV6_EXT_MAX 6 /* extension headers walked before giving up */
+
+enum fc_frag_kind {
+	FC_FRAG_NONE,
+	FC_FRAG_FIRST, /* has the ports */
+	FC_FRAG_LATER, /* has not */
+};
+
+struct packet {
+	struct fc_addr src, dst;
+	__be16 sport, dport;
+	__u8 proto;
+	__u8 frag;
+	bool syn;     /* SYN without ACK */
+	bool payload; /* TCP: carries data */
+	bool icmp_error;
+	__u32 frag_id;
+	__u32 seq; /* host order */
+	__u32 l4;  /* offset of the transport header */
+	__u32 end; /* offset behind the IP packet */
+};
+
+struct tcp_ports {
+	__be16 source, dest;
+};
+
+static __always_inline int parse_v4(struct __sk_buff *skb, struct packet *p, __u32 off)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) < 0 || ip.ihl < 5)
+		return -1;
+	p->src = addr_v4(ip.saddr);
+	p->dst = addr_v4(ip.daddr);
+	p->proto = ip.protocol;
+	p->l4 = off + ip.ihl * 4;
+	p->end = off + bpf_ntohs(ip.tot_len);
+	if (ip.frag_off & bpf_htons(0x1fff))
+		p->frag = FC_FRAG_LATER;
+	else if (ip.frag_off & bpf_htons(0x2000))
+		p->frag = FC_FRAG_FIRST;
+	p->frag_id = ip.id;
+	return 0;
+}
+
+struct ext_header {
+	__u8 next;
+	__u8 len; /* in 8 bytes beyond the first 8; AH: in 4 bytes minus 2 */
+};
+
+struct frag_header {
+	__u8 next;
+	__u8 reserved;
+	__be16 off;
+	__be32 id;
+};
+
+static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p, __u32 off)
+{
+	struct ipv6hdr ip;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) < 0)
+		return -1;
+	__builtin_memcpy(&p->src, &ip.saddr, 16);
+	__builtin_memcpy(&p->dst, &ip.daddr, 16);
+	p->proto = ip.nexthdr;
+	p->l4 = off + sizeof(ip);
+	p->end = p->l4 + bpf_ntohs(ip.payload_len);
+
+	for (int i = 0; i < FC_IPV6_EXT_MAX; i++) {
+		struct ext_header h;
+
+		switch (p->proto) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+			if (bpf_skb_load_bytes(skb, p->l4, &h, sizeof(h)) < 0)
+				return -1;
+			p->l4 += 8 + 8 * (__u32)h.len;
+			p->proto = h.next;
+			break;
+		case IPPROTO_AH:
+			if (bpf_skb_load_bytes(skb, p->l4, &h, sizeof(h)) < 0)
+				return -1;
+			p->l4 += 8 + 4 * (__u32)h.len;
+			p->proto = h.next;
+			break;
+		case IPPROTO_FRAGMENT: {
+			struct frag_header f;
+
+			if (bpf_skb_load_bytes(skb, p->l4, &f, sizeof(f)) < 0)
+				return -1;
+			p->frag_id = f.id;
+			p->proto = f.next;
+			p->l4 += sizeof(f);
+			if (f.off & bpf_htons(0xfff8)) {
+				p->frag = FC_FRAG_LATER;
+				return 0;
+			}
+			/* an "atomic" fragment (RFC 6946) is a whole packet */
+			if (f.off & bpf_htons(1))
+				p->frag = FC_FRAG_FIRST;
+			break;
+		}
+		default:
+			return 0;
+		}
+	}
+	return -1;
+}
+
+static __always_inline bool icmp_is_error(__u8 proto, __u8 type)
+{
+	if (proto == IPPROTO_ICMP)
+		return type == 3 || type == 11 || type == 12;
+	return type >= 1 && type <= 4;
+}
+
+static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->proto == IPPROTO_TCP) {
+		struct tcphdr t;
+
+		if (bpf_skb_load_bytes(skb, p->l4, &t, sizeof(t)) < 0)
+			return -1;
+		p->sport = t.source;
+		p->dport = t.dest;
+		p->seq = bpf_ntohl(t.seq);
+		p->syn = t.syn && !t.ack && !t.rst && !t.fin;
+		p->payload = p->l4 + t.doff * 4 < p->end;
+	} else if (p->proto == IPPROTO_UDP) {
+		struct tcp_ports u;
+
+		if (bpf_skb_load_bytes(skb, p->l4, &u, sizeof(u)) < 0)
+			return -1;
+		p->sport = u.source;
+		p->dport = u.dest;
+	} else if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6) {
+		__u8 type;
+
+		if (bpf_skb_load_bytes(skb, p->l4, &type, 1) < 0)
+			return -1;
+		p->icmp_error = icmp_is_error(p->proto, type);
+	}
+	return 0;
+}
+
+/* Returns 1 for an IP packet, 0 for anything else, below 0 for one that
+ * cannot be read. */
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p)
+{
+	int err;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		err = parse_v4(skb, p, ETH_HLEN);
+	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		err = parse_v6(skb, p, ETH_HLEN);
+	else
+		return 0;
+	if (err)
+		return err;
+	if (p->frag != FC_FRAG_LATER && parse_l4(skb, p) < 0)
+		return -1;
+	return 1;
+}
+
+static __always_inline struct fc_flow_key flow_key(const struct fc_addr *client, __be16 client_port,
+						   const struct fc_addr *vip, __be16 vip_port, __u8 proto)
+{
+	struct fc_flow_key k = {
+		.client = *client, .vip = *vip, .client_port = client_port, .vip_port = vip_port, .proto = proto,
+	};
+
+	return k;
+}
+
+/* The flow that an ICMP error speaks of: its payload is the head of a packet
+ * that a replica sent, from the VIP to the client. */
+static __always_inline int parse_icmp_error(struct __sk_buff *skb, const struct packet *p, struct fc_flow_key *k)
+{
+	struct packet in = {};
+	struct tcp_ports ports;
+	int err;
+
+	if (p->proto == IPPROTO_ICMP)
+		err = parse_v4(skb, &in, p->l4 + 8);
+	else
+		err = parse_v6(skb, &in, p->l4 + 8);
+	if (err || in.frag == FC_FRAG_LATER)
+		return -1;
+	if (in.proto != IPPROTO_TCP && in.proto != IPPROTO_UDP)
+		return -1;
+	if (bpf_skb_load_bytes(skb, in.l4, &ports, sizeof(ports)) < 0)
+		return -1;
+	*k = flow_key(&in.dst, ports.dest, &in.src, ports.source, in.proto);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef FCNODE_REPLY_H
+#define FCNODE_REPLY_H
+
+#include "maps.h"
+#include "parse.h"
+
+static __always_inline void emit(__u32 kind, __u32 id, const struct fc_replica *r, __u64 now)
+{
+	struct fc_event *e = bpf_ringbuf_reserve(&fc_event_ring, sizeof(*e), 0);
+
+	if (!e) {
+		count(FC_STAT_EVENT_LOST);
+		return;
+	}
+	e->ns = now;
+	e->kind = kind;
+	e->site = r->site;
+	e->replica = id;
+	e->ready4 = r->ready4;
+	e->ready6 = r->ready6;
+	e->pad = 0;
+	bpf_ringbuf_submit(e, 0);
+}
+
+/* As if it had come in by fc0: the stack routes it on (or to a local socket),
+ * and strict reverse-path filters agree, as the VIP's route is fc0. */
+static __always_inline int to_stack(void)
+{
+	struct fc_settings *cfg = config();
+
+	count(FC_STAT_REPLIED_STACK);
+	if (!cfg)
+		return TC_ACT_SHOT;
+	return bpf_redirect(cfg->device, BPF_F_INGRESS);
+}
+
+static __always_inline void first_answer(const struct packet *p, __u32 id, struct fc_replica *r)
+{
+	struct fc_listener_key lk = { .addr = p->src, .port = p->sport, .proto = p->proto };
+	__u64 now;
+
+	if (!bpf_map_lookup_elem(&fc_listeners, &lk))
+		return; /* a connection that the replica itself began */
+	now = bpf_ktime_get_ns();
+	if (__sync_val_compare_and_swap(&r->first_byte_ns, 0, now) == 0)
+		emit(FC_EVENT_FIRST_BYTE, id, r, now);
+}
+
+/* At a replica's host end: whatever leaves its namespace. */
+SEC("tc")
+int fc_replica_out(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	__u32 *id = bpf_map_lookup_elem(&fc_veths, &ifindex);
+	struct packet p = {};
+	struct fc_replica *r;
+
+	/* not IP (there is no ARP here), unreadable, or nobody's: dropped */
+	if (!id || parse(skb, &p) <= 0)
+		return TC_ACT_SHOT;
+	r = bpf_map_lookup_elem(&fc_replicas, id);
+	if (!r)
+		return TC_ACT_SHOT;
+	if (!addr_equal(&p.src, &r->vip4) && !addr_equal(&p.src, &r->vip6)) {
+		count(FC_STAT_SPOOFED);
+		return TC_ACT_SHOT;
+	}
+	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP))
+		return to_stack();
+	if (p.payload && !r->first_byte_ns)
+		first_answer(&p, *id, r);
+
+	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
+	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &k);
+
+	if (!f || f->replica != *id) {
+		struct fc_flow fresh = { .replica = *id };
+
+		/* its own connections, and flows that the table has lost */
+		bpf_map_update_elem(&fc_flows, &k, &fresh, BPF_ANY);
+		return to_stack();
+	}
+	if (!f->uplink)
+		return to_stack();
+	count(FC_STAT_REPLIED_UPLINK);
+	return bpf_redirect_neigh(f->uplink, NULL, 0, 0);
+}
+
+/* At the sink's host end. */
+SEC("tc")
+int fc_sink_out(struct __sk_buff *skb)
+{
+	return to_stack();
+}
+
+#endif

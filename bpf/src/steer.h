@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef FCNODE_STEER_H
+#define FCNODE_STEER_H
+
+#include "choose.h"
+#include "hold.h"
+
+/* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
+ * rather than SHOT, because a drop here is seen as congestion by a local
+ * sender; and rather than STOLEN, which tcx takes for NEXT. */
+#define FC_EATEN TC_ACT_OK
+
+static __always_inline int to_sink(void)
+{
+	struct fc_settings *cfg = config();
+
+	count(FC_STAT_SINK);
+	if (!cfg || !cfg->sink)
+		return FC_EATEN;
+	return bpf_redirect(cfg->sink, 0);
+}
+
+static __always_inline int to_replica(struct fc_replica *r)
+{
+	count(FC_STAT_STEERED);
+	return bpf_redirect(r->ifindex, 0);
+}
+
+static __always_inline struct choice by_flow(const struct fc_flow_key *k)
+{
+	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, k);
+	struct choice c = {};
+
+	if (!f)
+		return c;
+	c.id = f->replica;
+	c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
+	return c;
+}
+
+static __always_inline bool takes_new_flows(struct fc_site *s, __u32 id)
+{
+	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
+		if (i >= s->n)
+			break;
+		if (s->replicas[i] == id)
+			return !(s->draining & (1U << i));
+	}
+	return false;
+}
+
+static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink)
+{
+	struct fc_flow f = { .replica = replica, .uplink = uplink };
+
+	if (bpf_map_update_elem(&fc_flows, k, &f, BPF_ANY) < 0)
+		count(FC_STAT_MAP_FULL);
+}
+
+static __always_inline void remember_fragments(const struct packet *p, __u32 replica)
+{
+	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
+
+	if (p->frag == FC_FRAG_FIRST)
+		bpf_map_update_elem(&fc_frags, &k, &replica, BPF_ANY);
+}
+
+static __always_inline int steer_fragment(const struct packet *p)
+{
+	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
+	__u32 *id = bpf_map_lookup_elem(&fc_frags, &k);
+	struct fc_replica *r;
+
+	if (!id)
+		return FC_EATEN;
+	r = bpf_map_lookup_elem(&fc_replicas, id);
+	return r ? to_replica(r) : FC_EATEN;
+}
+
+/* Errors about a flow go where the flow goes; all else (echo) to the sink,
+ * so that a ping neither wakes a site nor goes without answer. */
+static __always_inline int steer_icmp(struct __sk_buff *skb, const struct packet *p)
+{
+	struct fc_flow_key k;
+	struct choice c;
+
+	if (!p->icmp_error)
+		return to_sink();
+	if (parse_icmp_error(skb, p, &k) < 0)
+		return FC_EATEN;
+	c = by_flow(&k);
+	return c.r ? to_replica(c.r) : FC_EATEN;
+}
+
+/* Packets of a listener's site. `c` is the replica that the flow table names,
+ * if any. */
+static __always_inline struct choice pick(struct __sk_buff *skb, const struct packet *p, struct fc_listener *l,
+					  struct fc_site *s, struct choice c)
+{
+	struct choice none = {};
+	bool fresh = p->syn || p->proto == IPPROTO_UDP;
+
+	if (c.r && c.r->site != l->site)
+		c = none; /* the VIP changed hands */
+	if (p->syn && c.r && !(takes_new_flows(s, c.id) && ready(s, c.r, p, l->port_bit)))
+		c = none; /* a reused client port must not revive a draining replica */
+	if (c.r)
+		return c;
+	if (fresh)
+		return choose(s, p, l->port_bit);
+	return choose_by_socket(skb, s, p);
+}
+
+/* At fc0's egress: everything for the VIP prefixes comes by here, from this
+ * machine and from outside, held packets on their second way too. */
+SEC("tc")
+int fc_device(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct choice c;
+	int kind = parse(skb, &p);
+
+	if (kind < 0)
+		count(FC_STAT_MALFORMED);
+	if (kind <= 0)
+		return FC_EATEN;
+	if (p.frag == FC_FRAG_LATER)
+		return steer_fragment(&p);
+	if (p.proto == IPPROTO_ICMP || p.proto == IPPROTO_ICMPV6)
+		return steer_icmp(skb, &p);
+
+	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
+	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
+	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
+
+	c = by_flow(&fk);
+	if (!l) {
+		/* answers to what a replica itself began have a flow */
+		if (!c.r || p.syn)
+			return to_sink();
+		remember_fragments(&p, c.id);
+		return to_replica(c.r);
+	}
+
+	struct fc_site *s = bpf_map_lookup_elem(&fc_sites, &l->site);
+	bool known = c.r != NULL;
+	__u32 was = c.id;
+
+	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP) && !c.r)
+		return to_sink();
+	if (s) {
+		c = pick(skb, &p, l, s, c);
+		if (c.r) {
+			if (!known || was != c.id)
+				remember(&fk, c.id, 0);
+			if (p.syn || p.proto == IPPROTO_UDP)
+				c.r->last_ns = bpf_ktime_get_ns();
+			remember_fragments(&p, c.id);
+			return to_replica(c.r);
+		}
+	}
+	if (!p.syn && p.proto != IPPROTO_UDP)
+		return to_sink();
+	hold(skb, &p, l->site);
+	return FC_EATEN;
+}
+
+/* At an uplink's ingress: only what has a replica ready is taken off here,
+ * straight into its namespace. All else goes the long way, by the stack's
+ * route to fc0, where it is held or refused. */
+SEC("tc")
+int fc_uplink(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	struct choice c;
+
+	if (parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
+		return TC_ACT_UNSPEC;
+	if (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP)
+		return TC_ACT_UNSPEC;
+
+	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
+	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
+
+	if (f && !p.syn) {
+		c.r = bpf_map_lookup_elem(&fc_replicas, &f->replica);
+		if (!c.r)
+			return TC_ACT_UNSPEC;
+		if (f->uplink != skb->ifindex)
+			f->uplink = skb->ifindex;
+		if (p.proto == IPPROTO_UDP)
+			c.r->last_ns = bpf_ktime_get_ns();
+		count(FC_STAT_STEERED);
+		return bpf_redirect_peer(c.r->ifindex, 0);
+	}
+	if (!p.syn && p.proto != IPPROTO_UDP)
+		return TC_ACT_UNSPEC;
+
+	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
+	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
+	struct fc_site *s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
+
+	if (!s)
+		return TC_ACT_UNSPEC;
+	c = choose(s, &p, l->port_bit);
+	if (f && c.r && f->replica != c.id) {
+		/* a SYN repeated: stay with the replica that has seen the first */
+		struct choice was = { .id = f->replica };
+
+		was.r = bpf_map_lookup_elem(&fc_replicas, &was.id);
+		if (was.r && takes_new_flows(s, was.id) && ready(s, was.r, &p, l->port_bit))
+			c = was;
+	}
+	if (!c.r)
+		return TC_ACT_UNSPEC;
+	remember(&fk, c.id, skb->ifindex);
+	c.r->last_ns = bpf_ktime_get_ns();
+	count(FC_STAT_STEERED);
+	return bpf_redirect_peer(c.r->ifindex, 0);
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Layouts shared with user space. bpf2go emits their Go twins from BTF, so
+ * nothing is typed twice; layout_test.go compares sizes and offsets. */
+#ifndef FCNODE_TYPES_H
+#define FCNODE_TYPES_H
+
+#include <linux/types.h>
+
+#define FC_MAX_REPLICAS 16   /* of one site, draining ones included */
+#define FC_HELD_SMALL 256    /* bytes: any SYN without much payload */
+#define FC_HELD_MAX 2048     /* bytes: nothing larger is held */
+
+/* Every address is kept in its IPv6 form; IPv4 is mapped (::ffff:a.b.c.d). */
+struct fc_addr {
+	__be32 w[4];
+};
+
+/* What a visitor can name: one port of one VIP. A parked site is these
+ * entries and nothing else. */
+struct fc_listener_key {
+	struct fc_addr addr;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+struct fc_listener {
+	__u32 site;
+	__u32 port_bit; /* index of the port in the site's list, below 32 */
+};
+
+enum fc_site_flags {
+	FC_SITE_REFUSE = 1, /* answer with RST / unreachable instead of holding */
+};
+
+/* Owned by the daemon, which replaces it whole; absent while the site is
+ * parked. The data path only reads it. */
+struct fc_site {
+	__u32 flags;
+	__u32 forced;   /* bit per port: taken as ready though nobody listens */
+	__u32 draining; /* bit per slot: gets no new flows */
+	__u32 n;
+	__u32 replicas[FC_MAX_REPLICAS];
+};
+
+/* The first block is written once by the daemon before the container starts,
+ * the second only ever by the programs: no lost updates without locks. */
+struct fc_replica {
+	__u32 site;
+	__u32 ifindex; /* host end of its veth */
+	__s32 nsid;    /* its network namespace as seen from the node's */
+	__u32 flags;
+	struct fc_addr vip4;
+	struct fc_addr vip6;
+
+	__u32 ready4; /* bit per port somebody listens on for IPv4 */
+	__u32 ready6;
+	__u64 conns_total; /* TCP connections accepted so far */
+	__u64 conns_now;
+	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival or close */
+	__u64 established_ns; /* of the first established connection */
+	__u64 first_byte_ns;  /* of the first answer's first payload */
+};
+
+struct fc_flow_key {
+	struct fc_addr client;
+	struct fc_addr vip;
+	__be16 client_port;
+	__be16 vip_port;
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct fc_flow {
+	__u32 replica;
+	__u32 uplink; /* ifindex the client's packets come in by; 0: the stack */
+};
+
+struct fc_frag_key {
+	struct fc_addr src;
+	struct fc_addr dst;
+	__u32 id;
+	__u32 proto;
+};
+
+struct fc_held_flow {
+	__u64 ns;
+	__u32 seq;
+	__u32 site;
+};
+
+struct fc_settings {
+	__u32 device;        /* ifindex of fc0 */
+	__u32 sink;          /* ifindex of the sink's host end */
+	__u32 hold_per_site; /* packets a site may have held at once */
+	__u32 pad;
+};
+
+/* A wake event and the held packet in one. Two sizes, so that a flood of
+ * SYNs does not eat the ring in units of the largest datagram. */
+struct fc_held {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	__u32 site;
+	__u32 len; /* bytes used of data */
+	struct fc_addr client;
+	struct fc_addr vip;
+	__be16 client_port;
+	__be16 vip_port;
+	__u8 proto;
+	__u8 pad[3];
+	__u32 seq; /* TCP: sequence number of the SYN, host order */
+	__u32 pad2;
+};
+
+struct fc_held_small {
+	struct fc_held h;
+	__u8 data[FC_HELD_SMALL];
+};
+
+struct fc_held_large {
+	struct fc_held h;
+	__u8 data[FC_HELD_MAX];
+};
+
+enum fc_event_kind {
+	FC_EVENT_READY = 1,       /* somebody listens on one more port */
+	FC_EVENT_ESTABLISHED = 2, /* first connection of this replica */
+	FC_EVENT_FIRST_BYTE = 3,  /* first answer of this replica */
+};
+
+struct fc_event {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	__u32 kind;
+	__u32 site;
+	__u32 replica;
+	__u32 ready4; /* the whole mask after this event */
+	__u32 ready6;
+	__u32 pad;
+};
+
+/* Why a packet went where it went; one per-CPU counter each. */
+enum fc_stat {
+	FC_STAT_STEERED,
+	FC_STAT_HELD,
+	FC_STAT_HOLD_DUPLICATE,
+	FC_STAT_HOLD_CAP,
+	FC_STAT_HOLD_RING_FULL,
+	FC_STAT_HOLD_TOO_LARGE,
+	FC_STAT_SINK,
+	FC_STAT_FLOW_FOUND_BY_SOCKET,
+	FC_STAT_SPOOFED,
+	FC_STAT_MALFORMED,
+	FC_STAT_REPLIED_UPLINK,
+	FC_STAT_REPLIED_STACK,
+	FC_STAT_EVENT_LOST,
+	FC_STAT_MAP_FULL,
+	FC_STAT_MAX,
+};
+
+#endif

@@ -1,0 +1,120 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// SiteID names a site in the maps. The node allocates it and keeps it.
+type SiteID uint32
+
+// ReplicaID names one run of one container; never used twice in one boot.
+type ReplicaID uint32
+
+// Proto is an IP protocol number.
+type Proto uint8
+
+// The transport protocols that a site can be reached by.
+const (
+	TCP Proto = 6
+	UDP Proto = 17
+)
+
+func (p Proto) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return fmt.Sprintf("proto-%d", uint8(p))
+}
+
+// MaxReplicas is how many replicas one site can have in the data path,
+// draining ones included.
+const MaxReplicas = len(dpFcSite{}.Replicas)
+
+// MaxPorts is how many ports one site can have: a bit each in a 32-bit mask.
+const MaxPorts = 32
+
+// Listener is what a visitor can name: one port of one VIP.
+type Listener struct {
+	Addr  netip.Addr
+	Port  uint16
+	Proto Proto
+}
+
+func (l Listener) String() string {
+	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(l.Addr, l.Port), l.Proto)
+}
+
+func (l Listener) key() dpFcListenerKey {
+	return dpFcListenerKey{Addr: toAddr(l.Addr), Port: swap16(l.Port), Proto: uint8(l.Proto)}
+}
+
+// ListenerSite says whose a Listener is, and which bit of the readiness masks
+// is its port's.
+type ListenerSite struct {
+	Site    SiteID
+	PortBit uint8
+}
+
+// SiteReplica is one replica in a site's set.
+type SiteReplica struct {
+	ID       ReplicaID
+	Draining bool // gets no new flows
+}
+
+// Site is what the data path knows of a site that is not parked.
+type Site struct {
+	Refuse   bool   // refuse new flows at once instead of holding them
+	Forced   uint32 // ports (bits) taken as ready though nobody listens
+	Replicas []SiteReplica
+}
+
+// Replica is what the data path must know before a replica's container starts.
+type Replica struct {
+	Site    SiteID
+	Ifindex int    // host end of its veth
+	NSID    int    // its network namespace as seen from the node's, or -1
+	Cookie  uint64 // its network namespace's cookie
+	VIP4    netip.Addr
+	VIP6    netip.Addr
+}
+
+// ReplicaStats is what the programs have counted for a replica. Times are
+// CLOCK_MONOTONIC in nanoseconds, 0 where the thing has not happened.
+type ReplicaStats struct {
+	Ready4, Ready6 uint32 // bit per port somebody listens on
+	ConnsTotal     uint64 // TCP connections accepted so far
+	ConnsNow       uint64
+	Last           uint64 // last arrival of a flow, or end of a connection
+	Established    uint64 // first connection
+	FirstByte      uint64 // first payload of the first answer
+}
+
+// swap16 turns a port into network byte order for a little-endian map field.
+func swap16(p uint16) uint16 { return p<<8 | p>>8 }
+
+// toAddr puts an address into its 16-byte form; IPv4 is mapped. The zero Addr
+// becomes "::", which no packet has as its source.
+func toAddr(a netip.Addr) dpFcAddr {
+	var out dpFcAddr
+	if !a.IsValid() {
+		return out
+	}
+	b := a.As16()
+	for i := range out.W {
+		out.W[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	return out
+}
+
+func fromAddr(a dpFcAddr) netip.Addr {
+	var b [16]byte
+	for i, w := range a.W {
+		binary.NativeEndian.PutUint32(b[4*i:], w)
+	}
+	return netip.AddrFrom16(b).Unmap()
+}
