@@ -1,0 +1,281 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/cgroups/v3/cgroup2"
+	"golang.org/x/sys/unix"
+)
+
+// Parent is the cgroup above all replicas of a node.
+type Parent struct {
+	mount string // of cgroup v2
+	group string // below it, e.g. "/fcnode"
+	has   []string
+}
+
+// OpenParent makes the parent cgroup, or takes the one that is there, enables
+// the controllers that the machine has for its children and attaches the device
+// filter. group is absolute within the mount of cgroup v2, e.g. "/fcnode".
+func OpenParent(group string) (*Parent, error) { return openParent(Mountpoint, group) }
+
+func openParent(mount, group string) (*Parent, error) {
+	if !strings.HasPrefix(group, "/") || group == "/" || filepath.Clean(group) != group {
+		return nil, fmt.Errorf("cgroup %q for replicas: give an absolute path below the root, such as /fcnode", group)
+	}
+	if unified, err := isCgroup2(mount); err != nil {
+		return nil, err
+	} else if !unified {
+		return nil, fmt.Errorf("%s is not cgroup v2: fcnode has to mount it privately first (EnterPrivate)", mount)
+	}
+	m, err := cgroup2.NewManager(mount, group, &cgroup2.Resources{})
+	if err != nil {
+		return nil, fmt.Errorf("making cgroup %s below %s: %w; is it mounted writable?", group, mount, err)
+	}
+	p := &Parent{mount: mount, group: group}
+	if p.has, err = enable(m, mount, group); err != nil {
+		return nil, err
+	}
+	if err := ensureDeviceFilter(p.Path()); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// enable turns on the wanted controllers for the children of group and says
+// which of them the children have. One that cannot be turned on is not an
+// error: Detect says why it is missing.
+func enable(m *cgroup2.Manager, mount, group string) ([]string, error) {
+	offered, err := m.RootControllers()
+	if err != nil {
+		return nil, fmt.Errorf("reading the controllers of %s: %w", mount, err)
+	}
+	child, err := cgroup2.Load(filepath.Join(group, "x"), cgroup2.WithMountpoint(mount))
+	if err != nil {
+		return nil, fmt.Errorf("naming a child of cgroup %s: %w", group, err)
+	}
+	for _, w := range wanted {
+		if slices.Contains(offered, w.name) {
+			_ = child.ToggleControllers([]string{w.name}, cgroup2.Enable) // read back below
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(mount, group, "cgroup.subtree_control"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the controllers of cgroup %s: %w", group, err)
+	}
+	return strings.Fields(string(b)), nil
+}
+
+// Path is the absolute path of the parent cgroup, for programs that are
+// attached to all replicas at once.
+func (p *Parent) Path() string { return filepath.Join(p.mount, p.group) }
+
+// Has reports whether replicas can be limited by the controller.
+func (p *Parent) Has(controller string) bool { return slices.Contains(p.has, controller) }
+
+// Create makes a fresh cgroup for one replica. Cgroups are never used twice.
+func (p *Parent) Create(name string) (*Group, error) {
+	g := p.Open(name)
+	if err := os.Mkdir(g.Path(), 0o755); err != nil {
+		return nil, fmt.Errorf("making the replica's cgroup: %w", err)
+	}
+	return g, nil
+}
+
+// Open names the cgroup of a replica that an earlier daemon started.
+func (p *Parent) Open(name string) *Group { return &Group{parent: p, name: name} }
+
+// Names lists the cgroups below the parent.
+func (p *Parent) Names() ([]string, error) {
+	entries, err := os.ReadDir(p.Path())
+	if err != nil {
+		return nil, fmt.Errorf("listing the replicas' cgroups: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// Remove removes the parent cgroup; it fails while a replica is left in it.
+func (p *Parent) Remove() error {
+	if err := unix.Rmdir(p.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing cgroup %s: %w", p.Path(), err)
+	}
+	return nil
+}
+
+// Group is the cgroup of one replica.
+type Group struct {
+	parent *Parent
+	name   string
+}
+
+// Name is the group's name below the parent.
+func (g *Group) Name() string { return g.name }
+
+// Path is the group's absolute path.
+func (g *Group) Path() string { return filepath.Join(g.parent.Path(), g.name) }
+
+// Set writes the limits of a fresh cgroup: those that are set.
+func (g *Group) Set(l Limits) error { return g.write(l, false) }
+
+// Update changes the limits of a running replica in place. What l does not
+// limit becomes unlimited.
+func (g *Group) Update(l Limits) error { return g.write(l, true) }
+
+func (g *Group) write(l Limits, all bool) error {
+	if err := l.Validate(); err != nil {
+		return err
+	}
+	m, err := cgroup2.Load(filepath.Join(g.parent.group, g.name), cgroup2.WithMountpoint(g.parent.mount))
+	if err != nil {
+		return fmt.Errorf("naming cgroup %s: %w", g.name, err)
+	}
+	if err := m.Update(l.resources(g.parent.Has, all)); err != nil {
+		return fmt.Errorf("setting the limits of cgroup %s: %w", g.Path(), err)
+	}
+	return nil
+}
+
+// Unlimited names the controllers that l needs and that replicas do not have.
+func (p *Parent) Unlimited(l Limits) []string {
+	var missing []string
+	need := func(set bool, controller string) {
+		if set && !p.Has(controller) {
+			missing = append(missing, controller)
+		}
+	}
+	need(l.CPU != 0 || l.CPUWeight != 0, "cpu")
+	need(l.MemoryLow|l.MemoryHigh|l.MemoryMax != 0, "memory")
+	need(l.Pids != 0, "pids")
+	return missing
+}
+
+// Freeze stops all processes of the group and waits until they are stopped.
+func (g *Group) Freeze(ctx context.Context) error { return g.freezer(ctx, "1", "frozen 1") }
+
+// Thaw lets the processes of the group run again.
+func (g *Group) Thaw(ctx context.Context) error { return g.freezer(ctx, "0", "frozen 0") }
+
+func (g *Group) freezer(ctx context.Context, value, event string) error {
+	if err := os.WriteFile(filepath.Join(g.Path(), "cgroup.freeze"), []byte(value), 0); err != nil {
+		return fmt.Errorf("writing %s to the freezer of %s: %w", value, g.Path(), err)
+	}
+	return waitEvent(ctx, g.Path(), event)
+}
+
+// Procs lists the processes in the group, as seen from the caller's PID namespace.
+func (g *Group) Procs() ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(g.Path(), "cgroup.procs"))
+	if err != nil {
+		return nil, fmt.Errorf("listing the processes of %s: %w", g.Path(), err)
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, fmt.Errorf("process %q in %s: %w", f, g.Path(), err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// KillAll kills what is left in the group, one process at a time, and waits
+// until it is empty. It is for a replica that has lost its monitor. A group
+// that is gone is empty.
+func (g *Group) KillAll(ctx context.Context) error {
+	for {
+		pids, err := g.Procs()
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(pids) == 0 {
+			return waitEvent(ctx, g.Path(), "populated 0")
+		}
+		for _, pid := range pids {
+			g.killMember(pid)
+		}
+		if err := waitMembersGone(ctx, pids); err != nil {
+			return fmt.Errorf("killing the processes of %s: %w", g.Path(), err)
+		}
+	}
+}
+
+// killMember kills a process if it is still in the group: the pidfd is opened
+// first, so that the process that is looked at is the one that is killed.
+func (g *Group) killMember(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // gone
+	}
+	defer unix.Close(fd) //nolint:errcheck // read only
+	pids, err := g.Procs()
+	if err == nil && slices.Contains(pids, pid) {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // gone is fine
+	}
+}
+
+// OOMKills is how many processes of the group the kernel has killed for lack
+// of memory; 0 where memory is not accounted.
+func (g *Group) OOMKills() (uint64, error) {
+	b, err := os.ReadFile(filepath.Join(g.Path(), "memory.events"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory events of %s: %w", g.Path(), err)
+	}
+	return parseOOMKills(string(b))
+}
+
+// ReadOOMKills is OOMKills for a process that holds the cgroup by a descriptor.
+func ReadOOMKills(dir *os.File) (uint64, error) {
+	fd, err := unix.Openat(int(dir.Fd()), "memory.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory events of %s: %w", dir.Name(), err)
+	}
+	defer unix.Close(fd) //nolint:errcheck // read only
+	buf := make([]byte, 4096)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		return 0, fmt.Errorf("reading the memory events of %s: %w", dir.Name(), err)
+	}
+	return parseOOMKills(string(buf[:n]))
+}
+
+func parseOOMKills(events string) (uint64, error) {
+	for line := range strings.Lines(events) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseUint(strings.TrimSpace(n), 10, 64)
+		}
+	}
+	return 0, nil
+}
+
+// Remove removes the group, which must be empty; one that is gone is fine.
+func (g *Group) Remove() error {
+	if err := unix.Rmdir(g.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing cgroup %s: %w", g.Path(), err)
+	}
+	return nil
+}
