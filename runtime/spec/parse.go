@@ -1,0 +1,164 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+)
+
+// MaxFile is the size of the largest file that is read, in bytes.
+const MaxFile = 64 << 20
+
+// parsed is a site and the document it was read from.
+type parsed struct {
+	site *Site
+	doc  *strictyaml.Document
+}
+
+// Parse reads the sites of a file, one in each YAML document, checks them and fills in the defaults. name is used in
+// errors. Either every site is good and err is nil, or none is returned and err, of type Errors unless r failed, holds everything that is
+// wrong. A file without content has no sites and no errors.
+func Parse(name string, r io.Reader) ([]Site, error) {
+	all, errs, err := parse(name, r)
+	if err != nil {
+		return nil, err
+	}
+	errs = append(errs, unique(all)...)
+	if len(errs) > 0 {
+		errs.Sort()
+		return nil, errs
+	}
+	return sites(all), nil
+}
+
+// ParseFile reads the sites of a file; see Parse.
+func ParseFile(path string) ([]Site, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the site specs: %w", err)
+	}
+	defer f.Close()
+	return Parse(path, f)
+}
+
+// ParseDir reads the sites of every *.yaml and *.yml file of a folder (not of folders in it), in the order of the names of the
+// files; names that start with a dot are left alone. No two sites may share a name, a domain or an address. A file that
+// cannot be read and a site with an error do not hide the others: the good sites are returned together with the errors, and of two
+// sites in conflict the first is good.
+func ParseDir(dir string) ([]Site, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the folder of the site specs: %w", err)
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		ext := filepath.Ext(e.Name())
+		return e.IsDir() || strings.HasPrefix(e.Name(), ".") || ext != ".yaml" && ext != ".yml"
+	})
+	type result struct {
+		sites []parsed
+		errs  Errors
+		err   error
+	}
+	results := make([]result, len(entries))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, e := range entries {
+		group.Go(func() error {
+			r := &results[i]
+			path := filepath.Join(dir, e.Name())
+			f, err := os.Open(path)
+			if err != nil {
+				r.err = fmt.Errorf("read the site specs: %w", err)
+				return nil
+			}
+			defer f.Close()
+			r.sites, r.errs, r.err = parse(path, f)
+			return nil
+		})
+	}
+	_ = group.Wait() // each result has its own error
+	var all []parsed
+	var errs Errors
+	var failed []error
+	for _, r := range results {
+		all = append(all, r.sites...)
+		errs = append(errs, r.errs...)
+		if r.err != nil {
+			failed = append(failed, r.err)
+		}
+	}
+	errs = append(errs, unique(all)...)
+	errs.Sort()
+	good := slices.DeleteFunc(all, func(p parsed) bool { return len(p.doc.Errs()) > 0 })
+	return sites(good), errors.Join(append(failed, errs.Err())...)
+}
+
+// parse reads and checks the documents of a file, each for itself. Sites with errors are among the result, so that conflicts with
+// them are found.
+func parse(name string, r io.Reader) ([]parsed, Errors, error) {
+	src, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the site specs of %s: %w", name, err)
+	}
+	if len(src) > MaxFile {
+		return nil, Errors{{File: name, Msg: "is too large", Allowed: fmt.Sprintf("up to %s, in several files", Bytes(MaxFile))}}, nil
+	}
+	docs, errs := strictyaml.Parse(name, src)
+	all := make([]parsed, 0, len(docs))
+	for _, doc := range docs {
+		site := defaults()
+		doc.Decode(&site)
+		site.complete()
+		checker{report: doc.Reject}.site(&site)
+		errs = append(errs, doc.Errs()...)
+		all = append(all, parsed{site: &site, doc: doc})
+	}
+	return all, errs, nil
+}
+
+// unique reports, at their documents, the sites that share something with a site before them, and returns what it reported.
+func unique(all []parsed) Errors {
+	var errs Errors
+	taken := NewIndex()
+	for _, p := range all {
+		for _, c := range taken.conflicts(p.site) {
+			err := invalid(c.field, c.err)
+			at := p.doc.Position(c.field)
+			err.File, err.Line, err.Column = p.doc.File, at.Line, at.Column
+			p.doc.Reject(c.field, c.err)
+			errs = append(errs, err)
+		}
+		taken.insert(p.site, func(field string) string {
+			at := p.doc.Position(field)
+			return (&Error{File: p.doc.File, Line: at.Line, Column: at.Column}).Where()
+		})
+	}
+	return errs
+}
+
+func sites(all []parsed) []Site {
+	var out []Site
+	for _, p := range all {
+		out = append(out, *p.site)
+	}
+	return out
+}
+
+// invalid makes an Error without a position.
+func invalid(field string, err error) *Error {
+	var bad *strictyaml.Invalid
+	if errors.As(err, &bad) {
+		return &Error{Field: field, Msg: bad.Msg, Allowed: bad.Allowed}
+	}
+	return &Error{Field: field, Msg: err.Error()}
+}

@@ -1,0 +1,181 @@
+package spec
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+)
+
+// Error is one complaint about a file: what is wrong, at which line and column, and what is allowed there.
+type Error = strictyaml.Error
+
+// Errors is everything that is wrong with a file or folder; errors.As finds the single *Error.
+type Errors = strictyaml.Errors
+
+// Site is what one hosted service is made of.
+//
+// The comments of the fields are the descriptions in the JSON Schema. The tag `also` lists words for which the reader suggests
+// the field.
+type Site struct {
+	// Name of the site, unique on the node: a DNS label of up to 63 characters (a-z, 0-9, "-").
+	Name string `json:"name" jsonschema:"required"`
+
+	// Domains are the host names of the site, unique on the node. They are kept and shown; nothing is routed by them yet.
+	Domains []string `json:"domains,omitempty" also:"domain,hosts,host,hostnames"`
+
+	// Image holds the root file system: oci:/path[:tag] (OCI layout), docker-archive:/path.tar[:name:tag] (docker save) or
+	// dir:/path (a plain root directory).
+	Image string `json:"image" jsonschema:"required"`
+
+	// Entrypoint replaces the image's entrypoint, and with it the image's command. Default: the image's.
+	Entrypoint []string `json:"entrypoint,omitzero"`
+
+	// Command is what follows the entrypoint: its arguments, or the whole command line where there is no entrypoint.
+	// Default: the image's.
+	Command []string `json:"command,omitzero" also:"cmd,args,arguments,exec"`
+
+	// Env is added to the environment of the image; a name that is there already is replaced.
+	Env map[string]string `json:"env,omitempty" also:"environment,variables,vars"`
+
+	// Workdir is the absolute path in which the site starts. Default: the image's, else "/".
+	Workdir string `json:"workdir,omitempty" also:"workingdir,cwd,workingdirectory"`
+
+	// User the site runs as: name or number of the user in the image, with :group if wanted. Default: the image's, else root.
+	User User `json:"user,omitempty" also:"runas,uid"`
+
+	// Hostname seen inside of the site. Default: the name of the site.
+	Hostname string `json:"hostname,omitempty"`
+
+	// Addresses are fixed addresses (VIPs) out of the node's prefixes: at most one IPv4 and one IPv6 address, unique on
+	// the node. Default: the node allocates one of each family that it has a prefix of.
+	Addresses []netip.Addr `json:"addresses,omitempty" also:"address,ip,ips,vip,vips"`
+
+	// Ports on which the site answers, 1 to 32 of them: 80/tcp, 53/udp. Without a protocol it is tcp.
+	Ports []Port `json:"ports" jsonschema:"required" also:"port,expose,listen"`
+
+	// Volumes are folders and files of the node bound into the site, mounted in this order.
+	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
+
+	// Limits of each replica. What is left out is not limited, except for pids.
+	Limits Limits `json:"limits" also:"resources,limit"`
+
+	// Scale is how many replicas there may be.
+	Scale Scale `json:"scale" also:"replicas,scaling"`
+
+	// Idle is how long a site without any connection stays awake before it is parked: a duration from 1s, or never.
+	// Default: 5m; never where scale.min is 1.
+	Idle Idle `json:"idle" also:"idletimeout,timeout,ttl"`
+
+	// Start of the site.
+	Start Start `json:"start,omitzero" also:"startup"`
+
+	// Stop of the site.
+	Stop Stop `json:"stop" also:"shutdown"`
+
+	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say. Default: false, and what the site writes outside of
+	// its volumes is lost when it is parked.
+	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
+}
+
+// Volume binds a folder or file of the node into the site. All data that must outlive a replica belongs into one.
+type Volume struct {
+	// Source is the absolute path on the node. It must exist when the site starts.
+	Source string `json:"source" jsonschema:"required" also:"src,hostpath,from"`
+	// Target is the absolute path inside of the site.
+	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
+	// ReadOnly volumes cannot be written by the site. Default: false.
+	ReadOnly bool `json:"readOnly,omitempty" also:"ro"`
+}
+
+// Limits are what one replica may use, through cgroup v2.
+type Limits struct {
+	// CPU time in cores. A plain number is the maximum.
+	CPU CPULimits `json:"cpu,omitzero" also:"cpus"`
+	// Memory in bytes with a unit (128MiB). A plain size is the maximum.
+	Memory MemoryLimits `json:"memory,omitzero" also:"mem,ram"`
+	// Pids is the most processes and threads at once, 1 to 4194304. Default: 2048.
+	Pids uint32 `json:"pids" also:"processes,pidslimit,tasks"`
+}
+
+// CPULimits are shares and limits of CPU time.
+type CPULimits struct {
+	// Min is the weight when the node's CPUs are contended, in cores (cpu.weight: 100 for a core). Default: as for 1.
+	Min CPU `json:"min,omitzero" also:"request,requests,weight,shares"`
+	// Max is the most that is given, in cores (cpu.max). Default: no limit.
+	Max CPU `json:"max,omitzero" also:"limit,quota"`
+}
+
+// MemoryLimits are protections and limits of memory.
+type MemoryLimits struct {
+	// Min is kept from being reclaimed while others have memory to spare (memory.low). Default: nothing.
+	Min Bytes `json:"min,omitzero" also:"low,request,requests,reservation"`
+	// High is from where on the kernel reclaims and slows the site down (memory.high). Default: no such mark.
+	High Bytes `json:"high,omitzero" also:"soft"`
+	// Max is from where on the kernel kills (memory.max). Default: no limit.
+	Max Bytes `json:"max,omitzero" also:"limit,hard"`
+}
+
+// Scale is the number of replicas.
+type Scale struct {
+	// Min is 0 (parked when idle, the default) or 1 (always awake).
+	Min uint32 `json:"min"`
+	// Max is 1.
+	Max uint32 `json:"max"`
+}
+
+// Start says how a wake goes.
+type Start struct {
+	// Timeout is how long the site may take from its start until it listens on a port, 100ms to 1h. Then the start has failed. Default:
+	// start.timeout of the node's configuration.
+	Timeout Duration `json:"timeout,omitzero" also:"deadline"`
+}
+
+// Stop says how the site is ended when it is parked or deleted.
+type Stop struct {
+	// Grace is the time between the signal and the kill, 0s to 1h. Default: 10s.
+	Grace Duration `json:"grace" also:"graceperiod,timeout,terminationgraceperiod"`
+	// Signal that asks the site to end. Default: the image's, else SIGTERM.
+	Signal string `json:"signal,omitempty" also:"stopsignal,killsignal"`
+}
+
+// The defaults that stand here and not on the node.
+const (
+	DefaultIdle  = Duration(5 * time.Minute)
+	DefaultGrace = Duration(10 * time.Second)
+	DefaultPids  = 2048
+)
+
+// defaults is the site of which everything is left out.
+func defaults() Site {
+	return Site{
+		Limits: Limits{Pids: DefaultPids},
+		Scale:  Scale{Max: 1},
+		Stop:   Stop{Grace: DefaultGrace},
+	}
+}
+
+// complete fills in the defaults that follow from other fields.
+func (s *Site) complete() {
+	if s.Hostname == "" {
+		s.Hostname = s.Name
+	}
+	if s.Idle == (Idle{}) {
+		s.Idle = Idle{After: DefaultIdle}
+		if s.Scale.Min > 0 {
+			s.Idle = Idle{Never: true}
+		}
+	}
+}
+
+// Args gives the command line of the site on an image with this entrypoint and command. It is empty when neither says anything, and the
+// site cannot start.
+func (s *Site) Args(entrypoint, command []string) []string {
+	if s.Entrypoint != nil {
+		entrypoint, command = s.Entrypoint, nil
+	}
+	if s.Command != nil {
+		command = s.Command
+	}
+	return append(append([]string(nil), entrypoint...), command...)
+}

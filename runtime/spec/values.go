@@ -1,0 +1,195 @@
+package spec
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+)
+
+// CPU is an amount of CPU time in cores; 0.25 is a quarter of one core.
+type CPU float64
+
+// The range of CPU. Under a hundredth the kernel's quota (1 ms in 100 ms) ends.
+const (
+	MinCPU CPU = 0.01
+	MaxCPU CPU = 1024
+)
+
+const cpuAllowed = "cores from 0.01 to 1024, like 0.25 or 2"
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (c *CPU) DecodeScalar(s strictyaml.Scalar) error {
+	f, err := s.Float()
+	if err != nil {
+		hint := ""
+		if milli, ok := strings.CutSuffix(s.Text, "m"); ok {
+			if n, err := strconv.ParseUint(milli, 10, 31); err == nil {
+				hint = fmt.Sprintf("; for %s thousandths write %v", milli, float64(n)/1000)
+			}
+		}
+		return strictyaml.Bad(cpuAllowed, "%q is not a number of cores%s", s.Text, hint)
+	}
+	*c = CPU(f)
+	return nil
+}
+
+// Allowed implements strictyaml.Describer.
+func (CPU) Allowed() string { return cpuAllowed }
+
+// DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
+func (l *CPULimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
+
+// Allowed implements strictyaml.Describer.
+func (CPULimits) Allowed() string { return cpuAllowed + ", or a mapping of min, max" }
+
+// Weight gives cpu.weight, 1 to 10000: 100, the kernel's default, for one core, and in proportion. 0 is no wish.
+func (l CPULimits) Weight() uint64 {
+	if l.Min == 0 {
+		return 0
+	}
+	return uint64(min(max(math.Round(float64(l.Min)*100), 1), 10000))
+}
+
+// DecodeScalar implements strictyaml.ScalarDecoder: a plain size is the maximum.
+func (l *MemoryLimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
+
+// Allowed implements strictyaml.Describer.
+func (MemoryLimits) Allowed() string { return bytesAllowed + ", or a mapping of min, high, max" }
+
+// User is a user and perhaps a group, each by name or number: www-data, 33, 33:33, www-data:www-data.
+type User string
+
+const (
+	userAllowed = "a user, or user:group, each a name or a number"
+	userPattern = `^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$`
+)
+
+// DecodeScalar implements strictyaml.ScalarDecoder: a number is the number of a user.
+func (u *User) DecodeScalar(s strictyaml.Scalar) error {
+	if s.Kind == strictyaml.KindInt {
+		n, err := s.Uint(32)
+		*u = User(strconv.FormatUint(n, 10))
+		return err
+	}
+	text, err := s.String()
+	*u = User(text)
+	return err
+}
+
+// Allowed implements strictyaml.Describer.
+func (User) Allowed() string { return userAllowed }
+
+// Port is a port and its protocol, written 80/tcp.
+type Port struct {
+	// Port is 1 to 65535.
+	Port uint16
+	// Proto is "tcp" or "udp".
+	Proto string
+}
+
+const (
+	portAllowed = "a port from 1 to 65535 with /tcp or /udp, like 80/tcp (without: tcp)"
+	portPattern = `^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})(/(tcp|udp))?$`
+)
+
+var portForm = regexp.MustCompile(portPattern)
+
+// ParsePort reads 80/tcp, 53/udp or 80. Errors are of type *strictyaml.Invalid.
+func ParsePort(text string) (Port, error) {
+	if !portForm.MatchString(text) {
+		hint := ""
+		if _, inner, ok := strings.Cut(text, ":"); ok && portForm.MatchString(inner) {
+			hint = fmt.Sprintf(": ports are not mapped, a site has an address of its own; write %s", inner)
+		}
+		return Port{}, strictyaml.Bad(portAllowed, "%q is not a port%s", text, hint)
+	}
+	number, proto, ok := strings.Cut(text, "/")
+	if !ok {
+		proto = "tcp"
+	}
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return Port{}, strictyaml.Bad(portAllowed, "%q is not a port", text)
+	}
+	return Port{Port: uint16(n), Proto: proto}, nil
+}
+
+// String gives 80/tcp.
+func (p Port) String() string { return strconv.Itoa(int(p.Port)) + "/" + p.Proto }
+
+// MarshalText implements encoding.TextMarshaler; the text is that of String.
+func (p Port) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Port) UnmarshalText(text []byte) (err error) {
+	*p, err = ParsePort(string(text))
+	return err
+}
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (p *Port) DecodeScalar(s strictyaml.Scalar) (err error) {
+	*p, err = ParsePort(s.Text)
+	return err
+}
+
+// Allowed implements strictyaml.Describer.
+func (Port) Allowed() string { return portAllowed }
+
+// Idle is when a site without connections is parked.
+type Idle struct {
+	// Never parks the site by idleness; After is 0 then.
+	Never bool
+	// After is how long there must have been no connection.
+	After Duration
+}
+
+const (
+	idleAllowed = "a duration from 1s, like 5m, or never"
+	idleNever   = "never"
+)
+
+// ParseIdle reads a duration or "never". Errors are of type *strictyaml.Invalid.
+func ParseIdle(text string) (Idle, error) {
+	if text == idleNever {
+		return Idle{Never: true}, nil
+	}
+	d, bad := parseDuration(text)
+	if bad != nil {
+		return Idle{}, strictyaml.Bad(idleAllowed, "%s", bad.Msg)
+	}
+	if d < Duration(time.Second) { // 0 is no value of Idle, so it cannot wait for the checks
+		return Idle{}, strictyaml.Bad(idleAllowed, "%s is too short", text)
+	}
+	return Idle{After: d}, nil
+}
+
+// String gives the duration or "never".
+func (i Idle) String() string {
+	if i.Never {
+		return idleNever
+	}
+	return i.After.String()
+}
+
+// MarshalText implements encoding.TextMarshaler; the text is that of String.
+func (i Idle) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (i *Idle) UnmarshalText(text []byte) (err error) {
+	*i, err = ParseIdle(string(text))
+	return err
+}
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (i *Idle) DecodeScalar(s strictyaml.Scalar) (err error) {
+	*i, err = ParseIdle(s.Text)
+	return err
+}
+
+// Allowed implements strictyaml.Describer.
+func (Idle) Allowed() string { return idleAllowed }
