@@ -84,7 +84,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error) {
 	var answer applyAnswer
 	q := url.Values{}
-	setBool(q, "dry_run", dryRun)
+	setBool(q, "dryRun", dryRun)
 	err := c.call(ctx, http.MethodPost, "/v1/sites", q, applyBody{Sites: sites}, &answer)
 	return answer.Results, err
 }

@@ -6,9 +6,9 @@
 //
 // The protocol itself is described in docs/api.md. In short:
 //
-//   - Everything lives below /v1; field names are snake_case; times are RFC 3339 in
-//     UTC with nanoseconds; durations are integers in nanoseconds and end in _ns;
-//     memory is in bytes and ends in _bytes; CPU is in cores.
+//   - Everything lives below /v1; field names are camelCase, as in specs; times are RFC
+//     3339 in UTC; durations are integers in nanoseconds and end in Ns; memory is in
+//     bytes and ends in Bytes; CPU is in cores.
 //   - Events and logs are streams of JSON lines, which end cleanly (last HTTP chunk)
 //     or with one {"error": …} line.
 //   - exec upgrades its connection, and file descriptors travel over it

@@ -54,8 +54,8 @@ type Detail struct {
 	// Field is the path of the value inside the spec: limits.memory.max.
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
-	// Allowed are the values that would have been right.
-	Allowed []string `json:"allowed,omitempty"`
+	// Allowed says what would have been right.
+	Allowed string `json:"allowed,omitempty"`
 }
 
 // Error gives the message and the details, one a line.
@@ -93,10 +93,9 @@ func (d Detail) String() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(d.Message)
-	if len(d.Allowed) > 0 {
-		b.WriteString(" (allowed: ")
-		b.WriteString(strings.Join(d.Allowed, ", "))
-		b.WriteString(")")
+	if d.Allowed != "" {
+		b.WriteString("; allowed: ")
+		b.WriteString(d.Allowed)
 	}
 	return b.String()
 }

@@ -51,6 +51,9 @@ func (s *Session) start(c *Client, name string, req ExecRequest, stdio Stdio) er
 		return err
 	}
 	if !req.TTY {
+		for _, f := range []*os.File{stdio.In, stdio.Out, stdio.Err} {
+			f.Fd() // makes it blocking, as programs expect of their stdio (os/exec does the same)
+		}
 		err := sendJSON(s.conn, execFromClient{Stdio: true}, stdio.In, stdio.Out, stdio.Err)
 		if err != nil {
 			return fmt.Errorf("pass stdio to the daemon: %w", err)

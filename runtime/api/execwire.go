@@ -45,6 +45,7 @@ type fileConn struct {
 func (c *fileConn) Read(p []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(maxFiles*4))
 	n, oobn, flags, _, err := c.ReadMsgUnix(p, oob)
+	n = max(n, 0) // it is -1 on errors
 	if oobn > 0 {
 		if ferr := c.collect(oob[:oobn]); ferr != nil {
 			return n, ferr
@@ -53,10 +54,7 @@ func (c *fileConn) Read(p []byte) (int, error) {
 	if flags&unix.MSG_CTRUNC != 0 {
 		return n, errors.New("files were lost on the way: too many, or the limit of open files is reached")
 	}
-	if err != nil {
-		return n, err
-	}
-	return n, nil
+	return n, err
 }
 
 func (c *fileConn) collect(oob []byte) error {

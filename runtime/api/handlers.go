@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,8 +19,13 @@ type (
 	applyBody struct {
 		Sites []spec.Site `json:"sites"`
 	}
+	// applyRequest is applyBody as the server reads it: each site is decoded by
+	// package spec, which knows the defaults.
+	applyRequest struct {
+		Sites []json.RawMessage `json:"sites"`
+	}
 	applyAnswer struct {
-		DryRun  bool          `json:"dry_run"`
+		DryRun  bool          `json:"dryRun"`
 		Results []ApplyResult `json:"results"`
 	}
 	listAnswer struct {
@@ -48,21 +54,22 @@ func (s *Server) get(r *http.Request) (any, error) {
 
 func (s *Server) apply(r *http.Request) (any, error) {
 	q := query{values: r.URL.Query()}
-	dryRun := q.bool("dry_run")
+	dryRun := q.bool("dryRun")
 	if err := q.done(); err != nil {
 		return nil, err
 	}
-	var body applyBody
+	var body applyRequest
 	if err := readBody(r, maxBody, &body); err != nil {
 		return nil, err
 	}
 	if len(body.Sites) == 0 {
 		return nil, fmt.Errorf("apply: no sites in the request: %w", ErrInvalid)
 	}
-	if err := validate(body.Sites); err != nil {
+	sites, err := decodeSites(body.Sites)
+	if err != nil {
 		return nil, err
 	}
-	results, err := s.backend.Apply(r.Context(), body.Sites, dryRun)
+	results, err := s.backend.Apply(r.Context(), sites, dryRun)
 	if err != nil {
 		return nil, err
 	}

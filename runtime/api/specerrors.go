@@ -1,33 +1,48 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-// validate checks specs that came over the wire as strictly as those from files.
-func validate(sites []spec.Site) error {
+// decodeSites reads and checks specs that came over the wire, as strictly as those from
+// files, and reports everything that is wrong with any of them.
+func decodeSites(raw []json.RawMessage) ([]spec.Site, error) {
+	sites := make([]spec.Site, 0, len(raw))
 	var details []Detail
-	for i := range sites {
-		err := sites[i].Validate()
+	for i := range raw {
+		site, err := spec.FromJSON(raw[i])
 		if err == nil {
-			continue
+			err = site.Validate()
 		}
-		found := SpecDetails(err)
-		if len(found) == 0 {
-			found = []Detail{{Message: err.Error()}}
-		}
-		for _, d := range found {
-			d.Site = sites[i].Name
-			details = append(details, d)
-		}
+		details = append(details, siteDetails(i, site.Name, err)...)
+		sites = append(sites, site)
 	}
-	if len(details) == 0 {
+	if len(details) > 0 {
+		return nil, &Error{Code: CodeInvalid, Message: countProblems(len(details)), Details: details}
+	}
+	return sites, nil
+}
+
+// siteDetails names the site, or its place in the request, in what is wrong with it.
+func siteDetails(i int, name string, err error) []Detail {
+	if err == nil {
 		return nil
 	}
-	return &Error{Code: CodeInvalid, Message: countProblems(len(details)), Details: details}
+	if name == "" {
+		name = fmt.Sprintf("%d of the request", i+1)
+	}
+	details := SpecDetails(err)
+	if len(details) == 0 {
+		details = []Detail{{Message: err.Error()}}
+	}
+	for j := range details {
+		details[j].Site = name
+	}
+	return details
 }
 
 func countProblems(n int) string {

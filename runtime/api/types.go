@@ -55,11 +55,11 @@ type Site struct {
 
 	Replicas []Replica `json:"replicas"`
 	// ReplicasMax is the largest number of replicas which the spec allows.
-	ReplicasMax int `json:"replicas_max"`
+	ReplicasMax int `json:"replicasMax"`
 
 	Conns Conns `json:"conns"`
 	// Idle is how long the site has been without a connection; 0 while it has one.
-	Idle Nanoseconds `json:"idle_ns"`
+	Idle Nanoseconds `json:"idleNs"`
 	// Latency is absent until requests have been counted.
 	Latency *Latency `json:"latency,omitempty"`
 	Limits  Limits   `json:"limits"`
@@ -67,11 +67,11 @@ type Site struct {
 	Usage *Usage `json:"usage,omitempty"`
 
 	// Decision is the last one that the node took about this site.
-	Decision *Decision `json:"last_decision,omitempty"`
+	Decision *Decision `json:"lastDecision,omitempty"`
 	// Error is the last failure, kept until the next success.
-	Error *SiteError `json:"last_error,omitempty"`
+	Error *SiteError `json:"lastError,omitempty"`
 
-	SpecDigest string `json:"spec_digest"`
+	SpecDigest string `json:"specDigest"`
 	// Spec is there in answers about a single site only.
 	Spec *spec.Site `json:"spec,omitempty"`
 }
@@ -87,7 +87,7 @@ type Replica struct {
 	Conns   Conns     `json:"conns"`
 	// Draining replicas keep their connections and get no new ones.
 	Draining bool   `json:"draining,omitempty"`
-	Image    string `json:"image_digest,omitempty"`
+	Image    string `json:"imageDigest,omitempty"`
 }
 
 // Conns counts connections.
@@ -119,16 +119,16 @@ type CPULimit struct {
 
 // MemoryLimit is in bytes.
 type MemoryLimit struct {
-	Now int64 `json:"now_bytes"`
-	Min int64 `json:"min_bytes,omitempty"`
-	Max int64 `json:"max_bytes,omitempty"`
+	Now int64 `json:"nowBytes"`
+	Min int64 `json:"minBytes,omitempty"`
+	Max int64 `json:"maxBytes,omitempty"`
 }
 
 // Usage of all replicas of a site together. A nil member is not known.
 type Usage struct {
 	// CPU is in cores, over the last second or so.
 	CPU    *float64 `json:"cpu,omitempty"`
-	Memory *int64   `json:"memory_bytes,omitempty"`
+	Memory *int64   `json:"memoryBytes,omitempty"`
 	PIDs   *int64   `json:"pids,omitempty"`
 }
 
@@ -212,7 +212,7 @@ type Trace struct {
 type Step struct {
 	Name string `json:"name"`
 	// At is the time since the first step.
-	At Nanoseconds `json:"at_ns"`
+	At Nanoseconds `json:"atNs"`
 }
 
 // Nanoseconds is a time.Duration whose JSON form is its number of nanoseconds. (The
@@ -262,7 +262,7 @@ type NodeInfo struct {
 	Attach string `json:"attach"`
 	Device string `json:"device"`
 	// DeviceKind is dummy or ifb.
-	DeviceKind string         `json:"device_kind,omitempty"`
+	DeviceKind string         `json:"deviceKind,omitempty"`
 	Prefixes   []netip.Prefix `json:"prefixes"`
 	Uplinks    []string       `json:"uplinks,omitempty"`
 	Sites      int            `json:"sites"`

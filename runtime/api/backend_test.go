@@ -1,0 +1,317 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// memory is a Backend which keeps sites in memory and executes on the machine itself.
+type memory struct {
+	mu      sync.Mutex
+	sites   map[string]*spec.Site
+	running map[string]bool
+	events  []api.Event
+	news    chan struct{} // closed and replaced with each event
+	logs    []api.LogLine
+
+	// waking, if set, is received from before a wake succeeds; begun tells that the wake waits.
+	waking chan error
+	begun  chan struct{}
+	// streams counts sequences which are being iterated.
+	streams int
+}
+
+func newMemory() *memory {
+	return &memory{
+		sites:   map[string]*spec.Site{},
+		running: map[string]bool{},
+		news:    make(chan struct{}),
+		begun:   make(chan struct{}, 1),
+	}
+}
+
+func (m *memory) emit(e api.Event) {
+	e.Seq = uint64(len(m.events) + 1)
+	e.Time = time.Unix(1_800_000_000, 0).UTC()
+	m.events = append(m.events, e)
+	close(m.news)
+	m.news = make(chan struct{})
+}
+
+func (m *memory) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var results []api.ApplyResult
+	for i := range sites {
+		if slices.ContainsFunc(sites[:i], func(s spec.Site) bool { return s.Name == sites[i].Name }) {
+			return nil, fmt.Errorf("site %s is given twice: %w", sites[i].Name, api.ErrConflict)
+		}
+		r := api.ApplyResult{Name: sites[i].Name, Action: api.ActionCreated}
+		if old, ok := m.sites[sites[i].Name]; ok {
+			r.Action = api.ActionUpdated
+			if old.Digest() == sites[i].Digest() {
+				r.Action = api.ActionUnchanged
+			}
+		}
+		results = append(results, r)
+	}
+	if dryRun {
+		return results, nil
+	}
+	for i := range sites {
+		m.sites[sites[i].Name] = &sites[i]
+		m.emit(api.Event{Site: sites[i].Name, Kind: "applied"})
+	}
+	return results, nil
+}
+
+func (m *memory) Delete(_ context.Context, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.sites[name]; !ok {
+		return notFound(name)
+	}
+	delete(m.sites, name)
+	m.emit(api.Event{Site: name, Kind: "deleted"})
+	return nil
+}
+
+func notFound(name string) error { return fmt.Errorf("site %q: %w", name, api.ErrNotFound) }
+
+func (m *memory) site(name string) (api.Site, error) {
+	s, ok := m.sites[name]
+	if !ok {
+		return api.Site{}, notFound(name)
+	}
+	out := api.Site{
+		Name:       name,
+		ID:         1,
+		Addresses:  []netip.Addr{netip.MustParseAddr("10.77.0.12")},
+		Ports:      []string{"80/tcp"},
+		Tier:       api.TierCold,
+		Phase:      api.PhaseParked,
+		Replicas:   []api.Replica{},
+		SpecDigest: s.Digest(),
+	}
+	if m.running[name] {
+		out.Tier, out.Phase = api.TierRunning, api.PhaseRunning
+		out.Replicas = []api.Replica{{ID: name + "-1", Tier: api.TierRunning}}
+	}
+	return out, nil
+}
+
+func (m *memory) List(context.Context) ([]api.Site, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []api.Site
+	for name := range m.sites {
+		s, err := m.site(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b api.Site) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func (m *memory) Get(_ context.Context, name string) (api.Site, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.site(name)
+	s.Spec = m.sites[name]
+	return s, err
+}
+
+func (m *memory) Wake(ctx context.Context, name string) (api.Site, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return api.Site{}, err
+	}
+	if m.waking != nil {
+		m.begun <- struct{}{}
+		select {
+		case err := <-m.waking:
+			if err != nil {
+				return api.Site{}, err
+			}
+		case <-ctx.Done():
+			m.begun <- struct{}{}
+			return api.Site{}, ctx.Err()
+		}
+	}
+	m.running[name] = true
+	m.emit(api.Event{Site: name, Kind: "running", Fields: map[string]any{"by": "hand"}})
+	return m.site(name)
+}
+
+func (m *memory) Park(_ context.Context, name string, force bool) (api.Site, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return api.Site{}, err
+	}
+	if m.running[name] && !force {
+		return api.Site{}, &api.Error{
+			Code: api.CodeBusy, Message: "site " + name + " has 3 connections", Hint: "park it with --force",
+		}
+	}
+	delete(m.running, name)
+	return m.site(name)
+}
+
+func (m *memory) Traces(_ context.Context, name string, n int) ([]api.Trace, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return nil, err
+	}
+	t := api.Trace{
+		Site: name, From: api.TierCold, Client: netip.MustParseAddrPort("203.0.113.9:52114"), Result: api.ResultOK,
+		Start: time.Unix(1_800_000_000, 0).UTC(), Steps: []api.Step{{Name: api.StepHeld}, {Name: api.StepListening, At: 98_403_000}},
+	}
+	return slices.Repeat([]api.Trace{t}, min(n, 3)), nil
+}
+
+func (m *memory) Info(context.Context) (api.NodeInfo, error) {
+	return api.NodeInfo{Version: "1.2.3", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16")}}, nil
+}
+
+func (m *memory) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
+	return func(yield func(api.Event, error) bool) {
+		m.open(+1)
+		defer m.open(-1)
+		for at := int(opts.Since); ; {
+			m.mu.Lock()
+			batch, news := m.events[at:], m.news
+			at = len(m.events)
+			m.mu.Unlock()
+			for _, e := range batch {
+				if (opts.Site == "" || e.Site == opts.Site) && !yield(e, nil) {
+					return
+				}
+			}
+			if !opts.Follow {
+				return
+			}
+			select {
+			case <-news:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+func (m *memory) open(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.streams += n
+}
+
+func (m *memory) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
+	return func(yield func(api.LogLine, error) bool) {
+		m.open(+1)
+		defer m.open(-1)
+		m.mu.Lock()
+		_, err := m.site(name)
+		lines := m.logs
+		m.mu.Unlock()
+		if err != nil {
+			yield(api.LogLine{}, err)
+			return
+		}
+		if opts.Tail >= 0 {
+			lines = lines[max(0, len(lines)-opts.Tail):]
+		}
+		for _, l := range lines {
+			if !l.Time.Before(opts.Since) && !yield(l, nil) {
+				return
+			}
+		}
+		if opts.Replica == "lost" {
+			yield(api.LogLine{}, fmt.Errorf("read the log of %s: %w", name, os.ErrClosed))
+			return
+		}
+		if opts.Follow {
+			<-ctx.Done()
+		}
+	}
+}
+
+func (m *memory) Exec(_ context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return nil, err
+	}
+	if !m.running[name] {
+		return nil, fmt.Errorf("site %s sleeps: %w", name, api.ErrUnavailable)
+	}
+	return startProcess(req, stdio)
+}
+
+// process is a child of the test.
+type process struct {
+	cmd      *exec.Cmd
+	terminal *os.File
+}
+
+func startProcess(req api.ExecRequest, stdio api.Stdio) (*process, error) {
+	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
+	if !req.TTY {
+		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdio.In, stdio.Out, stdio.Err
+		return p, p.cmd.Start()
+	}
+	master, slavePath, err := console.NewPty()
+	if err != nil {
+		return nil, err
+	}
+	defer master.Close()
+	if err := master.Resize(console.WinSize{Height: req.Rows, Width: req.Cols}); err != nil {
+		return nil, err
+	}
+	slave, err := os.OpenFile(slavePath, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer slave.Close()
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	p.terminal = os.NewFile(uintptr(fd), "ptmx")
+	return p, p.cmd.Start()
+}
+
+func (p *process) PID() int                        { return p.cmd.Process.Pid }
+func (p *process) Terminal() *os.File              { return p.terminal }
+func (p *process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
+func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
+	defer context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })()
+	_ = p.cmd.Wait()
+	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return api.ExecResult{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}, nil
+	}
+	return api.ExecResult{Code: status.ExitStatus()}, nil
+}
