@@ -1,0 +1,104 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func (j *Journal) current() string  { return filepath.Join(j.dir, "events.jsonl") }
+func (j *Journal) previous() string { return filepath.Join(j.dir, "events.1.jsonl") }
+
+// load reads what is there and opens the current file for appending.
+func (j *Journal) load() error {
+	if _, err := j.read(j.previous()); err != nil {
+		return err
+	}
+	good, err := j.read(j.current())
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.current(), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	// What follows the last whole line was cut short by a kill.
+	if err := f.Truncate(good); err != nil {
+		return errors.Join(fmt.Errorf("cut off an unfinished line: %w", err), f.Close())
+	}
+	j.file, j.size = f, good
+	return nil
+}
+
+// read remembers the events of a file and returns how many bytes of whole
+// lines it has. Lines that cannot be read are passed over: a damaged line must
+// not take the history behind it away.
+func (j *Journal) read(path string) (good int64, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return good, nil
+		}
+		if err != nil {
+			return good, err
+		}
+		good += int64(len(line))
+		var e api.Event
+		if json.Unmarshal(bytes.TrimSpace(line), &e) == nil && e.Seq > j.seq {
+			j.seq = e.Seq
+			j.remember(e)
+		}
+	}
+}
+
+func (j *Journal) write(e api.Event) error {
+	if j.closed {
+		return fmt.Errorf("write event %d: %w", e.Seq, os.ErrClosed)
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encode event %d (%s): %w", e.Seq, e.Kind, err)
+	}
+	line = append(line, '\n')
+	if j.size+int64(len(line)) > j.opts.MaxSize && j.size > 0 {
+		if err := j.rotate(); err != nil {
+			return err
+		}
+	}
+	n, err := j.file.Write(line)
+	j.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("write event %d to %s: %w", e.Seq, j.current(), err)
+	}
+	return nil
+}
+
+func (j *Journal) rotate() error {
+	if err := os.Rename(j.current(), j.previous()); err != nil {
+		return fmt.Errorf("rotate the journal: %w", err)
+	}
+	f, err := os.OpenFile(j.current(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("rotate the journal: %w", err)
+	}
+	old := j.file
+	j.file, j.size = f, 0
+	return old.Close()
+}

@@ -1,0 +1,157 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+// Options of Open; zero values take the defaults in brackets.
+type Options struct {
+	Keep    int   // [4096] events in memory
+	MaxSize int64 // [8 MiB] bytes of a file before it is rotated
+}
+
+// Journal keeps events. Its methods may be called from any goroutine.
+type Journal struct {
+	dir  string
+	opts Options
+
+	mu      sync.Mutex
+	file    *os.File
+	size    int64
+	seq     uint64
+	ring    []api.Event // the newest, ordered; at most opts.Keep
+	changed chan struct{}
+	closed  bool
+}
+
+// Open opens the journal in dir, or begins one.
+func Open(dir string, o Options) (*Journal, error) {
+	if o.Keep <= 0 {
+		o.Keep = 4096
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 8 << 20
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the journal's folder: %w", err)
+	}
+	j := &Journal{dir: dir, opts: o, changed: make(chan struct{})}
+	if err := j.load(); err != nil {
+		return nil, fmt.Errorf("open the journal in %s: %w", dir, err)
+	}
+	return j, nil
+}
+
+// Append gives the event its number (and time, if it has none) and keeps it.
+// An error concerns the file only; those who follow have it anyway.
+func (j *Journal) Append(e api.Event) (api.Event, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seq++
+	e.Seq = j.seq
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	j.remember(e)
+	close(j.changed)
+	j.changed = make(chan struct{})
+	return e, j.write(e)
+}
+
+func (j *Journal) remember(e api.Event) {
+	if len(j.ring) >= 2*j.opts.Keep {
+		// moved once per Keep events, so appending stays O(1)
+		j.ring = append(make([]api.Event, 0, 2*j.opts.Keep), j.ring[len(j.ring)-j.opts.Keep+1:]...)
+	}
+	j.ring = append(j.ring, e)
+}
+
+// Newest calls fn with the kept events from the newest to the oldest until it
+// returns false.
+func (j *Journal) Newest(fn func(api.Event) bool) {
+	j.mu.Lock()
+	events := j.ring
+	j.mu.Unlock()
+	for i := len(events) - 1; i >= 0; i-- {
+		if !fn(events[i]) {
+			return
+		}
+	}
+}
+
+// Events yields the kept events that opts asks for, in order; with Follow it
+// goes on until the context or the journal ends.
+func (j *Journal) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
+	return func(yield func(api.Event, error) bool) {
+		after := opts.Since
+		first := true
+		for {
+			events, changed, closed := j.after(after)
+			if len(events) > 0 {
+				after = events[len(events)-1].Seq
+			}
+			events = choose(events, opts.Site)
+			if first && opts.Last > 0 && len(events) > opts.Last {
+				events = events[len(events)-opts.Last:]
+			}
+			first = false
+			for _, e := range events {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if !opts.Follow || closed {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}
+}
+
+func choose(events []api.Event, site string) []api.Event {
+	if site == "" {
+		return events
+	}
+	var out []api.Event
+	for _, e := range events {
+		if e.Site == site {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// after returns the kept events behind seq, and a channel that is closed when
+// there are more. The slice is not written to any more.
+func (j *Journal) after(seq uint64) ([]api.Event, <-chan struct{}, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	i := len(j.ring)
+	for i > 0 && j.ring[i-1].Seq > seq {
+		i--
+	}
+	return j.ring[i:len(j.ring):len(j.ring)], j.changed, j.closed
+}
+
+// Close ends all who follow, and closes the file.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return nil
+	}
+	j.closed = true
+	close(j.changed)
+	return j.file.Close()
+}

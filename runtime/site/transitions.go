@@ -1,0 +1,236 @@
+package site
+
+import (
+	"fmt"
+	"time"
+)
+
+func (m *Machine) onPacket() []Action {
+	switch {
+	case m.deleted:
+		return []Action{Refuse{}}
+	case m.find(Ready) != nil:
+		return []Action{Release{}} // it was held just before the site got ready
+	case m.backoff:
+		return []Action{Refuse{}}
+	case m.find(Starting) != nil:
+		return nil
+	}
+	if r := m.find(Closing); r != nil && !r.again {
+		return m.reopen(r, "a packet came while parking")
+	}
+	return m.start("first packet")
+}
+
+func (m *Machine) onWake(reason string) []Action {
+	if m.deleted || m.find(Ready) != nil || m.find(Starting) != nil {
+		return nil
+	}
+	m.backoff = false // a person may try at once
+	if r := m.find(Closing); r != nil && !r.again {
+		return m.reopen(r, reason)
+	}
+	return m.start(reason)
+}
+
+func (m *Machine) reopen(r *Replica, reason string) []Action {
+	r.State, r.Reason, r.idle = Ready, "", false
+	acts := []Action{Publish{}, Release{}, Note{Kind: "running", Replica: r.ID, Reason: reason}}
+	return append(acts, m.armIdle(r.ID, m.policy.Idle)...)
+}
+
+func (m *Machine) onPark(e ParkAsked) []Action {
+	var acts []Action
+	for _, r := range m.replicas {
+		switch {
+		case r.State == Stopping:
+			r.again = false
+		case r.State == Ready && !e.Force:
+			acts = append(acts, m.closeReplica(r, e.Reason)...)
+		default:
+			waited := r.State == Starting
+			acts = append(acts, m.stop(r, e.Reason)...)
+			if waited {
+				acts = append(acts, Refuse{}) // nobody will listen to those who are held
+			}
+		}
+	}
+	return acts
+}
+
+// closeReplica is the first half of parking: new flows are held from now on,
+// then the counters are read once more, so that no visitor who was quicker
+// than the decision is cut off.
+func (m *Machine) closeReplica(r *Replica, reason string) []Action {
+	r.State, r.Reason = Closing, reason
+	return []Action{Publish{}, Recheck{ID: r.ID}}
+}
+
+func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State == Stopping || r.State == Closing {
+		return nil
+	}
+	if r.State == Ready {
+		return []Action{Release{}} // one more port
+	}
+	r.State, r.ReadyAt = Ready, now
+	acts := []Action{Release{}, Note{Kind: "running", Replica: r.ID, Reason: "listening"}}
+	if !e.All {
+		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
+	}
+	return append(acts, m.armIdle(r.ID, m.policy.Idle)...)
+}
+
+func (m *Machine) onSettleOver(e SettleOver) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Ready {
+		return nil
+	}
+	m.forced = true
+	return []Action{Publish{}, Release{}}
+}
+
+func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Starting {
+		return nil
+	}
+	reason := fmt.Sprintf("nobody listened on its ports within %s", m.policy.StartTimeout)
+	acts := m.stop(r, reason)
+	return append(acts, m.fail(r.ID, reason)...)
+}
+
+// fail counts a failure and refuses visitors for a while: what cannot start
+// must not be started by every packet.
+func (m *Machine) fail(id ReplicaID, reason string) []Action {
+	m.failures++
+	wait := m.policy.BackoffMin
+	for i := 1; i < m.failures && wait < m.policy.BackoffMax; i++ {
+		wait *= 2
+	}
+	wait = min(wait, m.policy.BackoffMax)
+	m.backoff = true
+	return []Action{
+		Publish{}, Refuse{}, ArmBackoff{After: wait},
+		Note{Kind: "failed", Replica: id, Failure: true,
+			Reason: fmt.Sprintf("%s (failure %d, next try not before %s)", reason, m.failures, wait)},
+	}
+}
+
+// onGone: a replica is gone, whoever wanted it.
+func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart bool) []Action {
+	r := m.byID(id)
+	if r == nil {
+		return nil
+	}
+	m.drop(id)
+	acts := []Action{Publish{}}
+	switch {
+	case r.State == Stopping || r.State == Closing:
+		acts = append(acts, m.onStopped(r)...)
+	case r.State == Starting:
+		if !atStart {
+			reason = "ended before it listened: " + reason
+		}
+		acts = append(acts, m.fail(id, reason)...)
+	case now.Sub(r.ReadyAt) < m.policy.Stable:
+		acts = append(acts, m.fail(id, fmt.Sprintf("ended %s after it was ready: %s",
+			now.Sub(r.ReadyAt).Round(time.Millisecond), reason))...)
+	default:
+		m.failures = 0
+		acts = append(acts, Note{Kind: "exited", Replica: id, Reason: reason, Failure: true})
+		if m.policy.Min > 0 && !m.deleted {
+			acts = append(acts, m.start("scale.min")...)
+		}
+	}
+	return append(acts, m.forgetIfDone()...)
+}
+
+func (m *Machine) onStopped(r *Replica) []Action {
+	if r.again && !m.deleted && !m.backoff && m.find(Starting) == nil && m.find(Ready) == nil {
+		return m.start(r.Reason)
+	}
+	if len(m.replicas) > 0 || m.backoff {
+		return nil
+	}
+	if !r.ReadyAt.IsZero() {
+		m.failures = 0
+	}
+	return []Action{Note{Kind: "parked", Reason: r.Reason}}
+}
+
+func (m *Machine) onIdle(e IdleOver) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Ready {
+		return nil
+	}
+	if e.Conns > 0 {
+		return m.armIdle(r.ID, m.policy.Idle)
+	}
+	if e.IdleFor < m.policy.Idle {
+		return m.armIdle(r.ID, m.policy.Idle-e.IdleFor)
+	}
+	r.idle = true
+	return m.closeReplica(r, "idle "+m.policy.Idle.String())
+}
+
+func (m *Machine) onRechecked(e Rechecked) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Closing {
+		return nil
+	}
+	// Whoever came between the decision and the holding back is seen here.
+	if e.Conns > 0 || (r.idle && e.IdleFor < m.policy.Idle) {
+		return m.reopen(r, "a connection came while parking")
+	}
+	return m.stop(r, r.Reason)
+}
+
+func (m *Machine) onBackoffOver() []Action {
+	if !m.backoff {
+		return nil
+	}
+	m.backoff = false
+	acts := []Action{Publish{}}
+	if m.policy.Min > 0 && len(m.replicas) == 0 && !m.deleted {
+		return append(acts, m.start("scale.min, backoff over")...)
+	}
+	return acts
+}
+
+// onSpecChanged replaces what runs: new flows are held until the next replica,
+// made after the new spec, listens.
+func (m *Machine) onSpecChanged() []Action {
+	m.failures = 0
+	var acts []Action
+	if m.backoff {
+		m.backoff = false
+		acts = append(acts, Publish{})
+	}
+	for _, r := range m.replicas {
+		if r.State != Stopping {
+			r.again = true
+			acts = append(acts, m.stop(r, "spec changed")...)
+		}
+	}
+	return acts
+}
+
+func (m *Machine) onDeleted() []Action {
+	m.deleted = true
+	acts := []Action{Refuse{}}
+	for _, r := range m.replicas {
+		if r.State != Stopping {
+			acts = append(acts, m.stop(r, "deleted")...)
+		}
+	}
+	return append(acts, m.forgetIfDone()...)
+}
+
+func (m *Machine) forgetIfDone() []Action {
+	if m.deleted && len(m.replicas) == 0 {
+		return []Action{Forget{}}
+	}
+	return nil
+}
