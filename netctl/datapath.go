@@ -1,0 +1,24 @@
+package netctl
+
+// Datapath is what netctl needs of the programs in the kernel; *bpf.Datapath is
+// one. Indexes are those of the node's network namespace, and the methods are
+// called on a thread inside of it.
+type Datapath interface {
+	// AttachDevice attaches the steering program to the device's egress.
+	AttachDevice(ifindex int) error
+	// AttachUplink attaches the fast path to an uplink's ingress.
+	AttachUplink(ifindex int) error
+	// DetachUplink takes it off again.
+	DetachUplink(ifindex int) error
+	// AttachReplica attaches to the host end of a replica's namespace; again is fine.
+	AttachReplica(ifindex int) error
+	// AttachSink attaches to the host end of the sink's namespace.
+	AttachSink(ifindex int) error
+	// DetachReplica forgets a host end, also one that is gone; again is fine.
+	DetachReplica(ifindex int) error
+	// PruneReplicaPins forgets all host ends that are gone.
+	PruneReplicaPins() error
+	// SetDevice and SetSink tell the programs where to send packets.
+	SetDevice(ifindex int) error
+	SetSink(ifindex int) error
+}

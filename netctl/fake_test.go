@@ -1,0 +1,82 @@
+package netctl
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// fakeDatapath remembers what is attached where. With fail set, the call of
+// that name fails.
+type fakeDatapath struct {
+	mu           sync.Mutex
+	devices      []int
+	uplinks      []int
+	replicas     []int
+	sinks        []int
+	device, sink int
+	pruned       int
+	fail         string
+}
+
+var errInjected = errors.New("injected failure")
+
+func (d *fakeDatapath) do(name string, f func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail == name {
+		return fmt.Errorf("%s: %w", name, errInjected)
+	}
+	f()
+	return nil
+}
+
+func with(list []int, i int) []int {
+	if slices.Contains(list, i) {
+		return list
+	}
+	return append(list, i)
+}
+
+func without(list []int, i int) []int {
+	return slices.DeleteFunc(slices.Clone(list), func(j int) bool { return i == j })
+}
+
+func (d *fakeDatapath) AttachDevice(i int) error {
+	return d.do("AttachDevice", func() { d.devices = with(d.devices, i) })
+}
+
+func (d *fakeDatapath) AttachUplink(i int) error {
+	return d.do("AttachUplink", func() { d.uplinks = with(d.uplinks, i) })
+}
+
+func (d *fakeDatapath) DetachUplink(i int) error {
+	return d.do("DetachUplink", func() { d.uplinks = without(d.uplinks, i) })
+}
+
+func (d *fakeDatapath) AttachReplica(i int) error {
+	return d.do("AttachReplica", func() { d.replicas = with(d.replicas, i) })
+}
+
+func (d *fakeDatapath) DetachReplica(i int) error {
+	return d.do("DetachReplica", func() { d.replicas = without(d.replicas, i) })
+}
+
+func (d *fakeDatapath) AttachSink(i int) error {
+	return d.do("AttachSink", func() { d.sinks = with(d.sinks, i) })
+}
+
+func (d *fakeDatapath) PruneReplicaPins() error {
+	return d.do("PruneReplicaPins", func() { d.pruned++ })
+}
+
+func (d *fakeDatapath) SetDevice(i int) error { return d.do("SetDevice", func() { d.device = i }) }
+func (d *fakeDatapath) SetSink(i int) error   { return d.do("SetSink", func() { d.sink = i }) }
+
+// attached returns how many programs sit on replicas' host ends.
+func (d *fakeDatapath) attached() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.replicas)
+}

@@ -1,0 +1,292 @@
+package netctl
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+)
+
+// Clock is the time that a [Holder] lives by. Now is compared with nothing but
+// itself; AfterFunc runs f once, on a goroutine of its own, not before d has
+// passed, unless stop is called first.
+type Clock interface {
+	Now() time.Duration
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+}
+
+// Expired says that packets have been held for the whole deadline. They were
+// refused.
+type Expired struct {
+	Site    bpf.SiteID
+	Packets int
+}
+
+// Holder keeps packets while their sites wake. Every operation costs the same
+// however many are held, but for those that send a site's packets, which cost
+// as much as it has. It is safe for concurrent use.
+//
+//	      Add                    Release ──> the device, in order of arrival
+//	──> [ held for the site ] ── Refuse  ──> the sink, which answers RST or unreachable
+//	                             expiry  ──> likewise, and the callback
+//	                             Drop    ──> nowhere
+type Holder struct {
+	cfg     HoldConfig
+	release Injector
+	refuse  Injector
+	clock   Clock
+	expired func(Expired)
+
+	mu             sync.Mutex // guards what is below; never held while a packet is sent
+	sites          map[bpf.SiteID]*heldSite
+	oldest, newest *heldPacket // all packets by time of arrival
+	total          int
+	stop           func() bool // the timer's; nil if it is not set
+	timer          uint64      // which timer is the valid one
+}
+
+// heldSite is a site somebody waits for.
+type heldSite struct {
+	first, last *heldPacket // by time of arrival
+	seen        map[packetKey]struct{}
+	packets     int
+}
+
+// heldPacket stands in two lists, that of all and that of its site. One without
+// data marks a site for which a packet came but could not be kept.
+type heldPacket struct {
+	site       bpf.SiteID
+	data       []byte
+	captured   uint64        // HeldPacket.Time
+	due        time.Duration // by Clock
+	key        packetKey
+	prev, next *heldPacket
+	after      *heldPacket // of the same site
+}
+
+// packetKey is what a retransmission has in common with its original.
+type packetKey struct {
+	client, vip netip.AddrPort
+	seq         uint32
+	proto       bpf.Proto
+}
+
+// NewHolder returns an empty Holder. Released packets go to release, refused ones
+// to refuse; expired, which may be nil, is called after a deadline, not before
+// the packets were refused, and never while the Holder is locked.
+func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
+	return &Holder{
+		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,
+		sites: map[bpf.SiteID]*heldSite{},
+	}
+}
+
+// Add keeps a packet, whose Data is the Holder's from then on. first says that
+// nothing was held for the site before: it has to be woken. That is so also if
+// the packet cannot be kept, which is [ErrHoldSiteFull] or [ErrHoldTotalFull]:
+// its sender will repeat it. The repetition of a TCP packet that is held is
+// dropped without an error.
+func (h *Holder) Add(p bpf.HeldPacket) (first bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sites[p.Site]
+	first = s == nil
+	if first {
+		s = &heldSite{seen: map[packetKey]struct{}{}}
+		h.sites[p.Site] = s
+	}
+	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto}
+	if _, again := s.seen[key]; again {
+		return first, nil
+	}
+	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + h.cfg.Deadline, key: key}
+	switch {
+	case h.total >= h.cfg.Total:
+		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
+	case s.packets >= h.cfg.PerSite:
+		err = fmt.Errorf("%w (%d)", ErrHoldSiteFull, h.cfg.PerSite)
+	}
+	if err != nil && !first {
+		return false, err
+	}
+	if err == nil {
+		held.data = p.Data
+		if p.Proto == bpf.TCP {
+			s.seen[key] = struct{}{}
+		}
+		s.packets++
+		h.total++
+	}
+	h.append(s, held)
+	return first, err
+}
+
+// Release puts the packets of a site back on the device. It returns how many
+// there were and when the first of them was captured (CLOCK_MONOTONIC in
+// nanoseconds, 0 if there was none). If some cannot be sent the others are.
+func (h *Holder) Release(site bpf.SiteID) (n int, oldest uint64, err error) {
+	return send(h.release, h.take(site))
+}
+
+// Refuse hands the packets of a site to the sink, so that their senders learn
+// at once that nobody will answer. It returns how many there were.
+func (h *Holder) Refuse(site bpf.SiteID) (n int, err error) {
+	n, _, err = send(h.refuse, h.take(site))
+	return n, err
+}
+
+// Drop forgets the packets of a site and returns how many there were.
+func (h *Holder) Drop(site bpf.SiteID) (n int) {
+	for _, p := range h.take(site) {
+		if p.data != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Forward sends one packet at once: its site became ready while the packet was
+// on its way to the daemon.
+func (h *Holder) Forward(p bpf.HeldPacket) error { return h.release.Inject(p.Data) }
+
+// Held returns how many packets are held, in all and for how many sites.
+func (h *Holder) Held() (packets, sites int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.total, len(h.sites)
+}
+
+// append must be called with h.mu held.
+func (h *Holder) append(s *heldSite, p *heldPacket) {
+	if s.last == nil {
+		s.first = p
+	} else {
+		s.last.after = p
+	}
+	s.last = p
+	p.prev = h.newest
+	if h.newest == nil {
+		h.oldest = p
+	} else {
+		h.newest.next = p
+	}
+	h.newest = p
+	h.arm()
+}
+
+// take removes a site and returns its packets.
+func (h *Holder) take(site bpf.SiteID) (packets []*heldPacket) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sites[site]
+	if s == nil {
+		return nil
+	}
+	delete(h.sites, site)
+	packets = make([]*heldPacket, 0, s.packets)
+	for p := s.first; p != nil; p = p.after {
+		h.unlink(p)
+		packets = append(packets, p)
+	}
+	if h.oldest == nil && h.stop != nil {
+		h.stop()
+		h.stop = nil
+		h.timer++
+	}
+	return packets
+}
+
+// unlink takes a packet off the list of all. It must be called with h.mu held.
+func (h *Holder) unlink(p *heldPacket) {
+	if p.prev == nil {
+		h.oldest = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next == nil {
+		h.newest = p.prev
+	} else {
+		p.next.prev = p.prev
+	}
+	if p.data != nil {
+		h.total--
+	}
+}
+
+// arm sets the timer for the oldest packet, if it is not set. When that packet
+// has gone before, the timer goes off for nothing and is set anew: cheaper than
+// setting it anew for each packet. It must be called with h.mu held.
+func (h *Holder) arm() {
+	if h.stop != nil || h.oldest == nil {
+		return
+	}
+	h.timer++
+	id := h.timer
+	h.stop = h.clock.AfterFunc(max(h.oldest.due-h.clock.Now(), 0), func() { h.expire(id) })
+}
+
+// expire refuses what is due.
+func (h *Holder) expire(timer uint64) {
+	bySite := map[bpf.SiteID][]*heldPacket{}
+	var order []bpf.SiteID
+
+	h.mu.Lock()
+	if timer != h.timer {
+		h.mu.Unlock()
+		return
+	}
+	h.stop = nil
+	now := h.clock.Now()
+	for p := h.oldest; p != nil && p.due <= now; p = h.oldest {
+		if bySite[p.site] == nil {
+			order = append(order, p.site)
+		}
+		bySite[p.site] = append(bySite[p.site], p)
+		h.expireOne(p)
+	}
+	h.arm()
+	h.mu.Unlock()
+
+	for _, site := range order {
+		// What cannot be refused either is repeated by its sender, or not.
+		n, _, _ := send(h.refuse, bySite[site])
+		if h.expired != nil {
+			h.expired(Expired{Site: site, Packets: n})
+		}
+	}
+}
+
+// expireOne removes the oldest packet, which is the first of its site too, as
+// both lists have the same order. It must be called with h.mu held.
+func (h *Holder) expireOne(p *heldPacket) {
+	h.unlink(p)
+	s := h.sites[p.site]
+	s.first = p.after
+	if p.data != nil {
+		s.packets--
+		delete(s.seen, p.key)
+	}
+	if s.first == nil {
+		delete(h.sites, p.site)
+	}
+}
+
+func send(to Injector, packets []*heldPacket) (n int, oldest uint64, err error) {
+	var errs []error
+	for _, p := range packets {
+		if p.data == nil {
+			continue
+		}
+		n++
+		if oldest == 0 || p.captured < oldest {
+			oldest = p.captured
+		}
+		if err := to.Inject(p.data); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return n, oldest, errors.Join(errs...)
+}

@@ -1,0 +1,133 @@
+package netctl
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// journal remembers the settings that Setup changed outside of fcnode's own
+// devices, so that Remove can put them back, also when another daemon made
+// the change. A change is written down before it is made.
+type journal struct {
+	path    string
+	BootID  string   `json:"boot_id"`
+	Changes []change `json:"changes"`
+}
+
+// change is one sysctl. Where Set equals Was the setting was only guarded
+// against the side effect of another one.
+type change struct {
+	Name string `json:"name"`
+	Was  string `json:"was"`
+	Set  string `json:"set"`
+}
+
+// openJournal reads what an earlier daemon of this boot has left. What is left
+// of an earlier boot says nothing about this one.
+func openJournal(path string) (*journal, error) {
+	boot, err := readSysctl("kernel/random/boot_id")
+	if err != nil {
+		return nil, err
+	}
+	fresh := &journal{path: path, BootID: boot}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fresh, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the record of changed settings: %w", err)
+	}
+	j := &journal{path: path}
+	if err := json.Unmarshal(b, j); err != nil {
+		return nil, fmt.Errorf("reading the record of changed settings %s: %w (without it fcnode cannot put them back; remove the file to go on)", path, err)
+	}
+	if j.BootID != boot {
+		return fresh, nil
+	}
+	return j, nil
+}
+
+// set changes a setting unless it has the value already, and returns how to
+// take that back.
+func (j *journal) set(c sysctl, guard bool) (func() error, error) {
+	was, err := readSysctl(c.name)
+	if err != nil {
+		return nil, err
+	}
+	if was == c.value && !guard {
+		return func() error { return nil }, nil
+	}
+	known := slices.ContainsFunc(j.Changes, func(o change) bool { return o.Name == c.name })
+	before := slices.Clone(j.Changes)
+	if !known {
+		j.Changes = append(j.Changes, change{Name: c.name, Was: was, Set: c.value})
+		if err := j.save(); err != nil {
+			j.Changes = before
+			return nil, err
+		}
+	}
+	undo := func() error {
+		j.Changes = before
+		return errors.Join(sysctl{c.name, was}.writeIfThere(), j.save())
+	}
+	if err := c.write(); err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	return undo, nil
+}
+
+// restore puts everything back that still is as fcnode set it: what somebody
+// has changed since is theirs.
+func (j *journal) restore() error {
+	var errs []error
+	for _, c := range slices.Backward(j.Changes) {
+		now, err := readSysctl(c.Name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the device is gone
+		}
+		if err == nil && (now == c.Set || c.Set == c.Was) && now != c.Was {
+			err = sysctl{c.Name, c.Was}.writeIfThere()
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	j.Changes = nil
+	return j.save()
+}
+
+// save replaces the file in one step; an empty journal has none.
+func (j *journal) save() error {
+	if len(j.Changes) == 0 {
+		if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing the record of changed settings: %w", err)
+		}
+		return nil
+	}
+	b, err := json.MarshalIndent(j, "", "\t")
+	if err != nil {
+		return fmt.Errorf("encoding the record of changed settings: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(j.path), "."+strings.TrimSuffix(filepath.Base(j.path), ".json")+"-*")
+	if err != nil {
+		return fmt.Errorf("writing the record of changed settings: %w", err)
+	}
+	_, err = tmp.Write(append(b, '\n'))
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), j.path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing the record of changed settings %s: %w", j.path, err), os.Remove(tmp.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package netctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// replicaPrefix and a number make the names of host ends.
+const replicaPrefix = "fcv"
+
+// After a failure the next namespace is tried when somebody asks for one, and at
+// the latest after this time.
+const retryAfter = time.Second
+
+// Pool keeps network namespaces ready, so that a wake need not wait for one. Its
+// methods are safe for concurrent use.
+type Pool struct {
+	node   *netlink.Handle
+	nodeNS *os.File
+	dp     Datapath
+	mtu    int
+	log    *slog.Logger
+
+	ready  chan *Namespace // filled by the maker
+	failed chan error      // unbuffered: reaches only those who wait right now
+	stop   chan struct{}
+	done   chan struct{} // closed by the maker at its end
+
+	next  atomic.Uint32 // number of the next host end
+	spare atomic.Int32  // the maker's own one counts as ready too
+
+	close sync.Once
+	err   error // of Close
+}
+
+// newPool starts filling the pool. nodeNS stays the caller's and must outlive the pool.
+func newPool(node *netlink.Handle, nodeNS *os.File, dp Datapath, size, mtu int, log *slog.Logger) (*Pool, error) {
+	p := &Pool{
+		node: node, nodeNS: nodeNS, dp: dp, mtu: mtu, log: log,
+		// One more is in the maker's hands.
+		ready:  make(chan *Namespace, size-1),
+		failed: make(chan error),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	if err := p.skipTaken(); err != nil {
+		return nil, err
+	}
+	go p.fill()
+	return p, nil
+}
+
+// skipTaken starts the numbers behind those of replicas that live on.
+func (p *Pool) skipTaken() error {
+	links, err := dump(p.node.LinkList)
+	if err != nil {
+		return fmt.Errorf("listing devices: %w", err)
+	}
+	var next uint64
+	for _, l := range links {
+		if n, ok := replicaNumber(l.Attrs().Name); ok {
+			next = max(next, n+1)
+		}
+	}
+	p.next.Store(uint32(next))
+	return nil
+}
+
+func replicaNumber(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, replicaPrefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 31)
+	return n, err == nil
+}
+
+// Get returns a namespace: at once if one is ready, else as soon as one is made.
+// It fails when making one fails meanwhile, when ctx ends or the pool is closed.
+func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
+	// Not by the select below, which picks at random: a closed pool gives nothing.
+	select {
+	case <-p.stop:
+		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+	default:
+	}
+	select {
+	case n := <-p.ready:
+		return n, nil
+	default:
+	}
+	select {
+	case n := <-p.ready:
+		return n, nil
+	case err := <-p.failed:
+		return nil, err
+	case <-p.stop:
+		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for a network namespace: %w", ctx.Err())
+	}
+}
+
+// Ready is how many namespaces can be had without waiting.
+func (p *Pool) Ready() int { return len(p.ready) + int(p.spare.Load()) }
+
+// fill is the maker: it makes one namespace after the other and offers it.
+func (p *Pool) fill() {
+	defer close(p.done)
+	for {
+		n, err := p.make()
+		if err != nil {
+			if !p.report(err) {
+				return
+			}
+			continue
+		}
+		p.spare.Store(1)
+		select {
+		case p.ready <- n:
+			p.spare.Store(0)
+		case <-p.stop:
+			p.spare.Store(0)
+			p.err = n.Close()
+			return
+		}
+	}
+}
+
+// report tells who waits why there is nothing, or the log if nobody does, and
+// returns when it is time to try again; false: the pool is closed.
+func (p *Pool) report(err error) bool {
+	timer := time.NewTimer(retryAfter)
+	defer timer.Stop()
+	select {
+	case p.failed <- err:
+	case <-timer.C:
+		p.log.Error("cannot prepare a network namespace; trying again", "error", err)
+	case <-p.stop:
+		return false
+	}
+	return true
+}
+
+// make makes one namespace, with its program attached.
+func (p *Pool) make() (*Namespace, error) {
+	var n *Namespace
+	err := inNetns(p.nodeNS, func() error {
+		for {
+			name := replicaPrefix + strconv.FormatUint(uint64(p.next.Add(1)-1), 10)
+			pair, err := makePair(p.node, name, p.mtu, replicaSettings)
+			if errors.Is(err, unix.EEXIST) {
+				continue // somebody else's device
+			}
+			if err != nil {
+				return fmt.Errorf("preparing a network namespace: %w", err)
+			}
+			n = newNamespace(pair, name, p.node, p.dp, nil)
+			if err := p.dp.AttachReplica(pair.host); err != nil {
+				return errors.Join(fmt.Errorf("preparing a network namespace: %w", err), n.Close())
+			}
+			return nil
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Adopt takes back the namespace of a replica that another daemon has started.
+// netnsPath is where it can be reached (/proc/PID/ns/net of a process inside).
+func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
+	host, err := p.node.LinkByIndex(hostIfindex)
+	if err != nil {
+		return nil, fmt.Errorf("adopting a replica's network namespace: finding its veth %d: %w", hostIfindex, err)
+	}
+	if err := ours(host, "veth"); err != nil {
+		return nil, fmt.Errorf("adopting a replica's network namespace: %w", err)
+	}
+	ns, err := os.Open(netnsPath)
+	if err != nil {
+		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+	}
+	var n *Namespace
+	err = inNetns(p.nodeNS, func() error {
+		pair, err := adoptPair(p.node, ns, host)
+		if err != nil {
+			return err
+		}
+		n = newNamespace(pair, host.Attrs().Name, p.node, p.dp, nil)
+		if err := p.dp.AttachReplica(hostIfindex); err != nil {
+			return errors.Join(err, n.Leave())
+		}
+		return nil
+	})
+	if err != nil {
+		ns.Close()
+		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+	}
+	return n, nil
+}
+
+// Close ends the making of namespaces and takes away those that nobody has
+// taken. Namespaces that were given out are not touched.
+func (p *Pool) Close() error {
+	p.close.Do(func() {
+		close(p.stop)
+		<-p.done
+		for {
+			select {
+			case n := <-p.ready:
+				p.err = errors.Join(p.err, n.Close())
+				continue
+			default:
+			}
+			return
+		}
+	})
+	return p.err
+}

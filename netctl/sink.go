@@ -1,0 +1,135 @@
+package netctl
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// sinkSettings are those of the sink's namespace on top of pairSettings. A
+// client learns up to 10 times a second that nobody is there for it; the
+// kernel's limit for all clients together (icmp_msgs_per_sec, 1000) stays.
+var sinkSettings = []sysctl{
+	{"net/ipv4/icmp_ratelimit", "100"},
+	{"net/ipv6/icmp/ratelimit", "100"},
+	{conf4("all", "accept_local"), "1"},
+}
+
+// ruleInbound is the priority of the sink's routing rule, see configureSink.
+const ruleInbound = 10
+
+// makeSink makes the namespace whose kernel answers for all that nobody else
+// answers for: RST to TCP, port unreachable to UDP, and replies to pings.
+func makeSink(node *netlink.Handle, cfg Config, mtu int) (*pair, error) {
+	p, err := makePair(node, cfg.sinkName(), mtu, sinkSettings)
+	if err != nil {
+		return nil, fmt.Errorf("making the sink: %w", err)
+	}
+	err = configureSink(p, cfg.Prefixes)
+	if err == nil {
+		err = pinNetns(p.ns, cfg.sinkPath(), cfg.MountNS)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the sink: %w", err), deleteLink(node, linkOf(p.host, cfg.sinkName())), p.close())
+	}
+	return p, nil
+}
+
+// adoptSink takes over the sink that an earlier daemon has left; nil without an
+// error if there is none, or one that cannot be used: then all traces of it
+// are removed.
+func adoptSink(node *netlink.Handle, cfg Config) (*pair, error) {
+	link, err := findLink(node, cfg.sinkName())
+	if err != nil {
+		return nil, err
+	}
+	ns, err := openPinned(cfg.sinkPath(), cfg.MountNS)
+	if err != nil {
+		return nil, err
+	}
+	if link != nil && ns != nil {
+		p, err := adoptPair(node, ns, link)
+		if err == nil {
+			if err = configureSink(p, cfg.Prefixes); err == nil {
+				return p, nil
+			}
+			p.close()
+		}
+	}
+	if ns != nil {
+		ns.Close()
+	}
+	if link != nil {
+		if err := deleteLink(node, link); err != nil {
+			return nil, err
+		}
+	}
+	return nil, unpinNetns(cfg.sinkPath(), cfg.MountNS)
+}
+
+// configureSink makes the prefixes the sink's own, and only these.
+//
+// Its table of own addresses is asked for what comes in by eth0 only. Whatever
+// it sends follows the default route: a replica is refused like everybody else,
+// though its address, a VIP, is one that the sink has too.
+func configureSink(p *pair, prefixes []netip.Prefix) error {
+	lo, err := p.inside.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("finding lo in the sink: %w", err)
+	}
+	var have []netlink.Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		filter := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL}
+		routes, err := dump(func() ([]netlink.Route, error) {
+			return p.inside.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		})
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("listing the sink's routes: %w", err)
+		}
+		have = append(have, routes...)
+		if err := onlyInbound(p.inside, family); err != nil {
+			return err
+		}
+	}
+	var want []*netlink.Route
+	for _, prefix := range prefixes {
+		want = append(want, &netlink.Route{
+			Dst: toIPNet(prefix), LinkIndex: lo.Attrs().Index, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
+			Protocol: routeProtocol, Priority: metricDevice, Table: unix.RT_TABLE_LOCAL,
+		})
+	}
+	for i := range have {
+		if !anyRoute(want, &have[i]) {
+			if err := deleteRoute(p.inside, &have[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range want {
+		if err := addRoute(p.inside, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onlyInbound replaces the kernel's rule "0: from all lookup local".
+func onlyInbound(h *netlink.Handle, family int) error {
+	inbound := netlink.NewRule()
+	inbound.Family, inbound.Priority, inbound.Table, inbound.IifName = family, ruleInbound, unix.RT_TABLE_LOCAL, innerName
+	if err := h.RuleAdd(inbound); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("adding a routing rule in the sink: %w", err)
+	}
+	all := netlink.NewRule()
+	all.Family, all.Priority, all.Table = family, 0, unix.RT_TABLE_LOCAL
+	if err := h.RuleDel(all); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing a routing rule in the sink: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package netctl
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// currentNetns opens the network namespace of the calling thread.
+func currentNetns() (*os.File, error) {
+	f, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, fmt.Errorf("opening the current network namespace: %w", err)
+	}
+	return f, nil
+}
+
+// inNetns runs f on a thread inside of the namespace. The thread is thrown away
+// afterwards: it need not come back, so coming back cannot fail.
+func inNetns(ns *os.File, f func() error) error {
+	return onThrowawayThread(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering network namespace %s: %w", ns.Name(), err)
+		}
+		return f()
+	})
+}
+
+// inNewNetns runs f on a thread inside of a network namespace made for it.
+func inNewNetns(f func(ns *os.File) error) error {
+	return onThrowawayThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("making a network namespace: %w", err)
+		}
+		ns, err := currentNetns()
+		if err != nil {
+			return err
+		}
+		if err := f(ns); err != nil {
+			ns.Close()
+			return err
+		}
+		return nil
+	})
+}
+
+func onThrowawayThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot be thrown away: it would stay in the other
+			// namespace and keep it. While it waits here the other goroutine gets
+			// another thread.
+			done <- onThrowawayThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // never unlocked: the runtime ends the thread with the goroutine
+	}()
+	return <-done
+}
