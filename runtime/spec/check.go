@@ -306,7 +306,7 @@ func (c checker) life(s *Site) {
 	if s.Scale.Max != 1 {
 		c.bad("scale.max", "1", "%d replicas: this version runs one", s.Scale.Max)
 	}
-	if s.Scale.Min > 1 {
+	if s.Scale.Min < 0 || s.Scale.Min > 1 {
 		c.bad("scale.min", "0 (parked when idle) or 1 (always awake)", "%d replicas: this version runs one", s.Scale.Min)
 	}
 	switch {

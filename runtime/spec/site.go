@@ -95,7 +95,7 @@ type Limits struct {
 	// Memory in bytes with a unit (128MiB). A plain size is the maximum.
 	Memory MemoryLimits `json:"memory,omitzero" also:"mem,ram"`
 	// Pids is the most processes and threads at once, 1 to 4194304. Default: 2048.
-	Pids uint32 `json:"pids" also:"processes,pidslimit,tasks"`
+	Pids int `json:"pids" also:"processes,pidslimit,tasks"`
 }
 
 // CPULimits are shares and limits of CPU time.
@@ -119,9 +119,9 @@ type MemoryLimits struct {
 // Scale is the number of replicas.
 type Scale struct {
 	// Min is 0 (parked when idle, the default) or 1 (always awake).
-	Min uint32 `json:"min"`
+	Min int `json:"min"`
 	// Max is 1.
-	Max uint32 `json:"max"`
+	Max int `json:"max"`
 }
 
 // Start says how a wake goes.

@@ -72,9 +72,8 @@ const (
 // DecodeScalar implements strictyaml.ScalarDecoder: a number is the number of a user.
 func (u *User) DecodeScalar(s strictyaml.Scalar) error {
 	if s.Kind == strictyaml.KindInt {
-		n, err := s.Uint(32)
-		*u = User(strconv.FormatUint(n, 10))
-		return err
+		*u = User(s.Text)
+		return nil
 	}
 	text, err := s.String()
 	*u = User(text)

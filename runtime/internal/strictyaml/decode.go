@@ -15,13 +15,19 @@ import (
 // Decode fills the struct that into points to. What is wrong is kept for Errs; what was right is set all the same, so that
 // the values can be checked and all complaints of a file come at once. Fields that the file leaves out are not touched.
 func (d *Document) Decode(into any) {
-	d.pos[""] = d.position(d.root.GetToken())
-	if m, ok := d.root.(ast.MapNode); ok {
-		if it := m.MapRange(); it.Next() {
-			d.pos[""] = d.position(it.Key().GetToken())
-		}
-	}
+	d.pos[""] = d.Start()
 	d.value(d.root, reflect.ValueOf(into).Elem(), "", d.pos[""])
+}
+
+// Start gives where the content of the document begins.
+func (d *Document) Start() Position { return d.startOf(d.root) }
+
+func (d *Document) startOf(n ast.Node) Position {
+	// The token of a block mapping is the colon of its first field.
+	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
+		return d.position(m.Values[0].Key.GetToken())
+	}
+	return d.position(n.GetToken())
 }
 
 // Position gives the place of a field by its path, or of the nearest thing around it that is in the file.
@@ -83,10 +89,7 @@ func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position)
 		d.pos[path] = d.position(n.GetToken())
 	}
 	if m, ok := n.(ast.MapNode); ok {
-		d.pos[path] = d.position(n.GetToken())
-		if v, ok := n.(*ast.MappingNode); ok && !v.IsFlowStyle && len(v.Values) > 0 {
-			d.pos[path] = d.position(v.Values[0].Key.GetToken())
-		}
+		d.pos[path] = d.startOf(n)
 		d.mapping(m, v, path)
 		return
 	}

@@ -2,7 +2,6 @@ package strictyaml
 
 import (
 	"encoding"
-	"fmt"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -52,14 +51,14 @@ type Describer interface {
 // integer matches what strconv and every YAML reader agree about: no other base, no leading zero, no underscores.
 var integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
-// Uint reads a whole number.
-func (s Scalar) Uint(bits int) (uint64, error) {
+// Int reads a whole number.
+func (s Scalar) Int(bits int) (int64, error) {
 	if s.Kind != KindInt || !integer.MatchString(s.Text) {
 		return 0, s.mismatch("a whole number", KindInt)
 	}
-	n, err := strconv.ParseUint(s.Text, 10, bits)
+	n, err := strconv.ParseInt(s.Text, 10, bits)
 	if err != nil {
-		return 0, Bad(fmt.Sprintf("0 to %d", uint64(1)<<(bits-1)<<1-1), "%s is out of range", s.Text)
+		return 0, Bad("a whole number", "%s is out of range", s.Text)
 	}
 	return n, nil
 }
@@ -94,6 +93,8 @@ func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 		return Bad(allowed, "%q is a string; write false", s.Text)
 	case s.Kind == KindString:
 		return Bad(allowed, "%q is a string", s.Text)
+	case wanted == KindInt && s.Kind == KindFloat:
+		return Bad(allowed, "%s is a number with a fraction", s.Text)
 	}
 	return Bad(allowed, "%s is %s", s.Text, s.Kind)
 }
@@ -102,6 +103,9 @@ func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 func scalarOf(n ast.Node) (s Scalar, ok bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
+		if n.Token.Type == token.StringType && integer.MatchString(n.Value) {
+			return Scalar{KindInt, n.Value}, true // beyond 64 bits the parser takes it for a string
+		}
 		return Scalar{KindString, n.Value}, true
 	case *ast.LiteralNode:
 		return Scalar{KindString, n.Value.Value}, true
@@ -148,13 +152,9 @@ func decodeScalar(s Scalar, v reflect.Value) error {
 		}
 		v.SetBool(s.Text == "true" || s.Text == "True" || s.Text == "TRUE")
 		return nil
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		n, err := s.Uint(v.Type().Bits())
-		v.SetUint(n)
-		return err
-	case reflect.Int, reflect.Int32, reflect.Int64: // none of our settings is negative
-		n, err := s.Uint(v.Type().Bits() - 1)
-		v.SetInt(int64(n))
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		n, err := s.Int(v.Type().Bits())
+		v.SetInt(n)
 		return err
 	case reflect.Float64:
 		f, err := s.Float()

@@ -1,0 +1,212 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+const (
+	maxLinkName   = 15  // IFNAMSIZ of the kernel without the NUL
+	maxSocketPath = 107 // sun_path of the kernel without the NUL
+	maxSitesLimit = 1 << 20
+)
+
+var (
+	linkForm  = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
+	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
+	// poolNames are those of the node's ends of the replicas' links.
+	poolNames = regexp.MustCompile(`^fcv[0-9]+$`)
+)
+
+// checker collects complaints by the path of the field.
+type checker struct {
+	report func(path string, err error)
+}
+
+func (c checker) bad(path, allowed, msg string, args ...any) {
+	c.report(path, strictyaml.Bad(allowed, msg, args...))
+}
+
+// Validate checks a configuration that was changed after Load, say by flags. The errors, of type Errors, have fields but no
+// positions.
+func (cfg *Config) Validate() error {
+	var errs Errors
+	checker{report: func(path string, err error) {
+		e := &Error{Field: path, Msg: err.Error()}
+		var bad *strictyaml.Invalid
+		if errors.As(err, &bad) {
+			e.Msg, e.Allowed = bad.Msg, bad.Allowed
+		}
+		errs = append(errs, e)
+	}}.config(cfg)
+	return errs.Err()
+}
+
+func (c checker) config(cfg *Config) {
+	c.links(cfg)
+	c.prefixes(cfg.Prefixes)
+	c.paths(cfg)
+	if cfg.SocketGroup != "" && !groupForm.MatchString(cfg.SocketGroup) {
+		c.bad("socketGroup", `the name of a group, or "" for root alone`, "%q is not the name of a group", cfg.SocketGroup)
+	}
+	c.number("pool", cfg.Pool, 0, 1024)
+	c.number("runners", cfg.Runners, 0, 64)
+	c.number("maxSites", cfg.MaxSites, 1, maxSitesLimit)
+	c.number("hold.perSite", cfg.Hold.PerSite, 1, 4096)
+	c.number("hold.total", cfg.Hold.Total, 1, 1<<20)
+	if cfg.Hold.PerSite > cfg.Hold.Total {
+		c.bad("hold.perSite", "up to hold.total", "%d is more than hold.total, %d", cfg.Hold.PerSite, cfg.Hold.Total)
+	}
+	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
+	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
+	if cfg.Log.MaxSize < 64*spec.KiB || cfg.Log.MaxSize > spec.TiB {
+		c.bad("log.maxSize", "64KiB to 1TiB", "%s is out of range", cfg.Log.MaxSize)
+	}
+	c.number("log.files", cfg.Log.Files, 1, 1000)
+}
+
+func (c checker) number(path string, n, least, most int) {
+	if n < least || n > most {
+		c.bad(path, fmt.Sprintf("%d to %d", least, most), "%d is out of range", n)
+	}
+}
+
+func (c checker) duration(path string, d spec.Duration, least, most time.Duration) {
+	if time.Duration(d) < least || time.Duration(d) > most {
+		c.bad(path, fmt.Sprintf("%s to %s", spec.Duration(least), spec.Duration(most)), "%s is out of range", d)
+	}
+}
+
+func (c checker) links(cfg *Config) {
+	c.link("device", cfg.Device)
+	if poolNames.MatchString(cfg.Device) {
+		c.bad("device", "another name than fcv and a number", "%s is a name for the links of replicas", cfg.Device)
+	}
+	for i, name := range cfg.Uplinks {
+		at := fmt.Sprintf("uplinks[%d]", i)
+		c.link(at, name)
+		switch {
+		case name == cfg.Device:
+			c.bad(at, "links to the outside", "%s is the device of fcnode itself", name)
+		case slices.Index(cfg.Uplinks, name) < i:
+			c.bad(at, "", "%s stands in the list twice", name)
+		}
+	}
+}
+
+// link checks the name of a link as the kernel's dev_valid_name does, and that it is not one of the names with a meaning.
+func (c checker) link(path, name string) {
+	const allowed = "1 to 15 characters without spaces, / and :"
+	switch {
+	case name == "":
+		c.bad(path, allowed, "is empty")
+	case len(name) > maxLinkName:
+		c.bad(path, allowed, "%q has %d characters", name, len(name))
+	case !linkForm.MatchString(name) || name == "." || name == "..":
+		c.bad(path, allowed, "%q is not the name of a link", name)
+	case name == "lo" || name == "all" || name == "default":
+		c.bad(path, "a link other than lo, all and default", "%s cannot be used", name)
+	}
+}
+
+// reserved holds no addresses of sites.
+var reserved = []struct {
+	prefix netip.Prefix
+	name   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "this network"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("224.0.0.0/3"), "multicast and reserved"},
+	{netip.MustParsePrefix("::/8"), "loopback and IPv4-mapped"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
+}
+
+func (c checker) prefixes(prefixes []netip.Prefix) {
+	const allowed = "one IPv4 prefix of /8 to /28, one IPv6 prefix of /16 to /120, or one of each"
+	if len(prefixes) == 0 {
+		c.bad("prefixes", allowed, "is empty: sites need addresses")
+	}
+	for i, p := range prefixes {
+		at := fmt.Sprintf("prefixes[%d]", i)
+		if !p.IsValid() || p.Addr().Is4In6() {
+			c.bad(at, allowed, "is not a prefix")
+			continue
+		}
+		if p != p.Masked() {
+			c.bad(at, allowed, "%s has bits set outside of its mask; did you mean %s?", p, p.Masked())
+			continue
+		}
+		for j, other := range prefixes[:i] {
+			switch {
+			case p.Overlaps(other):
+				c.bad(at, allowed, "%s overlaps %s of prefixes[%d]", p, other, j)
+			case p.Addr().Is4() == other.Addr().Is4():
+				c.bad(at, allowed, "%s is a second prefix of the family of %s", p, other)
+			}
+		}
+		widest, narrowest := 8, 28
+		if p.Addr().Is6() {
+			widest, narrowest = 16, 120
+		}
+		switch {
+		case p.Bits() > narrowest:
+			c.bad(at, allowed, "%s is too small for more than a handful of sites", p)
+		case p.Bits() < widest:
+			c.bad(at, allowed, "%s is too large: it would take addresses of others", p)
+		}
+		for _, r := range reserved {
+			if p.Overlaps(r.prefix) {
+				c.bad(at, allowed, "%s overlaps %s (%s)", p, r.prefix, r.name)
+			}
+		}
+	}
+}
+
+func (c checker) paths(cfg *Config) {
+	c.path("stateDir", cfg.StateDir)
+	c.path("cgroupRoot", cfg.CgroupRoot)
+	c.path("sitesDir", cfg.SitesDir)
+	c.path("runner", cfg.Runner)
+	// What follows from a bad path would only be bad for the same reason.
+	if c.path("bpffs", cfg.BPFFS) && c.path("pinDir", cfg.PinDir) && !below(cfg.PinDir, cfg.BPFFS) {
+		c.bad("pinDir", "a folder below bpffs", "%s is not below bpffs, %s: only there can be pinned", cfg.PinDir, cfg.BPFFS)
+	}
+	if c.path("runDir", cfg.RunDir) && c.path("socket", cfg.Socket) && len(cfg.Socket) > maxSocketPath {
+		c.bad("socket", fmt.Sprintf("up to %d bytes", maxSocketPath), "has %d bytes, more than the kernel takes", len(cfg.Socket))
+	}
+	if cfg.StateDir == cfg.RunDir {
+		c.bad("runDir", "another folder than stateDir", "%s is stateDir too", cfg.RunDir)
+	}
+}
+
+// path checks an absolute path other than "/", and says whether it is one.
+func (c checker) path(field, path string) bool {
+	const allowed = `an absolute path other than /, without "//", "/./", "/../" or "/" at its end`
+	switch {
+	case path == "":
+		c.bad(field, allowed, "is empty")
+	case path == "/":
+		c.bad(field, allowed, "may not be the root")
+	case strings.ContainsRune(path, 0):
+		c.bad(field, allowed, "has a NUL character")
+	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
+		c.bad(field, allowed, "%q is not an absolute clean path", path)
+	default:
+		return true
+	}
+	return false
+}
+
+// below says whether path is inside of dir.
+func below(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }

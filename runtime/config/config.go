@@ -1,0 +1,133 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// DefaultPath is the file that is read when none is named.
+const DefaultPath = "/etc/fcnode/fcnode.yaml"
+
+// installedRunner is where packages put the runner; see Config.Runner.
+const installedRunner = "/usr/lib/fcnode/fcnode-runner"
+
+// Config is the configuration of a daemon. Get one from Default or Load, which fill in every field.
+type Config struct {
+	// Device takes the packets for all sites. The daemon makes it.
+	Device string `json:"device"`
+	// Prefixes hold the addresses of the sites: one of IPv4, one of IPv6, or one of each.
+	Prefixes []netip.Prefix `json:"prefixes" also:"prefix,subnets,networks,cidrs"`
+	// Uplinks are the links on which packets from outside come in; on them the fast path is attached.
+	Uplinks []string `json:"uplinks" also:"uplink,interfaces,links"`
+
+	// StateDir keeps what must survive a reboot: sites, unpacked images, logs, the writable layers of replicas.
+	StateDir string `json:"stateDir"`
+	// RunDir keeps what is gone after a reboot: the socket and the records of running replicas.
+	RunDir string `json:"runDir"`
+	// BPFFS is the mount point of the BPF file system.
+	BPFFS string `json:"bpffs"`
+	// PinDir holds the pinned maps and links. Below BPFFS. Empty in a file: <BPFFS>/fcnode.
+	PinDir string `json:"pinDir"`
+	// CgroupRoot is the parent of all replicas' cgroups, below the mount point of cgroup2.
+	CgroupRoot string `json:"cgroupRoot"`
+	// SitesDir has the specs that are applied when the daemon starts.
+	SitesDir string `json:"sitesDir"`
+	// Socket of the API. Empty in a file: <RunDir>/fcnode.sock.
+	Socket string `json:"socket"`
+	// SocketGroup may use the socket besides root.
+	SocketGroup string `json:"socketGroup"`
+	// Runner is the program that makes containers. Empty in a file: fcnode-runner beside the fcnode that runs if it is
+	// there, else the installed one.
+	Runner string `json:"runner"`
+
+	// Pool is how many network namespaces are kept ready, so that a wake does not wait for one.
+	Pool int `json:"pool"`
+	// Runners is how many runners are kept started, for the same reason.
+	Runners int `json:"runners"`
+	// MaxSites is the size of the maps of sites in the kernel.
+	MaxSites int `json:"maxSites"`
+
+	Hold  Hold  `json:"hold"`
+	Start Start `json:"start"`
+	Log   Log   `json:"log" also:"logs,logging"`
+}
+
+// Hold bounds what is kept of clients whose site is waking.
+type Hold struct {
+	// PerSite and Total are the most packets held for one site and for all.
+	PerSite int `json:"perSite"`
+	Total   int `json:"total"`
+	// Deadline is how long a packet is held before it is dropped.
+	Deadline spec.Duration `json:"deadline" also:"timeout"`
+}
+
+// Start has the defaults for the start of sites.
+type Start struct {
+	// Timeout is how long a site may take until it listens, unless its spec says.
+	Timeout spec.Duration `json:"timeout" also:"deadline"`
+}
+
+// Log bounds the captured output of each site.
+type Log struct {
+	// MaxSize is the size at which a log file is rotated.
+	MaxSize spec.Bytes `json:"maxSize" also:"size"`
+	// Files is how many are kept, the current one among them.
+	Files int `json:"files" also:"maxfiles,count"`
+}
+
+// Default gives the configuration of a node without a file. It touches nothing outside of its own device, prefixes,
+// cgroup and folders.
+func Default() Config {
+	c := base()
+	c.derive()
+	return c
+}
+
+// base has the defaults that depend on nothing.
+func base() Config {
+	return Config{
+		Device:      "fc0",
+		Prefixes:    []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16"), netip.MustParsePrefix("fd77:fc::/64")},
+		Uplinks:     []string{},
+		StateDir:    "/var/lib/fcnode",
+		RunDir:      "/run/fcnode",
+		BPFFS:       "/sys/fs/bpf",
+		CgroupRoot:  "/fcnode",
+		SitesDir:    "/etc/fcnode/sites",
+		SocketGroup: "fcnode",
+		Pool:        4,
+		Runners:     2,
+		MaxSites:    131072,
+		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
+		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
+		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
+	}
+}
+
+// derive fills in the defaults that follow from other fields or from where the program lies.
+func (c *Config) derive() {
+	if c.PinDir == "" {
+		c.PinDir = filepath.Join(c.BPFFS, "fcnode")
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.RunDir, "fcnode.sock")
+	}
+	if c.Runner == "" {
+		c.Runner = findRunner()
+	}
+}
+
+// findRunner looks beside the running program, so that a build tree and /usr/local need no configuration.
+func findRunner() string {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), "fcnode-runner")
+		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
+			return beside
+		}
+	}
+	return installedRunner
+}

@@ -1,0 +1,264 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+var asPrefix = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+func TestDefaultIsValid(t *testing.T) {
+	c := config.Default()
+	if err := c.Validate(); err != nil {
+		t.Fatalf("Default().Validate() = %v", err)
+	}
+	if c.PinDir != "/sys/fs/bpf/fcnode" || c.Socket != "/run/fcnode/fcnode.sock" {
+		t.Errorf("derived paths: pinDir %q, socket %q", c.PinDir, c.Socket)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good.yaml")
+	bad := filepath.Join(dir, "bad.yaml")
+	write(t, good, "device: fc7\nrunDir: /run/seven\nbpffs: /sys/fs/bpf7\nhold: {perSite: 8}\n")
+	write(t, bad, "# a comment\ndevise: fc7\n")
+
+	t.Run("named and there", func(t *testing.T) {
+		got, err := config.Load(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := config.Default()
+		want.Device, want.RunDir, want.BPFFS, want.Hold.PerSite = "fc7", "/run/seven", "/sys/fs/bpf7", 8
+		want.Socket, want.PinDir = "/run/seven/fcnode.sock", "/sys/fs/bpf7/fcnode" // follow from the above
+		if diff := cmp.Diff(want, got, asPrefix); diff != "" {
+			t.Errorf("Load (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("named and missing", func(t *testing.T) {
+		_, err := config.Load(filepath.Join(dir, "none.yaml"))
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load = %v, want fs.ErrNotExist", err)
+		}
+	})
+	t.Run("with an error", func(t *testing.T) {
+		_, err := config.Load(bad)
+		var one *config.Error
+		if !errors.As(err, &one) {
+			t.Fatalf("Load = %v, want a *config.Error", err)
+		}
+		if one.File != bad || one.Line != 2 || one.Column != 1 || !strings.Contains(one.Msg, "did you mean device?") {
+			t.Errorf("Load = %v", err)
+		}
+	})
+	t.Run("a folder", func(t *testing.T) {
+		if _, err := config.Load(dir); err == nil {
+			t.Error("Load of a folder worked")
+		}
+	})
+}
+
+func TestParseNothing(t *testing.T) {
+	for _, src := range []string{"", "# nothing\n", "---\n# nothing\n---\n"} {
+		got, err := config.Parse("x", strings.NewReader(src))
+		if err != nil {
+			t.Fatalf("Parse(%q) = %v", src, err)
+		}
+		if diff := cmp.Diff(config.Default(), got, asPrefix); diff != "" {
+			t.Errorf("Parse(%q) (-want +got):\n%s", src, diff)
+		}
+	}
+}
+
+func TestParseBad(t *testing.T) {
+	long := "/" + strings.Repeat("x", 107)
+	for _, test := range []struct {
+		name, src string
+		want      string // "line:column: field: start of the message"
+	}{
+		{"unknown field", "fcnode: 1\n", "1:1: fcnode: unknown field"},
+		{"field of another level", "perSite: 1\n", "1:1: perSite: unknown field; did you mean hold.perSite?"},
+		{"word of others", "interfaces: [eth0]\n", "1:1: interfaces: unknown field; did you mean uplinks?"},
+		{"second document", "pool: 1\n---\npool: 2\n", "3:1: : is a second document"},
+		{"device too long", "device: sixteen-letters-\n", `1:9: device: "sixteen-letters-" has 16`},
+		{"device empty", "device: ''\n", "1:9: device: is empty"},
+		{"device lo", "device: lo\n", "1:9: device: lo cannot"},
+		{"device with slash", "device: a/b\n", `1:9: device: "a/b" is not`},
+		{"device of the pool", "device: fcv3\n", "1:9: device: fcv3 is a name for"},
+		{"uplink is the device", "uplinks: [eth0, fc0]\n", "1:17: uplinks[1]: fc0 is the device"},
+		{"uplink twice", "uplinks: [eth0, eth0]\n", "1:17: uplinks[1]: eth0 stands"},
+		{"uplinks no list", "uplinks: eth0\n", "1:10: uplinks: is a single value"},
+		{"no prefix", "prefixes: []\n", "1:11: prefixes: is empty"},
+		{"prefix an address", "prefixes: [10.0.0.1]\n", `1:12: prefixes[0]: "10.0.0.1" is not valid`},
+		{"prefix not masked", "prefixes: [10.77.1.0/16]\n", "1:12: prefixes[0]: 10.77.1.0/16 has bits set outside of its mask; did you mean 10.77.0.0/16?"},
+		{"prefixes overlap", "prefixes: [10.0.0.0/8, 10.77.0.0/16]\n", "1:24: prefixes[1]: 10.77.0.0/16 overlaps 10.0.0.0/8"},
+		{"two of a family", "prefixes: [10.0.0.0/16, 10.1.0.0/16]\n", "1:25: prefixes[1]: 10.1.0.0/16 is a second"},
+		{"prefix too small", "prefixes: [10.77.0.0/29]\n", "1:12: prefixes[0]: 10.77.0.0/29 is too small"},
+		{"v6 prefix too small", "prefixes: ['fd77::/121']\n", "1:12: prefixes[0]: fd77::/121 is too small"},
+		{"prefix too large", "prefixes: [0.0.0.0/0]\n", "1:12: prefixes[0]: 0.0.0.0/0 is too large"},
+		{"prefix is loopback", "prefixes: [127.1.0.0/16]\n", "1:12: prefixes[0]: 127.1.0.0/16 overlaps 127.0.0.0/8 (loopback)"},
+		{"prefix is link-local", "prefixes: ['fe80:1::/64']\n", "1:12: prefixes[0]: fe80:1::/64 overlaps fe80::/10 (link-local)"},
+		{"prefix is v4-mapped", "prefixes: ['::ffff:10.0.0.0/112']\n", "1:12: prefixes[0]: is not a prefix"},
+		{"relative path", "stateDir: var/lib\n", `1:11: stateDir: "var/lib" is not`},
+		{"unclean path", "sitesDir: /etc//fcnode\n", `1:11: sitesDir: "/etc//fcnode" is not`},
+		{"path with dots", "sitesDir: /etc/../x\n", `1:11: sitesDir: "/etc/../x" is not`},
+		{"root", "cgroupRoot: /\n", "1:13: cgroupRoot: may not be the root"},
+		{"empty path", "runDir: ''\n", "1:9: runDir: is empty"},
+		{"pins elsewhere", "pinDir: /run/pins\n", "1:9: pinDir: /run/pins is not below"},
+		{"state is run", "stateDir: /x\nrunDir: /x\n", "2:9: runDir: /x is stateDir too"},
+		{"socket too long", "socket: " + long + "\n", "1:9: socket: has 108 bytes"},
+		{"group", "socketGroup: a b\n", `1:14: socketGroup: "a b" is not`},
+		{"pool negative", "pool: -1\n", "1:7: pool: -1 is out of range"},
+		{"pool too large", "pool: 2000\n", "1:7: pool: 2000 is out of range"},
+		{"pool no number", "pool: many\n", `1:7: pool: "many" is a string`},
+		{"pool a fraction", "pool: 1.5\n", "1:7: pool: 1.5 is a number with a fraction"},
+		{"sites beyond any number", "maxSites: 99999999999999999999\n", "1:11: maxSites: 99999999999999999999 is out of range"},
+		{"hold unbalanced", "hold:\n  perSite: 100\n  total: 10\n", "2:12: hold.perSite: 100 is more than hold.total, 10"},
+		{"deadline without unit", "hold: {deadline: 30}\n", `1:18: hold.deadline: "30" is not a duration: it has no unit`},
+		{"deadline too long", "hold: {deadline: 11m}\n", "1:18: hold.deadline: 11m is out of range"},
+		{"start timeout", "start: {timeout: 0s}\n", "1:18: start.timeout: 0s is out of range"},
+		{"log size without unit", "log: {maxSize: 1000000}\n", `1:16: log.maxSize: "1000000" is not a size: it has no unit`},
+		{"log size too small", "log: {maxSize: 1KiB}\n", "1:16: log.maxSize: 1KiB is out of range"},
+		{"no files", "log: {files: 0}\n", "1:14: log.files: 0 is out of range"},
+		{"no value", "log:\n", "1:1: log: has no value"},
+		{"syntax", "log: [\n", "1:6: : is not readable as YAML"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := config.Parse("fcnode.yaml", strings.NewReader(test.src))
+			var all config.Errors
+			if !errors.As(err, &all) {
+				t.Fatalf("Parse = %v, want config.Errors", err)
+			}
+			if len(all) != 1 {
+				t.Errorf("%d errors, want 1", len(all))
+			}
+			e := all[0]
+			got := strings.TrimPrefix(e.Where(), "fcnode.yaml:") + ": " + e.Field + ": " + e.Msg
+			if !strings.HasPrefix(got, test.want) {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestAllErrorsAtOnce(t *testing.T) {
+	_, err := config.Parse("c", strings.NewReader("pool: -1\nprefixes: [10.0.0.1/8]\nlogs: {}\nstart: {timeout: 3d}\n"))
+	var all config.Errors
+	if !errors.As(err, &all) || len(all) != 4 {
+		t.Fatalf("Parse = %v, want 4 errors", err)
+	}
+	if !slices.IsSortedFunc(all, func(a, b *config.Error) int { return a.Line - b.Line }) {
+		t.Errorf("errors are out of order:\n%v", err)
+	}
+}
+
+func TestValidateAfterFlags(t *testing.T) {
+	c := config.Default()
+	c.Hold.Deadline = spec.Duration(time.Hour)
+	var one *config.Error
+	if err := c.Validate(); !errors.As(err, &one) || one.Field != "hold.deadline" || one.Allowed != "1s to 10m" {
+		t.Errorf("Validate = %v", err)
+	}
+}
+
+// TestExample holds the example that is installed to the defaults: as it is, and with every setting in force.
+func TestExample(t *testing.T) {
+	const path = "../../packaging/fcnode.yaml"
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(config.Default(), c, asPrefix); diff != "" {
+		t.Errorf("the example changes the defaults (-want +got):\n%s", diff)
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := regexp.MustCompile(`(?m)^#(\S| {2,}\S)`).ReplaceAllString(string(src), "$1")
+	c, err = config.Parse("example", strings.NewReader(live))
+	if err != nil {
+		t.Fatalf("with the settings in force: %v", err)
+	}
+	if diff := cmp.Diff(config.Default(), c, asPrefix); diff != "" {
+		t.Errorf("the example shows other values than the defaults (-want +got):\n%s", diff)
+	}
+	for _, field := range fieldsOf(t) {
+		name := field[strings.LastIndex(field, ".")+1:]
+		if !regexp.MustCompile(`(?m)^\s*` + name + `:`).MatchString(live) {
+			t.Errorf("the example does not show %s", field)
+		}
+	}
+}
+
+// TestDocumented holds the documentation to the fields.
+func TestDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range fieldsOf(t) {
+		if !strings.Contains(string(doc), "`"+field+"`") {
+			t.Errorf("docs/configuration.md does not explain %s", field)
+		}
+	}
+}
+
+// fieldsOf gives the paths of all fields of the configuration.
+func fieldsOf(t *testing.T) []string {
+	t.Helper()
+	data, err := json.Marshal(config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := json.Unmarshal(data, &tree); err != nil {
+		t.Fatal(err)
+	}
+	var fields []string
+	for name, value := range tree {
+		if inner, ok := value.(map[string]any); ok {
+			for deep := range inner {
+				fields = append(fields, name+"."+deep)
+			}
+			continue
+		}
+		fields = append(fields, name)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("device: fc0\nprefixes: [10.0.0.0/8]\nhold: {perSite: 1}\n")
+	f.Fuzz(func(t *testing.T, src string) {
+		c, err := config.Parse("f", strings.NewReader(src))
+		if err == nil {
+			if err := c.Validate(); err != nil {
+				t.Errorf("Parse let through what Validate refuses: %v", err)
+			}
+		}
+	})
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
