@@ -85,9 +85,10 @@ type Replica struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
 	Conns   Conns     `json:"conns"`
-	// Draining replicas keep their connections and get no new ones.
-	Draining bool   `json:"draining,omitempty"`
-	Image    string `json:"imageDigest,omitempty"`
+	// State is starting, ready, closing (takes no new connections) or stopping.
+	State string `json:"state"`
+	// Image is the digest of the image that it was started from.
+	Image string `json:"imageDigest,omitempty"`
 }
 
 // Conns counts connections.
@@ -282,10 +283,14 @@ type CgroupInfo struct {
 	Unlimited []Unlimited `json:"unlimited,omitempty"`
 }
 
-// Unlimited is a limit that cannot be set.
+// Unlimited is something that cannot be limited on this machine.
 type Unlimited struct {
-	Limit string `json:"limit"`
-	Why   string `json:"why"`
+	// Controller of cgroup v2 that would be needed: memory.
+	Controller string `json:"controller"`
+	// Limits says what it would limit, and which field of a spec has no effect.
+	Limits string `json:"limits"`
+	Why    string `json:"why"`
+	Remedy string `json:"remedy"`
 }
 
 // Feature of the kernel that fcnode uses where it is.

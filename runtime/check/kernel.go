@@ -1,0 +1,161 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The oldest kernel on which the programs can load, and the oldest one that is tested.
+var (
+	oldestPossible  = version{5, 14}
+	oldestSupported = version{6, 1}
+)
+
+type version struct{ major, minor int }
+
+func (v version) before(o version) bool {
+	return v.major < o.major || v.major == o.major && v.minor < o.minor
+}
+
+func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
+
+func (c *checker) configuration(err error) {
+	const why = "the daemon does not start with a configuration that it cannot read"
+	if err != nil {
+		c.add("configuration", Fail, err.Error(), why, "correct the file, or name another one with --config")
+		return
+	}
+	c.add("configuration", OK, "valid", why, "")
+}
+
+func (c *checker) kernel() {
+	const name, why = "kernel", "the data path is made of BPF programs of this kernel"
+	release, err := c.m.Release()
+	if err != nil {
+		c.add(name, Warn, err.Error(), why, "see whether uname -r works")
+		return
+	}
+	var v version
+	if _, err := fmt.Sscanf(release, "%d.%d", &v.major, &v.minor); err != nil {
+		c.add(name, Warn, release+" (no number to compare)", why, fmt.Sprintf("use Linux %s or newer", oldestSupported))
+		return
+	}
+	switch remedy := fmt.Sprintf("use Linux %s or newer (Debian 12 has it)", oldestSupported); {
+	case v.before(oldestPossible):
+		c.add(name, Fail, release+", too old", why, remedy)
+	case v.before(oldestSupported):
+		c.add(name, Warn, release+", older than what fcnode is tested on", why, remedy)
+	default:
+		c.add(name, OK, release, why, "")
+	}
+}
+
+// capability is a right of root that fcnode uses.
+type capability struct {
+	bit  int
+	name string
+	use  string
+}
+
+var neededCapabilities = []capability{
+	{unix.CAP_NET_ADMIN, "NET_ADMIN", "devices, routes, attaching programs"},
+	{unix.CAP_NET_RAW, "NET_RAW", "putting held packets back"},
+	{unix.CAP_BPF, "BPF", "loading programs"},
+	{unix.CAP_PERFMON, "PERFMON", "what the programs may do"},
+	{unix.CAP_SYS_ADMIN, "SYS_ADMIN", "namespaces and mounts"},
+	{unix.CAP_SYS_PTRACE, "SYS_PTRACE", "finding replicas again after a restart"},
+	{unix.CAP_SYS_CHROOT, "SYS_CHROOT", "containers' roots"},
+	{unix.CAP_MKNOD, "MKNOD", "unpacking images"},
+	{unix.CAP_CHOWN, "CHOWN", "unpacking images"},
+	{unix.CAP_FOWNER, "FOWNER", "unpacking images"},
+	{unix.CAP_DAC_OVERRIDE, "DAC_OVERRIDE", "unpacking images"},
+	{unix.CAP_SETUID, "SETUID", "users in containers"},
+	{unix.CAP_SETGID, "SETGID", "users in containers"},
+	{unix.CAP_SETPCAP, "SETPCAP", "dropping rights in containers"},
+	{unix.CAP_KILL, "KILL", "stopping containers"},
+}
+
+var wantedCapabilities = []capability{
+	{unix.CAP_SYS_RESOURCE, "SYS_RESOURCE", "raising resource limits of containers"},
+}
+
+func (c *checker) rights() {
+	const name, why = "rights", "fcnode makes devices, namespaces, mounts and BPF programs"
+	have, err := c.m.Capabilities()
+	if err != nil {
+		c.unprivileged = c.m.UID() != 0
+		c.add(name, Warn, err.Error(), why, asRoot)
+		return
+	}
+	if lacks := missing(have, neededCapabilities); len(lacks) > 0 {
+		c.unprivileged = true
+		remedy := "run fcnode as root: sudo fcnode check"
+		if c.m.UID() == 0 {
+			remedy = "this root is a restricted one: let whoever made this container or service grant the capabilities"
+		}
+		c.add(name, Fail, fmt.Sprintf("user %d without %s", c.m.UID(), strings.Join(lacks, ", ")), why, remedy)
+		return
+	}
+	if lacks := missing(have, wantedCapabilities); len(lacks) > 0 {
+		c.add(name, Warn, fmt.Sprintf("user %d without %s", c.m.UID(), strings.Join(lacks, ", ")),
+			"sites that raise their own resource limits will fail to", "let whoever made this container or service grant the capabilities")
+		return
+	}
+	c.add(name, OK, fmt.Sprintf("user %d with all capabilities that are used", c.m.UID()), why, "")
+}
+
+func missing(have uint64, wanted []capability) []string {
+	var lacks []string
+	for _, w := range wanted {
+		if have&(1<<w.bit) == 0 {
+			lacks = append(lacks, "CAP_"+w.name+" ("+w.use+")")
+		}
+	}
+	return lacks
+}
+
+func (c *checker) bpf() {
+	for _, f := range c.m.BPF() {
+		name := "bpf: " + f.Name
+		switch {
+		case f.Err == nil:
+			c.add(name, OK, "available", f.Purpose, "")
+		case f.Missing() && !f.Required:
+			c.add(name, OK, "not available, and not needed", f.Purpose, "")
+		case f.Missing():
+			c.failed(name, Fail, errors.New("not available"), f.Purpose,
+				fmt.Sprintf("use Linux %s or newer, built as distributions do", f.Since))
+		default:
+			// An inconclusive probe: the daemon says more when it loads the programs.
+			c.failed(name, Warn, f.Err, f.Purpose, "if `fcnode run` cannot load its programs either, see its message")
+		}
+	}
+}
+
+func (c *checker) bpffs() {
+	const name, why = "bpffs", "the data path is pinned there and so lives on without the daemon"
+	magic, err := c.m.FSType(c.cfg.BPFFS)
+	if err == nil && magic == unix.BPF_FS_MAGIC {
+		c.add(name, OK, "mounted at "+c.cfg.BPFFS, why, "")
+		return
+	}
+	mount := fmt.Sprintf("mount -t bpf bpf %s", c.cfg.BPFFS)
+	if _, err := c.m.Mountable("bpf"); err != nil {
+		c.failed(name, Fail, err, why, "use a kernel with CONFIG_BPF_SYSCALL, then "+mount)
+		return
+	}
+	c.add(name, Fail, "not mounted at "+c.cfg.BPFFS, why, mount)
+}
+
+func (c *checker) seccomp() {
+	const name, path = "seccomp", "/proc/sys/kernel/seccomp/actions_avail"
+	const why = "containers run under a filter of system calls"
+	if _, err := c.m.ReadFile(path); err != nil {
+		c.add(name, Fail, err.Error(), why, "use a kernel with CONFIG_SECCOMP_FILTER")
+		return
+	}
+	c.add(name, OK, "available", why, "")
+}

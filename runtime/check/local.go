@@ -1,0 +1,174 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+)
+
+// toolTimeout bounds how long a tool may take to say its version.
+const toolTimeout = 5 * time.Second
+
+// Local is the machine that this process runs on.
+type Local struct{}
+
+// Release implements [Machine].
+func (Local) Release() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("ask for the kernel's release: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// UID implements [Machine].
+func (Local) UID() int { return os.Geteuid() }
+
+// Capabilities implements [Machine].
+func (Local) Capabilities() (uint64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, fmt.Errorf("read this process' capabilities: %w", err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			return strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+		}
+	}
+	return 0, errors.New("/proc/self/status does not say which capabilities this process has")
+}
+
+// ReadFile implements [Machine].
+func (Local) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
+
+// Executable implements [Machine].
+func (Local) Executable(path string) error {
+	fi, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !fi.Mode().IsRegular():
+		return fmt.Errorf("%s is not a program", path)
+	case fi.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%s is not executable", path)
+	}
+	return nil
+}
+
+// ToolVersion implements [Machine].
+func (Local) ToolVersion(name string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), toolTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", name, err)
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(first), nil
+}
+
+// Group implements [Machine].
+func (Local) Group(name string) error {
+	if _, err := user.LookupGroup(name); err != nil {
+		return fmt.Errorf("no group %s", name)
+	}
+	return nil
+}
+
+// FSType implements [Machine].
+func (Local) FSType(path string) (int64, error) {
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		if err == nil {
+			return int64(st.Type), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
+			return 0, fmt.Errorf("ask for the file system of %s: %w", dir, err)
+		}
+	}
+}
+
+// Mountable implements [Machine] with a mount that is attached nowhere. Overlayfs would need layers
+// to be mounted; that the kernel knows it is enough.
+func (Local) Mountable(fstype string) ([]string, error) {
+	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if errors.Is(err, unix.ENODEV) {
+		return nil, fmt.Errorf("the kernel has no %s", fstype)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open file system type %s: %w", fstype, err)
+	}
+	defer unix.Close(ctx)
+	if fstype == "overlay" {
+		return nil, nil
+	}
+	if err := unix.FsconfigCreate(ctx); err != nil {
+		return nil, fmt.Errorf("make a %s: %w", fstype, err)
+	}
+	fd, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", fstype, err)
+	}
+	defer unix.Close(fd)
+	if fstype != "cgroup2" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d/cgroup.controllers", fd))
+	if err != nil {
+		return nil, fmt.Errorf("read the controllers of cgroup v2: %w", err)
+	}
+	return strings.Fields(string(text)), nil
+}
+
+// LinkKind implements [Machine] in a network namespace of its own.
+func (Local) LinkKind(kind string) error {
+	result := make(chan error, 1)
+	go func() {
+		// The thread is in another namespace afterwards. It stays locked, so that it
+		// ends with this goroutine, and the namespace with it.
+		runtime.LockOSThread()
+		result <- tryLink(kind)
+	}()
+	return <-result
+}
+
+func tryLink(kind string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	attrs := netlink.LinkAttrs{Name: "probe"}
+	var l netlink.Link = &netlink.GenericLink{LinkAttrs: attrs, LinkType: kind}
+	if kind == "veth" {
+		l = &netlink.Veth{LinkAttrs: attrs, PeerName: "peer"}
+	}
+	err := netlink.LinkAdd(l)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("the kernel has no links of kind %s", kind)
+	}
+	if err != nil {
+		return fmt.Errorf("make a link of kind %s: %w", kind, err)
+	}
+	return nil
+}
+
+// Cgroup implements [Machine].
+func (Local) Cgroup() (cgroup.Host, error) { return cgroup.Detect() }
+
+// BPF implements [Machine].
+func (Local) BPF() []bpf.Feature { return bpf.Probe() }

@@ -1,0 +1,215 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/cgroup"
+)
+
+func (c *checker) cgroups() {
+	const name, why = "cgroup v2", "readiness of containers is seen, and their limits are set, through it"
+	offered, err := c.m.Mountable("cgroup2")
+	if err != nil {
+		c.failed(name, Fail, err, why, "use a kernel with CONFIG_CGROUPS and the right to mount cgroup2")
+		return
+	}
+	host, err := c.m.Cgroup()
+	if err != nil {
+		c.failed(name, Fail, err, why, "see the message")
+		return
+	}
+	found := "mounted at " + cgroup.Mountpoint
+	if !host.Unified {
+		found = "not mounted at " + cgroup.Mountpoint + "; fcnode mounts it for itself"
+	}
+	c.add(name, OK, found, why, "")
+	for _, controller := range offered {
+		c.add("cgroup: "+controller, OK, "available", "limits of sites", "")
+	}
+	for _, l := range host.Lacks {
+		if !slices.Contains(offered, l.Controller) {
+			c.add("cgroup: "+l.Controller, Warn, "not available: "+l.Why, "without it fcnode cannot limit "+l.Limits, l.Remedy)
+		}
+	}
+}
+
+func (c *checker) links() {
+	const veth = "links: veth"
+	if err := c.m.LinkKind("veth"); err != nil {
+		c.failed(veth, Fail, err, "each replica is reached through one", "use a kernel with CONFIG_VETH")
+	} else {
+		c.add(veth, OK, "available", "each replica is reached through one", "")
+	}
+	const device, why = "links: dummy or ifb", "the device that takes the packets for all sites is one"
+	var failures []error
+	for _, kind := range []string{"dummy", "ifb"} {
+		err := c.m.LinkKind(kind)
+		if err == nil {
+			c.add(device, OK, kind+" is available", why, "")
+			return
+		}
+		failures = append(failures, fmt.Errorf("%s: %w", kind, err))
+	}
+	c.failed(device, Fail, fmt.Errorf("%w; %w", failures[0], failures[1]), why, "use a kernel with CONFIG_DUMMY or CONFIG_IFB")
+}
+
+// forwarding matters to visitors from outside only, that is, with uplinks.
+func (c *checker) forwarding() {
+	const why = "packets of visitors from outside are routed to the sites"
+	for _, family := range []struct {
+		name, key string
+		v4        bool
+	}{
+		{"forwarding: IPv4", "net.ipv4.ip_forward", true},
+		{"forwarding: IPv6", "net.ipv6.conf.all.forwarding", false},
+	} {
+		used := slices.ContainsFunc(c.cfg.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() == family.v4 })
+		if !used {
+			continue
+		}
+		text, err := c.m.ReadFile("/proc/sys/" + strings.ReplaceAll(family.key, ".", "/"))
+		switch on := strings.TrimSpace(string(text)) == "1"; {
+		case err != nil:
+			c.add(family.name, Warn, err.Error(), why, "use a kernel with this family of addresses, or take its prefix out of the configuration")
+		case on:
+			c.add(family.name, OK, "on", why, "")
+		case len(c.cfg.Uplinks) == 0:
+			c.add(family.name, OK, "off, and no uplinks are configured: sites answer on this machine only", why, "")
+		default:
+			c.add(family.name, Warn, "off", why, fmt.Sprintf("sysctl -w %s=1, and a line in /etc/sysctl.d to keep it", family.key))
+		}
+	}
+}
+
+func (c *checker) overlay() {
+	const name, why = "overlayfs", "the root of a container is its image with a writable layer above"
+	if _, err := c.m.Mountable("overlay"); err != nil {
+		c.failed(name, Fail, err, why, "use a kernel with CONFIG_OVERLAY_FS")
+		return
+	}
+	c.add(name, OK, "available", why, "")
+}
+
+// fsNames are the file systems worth a word, by magic number; bad ones cannot hold
+// the writable layers.
+var fsNames = map[int64]struct {
+	name string
+	bad  bool
+}{
+	unix.EXT4_SUPER_MAGIC:      {"ext4", false},
+	unix.XFS_SUPER_MAGIC:       {"xfs", false},
+	unix.BTRFS_SUPER_MAGIC:     {"btrfs", false},
+	unix.F2FS_SUPER_MAGIC:      {"f2fs", false},
+	unix.TMPFS_MAGIC:           {"tmpfs", false},
+	unix.OVERLAYFS_SUPER_MAGIC: {"overlayfs", true},
+	unix.NFS_SUPER_MAGIC:       {"nfs", true},
+	unix.FUSE_SUPER_MAGIC:      {"fuse", true},
+	unix.V9FS_MAGIC:            {"9p", true},
+	unix.CIFS_SUPER_MAGIC:      {"cifs", true},
+	unix.MSDOS_SUPER_MAGIC:     {"vfat", true},
+}
+
+func (c *checker) stateFS() {
+	name, why := "state folder", "images and the writable layers of containers lie there"
+	remedy := "mount ext4, xfs or btrfs there, or set stateDir to a folder on one"
+	magic, err := c.m.FSType(c.cfg.StateDir)
+	if err != nil {
+		c.add(name, Fail, err.Error(), why, remedy)
+		return
+	}
+	fs, known := fsNames[magic]
+	if !known {
+		fs.name = fmt.Sprintf("a file system of type %#x", magic)
+	}
+	found := c.cfg.StateDir + " on " + fs.name
+	switch {
+	case fs.bad:
+		c.add(name, Fail, found, why+"; overlayfs cannot write to this kind", remedy)
+	case magic == unix.TMPFS_MAGIC:
+		c.add(name, Warn, found, why+"; all is lost at the next boot", remedy)
+	default:
+		c.add(name, OK, found, why, "")
+	}
+}
+
+func (c *checker) runner() {
+	const name, why = "runner", "this program makes the containers"
+	if err := c.m.Executable(c.cfg.Runner); err != nil {
+		c.add(name, Fail, err.Error(), why, "install fcnode-runner beside fcnode (`make install` does), or set runner in the configuration")
+		return
+	}
+	c.add(name, OK, c.cfg.Runner, why, "")
+}
+
+func (c *checker) group() {
+	const name, why = "group of the socket", "its members may use the API besides root"
+	if c.cfg.SocketGroup == "" {
+		c.add(name, OK, "none configured: root only", why, "")
+		return
+	}
+	if err := c.m.Group(c.cfg.SocketGroup); err != nil {
+		c.add(name, Warn, err.Error(), why, "groupadd --system "+c.cfg.SocketGroup)
+		return
+	}
+	c.add(name, OK, c.cfg.SocketGroup, why, "")
+}
+
+func (c *checker) memory() {
+	const name, why = "memory and swap", "pages of sites that nobody visits can leave the memory only for swap"
+	text, err := c.m.ReadFile("/proc/meminfo")
+	if err != nil {
+		c.add(name, Warn, err.Error(), why, "mount /proc")
+		return
+	}
+	info := parseMeminfo(string(text))
+	found := fmt.Sprintf("%s of memory, %s available", gib(info["MemTotal"]), gib(info["MemAvailable"]))
+	swaps, err := c.m.ReadFile("/proc/swaps")
+	if err != nil || info["SwapTotal"] == 0 {
+		c.add(name, Warn, found+", no swap", why, "set up zram (package systemd-zram-generator) or a swap file")
+		return
+	}
+	kind := "swap"
+	if strings.Contains(string(swaps), "/zram") {
+		kind = "swap in zram"
+	}
+	c.add(name, OK, fmt.Sprintf("%s, %s %s", found, gib(info["SwapTotal"]), kind), why, "")
+}
+
+// parseMeminfo gives bytes.
+func parseMeminfo(text string) map[string]uint64 {
+	info := map[string]uint64{}
+	for line := range strings.Lines(text) {
+		key, rest, ok := strings.Cut(line, ":")
+		fields := strings.Fields(rest)
+		if !ok || len(fields) == 0 {
+			continue
+		}
+		if n, err := strconv.ParseUint(fields[0], 10, 64); err == nil {
+			info[key] = n << 10
+		}
+	}
+	return info
+}
+
+func gib(n uint64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
+
+func (c *checker) criu() {
+	const name, why = "criu", "optional: only checkpoints need it"
+	found, err := c.m.ToolVersion("criu")
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		c.add(name, OK, "not installed, and not needed", why, "")
+	case err != nil:
+		c.add(name, Warn, err.Error(), why, "install it again, or remove it")
+	default:
+		c.add(name, OK, found, why, "")
+	}
+}
