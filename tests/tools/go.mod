@@ -6,7 +6,6 @@ module github.com/fcnode/fcnode
 go 1.26.6
 
 tool (
-	github.com/cilium/ebpf/cmd/bpf2go
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	gotest.tools/gotestsum
 )

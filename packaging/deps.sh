@@ -1,0 +1,97 @@
+#!/bin/bash
+# Installs what fcnode's build and tests need from Debian's packages, on Debian 12 and 13:
+#
+#   deps.sh build   the compilers (C for fcnode-runner, BPF for `make generate`)
+#   deps.sh demo    what the demo and the tests call on this machine
+#   deps.sh vm      what the VM rig needs: QEMU and mmdebstrap
+#
+# Quick, and without asking any server, when everything is there already. As root, or with sudo.
+set -euo pipefail
+
+build_packages=(gcc libc6-dev libseccomp-dev pkg-config git make clang-19 llvm-19 libbpf-dev)
+demo_packages=(iproute2 kmod)
+vm_packages=(mmdebstrap e2fsprogs xz-utils zstd kmod)
+# Older ones emulate badly: guests of QEMU 7.2 panic at random.
+qemu_min=10
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+		echo "deps.sh: must be run as root, or sudo be installed, to install packages" >&2
+		return 1
+	fi
+}
+
+missing() { # PACKAGE… → those that are not installed
+	local p
+	for p in "$@"; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || echo "$p"
+	done
+}
+
+install_missing() {
+	local need
+	mapfile -t need < <(missing "$@")
+	[ ${#need[@]} -gt 0 ] || return 0
+	echo "deps.sh: installing ${need[*]}" >&2
+	as_root apt-get update -qq
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${need[@]}" >&2
+}
+
+# The Go that go.mod asks for is not in Debian stable, so it is only checked for. A Go that is a
+# little too old fetches the right toolchain by itself (GOTOOLCHAIN=auto).
+check_go() {
+	local want have
+	want=$(awk '$1 == "go" {print $2; exit}' go.mod)
+	if ! command -v go >/dev/null; then
+		echo "deps.sh: no go command found: install Go $want or newer (Debian: golang-go of backports; or the archive of the Go project)" >&2
+		return 1
+	fi
+	have=$(go env GOVERSION | sed 's/^go//; s/ .*//')
+	if [ "$(printf '%s\n' "$want" "$have" | sort -V | head -n 1)" != "$want" ]; then
+		echo "deps.sh: go is $have, and go.mod asks for $want: install a newer Go, or set GOTOOLCHAIN=auto" >&2
+		return 1
+	fi
+}
+
+qemu_version() { { qemu-system-x86_64 --version 2>/dev/null || true; } | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p'; }
+
+# install_qemu takes QEMU from this release where that is new enough (Debian 13), else from the
+# release's backports. Those are asked through a package list of our own: the machine's configuration of
+# apt stays as it is.
+install_qemu() {
+	local have own args codename
+	have=$(qemu_version)
+	[ "${have:-0}" -ge $qemu_min ] && return 0
+	echo "deps.sh: installing QEMU $qemu_min or newer" >&2
+	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	own=$(mktemp -d)
+	trap 'rm -rf "$own"' RETURN
+	mkdir -p "$own/parts" "$own/lists/partial"
+	chmod 0755 "$own"
+	cp /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list "$own/parts/" 2>/dev/null || true
+	tests/vm/aptsource.sh "$codename-backports" >"$own/parts/backports.list"
+	args=(-o "Dir::Etc::SourceParts=$own/parts" -o "Dir::State::Lists=$own/lists")
+	as_root apt-get "${args[@]}" update -qq
+	if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get "${args[@]}" install -qq -y --no-install-recommends \
+		-t "$codename-backports" qemu-system-x86 >&2; then
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get "${args[@]}" install -qq -y --no-install-recommends qemu-system-x86 >&2
+	fi
+	have=$(qemu_version)
+	if [ "${have:-0}" -lt $qemu_min ]; then
+		echo "deps.sh: QEMU is $have after installing it; the rig needs $qemu_min (Debian 12: bookworm-backports)" >&2
+		return 1
+	fi
+}
+
+cd "$(dirname "$0")/.."
+for set in "$@"; do
+	case $set in
+	build) check_go && install_missing "${build_packages[@]}" ;;
+	demo) install_missing "${demo_packages[@]}" ;;
+	vm) install_missing "${vm_packages[@]}" && install_qemu ;;
+	*)
+		echo "deps.sh: unknown set $set; known are build, demo, vm" >&2
+		exit 2
+		;;
+	esac
+done

@@ -1,0 +1,156 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/tests/vm/wire"
+)
+
+// accel is how QEMU runs the guest's instructions.
+type accel struct {
+	name  string
+	args  []string
+	scale float64 // how much longer the tests' deadlines must be
+}
+
+// accelerator chooses KVM where it works. A /dev/kvm alone does not tell: on a machine
+// without the processor's support it refuses Debian's kernels.
+func accelerator() accel {
+	cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // without it there is no sign of support
+	supported := bytes.Contains(cpuinfo, []byte(" vmx ")) || bytes.Contains(cpuinfo, []byte(" svm "))
+	if kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
+		_ = kvm.Close()
+		if supported {
+			return accel{name: "kvm", args: []string{"-accel", "kvm", "-cpu", "host"}, scale: 2}
+		}
+	}
+	return accel{name: "tcg", args: []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"}, scale: 10}
+}
+
+// machine is a running QEMU.
+type machine struct {
+	cmd      *exec.Cmd
+	console  string
+	messages net.Conn
+	output   bytes.Buffer // QEMU's own
+	exited   chan error
+}
+
+// startMachine starts QEMU and waits until it has connected the port for messages.
+func startMachine(ctx context.Context, o options, a accel, img image, dir string) (*machine, error) {
+	m := &machine{console: o.console, exited: make(chan error, 1)}
+	if m.console == "" {
+		m.console = filepath.Join(dir, "console")
+	}
+	socket := filepath.Join(dir, "port")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("listening for the machine's messages: %w", err)
+	}
+	defer listener.Close() //nolint:errcheck // one connection is all that comes
+	args := append([]string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35,hpet=off",
+		"-smp", strconv.Itoa(o.cpus), "-m", strconv.Itoa(o.memory),
+		"-kernel", img.kernel, "-initrd", filepath.Join(dir, "initramfs"),
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on cgroup_no_v1=all psi=1",
+		"-serial", "file:" + m.console,
+		"-device", "virtio-rng-pci",
+		// snapshot: what the guest writes goes to a temporary file, so that images serve any number of machines.
+		"-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file=" + img.root,
+		"-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file=" + filepath.Join(dir, "job.ext4"),
+		"-device", "virtio-serial-pci",
+		"-chardev", "socket,id=port,path=" + socket,
+		"-device", "virtserialport,chardev=port,name=" + wire.Port,
+	}, a.args...)
+	m.cmd = exec.Command("qemu-system-x86_64", args...)
+	m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
+	if err := m.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting QEMU (`make deps-vm` installs it): %w", err)
+	}
+	go func() {
+		m.exited <- m.cmd.Wait()
+		_ = listener.Close() // nobody will connect any more
+	}()
+	m.messages, err = listener.Accept()
+	if err != nil {
+		return nil, fmt.Errorf("QEMU ended before it began: %w\n%s", <-m.exited, m.output.String())
+	}
+	return m, nil
+}
+
+// follow hands the guest's messages to the reporter until the machine is off, and gives
+// up when it says nothing for longer than silence.
+func (m *machine) follow(ctx context.Context, silence time.Duration, rep *reporter) error {
+	stopped := context.AfterFunc(ctx, func() { _ = m.messages.SetReadDeadline(time.Unix(1, 0)) })
+	defer stopped()
+	in := bufio.NewReader(m.messages)
+	for {
+		if ctx.Err() == nil {
+			if err := m.messages.SetReadDeadline(time.Now().Add(silence)); err != nil {
+				return fmt.Errorf("setting the watchdog: %w", err)
+			}
+		}
+		line, err := in.ReadBytes('\n')
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("the machine said nothing for %v", silence)
+		case err != nil:
+			return fmt.Errorf("reading the machine's messages: %w", err)
+		}
+		var msg wire.Message
+		if err := json.Unmarshal(line, &msg); err != nil {
+			return fmt.Errorf("the machine sent %q: %w", line, err)
+		}
+		if err := rep.take(msg); err != nil {
+			return err
+		}
+	}
+}
+
+// stop ends the machine, which has switched itself off unless something went wrong.
+func (m *machine) stop() error {
+	_ = m.messages.Close() // its end is told by the process
+	select {
+	case err := <-m.exited:
+		if err != nil {
+			return fmt.Errorf("QEMU: %w\n%s", err, m.output.String())
+		}
+		return nil
+	case <-time.After(5 * time.Second):
+	}
+	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("killing QEMU: %w", err)
+	}
+	<-m.exited // killed: its exit status tells nothing
+	return nil
+}
+
+// consoleTail returns the last lines the kernel printed.
+func (m *machine) consoleTail() string {
+	const lines = 60
+	raw, err := os.ReadFile(m.console)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(raw), "\r\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
