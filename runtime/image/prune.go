@@ -1,0 +1,124 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Prune removes the images whose digest is not in keep, with the layers that no other image
+// needs. Keep must name the images of all sites and of all replicas that exist: overlayfs
+// does not hold its lower folders. An image that was resolved since the last
+// Prune is spared once, so that one which a starting replica is about to mount does not vanish
+// under it. Prune waits until nobody unpacks; Resolve waits for Prune only while it renames.
+func (s *Store) Prune(ctx context.Context, keep []string) error {
+	lock, err := openLock(filepath.Join(s.dir, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	if err := lock.everything(ctx); err != nil {
+		return fmt.Errorf("removing unused images: %w", err)
+	}
+	images, layers, err := s.sweep(keep)
+	if err != nil {
+		return fmt.Errorf("removing unused images: %w", err)
+	}
+	entries, err := os.ReadDir(s.tmp)
+	if err != nil {
+		return fmt.Errorf("removing unused images: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.tmp, e.Name())); err != nil {
+			return fmt.Errorf("removing unused images: %w", err)
+		}
+	}
+	if images+layers > 0 {
+		s.log.Info("removed unused images", "images", images, "layers", layers)
+	}
+	return nil
+}
+
+// sweep removes the records that are not kept and moves the layers that no record names to tmp/.
+func (s *Store) sweep(keep []string) (images, layers int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live := map[v1.Hash]bool{}
+	for _, k := range keep {
+		if h, err := v1.NewHash(k); err == nil {
+			live[h] = true
+		}
+	}
+	s.known.mu.Lock()
+	for h := range s.known.recent {
+		live[h] = true
+	}
+	clear(s.known.recent)
+	for h := range s.known.records {
+		if !live[h] {
+			delete(s.known.records, h)
+		}
+	}
+	s.known.mu.Unlock()
+
+	used, images, err := s.sweepRecords(live)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := s.archives.prune(func(h v1.Hash) bool { return live[h] }); err != nil {
+		return 0, 0, err
+	}
+	// The records are gone for good before a layer of theirs is.
+	if err := syncDir(s.images); err != nil {
+		return 0, 0, err
+	}
+	dirs, err := os.ReadDir(s.layers)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, d := range dirs {
+		if used[d.Name()] {
+			continue
+		}
+		if err := os.Rename(filepath.Join(s.layers, d.Name()), filepath.Join(s.tmp, d.Name())); err != nil {
+			return 0, 0, err
+		}
+		layers++
+	}
+	return images, layers, nil
+}
+
+// sweepRecords removes the records that are not live and returns the layers of the others.
+func (s *Store) sweepRecords(live map[v1.Hash]bool) (used map[string]bool, removed int, err error) {
+	files, err := os.ReadDir(s.images)
+	if err != nil {
+		return nil, 0, err
+	}
+	used = map[string]bool{}
+	for _, f := range files {
+		h, err := v1.NewHash("sha256:" + strings.TrimSuffix(f.Name(), ".json"))
+		if err == nil && live[h] {
+			r, err := s.loadRecord(h)
+			switch {
+			case err == nil:
+				for _, c := range r.Chain {
+					used[layerName(c)] = true
+				}
+				continue
+			case !errors.Is(err, ErrCorrupt):
+				return nil, 0, err
+			}
+			// A damaged record protects no layer; the image is unpacked anew when it is resolved.
+		}
+		if err := os.Remove(filepath.Join(s.images, f.Name())); err != nil {
+			return nil, 0, err
+		}
+		removed++
+	}
+	return used, removed, nil
+}
