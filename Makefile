@@ -1,0 +1,111 @@
+# fcnode. `make` alone shows what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Where build puts the programs, and tests look for them.
+BIN := bin
+# A test or benchmark run with privileges: directly as root, else by sudo with this Go and these caches.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)" "HOME=$(HOME)" "GOCACHE=$(shell go env GOCACHE)" "GOMODCACHE=$(shell go env GOMODCACHE)")
+# Tools are pinned in a module of their own, so that their dependencies are not fcnode's.
+TOOL := go tool -modfile=tests/tools/go.mod
+GOTESTSUM := $(TOOL) gotestsum --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
+# What the test runs of this checkout reported, in the words of go test -json.
+RESULTS := $(BIN)/results
+
+# The kernels of the rig by the Debian release that has them. Any part of the list can be chosen: KERNEL="6.1 6.12".
+release_6.1 := bookworm
+release_6.12 := trixie
+release_7 := sid
+release_sid := sid
+KERNEL ?= 6.1 6.12 7
+
+.PHONY: help
+help: ## Show the targets
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Build
+.PHONY: deps deps-vm
+deps: ## Install what building, testing and the demo need (apt; Debian 12 or 13)
+	@packaging/deps.sh build demo
+
+deps-vm: ## Install what the VM rig needs (QEMU 10, mmdebstrap)
+	@packaging/deps.sh vm
+
+.PHONY: build
+build: ## Build bin/fcnode and its helpers
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ $$(go list ./cmd/... | grep -v /fcnode-runner$$)
+	@packaging/runner.sh $(BIN)/fcnode-runner '$(VERSION)'
+
+.PHONY: generate generate-check
+generate: ## Regenerate what is committed: BPF objects and bindings, schema, tables in docs/
+	go generate ./...
+	go run ./tests/kernels -write docs/kernels.md
+
+generate-check: generate ## Regenerate, and fail when that changes anything
+	@git diff --exit-code --stat -- bpf docs runtime || { \
+		echo "generated files differ from what is committed: run make generate and commit the result" >&2; exit 1; }
+
+## Test
+.PHONY: test test-unit test-root test-vm test-binaries
+test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged here, privileged on Linux 6.12
+	@$(MAKE) --no-print-directory test-vm KERNEL=6.12
+
+test-unit: ## Run the unit tests with the race detector
+	@mkdir -p $(RESULTS)
+	$(GOTESTSUM) --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
+
+test-root: build test-binaries ## Run the privileged tests on this kernel (root or sudo)
+	@mkdir -p $(RESULTS)
+	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- tests/root.sh $(BIN)/tests $(abspath $(BIN))
+	@go run ./tests/skips $(RESULTS)/root.json
+
+test-vm: deps-vm build test-binaries ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
+	@mkdir -p $(RESULTS)
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/vm ./tests/vm
+	@for kernel in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do \
+		$(GOTESTSUM) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN); \
+		go run ./tests/skips $(RESULTS)/$$kernel.json; \
+	done
+
+test-binaries:
+	@tests/binaries.sh $(BIN)/tests
+
+.PHONY: fuzz-short
+fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
+	@tests/fuzz.sh $(or $(FUZZTIME),10s)
+
+.PHONY: lint
+lint: ## Lint (golangci-lint, shell syntax)
+	$(TOOL) golangci-lint run --build-tags seccomp ./...
+	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f; done
+
+.PHONY: bench
+bench: build ## Measure, and rewrite the tables of docs/performance.md (root or sudo)
+	$(SUDO) go run ./tests/bench -bin $(BIN) -write docs/performance.md
+
+## Try and install
+.PHONY: demo
+demo: deps build ## A node with a demo site: watch it wake (root or sudo)
+	@$(SUDO) $(BIN)/fcnode demo
+
+.PHONY: install uninstall
+install: build ## Install below DESTDIR and PREFIX (/usr/local)
+	@packaging/install.sh install '$(DESTDIR)' '$(PREFIX)' $(BIN)
+
+uninstall: ## Remove what install put there; sites, their data and configuration stay
+	@packaging/install.sh uninstall '$(DESTDIR)' '$(PREFIX)' $(BIN)
+
+.PHONY: docs
+docs: build ## Regenerate the man pages and tables below docs/
+	go run ./tests/kernels -write docs/kernels.md
+	@if $(BIN)/fcnode help docs >/dev/null 2>&1; then $(BIN)/fcnode docs; fi
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf $(BIN) dist

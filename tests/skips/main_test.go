@@ -1,0 +1,53 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func TestRead(t *testing.T) {
+	tests := []struct {
+		name   string
+		events string
+		want   result
+		failed bool
+	}{
+		{"nothing ran", ``, result{}, true},
+		{"passed", `{"Action":"pass","Package":"p","Test":"A"}`, result{ran: 1}, false},
+		{
+			"justified", `{"Action":"pass","Package":"p","Test":"A"}
+			{"Action":"output","Package":"p","Test":"B","Output":"    x.go:1: ` + testutil.SkipMarker + ` tcx comes with Linux 6.6\n"}
+			{"Action":"skip","Package":"p","Test":"B"}`,
+			result{ran: 1, justified: []string{"p B: tcx comes with Linux 6.6"}}, false,
+		},
+		{
+			"unjustified", `{"Action":"pass","Package":"p","Test":"A"}
+			{"Action":"output","Package":"p","Test":"B","Output":"no luck\n"}
+			{"Action":"skip","Package":"p","Test":"B"}`,
+			result{ran: 1, unjustified: []string{"p B:\nno luck"}}, true,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := read(strings.NewReader(tt.events))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.ran != tt.want.ran || strings.Join(got.justified, ";") != strings.Join(tt.want.justified, ";") ||
+				strings.Join(got.unjustified, ";") != strings.Join(tt.want.unjustified, ";") {
+				t.Errorf("read gave %+v, want %+v", got, tt.want)
+			}
+			if failed := got.print(io.Discard, "x"); failed != tt.failed {
+				t.Errorf("failed = %v, want %v", failed, tt.failed)
+			}
+		})
+	}
+	if _, err := read(strings.NewReader("{broken")); err == nil {
+		t.Error("a broken file was accepted")
+	}
+}
