@@ -115,8 +115,23 @@ func (p *pair) connect(node *netlink.Handle, hostName string, mtu int) error {
 	if err := p.configureInner(); err != nil {
 		return errors.Join(err, deleteLink(node, host))
 	}
-	if err := p.identify(node); err != nil {
+	err = p.identify(node)
+	if err == nil {
+		err = waitCarrier(node, p.host)
+	}
+	if err != nil {
 		return errors.Join(err, deleteLink(node, host))
+	}
+	return nil
+}
+
+// waitCarrier returns when a device can send. The first end of a veth to be set
+// up drops what it is given until the kernel's link watch has noticed that the
+// other is up too, some time later; asking for the one device makes it look at
+// once (Linux 6.8 and its stable series of then; listing devices does not).
+func waitCarrier(h *netlink.Handle, ifindex int) error {
+	if _, err := h.LinkByIndex(ifindex); err != nil {
+		return fmt.Errorf("looking at device %d just made: %w", ifindex, err)
 	}
 	return nil
 }
