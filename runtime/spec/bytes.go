@@ -36,7 +36,7 @@ var (
 	}
 )
 
-// ParseBytes reads a size. Errors are of type *strictyaml.Invalid.
+// ParseBytes reads a size above 0, which is how a size that is left out is kept. Errors are of type *strictyaml.Invalid.
 func ParseBytes(text string) (Bytes, error) {
 	if !bytesForm.MatchString(text) {
 		return 0, strictyaml.Bad(bytesAllowed, "%q is not a size%s", text, guessSize(text))
@@ -52,6 +52,8 @@ func ParseBytes(text string) (Bytes, error) {
 	}
 	n.Mul(n, new(big.Rat).SetInt64(byteUnits[unit]))
 	switch {
+	case n.Sign() == 0:
+		return 0, strictyaml.Bad(bytesAllowed, "%q is not a size that anything can have", text)
 	case !n.IsInt():
 		return 0, strictyaml.Bad(bytesAllowed, "%q is not a whole number of bytes", text)
 	case !n.Num().IsInt64():

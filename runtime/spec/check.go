@@ -126,9 +126,13 @@ func (c checker) image(image string) {
 	case strings.ContainsRune(image, 0):
 		c.bad("image", imageAllowed, "has a NUL character")
 	case !imageForm.MatchString(image):
-		hint := ""
-		if !strings.HasPrefix(image, "/") && !strings.HasPrefix(image, "oci:") && !strings.HasPrefix(image, "d") {
-			hint = ": images are not pulled from registries by this version"
+		hint := ": images are not pulled from registries by this version"
+		scheme, _, _ := strings.Cut(image, ":")
+		switch {
+		case slices.Contains([]string{"oci", "docker-archive", "dir"}, scheme):
+			hint = ": its path is not absolute"
+		case strings.HasPrefix(image, "/"):
+			hint = "; did you mean dir:" + image + "?"
 		}
 		c.bad("image", imageAllowed, "%q is not an image%s", image, hint)
 	default:
@@ -290,7 +294,7 @@ func (c checker) limits(l Limits) {
 			c.bad(m.path, "sizes from 1MiB", "%s is too small for any process", m.size)
 		}
 		for _, upper := range marks[i+1:] {
-			if upper.size != 0 && m.size > upper.size {
+			if m.size != 0 && upper.size != 0 && m.size > upper.size {
 				c.bad(m.path, "min up to high up to max", "%s is more than %s, %s", m.size, upper.path, upper.size)
 				break
 			}

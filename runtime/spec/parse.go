@@ -118,12 +118,31 @@ func parse(name string, r io.Reader) ([]parsed, Errors, error) {
 	for _, doc := range docs {
 		site := defaults()
 		doc.Decode(&site)
+		rejectEmpty(doc, &site)
 		site.complete()
 		checker{report: doc.Reject}.site(&site)
 		errs = append(errs, doc.Errs()...)
 		all = append(all, parsed{site: &site, doc: doc})
 	}
 	return all, errs, nil
+}
+
+// rejectEmpty reports fields that are there without saying anything: their empty value is how a field that is left out is kept.
+func rejectEmpty(doc *strictyaml.Document, s *Site) {
+	for _, f := range []struct {
+		path  string
+		empty bool
+	}{
+		{"workdir", s.Workdir == ""},
+		{"user", s.User == ""},
+		{"hostname", s.Hostname == ""},
+		{"start.timeout", s.Start.Timeout == 0},
+		{"stop.signal", s.Stop.Signal == ""},
+	} {
+		if f.empty && doc.Has(f.path) {
+			doc.Reject(f.path, strictyaml.Bad("", "is empty (leave the field out for its default)"))
+		}
+	}
 }
 
 // unique reports, at their documents, the sites that share something with a site before them, and returns what it reported.

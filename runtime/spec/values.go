@@ -34,6 +34,9 @@ func (c *CPU) DecodeScalar(s strictyaml.Scalar) error {
 		}
 		return strictyaml.Bad(cpuAllowed, "%q is not a number of cores%s", s.Text, hint)
 	}
+	if f == 0 { // which is how a limit that is left out is kept, so it cannot wait for the checks
+		return strictyaml.Bad(cpuAllowed, "0 is no CPU time")
+	}
 	*c = CPU(f)
 	return nil
 }

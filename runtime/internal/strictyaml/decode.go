@@ -51,6 +51,12 @@ func (d *Document) Reject(path string, err error) {
 	d.report(d.Position(path), path, err)
 }
 
+// Has says whether the file has a field, by its path.
+func (d *Document) Has(path string) bool {
+	_, ok := d.pos[path]
+	return ok
+}
+
 // Errs gives what is wrong with the document so far, in the order of the file.
 func (d *Document) Errs() Errors {
 	d.errs.Sort()

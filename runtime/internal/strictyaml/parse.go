@@ -16,6 +16,8 @@ import (
 // Go ends the process when a stack grows without bounds.
 const maxDepth = 32
 
+const unreadable = "is not readable as YAML: "
+
 // Position is a place in a file; lines and columns count from 1, columns in characters.
 type Position struct{ Line, Column int }
 
@@ -60,7 +62,7 @@ func (d *Document) parse(text string) (fail *Error) {
 	// the node.
 	defer func() {
 		if r := recover(); r != nil {
-			fail = d.errorAt(nil, fmt.Sprintf("is not readable as YAML: %v", r), "")
+			fail = d.errorAt(nil, fmt.Sprintf("%s%v", unreadable, r), "")
 		}
 	}()
 	tokens := lexer.Tokenize(text)
@@ -108,7 +110,7 @@ func (d *Document) checkTokens(tokens token.Tokens) *Error {
 		}
 		switch tk.Type {
 		case token.InvalidType:
-			return d.errorAt(tk, tk.Error, "")
+			return d.errorAt(tk, unreadable+tk.Error, "")
 		case token.MappingStartType, token.SequenceStartType:
 			depth++
 		case token.MappingEndType, token.SequenceEndType:
@@ -127,9 +129,9 @@ func (d *Document) checkTokens(tokens token.Tokens) *Error {
 func (d *Document) syntaxError(err error) *Error {
 	var ye yaml.Error
 	if !errors.As(err, &ye) {
-		return d.errorAt(nil, "is not readable as YAML: "+err.Error(), "")
+		return d.errorAt(nil, unreadable+err.Error(), "")
 	}
-	return d.errorAt(ye.GetToken(), "is not readable as YAML: "+ye.GetMessage(), "")
+	return d.errorAt(ye.GetToken(), unreadable+ye.GetMessage(), "")
 }
 
 // errorAt makes an Error at a token; a nil token is the start of the document.

@@ -1,0 +1,546 @@
+package spec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+var exact = cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
+
+// required is a site of which everything that can be left out is left out, in three lines.
+const required = "name: blog\nimage: dir:/srv/blog\nports: [80]\n"
+
+const everything = `# every field that there is
+name: blog
+domains: [blog.example.com, www.blog.example.com]
+image: oci:/srv/images/wordpress:6-apache
+entrypoint: [docker-entrypoint.sh]
+command:
+  - apache2-foreground
+  - "-X"
+env:
+  WORDPRESS_DB_HOST: db.internal
+  PORT: "8080"
+  MOTD: |
+    two
+    lines
+workdir: /var/www/html
+user: www-data:www-data
+hostname: wp
+addresses: [10.77.0.12, "fd77:fc::12"]
+ports: [80, 443/tcp, "53/udp"]
+volumes:
+  - {source: /srv/blog, target: /var/www/html}
+  - source: /etc/ssl/certs
+    target: /etc/ssl/certs
+    readOnly: true
+limits:
+  cpu: {min: 0.25, max: 4}
+  memory: {min: 128MiB, high: 1.5GiB, max: 2GiB}
+  pids: 512
+scale: {min: 0, max: 1}
+idle: 1h30m
+start: {timeout: 45s}
+stop: {grace: 0s, signal: SIGWINCH}
+readOnlyRoot: true
+`
+
+var everythingSite = Site{
+	Name:       "blog",
+	Domains:    []string{"blog.example.com", "www.blog.example.com"},
+	Image:      "oci:/srv/images/wordpress:6-apache",
+	Entrypoint: []string{"docker-entrypoint.sh"},
+	Command:    []string{"apache2-foreground", "-X"},
+	Env:        map[string]string{"WORDPRESS_DB_HOST": "db.internal", "PORT": "8080", "MOTD": "two\nlines\n"},
+	Workdir:    "/var/www/html",
+	User:       "www-data:www-data",
+	Hostname:   "wp",
+	Addresses:  []netip.Addr{netip.MustParseAddr("10.77.0.12"), netip.MustParseAddr("fd77:fc::12")},
+	Ports:      []Port{{80, "tcp"}, {443, "tcp"}, {53, "udp"}},
+	Volumes: []Volume{
+		{Source: "/srv/blog", Target: "/var/www/html"},
+		{Source: "/etc/ssl/certs", Target: "/etc/ssl/certs", ReadOnly: true},
+	},
+	Limits: Limits{
+		CPU:    CPULimits{Min: 0.25, Max: 4},
+		Memory: MemoryLimits{Min: 128 * MiB, High: 1536 * MiB, Max: 2 * GiB},
+		Pids:   512,
+	},
+	Scale:        Scale{Min: 0, Max: 1},
+	Idle:         Idle{After: Duration(90 * time.Minute)},
+	Start:        Start{Timeout: Duration(45 * time.Second)},
+	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
+	ReadOnlyRoot: true,
+}
+
+func TestParseEverything(t *testing.T) {
+	got, err := Parse("blog.yaml", strings.NewReader(everything))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Site{everythingSite}, got, exact); diff != "" {
+		t.Errorf("Parse (-want +got):\n%s", diff)
+	}
+	if err := validate(t, everything); err != nil {
+		t.Errorf("the schema refuses it: %v", err)
+	}
+}
+
+func TestParseDefaults(t *testing.T) {
+	want := Site{
+		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
+		Limits: Limits{Pids: 2048}, Scale: Scale{Max: 1},
+		Idle: Idle{After: Duration(5 * time.Minute)}, Stop: Stop{Grace: Duration(10 * time.Second)},
+	}
+	awake := want
+	awake.Scale.Min, awake.Idle = 1, Idle{Never: true}
+	for _, test := range []struct {
+		name, src string
+		want      Site
+	}{
+		{"least", required, want},
+		{"always awake", required + "scale: {min: 1}\n", awake},
+		{"as JSON", `{"name": "blog", "image": "dir:\/srv\/blog", "ports": [80]}`, want},
+		{"with a byte order mark and DOS lines", "\ufeff" + strings.ReplaceAll(required, "\n", "\r\n"), want},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Parse("x", strings.NewReader(test.src))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]Site{test.want}, got, exact); diff != "" {
+				t.Errorf("Parse (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseGood(t *testing.T) {
+	for _, test := range []struct {
+		fragment string
+		look     func(*Site) any
+		want     any
+	}{
+		{"user: 33", func(s *Site) any { return s.User }, User("33")},
+		{"user: 33:33", func(s *Site) any { return s.User }, User("33:33")},
+		{"limits: {cpu: 2}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Max: 2}},
+		{"limits: {memory: 512MiB}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 512 * MiB}},
+		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, 2048},
+		{"idle: never", func(s *Site) any { return s.Idle }, Idle{Never: true}},
+		{"command: []", func(s *Site) any { return s.Command }, []string{}},
+		{"entrypoint: ['']\ncommand: ['']", func(s *Site) any { return s.Command }, []string{""}},
+		{"env: {A: ''}", func(s *Site) any { return s.Env }, map[string]string{"A": ""}},
+		{"env: {A: yes, B: 1h}", func(s *Site) any { return s.Env }, map[string]string{"A": "yes", "B": "1h"}},
+		{"workdir: /", func(s *Site) any { return s.Workdir }, "/"},
+		{"domains: [localhost, xn--bcher-kva.example]", func(s *Site) any { return len(s.Domains) }, 2},
+		{"volumes: [{source: /a, target: /..data}, {source: /b, target: /.well-known/x}]", func(s *Site) any { return s.Volumes[0].Target }, "/..data"},
+		{"volumes: [{source: /a, target: /data}, {source: /b, target: /data/inner}]", func(s *Site) any { return len(s.Volumes) }, 2},
+		{"volumes: [{source: /a, target: /dev/shm}]", func(s *Site) any { return len(s.Volumes) }, 1},
+		{"addresses: ['fd77:fc::1']", func(s *Site) any { return s.Addresses[0].String() }, "fd77:fc::1"},
+	} {
+		t.Run(test.fragment, func(t *testing.T) {
+			src := required + test.fragment + "\n"
+			if strings.Contains(test.fragment, "entrypoint: ['']") {
+				src = required + "entrypoint: [sh]\ncommand: ['']\n"
+			}
+			got, err := Parse("x", strings.NewReader(src))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, test.look(&got[0]), exact); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if err := validate(t, src); err != nil {
+				t.Errorf("the schema refuses it: %v", err)
+			}
+		})
+	}
+}
+
+// badSpecs are refused by Parse, and by the schema unless it cannot say so.
+var badSpecs = []struct {
+	name     string
+	fragment string // after the three lines of required, so from line 4 on; or a whole spec
+	want     string // line:column: field: start of the message
+	noSchema bool   // the schema cannot express it
+}{
+	{"unknown field", "lifetime: 1h", "4:1: lifetime: unknown field", false},
+	{"misspelt field", "domians: [a]", "4:1: domians: unknown field; did you mean domains?", false},
+	{"case of a field", "ReadonlyRoot: true", "4:1: ReadonlyRoot: unknown field; did you mean readOnlyRoot?", false},
+	{"dash in a field", "read-only-root: true", "4:1: read-only-root: unknown field; did you mean readOnlyRoot?", false},
+	{"word of others", "environment: {A: b}", "4:1: environment: unknown field; did you mean env?", false},
+	{"field of another level", "memory: 1GiB", "4:1: memory: unknown field; did you mean limits.memory?", false},
+	{"unknown inner field", "limits: {cpu: {maximum: 1}}", "4:16: limits.cpu.maximum: unknown field in limits.cpu", false},
+	{"misspelt inner field", "volumes: [{source: /a, target: /b, readonly: true}]", "4:36: volumes[0].readonly: unknown field in volumes[0]; did you mean volumes[0].readOnly?", false},
+	{"field twice", "idle: 5m\nidle: 6m", "5:1: idle: is set twice, first in line 4", true},
+	{"field without value", "domains:", "4:1: domains: has no value", false},
+	{"null", "command: ~", "4:1: command: has no value", false},
+	{"null in a list", "command: [a, null]", "4:10: command[1]: has no value", false},
+	{"number as key", "env: {1: a}", "4:7: env: the key 1 is no string", false},
+	{"a list, not a site", "-- whole\n- name: a\n", "2:1: : is a list", false},
+	{"a word, not a site", "-- whole\nblog\n", `2:1: : "blog" is a single value`, false},
+
+	{"no name", "-- whole\nimage: dir:/a\nports: [80]\n", "2:1: name: is missing", false},
+	{"no image", "-- whole\nname: a\nports: [80]\n", "2:1: image: is missing", false},
+	{"no ports", "-- whole\nname: a\nimage: dir:/a\n", "2:1: ports: is missing", false},
+	{"name in upper case", "-- whole\nname: Blog\nimage: dir:/a\nports: [80]\n", `2:7: name: "Blog" is not a DNS label`, false},
+	{"name too long", "-- whole\nname: " + strings.Repeat("a", 64) + "\nimage: dir:/a\nports: [80]\n", `2:7: name: "aaa`, false},
+	{"name a number", "-- whole\nname: 7\nimage: dir:/a\nports: [80]\n", `2:7: name: 7 is a number; for the string write "7"`, false},
+	{"name empty", "-- whole\nname: ''\nimage: dir:/a\nports: [80]\n", "2:7: name: is missing", false},
+	{"image of a registry", "-- whole\nname: a\nimage: docker.io/library/nginx:1\nports: [80]\n", `3:8: image: "docker.io/library/nginx:1" is not an image: images are not pulled`, false},
+	{"image without a registry", "-- whole\nname: a\nimage: nginx\nports: [80]\n", `3:8: image: "nginx" is not an image: images are not pulled`, false},
+	{"image relative", "-- whole\nname: a\nimage: oci:images/a\nports: [80]\n", `3:8: image: "oci:images/a" is not an image: its path is not absolute; allowed`, false},
+	{"image a path", "-- whole\nname: a\nimage: /srv/root\nports: [80]\n", `3:8: image: "/srv/root" is not an image; did you mean dir:/srv/root?`, false},
+	{"image not clean", "-- whole\nname: a\nimage: dir:/srv/../etc\nports: [80]\n", `3:8: image: "/srv/../etc" is not a clean path; did you mean /etc?`, true},
+
+	{"domain in upper case", "domains: [Blog.Example.COM]", `4:11: domains[0]: "Blog.Example.COM" is not a domain; did you mean blog.example.com?`, false},
+	{"domain with a dot at the end", "domains: [example.com.]", "4:11: domains[0]: \"example.com.\" is not a domain; did you mean example.com?", false},
+	{"domain an address", "domains: [10.0.0.1]", `4:11: domains[0]: "10.0.0.1" is not a domain`, false},
+	{"domain not ASCII", "domains: [bücher.example]", `4:11: domains[0]: "bücher.example" is not a domain: write it in its ASCII form`, false},
+	{"domain twice", "domains: [a.example, a.example]", `4:22: domains[1]: "a.example" stands in the list twice`, false},
+	{"domain with a wildcard", "domains: ['*.example.com']", `4:11: domains[0]: "*.example.com" is not a domain`, false},
+	{"domains no list", "domains: a.example", "4:10: domains: is a single value; for a list of one write [a.example]", false},
+
+	{"entrypoint a string", "entrypoint: nginx -g", "4:13: entrypoint: is a single value; for a list of one write [nginx -g]", false},
+	{"entrypoint empty string", "entrypoint: ['']", "4:14: entrypoint[0]: is empty", true},
+	{"argument a number", "command: [sleep, 5]", `4:18: command[1]: 5 is a number; for the string write "5"`, false},
+	{"argument with NUL", `command: ["a\0b"]`, "4:11: command[0]: has a NUL character", true},
+	{"env a list", "env: [A=b]", "4:6: env: is a list", false},
+	{"env a number", "env: {PORT: 8080}", `4:13: env.PORT: 8080 is a number; for the string write "8080"`, false},
+	{"env a boolean", "env: {DEBUG: true}", `4:14: env.DEBUG: true is true or false; for the string write "true"`, false},
+	{"env without a value", "env:\n  A:", "5:3: env.A: has no value", false},
+	{"env with a bad name", "env: {'A=B': c}", `4:14: env.A=B: "A=B" is not the name of a variable`, false},
+	{"env too long", "env: {A: " + strings.Repeat("x", maxText+1) + "}", "4:10: env.A: has 131072 bytes", true},
+	{"workdir relative", "workdir: www", `4:10: workdir: "www" is not an absolute clean path`, false},
+	{"user with three parts", "user: a:b:c", `4:7: user: "a:b:c" is not a user`, false},
+	{"user negative", "user: -1", `4:7: user: "-1" is not a user`, false},
+	{"hostname", "hostname: a_b", `4:11: hostname: "a_b" is not a DNS label`, false},
+
+	{"address a prefix", "addresses: [10.77.0.0/16]", `4:13: addresses[0]: "10.77.0.0/16" is not valid`, false},
+	{"address empty", "addresses: ['']", `4:13: addresses[0]: "" is not valid`, false},
+	{"address with a zone", "addresses: ['fd77::1%eth0']", "4:13: addresses[0]: fd77::1%eth0 cannot be", false},
+	{"address loopback", "addresses: [127.0.0.1]", "4:13: addresses[0]: 127.0.0.1 cannot be", true},
+	{"address link-local", "addresses: ['fe80::1']", "4:13: addresses[0]: fe80::1 cannot be", true},
+	{"address v4 in v6", "addresses: ['::ffff:10.0.0.1']", "4:13: addresses[0]: ::ffff:10.0.0.1 cannot be", true},
+	{"two addresses of a family", "addresses: [10.77.0.1, 10.77.0.2]", "4:24: addresses[1]: 10.77.0.2 is a second", true},
+
+	{"port 0", "-- ports [0]", `3:9: ports[0]: "0" is not a port`, false},
+	{"port too large", "-- ports [65536]", `3:9: ports[0]: "65536" is not a port`, false},
+	{"port mapped", "-- ports ['8080:80']", `3:9: ports[0]: "8080:80" is not a port: ports are not mapped, a site has an address of its own; write 80`, false},
+	{"port of SCTP", "-- ports [80/sctp]", `3:9: ports[0]: "80/sctp" is not a port`, false},
+	{"port in upper case", "-- ports [80/TCP]", `3:9: ports[0]: "80/TCP" is not a port`, false},
+	{"port with a zero", "-- ports ['080']", `3:9: ports[0]: "080" is not a port`, false},
+	{"port a range", "-- ports [80-90]", `3:9: ports[0]: "80-90" is not a port`, false},
+	{"port twice", "-- ports [80, 80]", "3:13: ports[1]: 80/tcp stands in the list twice", false},
+	{"port twice in other words", "-- ports [80, 80/tcp]", "3:13: ports[1]: 80/tcp stands in the list twice", true},
+	{"ports empty", "-- ports []", "3:8: ports: is missing", false},
+	{"ports no list", "-- ports 80", "3:8: ports: is a single value; for a list of one write [80]", false},
+	{"33 ports", "-- ports " + portList(33), "3:8: ports: has 33 ports", false},
+
+	{"volume source relative", "volumes: [{source: srv, target: /a}]", `4:20: volumes[0].source: "srv" is not an absolute clean path`, false},
+	{"volume source is the root", "volumes: [{source: /, target: /a}]", "4:20: volumes[0].source: may not be the root", false},
+	{"volume without a source", "volumes: [{target: /a}]", "4:11: volumes[0].source: is missing", false},
+	{"volume without a target", "volumes:\n  - source: /a", "5:5: volumes[0].target: is missing", false},
+	{"volume target is the root", "volumes: [{source: /a, target: /}]", "4:32: volumes[0].target: may not be the root", false},
+	{"volume target not clean", "volumes: [{source: /a, target: /a/../b}]", `4:32: volumes[0].target: "/a/../b" is not an absolute clean path; did you mean /b?`, false},
+	{"volume target with a dot", "volumes: [{source: /a, target: /./b}]", `4:32: volumes[0].target: "/./b" is not`, false},
+	{"volume target with a slash at the end", "volumes: [{source: /a, target: /b/}]", `4:32: volumes[0].target: "/b/" is not`, false},
+	{"volume target twice", "volumes: [{source: /a, target: /b}, {source: /c, target: /b}]", "4:58: volumes[1].target: /b is the target of volumes[0] already", true},
+	{"volume hides another", "volumes: [{source: /a, target: /b/c}, {source: /c, target: /b}]", "4:60: volumes[1].target: /b would hide /b/c of volumes[0]", true},
+	{"volume over proc", "volumes: [{source: /a, target: /proc/sys}]", "4:32: volumes[0].target: /proc/sys belongs to the container", true},
+	{"volume read-only in words", "volumes: [{source: /a, target: /b, readOnly: yes}]", `4:46: volumes[0].readOnly: "yes" is a string; write true`, false},
+	{"volume as a string", "volumes: [/a:/b]", `4:11: volumes[0]: "/a:/b" is a single value`, false},
+
+	{"cpu in thousandths", "limits: {cpu: 500m}", `4:15: limits.cpu: "500m" is not a number of cores; for 500 thousandths write 0.5`, false},
+	{"cpu too small", "limits: {cpu: 0.001}", "4:15: limits.cpu.max: 0.001 is out of range", false},
+	{"cpu zero", "limits: {cpu: 0}", "4:15: limits.cpu: 0 is no CPU time", false},
+	{"cpu min zero", "limits: {cpu: {min: 0}}", "4:21: limits.cpu.min: 0 is no CPU time", false},
+	{"cpu too much", "limits: {cpu: {max: 2000}}", "4:21: limits.cpu.max: 2000 is out of range", false},
+	{"cpu infinite", "limits: {cpu: .inf}", `4:15: limits.cpu: ".inf" is not a number of cores`, true},
+	{"cpu not a number", "limits: {cpu: .nan}", `4:15: limits.cpu: ".nan" is not a number of cores`, true},
+	{"cpu min above max", "limits: {cpu: {min: 2, max: 1}}", "4:21: limits.cpu.min: 2 is more than limits.cpu.max, 1", true},
+	{"memory without a unit", "limits: {memory: 512}", `4:18: limits.memory: "512" is not a size: it has no unit`, false},
+	{"memory in small letters", "limits: {memory: 512mb}", `4:18: limits.memory: "512mb" is not a size; did you mean 512MiB?`, false},
+	{"memory with a space", "limits: {memory: 512 MiB}", `4:18: limits.memory: "512 MiB" is not a size; did you mean 512MiB?`, false},
+	{"memory negative", "limits: {memory: -1MiB}", `4:18: limits.memory: "-1MiB" is not a size`, false},
+	{"memory of parts of a byte", "limits: {memory: {max: 1.5B}}", `4:24: limits.memory.max: "1.5B" is not a whole number of bytes`, true},
+	{"memory too large", "limits: {memory: 99999999TiB}", `4:18: limits.memory: "99999999TiB" is too large`, true},
+	{"memory too small", "limits: {memory: 512B}", "4:18: limits.memory.max: 512B is too small", true},
+	{"memory zero", "limits: {memory: {max: 0B}}", `4:24: limits.memory.max: "0B" is not a size`, true},
+	{"memory min above max", "limits: {memory: {min: 2GiB, max: 1GiB}}", "4:24: limits.memory.min: 2GiB is more than limits.memory.max, 1GiB", true},
+	{"memory high above max", "limits: {memory: {high: 2GiB, max: 1GiB}}", "4:25: limits.memory.high: 2GiB is more than limits.memory.max, 1GiB", true},
+	{"pids zero", "limits: {pids: 0}", "4:16: limits.pids: 0 is out of range", false},
+	{"pids negative", "limits: {pids: -1}", "4:16: limits.pids: -1 is out of range", false},
+	{"pids octal", "limits: {pids: 0512}", "4:16: limits.pids: 0512 is a number of a form not read here", true},
+	{"pids a fraction", "limits: {pids: 1.5}", "4:16: limits.pids: 1.5 is a number with a fraction", false},
+	{"pids a string", "limits: {pids: '512'}", `4:16: limits.pids: "512" is a string`, false},
+	{"limits a string", "limits: none", `4:9: limits: "none" is a single value`, false},
+
+	{"two replicas at most", "scale: {max: 2}", "4:14: scale.max: 2 replicas: this version runs one", false},
+	{"no replica", "scale: {max: 0}", "4:14: scale.max: 0 replicas", false},
+	{"two replicas at least", "scale: {min: 2}", "4:14: scale.min: 2 replicas", false},
+	{"idle without a unit", "idle: 300", `4:7: idle: "300" is not a duration: it has no unit`, false},
+	{"idle in days", "idle: 1d", `4:7: idle: "1d" is not a duration: there are no days, a day is 24h`, false},
+	{"idle auto", "idle: auto", `4:7: idle: "auto" is not a duration`, false},
+	{"idle too short", "idle: 0s", "4:7: idle: 0s is too short", true},
+	{"idle too long", "idle: 9000h", "4:7: idle: 9000h is out of range", true},
+	{"idle beyond any number", "idle: 999999999h", `4:7: idle: "999999999h" is too long`, true},
+	{"idle negative", "idle: -5m", `4:7: idle: "-5m" is not a duration`, false},
+	{"idle in the wrong order", "idle: 5s5m", `4:7: idle: "5s5m" is not a duration`, false},
+	{"idle though always awake", "scale: {min: 1}\nidle: 5m", "5:7: idle: 5m has no effect", true},
+	{"start timeout", "start: {timeout: 2h}", "4:18: start.timeout: 2h is out of range", true},
+	{"stop grace", "stop: {grace: 2h}", "4:15: stop.grace: 2h is out of range", true},
+	{"stop signal", "stop: {signal: term}", `4:16: stop.signal: "term" is not such a signal; did you mean SIGTERM?`, false},
+	{"stop signal that stops nothing", "stop: {signal: SIGCONT}", `4:16: stop.signal: "SIGCONT" is not such a signal`, false},
+	{"start timeout zero", "start: {timeout: 0s}", "4:18: start.timeout: is empty (leave the field out for its default)", true},
+	{"workdir empty", "workdir: ''", "4:10: workdir: is empty", false},
+	{"user empty", "user: ''", "4:7: user: is empty", false},
+	{"hostname empty", "hostname: ''", "4:11: hostname: is empty", false},
+	{"stop signal empty", "stop: {signal: ''}", "4:16: stop.signal: is empty", false},
+	{"boolean in words", "readOnlyRoot: off", `4:15: readOnlyRoot: "off" is a string; write false`, false},
+	{"boolean a number", "readOnlyRoot: 1", "4:15: readOnlyRoot: 1 is a number", false},
+
+	{"anchor", "domains: &d [a.example]", "4:10: : anchors (&name) are not read here", true},
+	{"alias", "domains: *d", "4:10: : aliases (*name) are not read here", true},
+	{"merge key", "<<: {idle: 5m}", "4:1: : merge keys (<<) are not read here", true},
+	{"tag", "workdir: !!str /a", "4:10: : tags (!tag) are not read here", true},
+	{"question mark", "? idle\n: 5m", "4:1: : keys marked with ? are not read here", true},
+	{"bracket not closed", "domains: [a.example", "4:10: : is not readable as YAML", true},
+	{"tab", "env:\n\tA: b", "5:1: : is not readable as YAML", true},
+	{"control character", "domains: [\x07]", "4:11: : has a control character", false},
+	{"not UTF-8", "domains: [\xff]", "4:11: : is not UTF-8 text", false},
+	{"text after the mark", "--- {name: a}", "4:1: : something follows the document mark", true},
+}
+
+func portList(n int) string {
+	ports := make([]string, n)
+	for i := range ports {
+		ports[i] = fmt.Sprint(i + 1)
+	}
+	return "[" + strings.Join(ports, ", ") + "]"
+}
+
+// source gives the whole spec of a fragment. Its first line is line 1 in every form.
+func source(fragment string) string {
+	if whole, ok := strings.CutPrefix(fragment, "-- whole\n"); ok {
+		return "# whole\n" + whole
+	}
+	if ports, ok := strings.CutPrefix(fragment, "-- ports "); ok {
+		return "name: a\nimage: dir:/a\nports: " + ports + "\n"
+	}
+	return required + fragment + "\n"
+}
+
+func TestParseBad(t *testing.T) {
+	for _, test := range badSpecs {
+		t.Run(test.name, func(t *testing.T) {
+			src := source(test.fragment)
+			sites, err := Parse("bad.yaml", strings.NewReader(src))
+			var all Errors
+			if !errors.As(err, &all) {
+				t.Fatalf("Parse = %v, %v, want Errors", sites, err)
+			}
+			if sites != nil {
+				t.Errorf("Parse returned sites with the errors")
+			}
+			var one *Error
+			if !errors.As(err, &one) || one != all[0] {
+				t.Errorf("errors.As does not find the single error")
+			}
+			got := strings.TrimPrefix(one.Where(), "bad.yaml:") + ": " + one.Field + ": " + one.Msg + "; allowed"
+			if !strings.HasPrefix(got, test.want) {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+			if len(all) > 1 && !strings.HasPrefix(test.fragment, "-- whole") {
+				t.Errorf("more than the one error:\n%v", err)
+			}
+			var refused *validator.ValidationError
+			if got := errors.As(validate(t, src), &refused); got == test.noSchema {
+				t.Errorf("refused by the schema: %v, want %v", got, !test.noSchema)
+			}
+		})
+	}
+}
+
+func TestParseTellsAllAtOnce(t *testing.T) {
+	const src = `name: Blog
+domans: [a]
+image: nginx
+ports: [80, 99999]
+---
+name: shop
+image: [
+---
+name: news
+image: dir:/srv/news
+ports: [80]
+idle: 5
+`
+	_, err := Parse("many.yaml", strings.NewReader(src))
+	want := []string{
+		"many.yaml:1:7: name: ",
+		"many.yaml:2:1: domans: ",
+		"many.yaml:3:8: image: ",
+		"many.yaml:4:13: ports[1]: ",
+		"many.yaml:7:8: is not readable as YAML",
+		"many.yaml:12:7: idle: ",
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("%d errors, want %d:\n%v", len(lines), len(want), err)
+	}
+	for i := range want {
+		if !strings.HasPrefix(lines[i], want[i]) {
+			t.Errorf("got  %s\nwant %s...", lines[i], want[i])
+		}
+	}
+}
+
+// TestParseDocuments holds that no document is lost; the YAML library loses the one after a comment.
+func TestParseDocuments(t *testing.T) {
+	site := func(name string) string { return "name: " + name + "\nimage: dir:/a\nports: [80]\n" }
+	for _, test := range []struct {
+		name, src string
+		want      []string
+	}{
+		{"none", "", nil},
+		{"comments", "# a\n---\n# b\n", nil},
+		{"marks", "---\n---\n...\n", nil},
+		{"one", "---\n" + site("a"), []string{"a"}},
+		{"two", site("a") + "---\n" + site("b"), []string{"a", "b"}},
+		{"with comments between", site("a") + "--- # next\n# nothing\n---\n" + site("b"), []string{"a", "b"}},
+		{"ended by dots", site("a") + "...\n" + site("b") + "...\n", []string{"a", "b"}},
+		{"marks in text", site("a") + "command: ['--- x', '---']\nenv:\n  A: |\n    ---\n    x\n---\n" + site("b"), []string{"a", "b"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Parse("x", strings.NewReader(test.src))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, s := range got {
+				names = append(names, s.Name)
+			}
+			if diff := cmp.Diff(test.want, names); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseConflictsInAFile(t *testing.T) {
+	const src = `name: a
+image: dir:/a
+ports: [80]
+domains: [x.example]
+addresses: [10.77.0.1]
+---
+name: b
+image: dir:/b
+ports: [80]
+domains: [y.example, x.example]
+addresses: [10.77.0.1]
+---
+name: a
+image: dir:/c
+ports: [80]
+`
+	_, err := Parse("f.yaml", strings.NewReader(src))
+	const want = `f.yaml:10:22: domains[1]: "x.example" is taken by f.yaml:4:11; allowed: each name, domain and address once on a node
+f.yaml:11:13: addresses[0]: "10.77.0.1" is taken by f.yaml:5:13; allowed: each name, domain and address once on a node
+f.yaml:13:7: name: "a" is taken by f.yaml:1:7; allowed: each name, domain and address once on a node`
+	if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseDir(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"a.yaml":       "name: a\nimage: dir:/a\nports: [80]\ndomains: [x.example]\n",
+		"b.yml":        "name: b\nimage: dir:/b\nports: [80]\ndomains: [x.example]\n",
+		"c.yaml":       "name: c\nimage: dir:/c\nports: [80]\n---\nname: d\nimage: dir:/d\nports: []\n",
+		"e.yaml":       "# nothing\n",
+		".hidden.yaml": "broken: [",
+		"README.md":    "broken: [",
+		"z.yaml~":      "broken: [",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "f.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseDir(dir)
+	var names []string
+	for _, s := range got {
+		names = append(names, s.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "c"}, names); diff != "" {
+		t.Errorf("good sites (-want +got):\n%s", diff)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file that cannot be read is not reported: %v", err)
+	}
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatalf("ParseDir = %v", err)
+	}
+	want := filepath.Join(dir, "b.yml") + `:4:11: domains[0]: "x.example" is taken by ` + filepath.Join(dir, "a.yaml") +
+		":4:11; allowed: each name, domain and address once on a node\n" +
+		filepath.Join(dir, "c.yaml") + ":7:8: ports: is missing: a site is woken by packets to its ports; allowed: 1 to 32 ports like 80/tcp"
+	if diff := cmp.Diff(want, all.Error()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := ParseDir(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("ParseDir of nothing = %v", err)
+	}
+}
+
+func TestParseFile(t *testing.T) {
+	if _, err := ParseFile(filepath.Join(t.TempDir(), "none.yaml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("ParseFile of nothing = %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(path, []byte(everything), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseFile(path)
+	if diff := cmp.Diff([]Site{everythingSite}, got, exact, cmpopts.EquateErrors()); err != nil || diff != "" {
+		t.Errorf("ParseFile = %v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestErrorAsJSON(t *testing.T) {
+	_, err := Parse("a.yaml", strings.NewReader(required+"idle: 5\n"))
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Errors
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if back.Error() != all.Error() {
+		t.Errorf("through JSON: %v\nwant %v", back, all)
+	}
+}

@@ -1,0 +1,178 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+var update = flag.Bool("update", false, "write the JSON Schema instead of comparing it")
+
+// schemaFiles are the copy that is built in, and the one that is published with the documentation.
+var schemaFiles = []string{"site.schema.json", "../../docs/site.schema.json"}
+
+func TestSchemaIsCurrent(t *testing.T) {
+	want := buildSchema(t)
+	for _, path := range schemaFiles {
+		if *update {
+			if err := os.WriteFile(path, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		got, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is not what the types say; run go generate ./runtime/spec", path)
+		}
+	}
+}
+
+// buildSchema makes the schema from the types, their comments, and the patterns that the checks use.
+func buildSchema(t *testing.T) []byte {
+	t.Helper()
+	r := jsonschema.Reflector{
+		Anonymous:                  true,
+		ExpandedStruct:             true,
+		RequiredFromJSONSchemaTags: true,
+		Mapper:                     scalarSchema,
+	}
+	if err := r.AddGoComments("github.com/fcnode/fcnode/runtime/spec", "./"); err != nil {
+		t.Fatal(err)
+	}
+	for name, comment := range r.CommentMap {
+		r.CommentMap[name] = strings.Join(strings.Fields(comment), " ")
+	}
+	s := r.Reflect(&Site{})
+	s.Title = "fcnode site"
+	refine(t, s)
+	out, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, '\n')
+}
+
+// scalarSchema gives the schema of the types that read themselves from a scalar.
+func scalarSchema(t reflect.Type) *jsonschema.Schema {
+	text := func(pattern string, examples ...any) *jsonschema.Schema {
+		return &jsonschema.Schema{Type: "string", Pattern: pattern, Examples: examples}
+	}
+	one, last := uint64(1), json.Number("65535")
+	switch t {
+	case reflect.TypeFor[Bytes]():
+		return text(bytesPattern, "128MiB", "2GiB")
+	case reflect.TypeFor[Duration]():
+		return &jsonschema.Schema{Type: "string", Pattern: durationPattern, MinLength: &one, Examples: []any{"30s", "1h30m"}}
+	case reflect.TypeFor[CPU]():
+		return &jsonschema.Schema{Type: "number", Minimum: "0.01", Maximum: "1024"}
+	case reflect.TypeFor[User]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			text(userPattern, "www-data", "33:33"), {Type: "integer", Minimum: "0"},
+		}}
+	case reflect.TypeFor[Port]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			text(portPattern, "80/tcp", "53/udp"), {Type: "integer", Minimum: "1", Maximum: last},
+		}}
+	case reflect.TypeFor[Idle]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
+		}}
+	case reflect.TypeFor[netip.Addr]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Type: "string", Format: "ipv4"}, {Type: "string", Format: "ipv6"},
+		}}
+	}
+	return nil
+}
+
+// refine adds what the types do not say: patterns, bounds and defaults.
+func refine(t *testing.T, s *jsonschema.Schema) {
+	t.Helper()
+	get := func(path string) *jsonschema.Schema {
+		in, name := s, path
+		if def, field, ok := strings.Cut(path, "."); ok {
+			in, name = s.Definitions[def], field
+		}
+		if p, ok := in.Properties.Get(name); ok {
+			return p
+		}
+		t.Fatalf("the schema has no %s", path)
+		return nil
+	}
+	count := func(n uint64) *uint64 { return &n }
+	for path, pattern := range map[string]string{
+		"name": labelPattern, "hostname": labelPattern, "image": imagePattern,
+		"workdir": "^/$|" + pathPattern, "Volume.source": pathPattern, "Volume.target": pathPattern,
+	} {
+		get(path).Pattern = pattern
+	}
+	domains := get("domains")
+	domains.UniqueItems, domains.Items.Pattern, domains.Items.MaxLength = true, domainPattern, count(maxDomain)
+	env := get("env")
+	env.PropertyNames = &jsonschema.Schema{Pattern: envNamePattern}
+	get("addresses").MaxItems = count(2)
+	ports := get("ports")
+	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)
+	get("volumes").MaxItems = count(maxVolumes)
+	get("idle").Default = DefaultIdle.String()
+	get("Limits.pids").Minimum, get("Limits.pids").Maximum, get("Limits.pids").Default = "1", "4194304", DefaultPids
+	get("Scale.min").Enum, get("Scale.min").Default = []any{0, 1}, 0
+	get("Scale.max").Enum, get("Scale.max").Default = []any{1}, 1
+	get("Stop.grace").Default = DefaultGrace.String()
+	for _, name := range signals {
+		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
+	}
+	// Limits may be a plain number or size, which is the maximum.
+	for def, scalar := range map[string]reflect.Type{"CPULimits": reflect.TypeFor[CPU](), "MemoryLimits": reflect.TypeFor[Bytes]()} {
+		mapping := s.Definitions[def]
+		s.Definitions[def] = &jsonschema.Schema{
+			Description: mapping.Description,
+			AnyOf:       []*jsonschema.Schema{scalarSchema(scalar), mapping},
+		}
+		mapping.Description = ""
+	}
+}
+
+// validate checks the first document of a YAML text against the schema that is built in. What the schema refuses is a
+// *validator.ValidationError; other errors say that there is no such value in JSON.
+func validate(t *testing.T, src string) error {
+	t.Helper()
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("site.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("site.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain any
+	if err := yaml.Unmarshal([]byte(src), &plain); err != nil {
+		return err
+	}
+	asJSON, err := json.Marshal(plain)
+	if err != nil {
+		return err
+	}
+	value, err := validator.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		t.Fatalf("%v in %s", err, asJSON)
+	}
+	return compiled.Validate(value)
+}

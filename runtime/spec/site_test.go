@@ -1,0 +1,199 @@
+package spec
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestOneForm holds that a site is the same through JSON, through its JSON read as a spec, and through YAML.
+func TestOneForm(t *testing.T) {
+	least, err := Parse("x", strings.NewReader(required))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleared := least[0]
+	cleared.Command, cleared.Entrypoint = []string{}, []string{"sh"}
+	awake := least[0]
+	awake.Scale.Min, awake.Idle, awake.Stop.Grace = 1, Idle{Never: true}, 0
+	for _, site := range []Site{everythingSite, least[0], cleared, awake} {
+		data, err := json.Marshal(&site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := FromJSON(data)
+		if diff := cmp.Diff(site, back, exact); err != nil || diff != "" {
+			t.Errorf("FromJSON: %v (-want +got):\n%s", err, diff)
+		}
+		var plain Site
+		err = json.Unmarshal(data, &plain)
+		if diff := cmp.Diff(site, plain, exact); err != nil || diff != "" {
+			t.Errorf("json.Unmarshal: %v (-want +got):\n%s", err, diff)
+		}
+		if err := validate(t, string(data)); err != nil {
+			t.Errorf("the schema refuses the JSON %s: %v", data, err)
+		}
+		asYAML, err := yaml.Marshal(&site)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, src := range []string{string(data), string(asYAML)} {
+			parsed, err := Parse("x", strings.NewReader(src))
+			if err != nil {
+				t.Errorf("Parse of %s: %v", src, err)
+			} else if diff := cmp.Diff(site, parsed[0], exact); diff != "" {
+				t.Errorf("Parse of %s (-want +got):\n%s", src, diff)
+			}
+		}
+	}
+}
+
+func TestFromJSON(t *testing.T) {
+	got, err := FromJSON([]byte(`{"name":"a","image":"dir:/a","ports":["80/tcp"]}`))
+	want := defaults()
+	want.Name, want.Hostname, want.Image, want.Ports, want.Idle = "a", "a", "dir:/a", []Port{{80, "tcp"}}, Idle{After: DefaultIdle}
+	if diff := cmp.Diff(want, got, exact); err != nil || diff != "" {
+		t.Errorf("of an older version: %v (-want +got):\n%s", err, diff)
+	}
+	for _, data := range []string{"", "{", "[]", `{"ports":[80]}`, `{"lifetime":"1h"}`, `{"idle":"0s"}`, `{"ports":["0/tcp"]}`} {
+		if got, err := FromJSON([]byte(data)); err == nil {
+			t.Errorf("FromJSON(%s) = %v, want an error", data, got)
+		}
+	}
+}
+
+func TestDigest(t *testing.T) {
+	digest := func(src string) string {
+		t.Helper()
+		sites, err := Parse("x", strings.NewReader(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sites[0].Digest()
+	}
+	least := digest(required)
+	// A digest that changes between versions restarts every site of a node that is updated. Change this only with a reason.
+	const golden = "sha256:85fd66105a4d7f033012f7f6197ef617e591b704efe2362894f6405265e1ddb2"
+	if least != golden {
+		t.Errorf("Digest() = %s, want %s", least, golden)
+	}
+	for _, same := range []string{
+		"# a comment\n" + required,
+		"ports: ['80/tcp']\nname: blog\nimage: 'dir:/srv/blog'\n",
+		required + "hostname: blog\nidle: 300s\nscale: {max: 1}\nstop: {grace: 10s}\nlimits: {pids: 2048}\n",
+	} {
+		if got := digest(same); got != least {
+			t.Errorf("%s for what means the same:\n%s", got, same)
+		}
+	}
+	seen := map[string]string{least: required}
+	for _, fragment := range []string{
+		"command: []", "command: ['']", "command: [a, b]", "command: ['a b']", "entrypoint: [a]", "env: {A: b}", "env: {B: a}", "idle: 6m",
+		"limits: {cpu: 1}", "limits: {cpu: {min: 1}}", "limits: {memory: 1GiB}", "stop: {grace: 0s}", "domains: [a.example]", "readOnlyRoot: true",
+	} {
+		d := digest(required + fragment + "\n")
+		if other, twice := seen[d]; twice {
+			t.Errorf("%q and %q have the same digest", fragment, other)
+		}
+		seen[d] = fragment
+	}
+	sites, err := Parse("x", strings.NewReader(required+"env: {A: '1', B: '2', C: '3', D: '4', E: '5'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // maps have another order each time
+		if sites[0].Digest() != sites[0].Digest() {
+			t.Fatal("the digest changes by itself")
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	good := everythingSite
+	if err := good.Validate(); err != nil {
+		t.Errorf("Validate of a good site = %v", err)
+	}
+	for _, test := range []struct {
+		name  string
+		spoil func(*Site)
+		field string
+	}{
+		{"nothing in it", func(s *Site) { *s = Site{} }, "name"},
+		{"cpu not a number", func(s *Site) { s.Limits.CPU.Max = CPU(math.NaN()) }, "limits.cpu.max"},
+		{"cpu infinite", func(s *Site) { s.Limits.CPU = CPULimits{Max: CPU(math.Inf(1))} }, "limits.cpu.max"},
+		{"address of nothing", func(s *Site) { s.Addresses = []netip.Addr{{}} }, "addresses[0]"},
+		{"port of nothing", func(s *Site) { s.Ports = []Port{{}} }, "ports[0]"},
+		{"never and after", func(s *Site) { s.Idle.Never = true }, "idle"},
+		{"grace negative", func(s *Site) { s.Stop.Grace = -1 }, "stop.grace"},
+		{"memory negative", func(s *Site) { s.Limits.Memory = MemoryLimits{Max: -1} }, "limits.memory.max"},
+		{"65 volumes", func(s *Site) { s.Volumes = make([]Volume, 65) }, "volumes"},
+		{"image with NUL", func(s *Site) { s.Image = "dir:/a\x00" }, "image"},
+		{"idle of nothing", func(s *Site) { s.Idle = Idle{} }, "idle"},
+		{"start negative", func(s *Site) { s.Start.Timeout = Duration(-time.Second) }, "start.timeout"},
+	} {
+		s := everythingSite
+		test.spoil(&s)
+		var one *Error
+		if err := s.Validate(); !errors.As(err, &one) || one.Field != test.field {
+			t.Errorf("%s: Validate = %v, want an error of %s", test.name, err, test.field)
+		}
+	}
+}
+
+func TestArgs(t *testing.T) {
+	for _, test := range []struct {
+		name                string
+		entrypoint, command []string // of the spec
+		want                string   // on an image with entrypoint E and command C
+	}{
+		{"nothing said", nil, nil, "E C"},
+		{"command", nil, []string{"c"}, "E c"},
+		{"entrypoint drops the image's command", []string{"e"}, nil, "e"},
+		{"both", []string{"e"}, []string{"c"}, "e c"},
+		{"no command", nil, []string{}, "E"},
+		{"no entrypoint", []string{}, []string{"c"}, "c"},
+		{"neither", []string{}, nil, ""},
+	} {
+		s := Site{Entrypoint: test.entrypoint, Command: test.command}
+		if got := strings.Join(s.Args([]string{"E"}, []string{"C"}), " "); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+	image := make([]string, 1, 8)
+	image[0] = "E"
+	s := Site{Command: []string{"c"}}
+	if a, b := s.Args(image, nil), s.Args(image, nil); &a[0] == &b[0] || &a[0] == &image[0] {
+		t.Error("Args shares memory with the image")
+	}
+}
+
+func TestIndex(t *testing.T) {
+	x := NewIndex()
+	a := Site{Name: "a", Domains: []string{"a.example", "b.example"}, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
+	if err := x.Add(&a, "a.yaml:1:1"); err != nil {
+		t.Fatal(err)
+	}
+	b := Site{Name: "b", Domains: []string{"c.example", "b.example"}}
+	var all Errors
+	if err := x.Add(&b, "b.yaml:1:1"); !errors.As(err, &all) || len(all) != 1 || all[0].Field != "domains[1]" ||
+		!strings.Contains(all[0].Msg, "a.yaml:1:1") {
+		t.Errorf("Add = %v", err)
+	}
+	if err := x.Add(&Site{Name: "c", Domains: []string{"c.example"}}, "c"); err != nil {
+		t.Errorf("a refused site left something behind: %v", err)
+	}
+	if err := x.Add(&a, "again"); !errors.As(err, &all) || len(all) != 4 {
+		t.Errorf("Add of the same = %v, want 4 errors", err)
+	}
+	x.Remove(&a)
+	if err := x.Add(&a, "again"); err != nil {
+		t.Errorf("Add after Remove = %v", err)
+	}
+}
