@@ -146,6 +146,11 @@ int fc_device(struct __sk_buff *skb)
 	bool known = c.r != NULL;
 	__u32 was = c.id;
 
+	/* parked, or being parked: connections stay with whom they are */
+	if (!s && c.r && c.r->site == l->site && !p.syn) {
+		remember_fragments(&p, c.id);
+		return to_replica(c.r);
+	}
 	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP) && !c.r)
 		return to_sink();
 	if (s) {

@@ -24,6 +24,15 @@ type Site struct {
 	Spec   spec.Site  `json:"spec"`
 }
 
+// SetAddr gives the site an address of its family.
+func (s *Site) SetAddr(a netip.Addr) {
+	if a.Is4() {
+		s.Addr4 = a
+	} else {
+		s.Addr6 = a
+	}
+}
+
 // ErrLocked means that another process has the file open.
 var ErrLocked = errors.New("another process has it open")
 

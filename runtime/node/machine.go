@@ -1,0 +1,273 @@
+package node
+
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+type timerKind uint8
+
+const (
+	timerStart timerKind = iota
+	timerSettle
+	timerIdle
+	timerBackoff
+)
+
+type timerKey struct {
+	kind timerKind
+	id   site.ReplicaID
+}
+
+// send hands an event to a site. Sites that were deleted meanwhile, and sites
+// that sleep and cannot know what the event is about, pass it over.
+func (n *Node) send(e *entry, ev site.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone || e.active == nil {
+		return
+	}
+	n.handle(e, ev)
+}
+
+// wakeUp does so too, but makes the machine of a parked site first.
+func (n *Node) wakeUp(e *entry, ev site.Event, t *wakeTrace) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone {
+		return notFound(e.name)
+	}
+	if e.active == nil {
+		if err := n.activate(e); err != nil {
+			return err
+		}
+	}
+	if e.active.trace == nil {
+		e.active.trace = t
+	}
+	n.handle(e, ev)
+	return nil
+}
+
+// activate gives a parked site its machine. The caller holds e.mu.
+func (n *Node) activate(e *entry) error {
+	s, err := n.store.Get(e.name)
+	if err != nil {
+		return err
+	}
+	e.active = &active{
+		spec:     &s.Spec,
+		machine:  site.New(n.policy(&s.Spec), n.newReplicaID),
+		replicas: map[site.ReplicaID]*replica{},
+		timers:   map[timerKey]*time.Timer{},
+		changed:  make(chan struct{}),
+	}
+	return nil
+}
+
+// handle runs the machine and carries out its actions in order; some of them
+// make further events. The caller holds e.mu.
+func (n *Node) handle(e *entry, ev site.Event) {
+	queue := []site.Event{ev}
+	for len(queue) > 0 {
+		ev := queue[0]
+		queue = queue[1:]
+		for _, act := range e.active.machine.Handle(time.Now(), ev) {
+			if next := n.perform(e, act); next != nil {
+				queue = append(queue, next)
+			}
+		}
+	}
+	e.active.notify()
+	n.settle(e)
+}
+
+// settle lets go of what a parked site does not need. The caller holds e.mu.
+func (n *Node) settle(e *entry) {
+	a := e.active
+	if a.machine.Phase() != site.Parked || len(a.replicas) > 0 {
+		return
+	}
+	for _, t := range a.timers {
+		t.Stop()
+	}
+	e.active = nil
+}
+
+// perform carries out one action; what it returns is the machine's next event.
+// The caller holds e.mu.
+func (n *Node) perform(e *entry, act site.Action) site.Event {
+	switch act := act.(type) {
+	case site.Start:
+		n.beginStart(e, act.ID)
+	case site.Stop:
+		n.beginStop(e, act.ID)
+	case site.Publish:
+		n.publish(e)
+	case site.Release:
+		n.release(e)
+	case site.Refuse:
+		n.refuse(e.id)
+	case site.Recheck:
+		conns, idle := n.activity(e, act.ID)
+		return site.Rechecked{ID: act.ID, Conns: conns, IdleFor: idle}
+	case site.ArmStart:
+		n.arm(e, timerKey{timerStart, act.ID}, act.After, func() site.Event { return site.StartTimedOut{ID: act.ID} })
+	case site.ArmSettle:
+		n.arm(e, timerKey{timerSettle, act.ID}, act.After, func() site.Event { return site.SettleOver{ID: act.ID} })
+	case site.ArmIdle:
+		n.arm(e, timerKey{timerIdle, act.ID}, act.After, func() site.Event {
+			conns, idle := n.activity(e, act.ID)
+			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
+		})
+	case site.ArmBackoff:
+		e.active.retry = time.Now().Add(act.After)
+		n.arm(e, timerKey{kind: timerBackoff}, act.After, func() site.Event { return site.BackoffOver{} })
+	case site.Note:
+		n.note(e, act)
+	case site.Forget:
+		e.gone = true
+	}
+	return nil
+}
+
+// arm sets a timer in the place of one of the same key. The event is made
+// under the site's lock when it fires. The caller holds e.mu.
+func (n *Node) arm(e *entry, key timerKey, after time.Duration, event func() site.Event) {
+	a := e.active
+	if old := a.timers[key]; old != nil {
+		old.Stop()
+	}
+	var t *time.Timer
+	t = time.AfterFunc(after, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		// a timer that was replaced, or whose site went to sleep, is stale
+		if e.active != a || a.timers[key] != t || n.stopped() {
+			return
+		}
+		delete(a.timers, key)
+		n.handle(e, event())
+	})
+	a.timers[key] = t
+}
+
+// publish writes the machine's view to the data path. The caller holds e.mu.
+func (n *Node) publish(e *entry) {
+	v := e.active.machine.View()
+	var err error
+	if v.Parked {
+		err = n.dp.ParkSite(e.id)
+	} else {
+		s := bpf.Site{Refuse: v.Refuse}
+		if v.Forced {
+			s.Forced = bpf.AllPorts(len(e.ports))
+		}
+		for _, id := range v.Replicas {
+			s.Replicas = append(s.Replicas, bpf.SiteReplica{ID: bpf.ReplicaID(id)})
+		}
+		err = n.dp.SetSite(e.id, s)
+	}
+	if err != nil {
+		n.log.Error("cannot tell the data path about a site; its visitors wait until the next change", "site", e.name, "error", err)
+	}
+}
+
+// release puts held packets whose port is listened on back on the wire. The
+// caller holds e.mu.
+func (n *Node) release(e *entry) {
+	var mask4, mask6 uint32
+	v := e.active.machine.View()
+	for _, id := range v.Replicas {
+		st, err := n.dp.Stats(bpf.ReplicaID(id))
+		if err != nil {
+			continue // it is gone, or not in the data path yet: nothing listens there
+		}
+		mask4 |= st.Ready4
+		mask6 |= st.Ready6
+	}
+	if v.Forced {
+		mask4, mask6 = ^uint32(0), ^uint32(0)
+	}
+	ready := func(p bpf.HeldPacket) bool {
+		mask := mask4
+		if p.VIP.Addr().Is6() {
+			mask = mask6
+		}
+		for i, port := range e.ports {
+			if port.Port == p.VIP.Port() && protoOf(port) == p.Proto {
+				return mask&(1<<i) != 0
+			}
+		}
+		return true // not ours any more: the data path refuses it
+	}
+	released, err := n.holder.ReleaseIf(e.id, ready)
+	if err != nil {
+		n.log.Warn("a held packet could not be put back; its client will repeat it", "site", e.name, "error", err)
+	}
+	if released == 0 {
+		return
+	}
+	now := bpf.Now()
+	for _, r := range e.active.replicas {
+		if r.trace != nil {
+			r.trace.mark(api.StepReleased, now)
+		}
+	}
+	if err := n.dp.ClearHold(e.id); err != nil {
+		n.log.Error("cannot reset the count of held packets", "site", e.name, "error", err)
+	}
+}
+
+// refuse answers those who are held with a RST (or port unreachable).
+func (n *Node) refuse(id bpf.SiteID) {
+	if _, err := n.holder.Refuse(id); err != nil {
+		n.log.Warn("a held client could not be refused; it will find out at its next try", "site", id, "error", err)
+	}
+	if err := n.dp.ClearHold(id); err != nil {
+		n.log.Error("cannot reset the count of held packets", "site", id, "error", err)
+	}
+}
+
+// activity reads a replica's counters: connections now, and the time since the
+// last of them ended (or since it was started).
+func (n *Node) activity(e *entry, id site.ReplicaID) (conns uint64, idle time.Duration) {
+	r := e.active.replicas[id]
+	st, err := n.dp.Stats(bpf.ReplicaID(id))
+	if err != nil || r == nil {
+		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
+	}
+	idle = time.Since(r.started)
+	if st.Last > 0 {
+		idle = time.Duration(bpf.Now() - st.Last)
+	}
+	return st.ConnsNow, idle
+}
+
+// note tells people. The caller holds e.mu.
+func (n *Node) note(e *entry, note site.Note) {
+	now := time.Now()
+	h := e.past()
+	h.decision = &api.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
+	ev := api.Event{Time: now, Site: e.name, Kind: note.Kind, Reason: note.Reason}
+	if note.Replica != 0 {
+		ev.Replica = replicaName(e.name, note.Replica)
+	}
+	switch {
+	case note.Failure:
+		h.failure = &api.SiteError{Time: now, Message: note.Reason}
+		if note.Kind == "failed" {
+			h.failure.Retry = e.active.retry
+			h.failed = true
+			n.failTrace(e, note.Reason)
+		}
+	case note.Kind == "running":
+		h.failure, h.failed = nil, false
+	case note.Kind == "parked":
+		h.idle = now
+	}
+	n.journalEvent(ev)
+}

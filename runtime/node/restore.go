@@ -1,0 +1,194 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/store"
+)
+
+// restore brings memory, the data path and the running containers together
+// after a start, whatever the last daemon was doing when it ended:
+//
+//   - the sites on disk are the truth: listeners in the data path are added and
+//     taken away to match them;
+//   - containers of these sites are adopted with their connections; all others
+//     are stopped;
+//   - what the data path knows of replicas that are gone is forgotten.
+func (n *Node) restore() error {
+	if err := n.loadSites(); err != nil {
+		return err
+	}
+	if err := n.syncListeners(); err != nil {
+		return err
+	}
+	known, err := n.dp.Replicas()
+	if err != nil {
+		return err
+	}
+	containers, err := n.containers.Adopt(n.ctx)
+	if err != nil {
+		return err
+	}
+	adopted := map[bpf.ReplicaID]bool{}
+	for _, c := range containers {
+		id, err := n.adopt(c, known)
+		if err != nil {
+			n.log.Warn("a container was found that cannot be adopted; stopping it", "container", c.ID(), "error", err)
+			n.discard(c)
+			continue
+		}
+		adopted[bpf.ReplicaID(id)] = true
+	}
+	if err := n.syncReplicas(known, adopted); err != nil {
+		return err
+	}
+	return n.dp.ClearHolds()
+}
+
+// loadSites fills the tables from disk.
+func (n *Node) loadSites() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.store.All(func(s *store.Site) error {
+		e := newEntry(s)
+		n.sites[e.name], n.ids[e.id] = e, e
+		for _, d := range e.domains {
+			n.domains[d] = e.name
+		}
+		for _, a := range e.addrs() {
+			pool, err := n.poolOf(a)
+			if err != nil {
+				return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.name, err)
+			}
+			pool.take(a)
+		}
+		return nil
+	})
+}
+
+func (n *Node) syncListeners() error {
+	have, err := n.dp.Listeners()
+	if err != nil {
+		return err
+	}
+	missing := map[bpf.Listener]bpf.ListenerSite{}
+	for _, e := range n.all() {
+		for l, s := range e.listeners() {
+			if is, ok := have[l]; !ok || is != s {
+				missing[l] = s
+			}
+			delete(have, l)
+		}
+	}
+	if err := n.dp.PutListeners(missing); err != nil {
+		return err
+	}
+	stale := make([]bpf.Listener, 0, len(have))
+	for l := range have {
+		stale = append(stale, l)
+	}
+	return n.dp.DeleteListeners(stale...)
+}
+
+// adopt takes a running container over.
+func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica) (site.ReplicaID, error) {
+	name, number, ok := cutLast(c.ID(), "-")
+	id, err := strconv.ParseUint(number, 10, 32)
+	if !ok || err != nil {
+		return 0, errors.New("its name is not <site>-<number>")
+	}
+	e, err := n.byName(name)
+	if err != nil {
+		return 0, err
+	}
+	kernel, ok := known[bpf.ReplicaID(id)]
+	if !ok || kernel.Site != e.id {
+		return 0, errors.New("the data path does not know it")
+	}
+	ns, err := n.net.Pool().Adopt(c.NetnsPath(), kernel.Ifindex)
+	if err != nil {
+		return 0, err
+	}
+	stats, err := n.dp.Stats(bpf.ReplicaID(id))
+	if err != nil {
+		return 0, errors.Join(err, ns.Leave())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.active == nil {
+		if err := n.activate(e); err != nil {
+			return 0, errors.Join(err, ns.Leave())
+		}
+	}
+	r := &replica{
+		id: site.ReplicaID(id), name: c.ID(), started: c.Created(), image: c.Meta()[metaImage],
+		cancel: func() {}, ns: ns, kernel: kernel, ctr: c,
+	}
+	e.active.replicas[r.id] = r
+	for _, act := range e.active.machine.Adopt(time.Now(), r.id, stats.Ready4|stats.Ready6 != 0) {
+		n.perform(e, act)
+	}
+	n.work.Go(func() { n.watch(e, r) })
+	n.journalEvent(api.Event{Site: e.name, Replica: r.name, Kind: "adopted", Reason: "found running at the daemon's start"})
+	if c.Meta()[metaSpec] != e.active.spec.Digest() {
+		n.handle(e, site.SpecChanged{}) // applied, but the last daemon died before it acted on it
+	}
+	return r.id, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// discard ends a container that belongs to nobody.
+func (n *Node) discard(c *container.Container) {
+	n.work.Go(func() {
+		err := c.Kill(n.ctx)
+		if err == nil {
+			err = n.containers.Remove(c.ID())
+		}
+		if err != nil {
+			n.log.Error("cannot remove a container that belongs to nobody", "container", c.ID(), "error", err)
+		}
+	})
+}
+
+// syncReplicas forgets what the data path knows of replicas that are gone, and
+// parks the sites of which none is left.
+func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf.ReplicaID]bool) error {
+	var errs []error
+	for id, r := range known {
+		if !adopted[id] {
+			errs = append(errs, n.dp.RemoveReplica(id, r))
+		}
+	}
+	sites, err := n.dp.Sites()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for id := range sites {
+		e := n.byID(id)
+		if e != nil {
+			e.mu.Lock()
+			awake := e.active != nil
+			e.mu.Unlock()
+			if awake {
+				continue
+			}
+		}
+		errs = append(errs, n.dp.ParkSite(id))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,258 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/netctl"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/journal"
+	"github.com/fcnode/fcnode/runtime/store"
+)
+
+// ErrSecondDaemon means that another daemon has the run directory.
+var ErrSecondDaemon = errors.New("another fcnode is running here")
+
+// PrepareHost mounts the BPF file system where the machine has none. It must
+// run before cgroup.EnterPrivate: pins in a private mount namespace would go
+// with the daemon, and the data path with them.
+func PrepareHost(cfg config.Config) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(cfg.BPFFS, &st); err == nil && st.Type == unix.BPF_FS_MAGIC {
+		return nil
+	}
+	if err := os.MkdirAll(cfg.BPFFS, 0o755); err != nil {
+		return fmt.Errorf("make the mount point of the BPF file system: %w", err)
+	}
+	if err := unix.Mount("bpf", cfg.BPFFS, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
+		return fmt.Errorf("mount a BPF file system on %s (root is needed): %w", cfg.BPFFS, err)
+	}
+	return nil
+}
+
+// Run is the daemon. It returns when ctx ends, leaving replicas and the data
+// path as they are, or when it cannot start, leaving nothing half-made. ready
+// is called once requests are answered.
+//
+// Errors: ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version api.NodeInfo, ready func()) error {
+	lock, err := takeLock(cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // closing is what lets go
+	n := &Node{
+		cfg: cfg, log: log, info: version,
+		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
+	}
+	n.info.Started, n.info.PID = time.Now(), os.Getpid()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.ctx = ctx
+	defer n.close()
+	if err := n.open(); err != nil {
+		return err
+	}
+	if err := n.restore(); err != nil {
+		return err
+	}
+	return n.serve(ctx, cancel, ready)
+}
+
+// takeLock makes sure that there is one daemon. The lock goes with the process.
+func takeLock(runDir string) (*os.File, error) {
+	if err := os.MkdirAll(runDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the run directory: %w", err)
+	}
+	path := filepath.Join(runDir, "fcnode.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the daemon's lock: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("%s is locked: %w (fcnode list asks it; another run directory makes a second node)", path, ErrSecondDaemon), f.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// open opens everything that the node stands on.
+func (n *Node) open() (err error) {
+	cfg := n.cfg
+	if n.host, err = cgroup.Detect(); err != nil {
+		return err
+	}
+	for _, lack := range n.host.Lacks {
+		n.log.Warn(lack.String())
+	}
+	if n.store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
+		return err
+	}
+	if n.journal, err = journal.Open(filepath.Join(cfg.StateDir, "events"), journal.Options{}); err != nil {
+		return err
+	}
+	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.log, image.Reserve(cfg.StateDir, cfg.RunDir))
+	if err != nil {
+		return err
+	}
+	n.dp, err = bpf.Open(bpf.Options{
+		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.openNet(); err != nil {
+		return err
+	}
+	n.containers, err = container.NewManager(container.Options{
+		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
+		LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.parent = n.containers.Parent()
+	return n.dp.AttachCgroup(n.parent.Path())
+}
+
+func (n *Node) openNet() (err error) {
+	cfg := n.cfg
+	var outer *os.File
+	if n.host.Private {
+		// the mount namespace that this daemon left: there the sink outlives it
+		outer, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", os.Getppid()))
+		if err != nil {
+			n.log.Warn("the sink will end with this daemon", "error", err)
+		} else {
+			defer outer.Close() //nolint:errcheck // only a reference
+		}
+	}
+	n.net, err = netctl.Setup(n.ctx, netctl.Config{
+		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
+	}, n.dp, n.log)
+	if err != nil {
+		return err
+	}
+	release, err := n.net.Release()
+	if err != nil {
+		return err
+	}
+	refuse, err := n.net.Refuse()
+	if err != nil {
+		return errors.Join(err, release.Close())
+	}
+	n.closers = append(n.closers, release.Close, refuse.Close)
+	n.holder = netctl.NewHolder(netctl.HoldConfig{
+		PerSite: cfg.Hold.PerSite, Total: cfg.Hold.Total, Deadline: time.Duration(cfg.Hold.Deadline),
+	}, release, refuse, netctl.SystemClock(), func(x netctl.Expired) {
+		n.log.Warn("held clients were refused after the deadline", "site", x.Site, "packets", x.Packets)
+		if err := n.dp.ClearHold(x.Site); err != nil {
+			n.log.Error("cannot reset the count of held packets", "site", x.Site, "error", err)
+		}
+	})
+	for _, p := range cfg.Prefixes {
+		n.pools = append(n.pools, newAddresses(p))
+	}
+	return nil
+}
+
+// serve answers until the context ends.
+func (n *Node) serve(ctx context.Context, cancel func(), ready func()) error {
+	held, err := n.dp.Held()
+	if err != nil {
+		return err
+	}
+	events, err := n.dp.Events()
+	if err != nil {
+		return errors.Join(err, held.Close())
+	}
+	listener, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup, n.log)
+	if err != nil {
+		return errors.Join(err, held.Close(), events.Close())
+	}
+	server := api.NewServer(n, n.log)
+	failed := make(chan error, 1)
+	n.work.Go(func() { n.readEvents(events) })
+	n.work.Go(func() { n.readHeld(held) })
+	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
+
+	n.applyDir(ctx)
+	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, len(n.sites))})
+	ready()
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-failed:
+	}
+	cancel()
+	err = errors.Join(err, held.Close(), events.Close())
+	n.work.Wait()
+	n.journalEvent(api.Event{Kind: "stopped", Reason: "replicas and the data path live on"})
+	return err
+}
+
+// close lets go of everything; what lives without the daemon lives on.
+func (n *Node) close() {
+	var errs []error
+	n.leaveReplicas()
+	if n.containers != nil {
+		errs = append(errs, n.containers.Close())
+	}
+	for _, c := range n.closers {
+		errs = append(errs, c())
+	}
+	if n.net != nil {
+		errs = append(errs, n.net.Close())
+	}
+	if n.dp != nil {
+		errs = append(errs, n.dp.Close())
+	}
+	if n.images != nil {
+		errs = append(errs, n.images.Close())
+	}
+	if n.journal != nil {
+		errs = append(errs, n.journal.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		n.log.Error("while closing", "error", err)
+	}
+}
+
+// leaveReplicas lets go of the namespaces of replicas that live on.
+func (n *Node) leaveReplicas() {
+	for _, e := range n.all() {
+		e.mu.Lock()
+		if e.active != nil {
+			for _, t := range e.active.timers {
+				t.Stop()
+			}
+			for _, r := range e.active.replicas {
+				if r.ns != nil {
+					if err := r.ns.Leave(); err != nil {
+						n.log.Error("while closing", "replica", r.name, "error", err)
+					}
+				}
+			}
+		}
+		e.mu.Unlock()
+	}
+}

@@ -1,0 +1,260 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// What is kept beside a container for the daemon that adopts it.
+const (
+	metaSpec  = "spec"  // digest of the spec that it was started with
+	metaImage = "image" // digest of its image
+)
+
+func replicaName(siteName string, id site.ReplicaID) string {
+	return fmt.Sprintf("%s-%d", siteName, id)
+}
+
+// beginStart makes a replica in the background. The caller holds e.mu.
+func (n *Node) beginStart(e *entry, id site.ReplicaID) {
+	a := e.active
+	timeout := time.Duration(n.startTimeout(a.spec))
+	ctx, cancel := context.WithTimeout(n.ctx, timeout)
+	r := &replica{
+		id: id, name: replicaName(e.name, id), started: time.Now(), cancel: cancel, trace: a.trace,
+	}
+	a.trace = nil
+	if r.trace == nil {
+		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
+	}
+	r.trace.replica(r.name)
+	a.replicas[id] = r
+	n.work.Go(func() {
+		defer cancel()
+		err := n.start(ctx, e, r, a.spec)
+		n.started(e, r, err)
+	})
+}
+
+// start does the slow part: image, network namespace, data path, container. On
+// an error nothing of it is left but what r names, which started() takes away.
+func (n *Node) start(ctx context.Context, e *entry, r *replica, s *spec.Site) error {
+	img, err := n.images.Resolve(ctx, s.Image)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	r.image = img.Digest
+	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
+	if len(args) == 0 {
+		return fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
+	}
+	ns, err := n.net.Pool().Get(ctx)
+	if err != nil {
+		return err
+	}
+	r.ns = ns
+	if err := ns.Assign(e.addrs()...); err != nil {
+		return err
+	}
+	r.kernel = bpf.Replica{
+		Site: e.id, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: e.addr4, VIP6: e.addr6,
+	}
+	if err := n.dp.AddReplica(bpf.ReplicaID(r.id), r.kernel); err != nil {
+		return err
+	}
+	r.trace.mark(api.StepPrepared, bpf.Now())
+
+	ctr, timing, err := n.containers.Start(ctx, container.Spec{
+		ID: r.name, Site: e.name,
+		Lower: img.Lower,
+		Upper: filepath.Join(n.cfg.StateDir, "replicas", r.name, "upper"),
+		Work:  filepath.Join(n.cfg.StateDir, "replicas", r.name, "work"),
+		Args:  args, Env: environment(img.Config.Env, s.Env),
+		Cwd: firstOf(s.Workdir, img.Config.WorkingDir, "/"), User: firstOf(string(s.User), img.Config.User),
+		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, e.addrs()),
+		Netns: ns.FD(), Limits: limits(s.Limits), LogDir: n.logDir(e.name),
+		StopSignal: firstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
+		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest},
+	})
+	if err != nil {
+		return err
+	}
+	r.ctr = ctr
+	r.trace.marks(timing)
+	return nil
+}
+
+// started takes the outcome of a start to the machine.
+func (n *Node) started(e *entry, r *replica, err error) {
+	if err != nil {
+		n.forget(r)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.active.replicas, r.id)
+		n.handle(e, site.StartFailed{ID: r.id, Reason: err.Error()})
+		return
+	}
+	n.work.Go(func() { n.watch(e, r) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if r.stopping {
+		n.stopContainer(e, r)
+	}
+}
+
+// watch waits for a replica's end, or for the daemon's.
+func (n *Node) watch(e *entry, r *replica) {
+	select {
+	case <-r.ctr.Exited():
+	case <-n.ctx.Done():
+		return // the container lives on; the next daemon adopts it
+	}
+	reason := "exited"
+	if st, ok := r.ctr.Exit(); ok {
+		reason = describe(st)
+	}
+	e.mu.Lock()
+	// First the data path learns that it is gone, then its belongings go.
+	n.handle(e, site.ReplicaExited{ID: r.id, Reason: reason})
+	if r.trace != nil { // it was woken, and no visitor came
+		n.endTrace(r.trace, api.ResultOK, "")
+		r.trace = nil
+	}
+	e.mu.Unlock()
+
+	n.forget(r)
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.active != nil {
+		delete(e.active.replicas, r.id)
+		e.active.notify()
+		n.settle(e)
+	}
+}
+
+// describe says in a few words how a container ended.
+func describe(st container.ExitStatus) string {
+	switch {
+	case st.MonitorLost:
+		return "its monitor process was killed, and it with it"
+	case st.OOMKilled:
+		return "killed by the kernel for lack of memory (limits.memory.max)"
+	case st.Signal != "":
+		return "ended by " + st.Signal
+	}
+	return fmt.Sprintf("exit code %d", st.Code)
+}
+
+// forget takes away what belongs to a replica that runs no more.
+func (n *Node) forget(r *replica) {
+	fail := func(what string, err error) {
+		if err != nil {
+			n.log.Error("cannot clean up after a replica", "replica", r.name, "what", what, "error", err)
+		}
+	}
+	if r.kernel.Site != 0 {
+		fail("data path", n.dp.RemoveReplica(bpf.ReplicaID(r.id), r.kernel))
+	}
+	if r.ns != nil {
+		fail("network namespace", r.ns.Close())
+	}
+	if r.ctr != nil {
+		fail("files", n.containers.Remove(r.name))
+	}
+}
+
+// beginStop ends a replica in the background. The caller holds e.mu.
+func (n *Node) beginStop(e *entry, id site.ReplicaID) {
+	r := e.active.replicas[id]
+	if r == nil || r.stopping {
+		return
+	}
+	r.stopping = true
+	if r.ctr == nil {
+		r.cancel() // answered by StartFailed, or by started() if it was quicker
+		return
+	}
+	n.stopContainer(e, r)
+}
+
+// stopContainer asks the container to end; watch() reports it. The caller
+// holds e.mu.
+func (n *Node) stopContainer(e *entry, r *replica) {
+	grace := time.Duration(e.active.spec.Stop.Grace)
+	// Neither waited for nor cut short when the daemon ends: the container has
+	// its grace, and the next daemon finds out what became of it.
+	go func() {
+		ctx := context.WithoutCancel(n.ctx)
+		if err := r.ctr.Stop(ctx, grace); err != nil {
+			n.log.Error("cannot stop a container; killing it", "replica", r.name, "error", err)
+			if err := r.ctr.Kill(ctx); err != nil {
+				n.log.Error("cannot kill a container", "replica", r.name, "error", err)
+			}
+		}
+	}()
+}
+
+// environment is the image's with the spec's over it; PATH is always there, as
+// a command without a slash is looked up by it.
+func environment(image []string, own map[string]string) []string {
+	out := make([]string, 0, len(image)+len(own)+1)
+	hasPath := false
+	for _, kv := range image {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, replaced := own[name]; replaced {
+			continue
+		}
+		hasPath = hasPath || name == "PATH"
+		out = append(out, kv)
+	}
+	names := make([]string, 0, len(own))
+	for name := range own {
+		names = append(names, name)
+		hasPath = hasPath || name == "PATH"
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		out = append(out, name+"="+own[name])
+	}
+	if !hasPath {
+		out = append(out, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
+	return out
+}
+
+func mounts(volumes []spec.Volume) []container.Mount {
+	out := make([]container.Mount, 0, len(volumes))
+	for _, v := range volumes {
+		out = append(out, container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly})
+	}
+	return out
+}
+
+func limits(l spec.Limits) cgroup.Limits {
+	return cgroup.Limits{
+		CPU: float64(l.CPU.Max), CPUWeight: l.CPU.Weight(),
+		MemoryLow: uint64(l.Memory.Min), MemoryHigh: uint64(l.Memory.High), MemoryMax: uint64(l.Memory.Max),
+		Pids: int64(l.Pids),
+	}
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

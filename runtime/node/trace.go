@@ -1,0 +1,153 @@
+package node
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/container"
+)
+
+// wakeTrace collects the moments of one wake, in CLOCK_MONOTONIC.
+type wakeTrace struct {
+	mu    sync.Mutex
+	start uint64
+	at    time.Time // wall time of start
+	t     api.Trace
+	done  bool
+}
+
+func newTrace(siteName string, start uint64, first string) *wakeTrace {
+	w := &wakeTrace{start: start, at: time.Now().Add(-time.Duration(bpf.Now() - start))}
+	w.t = api.Trace{Site: siteName, Start: w.at, From: api.TierCold, Result: api.ResultPending}
+	w.mark(first, start)
+	return w
+}
+
+// packetTrace is that of a wake by a held packet.
+func packetTrace(siteName string, p bpf.HeldPacket, read uint64) *wakeTrace {
+	first := api.StepHeld
+	if p.Proto == bpf.UDP {
+		first = api.StepHeldUDP
+	}
+	w := newTrace(siteName, p.Time, first)
+	w.client(p.Client)
+	w.mark(api.StepEventRead, read)
+	return w
+}
+
+func (w *wakeTrace) client(c netip.AddrPort) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t.Client = c
+}
+
+func (w *wakeTrace) replica(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t.Replica = name
+}
+
+// mark notes the first time that a step was reached.
+func (w *wakeTrace) mark(step string, at uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.t.Steps {
+		if s.Name == step {
+			return
+		}
+	}
+	w.t.Steps = append(w.t.Steps, api.Step{Name: step, At: api.Nanoseconds(at - w.start)})
+}
+
+func (w *wakeTrace) marks(timing container.Timing) {
+	for _, s := range timing.Steps {
+		w.mark(s.Name, uint64(timing.Started)+uint64(s.After))
+	}
+}
+
+// finish ends the trace; only the first call returns it.
+func (w *wakeTrace) finish(result, failure string) (api.Trace, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done {
+		return api.Trace{}, false
+	}
+	w.done = true
+	w.t.Result, w.t.Error = result, failure
+	return w.sorted(), true
+}
+
+func (w *wakeTrace) current() api.Trace {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sorted()
+}
+
+func (w *wakeTrace) sorted() api.Trace {
+	t := w.t
+	t.Steps = slices.Clone(t.Steps)
+	slices.SortStableFunc(t.Steps, func(a, b api.Step) int { return int(a.At - b.At) })
+	return t
+}
+
+// kindWoken is the event that carries a finished trace.
+const (
+	kindWoken  = "woken"
+	fieldTrace = "trace"
+)
+
+// endTrace journals a finished wake.
+func (n *Node) endTrace(w *wakeTrace, result, failure string) {
+	t, ok := w.finish(result, failure)
+	if !ok {
+		return
+	}
+	reason := failure
+	if result == api.ResultOK && len(t.Steps) > 0 {
+		last := t.Steps[len(t.Steps)-1]
+		reason = last.Name + " after " + last.At.Duration().Round(10*time.Microsecond).String()
+	}
+	n.journalEvent(api.Event{
+		Site: t.Site, Replica: t.Replica, Kind: kindWoken, Reason: reason,
+		Fields: map[string]any{fieldTrace: t},
+	})
+}
+
+// failTrace ends the traces of a wake that failed. The caller holds e.mu.
+func (n *Node) failTrace(e *entry, reason string) {
+	if e.active.trace != nil {
+		n.endTrace(e.active.trace, api.ResultFailed, reason)
+		e.active.trace = nil
+	}
+	for _, r := range e.active.replicas {
+		if r.trace != nil {
+			n.endTrace(r.trace, api.ResultFailed, reason)
+			r.trace = nil
+		}
+	}
+}
+
+// traceOf finds the trace in an event: as it was put there, or as JSON read
+// back from disk.
+func traceOf(ev api.Event) (api.Trace, bool) {
+	if ev.Kind != kindWoken {
+		return api.Trace{}, false
+	}
+	switch v := ev.Fields[fieldTrace].(type) {
+	case api.Trace:
+		return v, true
+	case map[string]any:
+		b, err := json.Marshal(v)
+		if err != nil {
+			return api.Trace{}, false
+		}
+		var t api.Trace
+		return t, json.Unmarshal(b, &t) == nil
+	}
+	return api.Trace{}, false
+}

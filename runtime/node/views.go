@@ -1,0 +1,145 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// List implements api.Backend.
+func (n *Node) List(ctx context.Context) ([]api.Site, error) {
+	entries := n.all()
+	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.name, b.name) })
+	out := make([]api.Site, 0, len(entries))
+	for i, e := range entries {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		out = append(out, n.view(e))
+	}
+	return out, nil
+}
+
+// Get implements api.Backend.
+func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
+	e, err := n.byName(name)
+	if err != nil {
+		return api.Site{}, err
+	}
+	kept, err := n.store.Get(name)
+	if err != nil {
+		return api.Site{}, err
+	}
+	v := n.view(e)
+	v.Spec = &kept.Spec
+	n.fillLimits(&v)
+	return v, nil
+}
+
+func (n *Node) view(e *entry) api.Site {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	v := api.Site{
+		Name: e.name, ID: uint32(e.id), Addresses: e.addrs(), Domains: e.domains,
+		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMax: 1,
+		SpecDigest: hex.EncodeToString(e.digest[:]),
+	}
+	for _, p := range e.ports {
+		v.Ports = append(v.Ports, p.String())
+	}
+	if h := e.history; h != nil {
+		v.Decision, v.Error = h.decision, h.failure
+		if !h.idle.IsZero() {
+			v.Idle = api.Nanoseconds(time.Since(h.idle))
+		}
+	}
+	if e.active != nil {
+		n.viewActive(e, &v)
+	}
+	return v
+}
+
+// viewActive fills in what a site that is not parked has. The caller holds e.mu.
+func (n *Node) viewActive(e *entry, v *api.Site) {
+	a := e.active
+	v.Phase = api.Phase(a.machine.Phase())
+	idle := time.Duration(1<<63 - 1)
+	var usage api.Usage
+	for _, m := range a.machine.Replicas() {
+		r := a.replicas[m.ID]
+		if r == nil {
+			continue
+		}
+		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, Draining: m.State == site.Closing || m.State == site.Stopping}
+		if r.ctr != nil {
+			view.PID, view.Tier = r.ctr.Pid(), api.TierRunning
+			v.Tier = api.TierRunning
+			n.addUsage(&usage, r)
+		}
+		if st, err := n.dp.Stats(bpf.ReplicaID(r.id)); err == nil {
+			view.Conns = api.Conns{Now: st.ConnsNow, Total: st.ConnsTotal}
+			v.Conns.Now += st.ConnsNow
+			v.Conns.Total += st.ConnsTotal
+			if _, quiet := n.activity(e, r.id); quiet < idle {
+				idle = quiet
+			}
+		}
+		v.Replicas = append(v.Replicas, view)
+	}
+	if len(v.Replicas) > 0 && idle < time.Duration(1<<63-1) {
+		v.Idle = api.Nanoseconds(idle)
+	}
+	if v.Conns.Now > 0 {
+		v.Idle = 0
+	}
+	if usage != (api.Usage{}) {
+		v.Usage = &usage
+	}
+}
+
+// addUsage adds what the replica's cgroup says it uses; without a controller
+// there is nothing to say.
+func (n *Node) addUsage(u *api.Usage, r *replica) {
+	dir := filepath.Join(n.parent.Path(), r.name)
+	u.Memory = addNumber(u.Memory, filepath.Join(dir, "memory.current"))
+	u.PIDs = addNumber(u.PIDs, filepath.Join(dir, "pids.current"))
+}
+
+func addNumber(sum *int64, path string) *int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return sum
+	}
+	v, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return sum
+	}
+	if sum != nil {
+		v += *sum
+	}
+	return &v
+}
+
+// fillLimits shows the limits of the spec that this machine can set.
+func (n *Node) fillLimits(v *api.Site) {
+	l := v.Spec.Limits
+	if n.parent.Has("cpu") && (l.CPU.Max > 0 || l.CPU.Min > 0) {
+		v.Limits.CPU = &api.CPULimit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Min), Max: float64(l.CPU.Max)}
+	}
+	if n.parent.Has("memory") && (l.Memory.Max > 0 || l.Memory.Min > 0) {
+		v.Limits.Memory = &api.MemoryLimit{Now: int64(l.Memory.Max), Min: int64(l.Memory.Min), Max: int64(l.Memory.Max)}
+	}
+	if n.parent.Has("pids") && l.Pids > 0 {
+		pids := int64(l.Pids)
+		v.Limits.PIDs = &pids
+	}
+}
