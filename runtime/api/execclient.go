@@ -68,11 +68,9 @@ func (s *Session) start(c *Client, name string, req ExecRequest, stdio Stdio) er
 	}
 	s.pid = m.Started.PID
 	if req.TTY {
-		got, err := s.conn.take(1)
-		if err != nil {
+		if s.terminal, err = s.conn.takeTerminal(); err != nil {
 			return fmt.Errorf("receive the terminal: %w", err)
 		}
-		s.terminal = got[0]
 	}
 	return nil
 }
@@ -103,7 +101,8 @@ func (s *Session) upgrade(c *Client, name string, body ExecRequest) error {
 // PID of the process, seen from the node.
 func (s *Session) PID() int { return s.pid }
 
-// Terminal is the master of the process' terminal, or nil. Close closes it.
+// Terminal is the master of the process' terminal, or nil. Its reads and writes can have
+// deadlines. Close closes it.
 func (s *Session) Terminal() *os.File { return s.terminal }
 
 // Signal sends a signal to the process.

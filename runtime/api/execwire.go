@@ -39,7 +39,7 @@ const maxFiles = 3
 // fileConn reads a unix connection and collects the files which come beside the bytes.
 type fileConn struct {
 	*net.UnixConn
-	files []*os.File
+	fds []int // which came and were not taken
 }
 
 func (c *fileConn) Read(p []byte) (int, error) {
@@ -67,34 +67,49 @@ func (c *fileConn) collect(oob []byte) error {
 		if err != nil {
 			continue // credentials or another kind of message
 		}
-		for _, fd := range fds {
-			c.files = append(c.files, os.NewFile(uintptr(fd), "received"))
-		}
+		c.fds = append(c.fds, fds...)
 	}
-	if len(c.files) > maxFiles {
+	if len(c.fds) > maxFiles {
 		c.closeFiles()
 		return fmt.Errorf("more than %d files at once", maxFiles)
 	}
 	return nil
 }
 
-// take hands over the n files which must have come, and closes what is too much.
+// take hands over the n files which must have come.
 func (c *fileConn) take(n int) ([]*os.File, error) {
-	if len(c.files) != n {
-		got := len(c.files)
+	if got := len(c.fds); got != n {
 		c.closeFiles()
 		return nil, fmt.Errorf("%d files came over the connection instead of %d", got, n)
 	}
-	files := c.files
-	c.files = nil
+	files := make([]*os.File, n)
+	for i, fd := range c.fds {
+		files[i] = os.NewFile(uintptr(fd), "received")
+	}
+	c.fds = nil
 	return files, nil
 }
 
-func (c *fileConn) closeFiles() {
-	for _, f := range c.files {
-		f.Close()
+// takeTerminal hands over the one file that must have come, non-blocking, so that
+// its reads can have deadlines.
+func (c *fileConn) takeTerminal() (*os.File, error) {
+	if len(c.fds) == 1 {
+		if err := unix.SetNonblock(c.fds[0], true); err != nil {
+			return nil, err
+		}
 	}
-	c.files = nil
+	files, err := c.take(1)
+	if err != nil {
+		return nil, err
+	}
+	return files[0], nil
+}
+
+func (c *fileConn) closeFiles() {
+	for _, fd := range c.fds {
+		unix.Close(fd)
+	}
+	c.fds = nil
 }
 
 // send writes one line with files beside it.

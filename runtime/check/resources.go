@@ -14,6 +14,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/cgroup"
 )
 
+// usedControllers are those by which fcnode limits sites.
+var usedControllers = []string{"cpu", "memory", "pids", "io"}
+
 func (c *checker) cgroups() {
 	const name, why = "cgroup v2", "readiness of containers is seen, and their limits are set, through it"
 	offered, err := c.m.Mountable("cgroup2")
@@ -31,8 +34,11 @@ func (c *checker) cgroups() {
 		found = "not mounted at " + cgroup.Mountpoint + "; fcnode mounts it for itself"
 	}
 	c.add(name, OK, found, why, "")
-	for _, controller := range offered {
-		c.add("cgroup: "+controller, OK, "available", "limits of sites", "")
+	for _, controller := range usedControllers {
+		if !slices.Contains(offered, controller) {
+			continue
+		}
+		c.add("cgroup: "+controller, OK, "available", "fcnode limits sites through it", "")
 	}
 	for _, l := range host.Lacks {
 		if !slices.Contains(offered, l.Controller) {

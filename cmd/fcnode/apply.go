@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+func newApply(e *env) *cobra.Command {
+	var (
+		files  []string
+		dryRun bool
+	)
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE|DIR|-",
+		Short: "Create or update sites from YAML",
+		Long: `Creates the sites that the files describe, or updates those which exist. All
+of them are applied, or none. A file may hold several sites; of a folder all *.yaml
+files are read; - is the standard input. Sites that are not mentioned stay.
+
+What is wrong in a file is reported with its line, and what would be right.`,
+		Example: "  fcnode apply -f blog.yaml\n  fcnode apply -f /etc/fcnode/sites --dry-run",
+		Args:    cobra.NoArgs,
+	}
+	output := addOutput(cmd)
+	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder, or - (may be given several times)")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	_ = cmd.MarkFlagRequired("file")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		sites, err := readSites(e, files)
+		if err != nil {
+			return err
+		}
+		client := e.client()
+		defer client.Close()
+		results, err := client.Apply(cmd.Context(), sites, dryRun)
+		if err != nil {
+			return err
+		}
+		if *output == formatJSON {
+			return printJSON(e.stdout, results)
+		}
+		return printApplied(e, results, dryRun)
+	}
+	return cmd
+}
+
+func readSites(e *env, files []string) ([]spec.Site, error) {
+	var all []spec.Site
+	for _, file := range files {
+		sites, err := readSpec(e, file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sites...)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no sites in %v", files)
+	}
+	return all, nil
+}
+
+func readSpec(e *env, file string) ([]spec.Site, error) {
+	if file == "-" {
+		return spec.Parse("stdin", e.stdin)
+	}
+	fi, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("read sites: %w", err)
+	}
+	if fi.IsDir() {
+		return spec.ParseDir(file)
+	}
+	return spec.ParseFile(file)
+}
+
+func printApplied(e *env, results []api.ApplyResult, dryRun bool) error {
+	var t table
+	for _, r := range results {
+		what := string(r.Action)
+		if dryRun {
+			what += " (dry run)"
+		}
+		t.row(r.Name, what, addresses(r.Addresses))
+	}
+	return t.print(e.stdout)
+}

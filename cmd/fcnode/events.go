@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func newEvents(e *env) *cobra.Command {
+	var opts api.EventOptions
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show what the node did, and why",
+		Long: `Shows the node's journal, the oldest event first. With -o json each event is one
+line; "seq" is where to go on with --since.`,
+		Args: cobra.NoArgs,
+	}
+	output := addOutput(cmd)
+	flags := cmd.Flags()
+	flags.BoolVarP(&opts.Follow, "follow", "f", false, "go on with new events, until interrupted")
+	flags.StringVar(&opts.Site, "site", "", "only events about this `SITE`")
+	flags.Uint64Var(&opts.Since, "since", 0, "only events after the one with the number `SEQ`")
+	flags.IntVarP(&opts.Last, "last", "n", 0, "the newest `N` events only (default all that are kept)")
+	_ = cmd.RegisterFlagCompletionFunc("site", completeSites(e, 0))
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		client := e.client()
+		defer client.Close()
+		for event, err := range client.Events(cmd.Context(), opts) {
+			if err != nil {
+				return err
+			}
+			if *output == formatJSON {
+				err = printJSONLine(e.stdout, event)
+			} else {
+				_, err = fmt.Fprintln(e.stdout, eventLine(event))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// eventLine pads to usual widths, since a stream does not know its longest word.
+func eventLine(ev api.Event) string {
+	subject := ev.Replica
+	if subject == "" {
+		subject = ev.Site
+	}
+	if subject == "" {
+		subject = none
+	}
+	text := ev.Text
+	if text == "" {
+		text = ev.Reason
+	}
+	return strings.TrimRight(fmt.Sprintf("%s  %-10s  %-16s  %s", stamp(ev.Time), ev.Kind, subject, text), " ")
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/cmd/fcnode/internal/terminal"
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func newExec(e *env) *cobra.Command {
+	var (
+		req   api.ExecRequest
+		input bool
+	)
+	cmd := &cobra.Command{
+		Use:   "exec [-it] SITE -- COMMAND [ARG...]",
+		Short: "Execute a command in a running replica of a site",
+		Long: `Executes a command inside of a running replica, as the site's user and with its
+environment. A site that sleeps is not woken by this. The exit code is that of the
+command, 128 + N if signal N ended it; signals are passed on to it.`,
+		Example: "  fcnode exec blog -- cat /etc/hosts\n  fcnode exec -it blog -- sh",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(execArgs(args)) < 2 {
+				return errors.New("want a site and a command")
+			}
+			return nil
+		},
+		ValidArgsFunction: completeSites(e, 1),
+	}
+	flags := cmd.Flags()
+	// What follows the site is the command's, flags too; the -- is for the eye.
+	flags.SetInterspersed(false)
+	flags.BoolVarP(&input, "stdin", "i", false, "pass the standard input on (without: /dev/null)")
+	flags.BoolVarP(&req.TTY, "tty", "t", false, "give the command a terminal")
+	flags.StringVar(&req.Replica, "replica", "", "in the replica with this `ID` (default the oldest)")
+	flags.StringArrayVarP(&req.Env, "env", "e", nil, "add `NAME=VALUE` to the environment")
+	flags.StringVarP(&req.Cwd, "workdir", "w", "", "start in this `FOLDER` (default the site's)")
+	flags.StringVarP(&req.User, "user", "u", "", "as this `USER[:GROUP]` (default the site's)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		args = execArgs(args)
+		req.Args = args[1:]
+		// Signals are the command's; it decides when this ends.
+		ctx := context.WithoutCancel(cmd.Context())
+		client := e.client()
+		defer client.Close()
+		var result api.ExecResult
+		var err error
+		if req.TTY {
+			result, err = execTerminal(ctx, e, client, args[0], req, input)
+		} else {
+			result, err = execPlain(ctx, e, client, args[0], req, input)
+		}
+		if err == nil && result.Code != 0 {
+			err = exitCode(result.Code)
+		}
+		return err
+	}
+	return cmd
+}
+
+// execArgs leaves out the -- behind the site.
+func execArgs(args []string) []string {
+	if len(args) > 1 && args[1] == "--" {
+		return append(args[:1:1], args[2:]...)
+	}
+	return args
+}
+
+func execTerminal(ctx context.Context, e *env, client *api.Client, site string, req api.ExecRequest, input bool) (result api.ExecResult, err error) {
+	user, ok := terminal.File(e.stdin)
+	if !ok || !input {
+		return result, &hinted{err: errors.New("-t needs -i and a terminal as standard input"), hint: "leave out -t"}
+	}
+	req.Rows, req.Cols = terminal.Size(user)
+	session, err := client.Exec(ctx, site, req, api.Stdio{})
+	if err != nil {
+		return result, err
+	}
+	defer session.Close()
+	err = terminal.Join(user, e.stdout, session.Terminal(), func() error {
+		result, err = session.Wait()
+		return err
+	})
+	return result, err
+}
+
+func execPlain(ctx context.Context, e *env, client *api.Client, site string, req api.ExecRequest, input bool) (result api.ExecResult, err error) {
+	var in io.Reader
+	if input {
+		in = e.stdin
+	}
+	stdio, finish, err := stdioFiles(in, e.stdout, e.stderr)
+	if err != nil {
+		return result, err
+	}
+	session, err := client.Exec(ctx, site, req, stdio)
+	if err != nil {
+		finish()
+		return result, err
+	}
+	defer session.Close()
+	stop := passSignals(session)
+	defer stop()
+	result, err = session.Wait()
+	finish()
+	return result, err
+}
+
+// passSignals sends the signals that this process gets to the session's.
+func passSignals(session *api.Session) (stop func()) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range signals {
+			// A process that has just ended cannot be signalled; Wait tells.
+			_ = session.Signal(s.(syscall.Signal))
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
+}
+
+// stdioFiles makes files of the streams, which a process can inherit: they are files
+// already, except in tests. finish waits for what was written and frees what was made.
+func stdioFiles(in io.Reader, out, errs io.Writer) (stdio api.Stdio, finish func(), err error) {
+	var (
+		made    []*os.File
+		writing sync.WaitGroup
+	)
+	finish = func() {
+		for _, f := range made {
+			f.Close()
+		}
+		writing.Wait()
+	}
+	pipe := func() (r, w *os.File) {
+		if err != nil {
+			return nil, nil
+		}
+		if r, w, err = os.Pipe(); err != nil {
+			err = fmt.Errorf("make a pipe for the command: %w", err)
+		}
+		return r, w
+	}
+	toFile := func(w io.Writer) *os.File {
+		if f, ok := w.(*os.File); ok {
+			return f
+		}
+		r, f := pipe()
+		if err == nil {
+			made = append(made, f)
+			writing.Go(func() {
+				defer r.Close()
+				_, _ = io.Copy(w, r)
+			})
+		}
+		return f
+	}
+	stdio.Out, stdio.Err = toFile(out), toFile(errs)
+	switch f, ok := in.(*os.File); {
+	case ok:
+		stdio.In = f
+	case in == nil:
+		if stdio.In, err = os.Open(os.DevNull); err == nil {
+			made = append(made, stdio.In)
+		}
+	default:
+		var w *os.File
+		if stdio.In, w = pipe(); err == nil {
+			made = append(made, stdio.In)
+			go func() {
+				defer w.Close()
+				_, _ = io.Copy(w, in)
+			}()
+		}
+	}
+	if err != nil {
+		finish()
+	}
+	return stdio, finish, err
+}

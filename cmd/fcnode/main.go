@@ -1,0 +1,33 @@
+// Command fcnode is the node: the daemon (`fcnode run`) and the tool to talk to it.
+//
+// There is a file for each command. A command parses its flags, calls one thing (the
+// API's client, package check, the node) and prints the answer; it decides nothing. All of it runs
+// in-process in the tests, through [env].
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/fcnode/fcnode/cmd/fcnode/internal/terminal"
+	"github.com/fcnode/fcnode/runtime/check"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends things in order, the second at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, &env{
+		stdin:   os.Stdin,
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+		getenv:  os.Getenv,
+		now:     time.Now,
+		columns: func() (int, bool) { return terminal.Width(os.Stdout) },
+		machine: check.Local{},
+		node:    runNode,
+	}, os.Args[1:]))
+}

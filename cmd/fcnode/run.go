@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/config"
+)
+
+// runFlags are the flags of run which replace values of the configuration.
+type runFlags struct {
+	config, stateDir, runDir, sitesDir, runner string
+	log                                        logFlags
+}
+
+func newRun(e *env) *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the node",
+		Long: `Runs the node until it is told to stop (SIGTERM, SIGINT). It adopts the sites that an
+earlier daemon left running, and leaves its own running when it ends; the kernel goes
+on steering their packets meanwhile.
+
+Without a configuration it runs on defaults that touch nothing outside of its own device,
+prefixes, cgroup and folders. Under systemd it says when it is ready.`,
+		Args: cobra.NoArgs,
+	}
+	addConfig(cmd, &flags.config)
+	f := cmd.Flags()
+	f.StringVar(&flags.stateDir, "state-dir", "", "instead of stateDir of the configuration")
+	f.StringVar(&flags.runDir, "run-dir", "", "instead of runDir of the configuration")
+	f.StringVar(&flags.sitesDir, "sites-dir", "", "instead of sitesDir of the configuration")
+	f.StringVar(&flags.runner, "runner", "", "instead of runner of the configuration")
+	flags.log.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		log, err := flags.log.logger(e.stderr)
+		if err != nil {
+			return err
+		}
+		cfg, err := flags.load(e)
+		if err != nil {
+			return err
+		}
+		supervisor := notifier{log: log}
+		defer supervisor.stopping()
+		return e.node(cmd.Context(), cfg, log, supervisor.ready)
+	}
+	return cmd
+}
+
+// load reads the configuration and lets the flags replace parts of it.
+func (f *runFlags) load(e *env) (config.Config, error) {
+	cfg, err := config.Load(f.config)
+	if err != nil {
+		return cfg, err
+	}
+	if f.runDir != "" {
+		// The socket moves with its folder, unless it was put elsewhere.
+		if rel, err := filepath.Rel(cfg.RunDir, cfg.Socket); err == nil && filepath.IsLocal(rel) {
+			cfg.Socket = filepath.Join(f.runDir, rel)
+		}
+		cfg.RunDir = f.runDir
+	}
+	for _, o := range []struct {
+		flag string
+		into *string
+	}{{f.stateDir, &cfg.StateDir}, {f.sitesDir, &cfg.SitesDir}, {f.runner, &cfg.Runner}, {e.socketPath(), &cfg.Socket}} {
+		if o.flag != "" {
+			*o.into = o.flag
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, fmt.Errorf("the configuration with the flags of the command line: %w", err)
+	}
+	return cfg, nil
+}
