@@ -19,17 +19,10 @@ import (
 // without access, and access to the nodes of a container's /dev.
 func deviceRules() []specs.LinuxDeviceCgroup {
 	rule := func(kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
-		r := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: access}
-		if major >= 0 {
-			r.Major = &major
-		}
-		if minor >= 0 {
-			r.Minor = &minor
-		}
-		return r
+		return specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: &major, Minor: &minor, Access: access}
 	}
+	// What no rule allows is refused. -1 is every number.
 	return []specs.LinuxDeviceCgroup{
-		{Allow: false, Access: "rwm"},
 		rule("c", -1, -1, "m"),
 		rule("b", -1, -1, "m"),
 		rule("c", 1, 3, "rwm"),    // null

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containerd/cgroups/v3/cgroup2"
+	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"golang.org/x/sys/unix"
 )
 
@@ -242,34 +243,7 @@ func (g *Group) OOMKills() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the memory events of %s: %w", g.Path(), err)
 	}
-	return parseOOMKills(string(b))
-}
-
-// ReadOOMKills is OOMKills for a process that holds the cgroup by a descriptor.
-func ReadOOMKills(dir *os.File) (uint64, error) {
-	fd, err := unix.Openat(int(dir.Fd()), "memory.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("reading the memory events of %s: %w", dir.Name(), err)
-	}
-	defer unix.Close(fd) //nolint:errcheck // read only
-	buf := make([]byte, 4096)
-	n, err := unix.Read(fd, buf)
-	if err != nil {
-		return 0, fmt.Errorf("reading the memory events of %s: %w", dir.Name(), err)
-	}
-	return parseOOMKills(string(buf[:n]))
-}
-
-func parseOOMKills(events string) (uint64, error) {
-	for line := range strings.Lines(events) {
-		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			return strconv.ParseUint(strings.TrimSpace(n), 10, 64)
-		}
-	}
-	return 0, nil
+	return cgroupfd.ParseOOMKills(string(b))
 }
 
 // Remove removes the group, which must be empty; one that is gone is fine.

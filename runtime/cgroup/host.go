@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"golang.org/x/sys/unix"
 )
 
 // Mountpoint is where cgroup v2 is expected, and where EnterPrivate mounts it.
-// libcontainer knows no other place.
-const Mountpoint = "/sys/fs/cgroup"
+const Mountpoint = cgroupfd.Mountpoint
 
 // wanted are the controllers that fcnode uses, each with what it is used for
 // and its name in /proc/cgroups.

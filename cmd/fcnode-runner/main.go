@@ -1,0 +1,44 @@
+//go:build linux
+
+// Command fcnode-runner makes containers for the fcnode daemon, one per
+// process; it is of no use by hand. See the package runtime/container/runner.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/fcnode/fcnode/runtime/container/runner"
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters namespaces before the Go runtime has threads
+)
+
+// libcontainer starts this program anew as the container's init. That has to
+// happen before main, on the main thread.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		libcontainer.Init()
+	}
+	runtime.LockOSThread()
+}
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "fcnode-runner:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) == 1 {
+		switch args[0] {
+		case "serve":
+			return runner.Serve()
+		case "exec":
+			return runner.Exec()
+		}
+	}
+	return errors.New("the fcnode daemon starts this program: fcnode-runner serve, or exec")
+}

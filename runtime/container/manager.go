@@ -1,0 +1,255 @@
+//go:build linux
+
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+)
+
+// Options of a Manager.
+type Options struct {
+	RunnerPath string // of fcnode-runner
+	ShimPath   string // of fcnode-shim; "" means next to the runner
+	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
+	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
+	Ahead      int    // runners that wait for a request
+	LogMaxSize int64  // bytes, of each file of a site's log; 0 means the default
+	LogFiles   int    // of a site's log; 0 means the default
+	Log        *slog.Logger
+}
+
+// Manager starts and adopts containers. It is safe for concurrent use.
+type Manager struct {
+	opts   Options
+	parent *cgroup.Parent
+	exe    *os.File // the sealed runner
+	log    *slog.Logger
+	pool   *pool
+	prefix string        // of the names of this Manager's cgroups
+	slots  atomic.Uint64 // how many it has made
+
+	mu         sync.Mutex
+	containers map[string]*Container // by ID; also those that are starting (nil)
+}
+
+// NewManager makes the folders and the parent cgroup and starts the runners
+// that wait. Call Adopt before the first Start.
+func NewManager(opts Options) (*Manager, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.ShimPath == "" {
+		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
+	}
+	for _, dir := range []string{replicasDir(opts.RunDir), rootfsDir(opts.RunDir)} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, fmt.Errorf("making a folder for running containers: %w", err)
+		}
+	}
+	parent, err := cgroup.OpenParent(opts.CgroupRoot)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := sealed(opts.RunnerPath)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{opts: opts, parent: parent, exe: exe, log: opts.Log, prefix: cgroupPrefix(), containers: map[string]*Container{}}
+	m.pool = newPool(opts.Ahead, m.newSlot, opts.Log)
+	return m, nil
+}
+
+func replicasDir(runDir string) string { return filepath.Join(runDir, "replicas") }
+func rootfsDir(runDir string) string   { return filepath.Join(runDir, "rootfs") }
+
+func (m *Manager) dir(id string) string { return filepath.Join(replicasDir(m.opts.RunDir), id) }
+
+// Parent is the cgroup above all replicas, to attach programs to.
+func (m *Manager) Parent() *cgroup.Parent { return m.parent }
+
+// Close ends the waiting runners. Containers run on.
+func (m *Manager) Close() error {
+	m.pool.close()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.containers {
+		if c != nil {
+			c.forget()
+		}
+	}
+	return m.exe.Close()
+}
+
+// Start starts a container. It returns when the container's program is being
+// executed. Errors: ErrExec, ErrRootfs, ErrUser, ErrMount, ErrNoSpace, ErrSpec,
+// ErrExists; after any of them nothing of the container is left. Where ctx
+// ends first, the start is undone.
+func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, error) {
+	timing := Timing{Started: wire.Now()}
+	if err := spec.validate(); err != nil {
+		return nil, timing, err
+	}
+	if !m.reserve(spec.ID) {
+		return nil, timing, fmt.Errorf("starting container %s: %w", spec.ID, ErrExists)
+	}
+	c, err := m.start(ctx, spec, &timing)
+	if err != nil {
+		err = errors.Join(err, m.undo(spec))
+	}
+	m.release(spec.ID, c)
+	m.pool.refill()
+	return c, timing, err
+}
+
+func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Container, error) {
+	slot, err := m.pool.take()
+	if err != nil {
+		return nil, err
+	}
+	timing.add("runner", wire.Now())
+	if err := slot.group.Set(spec.Limits); err != nil {
+		slot.discard()
+		return nil, err
+	}
+	state := m.state(spec, slot)
+	if err := m.writeState(state); err != nil {
+		slot.discard()
+		return nil, err
+	}
+	timing.add("recorded state", wire.Now())
+	if err := wire.Send(slot.conn, m.request(spec), spec.Netns); err != nil {
+		return nil, errors.Join(fmt.Errorf("asking the runner to start container %s: %w", spec.ID, err), slot.abort())
+	}
+	reply, err := slot.wait(ctx, spec.ID)
+	for _, s := range reply.Steps {
+		timing.add(s.Name, s.At)
+	}
+	if err != nil {
+		return nil, errors.Join(err, slot.abort())
+	}
+	timing.add("answered", wire.Now())
+	_ = slot.conn.Close() // the runner has ended
+	return m.adopt(state, reply.Init, slot.ended)
+}
+
+// wait receives the runner's answer.
+func (s *slot) wait(ctx context.Context, id string) (wire.StartReply, error) {
+	stop := boundRead(ctx, s.conn)
+	defer stop()
+	var reply wire.StartReply
+	_, err := wire.Recv(s.conn, &reply)
+	switch {
+	case err == nil:
+		return reply, fromWire(id, reply.Error)
+	case ctx.Err() != nil:
+		return reply, fmt.Errorf("starting container %s: %w", id, context.Cause(ctx))
+	case errors.Is(err, io.EOF):
+		return reply, fmt.Errorf("starting container %s: the runner ended without an answer; was it killed?", id)
+	}
+	return reply, fmt.Errorf("starting container %s: %w", id, err)
+}
+
+func (m *Manager) state(spec Spec, slot *slot) wire.State {
+	sig, _ := parseSignal(spec.StopSignal) // validated
+	return wire.State{
+		ID: spec.ID, Site: spec.Site, Created: time.Now(), Shim: slot.shim, Cgroup: slot.group.Name(),
+		Upper: spec.Upper, Work: spec.Work, LogDir: spec.LogDir, StopSignal: int(sig), Meta: spec.Meta,
+	}
+}
+
+func (m *Manager) writeState(state wire.State) error {
+	dir := m.dir(state.ID)
+	if err := os.Mkdir(dir, 0o711); err != nil { // 0711: the container's users read files that are mounted from it
+		return fmt.Errorf("making the folder of container %s: %w", state.ID, err)
+	}
+	return wire.WriteFile(dir, wire.StateFile, state)
+}
+
+func (m *Manager) request(spec Spec) wire.StartRequest {
+	sig, _ := parseSignal(spec.StopSignal) // validated
+	cwd := spec.Cwd
+	if cwd == "" {
+		cwd = "/"
+	}
+	dir := m.dir(spec.ID)
+	return wire.StartRequest{
+		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: rootfsDir(m.opts.RunDir),
+		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
+		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
+		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
+		Monitor: wire.Monitor{
+			ID: spec.ID, Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
+			LogFiles: m.opts.LogFiles, StopSignal: int(sig),
+		},
+	}
+}
+
+// reserve takes an ID; false if it is in use.
+func (m *Manager) reserve(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, used := m.containers[id]; used {
+		return false
+	}
+	m.containers[id] = nil
+	return true
+}
+
+func (m *Manager) release(id string, c *Container) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c == nil {
+		delete(m.containers, id)
+	} else {
+		m.containers[id] = c
+	}
+}
+
+// undo removes what a failed start has left.
+func (m *Manager) undo(spec Spec) error {
+	return removeAll(m.dir(spec.ID), spec.Upper, spec.Work)
+}
+
+// Remove removes what is left of a container that has ended: its own files,
+// not its log.
+func (m *Manager) Remove(id string) error {
+	m.mu.Lock()
+	c, known := m.containers[id]
+	m.mu.Unlock()
+	if !known || c == nil {
+		return fmt.Errorf("removing container %s: %w", id, os.ErrNotExist)
+	}
+	if _, ended := c.Exit(); !ended {
+		return fmt.Errorf("removing container %s: it is running; stop it first", id)
+	}
+	if err := errors.Join(c.group.Remove(), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
+		return fmt.Errorf("removing container %s: %w", id, err)
+	}
+	m.release(id, nil)
+	return nil
+}
+
+// removeAll removes the folders of a replica, the record of it last: what was
+// removed half is found again by Adopt.
+func removeAll(dir, upper, work string) error {
+	err := errors.Join(os.RemoveAll(upper), os.RemoveAll(work))
+	if parent := filepath.Dir(upper); parent == filepath.Dir(work) {
+		_ = os.Remove(parent) // only if it was made for this replica alone, and is empty
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}

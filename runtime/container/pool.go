@@ -1,0 +1,95 @@
+//go:build linux
+
+package container
+
+import (
+	"log/slog"
+	"sync"
+)
+
+// pool keeps slots ahead of their use.
+type pool struct {
+	ahead int
+	make  func() (*slot, error)
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	slots  []*slot
+	closed bool
+	wg     sync.WaitGroup // refills
+}
+
+func newPool(ahead int, newSlot func() (*slot, error), log *slog.Logger) *pool {
+	p := &pool{ahead: ahead, make: newSlot, log: log}
+	p.refill()
+	return p
+}
+
+// take gives the oldest waiting slot, or makes one. It does not refill: a start
+// is not to share the CPU with the making of its successor.
+func (p *pool) take() (*slot, error) {
+	for {
+		p.mu.Lock()
+		if len(p.slots) == 0 {
+			p.mu.Unlock()
+			return p.make()
+		}
+		s := p.slots[0]
+		p.slots = p.slots[1:]
+		p.mu.Unlock()
+		if s.alive() {
+			return s, nil
+		}
+		s.discard()
+	}
+}
+
+// refill makes slots in the background until there are enough.
+func (p *pool) refill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.wg.Go(func() {
+		for p.wants() {
+			s, err := p.make()
+			if err != nil {
+				// The next start meets the same error, and returns it.
+				p.log.Warn("cannot start a runner ahead", "err", err)
+				return
+			}
+			p.put(s)
+		}
+	})
+}
+
+func (p *pool) wants() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.closed && len(p.slots) < p.ahead
+}
+
+func (p *pool) put(s *slot) {
+	p.mu.Lock()
+	surplus := p.closed || len(p.slots) >= p.ahead
+	if !surplus {
+		p.slots = append(p.slots, s)
+	}
+	p.mu.Unlock()
+	if surplus {
+		s.discard()
+	}
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	slots := p.slots
+	p.slots = nil
+	p.mu.Unlock()
+	for _, s := range slots {
+		s.discard()
+	}
+	p.wg.Wait()
+}

@@ -1,0 +1,161 @@
+//go:build linux
+
+package runner
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is where programs are looked for when the image says nothing.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// checkEntry finds what execve(2) would refuse after the last moment at which
+// the runner can say so: a program of another machine, or one whose interpreter
+// is missing. A program that is not found is left to libcontainer, which looks
+// with all volumes mounted.
+func (s *start) checkEntry(root *os.File) error {
+	if len(s.req.Args) == 0 {
+		return fail(wire.KindExec, "container %s has nothing to execute: neither the site nor its image names a command", s.req.ID)
+	}
+	name, f := s.findEntry(root)
+	if f == nil {
+		return nil
+	}
+	defer f.Close() //nolint:errcheck // read only
+	interp, err := interpreter(f)
+	if err != nil {
+		return fail(wire.KindExec, "%s in the image of container %s cannot be executed: %w", name, s.req.ID, err)
+	}
+	if interp == "" || s.inVolume(interp) {
+		return nil
+	}
+	i, err := openIn(root, interp)
+	if err != nil {
+		return fail(wire.KindExec, "%s in the image of container %s needs the interpreter %s: %w", name, s.req.ID, interp, err)
+	}
+	return i.Close()
+}
+
+// findEntry opens the program as the container will find it; nil if it is not there.
+func (s *start) findEntry(root *os.File) (string, *os.File) {
+	name := s.req.Args[0]
+	candidates := []string{name}
+	switch {
+	case strings.HasPrefix(name, "/"):
+	case strings.Contains(name, "/"):
+		candidates = []string{path.Join("/", s.req.Cwd, name)}
+	default:
+		candidates = nil
+		for _, dir := range strings.Split(lookEnv(s.req.Env, "PATH", defaultPath), ":") {
+			candidates = append(candidates, path.Join(dir, name))
+		}
+	}
+	for _, c := range candidates {
+		if s.inVolume(c) {
+			return "", nil // cannot be seen yet
+		}
+		f, err := openIn(root, c)
+		if err != nil {
+			continue
+		}
+		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return c, f
+		}
+		_ = f.Close() // not it
+	}
+	return "", nil
+}
+
+func (s *start) inVolume(file string) bool {
+	for _, m := range s.req.Mounts {
+		if strings.HasPrefix(file, strings.TrimSuffix(m.Target, "/")+"/") || file == m.Target {
+			return true
+		}
+	}
+	return false
+}
+
+func lookEnv(env []string, key, missing string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if v, ok := strings.CutPrefix(env[i], key+"="); ok {
+			return v
+		}
+	}
+	return missing
+}
+
+// interpreter says which other program the kernel needs to execute f, if any.
+func interpreter(f *os.File) (string, error) {
+	head := make([]byte, 256)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	head = head[:n]
+	if line, ok := bytes.CutPrefix(head, []byte("#!")); ok {
+		line, _, _ = bytes.Cut(line, []byte("\n"))
+		fields := strings.Fields(string(line))
+		if len(fields) == 0 || !strings.HasPrefix(fields[0], "/") {
+			return "", fmt.Errorf("its first line %q names no interpreter", "#!"+string(line))
+		}
+		return fields[0], nil
+	}
+	if !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
+		return "", fmt.Errorf("it is neither an ELF program nor a script with #! (%w)", unix.ENOEXEC)
+	}
+	return elfInterpreter(f)
+}
+
+func elfInterpreter(f *os.File) (string, error) {
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return "", err
+	}
+	if e.Machine != nativeMachine {
+		return "", fmt.Errorf("it is made for %s, this machine is %s", e.Machine, nativeMachine)
+	}
+	for _, p := range e.Progs {
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		b := make([]byte, min(p.Filesz, 4096))
+		if _, err := p.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		return strings.TrimRight(string(b), "\x00"), nil
+	}
+	return "", nil
+}
+
+// classify turns libcontainer's error into one that says what is wrong with the
+// site. libcontainer reports what happened in the container's init as text.
+func (s *start) classify(root *os.File, err error) error {
+	text := err.Error()
+	for _, m := range s.req.Mounts {
+		if strings.Contains(text, `error mounting "`+m.Source+`"`) {
+			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, s.req.ID, err)
+		}
+	}
+	if strings.Contains(text, "no space left on device") {
+		return fail(wire.KindNoSpace, "starting container %s: %w", s.req.ID, err)
+	}
+	if _, f := s.findEntry(root); f != nil {
+		_ = f.Close() // only whether it is there
+	} else if !s.inVolume(s.req.Args[0]) || strings.Contains(text, "executable file not found") {
+		return fail(wire.KindExec, "there is no executable file %s in the image of container %s: %w", s.req.Args[0], s.req.ID, err)
+	}
+	if strings.Contains(text, "chdir to cwd") {
+		return fail(wire.KindExec, "the working folder %s of container %s: %w", s.req.Cwd, s.req.ID, err)
+	}
+	return fmt.Errorf("starting container %s: %w", s.req.ID, err)
+}

@@ -1,0 +1,121 @@
+//go:build linux
+
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"golang.org/x/sys/unix"
+)
+
+// mountRootfs mounts the replica's overlay. The folders are named by
+// descriptors: mount(2) takes one page of options, which the names of some
+// twenty layers would fill, and names may contain the characters that separate
+// options. The mount is volatile (no sync of the upper folder, ever): what a
+// replica writes outside of its volumes dies with it.
+func mountRootfs(req wire.StartRequest) error {
+	if len(req.Lower) == 0 {
+		return fail(wire.KindRootfs, "container %s has no root file system: its image has no layers", req.ID)
+	}
+	for _, dir := range []string{req.Rootfs, req.Upper, req.Work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fail(wire.KindRootfs, "making a folder for the root file system: %w", err)
+		}
+	}
+	var fds fdPaths
+	defer fds.close()
+	lower := make([]string, len(req.Lower))
+	for i, dir := range req.Lower {
+		lower[i] = fds.open(dir)
+	}
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
+		strings.Join(lower, ":"), fds.open(req.Upper), fds.open(req.Work))
+	if fds.err != nil {
+		return fail(wire.KindRootfs, "opening the root file system of container %s: %w", req.ID, fds.err)
+	}
+	if len(opts) >= os.Getpagesize()-len(",volatile") {
+		return fail(wire.KindRootfs, "the image of container %s has %d layers, more than can be mounted", req.ID, len(lower))
+	}
+	err := unix.Mount("overlay", req.Rootfs, "overlay", 0, opts+",volatile")
+	if errors.Is(err, unix.EINVAL) { // an upper file system or kernel (before 5.10) that cannot
+		err = unix.Mount("overlay", req.Rootfs, "overlay", 0, opts)
+	}
+	if err != nil {
+		return fail(wire.KindRootfs, "mounting the root file system of container %s (overlay of %s): %w",
+			req.ID, strings.Join(req.Lower, ", "), err)
+	}
+	return nil
+}
+
+// fdPaths opens folders and names them by their descriptors.
+type fdPaths struct {
+	files []*os.File
+	err   error // the first
+}
+
+func (p *fdPaths) open(dir string) string {
+	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		if p.err == nil {
+			p.err = err
+		}
+		return ""
+	}
+	p.files = append(p.files, f)
+	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+}
+
+func (p *fdPaths) close() {
+	for _, f := range p.files {
+		_ = f.Close() // path descriptors
+	}
+}
+
+// The files that are made for each container and mounted into it.
+var madeFiles = []struct {
+	name, target string
+	content      func(wire.StartRequest) string
+}{
+	{"resolv.conf", "/etc/resolv.conf", func(r wire.StartRequest) string { return r.ResolvConf }},
+	{"hosts", "/etc/hosts", func(r wire.StartRequest) string { return r.Hosts }},
+	{"hostname", "/etc/hostname", func(r wire.StartRequest) string {
+		if r.Hostname == "" {
+			return ""
+		}
+		return r.Hostname + "\n"
+	}},
+}
+
+// writeFiles writes the made files that have a content; the others stay what
+// the image says.
+func (s *start) writeFiles() error {
+	for _, f := range madeFiles {
+		content := f.content(s.req)
+		if content == "" {
+			continue
+		}
+		path := filepath.Join(s.req.Dir, f.name)
+		// Readable for all, as the container's users are not root.
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // see above
+			return fail(wire.KindInternal, "writing %s of container %s: %w", f.target, s.req.ID, err)
+		}
+	}
+	return nil
+}
+
+// openIn opens a file of a root file system, never leaving it by links or "..".
+func openIn(root *os.File, path string) (*os.File, error) {
+	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{
+		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}

@@ -1,0 +1,140 @@
+//go:build linux
+
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
+	"golang.org/x/sys/unix"
+)
+
+// stopGrace is how long a container gets to end when the machine goes down and
+// the shim is asked to end.
+const stopGrace = 8 * time.Second
+
+// startRunner starts the runner inside the replica's cgroup (CLONE_INTO_CGROUP:
+// moving a process there later costs an RCU grace period, 5 to 10 ms) and in a
+// mount namespace of its own. The container's processes are born into the same
+// cgroup. It returns the reading end of the runner's messages.
+func (s *shim) startRunner() (*os.File, error) {
+	var ends [3]*os.File // writing ends: stdout, stderr, messages
+	var reads [3]*os.File
+	for i := range ends {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, fmt.Errorf("making a pipe: %w", err)
+		}
+		reads[i], ends[i] = r, w
+	}
+	// By this process' number, as the descriptors of the child are others.
+	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.opts.Runner.Fd()), "serve")
+	cmd.Args[0] = "fcnode-runner"
+	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it is gone
+	cmd.ExtraFiles = []*os.File{s.opts.Socket, ends[0], ends[1], ends[2]}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWNS,
+		UseCgroupFD: true,
+		CgroupFD:    int(s.cgroup.Fd()),
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the runner: %w", err)
+	}
+	for _, f := range append(cmd.ExtraFiles, s.opts.Runner) {
+		_ = f.Close() // the runner has its own
+	}
+	s.runner = cmd.Process.Pid
+	s.stdout, s.stderr = reads[0], reads[1]
+	return reads[2], nil
+}
+
+// reapUntil collects children until pid has ended.
+func (s *shim) reapUntil(pid int) unix.WaitStatus {
+	for {
+		got, status, ok := reap(0)
+		if !ok || got == pid {
+			return status
+		}
+	}
+}
+
+// reapAll collects the children that are left.
+func (s *shim) reapAll() {
+	for {
+		if _, _, ok := reap(0); !ok {
+			return
+		}
+	}
+}
+
+// reap waits for the end of any child.
+func reap(flags int) (int, unix.WaitStatus, bool) {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, flags, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		return pid, status, err == nil && pid > 0
+	}
+}
+
+// killGroup kills every process in the cgroup.
+func killGroup(dir *os.File) {
+	pids, err := cgroupfd.Procs(dir)
+	if err != nil {
+		return // gone
+	}
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGKILL) // a child of this process: not reaped, so not reused
+	}
+}
+
+func (s *shim) setInit(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.init = pid
+	if s.stopped {
+		go s.stopInit(pid)
+	}
+}
+
+// handleSignals makes the shim outlive its terminal and its daemon, and end its
+// container first when it is asked to end, as at shutdown.
+func (s *shim) handleSignals() {
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGQUIT)
+	terms := make(chan os.Signal, 1)
+	signal.Notify(terms, unix.SIGTERM)
+	go func() {
+		for range terms {
+			s.mu.Lock()
+			again, pid := s.stopped, s.init
+			s.stopped = true
+			s.mu.Unlock()
+			switch {
+			case again:
+			case pid != 0:
+				go s.stopInit(pid)
+			default:
+				_ = unix.Kill(s.runner, unix.SIGKILL)
+			}
+		}
+	}()
+}
+
+// stopInit signals the container's init, and kills it after a while. The shim
+// ends with it, so it does not matter that the number is free after that.
+func (s *shim) stopInit(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // has ended
+	}
+	_ = unix.PidfdSendSignal(fd, unix.Signal(s.monitor.StopSignal), nil, 0)
+	time.AfterFunc(stopGrace, func() { _ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) })
+}

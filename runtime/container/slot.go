@@ -1,0 +1,109 @@
+//go:build linux
+
+package container
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+)
+
+// slot is a shim with a runner that wait for a request, in a cgroup of their own.
+type slot struct {
+	group *cgroup.Group
+	conn  *net.UnixConn // to the runner
+	shim  wire.Process
+	ended chan struct{} // closed when the shim has ended and is collected
+}
+
+// newSlot starts a shim and, by it, a runner. It does not wait for them.
+func (m *Manager) newSlot() (*slot, error) {
+	group, err := m.parent.Create(m.prefix + strconv.FormatUint(m.slots.Add(1), 10))
+	if err != nil {
+		return nil, err
+	}
+	s, err := m.startShim(group)
+	if err != nil {
+		return nil, errors.Join(err, group.Remove())
+	}
+	return s, nil
+}
+
+// cgroupPrefix begins the names of the cgroups of one Manager: a cgroup is never
+// used twice, and the daemon before this one may have left some.
+func cgroupPrefix() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "r-" + hex.EncodeToString(b[:]) + "-"
+}
+
+func (m *Manager) startShim(group *cgroup.Group) (*slot, error) {
+	conn, theirs, err := wire.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close() //nolint:errcheck // the shim has its own
+	cmd := exec.Command(m.opts.ShimPath, group.Path())
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{theirs, m.exe}
+	// A session of its own: what the terminal of the daemon sends is not for it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		_ = conn.Close() // of no use without a shim
+		return nil, fmt.Errorf("starting the monitor %s: %w; is fcnode installed completely?", m.opts.ShimPath, err)
+	}
+	s := &slot{group: group, conn: conn, ended: make(chan struct{})}
+	// Not collected yet, so it is there even if it has ended.
+	if s.shim, err = wire.FindProcess(cmd.Process.Pid); err != nil {
+		_ = conn.Close() // as above
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("starting the monitor: %w", err)
+	}
+	go func() {
+		_ = cmd.Wait() // how it ended is told by files
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// alive reports whether the slot still waits.
+func (s *slot) alive() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// discard gives up a slot that waits; its processes end by themselves.
+func (s *slot) discard() {
+	_ = s.conn.Close() // that is the sign
+	<-s.ended
+	_ = s.group.Remove() // the shim has done it, unless it was killed
+}
+
+// abort ends a slot that is starting something. The runner and what it has made
+// are in the cgroup; the shim ends with them.
+func (s *slot) abort() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
+	defer cancel()
+	err := s.group.KillAll(ctx)
+	_ = s.conn.Close() // nothing more is read
+	if err != nil {
+		return err
+	}
+	<-s.ended
+	return s.group.Remove() // the shim has done it, unless it was killed
+}

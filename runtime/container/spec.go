@@ -1,0 +1,148 @@
+//go:build linux
+
+package container
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"golang.org/x/sys/unix"
+)
+
+// Mount is a bind mount of a volume.
+type Mount = wire.Mount
+
+// Spec says what to start.
+type Spec struct {
+	ID   string // "<site>-<replica>"; letters, digits, "_", "+", "-", "."
+	Site string
+
+	// Lower are the layers of the image, absolute folders, top first. Upper and
+	// Work are the replica's own folders, made if need be, on one file system.
+	Lower        []string
+	Upper, Work  string
+	ReadOnlyRoot bool
+
+	Args, Env []string
+	Cwd       string // absolute; "" means /
+	User      string // "", "name", "uid", "name:group" or "uid:gid", names by the image's passwd
+	Hostname  string
+
+	Mounts     []Mount
+	ResolvConf string   // content of /etc/resolv.conf; "" leaves the image's
+	Hosts      string   // content of /etc/hosts; "" leaves the image's
+	Netns      *os.File // the network namespace; remains the caller's
+
+	Limits     cgroup.Limits
+	LogDir     string
+	StopSignal string            // e.g. "SIGTERM", "QUIT", "3"; "" means SIGTERM
+	Meta       map[string]string // kept for whoever adopts the container
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)
+
+// validate finds what no machine could start, all of it at once.
+func (s *Spec) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, specError(format, args...)) }
+	if !validID.MatchString(s.ID) || strings.Trim(s.ID, ".") == "" {
+		bad("id %q: allowed are up to 200 letters, digits, _, +, - and .", s.ID)
+	}
+	if s.Netns == nil {
+		bad("container %s has no network namespace", s.ID)
+	}
+	if len(s.Args) == 0 || s.Args[0] == "" {
+		bad("container %s has nothing to execute: neither the site nor its image names a command", s.ID)
+	}
+	absolute := func(what, path string) {
+		if !filepath.IsAbs(path) {
+			bad("%s %q of container %s has to be an absolute path", what, path, s.ID)
+		}
+	}
+	if len(s.Lower) == 0 {
+		bad("container %s has no root file system: its image has no layers", s.ID)
+	}
+	for _, dir := range s.Lower {
+		absolute("layer", dir)
+	}
+	absolute("upper folder", s.Upper)
+	absolute("work folder", s.Work)
+	absolute("log folder", s.LogDir)
+	if s.Cwd != "" {
+		absolute("working folder", s.Cwd)
+	}
+	for _, m := range s.Mounts {
+		absolute("volume source", m.Source)
+		absolute("volume target", m.Target)
+		if filepath.Clean(m.Target) == "/" {
+			bad("volume %s of container %s cannot be mounted over the whole root", m.Source, s.ID)
+		}
+	}
+	if _, err := parseSignal(s.StopSignal); err != nil {
+		bad("container %s: %w", s.ID, err)
+	}
+	if err := s.Limits.Validate(); err != nil {
+		bad("container %s: %w", s.ID, err)
+	}
+	return errors.Join(errs...)
+}
+
+func parseSignal(name string) (unix.Signal, error) {
+	if name == "" {
+		return unix.SIGTERM, nil
+	}
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 1 || n > 64 {
+			return 0, specError("signal %d: allowed are 1 to 64", n)
+		}
+		return unix.Signal(n), nil
+	}
+	full := strings.ToUpper(name)
+	if !strings.HasPrefix(full, "SIG") {
+		full = "SIG" + full
+	}
+	if offset, ok := strings.CutPrefix(full, "SIGRTMIN+"); ok { // as in images of systemd
+		const rtmin = 34 // of glibc and musl
+		if n, err := strconv.Atoi(offset); err == nil && n >= 0 && rtmin+n <= 64 {
+			return unix.Signal(rtmin + n), nil
+		}
+	}
+	if sig := unix.SignalNum(full); sig != 0 {
+		return sig, nil
+	}
+	return 0, specError("unknown signal %q: give a name such as SIGTERM or a number", name)
+}
+
+// Step is a moment of a start, as the time since Start was called.
+type Step struct {
+	Name  string        `json:"name"`
+	After time.Duration `json:"after"`
+}
+
+// Timing says where the time of a start went.
+type Timing struct {
+	Started int64  `json:"started"` // CLOCK_MONOTONIC in ns, when Start was called
+	Steps   []Step `json:"steps"`
+}
+
+func (t *Timing) add(name string, at int64) {
+	t.Steps = append(t.Steps, Step{Name: name, After: time.Duration(at - t.Started)})
+}
+
+// ExitStatus is how a container ended.
+type ExitStatus struct {
+	Code      int       // of the program; 128+n when signal n ended it; -1 when unknown
+	Signal    string    // e.g. "SIGKILL"; "" when it ended by itself
+	OOMKilled bool      // the kernel killed in the container for lack of memory
+	At        time.Time // when it was noticed
+	// MonitorLost means that the shim was killed: the container was ended for
+	// it, and its exit code is unknown.
+	MonitorLost bool
+}

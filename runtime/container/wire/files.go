@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The files in a replica's folder, and the folder for libcontainer's own state.
+const (
+	StateFile = "state.json"
+	InitFile  = "init.json"
+	ExitFile  = "exit.json"
+	LibDir    = "libcontainer"
+)
+
+// State is what is known of a replica before it is started.
+type State struct {
+	ID         string            `json:"id"`
+	Site       string            `json:"site"`
+	Created    time.Time         `json:"created"`
+	Shim       Process           `json:"shim"`
+	Cgroup     string            `json:"cgroup"` // name below the parent cgroup
+	Upper      string            `json:"upper"`
+	Work       string            `json:"work"`
+	LogDir     string            `json:"log_dir"`
+	StopSignal int               `json:"stop_signal"`
+	Meta       map[string]string `json:"meta,omitempty"`
+}
+
+// Exit is how a container ended.
+type Exit struct {
+	Code   int       `json:"code"`             // of the program; 128+n when a signal ended it
+	Signal string    `json:"signal,omitempty"` // e.g. SIGKILL
+	OOM    bool      `json:"oom,omitempty"`    // the kernel killed in it for lack of memory
+	At     time.Time `json:"at"`
+	// Failed says why the container never ran.
+	Failed string `json:"failed,omitempty"`
+}
+
+// WriteFile writes v as JSON to dir/name so that a reader sees all of it or
+// nothing. It does not sync: the files matter for as long as the machine is up.
+func WriteFile(dir, name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding %s: %w", name, err)
+	}
+	tmp := filepath.Join(dir, "."+name+".tmp")
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}
+
+// ReadFile reads what WriteFile wrote.
+func ReadFile(dir, name string, v any) error {
+	path := filepath.Join(dir, name)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("decoding %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package wire
+
+// Mount is a bind mount of a volume.
+type Mount struct {
+	Source   string `json:"source"` // absolute, on the host
+	Target   string `json:"target"` // absolute, in the container
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// StartRequest asks a waiting runner to make and start a container. One
+// descriptor goes with it: the network namespace.
+type StartRequest struct {
+	ID           string   `json:"id"`
+	Sent         int64    `json:"sent"` // CLOCK_MONOTONIC, ns
+	Dir          string   `json:"dir"`  // the replica's folder below the run dir
+	Rootfs       string   `json:"rootfs"`
+	Lower        []string `json:"lower"` // top first
+	Upper        string   `json:"upper"`
+	Work         string   `json:"work"`
+	Args         []string `json:"args"`
+	Env          []string `json:"env"`
+	Cwd          string   `json:"cwd"`
+	User         string   `json:"user"`
+	Hostname     string   `json:"hostname"`
+	ResolvConf   string   `json:"resolv_conf"`
+	Hosts        string   `json:"hosts"`
+	Mounts       []Mount  `json:"mounts"`
+	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
+	Monitor      Monitor  `json:"monitor"`
+}
+
+// Monitor is what the shim needs to know. The runner passes it on.
+type Monitor struct {
+	ID         string `json:"id"`
+	Dir        string `json:"dir"`
+	LogDir     string `json:"log_dir"`
+	LogMaxSize int64  `json:"log_max_size,omitempty"` // bytes
+	LogFiles   int    `json:"log_files,omitempty"`
+	StopSignal int    `json:"stop_signal"`
+}
+
+// Started is the runner's message to the shim that the container's init exists.
+type Started struct {
+	Pid int `json:"pid"`
+}
+
+// Executed is the runner's last message to the shim: init may execute the
+// container's program. Until then init waits, and would wait for ever.
+type Executed struct{}
+
+// Step is a moment of a start.
+type Step struct {
+	Name string `json:"name"`
+	At   int64  `json:"at"` // CLOCK_MONOTONIC, ns
+}
+
+// StartReply answers a StartRequest.
+type StartReply struct {
+	Init  Process `json:"init"`
+	Steps []Step  `json:"steps"`
+	Error *Error  `json:"error,omitempty"`
+}
+
+// Kind says what sort of failure an Error is.
+type Kind string
+
+// The kinds of failures that callers tell apart.
+const (
+	KindExec     Kind = "exec"     // the program cannot be executed
+	KindRootfs   Kind = "rootfs"   // the root file system cannot be mounted
+	KindUser     Kind = "user"     // the user is not in the image
+	KindMount    Kind = "mount"    // a volume cannot be mounted
+	KindNoSpace  Kind = "no-space" // the disk is full
+	KindInternal Kind = "internal" // everything else
+)
+
+// Error is a failure that crosses a process boundary.
+type Error struct {
+	Kind    Kind   `json:"kind"`
+	Message string `json:"message"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// ExecRequest asks a runner to start one more process in a running container.
+// The runner's own standard streams become those of the process, unless TTY.
+type ExecRequest struct {
+	ID   string   `json:"id"`
+	Dir  string   `json:"dir"`
+	Args []string `json:"args"`
+	Env  []string `json:"env"`
+	Cwd  string   `json:"cwd"`
+	User string   `json:"user"`
+	TTY  bool     `json:"tty,omitempty"`
+	Cols uint16   `json:"cols,omitempty"`
+	Rows uint16   `json:"rows,omitempty"`
+}
+
+// ExecStarted is the first answer to an ExecRequest. With TTY the master side
+// of the terminal goes with it.
+type ExecStarted struct {
+	Pid   int    `json:"pid"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// ExecExited is the second answer to an ExecRequest.
+type ExecExited struct {
+	Code   int    `json:"code"`
+	Signal string `json:"signal,omitempty"`
+}
+
+// ExecSignal asks the runner to signal the process.
+type ExecSignal struct {
+	Signal int `json:"signal"`
+}
