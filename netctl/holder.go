@@ -131,6 +131,12 @@ func (h *Holder) Release(site bpf.SiteID) (n int, oldest uint64, err error) {
 	return send(h.release, h.take(site))
 }
 
+// ReleaseIf does so with those for whose VIP, port and protocol ready says yes,
+// and goes on holding the others.
+func (h *Holder) ReleaseIf(site bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error) {
+	return send(h.release, h.takeIf(site, func(k packetKey) bool { return ready(k.vip, k.proto) }))
+}
+
 // Refuse hands the packets of a site to the sink, so that their senders learn
 // at once that nobody will answer. It returns how many there were.
 func (h *Holder) Refuse(site bpf.SiteID) (n int, err error) {
@@ -161,12 +167,7 @@ func (h *Holder) Held() (packets, sites int) {
 
 // append must be called with h.mu held.
 func (h *Holder) append(s *heldSite, p *heldPacket) {
-	if s.last == nil {
-		s.first = p
-	} else {
-		s.last.after = p
-	}
-	s.last = p
+	s.append(p)
 	p.prev = h.newest
 	if h.newest == nil {
 		h.oldest = p
@@ -178,18 +179,35 @@ func (h *Holder) append(s *heldSite, p *heldPacket) {
 }
 
 // take removes a site and returns its packets.
-func (h *Holder) take(site bpf.SiteID) (packets []*heldPacket) {
+func (h *Holder) take(site bpf.SiteID) []*heldPacket {
+	return h.takeIf(site, func(packetKey) bool { return true })
+}
+
+// takeIf removes and returns the packets of a site that are wanted.
+func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets []*heldPacket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.sites[site]
 	if s == nil {
 		return nil
 	}
-	delete(h.sites, site)
 	packets = make([]*heldPacket, 0, s.packets)
-	for p := s.first; p != nil; p = p.after {
-		h.unlink(p)
-		packets = append(packets, p)
+	p := s.first
+	s.first, s.last = nil, nil
+	for p != nil {
+		next := p.after
+		p.after = nil
+		if wanted(p.key) {
+			h.unlink(p)
+			s.forget(p)
+			packets = append(packets, p)
+		} else {
+			s.append(p)
+		}
+		p = next
+	}
+	if s.first == nil {
+		delete(h.sites, site)
 	}
 	if h.oldest == nil && h.stop != nil {
 		h.stop()
@@ -197,6 +215,23 @@ func (h *Holder) take(site bpf.SiteID) (packets []*heldPacket) {
 		h.timer++
 	}
 	return packets
+}
+
+func (s *heldSite) append(p *heldPacket) {
+	if s.last == nil {
+		s.first = p
+	} else {
+		s.last.after = p
+	}
+	s.last = p
+}
+
+// forget takes what counts p off the site.
+func (s *heldSite) forget(p *heldPacket) {
+	if p.data != nil {
+		s.packets--
+		delete(s.seen, p.key)
+	}
 }
 
 // unlink takes a packet off the list of all. It must be called with h.mu held.
@@ -265,10 +300,7 @@ func (h *Holder) expireOne(p *heldPacket) {
 	h.unlink(p)
 	s := h.sites[p.site]
 	s.first = p.after
-	if p.data != nil {
-		s.packets--
-		delete(s.seen, p.key)
-	}
+	s.forget(p)
 	if s.first == nil {
 		delete(h.sites, p.site)
 	}

@@ -2,13 +2,22 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
+	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/node"
 )
 
-// runNode is the node that `fcnode run` runs.
-func runNode(context.Context, config.Config, *slog.Logger, func(status string)) error {
-	return errors.New("this build of fcnode has no node in it")
+// runNode is the node that `fcnode run` runs. On a machine whose cgroup
+// controllers belong to version 1 the program executes itself anew in a mount
+// namespace of its own on the way.
+func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(status string)) error {
+	if err := node.PrepareHost(cfg); err != nil {
+		return err
+	}
+	if err := cgroup.EnterPrivate(); err != nil {
+		return err
+	}
+	return node.Run(ctx, cfg, log, version, ready)
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -192,19 +193,19 @@ func (n *Node) release(e *entry) {
 	if v.Forced {
 		mask4, mask6 = ^uint32(0), ^uint32(0)
 	}
-	ready := func(p bpf.HeldPacket) bool {
+	ready := func(vip netip.AddrPort, proto bpf.Proto) bool {
 		mask := mask4
-		if p.VIP.Addr().Is6() {
+		if vip.Addr().Is6() {
 			mask = mask6
 		}
 		for i, port := range e.ports {
-			if port.Port == p.VIP.Port() && protoOf(port) == p.Proto {
+			if port.Port == vip.Port() && protoOf(port) == proto {
 				return mask&(1<<i) != 0
 			}
 		}
 		return true // not ours any more: the data path refuses it
 	}
-	released, err := n.holder.ReleaseIf(e.id, ready)
+	released, _, err := n.holder.ReleaseIf(e.id, ready)
 	if err != nil {
 		n.log.Warn("a held packet could not be put back; its client will repeat it", "site", e.name, "error", err)
 	}

@@ -34,10 +34,10 @@ const (
 
 // Node is the daemon's state.
 type Node struct {
-	cfg      config.Config
-	log      *slog.Logger
-	started_ time.Time
-	host     cgroup.Host
+	cfg  config.Config
+	log  *slog.Logger
+	info api.NodeInfo // what does not change
+	host cgroup.Host
 
 	store      *store.Store
 	journal    *journal.Journal

@@ -48,14 +48,14 @@ func PrepareHost(cfg config.Config) error {
 // is called once requests are answered.
 //
 // Errors: ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version api.NodeInfo, ready func()) error {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
 	lock, err := takeLock(cfg.RunDir)
 	if err != nil {
 		return err
 	}
 	defer lock.Close() //nolint:errcheck // closing is what lets go
 	n := &Node{
-		cfg: cfg, log: log, info: version,
+		cfg: cfg, log: log,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
 	}
 	n.info.Started, n.info.PID = time.Now(), os.Getpid()
@@ -66,6 +66,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version api.N
 	if err := n.open(); err != nil {
 		return err
 	}
+	n.describe(version)
 	if err := n.restore(); err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.dp, err = bpf.Open(bpf.Options{
-		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
+		PinDir: cfg.PinDir, Mode: bpf.ModeAuto, MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (n *Node) openNet() (err error) {
 	n.closers = append(n.closers, release.Close, refuse.Close)
 	n.holder = netctl.NewHolder(netctl.HoldConfig{
 		PerSite: cfg.Hold.PerSite, Total: cfg.Hold.Total, Deadline: time.Duration(cfg.Hold.Deadline),
-	}, release, refuse, netctl.SystemClock(), func(x netctl.Expired) {
+	}, release, refuse, netctl.Monotonic{}, func(x netctl.Expired) {
 		n.log.Warn("held clients were refused after the deadline", "site", x.Site, "packets", x.Packets)
 		if err := n.dp.ClearHold(x.Site); err != nil {
 			n.log.Error("cannot reset the count of held packets", "site", x.Site, "error", err)
@@ -173,7 +174,7 @@ func (n *Node) openNet() (err error) {
 }
 
 // serve answers until the context ends.
-func (n *Node) serve(ctx context.Context, cancel func(), ready func()) error {
+func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) error {
 	held, err := n.dp.Held()
 	if err != nil {
 		return err
@@ -182,9 +183,12 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func()) error {
 	if err != nil {
 		return errors.Join(err, held.Close())
 	}
-	listener, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup, n.log)
+	listener, grouped, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup)
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close())
+	}
+	if !grouped {
+		n.log.Info("the group that may use the socket does not exist: only root may", "group", n.cfg.SocketGroup)
 	}
 	server := api.NewServer(n, n.log)
 	failed := make(chan error, 1)
@@ -193,8 +197,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func()) error {
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 
 	n.applyDir(ctx)
-	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, len(n.sites))})
-	ready()
+	sites := len(n.all())
+	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
+	ready(fmt.Sprintf("serving %d sites", sites))
 	select {
 	case <-ctx.Done():
 		err = nil
@@ -209,8 +214,15 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func()) error {
 
 // close lets go of everything; what lives without the daemon lives on.
 func (n *Node) close() {
-	var errs []error
 	n.leaveReplicas()
+	if err := n.shut(); err != nil {
+		n.log.Error("while closing", "error", err)
+	}
+}
+
+// shut closes what open() has opened.
+func (n *Node) shut() error {
+	var errs []error
 	if n.containers != nil {
 		errs = append(errs, n.containers.Close())
 	}
@@ -232,9 +244,7 @@ func (n *Node) close() {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		n.log.Error("while closing", "error", err)
-	}
+	return errors.Join(errs...)
 }
 
 // leaveReplicas lets go of the namespaces of replicas that live on.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
-	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // List implements api.Backend.
@@ -79,7 +78,7 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		if r == nil {
 			continue
 		}
-		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, Draining: m.State == site.Closing || m.State == site.Stopping}
+		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State)}
 		if r.ctr != nil {
 			view.PID, view.Tier = r.ctr.Pid(), api.TierRunning
 			v.Tier = api.TierRunning

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/config"
+)
+
+// Teardown takes everything away that a daemon has left running: replicas, the
+// data path, the device with its routes, cgroups and the run directory. What is
+// on disk stays, unless purge. No daemon may run: ErrSecondDaemon.
+func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error {
+	lock, err := takeLock(cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // closing is what lets go
+	n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
+	if err := n.open(); err != nil {
+		return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())
+	}
+	errs := []error{n.endContainers(ctx), n.net.Remove()}
+	errs = append(errs, n.shut())
+	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
+	if purge {
+		errs = append(errs, os.RemoveAll(cfg.StateDir))
+	} else {
+		errs = append(errs, os.RemoveAll(filepath.Join(cfg.StateDir, "replicas")))
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) endContainers(ctx context.Context) error {
+	containers, err := n.containers.Adopt(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range containers {
+		err := c.Kill(ctx)
+		if err == nil {
+			err = n.containers.Remove(c.ID())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func removeCgroups(cfg config.Config) error {
+	parent, err := cgroup.OpenParent(cfg.CgroupRoot)
+	if err != nil {
+		return err
+	}
+	names, err := parent.Names()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, 0, len(names)+1)
+	for _, name := range names {
+		errs = append(errs, parent.Open(name).Remove())
+	}
+	return errors.Join(append(errs, parent.Remove())...)
+}
