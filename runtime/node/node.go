@@ -61,7 +61,7 @@ type Node struct {
 	apply sync.Mutex // one change of the set of sites at a time
 
 	replicaMu   sync.Mutex
-	nextReplica uint32
+	nextReplica uint32 // next to give out; above lastReplica: none is left
 	lastReplica uint32
 }
 
