@@ -35,6 +35,7 @@ type applier struct {
 	whiteouts []whiteout
 	copied    map[string]struct{} // copied up for a hard link and not overwritten: relative paths
 	devices   int                 // left out
+	linkErr   error               // as it was before containerd wrapped it into talk of whiteouts
 }
 
 func newApplier(root string, below []string, log *slog.Logger) *applier {
@@ -67,9 +68,6 @@ func (a *applier) filter(hdr *tar.Header) (bool, error) {
 	case tar.TypeLink:
 		if climbs(hdr.Linkname) {
 			return false, fmt.Errorf("%w: entry %q is a hard link to %q", ErrEscape, hdr.Name, hdr.Linkname)
-		}
-		if err := a.linkFromBelow(hdr); err != nil {
-			return false, err
 		}
 	default:
 		return false, fmt.Errorf("%w: entry %q is of tar type %q", ErrUnsupported, hdr.Name, hdr.Typeflag)
@@ -115,7 +113,8 @@ func (a *applier) fits(hdr *tar.Header) error {
 	return nil
 }
 
-// convert keeps whiteouts for finish and lets everything else be written.
+// convert sees each entry when its folder exists. It keeps whiteouts for finish, makes hard links,
+// and lets everything else be written.
 func (a *applier) convert(hdr *tar.Header, path string) (bool, error) {
 	rel, err := filepath.Rel(a.root, path)
 	if err != nil {
@@ -130,6 +129,10 @@ func (a *applier) convert(hdr *tar.Header, path string) (bool, error) {
 		return false, nil
 	}
 	delete(a.copied, rel)
+	if hdr.Typeflag == tar.TypeLink {
+		a.linkErr = a.link(hdr, path)
+		return false, a.linkErr
+	}
 	return true, nil
 }
 

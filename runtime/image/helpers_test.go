@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +85,7 @@ func wantError(t testing.TB, s *image.Store, ref string, sentinel error, texts .
 	if !errors.Is(err, sentinel) {
 		t.Fatalf("resolving %s: got error %v, want %v", ref, err, sentinel)
 	}
-	for _, text := range append(texts, ref) {
+	for _, text := range append(texts, strconv.Quote(ref)) {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("the error does not mention %q: %v", text, err)
 		}

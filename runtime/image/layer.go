@@ -87,6 +87,9 @@ func applyLayer(ctx context.Context, root string, below []string, l layerBlob, l
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
+	if a.linkErr != nil {
+		applyErr = a.linkErr
+	}
 	if applyErr = classify(applyErr); errors.Is(applyErr, ErrNoSpace) {
 		return 0, applyErr
 	}

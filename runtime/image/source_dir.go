@@ -62,7 +62,7 @@ func keepApart(path string, fi os.FileInfo, reserved string) error {
 	if above, err := isAbove(fi, reserved); err != nil {
 		return err
 	} else if above {
-		return fmt.Errorf("%w: folder %s contains %s, which belongs to fcnode", ErrEscape, path, reserved)
+		return fmt.Errorf("%w: folder %s is or contains %s, which belongs to fcnode", ErrEscape, path, reserved)
 	}
 	own, err := os.Stat(reserved)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -178,11 +178,11 @@ func (s *Store) resolve(ctx context.Context, refString string) (*Image, error) {
 	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
-	if err := s.unpackOnce(ctx, d, src); err != nil {
+	r, err := s.unpackOnce(ctx, d, src)
+	if err != nil {
 		return nil, err
 	}
-	img, err = s.unpacked(d)
-	return img.named(ref), err
+	return s.image(r).named(ref), nil
 }
 
 // Get gives an unpacked image by its digest, without asking where it came from: for
@@ -207,13 +207,18 @@ func (s *Store) unpacked(d v1.Hash) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	lower := s.lower(r.Chain)
-	for _, dir := range lower {
+	img := s.image(r)
+	for _, dir := range img.Lower {
 		if _, err := os.Lstat(dir); err != nil {
 			return nil, fmt.Errorf("layer of %s: %w", d, missing(err))
 		}
 	}
-	return &Image{Digest: d.String(), Lower: lower, Config: r.Config.clone()}, nil
+	return img, nil
+}
+
+// image makes what callers get, who may change it.
+func (s *Store) image(r *record) *Image {
+	return &Image{Digest: r.Digest.String(), Lower: s.lower(r.Chain), Config: r.Config.clone()}
 }
 
 // record gives the record of d, from memory if it can, and notes that it was used.
@@ -232,10 +237,16 @@ func (s *Store) record(d v1.Hash) (*record, error) {
 	return r, nil
 }
 
+// remember notes that an image was unpacked just now.
+func (s *Store) remember(r *record) {
+	s.known.mu.Lock()
+	defer s.known.mu.Unlock()
+	s.known.records[r.Digest] = r
+	s.known.recent[r.Digest] = struct{}{}
+}
+
 // named sets the reference under which an image was resolved.
 func (i *Image) named(ref Ref) *Image {
-	if i != nil {
-		i.Ref = ref.String()
-	}
+	i.Ref = ref.String()
 	return i
 }

@@ -11,31 +11,35 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
 )
 
 // unpackOnce unpacks an image, together with everybody else who wants it now.
-func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) error {
+func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record, error) {
 	s.mu.RLock()
 	if s.closed {
 		s.mu.RUnlock()
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	s.running.Add(1)
 	s.mu.RUnlock()
 	done := s.flights.DoChan(d.String(), func() (any, error) {
-		return nil, s.unpack(s.ctx, d, src)
+		return s.unpack(s.ctx, d, src)
 	})
-	finished := make(chan error, 1)
+	finished := make(chan singleflight.Result, 1)
 	go func() {
 		defer s.running.Done()
-		finished <- (<-done).Err
+		finished <- <-done
 	}()
 	select {
-	case err := <-finished:
-		return err
+	case r := <-finished:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*record), nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting until it is unpacked: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("waiting until it is unpacked: %w", context.Cause(ctx))
 	}
 }
 
@@ -53,43 +57,45 @@ type pendingLayer struct {
 }
 
 // unpack makes what is missing of image d. It fails as a whole: nothing of it stays behind.
-func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (err error) {
+func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, err error) {
 	start := time.Now()
 	c, err := src.contents(d)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	chain, err := chainIDs(c.layers)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.checkLength(chain); err != nil {
-		return err
+		return nil, err
 	}
 	lock, err := openLock(filepath.Join(s.dir, "lock"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer lock.release()
 	if err := lock.unpacking(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	u := &unpacking{Store: s, lock: lock}
 	if u.dir, err = os.MkdirTemp(s.tmp, d.Hex[:12]+"-"); err != nil {
-		return fmt.Errorf("making a folder to unpack into: %w", classify(err))
+		return nil, fmt.Errorf("making a folder to unpack into: %w", classify(err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(u.dir)) }()
 
 	size, visible, err := u.layersOf(ctx, c.layers, chain)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := u.publish(record{Digest: d, Chain: chain[visible:], Config: c.config}); err != nil {
-		return err
+	r = &record{Digest: d, Chain: chain[visible:], Config: c.config}
+	if err := u.publish(r); err != nil {
+		return nil, err
 	}
+	s.remember(r) // before a Prune that waits for the lock looks
 	s.log.Info("image unpacked", "digest", d.String(), "layers", len(chain), "new", len(u.pending),
 		"bytes", size, "took", time.Since(start))
-	return nil
+	return r, nil
 }
 
 // layersOf unpacks the layers that are not in the store, from the bottom up. It returns
@@ -159,7 +165,7 @@ func isThere(path string) (bool, error) {
 
 // publish writes the new layers and the record through to the disk and gives them their names, the
 // record last. What takes space happens before the first rename.
-func (u *unpacking) publish(r record) error {
+func (u *unpacking) publish(r *record) error {
 	staged := filepath.Join(u.dir, "record.json") // layers are called by hex digits
 	if err := writeJSON(staged, r); err != nil {
 		return fmt.Errorf("writing the record of the image: %w", err)

@@ -32,54 +32,70 @@ func (a *applier) placeWhiteouts() error {
 		return &os.PathError{Op: "open", Path: a.root, Err: err}
 	}
 	defer unix.Close(root)
-	for _, w := range a.whiteouts {
-		if err := a.placeWhiteout(root, w); err != nil {
-			return fmt.Errorf("%q in folder %q: %w", w.name, w.dir, err)
+	// Opaque folders first: whether there is anything left to hide depends on them.
+	for _, step := range []func(int, whiteout) error{a.placeOpaque, a.placeFile} {
+		for _, w := range a.whiteouts {
+			if err := step(root, w); err != nil {
+				return fmt.Errorf("%q in folder %q: %w", w.name, w.dir, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (a *applier) placeWhiteout(root int, w whiteout) error {
-	dir, err := unix.Openat2(root, w.dir, &unix.OpenHow{
+// openFolder opens a folder of the layer. There is none if it is something else by now; that hides
+// all that lower layers have there.
+func openFolder(root int, dir string) (fd int, ok bool, err error) {
+	fd, err = unix.Openat2(root, dir, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
-		return nil // the folder is something else now, which hides all that lower layers have there
+		return -1, false, nil
 	case err != nil:
-		return fmt.Errorf("opening it: %w", err)
+		return -1, false, fmt.Errorf("opening the folder: %w", err)
 	}
-	defer unix.Close(dir)
-	if w.name == "" {
-		return makeOpaque(dir)
-	}
-	var st unix.Stat_t
-	err = unix.Fstatat(dir, w.name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	_, copied := a.copied[filepath.Join(w.dir, w.name)]
-	switch {
-	case err == nil && copied:
-		// It is only here because a hard link of this layer needed its content.
-		if err := unix.Unlinkat(dir, w.name, 0); err != nil {
-			return err
-		}
-	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		// The layer replaces the folder by one of its own.
-		fd, err := unix.Openat(dir, w.name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return makeOpaque(fd)
-	case err == nil:
-		return nil // the layer replaces the file, or it was whited out twice
-	case !errors.Is(err, unix.ENOENT):
+	return fd, true, nil
+}
+
+// placeOpaque marks a folder that is opaque, or that replaces one which the layer removes.
+func (a *applier) placeOpaque(root int, w whiteout) error {
+	dir, ok, err := openFolder(root, filepath.Join(w.dir, w.name))
+	if err != nil || !ok {
 		return err
 	}
-	return keepingTimes(dir, func() error {
-		return unix.Mknodat(dir, w.name, unix.S_IFCHR, 0)
-	})
+	defer unix.Close(dir)
+	return makeOpaque(dir)
+}
+
+// placeFile makes the character device that hides a file, if there is one to hide: in a folder
+// that covers none of a lower layer overlayfs would list the device itself.
+func (a *applier) placeFile(root int, w whiteout) error {
+	if w.name == "" {
+		return nil
+	}
+	dir, ok, err := openFolder(root, w.dir)
+	if err != nil || !ok {
+		return err
+	}
+	defer unix.Close(dir)
+	path := filepath.Join(w.dir, w.name)
+	if _, copied := a.copied[path]; copied {
+		// It is only here because a hard link of this layer needed its content.
+		if err := keepingTimes(dir, func() error { return unix.Unlinkat(dir, w.name, 0) }); err != nil {
+			return err
+		}
+		delete(a.copied, path)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, w.name, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
+		return err // none: the layer replaces what it removes, or removes it twice
+	}
+	if _, hides, err := append(merged{a.root}, a.below...).lookup(path); err != nil || !hides {
+		return err
+	}
+	return keepingTimes(dir, func() error { return unix.Mknodat(dir, w.name, unix.S_IFCHR, 0) })
 }
 
 func makeOpaque(dir int) error {

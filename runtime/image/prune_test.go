@@ -1,0 +1,112 @@
+package image_test
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/image/build"
+)
+
+func prune(t *testing.T, s *image.Store, keep ...string) {
+	t.Helper()
+	if err := s.Prune(t.Context(), keep); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantThere(t *testing.T, there bool, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		if _, err := os.Lstat(p); (err == nil) != there {
+			t.Errorf("%s: there is %v, want %v", p, err == nil, there)
+		}
+	}
+}
+
+func TestPrune(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "images")
+	s := openStoreIn(t, dir)
+	base := build.NewLayer(text("base", ""))
+	one := resolve(t, s, layoutOf(t, base, build.NewLayer(text("one", ""))))
+	twoRef := layoutOf(t, base, build.NewLayer(text("two", "")))
+	two := resolve(t, s, twoRef)
+
+	// What was resolved since the last time is spared once.
+	prune(t, s)
+	wantThere(t, true, append(one.Lower, two.Lower...)...)
+
+	prune(t, s, one.Digest, "sha256:unknown")
+	wantThere(t, true, one.Lower...)
+	wantThere(t, false, two.Lower[0])
+	if _, err := s.Get(two.Digest); err == nil {
+		t.Error("the pruned image is still known")
+	}
+	if _, err := openStoreIn(t, dir).Get(one.Digest); err != nil {
+		t.Errorf("the kept image: %v", err)
+	}
+
+	wantThere(t, true, resolve(t, s, twoRef).Lower...)
+
+	prune(t, s)
+	prune(t, s)
+	wantEmpty(t, dir)
+	wantThere(t, true, resolve(t, s, twoRef).Lower...)
+}
+
+// What a killed process left is also removed by pruning.
+func TestPruneClearsTmp(t *testing.T) {
+	s, dir := openStore(t)
+	left := mkdir(t, dir, "tmp/left/behind")
+	prune(t, s)
+	wantThere(t, false, left)
+}
+
+// However resolving and pruning interleave, an image that was just resolved is complete.
+func TestPruneWhileResolving(t *testing.T) {
+	s, _ := openStore(t)
+	refs := []string{
+		layoutOf(t, build.NewLayer(text("base", "")), build.NewLayer(text("one", ""))),
+		layoutOf(t, build.NewLayer(text("base", "")), build.NewLayer(text("two", ""))),
+		archiveOf(t, build.NewLayer(text("base", "")), build.NewLayer(text("three", ""))),
+	}
+	stop := make(chan struct{})
+	var pruner, resolvers sync.WaitGroup
+	// Each image must survive the first Prune after it was resolved. A resolver therefore
+	// looks while at most one Prune can happen: it takes turns with the pruner.
+	var turn sync.RWMutex
+	pruner.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := s.Prune(t.Context(), nil); err != nil {
+				t.Error(err)
+				return
+			}
+			turn.Lock()   // a resolver that got its image before this Prune has looked at it
+			turn.Unlock() //nolint:staticcheck // only the order matters
+		}
+	})
+	for _, ref := range refs {
+		resolvers.Go(func() {
+			for range 50 {
+				turn.RLock()
+				img, err := s.Resolve(t.Context(), ref)
+				if err != nil {
+					t.Error(err)
+				} else {
+					wantThere(t, true, img.Lower...)
+				}
+				turn.RUnlock()
+			}
+		})
+	}
+	resolvers.Wait()
+	close(stop)
+	pruner.Wait()
+}
