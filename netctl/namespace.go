@@ -27,40 +27,28 @@ type Namespace struct {
 	name string // of the host end
 	node *netlink.Handle
 	dp   Datapath
+	pair *pair
 
-	mu     sync.Mutex // guards what is below, and the order of Assign and Close
-	pair   *pair
+	mu     sync.Mutex // one Assign or Close at a time
 	closed bool
-
-	cookie      uint64
-	host, nsid  int
-	onClose     func(*Namespace)
-	descriptors *os.File
-}
-
-func newNamespace(p *pair, name string, node *netlink.Handle, dp Datapath, onClose func(*Namespace)) *Namespace {
-	return &Namespace{
-		name: name, node: node, dp: dp, pair: p, onClose: onClose,
-		cookie: p.cookie, host: p.host, nsid: p.nsid, descriptors: p.ns,
-	}
 }
 
 // FD is the namespace's descriptor, for the runner. It is the Namespace's: it
 // lives until Close, and the caller does not close it.
-func (n *Namespace) FD() *os.File { return n.descriptors }
+func (n *Namespace) FD() *os.File { return n.pair.ns }
 
 // Cookie is the number by which BPF programs know the namespace.
-func (n *Namespace) Cookie() uint64 { return n.cookie }
+func (n *Namespace) Cookie() uint64 { return n.pair.cookie }
 
 // NSID is the namespace's id as seen from the node's namespace, for
 // bpf_skc_lookup_tcp.
-func (n *Namespace) NSID() int { return n.nsid }
+func (n *Namespace) NSID() int { return n.pair.nsid }
 
 // HostIfindex and HostName are those of the veth's end in the node's namespace.
-func (n *Namespace) HostIfindex() int { return n.host }
+func (n *Namespace) HostIfindex() int { return n.pair.host }
 func (n *Namespace) HostName() string { return n.name }
 
-// Assign gives the replica its VIPs. They can be used when it returns. Giving
+// Assign gives the replica its VIPs. They take packets when it returns. Giving
 // one again is fine. On an error none of the call's addresses stays.
 func (n *Namespace) Assign(addrs ...netip.Addr) error {
 	n.mu.Lock()
@@ -68,17 +56,49 @@ func (n *Namespace) Assign(addrs ...netip.Addr) error {
 	if n.closed {
 		return fmt.Errorf("assigning %v to the namespace behind %s: %w", addrs, n.name, ErrClosed)
 	}
-	inner := linkOf(n.pair.inner, innerName)
 	for i, a := range addrs {
-		if err := n.pair.inside.AddrReplace(inner, vipAddr(a)); err != nil {
+		if err := n.pair.assign(a); err != nil {
 			err = fmt.Errorf("assigning %s to the namespace behind %s: %w", a, n.name, err)
 			for _, b := range addrs[:i] {
-				err = errors.Join(err, n.pair.inside.AddrDel(inner, vipAddr(b)))
+				err = errors.Join(err, n.pair.unassign(b))
 			}
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *pair) assign(a netip.Addr) error {
+	inner := linkOf(p.inner, innerName)
+	if err := p.inside.AddrReplace(inner, vipAddr(a)); err != nil {
+		return err
+	}
+	if a.Is4() {
+		return nil
+	}
+	// Linux leaves the route of a new IPv6 address to a worker that waits for
+	// the lock of all network configuration, even if there is nothing to be
+	// detected. Until then the packets just released would be dropped, so this
+	// route does its work meanwhile; it may stay.
+	if err := p.inside.RouteReplace(p.vipRoute(a)); err != nil {
+		return errors.Join(err, p.inside.AddrDel(inner, vipAddr(a)))
+	}
+	return nil
+}
+
+func (p *pair) unassign(a netip.Addr) error {
+	err := p.inside.AddrDel(linkOf(p.inner, innerName), vipAddr(a))
+	if a.Is6() {
+		err = errors.Join(err, deleteRoute(p.inside, p.vipRoute(a)))
+	}
+	return err
+}
+
+func (p *pair) vipRoute(a netip.Addr) *netlink.Route {
+	return &netlink.Route{
+		Dst: toIPNet(netip.PrefixFrom(a, a.BitLen())), LinkIndex: p.inner, Type: unix.RTN_LOCAL,
+		Protocol: routeProtocol, Priority: metricDevice, Table: unix.RT_TABLE_LOCAL,
+	}
 }
 
 func vipAddr(a netip.Addr) *netlink.Addr {
@@ -99,15 +119,11 @@ func (n *Namespace) Close() error {
 		return nil
 	}
 	n.closed = true
-	err := errors.Join(
-		n.dp.DetachReplica(n.host),
-		deleteLink(n.node, linkOf(n.host, n.name)),
+	return errors.Join(
+		n.dp.DetachReplica(n.pair.host),
+		deleteLink(n.node, linkOf(n.pair.host, n.name)),
 		n.pair.close(),
 	)
-	if n.onClose != nil {
-		n.onClose(n)
-	}
-	return err
 }
 
 // Leave lets go of the namespace but leaves the veth, the program and the
@@ -120,8 +136,5 @@ func (n *Namespace) Leave() error {
 		return nil
 	}
 	n.closed = true
-	if n.onClose != nil {
-		n.onClose(n)
-	}
 	return n.pair.close()
 }

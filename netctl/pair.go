@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,11 @@ import (
 
 // innerName is what the far end of each pair is called, in replicas and sink.
 const innerName = "eth0"
+
+const (
+	carrierTimeout = 5 * time.Second
+	carrierPoll    = time.Millisecond
+)
 
 // pair is a network namespace joined to the node's by a veth.
 type pair struct {
@@ -127,13 +133,21 @@ func (p *pair) connect(node *netlink.Handle, hostName string, mtu int) error {
 
 // waitCarrier returns when a device can send. The first end of a veth to be set
 // up drops what it is given until the kernel's link watch has noticed that the
-// other is up too, some time later; asking for the one device makes it look at
-// once (Linux 6.8 and its stable series of then; listing devices does not).
+// other end is up too. On newer kernels asking for this one device makes it look
+// at once; on older ones it takes its time, mostly well below a millisecond.
 func waitCarrier(h *netlink.Handle, ifindex int) error {
-	if _, err := h.LinkByIndex(ifindex); err != nil {
-		return fmt.Errorf("looking at device %d just made: %w", ifindex, err)
+	for deadline := time.Now().Add(carrierTimeout); ; time.Sleep(carrierPoll) {
+		l, err := h.LinkByIndex(ifindex)
+		if err != nil {
+			return fmt.Errorf("looking at device %d just made: %w", ifindex, err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("veth %s has no carrier after %v: is its other end being changed by somebody else?", l.Attrs().Name, carrierTimeout)
+		}
 	}
-	return nil
 }
 
 func (p *pair) configureInner() error {
@@ -203,21 +217,18 @@ func (p *pair) identify(node *netlink.Handle) error {
 }
 
 // close lets go of the namespace. It, and the veth with it, is gone when nobody
-// else holds it.
+// else holds it. Again is fine.
 func (p *pair) close() error {
 	if p.inside != nil {
 		p.inside.Close()
-		p.inside = nil
 	}
 	if p.ns == nil {
 		return nil
 	}
-	err := p.ns.Close()
-	p.ns = nil
-	if errors.Is(err, os.ErrClosed) {
-		return nil
+	if err := p.ns.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("closing a network namespace: %w", err)
 	}
-	return err
+	return nil
 }
 
 // adoptPair takes a namespace that exists already, with the host end of its veth.

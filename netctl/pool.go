@@ -166,7 +166,7 @@ func (p *Pool) make() (*Namespace, error) {
 			if err != nil {
 				return fmt.Errorf("preparing a network namespace: %w", err)
 			}
-			n = newNamespace(pair, name, p.node, p.dp, nil)
+			n = &Namespace{name: name, node: p.node, dp: p.dp, pair: pair}
 			if err := p.dp.AttachReplica(pair.host); err != nil {
 				return errors.Join(fmt.Errorf("preparing a network namespace: %w", err), n.Close())
 			}
@@ -199,7 +199,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 		if err != nil {
 			return err
 		}
-		n = newNamespace(pair, host.Attrs().Name, p.node, p.dp, nil)
+		n = &Namespace{name: host.Attrs().Name, node: p.node, dp: p.dp, pair: pair}
 		if err := p.dp.AttachReplica(hostIfindex); err != nil {
 			return errors.Join(err, n.Leave())
 		}

@@ -32,6 +32,9 @@ func setup(t testing.TB, ns *testutil.NS, cfg Config, dp Datapath) *Net {
 	if err != nil {
 		t.Fatalf("Setup: %v", err)
 	}
+	if f, fake := dp.(*fakeDatapath); !fake || f.fail == "" {
+		full(t, n) // so that nothing changes by itself from here on
+	}
 	return n
 }
 
@@ -201,6 +204,11 @@ func TestRootSetupAfterPartialState(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"the sink has an old address": func(t testing.TB, _ *testutil.NS, cfg Config) {
+			inSink(t, cfg, func(h *netlink.Handle) error {
+				return h.AddrAdd(linkOf(1, "lo"), vipAddr(netip.MustParseAddr("fd78::")))
+			})
+		},
 		"the sink has an old prefix": func(t testing.TB, _ *testutil.NS, cfg Config) {
 			inSink(t, cfg, func(h *netlink.Handle) error {
 				return h.RouteAdd(&netlink.Route{
@@ -278,6 +286,13 @@ func sinkRoutes(t testing.TB, cfg Config) string {
 			}
 			for _, r := range routes {
 				lines = append(lines, fmt.Sprintf("%s type %d", r.Dst, r.Type))
+			}
+			addrs, err := h.AddrList(nil, family)
+			if err != nil {
+				return err
+			}
+			for _, a := range addrs {
+				lines = append(lines, a.IPNet.String())
 			}
 		}
 		return nil

@@ -80,40 +80,76 @@ func configureSink(p *pair, prefixes []netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("finding lo in the sink: %w", err)
 	}
-	var have []netlink.Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		filter := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL}
-		routes, err := dump(func() ([]netlink.Route, error) {
-			return p.inside.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-		})
-		if errors.Is(err, unix.EAFNOSUPPORT) {
-			continue
+		err := sinkRoutesOf(p.inside, family, lo.Attrs().Index, prefixes)
+		if err == nil {
+			err = onlyInbound(p.inside, family)
+		}
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // no IPv6 in this kernel, and so in no prefix
 		}
 		if err != nil {
-			return fmt.Errorf("listing the sink's routes: %w", err)
-		}
-		have = append(have, routes...)
-		if err := onlyInbound(p.inside, family); err != nil {
 			return err
 		}
 	}
+	return sinkAddresses(p.inside, lo, prefixes)
+}
+
+func sinkRoutesOf(h *netlink.Handle, family, lo int, prefixes []netip.Prefix) error {
+	filter := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL}
+	have, err := dump(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return fmt.Errorf("listing the sink's routes: %w", err)
+	}
 	var want []*netlink.Route
 	for _, prefix := range prefixes {
-		want = append(want, &netlink.Route{
-			Dst: toIPNet(prefix), LinkIndex: lo.Attrs().Index, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
-			Protocol: routeProtocol, Priority: metricDevice, Table: unix.RT_TABLE_LOCAL,
-		})
+		if prefix.Addr().Is4() == (family == netlink.FAMILY_V4) {
+			want = append(want, &netlink.Route{
+				Dst: toIPNet(prefix), LinkIndex: lo, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,
+				Protocol: routeProtocol, Priority: metricDevice, Table: unix.RT_TABLE_LOCAL,
+			})
+		}
 	}
 	for i := range have {
 		if !anyRoute(want, &have[i]) {
-			if err := deleteRoute(p.inside, &have[i]); err != nil {
+			if err := deleteRoute(h, &have[i]); err != nil {
 				return err
 			}
 		}
 	}
 	for _, r := range want {
-		if err := addRoute(p.inside, r); err != nil {
+		if err := addRoute(h, r); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// sinkAddresses gives the sink the first address of each IPv6 prefix, which is
+// no VIP (RFC 4291 reserves it for the routers of the subnet). A route alone will
+// do for RST and ping, but ICMPv6 errors only come from an assigned address.
+func sinkAddresses(h *netlink.Handle, lo netlink.Link, prefixes []netip.Prefix) error {
+	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(lo, netlink.FAMILY_V6) })
+	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("listing the sink's addresses: %w", err)
+	}
+	want := map[netip.Addr]bool{netip.IPv6Loopback(): true}
+	for _, p := range prefixes {
+		if p.Addr().Is4() {
+			continue
+		}
+		want[p.Addr()] = true
+		if err := h.AddrReplace(lo, vipAddr(p.Addr())); err != nil {
+			return fmt.Errorf("giving the sink the address %s: %w", p.Addr(), err)
+		}
+	}
+	for i := range have {
+		if p, ok := toPrefix(have[i].IPNet); ok && !want[p.Addr()] {
+			if err := h.AddrDel(lo, &have[i]); err != nil {
+				return fmt.Errorf("taking the address %s from the sink: %w", p, err)
+			}
 		}
 	}
 	return nil
