@@ -218,7 +218,7 @@ var badSpecs = []struct {
 	{"argument with NUL", `command: ["a\0b"]`, "4:11: command[0]: has a NUL character", true},
 	{"env a list", "env: [A=b]", "4:6: env: is a list", false},
 	{"env a number", "env: {PORT: 8080}", `4:13: env.PORT: 8080 is a number; for the string write "8080"`, false},
-	{"env a boolean", "env: {DEBUG: true}", `4:14: env.DEBUG: true is true or false; for the string write "true"`, false},
+	{"env a boolean", "env: {DEBUG: true}", `4:14: env.DEBUG: true is a boolean; for the string write "true"`, false},
 	{"env without a value", "env:\n  A:", "5:3: env.A: has no value", false},
 	{"env with a bad name", "env: {'A=B': c}", `4:14: env.A=B: "A=B" is not the name of a variable`, false},
 	{"env too long", "env: {A: " + strings.Repeat("x", maxText+1) + "}", "4:10: env.A: has 131072 bytes", true},

@@ -27,7 +27,7 @@ const (
 
 // String gives the kind as it stands in an error.
 func (k Kind) String() string {
-	return [...]string{"a string", "a number", "a number", "true or false", "a number of a form not read here"}[k]
+	return [...]string{"a string", "a number", "a number", "a boolean", "a number of a form not read here"}[k]
 }
 
 // Scalar is a scalar as it was written.
