@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -24,12 +25,16 @@ files are read; - is the standard input. Sites that are not mentioned stay.
 
 What is wrong in a file is reported with its line, and what would be right.`,
 		Example: "  fcnode apply -f blog.yaml\n  fcnode apply -f /etc/fcnode/sites --dry-run",
-		Args:    cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(files) == 0 {
+				return errors.New("want a file or folder with -f")
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 	}
 	output := addOutput(cmd)
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder, or - (may be given several times)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
-	_ = cmd.MarkFlagRequired("file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		sites, err := readSites(e, files)
 		if err != nil {

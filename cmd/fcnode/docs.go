@@ -85,6 +85,9 @@ func disableTags(cmd *cobra.Command) {
 // documented returns the command and those below it that are for users.
 func documented(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
+	if cmd.Name() == "completion" {
+		return all // its own page names the shells
+	}
 	for _, c := range cmd.Commands() {
 		if c.IsAvailableCommand() && c.Name() != "help" {
 			all = append(all, documented(c)...)

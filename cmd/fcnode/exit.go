@@ -38,7 +38,7 @@ func (h *hinted) Unwrap() error { return h.err }
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, e *env, args []string) int {
 	root := newRoot(e)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
@@ -68,11 +68,7 @@ func execute(ctx context.Context, e *env, args []string) int {
 // report prints an error in one line, then its details, then the hint.
 func report(w io.Writer, err error) {
 	// Errors in files that were read here; the server's are in its error's text.
-	switch details := api.SpecDetails(err); len(details) {
-	case 0:
-	case 1:
-		err = &api.Error{Message: details[0].String()}
-	default:
+	if details := api.SpecDetails(err); len(details) > 1 {
 		err = &api.Error{Message: fmt.Sprintf("there are %d errors", len(details)), Details: details}
 	}
 	first, rest, more := strings.Cut(err.Error(), "\n")

@@ -143,7 +143,7 @@ func siteError(e *api.SiteError, now time.Time) string {
 	}
 	text := ago(now, e.Time) + ": " + e.Message
 	if e.Retry.After(now) {
-		text += fmt.Sprintf(" (tried again in %s)", age(e.Retry.Sub(now)))
+		text += fmt.Sprintf(" (next try in %s)", age(e.Retry.Sub(now)))
 	}
 	return text
 }

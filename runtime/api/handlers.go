@@ -45,11 +45,14 @@ func (s *Server) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range sites {
+		sites[i].noNils()
+	}
 	return listAnswer{Sites: noNil(sites)}, nil
 }
 
 func (s *Server) get(r *http.Request) (any, error) {
-	return s.backend.Get(r.Context(), r.PathValue("site"))
+	return siteAnswer(s.backend.Get(r.Context(), r.PathValue("site")))
 }
 
 func (s *Server) apply(r *http.Request) (any, error) {
@@ -81,7 +84,7 @@ func (s *Server) delete(r *http.Request) (any, error) {
 }
 
 func (s *Server) wake(r *http.Request) (any, error) {
-	return s.backend.Wake(r.Context(), r.PathValue("site"))
+	return siteAnswer(s.backend.Wake(r.Context(), r.PathValue("site")))
 }
 
 func (s *Server) park(r *http.Request) (any, error) {
@@ -90,7 +93,7 @@ func (s *Server) park(r *http.Request) (any, error) {
 	if err := q.done(); err != nil {
 		return nil, err
 	}
-	return s.backend.Park(r.Context(), r.PathValue("site"), force)
+	return siteAnswer(s.backend.Park(r.Context(), r.PathValue("site"), force))
 }
 
 func (s *Server) traces(r *http.Request) (any, error) {
@@ -107,6 +110,16 @@ func (s *Server) traces(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return tracesAnswer{Traces: noNil(traces)}, nil
+}
+
+func siteAnswer(site Site, err error) (any, error) {
+	site.noNils()
+	return site, err
+}
+
+// noNils makes the lists which a site always has.
+func (s *Site) noNils() {
+	s.Addresses, s.Ports, s.Replicas = noNil(s.Addresses), noNil(s.Ports), noNil(s.Replicas)
 }
 
 // noNil makes an empty list [] instead of null.

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// noon is the time of all tests.
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// recorded is a Backend which answers what it was given and remembers what it was asked.
+type recorded struct {
+	sites  []api.Site
+	traces []api.Trace
+	events []api.Event
+	logs   []api.LogLine
+	info   api.NodeInfo
+
+	applied []spec.Site
+	calls   []string
+	logOpts api.LogOptions
+	evOpts  api.EventOptions
+
+	mu   sync.Mutex // files over a socket are no synchronisation for the race detector
+	exec api.ExecRequest
+}
+
+func (b *recorded) site(name string) (api.Site, error) {
+	for i := range b.sites {
+		if b.sites[i].Name == name {
+			return b.sites[i], nil
+		}
+	}
+	return api.Site{}, fmt.Errorf("site %q: %w", name, api.ErrNotFound)
+}
+
+func (b *recorded) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
+	if dryRun {
+		b.calls = append(b.calls, "dry run")
+	}
+	b.applied = sites
+	var results []api.ApplyResult
+	for i := range sites {
+		if sites[i].Name == "taken" {
+			return nil, &api.Error{
+				Code: api.CodeConflict, Message: "nothing was applied", Hint: "choose another address",
+				Details: []api.Detail{{Site: "taken", Field: "addresses[0]", Message: "10.77.0.12 is blog's"}},
+			}
+		}
+		results = append(results, api.ApplyResult{
+			Name: sites[i].Name, Action: api.ActionCreated, Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.12")},
+		})
+	}
+	return results, nil
+}
+
+func (b *recorded) call(name, what string) (api.Site, error) {
+	s, err := b.site(name)
+	if err == nil {
+		b.calls = append(b.calls, what+" "+name)
+	}
+	return s, err
+}
+
+func (b *recorded) Delete(_ context.Context, name string) error {
+	_, err := b.call(name, "delete")
+	return err
+}
+
+func (b *recorded) List(context.Context) ([]api.Site, error)             { return b.sites, nil }
+func (b *recorded) Get(_ context.Context, name string) (api.Site, error) { return b.call(name, "get") }
+func (b *recorded) Wake(_ context.Context, name string) (api.Site, error) {
+	return b.call(name, "wake")
+}
+func (b *recorded) Info(context.Context) (api.NodeInfo, error) { return b.info, nil }
+
+func (b *recorded) Park(_ context.Context, name string, force bool) (api.Site, error) {
+	s, err := b.call(name, fmt.Sprintf("park force=%v", force))
+	if err == nil && s.Conns.Now > 0 && !force {
+		return s, &api.Error{Code: api.CodeBusy, Message: name + " has connections", Hint: "--force breaks them"}
+	}
+	return s, err
+}
+
+func (b *recorded) Traces(_ context.Context, name string, n int) ([]api.Trace, error) {
+	if _, err := b.site(name); err != nil {
+		return nil, err
+	}
+	return b.traces[:min(n, len(b.traces))], nil
+}
+
+func (b *recorded) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
+	b.evOpts = opts
+	return yieldAll(ctx, b.events, opts.Follow)
+}
+
+func (b *recorded) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
+	b.logOpts = opts
+	if _, err := b.site(name); err != nil {
+		return func(yield func(api.LogLine, error) bool) { yield(api.LogLine{}, err) }
+	}
+	return yieldAll(ctx, b.logs, opts.Follow)
+}
+
+func yieldAll[T any](ctx context.Context, all []T, follow bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, v := range all {
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if follow {
+			<-ctx.Done()
+		}
+	}
+}
+
+func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+	if _, err := b.site(name); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	b.exec = req
+	b.mu.Unlock()
+	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
+	if !req.TTY {
+		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdio.In, stdio.Out, stdio.Err
+		return p, p.cmd.Start()
+	}
+	slave, err := p.openTerminal(req.Rows, req.Cols)
+	if err != nil {
+		return nil, err
+	}
+	defer slave.Close()
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	return p, p.cmd.Start()
+}
+
+// process is a child of the test.
+type process struct {
+	cmd      *exec.Cmd
+	terminal *os.File
+}
+
+func (p *process) openTerminal(rows, cols uint16) (slave *os.File, err error) {
+	master, path, err := console.NewPty()
+	if err != nil {
+		return nil, err
+	}
+	defer master.Close()
+	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	p.terminal = os.NewFile(uintptr(fd), "ptmx")
+	err = master.Resize(console.WinSize{Height: rows, Width: cols})
+	slave, openErr := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	return slave, errors.Join(err, openErr)
+}
+
+func (p *process) PID() int                        { return p.cmd.Process.Pid }
+func (p *process) Terminal() *os.File              { return p.terminal }
+func (p *process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
+func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
+	defer context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })()
+	_ = p.cmd.Wait()
+	return api.ExecResult{Code: p.cmd.ProcessState.ExitCode()}, nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/containerd/console"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func TestExec(t *testing.T) {
+	b := &recorded{sites: exampleSites()}
+	c := newCLI(t).serve(t, b)
+	tests := []struct {
+		name, stdin    string
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{"output and code", "", []string{"shop", "--", "sh", "-c", "echo out; echo err >&2; exit 42"}, 42, "out\n", "err\n"},
+		{"without the dashes, flags of the command", "", []string{"shop", "sh", "-c", "echo $0", "-it"}, 0, "-it\n", ""},
+		{"input", "hello", []string{"-i", "shop", "--", "cat"}, 0, "hello", ""},
+		{"no input", "hello", []string{"shop", "--", "cat"}, 0, "", ""},
+		{"no site", "", []string{"nobody", "--", "true"}, exitNotFound, "", "fcnode: site \"nobody\": not found\n"},
+		{"terminal without one", "", []string{"-it", "shop", "--", "sh"}, 1, "", "fcnode: -t needs -i and a terminal as standard input\n  hint: leave out -t\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c.stdin = strings.NewReader(tt.stdin)
+			code, stdout, stderr := c.run(t, append([]string{"exec"}, tt.args...)...)
+			if code != tt.code || stdout != tt.stdout || stderr != tt.stderr {
+				t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestExecOptions(t *testing.T) {
+	b := &recorded{sites: exampleSites()}
+	c := newCLI(t).serve(t, b)
+	c.run(t, "exec", "--replica", "shop-17", "-e", "A=1", "-e", "B=2", "-w", "/srv", "-u", "www:www", "shop", "true")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	want := api.ExecRequest{Replica: "shop-17", Args: []string{"true"}, Env: []string{"A=1", "B=2"}, Cwd: "/srv", User: "www:www"}
+	if diff := cmp.Diff(want, b.exec); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The whole way of a session: the user's terminal (a pty of the test), the command
+// line, the daemon, the terminal of the process.
+func TestExecTerminal(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	keyboard, path, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keyboard.Close()
+	if err := keyboard.Resize(console.WinSize{Height: 31, Width: 97}); err != nil {
+		t.Fatal(err)
+	}
+	user, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Close()
+	c.stdin = user
+
+	// The session asks for a line, which the keyboard types, then for a Ctrl-C, which
+	// must reach it as a signal of its own terminal.
+	script := `stty size; read x; echo "got $x"; trap 'exit 5' INT; kill -INT $$; exit 1`
+	if _, err := keyboard.Write([]byte("hello\r")); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan int, 1)
+	go func() {
+		code, _, _ := c.run(t, "exec", "-it", "shop", "--", "sh", "-c", script)
+		ended <- code
+	}()
+	if code := testutil.Receive(t, patience, "the session's end", ended); code != 5 {
+		t.Errorf("exit code %d; stdout %q, stderr %q", code, c.out.String(), c.err.String())
+	}
+	for _, want := range []string{"31 97\r\n", "got hello\r\n"} {
+		if !strings.Contains(c.out.String(), want) {
+			t.Errorf("the terminal shows %q, without %q", c.out.String(), want)
+		}
+	}
+}

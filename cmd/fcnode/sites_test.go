@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// exampleSites are the two of the design, and others that show what else there is.
+func exampleSites() []api.Site {
+	return []api.Site{
+		{
+			Name: "blog", ID: 1, Ports: []string{"80/tcp"}, Tier: api.TierCheckpointed, Phase: api.PhaseParked, ReplicasMax: 4,
+			Domains:   []string{"blog.example.com", "www.blog.example.com"},
+			Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.12"), netip.MustParseAddr("fd77:fc::c")},
+			Idle:      api.Nanoseconds(12*time.Minute + 30*time.Second),
+			Conns:     api.Conns{Total: 1203},
+			Decision:  &api.Decision{Time: noon.Add(-12 * time.Minute), Action: "parked", Reason: "idle 5m"}, SpecDigest: "sha256:b10c",
+		},
+		{
+			Name: "shop", ID: 2, Ports: []string{"80/tcp", "443/tcp"}, Tier: api.TierRunning, Phase: api.PhaseRunning, ReplicasMax: 4,
+			Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.13")},
+			Replicas: []api.Replica{
+				{ID: "shop-17", Tier: api.TierRunning, State: "ready", PID: 4711, Started: noon.Add(-3 * time.Hour), Conns: api.Conns{Now: 100, Total: 90000}},
+				{ID: "shop-18", Tier: api.TierRunning, State: "ready", PID: 4712, Started: noon.Add(-90 * time.Second), Conns: api.Conns{Now: 114, Total: 3000}},
+				{ID: "shop-19", Tier: api.TierCold, State: "starting", Started: noon.Add(-50 * time.Millisecond)},
+			},
+			Conns:   api.Conns{Now: 214, Total: 93000},
+			Latency: &api.Latency{P50: api.Nanoseconds(9 * time.Millisecond), P99: api.Nanoseconds(38 * time.Millisecond)},
+			Limits: api.Limits{
+				CPU:    &api.CPULimit{Now: 4, Min: 0.25, Max: 4},
+				Memory: &api.MemoryLimit{Now: 2 << 30, Min: 128 << 20, Max: 2 << 30}, PIDs: ptr(int64(512)),
+			},
+			Usage:    &api.Usage{CPU: ptr(2.1), Memory: ptr(int64(1181116006)), PIDs: ptr(int64(31))},
+			Decision: &api.Decision{Time: noon.Add(-4 * time.Second), Action: "scaled out", Reason: "61 conns/replica > 50"}, SpecDigest: "sha256:5409",
+		},
+		{
+			Name: "broken", ID: 3, Ports: []string{"53/udp"}, Tier: api.TierCold, Phase: api.PhaseBackoff, ReplicasMax: 1,
+			Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.14")},
+			Idle:      api.Nanoseconds(49 * time.Hour),
+			Error: &api.SiteError{
+				Time: noon.Add(-20 * time.Second), Message: "exit code 1 before it listened: see `fcnode logs broken`", Retry: noon.Add(12 * time.Second),
+			},
+			Decision: &api.Decision{Time: noon.Add(-20 * time.Second), Action: "backing off"}, SpecDigest: "sha256:b404",
+		},
+		{
+			Name: "fresh", ID: 4, Ports: []string{"80/tcp"}, Tier: api.TierRunning, Phase: api.PhaseWaking, ReplicasMax: 1,
+			Replicas: []api.Replica{{ID: "fresh-20", Tier: api.TierRunning, State: "starting", Started: noon}},
+			Limits:   api.Limits{Memory: &api.MemoryLimit{Now: 512 << 20, Max: 1 << 30}},
+			Usage:    &api.Usage{Memory: ptr(int64(38 << 20)), CPU: ptr(0.04)}, SpecDigest: "sha256:f4e5",
+		},
+	}
+}
+
+func TestList(t *testing.T) {
+	sites := exampleSites()
+	for name, sites := range map[string][]api.Site{
+		"list.golden":            sites,
+		"list-no-latency.golden": {sites[0], sites[2]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := newCLI(t).serve(t, &recorded{sites: sites}).run(t, "list")
+			if code != 0 || stderr != "" {
+				t.Errorf("exit code %d, stderr %s", code, stderr)
+			}
+			golden(t, name, stdout)
+		})
+	}
+}
+
+func TestListNothing(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{})
+	code, stdout, stderr := c.run(t, "list")
+	if code != 0 || stdout != "" || !strings.Contains(stderr, "fcnode apply") {
+		t.Errorf("%d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if _, stdout, _ = c.run(t, "list", "-o", "json"); stdout != "[]\n" {
+		t.Errorf("as JSON: %q", stdout)
+	}
+}
+
+func TestListJSON(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	_, stdout, _ := c.run(t, "list", "-o", "json")
+	sites := exampleSites()
+	for i := range sites { // what a site always has is a list, though it be empty
+		sites[i].Addresses = append([]netip.Addr{}, sites[i].Addresses...)
+		sites[i].Replicas = append([]api.Replica{}, sites[i].Replicas...)
+	}
+	var got []api.Site
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(sites)
+	again, err2 := json.Marshal(got)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	if diff := cmp.Diff(string(want), string(again)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestGet(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	for _, name := range []string{"blog", "shop", "broken", "fresh"} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := c.run(t, "get", name)
+			if code != 0 || stderr != "" {
+				t.Errorf("exit code %d, stderr %s", code, stderr)
+			}
+			golden(t, "get-"+name+".golden", stdout)
+		})
+	}
+	_, stdout, _ := c.run(t, "get", "blog", "-o", "json")
+	golden(t, "get-blog.json", stdout)
+}
+
+const (
+	goodSpec = "name: blog\nimage: dir:/srv/blog\nports: [80/tcp]\n"
+	badSpec  = "name: blog\nimage: dir:/srv/blog\nports: [80/tcp]\nidle: soon\nlimit: {}\n"
+)
+
+func TestApply(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, bad := write("good/blog.yaml", goodSpec), write("bad/blog.yaml", badSpec)
+	taken := write("taken.yaml", strings.ReplaceAll(goodSpec, "name: blog", "name: taken"))
+	write("good/shop.yaml", strings.ReplaceAll(goodSpec, "name: blog", "name: shop"))
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
+
+	tests := []struct {
+		name, stdin string
+		args        []string
+		code        int
+		stdout      string
+		stderr      []string
+	}{
+		{"file", "", []string{"-f", good}, 0, "blog  created  10.77.0.12\n", nil},
+		{"folder", "", []string{"-f", filepath.Dir(good)}, 0, "blog  created  10.77.0.12\nshop  created  10.77.0.12\n", nil},
+		{"standard input", goodSpec, []string{"-f", "-"}, 0, "blog  created  10.77.0.12\n", nil},
+		{"dry run", "", []string{"-f", good, "--dry-run"}, 0, "blog  created (dry run)  10.77.0.12\n", nil},
+		{"two errors", "", []string{"-f", bad}, 1, "", []string{"fcnode: there are 2 errors\n", "  " + bad + ":4:7: idle: ", "  " + bad + ":5:1: "}},
+		{"one error", strings.ReplaceAll(badSpec, "limit: {}\n", ""), []string{"-f", "-"}, 1, "", []string{"fcnode: stdin:4:7: idle: "}},
+		{"refused by the node", "", []string{"-f", taken}, 1, "", []string{
+			"fcnode: nothing was applied\n  site taken: addresses[0]: 10.77.0.12 is blog's\n  hint: choose another address\n",
+		}},
+		{"no file", "", []string{"-f", filepath.Join(dir, "none")}, 1, "", []string{"fcnode: read sites: stat ", "no such file"}},
+		{"empty folder", "", []string{"-f", empty}, 1, "", []string{"no sites in"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newCLI(t).serve(t, &recorded{})
+			c.stdin = strings.NewReader(tt.stdin)
+			code, stdout, stderr := c.run(t, append([]string{"apply"}, tt.args...)...)
+			if code != tt.code || stdout != tt.stdout || (len(tt.stderr) == 0) != (stderr == "") {
+				t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+			}
+			for _, want := range tt.stderr {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr %q lacks %q", stderr, want)
+				}
+			}
+		})
+	}
+}
+
+func TestApplySendsDefaults(t *testing.T) {
+	b := &recorded{}
+	c := newCLI(t).serve(t, b)
+	c.stdin = strings.NewReader(goodSpec)
+	if code, stdout, stderr := c.run(t, "apply", "-f", "-", "-o", "json"); code != 0 || !strings.Contains(stdout, `"action": "created"`) {
+		t.Fatalf("%d, %s, %s", code, stdout, stderr)
+	}
+	if len(b.applied) != 1 || b.applied[0].Limits.Pids == 0 || b.applied[0].Idle.After == 0 {
+		t.Errorf("applied %+v", b.applied)
+	}
+}
+
+func TestWakeParkDelete(t *testing.T) {
+	b := &recorded{sites: exampleSites()}
+	c := newCLI(t).serve(t, b)
+	for _, tt := range []struct{ args, want string }{
+		{"wake shop", "shop  running  after 0.0 ms at 10.77.0.13\n"},
+		{"park shop --force", "shop  parked  running\n"},
+		{"delete blog shop", "blog  deleted\nshop  deleted\n"},
+	} {
+		if code, stdout, stderr := c.run(t, strings.Fields(tt.args)...); code != 0 || stdout != tt.want {
+			t.Errorf("%s: %d, %q, %s", tt.args, code, stdout, stderr)
+		}
+	}
+	want := []string{"wake shop", "park force=true shop", "delete blog", "delete shop"}
+	if diff := cmp.Diff(want, b.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	for _, tt := range []struct{ args, want string }{
+		{"get  ", "blog\tcheckpointed\nshop\trunning\nbroken\tcold\nfresh\trunning\n:4\n"},
+		{"get blog  ", ":4\n"},
+		{"park blog shop  ", "broken\tcold\nfresh\trunning\n:4\n"},
+		{"events --site  ", "blog\tcheckpointed\nshop\trunning\nbroken\tcold\nfresh\trunning\n:4\n"},
+		{"list -o  ", "table\njson\n:4\n"},
+	} {
+		args := append([]string{"__complete"}, strings.Split(strings.TrimSuffix(tt.args, " "), " ")...)
+		if code, stdout, _ := c.run(t, args...); code != 0 || stdout != tt.want {
+			t.Errorf("%q completes to %q, want %q", tt.args, stdout, tt.want)
+		}
+	}
+}
