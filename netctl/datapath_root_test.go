@@ -54,7 +54,11 @@ func (i inside) Run(t testing.TB, name string, args ...string) (out string) {
 // openDatapath loads the programs, pinned in a folder of the test's own.
 func openDatapath(t testing.TB) *bpf.Datapath {
 	t.Helper()
-	dir := filepath.Join("/sys/fs/bpf", testutil.Unique(t))
+	return openDatapathAt(t, filepath.Join("/sys/fs/bpf", testutil.Unique(t)))
+}
+
+func openDatapathAt(t testing.TB, dir string) *bpf.Datapath {
+	t.Helper()
 	dp, err := bpf.Open(bpf.Options{PinDir: dir})
 	if err != nil {
 		t.Fatalf("opening the data path: %+v", err)

@@ -17,7 +17,8 @@ import (
 type journal struct {
 	path    string
 	BootID  string   `json:"boot_id"`
-	Changes []change `json:"changes"`
+	Uplinks []string `json:"uplinks,omitempty"` // that have the fast path's program
+	Changes []change `json:"changes,omitempty"`
 }
 
 // change is one sysctl. Where Set equals Was the setting was only guarded
@@ -53,6 +54,25 @@ func openJournal(path string) (*journal, error) {
 	return j, nil
 }
 
+// before is readSysctl as if fcnode had not changed anything yet.
+func (j *journal) before(name string) (string, error) {
+	for _, c := range j.Changes {
+		if c.Name == name {
+			return c.Was, nil
+		}
+	}
+	return readSysctl(name)
+}
+
+// keepOnly puts back the changes that are not in the plan, which an earlier
+// configuration has asked for.
+func (j *journal) keepOnly(plan []setting) error {
+	wanted := func(c change) bool {
+		return slices.ContainsFunc(plan, func(s setting) bool { return s.name == c.Name })
+	}
+	return j.restore(func(c change) bool { return !wanted(c) })
+}
+
 // set changes a setting unless it has the value already, and returns how to
 // take that back.
 func (j *journal) set(c sysctl, guard bool) (func() error, error) {
@@ -82,11 +102,16 @@ func (j *journal) set(c sysctl, guard bool) (func() error, error) {
 	return undo, nil
 }
 
-// restore puts everything back that still is as fcnode set it: what somebody
-// has changed since is theirs.
-func (j *journal) restore() error {
+// restore puts back the changes that are picked and still are as fcnode made
+// them: what somebody has changed since is theirs. The last goes first.
+func (j *journal) restore(pick func(change) bool) error {
 	var errs []error
+	var left []change
 	for _, c := range slices.Backward(j.Changes) {
+		if !pick(c) {
+			left = append(left, c)
+			continue
+		}
 		now, err := readSysctl(c.Name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the device is gone
@@ -96,18 +121,20 @@ func (j *journal) restore() error {
 		}
 		if err != nil {
 			errs = append(errs, err)
+			left = append(left, c)
 		}
 	}
-	if len(errs) > 0 {
+	if len(left) == len(j.Changes) {
 		return errors.Join(errs...)
 	}
-	j.Changes = nil
-	return j.save()
+	slices.Reverse(left)
+	j.Changes = left
+	return errors.Join(append(errs, j.save())...)
 }
 
 // save replaces the file in one step; an empty journal has none.
 func (j *journal) save() error {
-	if len(j.Changes) == 0 {
+	if len(j.Changes) == 0 && len(j.Uplinks) == 0 {
 		if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing the record of changed settings: %w", err)
 		}

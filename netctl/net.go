@@ -250,14 +250,32 @@ func (n *Net) forward(undo *undoList) error {
 	for _, l := range links {
 		names = append(names, l.Attrs().Name)
 	}
-	plan, err := forwardingPlan(n.cfg, names, readSysctl)
+	plan, err := forwardingPlan(n.cfg, names, n.journal.before)
 	if err != nil {
+		return err
+	}
+	if err := n.journal.keepOnly(plan); err != nil {
 		return err
 	}
 	return n.journal.apply(plan, undo)
 }
 
+// attachUplinks attaches to the uplinks, and detaches from those of an earlier
+// configuration.
 func (n *Net) attachUplinks(undo *undoList) error {
+	old := n.journal.Uplinks
+	for _, u := range old {
+		if !slices.Contains(n.cfg.Uplinks, u) {
+			if err := n.detachUplink(u); err != nil {
+				return err
+			}
+		}
+	}
+	n.journal.Uplinks = n.cfg.Uplinks
+	if err := n.journal.save(); err != nil {
+		return err
+	}
+	undo.add(func() error { n.journal.Uplinks = old; return n.journal.save() })
 	for _, u := range n.cfg.Uplinks {
 		l, err := n.node.LinkByName(u)
 		if err != nil {
@@ -266,9 +284,19 @@ func (n *Net) attachUplinks(undo *undoList) error {
 		if err := n.dp.AttachUplink(l.Attrs().Index); err != nil {
 			return err
 		}
-		undo.add(func() error { return n.dp.DetachUplink(l.Attrs().Index) })
+		if !slices.Contains(old, u) {
+			undo.add(func() error { return n.dp.DetachUplink(l.Attrs().Index) })
+		}
 	}
 	return nil
+}
+
+func (n *Net) detachUplink(name string) error {
+	l, err := findLink(n.node, name)
+	if err != nil || l == nil {
+		return err // gone, and its program with it
+	}
+	return n.dp.DetachUplink(l.Attrs().Index)
 }
 
 // Pool is the node's pool of prepared network namespaces.
@@ -321,13 +349,11 @@ func (n *Net) Remove() error {
 	err = errors.Join(err, inNetns(n.nodeNS, func() error {
 		var errs []error
 		for _, u := range n.cfg.Uplinks {
-			if l, lookErr := findLink(n.node, u); lookErr != nil {
-				errs = append(errs, lookErr)
-			} else if l != nil {
-				errs = append(errs, n.dp.DetachUplink(l.Attrs().Index))
-			}
+			errs = append(errs, n.detachUplink(u))
 		}
-		errs = append(errs, n.journal.restore(), removeRoutes(n.node), n.removeSink())
+		n.journal.Uplinks = nil
+		errs = append(errs, n.journal.save(), n.journal.restore(func(change) bool { return true }),
+			removeRoutes(n.node), n.removeSink())
 		links, listErr := dump(n.node.LinkList)
 		errs = append(errs, listErr)
 		for _, l := range links {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +31,9 @@ func inMountNS(mnt *os.File, f func() error) error {
 // pinNetns makes a namespace live as long as the mount at path.
 func pinNetns(ns *os.File, path string, mnt *os.File) error {
 	return inMountNS(mnt, func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("making the run directory: %w", err)
+		}
 		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o444)
 		if err != nil {
 			return fmt.Errorf("making the place for the sink's namespace: %w", err)
@@ -71,8 +75,14 @@ func openPinned(path string, mnt *os.File) (ns *os.File, err error) {
 	return ns, err
 }
 
+// unpinNetns lets the namespace at path end. A mount namespace that was copied
+// from mnt, like a daemon's own, has a copy of the mount, which goes too.
 func unpinNetns(path string, mnt *os.File) error {
-	return inMountNS(mnt, func() error { return unmount(path) })
+	err := inMountNS(mnt, func() error { return unmount(path) })
+	if mnt != nil {
+		err = errors.Join(err, unmount(path))
+	}
+	return err
 }
 
 // unmount takes away all that is mounted at path, and the file below.

@@ -128,6 +128,8 @@ func wantSame(t testing.TB, what, before, after string) {
 func uplinked(t testing.TB) (node, outside *testutil.NS) {
 	t.Helper()
 	node, outside = testutil.NetNS(t), testutil.NetNS(t)
+	// No link-local address, which the kernel would add some time later.
+	node.Sysctl(t, conf6("default", "addr_gen_mode"), "1")
 	testutil.Cable(t, node, outside, "up0",
 		prefixes("192.0.2.1/24", "2001:db8::1/64"), prefixes("192.0.2.2/24", "2001:db8::2/64"))
 	return node, outside
@@ -484,7 +486,7 @@ func TestRootMachineForwarding6IsPutBack(t *testing.T) {
 		if j, err = openJournal(cfg.journalPath()); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.restore(); err != nil {
+		if err := j.restore(func(change) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -504,4 +506,45 @@ func TestRootMachineForwarding6IsPutBack(t *testing.T) {
 		}
 	})
 	wantSame(t, "undone", before, machine(t, node, cfg, true))
+}
+
+// A daemon whose configuration has changed takes back what the last one did.
+func TestRootUplinkIsDropped(t *testing.T) {
+	testutil.Privileged(t)
+	node, _ := uplinked(t)
+	other := testutil.NetNS(t)
+	testutil.Cable(t, node, other, "up1", prefixes("198.51.100.1/24"), prefixes("198.51.100.2/24"))
+	cfg := testConfig(t)
+	dp := &fakeDatapath{}
+	forwarding := func() (got [2]string) {
+		node.Do(t, func() {
+			for i, u := range []string{"up0", "up1"} {
+				var err error
+				if got[i], err = readSysctl(conf4(u, "forwarding")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+		return got
+	}
+	for _, step := range []struct {
+		uplinks []string
+		want    [2]string
+	}{
+		{[]string{"up0"}, [2]string{"1", "0"}},
+		{[]string{"up1"}, [2]string{"0", "1"}},
+		{[]string{"up0", "up1"}, [2]string{"1", "1"}},
+		{nil, [2]string{"0", "0"}},
+	} {
+		cfg.Uplinks = step.uplinks
+		n := setup(t, node, cfg, dp)
+		if got := forwarding(); got != step.want {
+			t.Errorf("uplinks %v: forwarding on up0, up1 is %v, want %v", step.uplinks, got, step.want)
+		}
+		if len(dp.uplinks) != len(step.uplinks) {
+			t.Errorf("uplinks %v: attached to %d", step.uplinks, len(dp.uplinks))
+		}
+		closeNet(t, n)
+	}
+	remove(t, setup(t, node, cfg, dp))
 }
