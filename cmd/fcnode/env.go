@@ -21,6 +21,7 @@ type env struct {
 	columns func() (int, bool)
 	machine check.Machine
 	node    nodeFunc
+	remove  teardownFunc
 
 	socket string // from --socket
 	parsed bool   // the command line was understood; errors are not about its use
@@ -29,6 +30,9 @@ type env struct {
 // nodeFunc runs a node until the context ends. It calls ready once, when the node
 // serves its sites and its API, with a few words about itself.
 type nodeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(status string)) error
+
+// teardownFunc takes away what a node has left running, with purge also its state.
+type teardownFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error
 
 // socketPath is the socket which the user asked for, or "" for none.
 func (e *env) socketPath() string {

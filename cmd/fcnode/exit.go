@@ -74,7 +74,9 @@ func report(w io.Writer, err error) {
 	first, rest, more := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(w, "fcnode: %s\n", first)
 	if more {
-		fmt.Fprintln(w, rest)
+		for line := range strings.Lines(rest) {
+			fmt.Fprintf(w, "  %s\n", strings.TrimSpace(line))
+		}
 	}
 	if hint := hintOf(err); hint != "" {
 		fmt.Fprintf(w, "  hint: %s\n", hint)

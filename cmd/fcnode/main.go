@@ -29,5 +29,6 @@ func main() {
 		columns: func() (int, bool) { return terminal.Width(os.Stdout) },
 		machine: check.Local{},
 		node:    runNode,
+		remove:  teardownNode,
 	}, os.Args[1:]))
 }

@@ -21,3 +21,14 @@ func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, ready fun
 	}
 	return node.Run(ctx, cfg, log, version, ready)
 }
+
+// teardownNode takes away what a daemon has left running.
+func teardownNode(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error {
+	if err := node.PrepareHost(cfg); err != nil {
+		return err
+	}
+	if err := cgroup.EnterPrivate(); err != nil {
+		return err
+	}
+	return node.Teardown(ctx, cfg, log, purge)
+}

@@ -15,10 +15,14 @@ import (
 )
 
 const (
-	maxLinkName   = 15  // IFNAMSIZ of the kernel without the NUL
+	maxLinkName   = 15 // IFNAMSIZ of the kernel without the NUL
+	maxDeviceName = maxLinkName - len("-sink")
 	maxSocketPath = 107 // sun_path of the kernel without the NUL
 	maxSitesLimit = 1 << 20
 )
+
+// attachModes are those of package bpf, which this package need not import for three words.
+var attachModes = []string{"auto", "tcx", "clsact"}
 
 var (
 	linkForm  = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
@@ -54,6 +58,9 @@ func (cfg *Config) Validate() error {
 func (c checker) config(cfg *Config) {
 	c.links(cfg)
 	c.prefixes(cfg.Prefixes)
+	if !slices.Contains(attachModes, cfg.Attach) {
+		c.bad("attach", strings.Join(attachModes, ", "), "%q is not a way to attach programs", cfg.Attach)
+	}
 	c.paths(cfg)
 	if cfg.SocketGroup != "" && !groupForm.MatchString(cfg.SocketGroup) {
 		c.bad("socketGroup", `the name of a group, or "" for root alone`, "%q is not the name of a group", cfg.SocketGroup)
@@ -88,6 +95,9 @@ func (c checker) duration(path string, d spec.Duration, least, most time.Duratio
 
 func (c checker) links(cfg *Config) {
 	c.link("device", cfg.Device)
+	if len(cfg.Device) > maxDeviceName {
+		c.bad("device", fmt.Sprintf("1 to %d characters, as the sink's link is called <device>-sink", maxDeviceName), "%q has %d", cfg.Device, len(cfg.Device))
+	}
 	if poolNames.MatchString(cfg.Device) {
 		c.bad("device", "another name than fcv and a number", "%s is a name for the links of replicas", cfg.Device)
 	}

@@ -24,6 +24,9 @@ type Config struct {
 	// Uplinks are the links on which packets from outside come in; on them the fast path is attached.
 	Uplinks []string `json:"uplinks" also:"uplink,interfaces,links"`
 
+	// Attach is how programs are attached to links: auto, tcx or clsact.
+	Attach string `json:"attach" also:"mode"`
+
 	// StateDir keeps what must survive a reboot: sites, unpacked images, logs, the writable layers of replicas.
 	StateDir string `json:"stateDir"`
 	// RunDir keeps what is gone after a reboot: the socket and the records of running replicas.
@@ -93,6 +96,7 @@ func base() Config {
 		Device:      "fc0",
 		Prefixes:    []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16"), netip.MustParsePrefix("fd77:fc::/64")},
 		Uplinks:     []string{},
+		Attach:      "auto",
 		StateDir:    "/var/lib/fcnode",
 		RunDir:      "/run/fcnode",
 		BPFFS:       "/sys/fs/bpf",

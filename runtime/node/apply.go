@@ -33,6 +33,9 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 	if n.stopped() {
 		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, errStopping)
 	}
+	if err := n.checkImages(ctx, sites, source); err != nil {
+		return nil, err
+	}
 	n.apply.Lock()
 	defer n.apply.Unlock()
 
@@ -55,6 +58,35 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 		n.announce(c)
 	}
 	return results(changes, false), nil
+}
+
+// checkImages unpacks the sites' images, so that no visitor waits for it, and so
+// that a wrong one is found out now. Where specs are read from the folder at a
+// start, a missing image (a disk not mounted yet, say) must not keep the other
+// sites away: it is told, and tried again at the site's wake.
+func (n *Node) checkImages(ctx context.Context, sites []spec.Site, source string) error {
+	bad := &api.Error{Code: api.CodeInvalid, Message: "images that cannot be used"}
+	tried := map[string]error{}
+	for i := range sites {
+		s := &sites[i]
+		err, known := tried[s.Image]
+		if !known {
+			_, err = n.images.Resolve(ctx, s.Image)
+			tried[s.Image] = err
+		}
+		if err == nil {
+			continue
+		}
+		if source != "" {
+			n.log.Warn("a site's image cannot be used yet", "site", s.Name, "error", err)
+			continue
+		}
+		bad.Details = append(bad.Details, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
 }
 
 func results(changes []change, dryRun bool) []api.ApplyResult {

@@ -205,6 +205,7 @@ func (n *Node) release(e *entry) {
 		}
 		return true // not ours any more: the data path refuses it
 	}
+	now := bpf.Now()
 	released, _, err := n.holder.ReleaseIf(e.id, ready)
 	if err != nil {
 		n.log.Warn("a held packet could not be put back; its client will repeat it", "site", e.name, "error", err)
@@ -212,7 +213,6 @@ func (n *Node) release(e *entry) {
 	if released == 0 {
 		return
 	}
-	now := bpf.Now()
 	for _, r := range e.active.replicas {
 		if r.trace != nil {
 			r.trace.mark(api.StepReleased, now)

@@ -114,7 +114,7 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.dp, err = bpf.Open(bpf.Options{
-		PinDir: cfg.PinDir, Mode: bpf.ModeAuto, MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
+		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (n *Node) openNet() (err error) {
 		if err != nil {
 			n.log.Warn("the sink will end with this daemon", "error", err)
 		} else {
-			defer outer.Close() //nolint:errcheck // only a reference
+			n.closers = append(n.closers, outer.Close)
 		}
 	}
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
@@ -227,11 +227,11 @@ func (n *Node) shut() error {
 	if n.containers != nil {
 		errs = append(errs, n.containers.Close())
 	}
-	for _, c := range n.closers {
-		errs = append(errs, c())
-	}
 	if n.net != nil {
 		errs = append(errs, n.net.Close())
+	}
+	for _, c := range n.closers {
+		errs = append(errs, c())
 	}
 	if n.dp != nil {
 		errs = append(errs, n.dp.Close())

@@ -61,7 +61,7 @@ func Join(user *os.File, out io.Writer, master *os.File, wait func() error) erro
 	if err := con.SetRaw(); err != nil {
 		return fmt.Errorf("make the terminal raw: %w", err)
 	}
-	defer con.Reset()
+	defer con.Reset() //nolint:errcheck // there is nothing else to try
 
 	stopResizing := followSize(user, master)
 	defer stopResizing()

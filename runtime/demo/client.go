@@ -1,0 +1,151 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// client is an outside machine: a network namespace with one cable to the node.
+type client struct {
+	ns netns.NsHandle
+}
+
+func newClient() (*client, error) {
+	c := &client{}
+	if err := c.make(); err != nil {
+		return nil, fmt.Errorf("make the client's network namespace: %w", err)
+	}
+	if err := c.cable(); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect the client to the node: %w", err), c.ns.Close())
+	}
+	return c, nil
+}
+
+// make makes the namespace on a thread that is thrown away.
+func (c *client) make() error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var err error
+		c.ns, err = netns.New()
+		done <- err
+	}()
+	return <-done
+}
+
+func (c *client) cable() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = uplink
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(c.ns)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return err
+	}
+	node, err := netlink.NewHandle()
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	far, err := netlink.NewHandleAt(c.ns)
+	if err != nil {
+		return err
+	}
+	defer far.Close()
+	if err := up(node, uplink, nodeAddr); err != nil {
+		return err
+	}
+	if err := up(node, "lo", ""); err != nil {
+		return err
+	}
+	if err := up(far, "eth0", clientAddr); err != nil {
+		return err
+	}
+	return defaultRoute(far, "eth0", nodeAddr)
+}
+
+func up(h *netlink.Handle, name, addr string) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	if addr != "" {
+		a, err := netlink.ParseAddr(addr)
+		if err != nil {
+			return err
+		}
+		if err := h.AddrAdd(l, a); err != nil {
+			return err
+		}
+	}
+	return h.LinkSetUp(l)
+}
+
+func defaultRoute(h *netlink.Handle, name, via string) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	gw, _, err := net.ParseCIDR(via)
+	if err != nil {
+		return err
+	}
+	return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gw})
+}
+
+func (c *client) fd() int { return int(c.ns) }
+
+func (c *client) close() { _ = c.ns.Close() }
+
+// get asks for a page by a new connection and says how long it took.
+func (c *client) get(ctx context.Context, url string) (string, time.Duration, error) {
+	transport := &http.Transport{DialContext: c.dial, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	begin := time.Now()
+	resp, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", 0, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", 0, fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return string(body), time.Since(begin), nil
+}
+
+// dial opens a connection from inside of the client's namespace. A socket
+// belongs to the namespace of the thread that makes it.
+func (c *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer home.Close() //nolint:errcheck // only a reference
+	if err := netns.Set(c.ns); err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if back := netns.Set(home); back != nil {
+		return nil, errors.Join(err, back) // the thread stays locked, and ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return conn, err
+}
