@@ -156,7 +156,7 @@ func TestInterrupt(t *testing.T) {
 			if _, err := r.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
 			}
-			go io.Copy(io.Discard, r)
+			go func() { _, _ = io.Copy(io.Discard, r) }()
 			cancel()
 			if code := testutil.Receive(t, patience, "the command's end", ended); code != exitInterrupted || c.err.Len() > 0 {
 				t.Errorf("exit code %d, stderr %s", code, c.err.String())

@@ -65,6 +65,7 @@ func start(t *testing.T) *rig {
 }
 
 func noGoroutines(t *testing.T) {
+	t.Helper()
 	testutil.WaitFor(t, patience, "the end of all goroutines of package api", func() error {
 		buf := make([]byte, 1<<20)
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,8 +110,12 @@ func toWire(err error) *Error {
 	switch {
 	case errors.As(err, &e):
 		wire := *e
-		// e's text is inside of err's; its details travel by themselves.
+		// e's text is inside of err's; the details travel by themselves.
 		wire.Message = strings.ReplaceAll(err.Error(), e.Error(), e.Message)
+		if first := firstSpecError(err); first != nil {
+			before, _, _ := strings.Cut(wire.Message, first.Error())
+			wire.Message = cmp.Or(strings.TrimRight(before, ": \n"), e.Message)
+		}
 		wire.Details = append(details, e.Details...)
 		return &wire
 	case len(details) > 0:

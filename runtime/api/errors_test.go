@@ -30,6 +30,10 @@ func TestToWire(t *testing.T) {
 			"spec errors", fmt.Errorf("read: %w", errors.Join(specErr, specErr)),
 			Error{Code: CodeInvalid, Message: "the specs have 2 errors", Details: []Detail{detail, detail}},
 		},
+		{
+			"spec errors of another class", fmt.Errorf("apply: %w: %w", ErrConflict, errors.Join(specErr, specErr)),
+			Error{Code: CodeConflict, Message: "apply: conflict", Details: []Detail{detail, detail}},
+		},
 		{"one spec error", specErr, Error{Code: CodeInvalid, Message: "the spec has an error", Details: []Detail{detail}}},
 	}
 	for _, tt := range tests {

@@ -21,7 +21,8 @@ type Session struct {
 	pid      int
 	terminal *os.File
 	unhook   func() bool
-	ctx      context.Context
+	// ended gives the cause when the session's context has ended.
+	ended func() error
 }
 
 // Exec starts a process in a site's replica. Without req.TTY the process gets the three
@@ -35,19 +36,19 @@ func (c *Client) Exec(ctx context.Context, name string, req ExecRequest, stdio S
 	}
 	files := &fileConn{UnixConn: conn.(*net.UnixConn)}
 	unhook := context.AfterFunc(ctx, func() { conn.Close() })
-	s := &Session{conn: files, in: json.NewDecoder(files), unhook: unhook, ctx: ctx}
-	if err := s.start(c, name, req, stdio); err != nil {
+	s := &Session{conn: files, in: json.NewDecoder(files), unhook: unhook, ended: func() error { return context.Cause(ctx) }}
+	if err := s.start(ctx, c, name, req, stdio); err != nil {
 		s.Close()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if cause := s.ended(); cause != nil {
+			return nil, cause
 		}
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Session) start(c *Client, name string, req ExecRequest, stdio Stdio) error {
-	if err := s.upgrade(c, name, req); err != nil {
+func (s *Session) start(ctx context.Context, c *Client, name string, req ExecRequest, stdio Stdio) error {
+	if err := s.upgrade(ctx, c, name, req); err != nil {
 		return err
 	}
 	if !req.TTY {
@@ -75,8 +76,8 @@ func (s *Session) start(c *Client, name string, req ExecRequest, stdio Stdio) er
 	return nil
 }
 
-func (s *Session) upgrade(c *Client, name string, body ExecRequest) error {
-	req, err := c.request(s.ctx, http.MethodPost, sitePath(name, "/exec"), nil, body)
+func (s *Session) upgrade(ctx context.Context, c *Client, name string, body ExecRequest) error {
+	req, err := c.request(ctx, http.MethodPost, sitePath(name, "/exec"), nil, body)
 	if err != nil {
 		return err
 	}
@@ -113,9 +114,9 @@ func (s *Session) Signal(sig syscall.Signal) error {
 // Wait returns how the process ended.
 func (s *Session) Wait() (ExecResult, error) {
 	m, err := s.receive()
-	switch {
-	case err != nil && s.ctx.Err() != nil:
-		return ExecResult{}, context.Cause(s.ctx)
+	switch cause := s.ended(); {
+	case err != nil && cause != nil:
+		return ExecResult{}, cause
 	case err != nil:
 		return ExecResult{}, err
 	case m.Exit == nil:

@@ -35,6 +35,7 @@ func TestListen(t *testing.T) {
 	}{
 		{"fresh, in a folder that is not there", func(*testing.T, string) {}},
 		{"in the place of a stale one", func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ type Server struct {
 	http    *http.Server
 
 	// stopping ends streams and execs; ordinary calls may finish.
-	stopping context.Context
+	stopping context.Context //nolint:containedctx // the server's life, not a call's
 	stop     context.CancelCauseFunc
 	// hijacked counts exec connections, which net/http forgets.
 	hijacked sync.WaitGroup
@@ -76,7 +76,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.log.Warn("API calls were cut off because the daemon stops", "after", shutdownTimeout)
 		s.http.Close()
 	}
-	<-done
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		s.log.Warn("the API's listener failed while the daemon stopped", "error", err)
+	}
 	s.hijacked.Wait()
 	return nil
 }

@@ -52,6 +52,12 @@ func countProblems(n int) string {
 	return fmt.Sprintf("the specs have %d errors", n)
 }
 
+func firstSpecError(err error) *spec.Error {
+	var first *spec.Error
+	errors.As(err, &first)
+	return first
+}
+
 // SpecDetails finds all *spec.Error in the tree of err, in order.
 func SpecDetails(err error) []Detail {
 	switch e := err.(type) { //nolint:errorlint // this walks the tree itself

@@ -119,11 +119,12 @@ func TestDaemonDiesDuringStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	dying := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, `{"seq":1,"kind":"applied"}`)
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	}))
+	})}
+	go func() { _ = dying.Serve(ln) }()
 	c := api.NewClient(r.socket + ".dying")
 	defer c.Close()
 	all, err := collect(c.Events(t.Context(), api.EventOptions{Follow: true}))

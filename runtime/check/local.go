@@ -96,7 +96,7 @@ func (Local) FSType(path string) (int64, error) {
 		var st unix.Statfs_t
 		err := unix.Statfs(dir, &st)
 		if err == nil {
-			return int64(st.Type), nil
+			return st.Type, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
 			return 0, fmt.Errorf("ask for the file system of %s: %w", dir, err)
