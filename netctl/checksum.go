@@ -46,7 +46,7 @@ func RepairChecksum(packet []byte) bool {
 	if !ok {
 		return false
 	}
-	field := 0
+	var field int
 	switch {
 	case proto == unix.IPPROTO_TCP && len(payload) >= tcpHeader:
 		field = tcpChecksum
@@ -137,7 +137,7 @@ func transport6(p []byte) (addresses, payload []byte, proto uint8, ok bool) {
 	payload = p[ipv6Header : ipv6Header+int(binary.BigEndian.Uint16(p[4:]))]
 	proto = p[6]
 	for {
-		length := 0
+		var length int
 		switch proto {
 		case unix.IPPROTO_HOPOPTS, unix.IPPROTO_DSTOPTS, unix.IPPROTO_ROUTING:
 			if len(payload) < 8 {

@@ -13,9 +13,10 @@ var (
 	ErrClosed = errors.New("closed")
 	// ErrNoIPv6 is returned by Setup for an IPv6 prefix on a kernel without IPv6.
 	ErrNoIPv6 = errors.New("this kernel has no IPv6 (or ipv6.disable=1 on its command line)")
-	// ErrHoldSiteFull and ErrHoldTotalFull say that a packet was not kept. Its
-	// sender will repeat it.
-	ErrHoldSiteFull  = errors.New("as many packets are held for this site as may be")
+	// ErrHoldSiteFull says that a packet was not kept because of the cap on its
+	// site. Its sender will repeat it.
+	ErrHoldSiteFull = errors.New("as many packets are held for this site as may be")
+	// ErrHoldTotalFull says so of the cap on all sites together.
 	ErrHoldTotalFull = errors.New("as many packets are held as may be")
 	// ErrNotAFrame is returned for a held packet that cannot be sent again.
 	ErrNotAFrame = errors.New("not a whole Ethernet frame of IPv4 or IPv6")

@@ -132,7 +132,7 @@ func (h *Holder) Release(site bpf.SiteID) (n int, oldest uint64, err error) {
 }
 
 // ReleaseIf does so with those for whose VIP, port and protocol ready says yes,
-// and goes on holding the others.
+// and goes on holding the others. ready must not call the Holder.
 func (h *Holder) ReleaseIf(site bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error) {
 	return send(h.release, h.takeIf(site, func(k packetKey) bool { return ready(k.vip, k.proto) }))
 }

@@ -168,6 +168,41 @@ func TestHolderReleasesInOrder(t *testing.T) {
 	mustAdd(t, h, syn(1, 4), true) // a new wake
 }
 
+func TestHolderReleaseIf(t *testing.T) {
+	h := newRig(roomy)
+	port := func(i int, port uint16) bpf.HeldPacket {
+		p := syn(1, i)
+		p.VIP = netip.AddrPortFrom(p.VIP.Addr(), port)
+		return p
+	}
+	listening := func(ports ...uint16) func(netip.AddrPort, bpf.Proto) bool {
+		return func(vip netip.AddrPort, _ bpf.Proto) bool { return slices.Contains(ports, vip.Port()) }
+	}
+	mustAdd(t, h, port(1, 80), true)
+	mustAdd(t, h, port(2, 443), false)
+	mustAdd(t, h, port(3, 80), false)
+	if n, oldest, err := h.ReleaseIf(1, listening(443)); n != 1 || oldest != 1002 || err != nil {
+		t.Errorf("ReleaseIf: %d, %d, %v; want 1 packet, of 1002", n, oldest, err)
+	}
+	wantHeld(t, h, 2, 1)
+	mustAdd(t, h, port(3, 80), false) // still known as a repetition
+	wantHeld(t, h, 2, 1)
+	mustAdd(t, h, port(2, 443), false) // no repetition any more
+	h.clock.advance(roomy.Deadline / 2)
+	mustAdd(t, h, port(4, 80), false)
+	h.clock.advance(roomy.Deadline / 2)
+	if diff := cmp.Diff([]Expired{{1, 3}}, h.expiries); diff != "" {
+		t.Errorf("expiries (-want +got):\n%s", diff)
+	}
+	if n, _, err := h.ReleaseIf(1, listening(80, 443)); n != 1 || err != nil {
+		t.Errorf("ReleaseIf of the rest: %d, %v; want 1", n, err)
+	}
+	if diff := cmp.Diff([]string{"1/2", "1/4"}, h.released.got()); diff != "" {
+		t.Errorf("released (-want +got):\n%s", diff)
+	}
+	wantHeld(t, h, 0, 0)
+}
+
 func TestHolderKeepsRetransmissionsOnce(t *testing.T) {
 	h := newRig(roomy)
 	mustAdd(t, h, syn(1, 1), true)

@@ -31,7 +31,7 @@ func newPacketInjector(name string, ifindex int) (*PacketInjector, error) {
 		return nil, fmt.Errorf("opening a packet socket for %s: %w", name, err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifindex}); err != nil {
-		unix.Close(fd) //nolint:errcheck // nothing was written
+		_ = unix.Close(fd) // nothing was written
 		return nil, fmt.Errorf("binding a packet socket to %s: %w", name, err)
 	}
 	return &PacketInjector{socket: os.NewFile(uintptr(fd), "packet:"+name), fd: fd, name: name, index: ifindex}, nil

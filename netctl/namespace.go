@@ -44,8 +44,10 @@ func (n *Namespace) Cookie() uint64 { return n.pair.cookie }
 // bpf_skc_lookup_tcp.
 func (n *Namespace) NSID() int { return n.pair.nsid }
 
-// HostIfindex and HostName are those of the veth's end in the node's namespace.
+// HostIfindex is the index of the veth's end in the node's namespace.
 func (n *Namespace) HostIfindex() int { return n.pair.host }
+
+// HostName is the name of the veth's end in the node's namespace.
 func (n *Namespace) HostName() string { return n.name }
 
 // Assign gives the replica its VIPs. They take packets when it returns. Giving

@@ -302,14 +302,19 @@ func (n *Net) detachUplink(name string) error {
 // Pool is the node's pool of prepared network namespaces.
 func (n *Net) Pool() *Pool { return n.pool }
 
-// DeviceIfindex and SinkIfindex are those of the device and of the sink's host end.
+// DeviceIfindex is the index of the device.
 func (n *Net) DeviceIfindex() int { return n.device }
-func (n *Net) SinkIfindex() int   { return n.sink.host }
 
-// Release opens the way by which held packets go back to the device; Refuse
-// the one on which they meet the sink. Both are the caller's to close.
+// SinkIfindex is the index of the sink's host end.
+func (n *Net) SinkIfindex() int { return n.sink.host }
+
+// Release opens the way by which held packets go back to the device. It is the
+// caller's to close.
 func (n *Net) Release() (*PacketInjector, error) { return n.injector(n.cfg.Device, n.device) }
-func (n *Net) Refuse() (*PacketInjector, error)  { return n.injector(n.cfg.sinkName(), n.sink.host) }
+
+// Refuse opens the way by which held packets meet the sink. It is the caller's
+// to close.
+func (n *Net) Refuse() (*PacketInjector, error) { return n.injector(n.cfg.sinkName(), n.sink.host) }
 
 func (n *Net) injector(name string, ifindex int) (i *PacketInjector, err error) {
 	err = inNetns(n.nodeNS, func() error {

@@ -90,7 +90,7 @@ func netnsCookie() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("opening a socket for a network namespace's cookie: %w", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	defer unix.Close(fd) // nothing was written
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
 		return 0, fmt.Errorf("reading a network namespace's cookie (SO_NETNS_COOKIE, Linux 5.14): %w", err)

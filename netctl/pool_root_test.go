@@ -236,7 +236,9 @@ func TestRootPoolReportsFailure(t *testing.T) {
 	for range n.cfg.Pool + 1 { // take what is ready
 		space, err := n.Pool().Get(ctx)
 		if err == nil {
-			err = space.Close()
+			if err := space.Close(); err != nil {
+				t.Error(err)
+			}
 		} else if !errors.Is(err, context.Canceled) && !errors.Is(err, errInjected) {
 			t.Errorf("Get with an ended context: %v", err)
 		}
@@ -392,6 +394,7 @@ func BenchmarkRootNamespace(b *testing.B) {
 }
 
 func report(b *testing.B, what string, times []time.Duration) {
+	b.Helper()
 	slices.Sort(times)
 	b.ReportMetric(float64(times[len(times)/2].Microseconds()), what+"-p50-µs")
 	b.ReportMetric(float64(times[len(times)*95/100].Microseconds()), what+"-p95-µs")

@@ -22,6 +22,7 @@ import (
 var testPrefixes = []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16"), netip.MustParsePrefix("fd77:fc::/64")}
 
 func testConfig(t testing.TB) Config {
+	t.Helper()
 	return Config{Device: "fc0", Prefixes: testPrefixes, RunDir: filepath.Join(t.TempDir(), "run"), Pool: 2}
 }
 
@@ -185,7 +186,10 @@ func TestRootSetupAndRemove(t *testing.T) {
 func TestRootSetupAfterPartialState(t *testing.T) {
 	testutil.Privileged(t)
 	ip := func(args string) func(testing.TB, *testutil.NS, Config) {
-		return func(t testing.TB, ns *testutil.NS, _ Config) { ns.Run(t, "ip", strings.Fields(args)...) }
+		return func(t testing.TB, ns *testutil.NS, _ Config) {
+			t.Helper()
+			ns.Run(t, "ip", strings.Fields(args)...)
+		}
 	}
 	for name, damage := range map[string]func(testing.TB, *testutil.NS, Config){
 		"the device is gone":        ip("link del fc0"),
@@ -197,21 +201,25 @@ func TestRootSetupAfterPartialState(t *testing.T) {
 		"another MTU":               ip("link set fc0 mtu 1400"),
 		"the sink's device is gone": ip("link del fc0-sink"),
 		"the sink's pin is gone": func(t testing.TB, _ *testutil.NS, cfg Config) {
+			t.Helper()
 			if err := unpinNetns(cfg.sinkPath(), nil); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"the sink's mount is gone, its file is not": func(t testing.TB, _ *testutil.NS, cfg Config) {
+			t.Helper()
 			if err := unix.Unmount(cfg.sinkPath(), 0); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"the sink has an old address": func(t testing.TB, _ *testutil.NS, cfg Config) {
+			t.Helper()
 			inSink(t, cfg, func(h *netlink.Handle) error {
 				return h.AddrAdd(linkOf(1, "lo"), vipAddr(netip.MustParseAddr("fd78::")))
 			})
 		},
 		"the sink has an old prefix": func(t testing.TB, _ *testutil.NS, cfg Config) {
+			t.Helper()
 			inSink(t, cfg, func(h *netlink.Handle) error {
 				return h.RouteAdd(&netlink.Route{
 					Dst: toIPNet(netip.MustParsePrefix("10.78.0.0/16")), LinkIndex: 1, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST,

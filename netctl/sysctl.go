@@ -24,7 +24,7 @@ func (s sysctl) write() error {
 	if err != nil {
 		return fmt.Errorf("setting sysctl %s to %s: %w", s.name, s.value, err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // a sysctl takes effect with the write
+	defer unix.Close(fd) // a sysctl takes effect with the write
 	if _, err := unix.Write(fd, []byte(s.value)); err != nil {
 		return fmt.Errorf("setting sysctl %s to %s: %w", s.name, s.value, err)
 	}
