@@ -45,7 +45,7 @@ func detachedMount(fstype string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fsopen(%s): %w", fstype, err)
 	}
-	defer unix.Close(ctx) //nolint:errcheck // only a configuration context
+	defer unix.Close(ctx)
 	if err := unix.FsconfigCreate(ctx); err != nil {
 		return nil, fmt.Errorf("fsconfig(%s, create): %w", fstype, err)
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// EnvStrictFeatures, set to 1 on kernels whose configuration is known (the rig's), takes
-// back all excuses: a feature the table promises for this kernel must work there.
+// EnvStrictFeatures names the variable that, set to 1, takes back all excuses: a feature that the
+// table promises for this kernel must work. The rig sets it, whose kernels' configuration is known.
 const EnvStrictFeatures = "FCNODE_STRICT_FEATURES"
 
 // RequireFeature goes on when this kernel has the feature (by its name in [Features]). It skips

@@ -50,7 +50,7 @@ func ParseVersion(release string) (Version, error) {
 var kernelConfig = sync.OnceValue(func() map[string]string {
 	var in io.Reader
 	if f, err := os.Open("/proc/config.gz"); err == nil {
-		defer f.Close() //nolint:errcheck // read only
+		defer f.Close()
 		if in, err = gzip.NewReader(f); err != nil {
 			return nil
 		}
@@ -63,7 +63,7 @@ var kernelConfig = sync.OnceValue(func() map[string]string {
 		if err != nil {
 			return nil
 		}
-		defer f.Close() //nolint:errcheck // read only
+		defer f.Close()
 		in = f
 	}
 	options := map[string]string{}

@@ -60,7 +60,7 @@ func (s snapshot) addFDs() error {
 	if err != nil {
 		return fmt.Errorf("listing file descriptors: %w", err)
 	}
-	defer dir.Close() //nolint:errcheck // read only
+	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return fmt.Errorf("listing file descriptors: %w", err)

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cableIndex numbers the first ends of cables, far from what the kernel counts up to by itself.
-var cableIndex atomic.Int32
+// cables counts them; their first ends get indexes far from what the kernel counts up to by itself.
+var cables atomic.Int32
 
-func init() { cableIndex.Store(1000) }
+const firstCableIndex = 1000
 
 // NS is a network namespace that lives as long as a test (and anything in it that
 // still holds it). It is held by a file descriptor only: nothing has to be unmounted.
@@ -135,7 +135,7 @@ func (n *NS) Cookie(t testing.TB) uint64 {
 		if err != nil {
 			t.Fatalf("opening a socket for the namespace's cookie: %v", err)
 		}
-		defer unix.Close(fd) //nolint:errcheck // nothing was written
+		defer unix.Close(fd)
 		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 		if err != nil {
 			t.Fatalf("reading the namespace's cookie: %v", err)
@@ -188,7 +188,7 @@ func Cable(t testing.TB, a, b *NS, name string, addrA, addrB []netip.Prefix) (li
 	// The kernel mistakes a veth end whose index equals its peer's for a device without lower device and
 	// reports its carrier up to a second late (linkwatch_urgent_event). Fresh namespaces
 	// count alike, so without this it would happen each time.
-	attrs.Index = int(cableIndex.Add(1))
+	attrs.Index = firstCableIndex + int(cables.Add(1))
 	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: name, PeerNamespace: netlink.NsFd(b.FD())}
 	if err := a.link.LinkAdd(pair); err != nil {
 		t.Fatalf("creating veth pair %s: %v", name, err)

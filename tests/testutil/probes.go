@@ -5,27 +5,291 @@ package testutil
 import (
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
-// probeLink tries to make a link of a kind, in a network namespace that is thrown away.
+// Probes try the thing itself where that leaves no trace, in namespaces or cgroups
+// that are thrown away, and look for its file where it does not.
+
+func helper(t ebpf.ProgramType, fn asm.BuiltinFunc) func() error {
+	return func() error { return features.HaveProgramHelper(t, fn) }
+}
+
+func probeFile(path string) func() error {
+	return func() error {
+		_, err := os.Stat(path)
+		return err
+	}
+}
+
+// inNewNetNS runs fn on a thread of its own in a network namespace that ends with it.
+func inNewNetNS(fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		ns, err := netns.New()
+		if err != nil {
+			done <- fmt.Errorf("making a network namespace: %w", err)
+			return
+		}
+		done <- errors.Join(fn(), ns.Close())
+	}()
+	return <-done
+}
+
+// probeLink tries to make a link of a kind.
 func probeLink(kind string) func() error {
 	return func() error {
-		ns, err := newNetNS()
+		return inNewNetNS(func() error {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name = "probe0"
+			if err := netlink.LinkAdd(&netlink.GenericLink{LinkAttrs: attrs, LinkType: kind}); err != nil {
+				return fmt.Errorf("adding a link of kind %s: %w", kind, err)
+			}
+			return nil
+		})
+	}
+}
+
+// probeProgram loads a program for traffic control that lets everything pass.
+func probeProgram() (*ebpf.Program, error) {
+	return ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SchedCLS, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+}
+
+func probeTCX() error {
+	prog, err := probeProgram()
+	if err != nil {
+		return err
+	}
+	return errors.Join(inNewNetNS(func() error {
+		l, err := link.AttachTCX(link.TCXOptions{Interface: 1, Program: prog, Attach: ebpf.AttachTCXEgress})
 		if err != nil {
-			return fmt.Errorf("making a network namespace: %w", err)
+			return fmt.Errorf("attaching to lo by tcx: %w", err)
 		}
-		h, err := netlink.NewHandleAt(ns)
+		return l.Close()
+	}), prog.Close())
+}
+
+func probeClsact() error {
+	prog, err := probeProgram()
+	if err != nil {
+		return err
+	}
+	return errors.Join(inNewNetNS(func() error {
+		qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: 1, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		}}
+		if err := netlink.QdiscAdd(qdisc); err != nil {
+			return fmt.Errorf("adding clsact to lo: %w", err)
+		}
+		filter := &netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: 1, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Protocol: unix.ETH_P_ALL},
+			Fd:          prog.FD(), Name: "probe", DirectAction: true,
+		}
+		if err := netlink.FilterAdd(filter); err != nil {
+			return fmt.Errorf("adding a BPF filter to lo: %w", err)
+		}
+		return nil
+	}), prog.Close())
+}
+
+func probeNetnsCookie() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening a socket: %w", err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return err
+}
+
+func probeSocket6() error {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func probeMPTCP() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+	if err != nil {
+		return fmt.Errorf("opening an MPTCP socket: %w", err)
+	}
+	return unix.Close(fd)
+}
+
+// inNewCgroup calls fn with the path of a new cgroup in the sandbox of [Main].
+func inNewCgroup(fn func(path string) error) error {
+	dir, err := os.MkdirTemp("/sys/fs/cgroup", "probe")
+	if err != nil {
+		return fmt.Errorf("making a cgroup: %w", err)
+	}
+	return errors.Join(fn(dir), os.Remove(dir))
+}
+
+func probeController(name string) func() error {
+	return func() error {
+		have, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 		if err != nil {
-			return errors.Join(err, ns.Close())
+			return fmt.Errorf("reading the controllers: %w", err)
 		}
-		defer h.Close()
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = "probe0"
-		if err := h.LinkAdd(&netlink.GenericLink{LinkAttrs: attrs, LinkType: kind}); err != nil {
-			return errors.Join(fmt.Errorf("adding a link of kind %s: %w", kind, err), ns.Close())
+		for c := range strings.FieldsSeq(string(have)) {
+			if c == name {
+				return nil
+			}
 		}
-		return ns.Close()
+		return fmt.Errorf("the cgroup of the tests has the controllers %q, not %s", strings.TrimSpace(string(have)), name)
+	}
+}
+
+// heldByV1 is the excuse of hybrid machines, where cgroup v1 has taken a controller from v2.
+func heldByV1(name string) func() string {
+	return func() string {
+		list, err := os.ReadFile("/proc/cgroups")
+		if err != nil {
+			return ""
+		}
+		for line := range strings.Lines(string(list)) {
+			// name, hierarchy (0 is v2), number of cgroups, enabled
+			if f := strings.Fields(line); len(f) == 4 && f[0] == name && f[1] != "0" {
+				return fmt.Sprintf("the controller %s in cgroup v2: version 1 has it", name)
+			}
+		}
+		return ""
+	}
+}
+
+// probeCgroupFile looks for a file in a new cgroup. Files of the memory controller need it handed down to there.
+func probeCgroupFile(name string) func() error {
+	return func() error {
+		if strings.HasPrefix(name, "memory.") {
+			if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+				return fmt.Errorf("handing the memory controller down: %w", err)
+			}
+		}
+		return inNewCgroup(func(path string) error { return probeFile(path + "/" + name)() })
+	}
+}
+
+func probeReclaimSwappiness() error {
+	if err := probeCgroupFile("memory.reclaim")(); err != nil {
+		return err
+	}
+	return inNewCgroup(func(path string) error {
+		// Nothing is to be reclaimed: an empty cgroup has nothing to give, and 6.12 and 7.2 were seen to
+		// try for minutes.
+		return os.WriteFile(path+"/memory.reclaim", []byte("0 swappiness=10"), 0)
+	})
+}
+
+// probeCloneIntoCgroup starts a program in a new cgroup.
+func probeCloneIntoCgroup() error {
+	return inNewCgroup(func(path string) error {
+		dir, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command("true")
+		cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+		return errors.Join(cmd.Run(), dir.Close())
+	})
+}
+
+// probePSI registers a trigger: pressure of 0.2 s within 2 s. Without CAP_SYS_RESOURCE only windows of whole
+// multiples of 2 s are allowed (since Linux 6.5).
+func probePSI() error {
+	f, err := os.OpenFile("/proc/pressure/memory", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("some 200000 2000000\x00")
+	return errors.Join(err, f.Close())
+}
+
+func withoutPSI() string {
+	if _, err := os.ReadFile("/proc/pressure/memory"); err != nil {
+		return fmt.Sprintf("pressure stall information (boot with psi=1): %v", err)
+	}
+	return ""
+}
+
+func probeFilesystem(name string) func() error {
+	return func() error {
+		list, err := os.ReadFile("/proc/filesystems")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(list)) {
+			if f := strings.Fields(line); len(f) > 0 && f[len(f)-1] == name {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s is not in /proc/filesystems", name)
+	}
+}
+
+func probePidfd() error {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("pidfd_open: %w", err)
+	}
+	return unix.Close(fd)
+}
+
+func probeFsopen() error {
+	m, err := detachedMount("tmpfs")
+	if err != nil {
+		return err
+	}
+	return m.Close()
+}
+
+func probeZram() error { return probeFile("/sys/class/zram-control")() }
+
+// capSysResource is CAP_SYS_RESOURCE of linux/capability.h.
+const capSysResource = unix.CAP_SYS_RESOURCE
+
+func hasCapability(c uint) (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, fmt.Errorf("capget: %w", err)
+	}
+	return data[c/32].Effective&(1<<(c%32)) != 0, nil
+}
+
+func probeCapability(c uint) func() error {
+	return func() error {
+		has, err := hasCapability(c)
+		if err == nil && !has {
+			err = fmt.Errorf("capability %d is not in the effective set", c)
+		}
+		return err
+	}
+}
+
+func withoutCapability(c uint, name string) func() string {
+	return func() string {
+		if has, err := hasCapability(c); err == nil && !has {
+			return name
+		}
+		return ""
 	}
 }

@@ -3,6 +3,7 @@ package testutil
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -105,7 +106,7 @@ func WaitLine(t testing.TB, d time.Duration, r *bufio.Reader, want string) strin
 	defer timer.Stop()
 	select {
 	case res := <-done:
-		if res.err == io.EOF {
+		if errors.Is(res.err, io.EOF) {
 			t.Fatalf("output ended without a line containing %q:\n%s", want, seen.String())
 		}
 		if res.err != nil {
@@ -129,7 +130,7 @@ func WaitExit(t testing.TB, d time.Duration, pid int) {
 	if err != nil {
 		t.Fatalf("pidfd_open(%d): %v", pid, err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // read only
+	defer unix.Close(fd)
 	deadline := time.Now().Add(Timeout(d))
 	for {
 		left := time.Until(deadline)

@@ -22,7 +22,7 @@ import (
 // which the first user would load by itself, though not from a namespace in each case.
 var modules = []string{
 	"veth", "dummy", "ifb", "overlay", "sch_ingress", "cls_bpf", "act_gact", "af_packet", "tun", "zram",
-	"inet_diag", "tcp_diag", "udp_diag", "unix_diag", "packet_diag", "netlink_diag",
+	"inet_diag", "tcp_diag", "udp_diag", "unix_diag", "netlink_diag",
 }
 
 // job is what goes onto the job disk.
@@ -40,7 +40,7 @@ func makeJob(o options) (*job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the test binaries are not built (run `make test-binaries`): %w", err)
 	}
-	defer manifest.Close() //nolint:errcheck // read only
+	defer manifest.Close()
 	j := &job{guest: filepath.Join(o.binaries, "guest"), tests: o.binaries, files: o.files}
 	j.Modules = modules
 	j.Env = []string{

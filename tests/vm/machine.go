@@ -48,12 +48,13 @@ type machine struct {
 	console  string
 	messages net.Conn
 	output   bytes.Buffer // QEMU's own
-	exited   chan error
+	exited   chan struct{} // closed when QEMU has ended with exit
+	exit     error
 }
 
 // startMachine starts QEMU and waits until it has connected the port for messages.
-func startMachine(ctx context.Context, o options, a accel, img image, dir string) (*machine, error) {
-	m := &machine{console: o.console, exited: make(chan error, 1)}
+func startMachine(o options, a accel, img image, dir string) (*machine, error) {
+	m := &machine{console: o.console, exited: make(chan struct{})}
 	if m.console == "" {
 		m.console = filepath.Join(dir, "console")
 	}
@@ -62,7 +63,7 @@ func startMachine(ctx context.Context, o options, a accel, img image, dir string
 	if err != nil {
 		return nil, fmt.Errorf("listening for the machine's messages: %w", err)
 	}
-	defer listener.Close() //nolint:errcheck // one connection is all that comes
+	defer listener.Close()
 	args := append([]string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35,hpet=off",
 		"-smp", strconv.Itoa(o.cpus), "-m", strconv.Itoa(o.memory),
@@ -83,12 +84,14 @@ func startMachine(ctx context.Context, o options, a accel, img image, dir string
 		return nil, fmt.Errorf("starting QEMU (`make deps-vm` installs it): %w", err)
 	}
 	go func() {
-		m.exited <- m.cmd.Wait()
+		m.exit = m.cmd.Wait()
+		close(m.exited)
 		_ = listener.Close() // nobody will connect any more
 	}()
 	m.messages, err = listener.Accept()
 	if err != nil {
-		return nil, fmt.Errorf("QEMU ended before it began: %w\n%s", <-m.exited, m.output.String())
+		<-m.exited
+		return nil, fmt.Errorf("QEMU ended before it began: %w\n%s", m.exit, m.output.String())
 	}
 	return m, nil
 }
@@ -130,9 +133,9 @@ func (m *machine) follow(ctx context.Context, silence time.Duration, rep *report
 func (m *machine) stop() error {
 	_ = m.messages.Close() // its end is told by the process
 	select {
-	case err := <-m.exited:
-		if err != nil {
-			return fmt.Errorf("QEMU: %w\n%s", err, m.output.String())
+	case <-m.exited:
+		if m.exit != nil {
+			return fmt.Errorf("QEMU: %w\n%s", m.exit, m.output.String())
 		}
 		return nil
 	case <-time.After(5 * time.Second):
@@ -140,7 +143,7 @@ func (m *machine) stop() error {
 	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("killing QEMU: %w", err)
 	}
-	<-m.exited // killed: its exit status tells nothing
+	_ = <-m.exited // killed: its exit status tells nothing
 	return nil
 }
 

@@ -99,7 +99,7 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if err := writeInitramfs(dir+"/initramfs", job.guest, img.modules); err != nil {
 		return false, err
 	}
-	m, err := startMachine(ctx, o, accel, img, dir)
+	m, err := startMachine(o, accel, img, dir)
 	if err != nil {
 		return false, err
 	}
