@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	maxLinkName   = 15 // IFNAMSIZ of the kernel without the NUL
-	maxDeviceName = maxLinkName - len("-sink")
+	maxLinkName   = 15      // IFNAMSIZ of the kernel without the NUL
+	sinkSuffix    = "-sink" // makes the name of the sink's link, in package netctl
+	maxDeviceName = maxLinkName - len(sinkSuffix)
+	maxPrefixes   = 16
 	maxSocketPath = 107 // sun_path of the kernel without the NUL
 	maxSitesLimit = 1 << 20
 )
@@ -96,7 +98,8 @@ func (c checker) duration(path string, d spec.Duration, least, most time.Duratio
 func (c checker) links(cfg *Config) {
 	c.link("device", cfg.Device)
 	if len(cfg.Device) > maxDeviceName {
-		c.bad("device", fmt.Sprintf("1 to %d characters, as the sink's link is called <device>-sink", maxDeviceName), "%q has %d", cfg.Device, len(cfg.Device))
+		c.bad("device", fmt.Sprintf("1 to %d characters, as there is a link called <device>%s besides", maxDeviceName, sinkSuffix),
+			"%q has %d characters", cfg.Device, len(cfg.Device))
 	}
 	if poolNames.MatchString(cfg.Device) {
 		c.bad("device", "another name than fcv and a number", "%s is a name for the links of replicas", cfg.Device)
@@ -105,8 +108,8 @@ func (c checker) links(cfg *Config) {
 		at := fmt.Sprintf("uplinks[%d]", i)
 		c.link(at, name)
 		switch {
-		case name == cfg.Device:
-			c.bad(at, "links to the outside", "%s is the device of fcnode itself", name)
+		case name == cfg.Device || name == cfg.Device+sinkSuffix:
+			c.bad(at, "links to the outside", "%s is a link of fcnode itself", name)
 		case slices.Index(cfg.Uplinks, name) < i:
 			c.bad(at, "", "%s stands in the list twice", name)
 		}
@@ -143,9 +146,13 @@ var reserved = []struct {
 }
 
 func (c checker) prefixes(prefixes []netip.Prefix) {
-	const allowed = "one IPv4 prefix of /8 to /28, one IPv6 prefix of /16 to /120, or one of each"
+	const allowed = "1 to 16 prefixes that do not overlap: IPv4 of /8 to /28, IPv6 of /16 to /120"
 	if len(prefixes) == 0 {
 		c.bad("prefixes", allowed, "is empty: sites need addresses")
+	}
+	if len(prefixes) > maxPrefixes {
+		c.bad("prefixes", allowed, "has %d prefixes", len(prefixes))
+		return
 	}
 	for i, p := range prefixes {
 		at := fmt.Sprintf("prefixes[%d]", i)
@@ -158,11 +165,8 @@ func (c checker) prefixes(prefixes []netip.Prefix) {
 			continue
 		}
 		for j, other := range prefixes[:i] {
-			switch {
-			case p.Overlaps(other):
+			if p.Overlaps(other) {
 				c.bad(at, allowed, "%s overlaps %s of prefixes[%d]", p, other, j)
-			case p.Addr().Is4() == other.Addr().Is4():
-				c.bad(at, allowed, "%s is a second prefix of the family of %s", p, other)
 			}
 		}
 		widest, narrowest := 8, 28

@@ -19,7 +19,8 @@ const installedRunner = "/usr/lib/fcnode/fcnode-runner"
 type Config struct {
 	// Device takes the packets for all sites. The daemon makes it.
 	Device string `json:"device"`
-	// Prefixes hold the addresses of the sites: one of IPv4, one of IPv6, or one of each.
+	// Prefixes hold the addresses of the sites: 1 to 16 of them, IPv4 and IPv6. Each site gets one address of each family;
+	// where one prefix of a family is full, the next is taken.
 	Prefixes []netip.Prefix `json:"prefixes" also:"prefix,subnets,networks,cidrs"`
 	// Uplinks are the links on which packets from outside come in; on them the fast path is attached.
 	Uplinks []string `json:"uplinks" also:"uplink,interfaces,links"`

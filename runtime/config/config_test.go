@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good.yaml")
 	bad := filepath.Join(dir, "bad.yaml")
-	write(t, good, "device: fc7\nrunDir: /run/seven\nbpffs: /sys/fs/bpf7\nhold: {perSite: 8}\n")
+	write(t, good, "device: fc7\nprefixes: [10.1.0.0/16, 10.2.0.0/16]\nrunDir: /run/seven\nbpffs: /sys/fs/bpf7\nhold: {perSite: 8}\n")
 	write(t, bad, "# a comment\ndevise: fc7\n")
 
 	t.Run("named and there", func(t *testing.T) {
@@ -44,6 +44,7 @@ func TestLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := config.Default()
+		want.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")}
 		want.Device, want.RunDir, want.BPFFS, want.Hold.PerSite = "fc7", "/run/seven", "/sys/fs/bpf7", 8
 		want.Socket, want.PinDir = "/run/seven/fcnode.sock", "/sys/fs/bpf7/fcnode" // follow from the above
 		if diff := cmp.Diff(want, got, asPrefix); diff != "" {
@@ -100,14 +101,17 @@ func TestParseBad(t *testing.T) {
 		{"device lo", "device: lo\n", "1:9: device: lo cannot"},
 		{"device with slash", "device: a/b\n", `1:9: device: "a/b" is not`},
 		{"device of the pool", "device: fcv3\n", "1:9: device: fcv3 is a name for"},
-		{"uplink is the device", "uplinks: [eth0, fc0]\n", "1:17: uplinks[1]: fc0 is the device"},
+		{"uplink is the device", "uplinks: [eth0, fc0]\n", "1:17: uplinks[1]: fc0 is a link of fcnode itself"},
+		{"uplink is the sink's", "uplinks: [fc0-sink]\n", "1:11: uplinks[0]: fc0-sink is a link of fcnode itself"},
+		{"device too long for the sink", "device: eleven-char\n", `1:9: device: "eleven-char" has 11 characters`},
+		{"attach", "attach: xdp\n", `1:9: attach: "xdp" is not a way to attach`},
 		{"uplink twice", "uplinks: [eth0, eth0]\n", "1:17: uplinks[1]: eth0 stands"},
 		{"uplinks no list", "uplinks: eth0\n", "1:10: uplinks: is a single value"},
 		{"no prefix", "prefixes: []\n", "1:11: prefixes: is empty"},
 		{"prefix an address", "prefixes: [10.0.0.1]\n", `1:12: prefixes[0]: "10.0.0.1" is not valid`},
 		{"prefix not masked", "prefixes: [10.77.1.0/16]\n", "1:12: prefixes[0]: 10.77.1.0/16 has bits set outside of its mask; did you mean 10.77.0.0/16?"},
 		{"prefixes overlap", "prefixes: [10.0.0.0/8, 10.77.0.0/16]\n", "1:24: prefixes[1]: 10.77.0.0/16 overlaps 10.0.0.0/8"},
-		{"two of a family", "prefixes: [10.0.0.0/16, 10.1.0.0/16]\n", "1:25: prefixes[1]: 10.1.0.0/16 is a second"},
+		{"too many prefixes", "prefixes: [" + strings.Repeat("10.0.0.0/16, ", 17) + "]\n", "1:11: prefixes: has 17 prefixes"},
 		{"prefix too small", "prefixes: [10.77.0.0/29]\n", "1:12: prefixes[0]: 10.77.0.0/29 is too small"},
 		{"v6 prefix too small", "prefixes: ['fd77::/121']\n", "1:12: prefixes[0]: fd77::/121 is too small"},
 		{"prefix too large", "prefixes: [0.0.0.0/0]\n", "1:12: prefixes[0]: 0.0.0.0/0 is too large"},

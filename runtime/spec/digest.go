@@ -21,16 +21,29 @@ func (s *Site) Digest() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// FromJSON reads the canonical JSON of a site, as it was stored by this version or an older one: fields of which an older one
-// did not know get their defaults. The site is not checked again. For JSON that somebody else wrote use Parse, JSON being
-// YAML; it is strict and has positions.
-func FromJSON(data []byte) (Site, error) {
-	s := defaults()
+// wire is Site without its methods.
+type wire Site
+
+// UnmarshalJSON implements json.Unmarshaler for the canonical JSON: fields of which an older version did not know get their defaults,
+// fields of a newer one are refused. The values are not checked; see Validate.
+func (s *Site) UnmarshalJSON(data []byte) error {
+	w := wire(defaults())
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
-		return Site{}, fmt.Errorf("read the JSON of site %q: %w", s.Name, err)
+	if err := dec.Decode(&w); err != nil {
+		return fmt.Errorf("read the JSON of site %q: %w", w.Name, err)
 	}
+	*s = Site(w)
 	s.complete()
+	return nil
+}
+
+// FromJSON reads the canonical JSON of a site as UnmarshalJSON does. For JSON that somebody wrote by hand use Parse, JSON
+// being YAML: it takes the short forms, checks, and has positions.
+func FromJSON(data []byte) (Site, error) {
+	var s Site
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Site{}, err
+	}
 	return s, nil
 }

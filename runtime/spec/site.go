@@ -155,8 +155,21 @@ func defaults() Site {
 	}
 }
 
-// complete fills in the defaults that follow from other fields.
+// complete fills in the defaults that follow from other fields, and makes one of two ways to say nothing: an empty list of domains is no
+// list. An empty command is not, as it replaces that of the image.
 func (s *Site) complete() {
+	if len(s.Domains) == 0 {
+		s.Domains = nil
+	}
+	if len(s.Env) == 0 {
+		s.Env = nil
+	}
+	if len(s.Addresses) == 0 {
+		s.Addresses = nil
+	}
+	if len(s.Volumes) == 0 {
+		s.Volumes = nil
+	}
 	if s.Hostname == "" {
 		s.Hostname = s.Name
 	}

@@ -62,7 +62,12 @@ func TestFromJSON(t *testing.T) {
 	if diff := cmp.Diff(want, got, exact); err != nil || diff != "" {
 		t.Errorf("of an older version: %v (-want +got):\n%s", err, diff)
 	}
-	for _, data := range []string{"", "{", "[]", `{"ports":[80]}`, `{"lifetime":"1h"}`, `{"idle":"0s"}`, `{"ports":["0/tcp"]}`} {
+	var stored struct{ Spec Site } // as a part of something else, too
+	err = json.Unmarshal([]byte(`{"Spec":{"name":"a","image":"dir:/a","ports":["80/tcp"]}}`), &stored)
+	if diff := cmp.Diff(want, stored.Spec, exact); err != nil || diff != "" {
+		t.Errorf("as a part: %v (-want +got):\n%s", err, diff)
+	}
+	for _, data := range []string{"", "{", "[]", `{"name":"a"} {}`, `{"ports":[80]}`, `{"lifetime":"1h"}`, `{"idle":"0s"}`, `{"ports":["0/tcp"]}`} {
 		if got, err := FromJSON([]byte(data)); err == nil {
 			t.Errorf("FromJSON(%s) = %v, want an error", data, got)
 		}
@@ -88,6 +93,7 @@ func TestDigest(t *testing.T) {
 		"# a comment\n" + required,
 		"ports: ['80/tcp']\nname: blog\nimage: 'dir:/srv/blog'\n",
 		required + "hostname: blog\nidle: 300s\nscale: {max: 1}\nstop: {grace: 10s}\nlimits: {pids: 2048}\n",
+		required + "domains: []\nenv: {}\naddresses: []\nvolumes: []\nlimits: {}\nscale: {}\n",
 	} {
 		if got := digest(same); got != least {
 			t.Errorf("%s for what means the same:\n%s", got, same)
