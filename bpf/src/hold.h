@@ -83,42 +83,47 @@ static __always_inline bool hold_copy_large(struct __sk_buff *skb, const struct 
 }
 
 /* Copies the first packet of a flow to user space: the wake event and the
- * held packet in one. The original is then dropped by the caller. */
-static __always_inline void hold(struct __sk_buff *skb, const struct packet *p, __u32 site)
+ * held packet in one. The original is then dropped by the caller. Returns 1 if
+ * it was copied. */
+__noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 {
-	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
-	struct fc_held_flow *seen = bpf_map_lookup_elem(&fc_held_flows, &k);
 	struct fc_settings *cfg = config();
 	__u64 now = bpf_ktime_get_ns();
 	__u32 len = skb->len;
-	bool again = seen && seen->seq == p->seq;
-	bool ok;
+	struct fc_held_flow *seen;
+	bool again, ok;
 
-	if (!cfg)
-		return;
+	if (!cfg || !p)
+		return 0;
+
+	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
+
+	seen = bpf_map_lookup_elem(&fc_held_flows, &k);
+	again = seen && seen->seq == p->seq;
 	if (again && now - seen->ns < FC_HOLD_FRESH_NS) {
 		count(FC_STAT_HOLD_DUPLICATE);
-		return;
+		return 0;
 	}
 	if (len == 0 || len > FC_HELD_MAX || p->frag != FC_FRAG_NONE) {
 		count(FC_STAT_HOLD_TOO_LARGE);
-		return;
+		return 0;
 	}
 	if (!again && !hold_take(site, cfg->hold_per_site))
-		return;
+		return 0;
 	if (len <= FC_HELD_SMALL)
 		ok = hold_copy_small(skb, p, site, now);
 	else
 		ok = hold_copy_large(skb, p, site, now);
 	if (!ok) {
 		count(FC_STAT_HOLD_RING_FULL);
-		return;
+		return 0;
 	}
 
 	struct fc_held_flow f = { .ns = now, .seq = p->seq, .site = site };
 
 	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
 	count(FC_STAT_HELD);
+	return 1;
 }
 
 #endif

@@ -57,7 +57,7 @@ int fc_replica_out(struct __sk_buff *skb)
 	struct fc_replica *r;
 
 	/* not IP (there is no ARP here), unreadable, or nobody's: dropped */
-	if (!id || parse(skb, &p) <= 0)
+	if (!id || fc_parse(skb, &p) <= 0)
 		return TC_ACT_SHOT;
 	r = bpf_map_lookup_elem(&fc_replicas, id);
 	if (!r)

@@ -79,14 +79,14 @@ static __always_inline int steer_fragment(const struct packet *p)
 
 /* Errors about a flow go where the flow goes; all else (echo) to the sink,
  * so that a ping neither wakes a site nor goes without answer. */
-static __always_inline int steer_icmp(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	struct fc_flow_key k;
 	struct choice c;
 
 	if (!p->icmp_error)
 		return to_sink();
-	if (parse_icmp_error(skb, p, &k) < 0)
+	if (fc_parse_icmp_error(skb, p, &k) < 0)
 		return FC_EATEN;
 	c = by_flow(&k);
 	return c.r ? to_replica(c.r) : FC_EATEN;
@@ -94,7 +94,7 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, const struct packet
 
 /* Packets of a listener's site. `c` is the replica that the flow table names,
  * if any. */
-static __always_inline struct choice pick(struct __sk_buff *skb, const struct packet *p, struct fc_listener *l,
+static __always_inline struct choice pick(struct __sk_buff *skb, struct packet *p, struct fc_listener *l,
 					  struct fc_site *s, struct choice c)
 {
 	struct choice none = {};
@@ -118,7 +118,7 @@ int fc_device(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	struct choice c;
-	int kind = parse(skb, &p);
+	int kind = fc_parse(skb, &p);
 
 	if (kind < 0)
 		count(FC_STAT_MALFORMED);
@@ -166,7 +166,7 @@ int fc_device(struct __sk_buff *skb)
 	}
 	if (!p.syn && p.proto != IPPROTO_UDP)
 		return to_sink();
-	hold(skb, &p, l->site);
+	fc_hold(skb, &p, l->site);
 	return FC_EATEN;
 }
 
@@ -179,7 +179,7 @@ int fc_uplink(struct __sk_buff *skb)
 	struct packet p = {};
 	struct choice c;
 
-	if (parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
+	if (fc_parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
 		return TC_ACT_UNSPEC;
 	if (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP)
 		return TC_ACT_UNSPEC;
