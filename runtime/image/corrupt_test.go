@@ -111,17 +111,23 @@ func TestCorruptDocuments(t *testing.T) {
 	garbage := func([]byte) []byte { return []byte("{") }
 	for name, damage := range map[string]func(t *testing.T, dir string){
 		"manifest changed": func(t *testing.T, dir string) {
+			t.Helper()
 			path, _ := manifestOf(t, dir)
 			rewrite(t, path, func(b []byte) []byte { return bytes.Replace(b, []byte("schemaVersion"), []byte("SchemaVersion"), 1) })
 		},
 		"manifest missing": func(t *testing.T, dir string) {
+			t.Helper()
 			path, _ := manifestOf(t, dir)
 			if err := os.Remove(path); err != nil {
 				t.Fatal(err)
 			}
 		},
-		"index is no JSON": func(t *testing.T, dir string) { rewrite(t, filepath.Join(dir, "index.json"), garbage) },
+		"index is no JSON": func(t *testing.T, dir string) {
+			t.Helper()
+			rewrite(t, filepath.Join(dir, "index.json"), garbage)
+		},
 		"index names no digest": func(t *testing.T, dir string) {
+			t.Helper()
 			rewrite(t, filepath.Join(dir, "index.json"), func(b []byte) []byte {
 				return bytes.ReplaceAll(b, []byte(`"sha256:`), []byte(`"sha256:../../`))
 			})

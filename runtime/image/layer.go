@@ -33,18 +33,18 @@ func (l layerBlob) name() string {
 
 // hashingReader hashes what is read through it and keeps the error that reading ended with.
 type hashingReader struct {
-	ctx context.Context // reading is what takes long
-	r   io.Reader
-	h   hash.Hash
-	err error // but io.EOF
+	r    io.Reader
+	h    hash.Hash
+	stop func() error // asked before each read: reading is what takes long
+	err  error        // that reading ended with; not io.EOF
 }
 
 func newHashingReader(ctx context.Context, r io.Reader) *hashingReader {
-	return &hashingReader{ctx: ctx, r: r, h: sha256.New()}
+	return &hashingReader{r: r, h: sha256.New(), stop: func() error { return context.Cause(ctx) }}
 }
 
 func (h *hashingReader) Read(p []byte) (int, error) {
-	if h.err = context.Cause(h.ctx); h.err != nil {
+	if h.err = h.stop(); h.err != nil {
 		return 0, h.err
 	}
 	n, err := h.r.Read(p)

@@ -97,7 +97,7 @@ func (a *archiveSource) load() (v1.Image, []byte, error) {
 		if errors.Is(err, os.ErrPermission) {
 			return nil, nil, err
 		}
-		return nil, nil, fmt.Errorf("%w: %s is no `docker save` archive (an OCI archive works as a folder: `tar -xf` it and write oci:/folder): %w", ErrCorrupt, a.ref.Path, err)
+		return nil, nil, fmt.Errorf("%w: %s is no `docker save` archive, which is an uncompressed tar with a manifest.json (gunzip a gzipped one; `tar -xf` an OCI archive and write oci:/folder): %w", ErrCorrupt, a.ref.Path, err)
 	}
 	tag, err := a.pick(m)
 	if err != nil {

@@ -26,7 +26,7 @@ type Store struct {
 	log      *slog.Logger
 	archives *archiveCache
 
-	ctx     context.Context // ends with Close: unpacking outlives the Resolve that began it
+	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
 	cancel  context.CancelCauseFunc
 	flights singleflight.Group // by digest
 
