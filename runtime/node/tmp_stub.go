@@ -7,10 +7,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
-func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
-	return nil, api.ErrUnavailable
-}
-
 func (n *Node) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
 	return func(yield func(api.LogLine, error) bool) {}
 }

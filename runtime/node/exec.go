@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// Exec implements api.Backend.
+func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+	e, err := n.byName(name)
+	if err != nil {
+		return nil, err
+	}
+	own, err := n.store.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	ctr, image, err := n.running(e, req.Replica)
+	if err != nil {
+		return nil, err
+	}
+	s := &own.Spec
+	img, err := n.images.Get(image)
+	if err != nil { // a folder, or pruned meanwhile
+		if img, err = n.images.Resolve(ctx, s.Image); err != nil {
+			return nil, fmt.Errorf("the image of site %s: %w", name, err)
+		}
+	}
+	env := environment(img.Config.Env, s.Env)
+	if req.TTY {
+		env = append([]string{"TERM=xterm"}, env...) // those that follow win
+	}
+	p, err := ctr.Exec(ctx, container.ExecSpec{
+		Args: req.Args, Env: append(env, req.Env...),
+		Cwd: firstOf(req.Cwd, s.Workdir, img.Config.WorkingDir, "/"), User: firstOf(req.User, string(s.User), img.Config.User),
+		TTY: req.TTY, Cols: req.Cols, Rows: req.Rows,
+		Stdin: stdio.In, Stdout: stdio.Out, Stderr: stdio.Err,
+	})
+	switch {
+	case errors.Is(err, container.ErrNotRunning):
+		return nil, asleep(name)
+	case errors.Is(err, container.ErrExec), errors.Is(err, container.ErrUser):
+		return nil, &api.Error{Code: api.CodeInvalid, Message: err.Error()}
+	case err != nil:
+		return nil, err
+	}
+	return &execProcess{p: p}, nil
+}
+
+func asleep(name string) error {
+	return &api.Error{
+		Code: api.CodeUnavailable, Message: fmt.Sprintf("site %q has no running replica", name),
+		Hint: "fcnode wake " + name + " starts one",
+	}
+}
+
+// running finds the replica asked for, or the oldest that runs.
+func (n *Node) running(e *entry, wanted string) (*container.Container, string, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.active == nil {
+		return nil, "", asleep(e.name)
+	}
+	for _, m := range e.active.machine.Replicas() {
+		r := e.active.replicas[m.ID]
+		if r == nil || r.ctr == nil || m.State == site.Stopping {
+			continue
+		}
+		if wanted == "" || wanted == r.name {
+			return r.ctr, r.image, nil
+		}
+	}
+	if wanted != "" {
+		return nil, "", &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", e.name, wanted)}
+	}
+	return nil, "", asleep(e.name)
+}
+
+// execProcess is api.Process.
+type execProcess struct {
+	p *container.ExecProcess
+}
+
+func (x *execProcess) PID() int { return x.p.Pid() }
+
+// Terminal hands out a descriptor of its own, as the API's caller closes it.
+func (x *execProcess) Terminal() *os.File {
+	console := x.p.Console()
+	if console == nil {
+		return nil
+	}
+	fd, err := unix.FcntlInt(console.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), console.Name())
+}
+
+func (x *execProcess) Signal(sig syscall.Signal) error { return x.p.Signal(sig) }
+
+func (x *execProcess) Wait(ctx context.Context) (api.ExecResult, error) {
+	code, err := x.p.Wait(ctx)
+	if err != nil && ctx.Err() != nil {
+		// nobody waits for it any more: it must not go on by itself
+		if kill := x.p.Signal(unix.SIGKILL); kill == nil {
+			code, err = x.p.Wait(context.WithoutCancel(ctx))
+		}
+	}
+	res := api.ExecResult{Code: code}
+	if code > 128 && code <= 128+64 {
+		res.Signal = unix.SignalName(unix.Signal(code - 128))
+	}
+	return res, errors.Join(err, x.p.Close())
+}
