@@ -50,7 +50,7 @@ func (m vm) Executable(path string) error {
 	if m.good {
 		return nil
 	}
-	return &fs.PathError{Op: "stat", Path: "/usr/lib/fcnode/fcnode-runner", Err: fs.ErrNotExist}
+	return &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
 }
 
 func (m vm) FSType(path string) (int64, error) {

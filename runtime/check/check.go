@@ -93,7 +93,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.overlay()
 	c.stateFS()
 	c.seccomp()
-	c.runner()
+	c.programs()
 	c.group()
 	c.memory()
 	c.criu()

@@ -23,7 +23,7 @@ type machine struct {
 	uid         int
 	noCaps      uint64 // capabilities that are missing
 	files       map[string]string
-	noProgram   bool
+	noProgram   string
 	tools       map[string]string
 	noGroup     bool
 	fs          map[string]int64
@@ -71,7 +71,7 @@ func (m *machine) ReadFile(path string) ([]byte, error) {
 }
 
 func (m *machine) Executable(path string) error {
-	if m.noProgram {
+	if m.noProgram == path {
 		return fmt.Errorf("stat %s: %w", path, fs.ErrNotExist)
 	}
 	return nil
@@ -154,7 +154,7 @@ func TestFindings(t *testing.T) {
 		{"inconclusive without rights", func(m *machine, _ *config.Config) {
 			m.uid, m.noCaps, m.features[0].Err = 1000, ^uint64(0), unix.EPERM
 		}, nil, "bpf: ring buffer", Warn, "unknown without rights", "sudo"},
-		{"no bpffs", func(m *machine, _ *config.Config) { m.fs["/sys/fs/bpf"] = unix.SYSFS_MAGIC }, nil, "bpffs", Fail, "not mounted", "mount -t bpf bpf /sys/fs/bpf"},
+		{"no bpffs", func(m *machine, _ *config.Config) { m.fs["/sys/fs/bpf"] = unix.SYSFS_MAGIC }, nil, "bpffs", OK, "the daemon mounts it", ""},
 		{"no bpffs in the kernel", func(m *machine, _ *config.Config) {
 			m.fs["/sys/fs/bpf"] = unix.SYSFS_MAGIC
 			m.unmountable = map[string]error{"bpf": errNone}
@@ -179,7 +179,8 @@ func TestFindings(t *testing.T) {
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},
 		{"state on something", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = 0x2fc12fc1 }, nil, "state folder", OK, "0x2fc12fc1", ""},
 		{"no seccomp", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/kernel/seccomp/actions_avail") }, nil, "seccomp", Fail, "not exist", "CONFIG_SECCOMP_FILTER"},
-		{"no runner", func(m *machine, _ *config.Config) { m.noProgram = true }, nil, "runner", Fail, "fcnode-runner", "make install"},
+		{"no runner", func(m *machine, cfg *config.Config) { m.noProgram = cfg.Runner }, nil, "runner", Fail, "fcnode-runner", "make install"},
+		{"no shim", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-shim" }, nil, "shim", Fail, "fcnode-shim", "make install"},
 		{"no group", func(m *machine, _ *config.Config) { m.noGroup = true }, nil, "group of the socket", Warn, "no group fcnode", "groupadd --system fcnode"},
 		{"no swap", func(m *machine, _ *config.Config) {
 			m.files["/proc/meminfo"] = "MemTotal: 1048576 kB\nSwapTotal: 0 kB\n"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,13 +147,20 @@ func (c *checker) stateFS() {
 	}
 }
 
-func (c *checker) runner() {
-	const name, why = "runner", "this program makes the containers"
-	if err := c.m.Executable(c.cfg.Runner); err != nil {
-		c.add(name, Fail, err.Error(), why, "install fcnode-runner beside fcnode (`make install` does), or set runner in the configuration")
-		return
+// programs are the two that the daemon starts; package container expects the shim
+// beside the runner.
+func (c *checker) programs() {
+	for _, p := range []struct{ name, path, why string }{
+		{"runner", c.cfg.Runner, "this program makes the containers"},
+		{"shim", filepath.Join(filepath.Dir(c.cfg.Runner), "fcnode-shim"), "this program stays with each container and writes its logs"},
+	} {
+		if err := c.m.Executable(p.path); err != nil {
+			c.add(p.name, Fail, err.Error(), p.why,
+				"install fcnode-runner and fcnode-shim beside fcnode (`make install` does), or set runner in the configuration")
+			continue
+		}
+		c.add(p.name, OK, p.path, p.why, "")
 	}
-	c.add(name, OK, c.cfg.Runner, why, "")
 }
 
 func (c *checker) group() {
