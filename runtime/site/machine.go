@@ -2,6 +2,7 @@ package site
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,6 +50,7 @@ type Replica struct {
 	State   State
 	ReadyAt time.Time // zero until it was ready once
 	Reason  string    // why it is being closed or stopped
+	all     bool      // somebody listens on each of its ports
 	idle    bool      // it is being closed because it was idle
 	again   bool      // start another one when it has gone
 }
@@ -60,9 +62,12 @@ type Machine struct {
 	newID    func() ReplicaID
 	replicas []*Replica
 	failures int  // in a row
-	backoff  bool // refusing until BackoffOver
+	backoff  bool // refusing until BackoffOver; never while a replica is alive
 	deleted  bool
+	forgot   bool // Forget was said
 	forced   bool // ports nobody listens on are no longer waited for
+	waiting  bool // packets may be held that were neither released nor refused
+	byHand   bool // somebody parked it: scale.min does not wake it again
 }
 
 // New makes the machine of a parked site. newID allocates replica ids.
@@ -76,8 +81,9 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, ready bool) []Action {
 	r := &Replica{ID: id, State: Starting}
 	m.replicas = append(m.replicas, r)
 	if ready {
+		// its other ports have the time to settle once more
 		r.State, r.ReadyAt = Ready, now
-		return append([]Action{Publish{}}, m.armIdle(id, m.policy.Idle)...)
+		return append([]Action{Publish{}, ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(id, m.policy.Idle)...)
 	}
 	return []Action{Publish{}, ArmStart{ID: id, After: m.policy.StartTimeout}}
 }
@@ -100,6 +106,13 @@ func (m *Machine) Phase() Phase {
 	return Parked
 }
 
+// Settled says that the machine remembers nothing that a new one would not: it
+// may be thrown away. A parked site that failed to start does not qualify, as
+// its next failure is to be followed by a longer backoff.
+func (m *Machine) Settled() bool {
+	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0
+}
+
 // Replicas returns the replicas, the oldest first.
 func (m *Machine) Replicas() []Replica {
 	out := make([]Replica, 0, len(m.replicas))
@@ -120,8 +133,10 @@ type View struct {
 // View returns it.
 func (m *Machine) View() View {
 	v := View{Refuse: m.backoff, Forced: m.forced}
+	// Forced holds for the whole site: who does not listen yet must stay out.
+	onlyReady := m.forced && m.find(Ready) != nil
 	for _, r := range m.replicas {
-		if r.State == Starting || r.State == Ready {
+		if r.State == Ready || (r.State == Starting && !onlyReady) {
 			v.Replicas = append(v.Replicas, r.ID)
 		}
 	}
@@ -136,6 +151,16 @@ func (m *Machine) find(s State) *Replica {
 		}
 	}
 	return nil
+}
+
+// alive says whether a replica is there that is not on its way out.
+func (m *Machine) alive() bool {
+	return m.find(Starting) != nil || m.find(Ready) != nil || m.find(Closing) != nil
+}
+
+// restartsAlone says whether scale.min asks for a start that nobody else will.
+func (m *Machine) restartsAlone() bool {
+	return m.policy.Min > 0 && !m.byHand && !m.deleted && !m.backoff && !m.alive()
 }
 
 func (m *Machine) byID(id ReplicaID) *Replica {
@@ -159,6 +184,40 @@ func (m *Machine) drop(id ReplicaID) {
 // Handle takes one event and returns what is to be done, in this order.
 // Events about replicas that are gone are stale and do nothing.
 func (m *Machine) Handle(now time.Time, ev Event) []Action {
+	acts := m.transition(now, ev)
+	if m.waiting && !m.coming() {
+		m.waiting = false
+		acts = append(acts, Refuse{}) // nobody will listen to those who are held
+	}
+	return publishOnce(acts)
+}
+
+// publishOnce keeps the first Publish only: it writes the View there is after
+// the whole event.
+func publishOnce(acts []Action) []Action {
+	published := false
+	return slices.DeleteFunc(acts, func(a Action) bool {
+		_, is := a.(Publish)
+		again := is && published
+		published = published || is
+		return again
+	})
+}
+
+// coming says whether somebody may yet listen to those who are held.
+func (m *Machine) coming() bool {
+	if m.alive() {
+		return true
+	}
+	for _, r := range m.replicas {
+		if r.again && !m.deleted {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) transition(now time.Time, ev Event) []Action {
 	switch e := ev.(type) {
 	case PacketHeld:
 		return m.onPacket()
@@ -193,7 +252,7 @@ func (m *Machine) Handle(now time.Time, ev Event) []Action {
 func (m *Machine) start(reason string) []Action {
 	id := m.newID()
 	m.replicas = append(m.replicas, &Replica{ID: id, State: Starting})
-	m.forced = false
+	m.forced, m.byHand = false, false
 	return []Action{
 		Publish{}, Start{ID: id}, ArmStart{ID: id, After: m.policy.StartTimeout},
 		Note{Kind: "waking", Replica: id, Reason: reason},
@@ -203,6 +262,14 @@ func (m *Machine) start(reason string) []Action {
 func (m *Machine) stop(r *Replica, reason string) []Action {
 	r.State, r.Reason = Stopping, reason
 	return []Action{Publish{}, Stop{ID: r.ID}}
+}
+
+// release lets those go on who are held for a port that r listens on.
+func (m *Machine) release(r *Replica) Action {
+	if r.all || m.forced {
+		m.waiting = false
+	}
+	return Release{}
 }
 
 func (m *Machine) armIdle(id ReplicaID, after time.Duration) []Action {

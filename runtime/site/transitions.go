@@ -6,17 +6,17 @@ import (
 )
 
 func (m *Machine) onPacket() []Action {
-	switch {
-	case m.deleted:
+	if m.deleted || m.backoff {
 		return []Action{Refuse{}}
-	case m.find(Ready) != nil:
-		return []Action{Release{}} // it was held just before the site got ready
-	case m.backoff:
-		return []Action{Refuse{}}
-	case m.find(Starting) != nil:
+	}
+	m.waiting = true
+	if r := m.find(Ready); r != nil {
+		return []Action{m.release(r)} // it was held just before the site got ready
+	}
+	if m.find(Starting) != nil {
 		return nil
 	}
-	if r := m.find(Closing); r != nil && !r.again {
+	if r := m.find(Closing); r != nil {
 		return m.reopen(r, "a packet came while parking")
 	}
 	return m.start("first packet")
@@ -27,19 +27,23 @@ func (m *Machine) onWake(reason string) []Action {
 		return nil
 	}
 	m.backoff = false // a person may try at once
-	if r := m.find(Closing); r != nil && !r.again {
+	if r := m.find(Closing); r != nil {
 		return m.reopen(r, reason)
 	}
 	return m.start(reason)
 }
 
 func (m *Machine) reopen(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.idle = Ready, "", false
-	acts := []Action{Publish{}, Release{}, Note{Kind: "running", Replica: r.ID, Reason: reason}}
+	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
+	acts := []Action{Publish{}, m.release(r), Note{Kind: "running", Replica: r.ID, Reason: reason}}
+	if !r.all && !m.forced {
+		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
+	}
 	return append(acts, m.armIdle(r.ID, m.policy.Idle)...)
 }
 
 func (m *Machine) onPark(e ParkAsked) []Action {
+	m.byHand = true
 	var acts []Action
 	for _, r := range m.replicas {
 		switch {
@@ -47,12 +51,10 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 			r.again = false
 		case r.State == Ready && !e.Force:
 			acts = append(acts, m.closeReplica(r, e.Reason)...)
+		case r.State == Closing && !e.Force:
+			r.Reason, r.idle = e.Reason, false // the counters are on their way
 		default:
-			waited := r.State == Starting
 			acts = append(acts, m.stop(r, e.Reason)...)
-			if waited {
-				acts = append(acts, Refuse{}) // nobody will listen to those who are held
-			}
 		}
 	}
 	return acts
@@ -68,15 +70,23 @@ func (m *Machine) closeReplica(r *Replica, reason string) []Action {
 
 func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 	r := m.byID(e.ID)
-	if r == nil || r.State == Stopping || r.State == Closing {
+	if r == nil || r.State == Stopping {
 		return nil
 	}
-	if r.State == Ready {
-		return []Action{Release{}} // one more port
+	r.all = r.all || e.All
+	switch r.State {
+	case Closing:
+		return nil
+	case Ready:
+		return []Action{m.release(r)} // one more port
 	}
 	r.State, r.ReadyAt = Ready, now
-	acts := []Action{Release{}, Note{Kind: "running", Replica: r.ID, Reason: "listening"}}
-	if !e.All {
+	var acts []Action
+	if m.forced {
+		acts = append(acts, Publish{}) // View left it out until now
+	}
+	acts = append(acts, m.release(r), Note{Kind: "running", Replica: r.ID, Reason: "listening"})
+	if !r.all {
 		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
 	}
 	return append(acts, m.armIdle(r.ID, m.policy.Idle)...)
@@ -84,11 +94,11 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 
 func (m *Machine) onSettleOver(e SettleOver) []Action {
 	r := m.byID(e.ID)
-	if r == nil || r.State != Ready {
+	if r == nil || r.State != Ready || r.all || m.forced {
 		return nil
 	}
 	m.forced = true
-	return []Action{Publish{}, Release{}}
+	return []Action{Publish{}, m.release(r)}
 }
 
 func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
@@ -102,15 +112,18 @@ func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
 }
 
 // fail counts a failure and refuses visitors for a while: what cannot start
-// must not be started by every packet.
+// must not be started by every packet. Not so if another replica is there.
 func (m *Machine) fail(id ReplicaID, reason string) []Action {
+	if m.alive() {
+		return []Action{Note{Kind: "exited", Replica: id, Failure: true, Reason: reason}}
+	}
 	m.failures++
 	wait := m.policy.BackoffMin
 	for i := 1; i < m.failures && wait < m.policy.BackoffMax; i++ {
 		wait *= 2
 	}
 	wait = min(wait, m.policy.BackoffMax)
-	m.backoff = true
+	m.backoff, m.waiting = true, false
 	return []Action{
 		Publish{}, Refuse{}, ArmBackoff{After: wait},
 		Note{Kind: "failed", Replica: id, Failure: true,
@@ -140,7 +153,7 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 	default:
 		m.failures = 0
 		acts = append(acts, Note{Kind: "exited", Replica: id, Reason: reason, Failure: true})
-		if m.policy.Min > 0 && !m.deleted {
+		if m.restartsAlone() {
 			acts = append(acts, m.start("scale.min")...)
 		}
 	}
@@ -148,7 +161,7 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 }
 
 func (m *Machine) onStopped(r *Replica) []Action {
-	if r.again && !m.deleted && !m.backoff && m.find(Starting) == nil && m.find(Ready) == nil {
+	if m.restartsAlone() || (r.again && !m.deleted && !m.backoff && !m.alive()) {
 		return m.start(r.Reason)
 	}
 	if len(m.replicas) > 0 || m.backoff {
@@ -162,10 +175,10 @@ func (m *Machine) onStopped(r *Replica) []Action {
 
 func (m *Machine) onIdle(e IdleOver) []Action {
 	r := m.byID(e.ID)
-	if r == nil || r.State != Ready {
+	if r == nil || r.State != Ready || m.policy.Idle <= 0 || m.policy.Min > 0 {
 		return nil
 	}
-	if e.Conns > 0 {
+	if e.Conns > 0 || m.waiting { // a visitor who is held for a port of it is one too
 		return m.armIdle(r.ID, m.policy.Idle)
 	}
 	if e.IdleFor < m.policy.Idle {
@@ -192,15 +205,16 @@ func (m *Machine) onBackoffOver() []Action {
 		return nil
 	}
 	m.backoff = false
-	acts := []Action{Publish{}}
-	if m.policy.Min > 0 && len(m.replicas) == 0 && !m.deleted {
-		return append(acts, m.start("scale.min, backoff over")...)
+	if m.restartsAlone() {
+		return m.start("scale.min, backoff over")
 	}
-	return acts
+	return []Action{Publish{}}
 }
 
 // onSpecChanged replaces what runs: new flows are held until the next replica,
-// made after the new spec, listens.
+// made after the new spec, listens. It is started when the old one has gone, as
+// they may not like to share a volume, or when a visitor comes; so at once if
+// visitors may be waiting already.
 func (m *Machine) onSpecChanged() []Action {
 	m.failures = 0
 	var acts []Action
@@ -214,11 +228,14 @@ func (m *Machine) onSpecChanged() []Action {
 			acts = append(acts, m.stop(r, "spec changed")...)
 		}
 	}
+	if !m.deleted && (m.waiting || len(m.replicas) == 0 && m.restartsAlone()) {
+		acts = append(acts, m.start("spec changed")...)
+	}
 	return acts
 }
 
 func (m *Machine) onDeleted() []Action {
-	m.deleted = true
+	m.deleted, m.waiting = true, false
 	acts := []Action{Refuse{}}
 	for _, r := range m.replicas {
 		if r.State != Stopping {
@@ -229,7 +246,8 @@ func (m *Machine) onDeleted() []Action {
 }
 
 func (m *Machine) forgetIfDone() []Action {
-	if m.deleted && len(m.replicas) == 0 {
+	if m.deleted && !m.forgot && len(m.replicas) == 0 {
+		m.forgot = true
 		return []Action{Forget{}}
 	}
 	return nil

@@ -1,0 +1,497 @@
+package site
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var modelRuns = flag.Int("model.runs", 3000, "how many random lives of a site TestRandomLives goes through")
+
+// The model is a node that does what a machine asks of it: containers that take
+// their time and may fail, timers, a data path, and visitors who are held. What
+// happens next is drawn; after each event the invariants are checked.
+
+type modelPort int
+
+const ports modelPort = 2
+
+// container is one that the machine asked for.
+type container struct {
+	making  bool // no answer to Start yet
+	stopped bool // Stop was asked
+	listens [ports]bool
+	conns   uint64
+	last    time.Time // end of its last connection
+}
+
+func (c *container) listensOnAll() bool { return !slices.Contains(c.listens[:], false) }
+
+type modelTimer struct {
+	kind string
+	id   ReplicaID
+}
+
+type model struct {
+	rng    *rand.Rand
+	policy Policy
+	m      *Machine
+	now    time.Time
+
+	containers map[ReplicaID]*container
+	timers     map[modelTimer]time.Time
+	view       View               // as last published
+	held       [ports]int         // packets in the node's hands
+	unread     [ports]int         // packets in the kernel's ring
+	used       map[ReplicaID]bool // ids, for ever
+	deleted    bool
+	parked     bool // by hand, and nobody came since
+	forgets    int
+	log        []string
+}
+
+func newModel(seed uint64) *model {
+	md := &model{
+		rng: rand.New(rand.NewPCG(seed, 42)), now: now, view: View{Parked: true},
+		containers: map[ReplicaID]*container{}, timers: map[modelTimer]time.Time{}, used: map[ReplicaID]bool{},
+	}
+	md.policy = policy
+	if md.rng.IntN(3) == 0 {
+		md.policy.Min = 1
+	}
+	if md.rng.IntN(5) == 0 {
+		md.policy.Idle = 0
+	}
+	var last ReplicaID
+	md.m = New(md.policy, func() ReplicaID { last++; return last })
+	return md
+}
+
+// handle does what node.handle does.
+func (md *model) handle(ev Event) error {
+	queue := []Event{ev}
+	for len(queue) > 0 {
+		ev := queue[0]
+		queue = queue[1:]
+		acts := md.m.Handle(md.now, ev)
+		md.log = append(md.log, fmt.Sprintf("%s %T%+v: %s => %s", md.now.Sub(now), ev, ev, words(acts), state(md.m)))
+		for _, a := range acts {
+			next, err := md.perform(a)
+			if err != nil {
+				return err
+			}
+			if next != nil {
+				queue = append(queue, next)
+			}
+		}
+	}
+	return md.check()
+}
+
+func (md *model) perform(a Action) (Event, error) {
+	switch a := a.(type) {
+	case Start:
+		if md.deleted {
+			return nil, fmt.Errorf("started %d of a deleted site", a.ID)
+		}
+		if md.used[a.ID] {
+			return nil, fmt.Errorf("started %d twice", a.ID)
+		}
+		md.used[a.ID], md.parked = true, false
+		md.containers[a.ID] = &container{making: true}
+	case Stop:
+		c := md.containers[a.ID]
+		if c == nil || c.stopped {
+			return nil, fmt.Errorf("stopped %d, which is %+v", a.ID, c)
+		}
+		c.stopped = true
+	case Publish:
+		md.view = md.m.View()
+	case Release:
+		for p := range ports {
+			if md.listened(p) {
+				md.held[p] = 0
+			}
+		}
+	case Refuse:
+		md.held = [ports]int{}
+	case Recheck:
+		c := md.containers[a.ID]
+		return Rechecked{ID: a.ID, Conns: c.conns, IdleFor: md.now.Sub(c.last)}, nil
+	case ArmStart:
+		md.timers[modelTimer{"start", a.ID}] = md.now.Add(a.After)
+	case ArmSettle:
+		md.timers[modelTimer{"settle", a.ID}] = md.now.Add(a.After)
+	case ArmIdle:
+		md.timers[modelTimer{"idle", a.ID}] = md.now.Add(a.After)
+	case ArmBackoff:
+		md.timers[modelTimer{kind: "backoff"}] = md.now.Add(a.After)
+	case Forget:
+		md.forgets++
+	}
+	return nil, nil
+}
+
+// listened says whether the data path would send a packet for that port on.
+func (md *model) listened(p modelPort) bool {
+	for _, id := range md.m.View().Replicas {
+		if c := md.containers[id]; c != nil && (md.m.View().Forced || c.listens[p]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (md *model) states(s State) (out []ReplicaID) {
+	for _, r := range md.m.Replicas() {
+		if r.State == s {
+			out = append(out, r.ID)
+		}
+	}
+	return out
+}
+
+func (md *model) armed(kind string, id ReplicaID) bool {
+	_, ok := md.timers[modelTimer{kind, id}]
+	return ok
+}
+
+// check holds the invariants against the state after an event.
+func (md *model) check() error {
+	starting, ready, closing := md.states(Starting), md.states(Ready), md.states(Closing)
+	v := md.m.View()
+	alive := len(starting) + len(ready) + len(closing)
+	switch {
+	case len(starting) > 1:
+		return fmt.Errorf("two are starting: %v", starting)
+	case len(starting)+len(ready) > 1:
+		return fmt.Errorf("started %v beside %v", starting, ready)
+	case len(closing) > 0:
+		return fmt.Errorf("%v is still closing after its counters were read", closing)
+	case !slices.Equal(v.Replicas, append(ready, starting...)):
+		return fmt.Errorf("the data path is told of %v, starting or ready are %v", v.Replicas, append(ready, starting...))
+	case v.Parked != (alive == 0 && !v.Refuse):
+		return fmt.Errorf("the view says parked %v, refuse %v, with %d alive", v.Parked, v.Refuse, alive)
+	case v.Refuse && alive > 0:
+		return fmt.Errorf("refusing with %d alive", alive)
+	case !sameView(v, md.view):
+		return fmt.Errorf("published %+v, the machine means %+v", md.view, v)
+	case v.Refuse && !md.armed("backoff", 0):
+		return fmt.Errorf("refusing for ever: no backoff timer")
+	case len(starting) > 0 && !md.armed("start", starting[0]):
+		return fmt.Errorf("%d may start for ever: no timer", starting[0])
+	case md.forgets > 1:
+		return fmt.Errorf("forgotten %d times", md.forgets)
+	case md.deleted && (md.forgets == 1) != (len(md.m.Replicas()) == 0):
+		return fmt.Errorf("deleted, %d replicas left, forgotten %d times", len(md.m.Replicas()), md.forgets)
+	case !md.deleted && md.forgets > 0:
+		return fmt.Errorf("forgotten, but not deleted")
+	case md.m.Settled() && (len(md.containers) > 0 || v.Refuse):
+		return fmt.Errorf("settled, with %d containers", len(md.containers))
+	}
+	if want := md.phase(); md.m.Phase() != want {
+		return fmt.Errorf("phase %s, want %s", md.m.Phase(), want)
+	}
+	for _, r := range md.m.Replicas() {
+		c := md.containers[r.ID]
+		if c == nil {
+			return fmt.Errorf("%d is gone and the machine keeps it as %s", r.ID, r.State)
+		}
+		if c.stopped != (r.State == Stopping) {
+			return fmt.Errorf("%d is %s, told to stop: %v", r.ID, r.State, c.stopped)
+		}
+	}
+	if len(md.m.Replicas()) != len(md.containers) {
+		return fmt.Errorf("%d containers, the machine knows %d", len(md.containers), len(md.m.Replicas()))
+	}
+	return md.checkHopes(ready)
+}
+
+// checkHopes: nothing stays as it is for ever that is not meant to.
+func (md *model) checkHopes(ready []ReplicaID) error {
+	for _, id := range ready {
+		c := md.containers[id]
+		if md.policy.Idle > 0 && md.policy.Min == 0 && !md.armed("idle", id) {
+			return fmt.Errorf("%d is never parked: no idle timer", id)
+		}
+		if !c.listensOnAll() && !md.m.View().Forced && !md.armed("settle", id) {
+			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
+		}
+	}
+	all := md.held[0] + md.held[1]
+	if all > 0 && md.m.View().Parked && md.m.Phase() != Parking {
+		return fmt.Errorf("%d visitors are held by a site that is %s", all, md.m.Phase())
+	}
+	for p, n := range md.held {
+		if n > 0 && md.listened(modelPort(p)) && len(ready) > 0 {
+			return fmt.Errorf("%d visitors of port %d are held, though it is listened on", n, p)
+		}
+	}
+	if md.policy.Min > 0 && !md.deleted && !md.parked && len(md.used) > 0 && md.m.Phase() == Parked {
+		return fmt.Errorf("scale.min is 1, and the site sleeps")
+	}
+	return nil
+}
+
+func sameView(a, b View) bool {
+	return a.Parked == b.Parked && a.Refuse == b.Refuse && slices.Equal(a.Replicas, b.Replicas) &&
+		(a.Forced == b.Forced || len(a.Replicas) == 0)
+}
+
+func (md *model) phase() Phase {
+	switch {
+	case len(md.states(Ready)) > 0:
+		return Running
+	case len(md.states(Starting)) > 0:
+		return Waking
+	case len(md.states(Stopping)) > 0:
+		return Parking
+	case md.m.View().Refuse:
+		return Backoff
+	}
+	return Parked
+}
+
+// visit is a visitor's first packet as the data path takes it.
+func (md *model) visit(p modelPort) {
+	if md.view.Refuse || md.deleted {
+		return
+	}
+	for _, id := range md.view.Replicas {
+		c := md.containers[id]
+		if c != nil && !c.stopped && (md.view.Forced || c.listens[p]) {
+			c.last = md.now
+			if md.rng.IntN(2) == 0 {
+				c.conns++
+			}
+			return
+		}
+	}
+	md.unread[p]++
+}
+
+// read takes a packet out of the kernel's ring, perhaps long after.
+func (md *model) read() error {
+	p := modelPort(md.rng.IntN(int(ports)))
+	if md.unread[p] == 0 {
+		return nil
+	}
+	md.unread[p]--
+	md.held[p]++
+	if !md.deleted {
+		md.parked = md.parked && md.m.View().Refuse
+	}
+	return md.handle(PacketHeld{})
+}
+
+// listen lets a container listen on one more port.
+func (md *model) listen(id ReplicaID) error {
+	c := md.containers[id]
+	c.listens[md.rng.IntN(int(ports))] = true
+	return md.handle(ReplicaReady{ID: id, All: c.listensOnAll()})
+}
+
+func (md *model) fail(id ReplicaID) error {
+	delete(md.containers, id)
+	return md.handle(StartFailed{ID: id, Reason: "disk full"})
+}
+
+func (md *model) exit(id ReplicaID) error {
+	delete(md.containers, id)
+	return md.handle(ReplicaExited{ID: id, Reason: "exit code 1"})
+}
+
+// fire lets the timer that is due first go off.
+func (md *model) fire() error {
+	var first modelTimer
+	var due time.Time
+	for t, at := range md.timers {
+		if due.IsZero() || at.Before(due) || (at.Equal(due) && fmt.Sprint(t) < fmt.Sprint(first)) {
+			first, due = t, at
+		}
+	}
+	if due.IsZero() {
+		return nil
+	}
+	delete(md.timers, first)
+	if due.After(md.now) {
+		md.now = due
+	}
+	switch first.kind {
+	case "start":
+		return md.handle(StartTimedOut{ID: first.id})
+	case "settle":
+		return md.handle(SettleOver{ID: first.id})
+	case "idle":
+		ev := IdleOver{ID: first.id, IdleFor: 1 << 62}
+		if c := md.containers[first.id]; c != nil {
+			ev.Conns, ev.IdleFor = c.conns, md.now.Sub(c.last)
+		}
+		return md.handle(ev)
+	}
+	return md.handle(BackoffOver{})
+}
+
+// stale is something that is said too late, or twice.
+func (md *model) stale() error {
+	id := ReplicaID(md.rng.IntN(len(md.used) + 2))
+	if md.containers[id] != nil {
+		return nil
+	}
+	return md.handle([]Event{
+		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, SettleOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
+		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
+	}[md.rng.IntN(9)])
+}
+
+// container draws one.
+func (md *model) container() (ReplicaID, *container) {
+	ids := make([]ReplicaID, 0, len(md.containers))
+	for id := range md.containers {
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	slices.Sort(ids)
+	id := ids[md.rng.IntN(len(ids))]
+	return id, md.containers[id]
+}
+
+// step lets something happen.
+func (md *model) step() error {
+	md.now = md.now.Add(time.Duration(md.rng.IntN(3000)) * time.Millisecond)
+	switch n := md.rng.IntN(100); {
+	case n < 20:
+		md.visit(modelPort(md.rng.IntN(int(ports))))
+	case n < 40:
+		return md.read()
+	case n < 65:
+		return md.containerStep()
+	case n < 80:
+		return md.fire()
+	case n < 85:
+		return md.stale()
+	case n < 88:
+		md.parked = false
+		return md.handle(WakeAsked{Reason: "asked"})
+	case n < 92:
+		md.parked = true
+		err := md.handle(ParkAsked{Reason: "asked", Force: md.rng.IntN(2) == 0})
+		md.parked = len(md.states(Ready)) == 0 // a visitor came in between
+		return err
+	case n < 95:
+		return md.handle(SpecChanged{})
+	case n < 96 && md.rng.IntN(3) == 0:
+		md.deleted = true
+		return md.handle(Deleted{})
+	}
+	return nil
+}
+
+func (md *model) containerStep() error {
+	id, c := md.container()
+	if c == nil {
+		return nil
+	}
+	n := md.rng.IntN(12)
+	switch {
+	case c.making && n < 3:
+		return md.fail(id)
+	case c.making:
+		c.making = false // Start was done; nothing is said
+	case c.stopped || n == 0:
+		return md.exit(id)
+	case n < 6:
+		return md.listen(id)
+	case c.conns > 0:
+		c.conns, c.last = c.conns-1, md.now
+	}
+	return nil
+}
+
+// rest lets everything that is under way come to its end, with no visitor
+// coming, starts that work if `work`, and nobody wanting anything. After it
+// nobody may be held.
+func (md *model) rest(work bool) error {
+	for range 400 {
+		for md.unread[0]+md.unread[1] > 0 {
+			if err := md.read(); err != nil {
+				return err
+			}
+		}
+		id, c := md.container()
+		var err error
+		switch {
+		case c != nil && c.stopped:
+			err = md.exit(id)
+		case c != nil && c.making && !work:
+			err = md.fail(id)
+		case c != nil && c.making:
+			c.making = false
+			err = md.listen(id) // on one port of the two
+		default:
+			if c != nil {
+				c.conns = 0
+			}
+			if len(md.timers) == 0 {
+				return md.atRest()
+			}
+			err = md.fire()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return md.atRest() // scale.min that fails never comes to rest, but holds nobody
+}
+
+func (md *model) atRest() error {
+	if md.held[0]+md.held[1] > 0 {
+		return fmt.Errorf("%v visitors are held for ever", md.held)
+	}
+	if !md.deleted && md.policy.Min == 0 && md.policy.Idle > 0 && md.m.Phase() != Parked {
+		return fmt.Errorf("nobody comes any more, and the site is %s", md.m.Phase())
+	}
+	return nil
+}
+
+// live goes through one life and returns what was broken.
+func live(seed uint64) (*model, error) {
+	md := newModel(seed)
+	if md.policy.Min > 0 {
+		if err := md.handle(WakeAsked{Reason: "scale.min"}); err != nil {
+			return md, err
+		}
+	}
+	for range 1 + md.rng.IntN(120) {
+		if err := md.step(); err != nil {
+			return md, err
+		}
+	}
+	return md, md.rest(md.rng.IntN(2) == 0)
+}
+
+func TestRandomLives(t *testing.T) {
+	seen := map[string]bool{}
+	for seed := range uint64(*modelRuns) {
+		md, err := live(seed)
+		if err != nil {
+			t.Fatalf("life %d: %v\n%s", seed, err, strings.Join(md.log[max(0, len(md.log)-25):], "\n"))
+		}
+		for _, line := range md.log {
+			_, st, _ := strings.Cut(line, "=> ")
+			phase, _, _ := strings.Cut(st, " ")
+			seen[phase] = true
+		}
+	}
+	for _, p := range []Phase{Parked, Waking, Running, Parking, Backoff} {
+		if !seen[string(p)] {
+			t.Errorf("no life came by phase %s: the model tests too little", p)
+		}
+	}
+}
