@@ -117,6 +117,7 @@ func (d *Document) checkTokens(tokens token.Tokens) *Error {
 			depth--
 		case token.SequenceEntryType:
 			dashes++
+		default: // no structure
 		}
 		if depth > maxDepth || dashes > maxDepth {
 			return d.errorAt(tk, "is nested too deeply", fmt.Sprintf("%d levels", maxDepth))
@@ -158,6 +159,7 @@ func firstLost(tokens token.Tokens, roots []ast.Node) *token.Token {
 			if !seen[at(tk)] {
 				return tk
 			}
+		default: // structure, and the head of a block text, whose text is a string
 		}
 	}
 	return nil

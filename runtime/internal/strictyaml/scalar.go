@@ -160,11 +160,11 @@ func decodeScalar(s Scalar, v reflect.Value) error {
 		f, err := s.Float()
 		v.SetFloat(f)
 		return err
-	}
-	if v.Kind() == reflect.Slice {
+	case reflect.Slice:
 		return Bad(allowed(v.Type()), "is a single value; for a list of one write [%s]", s.Text)
+	default:
+		return Bad(allowed(v.Type()), "%q is a single value", s.Text)
 	}
-	return Bad(allowed(v.Type()), "%q is a single value", s.Text)
 }
 
 // allowed says what may stand for a type.
@@ -190,6 +190,7 @@ func allowed(t reflect.Type) string {
 		return "a mapping of names to values; each value: " + allowed(t.Elem())
 	case reflect.Struct:
 		return "a mapping of " + names(fieldsOf(t))
+	default:
+		return "a whole number"
 	}
-	return "a whole number"
 }

@@ -275,7 +275,7 @@ func TestErrors(t *testing.T) {
 func TestSuggest(t *testing.T) {
 	fields := []string{"name", "image", "env", "idle", "limits", "readOnlyRoot", "volumes", "min", "max"}
 	for word, want := range map[string]string{
-		"nmae": "name", "Name": "name", "imgae": "image", "limit": "limits", "read_only_root": "readOnlyRoot", "volume": "volumes",
+		"naem": "name", "Name": "name", "imgae": "image", "limit": "limits", "read_only_root": "readOnlyRoot", "volume": "volumes",
 		"idel": "idle", "mim": "min", "envs": "env",
 		"": "", "x": "", "zz": "", "lifetime": "", "objective": "", "command": "", "an": "", strings.Repeat("a", 1000): "",
 	} {
