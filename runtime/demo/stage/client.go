@@ -1,4 +1,4 @@
-package demo
+package stage
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// client is an outside machine: a network namespace with one cable to the node.
-type client struct {
+// Client is an outside machine: a network namespace with one cable to the node.
+type Client struct {
 	ns netns.NsHandle
 }
 
-func newClient() (*client, error) {
-	c := &client{}
+func newClient() (*Client, error) {
+	c := &Client{}
 	if err := c.make(); err != nil {
 		return nil, fmt.Errorf("make the client's network namespace: %w", err)
 	}
@@ -31,7 +31,7 @@ func newClient() (*client, error) {
 }
 
 // make makes the namespace on a thread that is thrown away.
-func (c *client) make() error {
+func (c *Client) make() error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -42,9 +42,9 @@ func (c *client) make() error {
 	return <-done
 }
 
-func (c *client) cable() error {
+func (c *Client) cable() error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = uplink
+	attrs.Name = Uplink
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(c.ns)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return err
@@ -59,16 +59,16 @@ func (c *client) cable() error {
 		return err
 	}
 	defer far.Close()
-	if err := up(node, uplink, nodeAddr); err != nil {
+	if err := up(node, Uplink, NodeAddr+prefixLen); err != nil {
 		return err
 	}
 	if err := up(node, "lo", ""); err != nil {
 		return err
 	}
-	if err := up(far, "eth0", clientAddr); err != nil {
+	if err := up(far, "eth0", ClientAddr+prefixLen); err != nil {
 		return err
 	}
-	return defaultRoute(far, "eth0", nodeAddr)
+	return defaultRoute(far, "eth0", NodeAddr)
 }
 
 func up(h *netlink.Handle, name, addr string) error {
@@ -93,20 +93,17 @@ func defaultRoute(h *netlink.Handle, name, via string) error {
 	if err != nil {
 		return err
 	}
-	gw, _, err := net.ParseCIDR(via)
-	if err != nil {
-		return err
-	}
-	return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gw})
+	return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(via)})
 }
 
-func (c *client) fd() int { return int(c.ns) }
+// FD is the descriptor of the client's network namespace.
+func (c *Client) FD() int { return int(c.ns) }
 
-func (c *client) close() { _ = c.ns.Close() }
+func (c *Client) close() error { return c.ns.Close() }
 
-// get asks for a page by a new connection and says how long it took.
-func (c *client) get(ctx context.Context, url string) (string, time.Duration, error) {
-	transport := &http.Transport{DialContext: c.dial, DisableKeepAlives: true}
+// Get asks for a page by a new connection and says how long it took.
+func (c *Client) Get(ctx context.Context, url string) (string, time.Duration, error) {
+	transport := &http.Transport{DialContext: c.Dial, DisableKeepAlives: true}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -128,9 +125,9 @@ func (c *client) get(ctx context.Context, url string) (string, time.Duration, er
 	return string(body), time.Since(begin), nil
 }
 
-// dial opens a connection from inside of the client's namespace. A socket
+// Dial opens a connection from inside of the client's namespace. A socket
 // belongs to the namespace of the thread that makes it.
-func (c *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (c *Client) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {

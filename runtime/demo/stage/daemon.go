@@ -1,0 +1,132 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const daemonConfig = `# a node with all its files in one folder
+stateDir: %[1]s/state
+runDir: %[1]s/run
+sitesDir: %[1]s/sites
+bpffs: %[1]s/bpf
+cgroupRoot: %[2]s
+uplinks: [%[3]s]
+`
+
+// cgroupName is the stage's own: cgroups are not in the namespaces that it has.
+func cgroupName() string { return fmt.Sprintf("/fcnode-stage-%d", os.Getpid()) }
+
+func (s *Stage) writeConfig() error {
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig, s.Dir, cgroupName(), Uplink), 0o600)
+}
+
+// Start starts `fcnode run` and waits until it says that it is ready.
+func (s *Stage) Start(ctx context.Context) error {
+	notify := s.File("notify")
+	sock, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("open the socket for the daemon's readiness: %w", err)
+	}
+	defer os.Remove(notify) //nolint:errcheck // goes with the stage at the latest
+	defer sock.Close()      //nolint:errcheck // nothing was written
+	log, err := os.OpenFile(s.File("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the daemon has its own
+	cmd := exec.Command(s.Program, "run", "--config", s.Config())
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
+	cmd.Stdout, cmd.Stderr = log, log
+	// Its own process group: Ctrl-C is for the demo, which ends the daemon in order.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the daemon: %w", err)
+	}
+	died := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // its log says more
+		close(died)
+		_ = sock.SetReadDeadline(time.Unix(1, 0))
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = sock.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := waitReady(sock); err != nil {
+		_ = cmd.Process.Kill()
+		<-died
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("the daemon did not start: %w\n%s", err, text)
+	}
+	s.daemon = cmd
+	return nil
+}
+
+// PID of the daemon.
+func (s *Stage) PID() int { return s.daemon.Process.Pid }
+
+func waitReady(sock *net.UnixConn) error {
+	if err := sock.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	buf := make([]byte, 4096)
+	for {
+		n, err := sock.Read(buf)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(buf[:n])) {
+			if strings.TrimSpace(line) == "READY=1" {
+				return nil
+			}
+		}
+	}
+}
+
+// Stop ends the daemon in order; what it runs lives on.
+func (s *Stage) Stop(ctx context.Context) error { return stopDaemon(ctx, s.daemon) }
+
+// Close stops the daemon and takes everything away that lives without it.
+func (s *Stage) Close() error {
+	// The user is not asked to wait for a second Ctrl-C: this goes on regardless.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s.API.Close()
+	var err error
+	if s.daemon != nil {
+		err = s.Stop(ctx)
+	}
+	out, teardown := exec.CommandContext(ctx, s.Program, "teardown", "--purge", "--config", s.Config(), "--log-level", "error").CombinedOutput()
+	if teardown != nil {
+		err = errors.Join(err, fmt.Errorf("take the node away: %w\n%s", teardown, out))
+	}
+	return errors.Join(err, s.Client.close())
+}
+
+func stopDaemon(ctx context.Context, daemon *exec.Cmd) error {
+	pidfd, err := unix.PidfdOpen(daemon.Process.Pid, 0)
+	if err != nil {
+		return nil //nolint:nilerr // it has ended by itself, and was collected
+	}
+	defer unix.Close(pidfd) //nolint:errcheck // only a reference
+	if err := daemon.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop the daemon: %w", err)
+	}
+	deadline, _ := ctx.Deadline()
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("wait for the daemon's end: %w", err)
+	}
+	if n == 0 {
+		return errors.Join(errors.New("the daemon did not stop within a minute"), daemon.Process.Kill())
+	}
+	return nil
+}

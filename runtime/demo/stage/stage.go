@@ -1,0 +1,82 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+// The stage's network. The prefixes are those for documentation (RFC 5737).
+const (
+	Uplink     = "uplink0"
+	NodeAddr   = "198.51.100.1"
+	ClientAddr = "198.51.100.2"
+	prefixLen  = "/24"
+)
+
+// Stage is a node and a client.
+type Stage struct {
+	Dir     string // of all its files
+	Program string // fcnode
+	Client  *Client
+	API     *api.Client
+
+	daemon *exec.Cmd
+}
+
+// Command makes a command that runs the program's args in namespaces of their
+// own, in which Open works.
+func Command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
+	return cmd
+}
+
+// Open sets the stage in an existing empty folder. The process must be in
+// namespaces of its own (see Command); its main thread stays in them.
+func Open(dir, program string) (s *Stage, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s = &Stage{Dir: dir, Program: program}
+	if err := mounts(dir); err != nil {
+		return nil, err
+	}
+	if s.Client, err = newClient(); err != nil {
+		return nil, err
+	}
+	if err := s.writeConfig(); err != nil {
+		return nil, errors.Join(err, s.Client.close())
+	}
+	s.API = api.NewClient(s.Socket())
+	return s, nil
+}
+
+// Socket, Config and File are paths of the stage.
+func (s *Stage) Socket() string          { return filepath.Join(s.Dir, "run", "fcnode.sock") }
+func (s *Stage) Config() string          { return filepath.Join(s.Dir, "fcnode.yaml") }
+func (s *Stage) File(name string) string { return filepath.Join(s.Dir, name) }
+
+// mounts gives the stage a tmpfs for all its files and a BPF file system.
+func mounts(dir string) error {
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("keep mounts to this process: %w", err)
+	}
+	if err := unix.Mount("fcnode", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+	}
+	bpffs := filepath.Join(dir, "bpf")
+	if err := os.Mkdir(bpffs, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("bpf", bpffs, "bpf", 0, ""); err != nil {
+		return fmt.Errorf("mount a BPF file system on %s: %w", bpffs, err)
+	}
+	return nil
+}
