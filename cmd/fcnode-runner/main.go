@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/fcnode/fcnode/runtime/container/runner"
 	"github.com/opencontainers/runc/libcontainer"
@@ -19,9 +18,9 @@ import (
 // happen before main, on the main thread.
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
+		runner.Gate()
 		libcontainer.Init()
 	}
-	runtime.LockOSThread()
 }
 
 func main() {
@@ -32,13 +31,11 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) == 1 {
-		switch args[0] {
-		case "serve":
-			return runner.Serve()
-		case "exec":
-			return runner.Exec()
-		}
+	switch {
+	case len(args) == 3 && args[0] == "serve":
+		return runner.Serve(args[1], args[2])
+	case len(args) == 1 && args[0] == "exec":
+		return runner.Exec()
 	}
-	return errors.New("the fcnode daemon starts this program: fcnode-runner serve, or exec")
+	return errors.New("the fcnode daemon starts this program: fcnode-runner serve SLOT RUNDIR, or exec")
 }

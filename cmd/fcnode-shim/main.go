@@ -21,12 +21,13 @@ const (
 
 func main() {
 	debug.SetGCPercent(20) // one shim per container: small matters more than fast
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "fcnode-shim: the fcnode daemon starts this program: fcnode-shim CGROUP")
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "fcnode-shim: the fcnode daemon starts this program: fcnode-shim CGROUP RUNDIR")
 		os.Exit(2)
 	}
 	err := shim.Run(shim.Options{
-		Cgroup: os.Args[1], Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
+		Cgroup: os.Args[1], RunDir: os.Args[2],
+		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "fcnode-shim:", err)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -53,19 +54,19 @@ func (c *Container) Exec(ctx context.Context, spec ExecSpec) (*ExecProcess, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := p.begin(ctx, c.m.execRequest(c.ID(), spec)); err != nil {
+	if err := p.begin(ctx, c.execRequest(spec)); err != nil {
 		return nil, errors.Join(fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), err), p.Close())
 	}
 	return p, nil
 }
 
-func (m *Manager) execRequest(id string, spec ExecSpec) wire.ExecRequest {
+func (c *Container) execRequest(spec ExecSpec) wire.ExecRequest {
 	cwd := spec.Cwd
 	if cwd == "" {
 		cwd = "/"
 	}
 	return wire.ExecRequest{
-		ID: id, Dir: m.dir(id), Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User,
+		ID: c.ID(), LibDir: filepath.Join(c.m.opts.RunDir, wire.LibDir), Slot: c.state.Cgroup, Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User,
 		TTY: spec.TTY, Cols: spec.Cols, Rows: spec.Rows,
 	}
 }

@@ -53,7 +53,7 @@ func NewManager(opts Options) (*Manager, error) {
 	if opts.ShimPath == "" {
 		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
 	}
-	for _, dir := range []string{replicasDir(opts.RunDir), rootfsDir(opts.RunDir)} {
+	for _, dir := range runDirs(opts.RunDir) {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, fmt.Errorf("making a folder for running containers: %w", err)
 		}
@@ -71,8 +71,15 @@ func NewManager(opts Options) (*Manager, error) {
 	return m, nil
 }
 
-func replicasDir(runDir string) string { return filepath.Join(runDir, "replicas") }
-func rootfsDir(runDir string) string   { return filepath.Join(runDir, "rootfs") }
+func runDirs(runDir string) []string {
+	dirs := []string{replicasDir(runDir), filepath.Join(runDir, wire.RootfsDir), filepath.Join(runDir, wire.LibDir)}
+	for _, name := range wire.SystemMounts() {
+		dirs = append(dirs, filepath.Join(runDir, wire.SystemDir, name))
+	}
+	return dirs
+}
+
+func replicasDir(runDir string) string { return filepath.Join(runDir, wire.ReplicasDir) }
 
 func (m *Manager) dir(id string) string { return filepath.Join(replicasDir(m.opts.RunDir), id) }
 
@@ -185,7 +192,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 	}
 	dir := m.dir(spec.ID)
 	return wire.StartRequest{
-		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: rootfsDir(m.opts.RunDir),
+		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,

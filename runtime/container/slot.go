@@ -53,7 +53,7 @@ func (m *Manager) startShim(group *cgroup.Group) (*slot, error) {
 		return nil, err
 	}
 	defer theirs.Close() //nolint:errcheck // the shim has its own
-	cmd := exec.Command(m.opts.ShimPath, group.Path())
+	cmd := exec.Command(m.opts.ShimPath, group.Path(), m.opts.RunDir)
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{theirs, m.exe}

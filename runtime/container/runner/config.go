@@ -3,15 +3,12 @@
 package runner
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/cgroups"
-	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer/configs"
-	"github.com/opencontainers/runc/libcontainer/specconv"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,78 +19,28 @@ var capabilities = []string{
 	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
 
-// maskPaths are hidden: they tell of the machine, or let it be disturbed.
-var maskPaths = []string{
-	"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys",
-	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
-	"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
-}
-
-var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-
-// template is the part of a configuration that no request changes.
-type template struct {
-	seccomp *configs.Seccomp
-	devices []*devices.Device
-	mounts  []*configs.Mount
-}
-
-func newTemplate() (*template, error) {
-	filter, err := seccompFilter()
+// baseConfig is libcontainer's configuration as far as no request changes it;
+// gate.writeDocument adds the rest.
+func baseConfig(runDir string) (*configs.Config, error) {
+	filter, err := seccompProfile()
 	if err != nil {
 		return nil, err
 	}
-	t := &template{seccomp: filter, mounts: systemMounts()}
-	for _, d := range specconv.AllowedDevices {
-		if d.Path != "" {
-			t.devices = append(t.devices, d)
-		}
-	}
-	return t, nil
-}
-
-// systemMounts are those of every container.
-func systemMounts() []*configs.Mount {
-	const quiet = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
-	return []*configs.Mount{
-		{Source: "proc", Device: "proc", Destination: "/proc", Flags: quiet},
-		{Source: "tmpfs", Device: "tmpfs", Destination: "/dev", Flags: unix.MS_NOSUID | unix.MS_STRICTATIME, Data: "mode=755,size=65536k"},
-		{Source: "devpts", Device: "devpts", Destination: "/dev/pts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC, Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
-		{Source: "shm", Device: "tmpfs", Destination: "/dev/shm", Flags: quiet, Data: "mode=1777,size=65536k"},
-		{Source: "mqueue", Device: "mqueue", Destination: "/dev/mqueue", Flags: quiet},
-		{Source: "sysfs", Device: "sysfs", Destination: "/sys", Flags: quiet | unix.MS_RDONLY},
-		{Source: "cgroup", Device: "cgroup", Destination: "/sys/fs/cgroup", Flags: quiet | unix.MS_RELATIME | unix.MS_RDONLY},
-	}
-}
-
-// config makes libcontainer's configuration of the container.
-func (s *start) config(u *user) *configs.Config {
 	score := 0
-	t := s.prep.template
 	return &configs.Config{
-		Rootfs:          s.req.Rootfs,
-		Readonlyfs:      s.req.ReadOnlyRoot,
+		Rootfs:          filepath.Join(runDir, wire.RootfsDir),
 		RootPropagation: unix.MS_SLAVE | unix.MS_REC,
-		Hostname:        s.req.Hostname,
-		Namespaces: configs.Namespaces{
+		Namespaces: configs.Namespaces{ // Gate enters the network namespace
 			{Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
-			// The runner's own number: init opens it while it still sees this /proc.
-			{Type: configs.NEWNET, Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.netns.Fd())},
 		},
-		Capabilities:    capabilitiesFor(u.uid),
+		Capabilities:    capabilitiesFor(0),
 		NoNewPrivileges: true,
-		NoNewKeyring:    false,
 		OomScoreAdj:     &score,
-		Seccomp:         t.seccomp,
-		MaskPaths:       maskPaths,
-		ReadonlyPaths:   readonlyPaths,
-		Devices:         t.devices,
-		Mounts:          s.mounts(),
-		// Programs for port 80 that drop root first need no capability in their own network namespace.
-		Sysctl: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},
+		Seccomp:         filter,
+		Mounts:          systemBinds(systemDir(runDir)),
 		// See the package comment. The name is one that does not exist.
 		Cgroups: &cgroups.Cgroup{Name: "left-alone", Rootless: true, Resources: &cgroups.Resources{}},
-	}
+	}, nil
 }
 
 // capabilitiesFor gives all to root and, as container runtimes do, none to
@@ -106,26 +53,31 @@ func capabilitiesFor(uid int) *configs.Capabilities {
 	return c
 }
 
-func (s *start) mounts() []*configs.Mount {
-	mounts := append([]*configs.Mount{}, s.prep.template.mounts...)
-	for _, f := range madeFiles {
-		if f.content(s.req) != "" {
-			mounts = append(mounts, bind(filepath.Join(s.req.Dir, f.name), f.target, false))
-		}
-	}
-	for _, m := range s.req.Mounts {
-		mounts = append(mounts, bind(m.Source, m.Target, m.ReadOnly))
+// systemBinds are the mounts that mountSystem and mountSys have prepared.
+// libcontainer knows a /dev that is bound and does not fill it.
+func systemBinds(dir string) []*configs.Mount {
+	var mounts []*configs.Mount
+	for _, name := range wire.SystemMounts() {
+		mounts = append(mounts, &configs.Mount{
+			Source: filepath.Join(dir, name), Destination: "/" + name, Device: "bind", Flags: unix.MS_BIND | unix.MS_REC,
+		})
 	}
 	return mounts
 }
 
-func bind(source, target string, readOnly bool) *configs.Mount {
-	m := &configs.Mount{
-		Source: source, Destination: "/" + strings.TrimPrefix(target, "/"), Device: "bind",
-		Flags: unix.MS_BIND | unix.MS_REC, PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC},
+// volumes are the site's own mounts. What is mounted inside of them later is
+// seen in the container.
+func volumes(req wire.StartRequest) []*configs.Mount {
+	var mounts []*configs.Mount
+	for _, v := range req.Mounts {
+		m := &configs.Mount{
+			Source: v.Source, Destination: "/" + strings.TrimPrefix(v.Target, "/"), Device: "bind",
+			Flags: unix.MS_BIND | unix.MS_REC, PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC},
+		}
+		if v.ReadOnly {
+			m.Flags |= unix.MS_RDONLY
+		}
+		mounts = append(mounts, m)
 	}
-	if readOnly {
-		m.Flags |= unix.MS_RDONLY
-	}
-	return m
+	return mounts
 }

@@ -2,12 +2,38 @@
 // contains libcontainer. It makes one container, or starts one more process in
 // one, and ends.
 //
-// It is born in the replica's cgroup and in a mount namespace of its own, long
-// before there is a request, and prepares all that does not depend on one. On a
-// request it mounts the root file system, makes the configuration, and lets
-// libcontainer do what `runc create` and `runc start` do. When the container's
-// program runs, the runner answers the daemon and ends; its parent, the shim,
-// inherits the container's init.
+// # What is done ahead
+//
+// A start that begins with a request and does what `runc run` does costs what
+// `runc run` costs. So the runner lets libcontainer begin before there is one:
+// libcontainer starts this program again as the container's init, in namespaces
+// of its own and in the replica's cgroup. Before it hands over to
+// libcontainer.Init, our own code in that process (Gate) prepares what no
+// request changes: /proc, /dev and their masks, and the seccomp filter. Then it
+// waits.
+//
+//	serve (this process)               init (Gate, then libcontainer.Init)
+//	libcontainer.Start ──clone, nsenter, Go start──▶ /proc, /dev, filter
+//	request ─────────────────────────▶ network namespace, overlay, user, …
+//	  │                                the request's part of the configuration
+//	  ◀──── libcontainer's own dialogue ────▶ mounts, pivot_root, capabilities
+//	init.json                          waits at the exec fifo
+//	filter on (FilterOn) ────────────▶ all threads
+//	exec fifo ───────────────────────▶ execve
+//
+// The configuration that libcontainer sends to its init is one JSON document on
+// a pipe (named by _LIBCONTAINER_INITPIPE). Gate reads it, replaces what the
+// request says, and passes the result on under the same name. That format is
+// internal to libcontainer: its version is pinned in go.mod, and the privileged
+// tests check from inside of a container that each replaced field has arrived.
+//
+// # The seccomp filter
+//
+// Compiling the filter takes libcontainer 3 ms, after everything else. Gate has
+// it compiled and loaded ahead, by libcontainer's own code, for one thread that
+// does nothing else. When init waits at the exec fifo, that thread synchronises
+// the filter to all threads (SECCOMP_FILTER_FLAG_TSYNC), and only if that has
+// succeeded is the fifo opened.
 //
 // # Cgroups
 //

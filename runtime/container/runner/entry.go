@@ -23,45 +23,45 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // the runner can say so: a program of another machine, or one whose interpreter
 // is missing. A program that is not found is left to libcontainer, which looks
 // with all volumes mounted.
-func (s *start) checkEntry(root *os.File) error {
-	if len(s.req.Args) == 0 {
-		return fail(wire.KindExec, "container %s has nothing to execute: neither the site nor its image names a command", s.req.ID)
+func checkEntry(root *os.File, req wire.StartRequest) error {
+	if len(req.Args) == 0 {
+		return fail(wire.KindExec, "container %s has nothing to execute: neither the site nor its image names a command", req.ID)
 	}
-	name, f := s.findEntry(root)
+	name, f := findEntry(root, req)
 	if f == nil {
 		return nil
 	}
 	defer f.Close() //nolint:errcheck // read only
 	interp, err := interpreter(f)
 	if err != nil {
-		return fail(wire.KindExec, "%s in the image of container %s cannot be executed: %w", name, s.req.ID, err)
+		return fail(wire.KindExec, "%s in the image of container %s cannot be executed: %w", name, req.ID, err)
 	}
-	if interp == "" || s.inVolume(interp) {
+	if interp == "" || inVolume(req, interp) {
 		return nil
 	}
 	i, err := openIn(root, interp)
 	if err != nil {
-		return fail(wire.KindExec, "%s in the image of container %s needs the interpreter %s: %w", name, s.req.ID, interp, err)
+		return fail(wire.KindExec, "%s in the image of container %s needs the interpreter %s: %w", name, req.ID, interp, err)
 	}
 	return i.Close()
 }
 
 // findEntry opens the program as the container will find it; nil if it is not there.
-func (s *start) findEntry(root *os.File) (string, *os.File) {
-	name := s.req.Args[0]
+func findEntry(root *os.File, req wire.StartRequest) (string, *os.File) {
+	name := req.Args[0]
 	candidates := []string{name}
 	switch {
 	case strings.HasPrefix(name, "/"):
 	case strings.Contains(name, "/"):
-		candidates = []string{path.Join("/", s.req.Cwd, name)}
+		candidates = []string{path.Join("/", req.Cwd, name)}
 	default:
 		candidates = nil
-		for _, dir := range strings.Split(lookEnv(s.req.Env, "PATH", defaultPath), ":") {
+		for _, dir := range strings.Split(lookEnv(req.Env, "PATH", defaultPath), ":") {
 			candidates = append(candidates, path.Join(dir, name))
 		}
 	}
 	for _, c := range candidates {
-		if s.inVolume(c) {
+		if inVolume(req, c) {
 			return "", nil // cannot be seen yet
 		}
 		f, err := openIn(root, c)
@@ -76,8 +76,8 @@ func (s *start) findEntry(root *os.File) (string, *os.File) {
 	return "", nil
 }
 
-func (s *start) inVolume(file string) bool {
-	for _, m := range s.req.Mounts {
+func inVolume(req wire.StartRequest, file string) bool {
+	for _, m := range req.Mounts {
 		if strings.HasPrefix(file, strings.TrimSuffix(m.Target, "/")+"/") || file == m.Target {
 			return true
 		}
@@ -139,23 +139,20 @@ func elfInterpreter(f *os.File) (string, error) {
 
 // classify turns libcontainer's error into one that says what is wrong with the
 // site. libcontainer reports what happened in the container's init as text.
-func (s *start) classify(root *os.File, err error) error {
+func classify(req wire.StartRequest, err error) error {
 	text := err.Error()
-	for _, m := range s.req.Mounts {
+	for _, m := range req.Mounts {
 		if strings.Contains(text, `error mounting "`+m.Source+`"`) {
-			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, s.req.ID, err)
+			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, req.ID, err)
 		}
 	}
-	if strings.Contains(text, "no space left on device") {
-		return fail(wire.KindNoSpace, "starting container %s: %w", s.req.ID, err)
+	switch {
+	case strings.Contains(text, "no space left on device"):
+		return fail(wire.KindNoSpace, "starting container %s: %w", req.ID, err)
+	case strings.Contains(text, "exec: "):
+		return fail(wire.KindExec, "there is no executable file %s in the image of container %s: %w", req.Args[0], req.ID, err)
+	case strings.Contains(text, "chdir to cwd"):
+		return fail(wire.KindExec, "the working folder %s of container %s: %w", req.Cwd, req.ID, err)
 	}
-	if _, f := s.findEntry(root); f != nil {
-		_ = f.Close() // only whether it is there
-	} else if !s.inVolume(s.req.Args[0]) || strings.Contains(text, "executable file not found") {
-		return fail(wire.KindExec, "there is no executable file %s in the image of container %s: %w", s.req.Args[0], s.req.ID, err)
-	}
-	if strings.Contains(text, "chdir to cwd") {
-		return fail(wire.KindExec, "the working folder %s of container %s: %w", s.req.Cwd, s.req.ID, err)
-	}
-	return fmt.Errorf("starting container %s: %w", s.req.ID, err)
+	return fmt.Errorf("starting container %s: %w", req.ID, err)
 }

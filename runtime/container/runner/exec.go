@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,7 +68,7 @@ func obey(conn *net.UnixConn, p *libcontainer.Process) {
 }
 
 func startExec(req wire.ExecRequest) (*libcontainer.Process, *os.File, error) {
-	c, err := libcontainer.Load(filepath.Join(req.Dir, wire.LibDir), req.ID)
+	c, err := libcontainer.Load(req.LibDir, req.Slot)
 	if err != nil {
 		return nil, nil, fmt.Errorf("loading container %s: %w", req.ID, err)
 	}

@@ -23,11 +23,6 @@ func mountRootfs(req wire.StartRequest) error {
 	if len(req.Lower) == 0 {
 		return fail(wire.KindRootfs, "container %s has no root file system: its image has no layers", req.ID)
 	}
-	for _, dir := range []string{req.Rootfs, req.Upper, req.Work} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fail(wire.KindRootfs, "making a folder for the root file system: %w", err)
-		}
-	}
 	var fds fdPaths
 	defer fds.close()
 	lower := make([]string, len(req.Lower))
@@ -77,14 +72,14 @@ func (p *fdPaths) close() {
 	}
 }
 
-// The files that are made for each container and mounted into it.
+// The files that are made for each container, in /etc.
 var madeFiles = []struct {
-	name, target string
-	content      func(wire.StartRequest) string
+	name    string
+	content func(wire.StartRequest) string
 }{
-	{"resolv.conf", "/etc/resolv.conf", func(r wire.StartRequest) string { return r.ResolvConf }},
-	{"hosts", "/etc/hosts", func(r wire.StartRequest) string { return r.Hosts }},
-	{"hostname", "/etc/hostname", func(r wire.StartRequest) string {
+	{"resolv.conf", func(r wire.StartRequest) string { return r.ResolvConf }},
+	{"hosts", func(r wire.StartRequest) string { return r.Hosts }},
+	{"hostname", func(r wire.StartRequest) string {
 		if r.Hostname == "" {
 			return ""
 		}
@@ -92,21 +87,58 @@ var madeFiles = []struct {
 	}},
 }
 
-// writeFiles writes the made files that have a content; the others stay what
-// the image says.
-func (s *start) writeFiles() error {
+// makeUpper makes the replica's own folders and puts the made files into the
+// upper one, before it is mounted: no bind mounts, no copying up. Those without
+// a content stay what the image says.
+func (g *gate) makeUpper() error {
+	for _, dir := range []string{g.req.Upper, g.req.Work} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fail(wire.KindRootfs, "making a folder for the root file system: %w", err)
+		}
+	}
+	etc, err := makeEtc(g.req)
+	if err != nil {
+		return fail(wire.KindRootfs, "making /etc of container %s: %w", g.req.ID, err)
+	}
+	if etc == "" {
+		return nil
+	}
 	for _, f := range madeFiles {
-		content := f.content(s.req)
+		content := f.content(g.req)
 		if content == "" {
 			continue
 		}
-		path := filepath.Join(s.req.Dir, f.name)
 		// Readable for all, as the container's users are not root.
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { //nolint:gosec // see above
-			return fail(wire.KindInternal, "writing %s of container %s: %w", f.target, s.req.ID, err)
+		if err := os.WriteFile(filepath.Join(etc, f.name), []byte(content), 0o644); err != nil { //nolint:gosec // see above
+			return fail(wire.KindRootfs, "writing /etc/%s of container %s: %w", f.name, g.req.ID, err)
 		}
 	}
 	return nil
+}
+
+// makeEtc makes etc in the upper folder with the attributes of the image's own,
+// as an overlay shows those of the upper one. It gives "" for an image in which
+// /etc is something else than a folder: that is to be seen as it is.
+func makeEtc(req wire.StartRequest) (string, error) {
+	st := unix.Stat_t{Mode: unix.S_IFDIR | 0o755}
+	for _, layer := range req.Lower {
+		err := unix.Lstat(filepath.Join(layer, "etc"), &st)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		break
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return "", nil
+	}
+	etc := filepath.Join(req.Upper, "etc")
+	if err := os.Mkdir(etc, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return etc, errors.Join(os.Chown(etc, int(st.Uid), int(st.Gid)), unix.Chmod(etc, st.Mode&0o7777))
 }
 
 // openIn opens a file of a root file system, never leaving it by links or "..".

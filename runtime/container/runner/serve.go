@@ -9,10 +9,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,33 +26,47 @@ const (
 	shimFD
 )
 
-// Serve prepares a start, waits for one request on the inherited socket and
+// server is a runner that waits for a request, or carries it out.
+type server struct {
+	conn   *net.UnixConn // to the daemon
+	shim   *json.Encoder
+	gate   *net.UnixConn // to Gate in the container's init
+	filter *os.File      // to the thread of the filter there
+
+	container *libcontainer.Container
+	started   chan error // what libcontainer's Start returns
+
+	init  wire.Process
+	steps []wire.Step
+}
+
+// Serve prepares a container, waits for one request on the inherited socket and
 // carries it out. It returns nil without a request when the daemon is gone.
-func Serve() error {
+// slot names the container for libcontainer, runDir is the node's.
+func Serve(slot, runDir string) error {
 	files := inherited("socket", "stdout", "stderr", "shim")
 	conn, err := wire.Conn(files[0])
 	if err != nil {
 		return err
 	}
-	prep, err := prepare()
-	if err != nil {
-		return errors.Join(err, wire.Send(conn, wire.StartReply{Error: asError(err)}))
+	s := &server{conn: conn, shim: json.NewEncoder(files[3]), started: make(chan error, 1)}
+	if err := s.prepare(slot, runDir, files[1], files[2]); err != nil {
+		return s.answer(err)
 	}
+	debug.FreeOSMemory() // what waits should be small
 	var req wire.StartRequest
 	fds, err := wire.Recv(conn, &req)
 	if errors.Is(err, io.EOF) {
-		return nil
+		return nil // and Gate sees the same of this process
 	}
 	if err != nil {
 		return fmt.Errorf("waiting for a request: %w", err)
 	}
-	s := &start{req: req, prep: prep, stdout: files[1], stderr: files[2], shim: json.NewEncoder(files[3])}
 	s.step("received")
 	if len(fds) != 1 {
-		return fmt.Errorf("the request came with %d descriptors instead of the network namespace alone", len(fds))
+		return s.answer(fmt.Errorf("the request came with %d descriptors instead of the network namespace alone", len(fds)))
 	}
-	s.netns = fds[0]
-	return s.answer(conn, s.run())
+	return s.answer(s.start(req, fds[0]))
 }
 
 // inherited names the descriptors that start at socketFD, and keeps them from
@@ -66,35 +82,135 @@ func inherited(names ...string) []*os.File {
 
 // answer tells the daemon. That it has died meanwhile is not this process'
 // concern: the container is recorded, and the next daemon finds it.
-func (s *start) answer(conn *net.UnixConn, err error) error {
+func (s *server) answer(err error) error {
 	reply := wire.StartReply{Init: s.init, Steps: s.steps}
 	if err != nil {
 		reply.Error = asError(err)
 	}
-	_ = wire.Send(conn, reply) // see above
+	_ = wire.Send(s.conn, reply) // see above
 	return err
 }
 
-// prepared is what a start needs and no request changes.
-type prepared struct {
-	template *template
+func (s *server) step(name string) {
+	s.steps = append(s.steps, wire.Step{Name: name, At: wire.Now()})
 }
 
-// prepare does ahead what it can. The mount namespace is this process' own.
-func prepare() (*prepared, error) {
+// prepare lets libcontainer start the container's init, up to Gate.
+func (s *server) prepare(slot, runDir string, stdout, stderr *os.File) error {
+	if err := privateMounts(); err != nil {
+		return err
+	}
+	gate, gateEnd, err := wire.Pair()
+	if err != nil {
+		return err
+	}
+	filter, filterEnd, err := filterPair()
+	if err != nil {
+		return err
+	}
+	config, err := baseConfig(runDir)
+	if err != nil {
+		return err
+	}
+	s.container, err = libcontainer.Create(filepath.Join(runDir, wire.LibDir), slot, config)
+	if err != nil {
+		return fmt.Errorf("making a container: %w", err)
+	}
+	p := &libcontainer.Process{
+		Args: []string{"/"}, // Gate knows the arguments
+		Cwd:  "/", Stdout: stdout, Stderr: stderr, Init: true,
+		ExtraFiles: []*os.File{gateEnd, filterEnd}, // gateFD and filterFD
+	}
+	go func() {
+		s.started <- s.container.Start(p)
+		_, _ = gateEnd.Close(), filterEnd.Close() // init's own
+	}()
+	s.gate, s.filter = gate, filter
+	return s.waitGate()
+}
+
+// waitGate waits until Gate is prepared.
+func (s *server) waitGate() error {
+	var ready gateReply
+	_, err := wire.Recv(s.gate, &ready)
+	if err == nil {
+		return ready.err()
+	}
+	// init has died: libcontainer says why.
+	return errors.Join(<-s.started, fmt.Errorf("preparing a container: %w", err))
+}
+
+// privateMounts makes the mount namespace, which the shim has made, this
+// container's own.
+func privateMounts() error {
 	// Volumes that are mounted on the machine later are to be seen here, mounts
 	// made here are not to be seen there.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return nil, fmt.Errorf("keeping mounts private: %w", err)
+		return fmt.Errorf("keeping mounts private: %w", err)
 	}
 	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
 	if err := unix.Mount("", cgroupfd.Mountpoint, "", flags, ""); err != nil {
-		return nil, fmt.Errorf("making %s read-only here: %w", cgroupfd.Mountpoint, err)
+		return fmt.Errorf("making %s read-only here: %w", cgroupfd.Mountpoint, err)
 	}
-	t, err := newTemplate()
+	return nil
+}
+
+// start carries out a request.
+func (s *server) start(req wire.StartRequest, netns *os.File) error {
+	if err := wire.Send(s.gate, req, netns); err != nil {
+		return s.gateFailed(req, err)
+	}
+	if err := s.shim.Encode(req.Monitor); err != nil {
+		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
+	}
+	err := <-s.started
+	s.step("created")
 	if err != nil {
-		return nil, err
+		return s.gateFailed(req, err)
 	}
-	debug.FreeOSMemory() // what waits should be small
-	return &prepared{template: t}, nil
+	var passed gateReply // sent long ago
+	if _, err := wire.Recv(s.gate, &passed); err == nil {
+		s.steps = append(s.steps[:1:1], append(passed.Steps, s.steps[1:]...)...)
+	}
+	return s.release(req)
+}
+
+// gateFailed finds out why init has ended: by Gate's own words, or else by
+// libcontainer's.
+func (s *server) gateFailed(req wire.StartRequest, err error) error {
+	var reply gateReply
+	if _, recvErr := wire.Recv(s.gate, &reply); recvErr == nil && reply.Error != nil {
+		return reply.err()
+	}
+	return classify(req, err)
+}
+
+// release records that the container exists, switches its filter on and lets
+// its program run.
+func (s *server) release(req wire.StartRequest) error {
+	on := filterOn(s.filter)
+	state, err := s.container.State()
+	if err != nil {
+		return fmt.Errorf("reading the state of container %s: %w", req.ID, err)
+	}
+	s.init = wire.Process{Pid: state.InitProcessPid, Start: state.InitProcessStartTime}
+	if err := wire.WriteFile(req.Dir, wire.InitFile, s.init); err != nil {
+		return err
+	}
+	if err := s.shim.Encode(wire.Started{Pid: s.init.Pid}); err != nil {
+		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
+	}
+	s.step("recorded")
+	if err := on(); err != nil {
+		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)
+	}
+	s.step("filtered")
+	if err := s.container.Exec(); err != nil {
+		return fmt.Errorf("letting the program of container %s run: %w", req.ID, err)
+	}
+	s.step("executed")
+	if err := s.shim.Encode(wire.Executed{}); err != nil {
+		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
+	}
+	return nil
 }

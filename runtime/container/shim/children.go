@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -34,7 +35,8 @@ func (s *shim) startRunner() (*os.File, error) {
 		reads[i], ends[i] = r, w
 	}
 	// By this process' number, as the descriptors of the child are others.
-	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.opts.Runner.Fd()), "serve")
+	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.opts.Runner.Fd()),
+		"serve", filepath.Base(s.opts.Cgroup), s.opts.RunDir)
 	cmd.Args[0] = "fcnode-runner"
 	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it is gone
 	cmd.ExtraFiles = []*os.File{s.opts.Socket, ends[0], ends[1], ends[2]}

@@ -25,6 +25,7 @@ const drainTime = 2 * time.Second
 // Options come from the daemon on the command line.
 type Options struct {
 	Cgroup string   // absolute path of the replica's cgroup
+	RunDir string   // the node's
 	Socket *os.File // the runner's end of its connection to the daemon
 	Runner *os.File // the runner's program
 }
@@ -55,7 +56,7 @@ func Run(opts Options) error {
 		return fmt.Errorf("opening the replica's cgroup: %w", err)
 	}
 	s := &shim{opts: opts, cgroup: dir}
-	defer s.removeCgroup()
+	defer s.cleanUp()
 	s.handleSignals()
 	link, err := s.startRunner()
 	if err != nil {
@@ -77,7 +78,8 @@ func tell(socket *os.File, err error) error {
 func (s *shim) watch(link *os.File) error {
 	messages := json.NewDecoder(link)
 	if err := messages.Decode(&s.monitor); err != nil {
-		s.reapUntil(s.runner)
+		killGroup(s.cgroup) // the runner is ending, and what it has prepared has to
+		s.reapAll()
 		if errors.Is(err, io.EOF) {
 			return nil // the daemon is gone, or did not need this runner
 		}
@@ -125,7 +127,7 @@ func (s *shim) finish(status unix.WaitStatus, copied <-chan struct{}) error {
 	case <-time.After(drainTime):
 	}
 	s.reapAll()
-	s.removeCgroup() // before exit.json: who reads that finds the cgroup gone
+	s.cleanUp() // before exit.json: who reads that finds the cgroup gone
 	return wire.WriteFile(s.monitor.Dir, wire.ExitFile, exit)
 }
 
@@ -159,8 +161,9 @@ func (s *shim) copyOutput() <-chan struct{} {
 	return done
 }
 
-// removeCgroup removes the replica's cgroup, which is empty when all children
-// have been reaped.
-func (s *shim) removeCgroup() {
-	_ = unix.Rmdir(s.opts.Cgroup) // the daemon looks again
+// cleanUp removes the replica's cgroup, which is empty when all children have
+// been collected, and libcontainer's state. The daemon looks again.
+func (s *shim) cleanUp() {
+	_ = unix.Rmdir(s.opts.Cgroup)
+	_ = os.RemoveAll(filepath.Join(s.opts.RunDir, wire.LibDir, filepath.Base(s.opts.Cgroup)))
 }

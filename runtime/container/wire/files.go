@@ -8,13 +8,23 @@ import (
 	"time"
 )
 
-// The files in a replica's folder, and the folder for libcontainer's own state.
+// The files in a replica's folder.
 const (
 	StateFile = "state.json"
 	InitFile  = "init.json"
 	ExitFile  = "exit.json"
-	LibDir    = "libcontainer"
 )
+
+// The folders in the node's run dir.
+const (
+	ReplicasDir = "replicas"     // one folder for each replica
+	LibDir      = "libcontainer" // libcontainer's own state, one folder for each cgroup
+	RootfsDir   = "rootfs"       // where each container's root is mounted, in its own mount namespace
+	SystemDir   = "system"       // the same for what is mounted into it
+)
+
+// SystemMounts are the mount points in SystemDir.
+func SystemMounts() []string { return []string{"proc", "dev", "sys"} }
 
 // State is what is known of a replica before it is started.
 type State struct {

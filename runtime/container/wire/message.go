@@ -85,15 +85,16 @@ func (e *Error) Error() string { return e.Message }
 // ExecRequest asks a runner to start one more process in a running container.
 // The runner's own standard streams become those of the process, unless TTY.
 type ExecRequest struct {
-	ID   string   `json:"id"`
-	Dir  string   `json:"dir"`
-	Args []string `json:"args"`
-	Env  []string `json:"env"`
-	Cwd  string   `json:"cwd"`
-	User string   `json:"user"`
-	TTY  bool     `json:"tty,omitempty"`
-	Cols uint16   `json:"cols,omitempty"`
-	Rows uint16   `json:"rows,omitempty"`
+	ID     string   `json:"id"`
+	LibDir string   `json:"lib_dir"`
+	Slot   string   `json:"slot"` // what libcontainer calls the container
+	Args   []string `json:"args"`
+	Env    []string `json:"env"`
+	Cwd    string   `json:"cwd"`
+	User   string   `json:"user"`
+	TTY    bool     `json:"tty,omitempty"`
+	Cols   uint16   `json:"cols,omitempty"`
+	Rows   uint16   `json:"rows,omitempty"`
 }
 
 // ExecStarted is the first answer to an ExecRequest. With TTY the master side

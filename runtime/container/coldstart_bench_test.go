@@ -1,0 +1,196 @@
+//go:build linux
+
+package container
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// BenchmarkRootColdStart measures the time from the call of Start to the return
+// of listen(2) in a static Go server, and the same for `runc run` of the same
+// root file system, network namespace, capabilities and mounts:
+//
+//	FCNODE_ROOT_TESTS=1 go test -run '^$' -bench RootColdStart -benchtime 30x ./runtime/container
+//
+// The server prints CLOCK_MONOTONIC when it listens. The median is reported, as
+// means are of no use on a machine that does other things.
+func BenchmarkRootColdStart(b *testing.B) {
+	b.Run("fcnode", benchFcnode)
+	b.Run("runc", func(b *testing.B) { benchRunc(b, nil) })
+	native := func(s *specs.LinuxSeccomp) { s.Architectures = nil }
+	b.Run("runc+seccomp-native", func(b *testing.B) { benchRunc(b, native) })
+	b.Run("runc+seccomp-default", func(b *testing.B) { benchRunc(b, func(*specs.LinuxSeccomp) {}) })
+}
+
+func benchFcnode(b *testing.B) {
+	e := newEnv(b)
+	var times []time.Duration
+	steps := map[string][]time.Duration{}
+	var order []string
+	for b.Loop() {
+		b.StopTimer()
+		spec := e.spec("serve", "127.0.0.1:8080")
+		e.poolFull()
+		b.StartTimer()
+		c, timing, err := e.m.Start(testutil.Context(b, limit), spec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		e.saw(spec, "listening")
+		times = append(times, time.Duration(listening(b, e.output(spec))-timing.Started))
+		for _, s := range timing.Steps {
+			if steps[s.Name] == nil {
+				order = append(order, s.Name)
+			}
+			steps[s.Name] = append(steps[s.Name], s.After)
+		}
+		e.remove(c)
+		b.StartTimer()
+	}
+	for _, name := range order {
+		b.Logf("%-16s %7.2f ms", name, ms(median(steps[name])))
+	}
+	reportTimes(b, times)
+}
+
+// poolFull waits until a runner waits for a request and has prepared itself.
+func (e *env) poolFull() {
+	e.t.Helper()
+	testutil.WaitFor(e.t, limit, "a waiting runner", func() error {
+		e.m.pool.mu.Lock()
+		defer e.m.pool.mu.Unlock()
+		if len(e.m.pool.slots) == 0 {
+			return fmt.Errorf("the pool is empty")
+		}
+		pids, err := e.m.pool.slots[0].group.Procs()
+		if err != nil || len(pids) != 2 {
+			return fmt.Errorf("the runner and its init are not there: %v %v", pids, err)
+		}
+		for _, pid := range pids {
+			wchan, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
+			if err != nil || !strings.Contains(string(wchan), "poll") && !strings.Contains(string(wchan), "futex") && !strings.Contains(string(wchan), "wait") {
+				return fmt.Errorf("process %d is at %q", pid, wchan)
+			}
+		}
+		return nil
+	})
+}
+
+func benchRunc(b *testing.B, filter func(*specs.LinuxSeccomp)) {
+	e := newEnv(b)
+	if _, err := exec.LookPath("runc"); err != nil {
+		b.Skip("runc is not installed")
+	}
+	bundle := b.TempDir()
+	e.writeBundle(bundle, filter)
+	var times []time.Duration
+	for i := 0; b.Loop(); i++ {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		cmd := exec.CommandContext(ctx, "runc", "--root", filepath.Join(bundle, "state"), "run", "-b", bundle, "bench")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		cmd.Stderr = os.Stderr
+		started := wire.Now()
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			b.Fatalf("runc: %v", err)
+		}
+		times = append(times, time.Duration(listening(b, line)-started))
+		b.StopTimer()
+		kill := exec.CommandContext(ctx, "runc", "--root", filepath.Join(bundle, "state"), "kill", "bench", "KILL")
+		if text, err := kill.CombinedOutput(); err != nil {
+			b.Fatalf("runc kill: %v: %s", err, text)
+		}
+		_ = cmd.Wait() // killed
+		cancel()
+		b.StartTimer()
+	}
+	reportTimes(b, times)
+}
+
+// writeBundle writes what `runc spec` writes, for the guest as a server in the
+// test's network namespace.
+func (e *env) writeBundle(bundle string, filter func(*specs.LinuxSeccomp)) {
+	e.t.Helper()
+	cmd := exec.Command("runc", "spec", "-b", bundle)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		e.t.Fatalf("runc spec: %v: %s", err, out)
+	}
+	path := filepath.Join(bundle, "config.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(text, &spec); err != nil {
+		e.t.Fatal(err)
+	}
+	spec.Process.Terminal = false
+	spec.Process.Args = []string{"/bin/guest", "serve", "127.0.0.1:8080"}
+	spec.Root = &specs.Root{Path: e.lower}
+	spec.Linux.CgroupsPath = "/" + testutil.Unique(e.t)
+	for i := range spec.Linux.Namespaces {
+		if spec.Linux.Namespaces[i].Type == specs.NetworkNamespace {
+			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.ns.FD())
+		}
+	}
+	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+		"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT", "CAP_AUDIT_WRITE"}
+	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
+	if filter != nil {
+		if spec.Linux.Seccomp, err = seccomp.GetDefaultProfile(&spec); err != nil {
+			e.t.Fatal(err)
+		}
+		filter(spec.Linux.Seccomp)
+	}
+	if text, err = json.Marshal(spec); err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func listening(t testing.TB, out string) int64 {
+	t.Helper()
+	at, err := strconv.ParseInt(strings.TrimSpace(strings.TrimPrefix(out, "listening ")), 10, 64)
+	if err != nil {
+		t.Fatalf("output %q: %v", out, err)
+	}
+	return at
+}
+
+func median(times []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(times))
+	return sorted[len(sorted)/2]
+}
+
+func ms(d time.Duration) float64 { return float64(d) / 1e6 }
+
+func reportTimes(b *testing.B, times []time.Duration) {
+	b.ReportMetric(ms(median(times)), "ms-to-listen/p50")
+	b.ReportMetric(ms(slices.Min(times)), "ms-to-listen/min")
+	b.ReportMetric(0, "ns/op")
+}

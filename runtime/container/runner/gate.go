@@ -1,0 +1,213 @@
+//go:build linux
+
+package runner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+)
+
+// The descriptors that init gets besides libcontainer's: see server.prepare.
+const (
+	gateFD = 3 + iota
+	filterFD
+)
+
+// Names of libcontainer's protocol with its init.
+const (
+	initPipeEnv = "_LIBCONTAINER_INITPIPE"
+	initTypeEnv = "_LIBCONTAINER_INITTYPE"
+)
+
+// gateReply is what Gate says to the runner, when it is prepared and when it
+// has let init pass or has failed.
+type gateReply struct {
+	Steps []wire.Step `json:"steps,omitempty"`
+	Error *wire.Error `json:"error,omitempty"`
+}
+
+func (r gateReply) err() error {
+	if r.Error == nil {
+		return nil
+	}
+	return r.Error
+}
+
+// Gate holds the container's init, prepared, until there is a request. Call it
+// on the main thread, before libcontainer.Init; it returns to let init go on,
+// and ends the process when the runner is gone or something fails.
+func Gate() {
+	if os.Getenv(initTypeEnv) != "standard" {
+		return // one more process in a running container
+	}
+	runtime.LockOSThread()   // which will be the container's program
+	debug.SetGCPercent(-1)   // and is so, soon
+	debug.SetMemoryLimit(-1) // reads only
+	g := &gate{}
+	conn, err := wire.Conn(os.NewFile(gateFD, "gate"))
+	if err != nil {
+		os.Exit(1)
+	}
+	g.conn = conn
+	if err := g.prepare(); err != nil {
+		g.end(err)
+	}
+	if err := wire.Send(conn, gateReply{}); err != nil {
+		os.Exit(1) // the runner is gone
+	}
+	fds, err := wire.Recv(conn, &g.req)
+	if err != nil || len(fds) != 1 {
+		os.Exit(1) // the same
+	}
+	g.step("passed on")
+	if err := g.pass(fds[0]); err != nil {
+		g.end(err)
+	}
+	_ = wire.Send(conn, gateReply{Steps: g.steps}) // for interest only
+	_ = conn.Close()
+}
+
+// gate is the state of Gate.
+type gate struct {
+	conn   *net.UnixConn
+	system string         // where the system's mounts are prepared
+	doc    map[string]any // libcontainer's document, "config" being a map too
+	req    wire.StartRequest
+	steps  []wire.Step
+}
+
+func (g *gate) end(err error) {
+	_ = wire.Send(g.conn, gateReply{Error: asError(err)}) // nobody else to tell
+	os.Exit(1)
+}
+
+func (g *gate) step(name string) {
+	g.steps = append(g.steps, wire.Step{Name: name, At: wire.Now()})
+}
+
+// prepare does what no request changes.
+func (g *gate) prepare() error {
+	config, filter, err := g.readDocument()
+	if err != nil {
+		return err
+	}
+	g.system = systemDir(filepath.Dir(config.Rootfs))
+	if err := mountSystem(g.system); err != nil {
+		return err
+	}
+	return startFilter(filter)
+}
+
+// readDocument reads what libcontainer has sent, and takes the filter out.
+func (g *gate) readDocument() (*configs.Config, *configs.Seccomp, error) {
+	fd, err := strconv.Atoi(os.Getenv(initPipeEnv))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", initPipeEnv, err)
+	}
+	pipe := os.NewFile(uintptr(fd), "init")
+	defer pipe.Close() //nolint:errcheck // read only
+	var raw json.RawMessage
+	if err := json.NewDecoder(pipe).Decode(&raw); err != nil {
+		return nil, nil, fmt.Errorf("reading libcontainer's configuration: %w", err)
+	}
+	var doc struct {
+		Config *configs.Config `json:"config"`
+	}
+	if err := errors.Join(json.Unmarshal(raw, &doc), json.Unmarshal(raw, &g.doc)); err != nil {
+		return nil, nil, fmt.Errorf("decoding libcontainer's configuration: %w", err)
+	}
+	config, ok := g.doc["config"].(map[string]any)
+	if !ok || doc.Config == nil || doc.Config.Seccomp == nil {
+		return nil, nil, errors.New("libcontainer's configuration has another form than this version of fcnode-runner knows")
+	}
+	delete(config, "seccomp") // startFilter has it
+	return doc.Config, doc.Config.Seccomp, nil
+}
+
+// pass makes what the request asks for, as far as libcontainer does not.
+func (g *gate) pass(netns *os.File) error {
+	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the network namespace of container %s: %w", g.req.ID, err)
+	}
+	if err := mountSys(g.system); err != nil {
+		return err
+	}
+	if err := unprivilegedPorts(); err != nil {
+		return err
+	}
+	g.step("namespaces")
+	if err := g.makeUpper(); err != nil {
+		return err
+	}
+	if err := mountRootfs(g.req); err != nil {
+		return err
+	}
+	g.step("mounted")
+	root, err := os.OpenFile(g.req.Rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fail(wire.KindRootfs, "opening the root file system: %w", err)
+	}
+	defer root.Close() //nolint:errcheck // a path descriptor
+	user, err := lookUser(root, g.req.User)
+	if err != nil {
+		return err
+	}
+	if err := checkEntry(root, g.req); err != nil {
+		return err
+	}
+	if err := g.writeDocument(user); err != nil {
+		return err
+	}
+	g.step("configured")
+	return nil
+}
+
+// unprivilegedPorts lets programs listen on port 80 that have dropped root: the
+// network namespace is their own.
+func unprivilegedPorts() error {
+	const name = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+	if err := os.WriteFile(name, []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("allowing low ports: %w", err)
+	}
+	return nil
+}
+
+// writeDocument puts the request into libcontainer's document and passes it on.
+func (g *gate) writeDocument(u *user) error {
+	g.doc["args"], g.doc["env"], g.doc["cwd"] = g.req.Args, g.req.Env, g.req.Cwd
+	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.uid, u.gid, u.groups
+	g.doc["capabilities"] = capabilitiesFor(u.uid)
+	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
+	config, _ := g.doc["config"].(map[string]any)
+	config["hostname"] = g.req.Hostname
+	config["readonlyfs"] = g.req.ReadOnlyRoot
+	config["mounts"] = append(systemBinds(g.system), volumes(g.req)...)
+	text, err := json.Marshal(g.doc)
+	if err != nil {
+		return fmt.Errorf("encoding libcontainer's configuration: %w", err)
+	}
+	fd, err := unix.MemfdCreate("init", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making a memory file: %w", err)
+	}
+	// Not closed here: libcontainer takes it by its number.
+	if _, err := unix.Write(fd, text); err != nil {
+		return fmt.Errorf("writing libcontainer's configuration: %w", err)
+	}
+	if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
+		return fmt.Errorf("writing libcontainer's configuration: %w", err)
+	}
+	return os.Setenv(initPipeEnv, strconv.Itoa(fd))
+}
