@@ -1,0 +1,164 @@
+//go:build linux
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The guest is the site that runs in the containers of these tests: this binary, linked statically, told by its
+// environment what to be.
+//
+//	GUEST    serve; exit (ends at once with code 3); deaf (never listens)
+//	LISTEN   what it listens on, in order: "tcp4/:80 tcp6/[::]:80 udp/:53" (default tcp/:80)
+//	STUBBORN 1: SIGTERM does not end it
+//
+//	GET /             who asked whom: see greeting
+//	GET /bytes?n=N    N bytes
+//	POST /sum         how many bytes came, and their SHA-256
+//	GET /hold         begins an answer, and ends it when the visitor goes away
+//	GET /listen?on=…  listens on one more of LISTEN's kind
+//	GET /print?out=…&err=…  prints lines
+//	GET /exit?code=N  ends the process
+//
+// UDP ports answer each datagram with "echo " and itself.
+const envGuest = "GUEST"
+
+func guestMain() int {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	if os.Getenv("STUBBORN") == "1" {
+		stop = make(chan os.Signal)
+	}
+	switch os.Getenv(envGuest) {
+	case "exit":
+		return 3
+	case "deaf":
+		<-stop
+		return 0
+	}
+	g := newGuest()
+	listen := os.Getenv("LISTEN")
+	if listen == "" {
+		listen = "tcp/:80"
+	}
+	for on := range strings.FieldsSeq(listen) {
+		if err := g.listen(on); err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			return 1
+		}
+	}
+	fmt.Println("listening on", listen)
+	<-stop
+	return 0
+}
+
+type guest struct{ http *http.Server }
+
+func newGuest() *guest {
+	g := &guest{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", greet)
+	mux.HandleFunc("GET /bytes", sendBytes)
+	mux.HandleFunc("POST /sum", sum)
+	mux.HandleFunc("GET /hold", hold)
+	mux.HandleFunc("GET /listen", func(w http.ResponseWriter, r *http.Request) {
+		if err := g.listen(r.FormValue("on")); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("GET /print", func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(os.Stdout, r.FormValue("out"))
+		fmt.Fprintln(os.Stderr, r.FormValue("err"))
+	})
+	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
+		os.Exit(code)
+	})
+	g.http = &http.Server{Handler: mux} //nolint:gosec // its visitors are the tests
+	return g
+}
+
+func (g *guest) listen(on string) error {
+	network, addr, ok := strings.Cut(on, "/")
+	if !ok {
+		return fmt.Errorf("LISTEN %q is not network/address", on)
+	}
+	if strings.HasPrefix(network, "udp") {
+		c, err := net.ListenPacket(network, addr)
+		if err == nil {
+			go echo(c)
+		}
+		return err
+	}
+	l, err := net.Listen(network, addr)
+	if err == nil {
+		go g.http.Serve(l) //nolint:errcheck // until the process ends
+	}
+	return err
+}
+
+func echo(c net.PacketConn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo(append([]byte("echo "), buf[:n]...), from) // the test sees what is missing
+	}
+}
+
+// greeting is what GET / answers with: the visitor's address, the one visited, and the replica.
+const greeting = "%s to %s by %s\n"
+
+func greet(w http.ResponseWriter, r *http.Request) {
+	host, _ := os.Hostname() // empty is seen by the test
+	fmt.Fprintf(w, greeting, r.RemoteAddr, r.Context().Value(http.LocalAddrContextKey), host)
+}
+
+func sendBytes(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.FormValue("n"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(n))
+	_, _ = io.Copy(w, io.LimitReader(&pattern{}, int64(n))) // the test sees what is missing
+}
+
+func sum(w http.ResponseWriter, r *http.Request) {
+	h := sha256.New()
+	n, err := io.Copy(h, r.Body)
+	if err != nil {
+		return // the visitor went away
+	}
+	fmt.Fprintf(w, "%d %x", n, h.Sum(nil))
+}
+
+func hold(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintln(w, "begun")
+	if err := http.NewResponseController(w).Flush(); err == nil {
+		<-r.Context().Done()
+	}
+}
+
+// pattern is an endless reader whose bytes depend on their place, so that a swapped or lost piece shows.
+type pattern struct{ at uint64 }
+
+func (p *pattern) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(p.at ^ p.at>>8 ^ p.at>>16)
+		p.at++
+	}
+	return len(b), nil
+}

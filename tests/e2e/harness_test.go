@@ -1,0 +1,381 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// What the configuration of every node says.
+const (
+	prefix4 = "10.77.0.0/16"
+	prefix6 = "fd77:fc::/64"
+	uplink  = "up0"
+)
+
+// node is a daemon under test with its machine.
+type node struct {
+	t   testing.TB
+	dir string // for this node's files
+	ns  *testutil.NS
+	id  string // unique: names what lies outside of dir
+
+	outside, local *client
+	api            *api.Client
+
+	daemon  *exec.Cmd // nil while none runs
+	notify  *net.UnixConn
+	machine machineState // before the first daemon
+}
+
+// options of a node.
+type options struct {
+	attach   string // how programs are attached; auto
+	noUplink bool   // no fast path: packets go through the stack
+	stateDir string
+	more     string // further lines of the configuration
+}
+
+// newNode makes a machine and starts a daemon on it.
+func newNode(t testing.TB, o options) *node {
+	t.Helper()
+	n := newMachine(t, o)
+	n.start()
+	return n
+}
+
+// newMachine makes a machine for a daemon, with an outside client, and sees to its end.
+func newMachine(t testing.TB, o options) *node {
+	t.Helper()
+	testutil.Privileged(t)
+	n := &node{t: t, dir: t.TempDir(), ns: testutil.NetNS(t), id: testutil.Unique(t)}
+	n.local = &client{t: t, name: "local", ns: n.ns}
+	n.outside = &client{t: t, name: "outside", ns: testutil.NetNS(t)}
+	n.cable()
+	if o.noUplink { // then it is its administrator's to make it a router
+		n.ns.Sysctl(t, "net/ipv4/conf/"+uplink+"/forwarding", "1")
+		n.ns.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	}
+	n.configure(o)
+	n.api = api.NewClient(n.run("fcnode.sock"))
+	n.openNotify()
+	n.machine = n.look()
+	t.Cleanup(n.end)
+	return n
+}
+
+// cable joins the outside client to the node, which is its router.
+func (n *node) cable() {
+	n.t.Helper()
+	testutil.Cable(n.t, n.ns, n.outside.ns, uplink,
+		[]netip.Prefix{netip.MustParsePrefix("198.51.100.1/24"), netip.MustParsePrefix("2001:db8:77::1/64")},
+		[]netip.Prefix{netip.MustParsePrefix("198.51.100.2/24"), netip.MustParsePrefix("2001:db8:77::2/64")})
+	n.outside.ns.Run(n.t, "ip", "route", "add", "default", "via", "198.51.100.1")
+	n.outside.ns.Run(n.t, "ip", "-6", "route", "add", "default", "via", "2001:db8:77::1")
+}
+
+// run is a path in the node's run directory.
+func (n *node) run(name string) string { return filepath.Join("/run", n.id, name) }
+
+func (n *node) path(name string) string { return filepath.Join(n.dir, name) }
+
+func (n *node) pins() string { return filepath.Join("/sys/fs/bpf", n.id) }
+
+func (n *node) configure(o options) {
+	n.t.Helper()
+	if o.attach == "" {
+		o.attach = "auto"
+	}
+	if o.stateDir == "" {
+		o.stateDir = n.path("state")
+	}
+	uplinks := "[" + uplink + "]"
+	if o.noUplink {
+		uplinks = "[]"
+	}
+	text := fmt.Sprintf(`
+attach: %s
+prefixes: [%s, "%s"]
+uplinks: %s
+stateDir: %s
+runDir: %s
+pinDir: %s
+cgroupRoot: /%s
+sitesDir: %s
+runner: %s
+maxSites: 1024
+%s
+`, o.attach, prefix4, prefix6, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
+		testutil.Program(n.t, "fcnode-runner"), o.more)
+	n.write("fcnode.yaml", text)
+}
+
+// write makes a file below the node's folder.
+func (n *node) write(name, text string) string {
+	n.t.Helper()
+	path := n.path(name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		n.t.Fatal(err)
+	}
+	return path
+}
+
+// openNotify makes the socket on which the daemon says that it is ready.
+func (n *node) openNotify() {
+	n.t.Helper()
+	var err error
+	n.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path("notify"), Net: "unixgram"})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = n.notify.Close() })
+}
+
+// command is the program itself, to be started inside of the node's network namespace.
+func (n *node) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(testutil.Program(n.t, "fcnode"), args...)
+	cmd.Env = append(os.Environ(), "FCNODE_SOCKET="+n.run("fcnode.sock"))
+	return cmd
+}
+
+// start starts the daemon and waits until it is ready.
+func (n *node) start() {
+	n.t.Helper()
+	n.launch()
+	n.awaitReady()
+}
+
+// launch starts the daemon.
+func (n *node) launch() {
+	n.t.Helper()
+	log, err := os.OpenFile(n.path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer log.Close()
+	n.daemon = n.command("run", "--config", n.path("fcnode.yaml"), "--log-level", "debug")
+	n.daemon.Env = append(n.daemon.Env, "NOTIFY_SOCKET="+n.path("notify"))
+	n.daemon.Stdout, n.daemon.Stderr = log, log
+	n.ns.Start(n.t, n.daemon)
+}
+
+// awaitReady waits for READY=1, or for the daemon's end.
+func (n *node) awaitReady() {
+	n.t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		waitPid(n.daemon.Process.Pid)
+		_ = n.notify.SetReadDeadline(time.Now()) // nothing will come
+	}()
+	buf := make([]byte, 4096)
+	if err := n.notify.SetReadDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+		n.t.Fatal(err)
+	}
+	for {
+		c, err := n.notify.Read(buf)
+		if err != nil {
+			n.t.Fatalf("the daemon did not become ready: %v\n%s", err, n.log())
+		}
+		if bytes.Contains(buf[:c], []byte("READY=1")) {
+			return
+		}
+	}
+}
+
+// waitPid returns when a process has ended, without collecting it.
+func waitPid(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	for {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// signal ends the daemon by a signal and waits for it.
+func (n *node) signal(sig syscall.Signal) error {
+	n.t.Helper()
+	if err := n.daemon.Process.Signal(sig); err != nil {
+		n.t.Fatal(err)
+	}
+	testutil.WaitExit(n.t, patience, n.daemon.Process.Pid)
+	err := n.daemon.Wait()
+	n.daemon = nil
+	n.api.Close()
+	return err
+}
+
+// kill is kill -9.
+func (n *node) kill() {
+	n.t.Helper()
+	_ = n.signal(syscall.SIGKILL) // that it was killed
+}
+
+// stop ends the daemon in order.
+func (n *node) stop() {
+	n.t.Helper()
+	if err := n.signal(syscall.SIGTERM); err != nil {
+		n.t.Errorf("the daemon ended with %v after SIGTERM\n%s", err, n.log())
+	}
+}
+
+// end stops the daemon, tears the node down and checks that nothing is left.
+func (n *node) end() {
+	if n.daemon != nil {
+		n.stop()
+	}
+	n.api.Close()
+	cmd := n.command("teardown", "--config", n.path("fcnode.yaml"))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	n.ns.Start(n.t, cmd)
+	if err := cmd.Wait(); err != nil {
+		n.t.Errorf("teardown: %v\n%s", err, out.String())
+	}
+	n.checkGone()
+	if n.t.Failed() {
+		n.t.Logf("the daemon's log:\n%s", n.log())
+	}
+}
+
+// log is what the daemons have written.
+func (n *node) log() string {
+	b, err := os.ReadFile(n.path("daemon.log"))
+	if err != nil {
+		return err.Error()
+	}
+	const most = 20 << 10
+	return string(b[max(0, len(b)-most):])
+}
+
+// cli runs a command of the command line and returns what it printed.
+func (n *node) cli(args ...string) (string, error) {
+	n.t.Helper()
+	out, err := n.command(args...).CombinedOutput()
+	return string(out), err
+}
+
+// image makes a root directory with the guest in it, once per node, and returns its reference.
+func (n *node) image() string {
+	n.t.Helper()
+	root := n.path("image")
+	if _, err := os.Stat(root); err == nil {
+		return "dir:" + root
+	}
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		err = errors.Join(os.MkdirAll(root, 0o755), os.WriteFile(filepath.Join(root, "site"), exe, 0o755))
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return "dir:" + root
+}
+
+// spec is the text of a spec that runs the guest; more are further lines of it.
+func (n *node) spec(name string, more ...string) string {
+	n.t.Helper()
+	text := fmt.Sprintf("name: %s\nimage: %s\n", name, n.image())
+	given := strings.Join(more, "\n") + "\n"
+	for field, line := range map[string]string{
+		"command:": "command: [/site]", "ports:": "ports: [80/tcp]", "env:": "env: {GUEST: serve}", "idle:": "idle: never",
+	} {
+		if !strings.Contains("\n"+given, "\n"+field) {
+			text += line + "\n"
+		}
+	}
+	return text + given
+}
+
+// parse reads specs as the command line does.
+func (n *node) parse(text ...string) []spec.Site {
+	n.t.Helper()
+	sites, err := spec.Parse("test.yaml", strings.NewReader(strings.Join(text, "\n---\n")))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return sites
+}
+
+// site is a deployed site.
+type site struct {
+	n      *node
+	name   string
+	v4, v6 netip.Addr
+}
+
+// deploy applies the spec of a site that runs the guest.
+func (n *node) deploy(name string, more ...string) *site {
+	n.t.Helper()
+	return n.apply(n.spec(name, more...))
+}
+
+// apply applies one spec.
+func (n *node) apply(text string) *site {
+	n.t.Helper()
+	res, err := n.api.Apply(n.ctx(), n.parse(text), false)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	s := &site{n: n, name: res[0].Name}
+	for _, a := range res[0].Addresses {
+		if a.Is4() {
+			s.v4 = a
+		} else {
+			s.v6 = a
+		}
+	}
+	return s
+}
+
+// addr4 and addr6 are the site's address with a port.
+func (s *site) addr4(port uint16) netip.AddrPort { return netip.AddrPortFrom(s.v4, port) }
+func (s *site) addr6(port uint16) netip.AddrPort { return netip.AddrPortFrom(s.v6, port) }
+
+// get is what the node says about the site.
+func (s *site) get() api.Site {
+	s.n.t.Helper()
+	v, err := s.n.api.Get(s.n.ctx(), s.name)
+	if err != nil {
+		s.n.t.Fatal(err)
+	}
+	return v
+}
+
+// park parks the site by force.
+func (s *site) park() {
+	s.n.t.Helper()
+	if _, err := s.n.api.Park(s.n.ctx(), s.name, true); err != nil {
+		s.n.t.Fatal(err)
+	}
+}
+
+// wake wakes it by hand.
+func (s *site) wake() {
+	s.n.t.Helper()
+	if _, err := s.n.api.Wake(s.n.ctx(), s.name); err != nil {
+		s.n.t.Fatal(err)
+	}
+}

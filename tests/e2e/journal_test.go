@@ -1,0 +1,84 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func (n *node) ctx() context.Context { return testutil.Context(n.t, 2*patience) }
+
+// mark is the newest event's number: await looks behind it.
+func (n *node) mark() uint64 {
+	n.t.Helper()
+	var seq uint64
+	for ev, err := range n.api.Events(n.ctx(), api.EventOptions{Last: 1}) {
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		seq = ev.Seq
+	}
+	return seq
+}
+
+// events are the site's, after a mark.
+func (s *site) events(after uint64) []api.Event {
+	s.n.t.Helper()
+	var out []api.Event
+	for ev, err := range s.n.api.Events(s.n.ctx(), api.EventOptions{Since: after, Site: s.name}) {
+		if err != nil {
+			s.n.t.Fatal(err)
+		}
+		out = append(out, ev)
+	}
+	return out
+}
+
+// story is what happened after a mark, for messages.
+func (s *site) story(after uint64) []string {
+	s.n.t.Helper()
+	var out []string
+	for _, ev := range s.events(after) {
+		out = append(out, strings.TrimSpace(ev.Kind+" "+ev.Replica+" "+ev.Reason))
+	}
+	return out
+}
+
+// kinds are the events' kinds in order, without those that are not asked for.
+func kinds(events []api.Event, of ...string) []string {
+	var out []string
+	for _, ev := range events {
+		if slices.Contains(of, ev.Kind) {
+			out = append(out, ev.Kind)
+		}
+	}
+	return out
+}
+
+// await waits for an event of the site after a mark.
+func (s *site) await(after uint64, kind string) api.Event {
+	s.n.t.Helper()
+	ctx, cancel := context.WithTimeout(s.n.t.Context(), testutil.Timeout(patience))
+	defer cancel()
+	for ev, err := range s.n.api.Events(ctx, api.EventOptions{Since: after, Site: s.name, Follow: true}) {
+		if err != nil {
+			s.n.t.Fatalf("waiting for the event %q of site %s: %v; there were %q", kind, s.name, err, s.story(after))
+		}
+		if ev.Kind == kind {
+			return ev
+		}
+	}
+	s.n.t.Fatalf("waiting for the event %q of site %s: the stream ended", kind, s.name)
+	return api.Event{}
+}
+
+// starts counts the wakes after a mark.
+func (s *site) starts(after uint64) int {
+	s.n.t.Helper()
+	return len(kinds(s.events(after), "waking"))
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package e2e
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// ways are the ways of a packet into a replica: each kind of attachment, with and without the fast path.
+var ways = []options{
+	{attach: "tcx"}, {attach: "tcx", noUplink: true},
+	{attach: "clsact"}, {attach: "clsact", noUplink: true},
+}
+
+func (o options) String() string {
+	if o.noUplink {
+		return o.attach + " by the stack"
+	}
+	return o.attach + " by the uplink"
+}
+
+// onEachWay runs a test on a node of each kind.
+func onEachWay(t *testing.T, test func(t *testing.T, n *node)) {
+	testutil.Privileged(t)
+	for _, o := range ways {
+		t.Run(o.String(), func(t *testing.T) {
+			testutil.RequireFeature(t, o.attach)
+			test(t, newNode(t, o))
+		})
+	}
+}
+
+func TestRootFirstPacketWakes(t *testing.T) {
+	onEachWay(t, func(t *testing.T, n *node) {
+		s := n.deploy("hello")
+		for _, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
+				s.park()
+				mark := n.mark()
+				if host := c.greet(to); host != "hello" {
+					t.Errorf("the host name inside is %q", host)
+				}
+				if got := s.starts(mark); got != 1 {
+					t.Errorf("%d starts for one packet of the %s client: %q", got, c.name, s.story(mark))
+				}
+				checkTrace(t, s, mark)
+				c.transfer(to, 1<<20)
+			}
+		}
+	})
+}
+
+// checkTrace waits for the story of a wake and reads it.
+func checkTrace(t *testing.T, s *site, mark uint64) {
+	t.Helper()
+	s.await(mark, "woken")
+	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
+	if err != nil || len(traces) != 1 {
+		t.Fatalf("traces: %v, %v", traces, err)
+	}
+	tr := traces[0]
+	want := []string{api.StepHeld, api.StepEventRead, api.StepPrepared, api.StepListening, api.StepReleased, api.StepConnected, api.StepFirstByte}
+	var have []string
+	for _, step := range tr.Steps {
+		if slices.Contains(want, step.Name) {
+			have = append(have, step.Name)
+		}
+	}
+	if tr.Result != api.ResultOK || !slices.Equal(have, want) {
+		t.Errorf("trace: result %q, steps %q, want %q", tr.Result, have, want)
+	}
+}
