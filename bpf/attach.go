@@ -72,6 +72,9 @@ func (d *Datapath) detach(h hook, ifindex int) error {
 	if d.mode == ModeClsact {
 		err = errors.Join(err, removeFilter(h, ifindex, true))
 	}
+	if h.name == hookUplink.name {
+		err = errors.Join(err, d.removeClsact(ifindex))
+	}
 	if err != nil {
 		return fmt.Errorf("detach %s program from device %d: %w", h.name, ifindex, err)
 	}
@@ -130,11 +133,8 @@ func linkAlive(l link.Link, ifindex int) bool {
 }
 
 func (d *Datapath) attachClsact(h hook, ifindex int) error {
-	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-		LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-	}}
-	if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("add clsact (is sch_ingress there?): %w", err)
+	if err := d.ensureClsact(h, ifindex); err != nil {
+		return err
 	}
 	f := filterOf(h, ifindex)
 	f.Fd = h.prog(&d.objs).FD()
