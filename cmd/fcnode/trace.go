@@ -109,7 +109,7 @@ func writeTraceHead(b *strings.Builder, t *api.Trace, columns int) {
 	b.WriteString("\n  " + sum + "\n")
 }
 
-// traceSum is "first byte 171.2 ms", "failed 30000.0 ms".
+// traceSum is "first byte 171.2 ms", "failed, last step 31.0 ms".
 func traceSum(t *api.Trace) string {
 	if len(t.Steps) == 0 {
 		return t.Result
@@ -117,7 +117,7 @@ func traceSum(t *api.Trace) string {
 	last := t.Steps[len(t.Steps)-1]
 	what := last.Name
 	if t.Result != api.ResultOK {
-		what = t.Result + " after"
+		what = t.Result + ", last step"
 	}
 	return what + " " + millis(last.At.Duration())
 }
