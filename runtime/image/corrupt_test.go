@@ -70,6 +70,7 @@ func TestCorruptLayout(t *testing.T) {
 		"something else":               {build.Gzip, top, func([]byte) []byte { return []byte("<html>404</html>") }},
 		"bytes appended to a layer":    {build.None, top, func(b []byte) []byte { return append(b, make([]byte, 512)...) }},
 		"bytes appended to a gzip":     {build.Gzip, top, func(b []byte) []byte { return append(b, "garbage"...) }},
+		"same tar in another gzip":     {build.Gzip, top, func(b []byte) []byte { b[4] ^= 1; return b }}, // mtime in its header
 		"layer missing":                {build.Gzip, top, nil},
 		"config changed":               {build.Gzip, func(m v1.Manifest) v1.Hash { return m.Config.Digest }, flip},
 		"config missing":               {build.Gzip, func(m v1.Manifest) v1.Hash { return m.Config.Digest }, nil},

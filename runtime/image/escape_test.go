@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // outside makes a folder with one file that images are not to touch. The check sees that it did
-// not change, by content, mode and link count.
+// not change, by content, mode, link count and xattrs.
 func outside(t *testing.T) (dir string, check func()) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "outside")
@@ -34,7 +35,7 @@ func outside(t *testing.T) (dir string, check func()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Join(append(files(t, dir), fi.Mode().String(), top.Mode().String(), linkCount(fi)), "\n")
+		return strings.Join(slices.Concat(files(t, dir), []string{fi.Mode().String(), top.Mode().String(), linkCount(fi)}, xattrs(t, dir), xattrs(t, secret)), "\n")
 	}
 	before := look()
 	return dir, func() {

@@ -33,6 +33,11 @@ func TestHardlinkInLayer(t *testing.T) {
 	img := resolve(t, s, layoutOf(t, build.NewLayer(text("d/a", "x"), build.Hardlink("b", "d/a"), build.Hardlink("c", "/b"))))
 	sameFile(t, img.Lower[0], "d/a", "b")
 	sameFile(t, img.Lower[0], "b", "c")
+	// A link to itself, which some builders write, leaves the file alone.
+	img = resolve(t, s, layoutOf(t, build.NewLayer(text("a", "x"), build.Hardlink("a", "a"))))
+	if diff := cmp.Diff([]string{"a=x"}, files(t, img.Lower[0])); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // A hard link to a file of a lower layer brings that file up, with its attributes.
@@ -42,9 +47,9 @@ func TestHardlinkAcrossLayers(t *testing.T) {
 		build.Dir("usr", 0o755), build.Dir("usr/lib", 0o711),
 		build.File("usr/lib/f", 0o755|os.ModeSetgid, []byte("f")).WithModTime(when).WithXattr("user.note", "kept"),
 		build.Symlink("lib", "usr/lib"), build.Symlink("abs", "/lib"), build.Symlink("loop", "loop"),
-		text("gone/x", "x"), text("hidden/x", "x"), text("file", ""),
+		text("gone/x", "x"), text("gone-file", "x"), text("hidden/x", "x"), text("file", ""),
 	)
-	middle := build.NewLayer(text("other", ""), build.Whiteout("gone"), text("hidden", "now a file"), build.Symlink("first", "second"))
+	middle := build.NewLayer(text("other", ""), build.Whiteout("gone"), build.Whiteout("gone-file"), text("hidden", "now a file"), build.Symlink("first", "second"))
 	for name, c := range map[string]struct {
 		entries []build.Entry
 		want    []string
@@ -66,7 +71,7 @@ func TestHardlinkAcrossLayers(t *testing.T) {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
 			sameFile(t, img.Lower[0], c.same[0], c.same[1])
-			if got := files(t, img.Lower[2]); len(got) != 11 {
+			if got := files(t, img.Lower[2]); len(got) != 12 {
 				t.Errorf("the lowest layer changed: %v", got)
 			}
 			if name != "through a link" {
@@ -85,7 +90,7 @@ func TestHardlinkAcrossLayers(t *testing.T) {
 		})
 	}
 	for name, target := range map[string]string{
-		"whited out": "gone/x", "hidden by a file": "hidden/x", "a circle": "loop/x", "a folder": "usr/lib", "through a file": "file/x", "nothing": "nothing", "up and away": "usr/lib/g",
+		"whited out": "gone-file", "in a folder whited out": "gone/x", "hidden by a file": "hidden/x", "a circle": "loop/x", "a folder": "usr/lib", "through a file": "file/x", "nothing": "nothing", "up and away": "usr/lib/g",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, store := openStore(t)

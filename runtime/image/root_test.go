@@ -86,6 +86,14 @@ func TestRootOverlay(t *testing.T) {
 			[]build.Layer{build.NewLayer(text("dir/new", "new"), build.Whiteout("dir"), text("etc/keep", "new"), build.Whiteout("etc/keep"))},
 			[]string{"dir/", "dir/new=new", "etc/", "etc/delete=base", "etc/keep=new"},
 		},
+		"opaque and whiteouts in it": {
+			[]build.Layer{build.NewLayer(build.Whiteout("dir/one"), text("dir/new", "new"), build.Opaque("dir"), build.Whiteout("dir/two"))},
+			[]string{"dir/", "dir/new=new", "etc/", "etc/delete=base", "etc/keep=base"},
+		},
+		"replaced and whiteouts in it": {
+			[]build.Layer{build.NewLayer(build.Whiteout("dir/one"), text("dir/new", "new"), build.Whiteout("dir"))},
+			[]string{"dir/", "dir/new=new", "etc/", "etc/delete=base", "etc/keep=base"},
+		},
 		"opaque root": {
 			[]build.Layer{build.NewLayer(build.Opaque(""), text("only", "new")), build.NewLayer(text("top", "top"))},
 			[]string{"only=new", "top=top"},
@@ -147,6 +155,16 @@ func TestRootOverlayAttributes(t *testing.T) {
 
 // capNetBind is the file capability cap_net_bind_service=ep (struct vfs_cap_data, revision 2).
 const capNetBind = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// A hard link does not reach what an opaque folder hides.
+func TestRootHardlinkIntoOpaque(t *testing.T) {
+	testutil.Privileged(t)
+	s, store := openStore(t)
+	base := build.NewLayer(text("dir/file", "base"))
+	wantError(t, s, layoutOf(t, base, build.NewLayer(build.Opaque("dir")), build.NewLayer(build.Hardlink("new", "dir/file"))), image.ErrCorrupt)
+	wantError(t, s, layoutOf(t, base, build.NewLayer(build.Opaque("")), build.NewLayer(build.Hardlink("new", "dir/file"))), image.ErrCorrupt)
+	wantEmpty(t, store)
+}
 
 // As many layers as the store accepts fit into a mount.
 func TestRootMostLayers(t *testing.T) {
