@@ -77,7 +77,7 @@ func inside(ctx context.Context, o Options, dir string) (err error) {
 	if err != nil {
 		return fmt.Errorf("find the fcnode program: %w", err)
 	}
-	st, err := stage.Open(dir, self)
+	st, err := stage.Open(dir, self, "")
 	if err != nil {
 		return err
 	}

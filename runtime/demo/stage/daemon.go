@@ -25,8 +25,8 @@ uplinks: [%[3]s]
 // cgroupName is the stage's own: cgroups are not in the namespaces that it has.
 func cgroupName() string { return fmt.Sprintf("/fcnode-stage-%d", os.Getpid()) }
 
-func (s *Stage) writeConfig() error {
-	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig, s.Dir, cgroupName(), Uplink), 0o600)
+func (s *Stage) writeConfig(more string) error {
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig+more, s.Dir, cgroupName(), Uplink), 0o600)
 }
 
 // Start starts `fcnode run` and waits until it says that it is ready.

@@ -40,8 +40,9 @@ func Command(program string, args ...string) *exec.Cmd {
 }
 
 // Open sets the stage in an existing empty folder. The process must be in
-// namespaces of its own (see Command); its main thread stays in them.
-func Open(dir, program string) (s *Stage, err error) {
+// namespaces of its own (see Command). more is appended to the daemon's
+// configuration.
+func Open(dir, program, more string) (s *Stage, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	s = &Stage{Dir: dir, Program: program}
@@ -51,7 +52,7 @@ func Open(dir, program string) (s *Stage, err error) {
 	if s.Client, err = newClient(); err != nil {
 		return nil, err
 	}
-	if err := s.writeConfig(); err != nil {
+	if err := s.writeConfig(more); err != nil {
 		return nil, errors.Join(err, s.Client.close())
 	}
 	s.API = api.NewClient(s.Socket())

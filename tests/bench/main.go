@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+)
+
+// envInside marks the process in namespaces of its own and names its folder.
+const envInside = "FCNODE_BENCH_DIR"
+
+type options struct {
+	bin   string
+	write string
+	only  string
+	runs  int
+	sites int
+}
+
+// parts are the benches in the order of the report.
+var parts = []struct {
+	name string
+	run  func(context.Context, options, *report) error
+}{
+	{"wake", benchWake},
+	{"steady", benchSteady},
+	{"parked", benchParked},
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
+	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
+	flag.StringVar(&o.only, "only", "wake,steady,parked", "which benches")
+	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
+	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if os.Getenv(envInside) == "" {
+		return outside()
+	}
+	bin, err := filepath.Abs(o.bin)
+	if err != nil {
+		return err
+	}
+	o.bin = bin
+	r := newReport(o)
+	for _, p := range parts {
+		if !strings.Contains(","+o.only+",", ","+p.name+",") {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "bench:", p.name)
+		if err := p.run(ctx, o, r); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return r.write(o.write)
+}
+
+// outside runs the bench in namespaces of its own.
+func outside() error {
+	if os.Geteuid() != 0 {
+		return errors.New("the benches make network namespaces and containers: run them as root (sudo make bench)")
+	}
+	dir, err := os.MkdirTemp("", "fcnode-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // an empty mount point
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := stage.Command(self, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), envInside+"="+dir)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// open sets a stage for one bench, in a folder of its own.
+func open(ctx context.Context, o options, name, config string) (*stage.Stage, error) {
+	dir := filepath.Join(os.Getenv(envInside), name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s, err := stage.Open(dir, filepath.Join(o.bin, "fcnode"), config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}

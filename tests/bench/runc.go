@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+)
+
+func stringReader(s string) io.Reader { return strings.NewReader(s) }
+
+// runcBench runs the demo site by `runc run`.
+type runcBench struct {
+	bundle, root string
+	n            int
+}
+
+// newRunc writes the bundle: what `runc spec` gives, with the demo site, the
+// plain network namespace and no terminal.
+func newRunc(s *stage.Stage, o options, p *plain) (*runcBench, error) {
+	b := &runcBench{bundle: s.File("bundle"), root: s.File("runc-state")}
+	rootfs := filepath.Join(b.bundle, "rootfs")
+	if err := os.MkdirAll(rootfs, 0o755); err != nil {
+		return nil, err
+	}
+	program, err := os.ReadFile(filepath.Join(o.bin, "fcnode-demo-site"))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(rootfs, "site"), program, 0o755); err != nil {
+		return nil, err
+	}
+	// runc looks for cgroup v2 at the usual place only; this mount namespace is ours
+	var st unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/cgroup", &st); err == nil && st.Type != unix.CGROUP2_SUPER_MAGIC {
+		if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""); err != nil {
+			return nil, err
+		}
+	}
+	spec := exec.Command("runc", "spec")
+	spec.Dir = b.bundle
+	if out, err := spec.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("runc spec (apt install runc): %w: %s", err, out)
+	}
+	return b, b.edit(p)
+}
+
+func (b *runcBench) edit(p *plain) error {
+	path := filepath.Join(b.bundle, "config.json")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var c map[string]any
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return err
+	}
+	process := c["process"].(map[string]any)
+	process["args"], process["terminal"] = []string{"/site"}, false
+	linux := c["linux"].(map[string]any)
+	linux["cgroupsPath"] = fmt.Sprintf("/fcnode-bench-runc-%d", os.Getpid())
+	for _, ns := range linux["namespaces"].([]any) {
+		if n := ns.(map[string]any); n["type"] == "network" {
+			n["path"] = p.path()
+		}
+	}
+	if raw, err = json.Marshal(c); err != nil {
+		return err
+	}
+	return os.WriteFile(path, raw, 0o600)
+}
+
+// once starts the site and asks it, from the moment runc is executed to the
+// first byte of the answer.
+func (b *runcBench) once(ctx context.Context, dial dialer) (time.Duration, error) {
+	b.n++
+	id := fmt.Sprintf("bench-%d", b.n)
+	cmd := exec.CommandContext(ctx, "runc", "--root", b.root, "run", "--bundle", b.bundle, id)
+	var text strings.Builder
+	cmd.Stdout, cmd.Stderr = &text, &text
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	took, err := untilAnswer(ctx, dial, begin)
+	kill := exec.CommandContext(ctx, "runc", "--root", b.root, "kill", id, "KILL").Run()
+	_ = cmd.Wait() // killed
+	if err != nil {
+		return 0, errors.Join(fmt.Errorf("runc run: %w: %s", err, text.String()), kill)
+	}
+	return took, kill
+}
+
+func untilAnswer(ctx context.Context, dial dialer, begin time.Time) (time.Duration, error) {
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for {
+		if _, err := visitOnce(ctx, dial, net.JoinHostPort(directAddr, "80")); err == nil {
+			return time.Since(begin), nil
+		}
+		if time.Since(begin) > 10*time.Second {
+			return 0, errors.New("no answer within 10 s")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// visit is one connection and one request.
+type visit struct {
+	connect, firstByte time.Duration // both since before connect()
+}
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// visitOnce connects, asks for the greeting and waits for the first byte.
+func visitOnce(ctx context.Context, dial dialer, addr string) (visit, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	begin := time.Now()
+	conn, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		return visit{}, err
+	}
+	defer conn.Close() //nolint:errcheck // nothing was written that matters
+	v := visit{connect: time.Since(begin)}
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return v, err
+	}
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")); err != nil {
+		return v, err
+	}
+	_, err = conn.Read(make([]byte, 1))
+	v.firstByte = time.Since(begin)
+	return v, err
+}
+
+func deploy(ctx context.Context, s *stage.Stage, o options, name string, idle time.Duration) (string, error) {
+	root := s.File("root-" + name)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", err
+	}
+	program, err := os.ReadFile(filepath.Join(o.bin, "fcnode-demo-site"))
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(root, "site"), program, 0o755); err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: %s}", name, "dir:"+root, idle)
+	sites, err := spec.Parse(name, stringReader(text))
+	if err != nil {
+		return "", err
+	}
+	res, err := s.API.Apply(ctx, sites, false)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(res[0].Addresses[0].String(), "80"), nil
+}
+
+// wakeResult is what the wakes gave.
+type wakeResult struct {
+	fcnode, runc series // to the first byte
+	bare         series // connect() to the running site
+	bareByte     series // first byte of the running site
+	overhead     series // hold + read + release + handshake, without the container's start
+	start        series // the container's own start
+}
+
+func benchWake(ctx context.Context, o options, r *report) (err error) {
+	s, err := open(ctx, o, "wake", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	addr, err := deploy(ctx, s, o, "hello", time.Hour)
+	if err != nil {
+		return err
+	}
+	p, err := newPlain()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	runc, err := newRunc(s, o, p)
+	if err != nil {
+		return err
+	}
+	var w wakeResult
+	for i := range o.runs + 2 {
+		var once wakeResult
+		if err := wakeOnce(ctx, s, addr, &once); err != nil {
+			return err
+		}
+		t, err := runc.once(ctx, s.Client.Dial)
+		if err != nil {
+			return err
+		}
+		once.runc = series{t}
+		if i >= 2 { // the first two warm the caches
+			w.add(once)
+		}
+	}
+	w.report(r)
+	return nil
+}
+
+func (w *wakeResult) add(o wakeResult) {
+	w.fcnode = append(w.fcnode, o.fcnode...)
+	w.runc = append(w.runc, o.runc...)
+	w.bare = append(w.bare, o.bare...)
+	w.bareByte = append(w.bareByte, o.bareByte...)
+	w.overhead = append(w.overhead, o.overhead...)
+	w.start = append(w.start, o.start...)
+}
+
+func wakeOnce(ctx context.Context, s *stage.Stage, addr string, w *wakeResult) error {
+	if _, err := s.API.Park(ctx, "hello", true); err != nil {
+		return err
+	}
+	cold, err := visitOnce(ctx, s.Client.Dial, addr)
+	if err != nil {
+		return err
+	}
+	w.fcnode = series{cold.firstByte}
+	for range 5 {
+		v, err := visitOnce(ctx, s.Client.Dial, addr)
+		if err != nil {
+			return err
+		}
+		w.bare = append(w.bare, v.connect)
+		w.bareByte = append(w.bareByte, v.firstByte)
+	}
+	traces, err := s.API.Traces(ctx, "hello", 1)
+	if err != nil {
+		return err
+	}
+	if len(traces) == 0 {
+		return errors.New("the wake left no trace")
+	}
+	return w.split(traces[0], cold)
+}
+
+// split takes the container's own start out of a wake.
+func (w *wakeResult) split(t api.Trace, cold visit) error {
+	at := map[string]time.Duration{}
+	for _, step := range t.Steps {
+		at[step.Name] = step.At.Duration()
+	}
+	read, ok1 := at[api.StepEventRead]
+	listening, ok2 := at[api.StepListening]
+	if !ok1 || !ok2 {
+		return fmt.Errorf("the trace lacks a step: %v", t.Steps)
+	}
+	start := listening - read
+	w.start = series{start}
+	w.overhead = series{cold.connect - start}
+	return nil
+}
+
+func (w *wakeResult) report(r *report) {
+	r.printf("## Wake of the demo site\n\nA static Go HTTP server of 6 MB, asked from a client in another network namespace. " +
+		"`runc run` gets the same root file system, a ready network namespace behind a routed veth, and a client that tries to connect every " +
+		"0.2 ms.\n\n")
+	r.printf("| | min | median | p95 |\n|---|---|---|---|\n")
+	r.printf("| connect() to the running site | %s |\n", w.bare.row())
+	r.printf("| first byte of the running site | %s |\n", w.bareByte.row())
+	r.printf("| first byte, asleep (cold), fcnode | %s |\n", w.fcnode.row())
+	r.printf("| first byte, `runc run` | %s |\n", w.runc.row())
+	r.printf("| in it: the container's own start (event read to listen) | %s |\n", w.start.row())
+	r.printf("| in it: connect() without that start (hold, read, release, handshake) | %s |\n\n", w.overhead.row())
+	part := ratio(w.fcnode.median(), w.runc.median())
+	r.goal("cold start to the first byte at most 1/3 of `runc run`", part <= 1.0/3, fmt.Sprintf("%.2f", part))
+	over := ratio(w.overhead.median(), w.bare.median())
+	r.goal("hold + wake + release at most 1.5 x a bare connect besides the container's own start", over <= 1.5, fmt.Sprintf("%.2f x", over))
+	r.printf("\n")
+}
