@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -114,12 +115,15 @@ func traceSum(t *api.Trace) string {
 	if len(t.Steps) == 0 {
 		return t.Result
 	}
-	last := t.Steps[len(t.Steps)-1]
-	what := last.Name
+	end := t.Steps[len(t.Steps)-1]
+	what := end.Name
 	if t.Result != api.ResultOK {
 		what = t.Result + ", last step"
+	} else if i := slices.IndexFunc(t.Steps, func(s api.Step) bool { return s.Name == api.StepFirstByte }); i >= 0 {
+		// What the visitor saw; the node may have had something to finish afterwards.
+		end, what = t.Steps[i], api.StepFirstByte
 	}
-	return what + " " + millis(last.At.Duration())
+	return what + " " + millis(end.At.Duration())
 }
 
 func stepTime(d time.Duration) string {

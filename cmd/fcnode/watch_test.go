@@ -40,6 +40,10 @@ func exampleTraces() map[string]api.Trace {
 			Site: "blog", Start: start, From: api.TierCold, Result: api.ResultPending,
 			Steps: []api.Step{{Name: api.StepAsked}},
 		},
+		"early answer": {
+			Site: "blog", Start: start, From: api.TierCold, Result: api.ResultOK,
+			Steps: []api.Step{{Name: api.StepHeld}, {Name: api.StepFirstByte, At: us(22818)}, {Name: "answered", At: us(24555)}},
+		},
 		"no steps":  {Site: "blog", Start: start, From: api.TierCold, Result: api.ResultPending},
 		"long name": {Site: "blog", Start: start, From: api.TierFrozen, Result: api.ResultOK, Steps: []api.Step{{Name: strings.Repeat("ö", 90)}, {Name: "end", At: us(700)}}},
 	}
