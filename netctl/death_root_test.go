@@ -4,6 +4,7 @@ package netctl
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,28 +31,31 @@ const (
 	daemonReady     = "network is ready"
 )
 
-// TestRootDaemon is the daemon of TestRootDaemonIsKilled, a process of its own.
-func TestRootDaemon(t *testing.T) {
-	testutil.Privileged(t)
-	runDir := os.Getenv(envDaemonRunDir)
-	if runDir == "" {
-		t.Skip("only as a helper of TestRootDaemonIsKilled")
+func isDaemon() bool { return os.Getenv(envDaemonRunDir) != "" }
+
+// runDaemon sets the network up, says so and waits to be killed.
+func runDaemon() {
+	fail := func(err error) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	dp, err := bpf.Open(bpf.Options{PinDir: os.Getenv(envDaemonPins)})
 	if err != nil {
-		t.Fatal(err)
+		fail(err)
 	}
-	cfg := Config{Device: "fc0", Prefixes: testPrefixes, Uplinks: []string{"up0"}, RunDir: runDir, Pool: 2}
+	cfg := Config{Device: "fc0", Prefixes: testPrefixes, Uplinks: []string{"up0"}, RunDir: os.Getenv(envDaemonRunDir), Pool: 2}
 	if os.Getenv(envDaemonMount) == "1" {
 		cfg.MountNS = os.NewFile(3, "outer mount namespace")
 	}
-	n, err := Setup(t.Context(), cfg, dp, slog.New(slog.DiscardHandler))
+	n, err := Setup(context.Background(), cfg, dp, slog.New(slog.DiscardHandler))
 	if err != nil {
-		t.Fatal(err)
+		fail(err)
 	}
-	full(t, n)
+	if _, err := n.Pool().Get(context.Background()); err != nil { // one is taken, others are ready
+		fail(err)
+	}
 	fmt.Println(daemonReady)
-	_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
+	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
 func TestRootDaemonIsKilled(t *testing.T) {
@@ -81,15 +85,7 @@ func TestRootDaemonIsKilled(t *testing.T) {
 			wantRefused(t, client)
 			kill()
 
-			testutil.WaitFor(t, 10*time.Second, "what was prepared to vanish", func() error {
-				links, err := node.Netlink().LinkList()
-				for _, l := range links {
-					if _, ok := replicaNumber(l.Attrs().Name); ok {
-						return fmt.Errorf("%s is still there", l.Attrs().Name)
-					}
-				}
-				return err
-			})
+			testutil.WaitFor(t, 10*time.Second, "what was prepared to vanish", func() error { return noReplicas(node) })
 			if tc.survives {
 				wantRefused(t, client)
 			} else {
@@ -130,7 +126,7 @@ func isTimeout(err error) bool {
 // startDaemon returns when the daemon is ready, with how to kill it.
 func startDaemon(t testing.TB, node *testutil.NS, cfg Config, pins string, private, outer bool) (kill func()) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestRootDaemon$", "-test.v")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), envDaemonRunDir+"="+cfg.RunDir, envDaemonPins+"="+pins)
 	cmd.Stderr = os.Stderr
 	if private {

@@ -6,4 +6,10 @@ import (
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) {
+	if isDaemon() {
+		runDaemon() // a helper process of TestRootDaemonIsKilled
+		return
+	}
+	testutil.Main(m)
+}

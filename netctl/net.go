@@ -114,6 +114,7 @@ func (n *Net) mtuFor(links []netlink.Link) (int, error) {
 		names = append(names, l.Attrs().Name)
 		byName[l.Attrs().Name] = l
 	}
+	slices.Sort(names)
 	mtu := 0
 	var errs []error
 	for _, u := range n.cfg.Uplinks {
