@@ -14,7 +14,8 @@ var errNoAddress = errors.New("no free address left")
 // be a hundred thousand; explicit ones far into a large prefix are kept apart.
 type addresses struct {
 	prefix netip.Prefix
-	last   uint64 // highest offset that may be used
+	first  uint64 // lowest offset that is given out
+	last   uint64 // and the highest
 	bits   []uint64
 	far    map[netip.Addr]struct{}
 	next   uint64 // offset to look at first
@@ -24,7 +25,7 @@ type addresses struct {
 const maxBits = 1 << 20
 
 func newAddresses(p netip.Prefix) *addresses {
-	a := &addresses{prefix: p, next: 1, far: map[netip.Addr]struct{}{}}
+	a := &addresses{prefix: p, first: 1, far: map[netip.Addr]struct{}{}}
 	hostBits := p.Addr().BitLen() - p.Bits()
 	switch {
 	case hostBits >= 62:
@@ -37,9 +38,10 @@ func newAddresses(p netip.Prefix) *addresses {
 	if p.Addr().Is4() && hostBits > 1 && a.last == uint64(1)<<hostBits-1 {
 		a.last--
 	}
-	if hostBits == 0 {
-		a.next = 0 // a prefix that is one address
+	if hostBits <= 1 {
+		a.first = 0 // one address, or two of which both are hosts (RFC 3021, RFC 6164)
 	}
+	a.next = a.first
 	return a
 }
 
@@ -106,14 +108,11 @@ func (a *addresses) free(addr netip.Addr) {
 // allocate takes the next free address. It goes round, so that a deleted
 // site's address is not given to another at once.
 func (a *addresses) allocate() (netip.Addr, error) {
-	for range a.last + 1 {
+	for range a.last - a.first + 1 {
 		off := a.next
 		a.next++
 		if a.next > a.last {
-			a.next = 1
-		}
-		if off > a.last {
-			continue
+			a.next = a.first
 		}
 		if addr := a.at(off); a.take(addr) {
 			return addr, nil

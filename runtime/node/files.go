@@ -11,21 +11,22 @@ import (
 // systemd-resolved's stub on 127.0.0.53, which no container can reach.
 var resolvers = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 
-// resolvConf is the node's, without the name servers on loopback addresses.
+// resolvConf is the node's, without the name servers that only the node itself
+// can reach: on loopback addresses, and on links of its own.
 func resolvConf() string {
 	for _, path := range resolvers {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			continue
 		}
-		if text, reachable := withoutLoopback(string(b)); reachable {
+		if text, reachable := withoutLocal(string(b)); reachable {
 			return text
 		}
 	}
 	return "# no name server that a container could reach was found on the node\n"
 }
 
-func withoutLoopback(conf string) (string, bool) {
+func withoutLocal(conf string) (string, bool) {
 	var kept []string
 	reachable := false
 	for line := range strings.Lines(conf) {
@@ -33,7 +34,8 @@ func withoutLoopback(conf string) (string, bool) {
 		if len(fields) >= 2 && fields[0] == "nameserver" {
 			host, _, _ := strings.Cut(fields[1], "%")
 			addr, err := netip.ParseAddr(host)
-			if err != nil || addr.IsLoopback() {
+			// resolvers take the unspecified address for this machine
+			if err != nil || addr.IsLoopback() || addr.IsUnspecified() || (addr.Is6() && addr.IsLinkLocalUnicast()) {
 				continue
 			}
 			reachable = true

@@ -89,7 +89,7 @@ func (n *Node) handle(e *entry, ev site.Event) {
 // settle lets go of what a parked site does not need. The caller holds e.mu.
 func (n *Node) settle(e *entry) {
 	a := e.active
-	if a.machine.Phase() != site.Parked || len(a.replicas) > 0 {
+	if !a.machine.Settled() || len(a.replicas) > 0 {
 		return
 	}
 	for _, t := range a.timers {
