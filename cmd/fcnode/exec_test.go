@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -56,24 +58,8 @@ func TestExecOptions(t *testing.T) {
 // line, the daemon, the terminal of the process.
 func TestExecTerminal(t *testing.T) {
 	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
-	keyboard, path, err := console.NewPty()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer keyboard.Close()
-	if err := keyboard.Resize(console.WinSize{Height: 31, Width: 97}); err != nil {
-		t.Fatal(err)
-	}
-	user, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer user.Close()
-	c.stdin = user
-
-	// The session asks for a line, which the keyboard types, then for a Ctrl-C, which
-	// must reach it as a signal of its own terminal.
-	script := `stty size; read x; echo "got $x"; trap 'exit 5' INT; kill -INT $$; exit 1`
+	keyboard := withTerminal(t, c)
+	script := `stty size; read x; echo "got $x"; exit 5`
 	if _, err := keyboard.Write([]byte("hello\r")); err != nil {
 		t.Fatal(err)
 	}
@@ -89,5 +75,58 @@ func TestExecTerminal(t *testing.T) {
 		if !strings.Contains(c.out.String(), want) {
 			t.Errorf("the terminal shows %q, without %q", c.out.String(), want)
 		}
+	}
+}
+
+// withTerminal gives the command line a terminal as its standard input; what is
+// written to the keyboard is typed there.
+func withTerminal(t *testing.T, c *cli) (keyboard console.Console) {
+	t.Helper()
+	keyboard, path, err := console.NewPty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keyboard.Close() })
+	if err := keyboard.Resize(console.WinSize{Height: 31, Width: 97}); err != nil {
+		t.Fatal(err)
+	}
+	user, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { user.Close() })
+	c.stdin = user
+	return keyboard
+}
+
+// A Ctrl-C that is typed is the session's, and so is a change of size.
+func TestExecTerminalKeysAndSize(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	keyboard := withTerminal(t, c)
+	r, w := io.Pipe()
+	c.stdout = w
+	screen := bufio.NewReader(r)
+	script := `trap 'exit 6' INT; echo ready; while [ "$(stty size)" != "40 120" ]; do sleep 0.01; done; echo resized; while :; do sleep 0.01; done`
+	ended := make(chan int, 1)
+	go func() {
+		code, _, _ := c.run(t, "exec", "-it", "shop", "--", "sh", "-c", script)
+		w.Close()
+		ended <- code
+	}()
+	testutil.WaitLine(t, patience, screen, "ready")
+	if err := keyboard.Resize(console.WinSize{Height: 40, Width: 120}); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel tells the foreground of that terminal, which this process is not.
+	if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitLine(t, patience, screen, "resized")
+	if _, err := keyboard.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, screen) }()
+	if code := testutil.Receive(t, patience, "the session's end", ended); code != 6 {
+		t.Errorf("exit code %d", code)
 	}
 }
