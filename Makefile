@@ -45,10 +45,12 @@ build: ## Build bin/fcnode and its helpers
 .PHONY: generate generate-check
 generate: ## Regenerate what is committed: BPF objects and bindings, schema, tables in docs/
 	go generate ./...
+	go run ./cmd/fcnode docs docs
 	go run ./tests/kernels -write docs/kernels.md
 
 generate-check: generate ## Regenerate, and fail when that changes anything
-	@git diff --exit-code --stat -- bpf docs runtime || { \
+	@changed=$$(git status --porcelain -- bpf docs runtime); [ -z "$$changed" ] || { \
+		echo "$$changed"; git --no-pager diff --stat -- bpf docs runtime; \
 		echo "generated files differ from what is committed: run make generate and commit the result" >&2; exit 1; }
 
 ## Test
@@ -62,7 +64,7 @@ test-unit: ## Run the unit tests with the race detector
 
 test-root: build test-binaries ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
-	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- tests/root.sh $(BIN)/tests $(abspath $(BIN))
+	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
 	@go run ./tests/skips $(RESULTS)/root.json
 
 test-vm: deps-vm build test-binaries ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
@@ -74,7 +76,7 @@ test-vm: deps-vm build test-binaries ## Run the privileged tests on Debian's ker
 	done
 
 test-binaries:
-	@tests/binaries.sh $(BIN)/tests
+	@tests/binaries.sh $(BIN)/tests $(BIN)
 
 .PHONY: fuzz-short
 fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
@@ -102,9 +104,9 @@ uninstall: ## Remove what install put there; sites, their data and configuration
 	@packaging/install.sh uninstall '$(DESTDIR)' '$(PREFIX)' $(BIN)
 
 .PHONY: docs
-docs: build ## Regenerate the man pages and tables below docs/
+docs: ## Regenerate the reference pages below docs/ (the commands, the kernels)
+	go run ./cmd/fcnode docs docs
 	go run ./tests/kernels -write docs/kernels.md
-	@if $(BIN)/fcnode help docs >/dev/null 2>&1; then $(BIN)/fcnode docs; fi
 
 .PHONY: clean
 clean: ## Remove what was built here

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Builds the test binaries of all packages that have privileged tests, for this machine and the rig:
 #
-#   binaries.sh FOLDER
+#   binaries.sh FOLDER PROGRAMS
 #
 # They are static, so that they run on any Debian. FOLDER/manifest gets a line for each: import path, binary, package folder.
-# The rig's guest is built beside them.
+# The rig's guest is built beside them. Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
+# PROGRAMS/PACKAGE-NAME, beside fcnode's own (by the last part of the package's path).
 set -euo pipefail
-out=${1:?usage: binaries.sh FOLDER}
-mkdir -p "$out"
+out=${1:?usage: binaries.sh FOLDER PROGRAMS} programs=${2:?usage: binaries.sh FOLDER PROGRAMS}
+mkdir -p "$out" "$programs"
 module=$(go list -m)
 # tests_of: folders with a privileged test, in a fixed order.
 mapfile -t dirs < <(grep -rl --include='*_test.go' '^func TestRoot' . | xargs -r dirname | sort -u | sed 's#^\./##')
@@ -20,6 +21,11 @@ for dir in "${dirs[@]}"; do
 	name=$(echo "$dir" | tr / _).test
 	CGO_ENABLED=0 go test -c -trimpath -o "$out/$name" "./$dir"
 	echo "$module/$dir $name $dir" >>"$out/manifest.new"
+	for main in "$dir"/testdata/*/main.go; do
+		[ -e "$main" ] || continue
+		helper=$(dirname "$main")
+		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$programs/$(basename "$dir")-$(basename "$helper")" "./$helper"
+	done
 done
 CGO_ENABLED=0 go build -trimpath -o "$out/guest" ./tests/vm/guest
 mv "$out/manifest.new" "$out/manifest"

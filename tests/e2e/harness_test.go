@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -87,8 +88,11 @@ func (n *node) cable() {
 	testutil.Cable(n.t, n.ns, n.outside.ns, uplink,
 		[]netip.Prefix{netip.MustParsePrefix("198.51.100.1/24"), netip.MustParsePrefix("2001:db8:77::1/64")},
 		[]netip.Prefix{netip.MustParsePrefix("198.51.100.2/24"), netip.MustParsePrefix("2001:db8:77::2/64")})
-	n.outside.ns.Run(n.t, "ip", "route", "add", "default", "via", "198.51.100.1")
-	n.outside.ns.Run(n.t, "ip", "-6", "route", "add", "default", "via", "2001:db8:77::1")
+	for _, router := range []string{"198.51.100.1", "2001:db8:77::1"} {
+		if err := n.outside.ns.Netlink().RouteAdd(&netlink.Route{Gw: net.ParseIP(router)}); err != nil {
+			n.t.Fatalf("giving the outside client its router: %v", err)
+		}
+	}
 }
 
 // run is a path in the node's run directory.

@@ -24,19 +24,20 @@ func (o options) String() string {
 	return o.attach + " by the uplink"
 }
 
-// onEachWay runs a test on a node of each kind.
-func onEachWay(t *testing.T, test func(t *testing.T, n *node)) {
+// onEachWay runs a test on a node of each kind, configured by more lines.
+func onEachWay(t *testing.T, more string, test func(t *testing.T, n *node)) {
 	testutil.Privileged(t)
 	for _, o := range ways {
 		t.Run(o.String(), func(t *testing.T) {
 			testutil.RequireFeature(t, o.attach)
+			o.more = more
 			test(t, newNode(t, o))
 		})
 	}
 }
 
 func TestRootFirstPacketWakes(t *testing.T) {
-	onEachWay(t, func(t *testing.T, n *node) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
 		s := n.deploy("hello")
 		for _, c := range []*client{n.outside, n.local} {
 			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {

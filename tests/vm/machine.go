@@ -47,7 +47,7 @@ type machine struct {
 	cmd      *exec.Cmd
 	console  string
 	messages net.Conn
-	output   bytes.Buffer // QEMU's own
+	output   bytes.Buffer  // QEMU's own
 	exited   chan struct{} // closed when QEMU has ended with exit
 	exit     error
 }
@@ -143,7 +143,7 @@ func (m *machine) stop() error {
 	if err := m.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("killing QEMU: %w", err)
 	}
-	_ = <-m.exited // killed: its exit status tells nothing
+	<-m.exited // killed: its exit status tells nothing
 	return nil
 }
 

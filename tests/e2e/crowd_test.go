@@ -1,0 +1,142 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// visit lets clients visit at the same instant, each once, and returns their errors.
+func visit(count int, one func(i int) error) error {
+	var all sync.WaitGroup
+	errs := make([]error, count)
+	begin := make(chan struct{})
+	for i := range count {
+		all.Go(func() {
+			<-begin
+			errs[i] = one(i)
+		})
+	}
+	close(begin)
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func TestRootCrowdOnParkedSiteIsOneStart(t *testing.T) {
+	onEachWay(t, "hold: {perSite: 100}", func(t *testing.T, n *node) {
+		const crowd = 100
+		s := n.deploy("crowded")
+		mark := n.mark()
+		to := []netip.AddrPort{s.addr4(80), s.addr6(80)}
+		who := []*client{n.outside, n.outside, n.local}
+		before := repeatedSYNs(n)
+		err := visit(crowd, func(i int) error {
+			_, err := who[i%len(who)].get(to[i%2], "/")
+			return err
+		})
+		if err != nil {
+			t.Errorf("somebody was not answered:\n%v", err)
+		}
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%d starts for one crowd: %q", got, s.story(mark))
+		}
+		s.await(mark, "woken")
+		// After a second without an answer a client repeats its SYN: then it may
+		// only have waited for the site, not for its packet.
+		if ready, again := s.step(api.StepReleased), repeatedSYNs(n)-before; again > 0 && ready < time.Second {
+			t.Errorf("%d SYNs had to be repeated though the site was ready after %v", again, ready)
+		}
+	})
+}
+
+// repeatedSYNs is how many SYNs the kernel has sent again for the clients of a node.
+func repeatedSYNs(n *node) int {
+	n.t.Helper()
+	total := 0
+	for _, c := range []*client{n.local, n.outside} {
+		c.ns.Do(n.t, func() {
+			b, err := os.ReadFile("/proc/thread-self/net/netstat")
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			lines := strings.Split(string(b), "\n") // TcpExt: names, TcpExt: values, …
+			count, err := strconv.Atoi(strings.Fields(lines[1])[slices.Index(strings.Fields(lines[0]), "TCPSynRetrans")])
+			if err != nil {
+				n.t.Fatal(err)
+			}
+			total += count
+		})
+	}
+	return total
+}
+
+// step is when the last wake reached a step.
+func (s *site) step(name string) time.Duration {
+	s.n.t.Helper()
+	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
+	if err != nil || len(traces) != 1 {
+		s.n.t.Fatalf("traces of %s: %v, %v", s.name, traces, err)
+	}
+	for _, st := range traces[0].Steps {
+		if st.Name == name {
+			return st.At.Duration()
+		}
+	}
+	s.n.t.Fatalf("the last wake of %s has no step %q: %+v", s.name, name, traces[0])
+	return 0
+}
+
+// TestRootCrowdBeyondTheCapIsAnsweredToo: what cannot be held is repeated by its sender.
+func TestRootCrowdBeyondTheCapIsAnsweredToo(t *testing.T) {
+	n := newNode(t, options{more: "hold: {perSite: 8}"})
+	s := n.deploy("overrun")
+	mark := n.mark()
+	err := visit(40, func(int) error {
+		_, err := n.outside.get(s.addr4(80), "/")
+		return err
+	})
+	if err != nil {
+		t.Errorf("somebody was not answered:\n%v", err)
+	}
+	if got := s.starts(mark); got != 1 {
+		t.Errorf("%d starts for one crowd: %q", got, s.story(mark))
+	}
+}
+
+func TestRootTwoSitesWakeAtOnce(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	sites := []*site{n.deploy("one"), n.deploy("two")}
+	mark := n.mark()
+	err := visit(20, func(i int) error {
+		s := sites[i%2]
+		a, err := n.outside.get(s.addr4(80), "/")
+		if err != nil {
+			return err
+		}
+		if want := fmt.Sprintf(greeting, a.from, s.addr4(80), s.name); a.body != want {
+			return fmt.Errorf("got %q, want %q", a.body, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, s := range sites {
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%s: %d starts: %q", s.name, got, s.story(mark))
+		}
+	}
+}

@@ -1,0 +1,143 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// refused checks that a connection is refused at once: by the answer to its first SYN.
+func (c *client) refused(n *node, to netip.AddrPort) {
+	c.t.Helper()
+	before := repeatedSYNs(n)
+	conn, err := c.connect(to)
+	if err == nil {
+		_ = conn.Close()
+		c.t.Errorf("%s client: %s was connected, not refused", c.name, to)
+		return
+	}
+	if again := repeatedSYNs(n) - before; !errors.Is(err, unix.ECONNREFUSED) || again > 0 {
+		c.t.Errorf("%s client: %s was not refused at once: %v, after %d SYNs sent again", c.name, to, err, again)
+	}
+}
+
+// refusedUDP checks that a datagram is answered with "port unreachable".
+func (c *client) refusedUDP(to netip.AddrPort) {
+	c.t.Helper()
+	conn, err := c.dial(c.t.Context(), "udp", to.String())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+		c.t.Fatal(err)
+	}
+	_, err = conn.Write([]byte("anybody?"))
+	if err == nil {
+		_, err = conn.Read(make([]byte, 100))
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		c.t.Errorf("%s client: a datagram to %s: %v, want it refused", c.name, to, err)
+	}
+}
+
+// ping sends an echo request and waits for its reply.
+func (c *client) ping(to netip.Addr) {
+	c.t.Helper()
+	network, kind, reply := "ip4:icmp", byte(8), byte(0)
+	if to.Is6() {
+		network, kind, reply = "ip6:ipv6-icmp", 128, 129
+	}
+	conn, err := c.dial(c.t.Context(), network, to.String())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+		c.t.Fatal(err)
+	}
+	echo := []byte{kind, 0, 0, 0, 0xfc, 0x77, 0, 1}
+	if to.Is4() { // over IPv6 the kernel does it
+		binary.BigEndian.PutUint16(echo[2:], ^(uint16(kind)<<8 + 0xfc77 + 1))
+	}
+	if _, err := conn.Write(echo); err != nil {
+		c.t.Fatal(err)
+	}
+	buf := make([]byte, 1500)
+	for {
+		got, err := conn.(*net.IPConn).Read(buf)
+		if err != nil {
+			c.t.Errorf("%s client: ping %s: %v", c.name, to, err)
+			return
+		}
+		if got > 0 && buf[0] == reply {
+			return
+		}
+	}
+}
+
+func TestRootWhatIsNotThereIsRefusedAtOnce(t *testing.T) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		s := n.deploy("lonely", "ports: [80/tcp, 53/udp]", "env: {GUEST: serve, LISTEN: tcp/:80 udp/:53}")
+		mark := n.mark()
+		nobody4, nobody6 := netip.MustParseAddr("10.77.200.200"), netip.MustParseAddr("fd77:fc::dead")
+		check := func() {
+			for _, c := range []*client{n.outside, n.local} {
+				for _, a := range []netip.Addr{nobody4, nobody6, s.v4, s.v6} {
+					c.refused(n, netip.AddrPortFrom(a, 81))
+					c.refusedUDP(netip.AddrPortFrom(a, 54))
+					c.refusedUDP(netip.AddrPortFrom(a, 80)) // open for TCP
+					c.refused(n, netip.AddrPortFrom(a, 53)) // open for UDP
+					c.ping(a)
+				}
+			}
+		}
+		check()
+		if got := s.story(mark); len(got) > 0 {
+			t.Errorf("the site was woken by what was not for it: %q", got)
+		}
+		s.wake()
+		check() // no less so while the site runs
+	})
+}
+
+// TestRootConnectionOfAnEndedReplicaIsReset: packets of old connections do not wake a site, and do not vanish.
+func TestRootConnectionOfAnEndedReplicaIsReset(t *testing.T) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		s := n.deploy("ended")
+		for _, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
+				conn, err := c.connect(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				s.park()
+				mark := n.mark()
+				if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+					t.Fatal(err)
+				}
+				_, err = conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
+				if err == nil {
+					_, err = conn.Read(make([]byte, 100))
+				}
+				if !errors.Is(err, unix.ECONNRESET) {
+					t.Errorf("%s client: writing to %s after its replica has ended: %v, want a reset", c.name, to, err)
+				}
+				if got := s.story(mark); len(got) > 0 || s.get().Phase != api.PhaseParked {
+					t.Errorf("%s client: an old connection to %s did something to its parked site: %q", c.name, to, got)
+				}
+			}
+		}
+	})
+}
