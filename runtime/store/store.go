@@ -99,8 +99,10 @@ func (s *Store) init() error {
 // Close closes the file.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Put keeps all the sites, or none. Those with ID 0 are given one.
+// Put keeps all the sites, or none. Those with ID 0 are given one; if nothing
+// is kept it is taken back.
 func (s *Store) Put(sites []*Site) error {
+	var numbered []*Site
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		meta, bucket := tx.Bucket(bucketMeta), tx.Bucket(bucketSites)
 		last := number(meta, keySiteID)
@@ -108,6 +110,7 @@ func (s *Store) Put(sites []*Site) error {
 			if site.ID == 0 {
 				last++
 				site.ID = uint32(last)
+				numbered = append(numbered, site)
 			}
 			b, err := json.Marshal(site)
 			if err != nil {
@@ -120,6 +123,9 @@ func (s *Store) Put(sites []*Site) error {
 		return putNumber(meta, keySiteID, last)
 	})
 	if err != nil {
+		for _, site := range numbered {
+			site.ID = 0 // the next Put gives the number to another
+		}
 		return fmt.Errorf("keep %d sites in the state file: %w", len(sites), err)
 	}
 	return nil
