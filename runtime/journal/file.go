@@ -82,16 +82,17 @@ func (j *Journal) write(e api.Event) error {
 			return err
 		}
 	}
-	n, err := j.file.Write(line)
-	j.size += int64(n)
-	if err != nil {
-		return fmt.Errorf("write event %d to %s: %w", e.Seq, j.current(), err)
+	if _, err := j.file.Write(line); err != nil {
+		// The next line must not be glued to a half of this one.
+		return errors.Join(fmt.Errorf("write event %d to %s: %w", e.Seq, j.current(), err), j.file.Truncate(j.size))
 	}
+	j.size += int64(len(line))
 	return nil
 }
 
 func (j *Journal) rotate() error {
-	if err := os.Rename(j.current(), j.previous()); err != nil {
+	// It is not there if the last rotation got only half way.
+	if err := os.Rename(j.current(), j.previous()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rotate the journal: %w", err)
 	}
 	f, err := os.OpenFile(j.current(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

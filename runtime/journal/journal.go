@@ -13,7 +13,7 @@ import (
 
 // Options of Open; zero values take the defaults in brackets.
 type Options struct {
-	Keep    int   // [4096] events in memory
+	Keep    int   // [4096] events in memory, at least; at most twice as many
 	MaxSize int64 // [8 MiB] bytes of a file before it is rotated
 }
 
@@ -26,7 +26,7 @@ type Journal struct {
 	file    *os.File
 	size    int64
 	seq     uint64
-	ring    []api.Event // the newest, ordered; at most opts.Keep
+	ring    []api.Event // the newest, ordered; at most 2 * opts.Keep
 	changed chan struct{}
 	closed  bool
 }
@@ -60,8 +60,10 @@ func (j *Journal) Append(e api.Event) (api.Event, error) {
 		e.Time = time.Now()
 	}
 	j.remember(e)
-	close(j.changed)
-	j.changed = make(chan struct{})
+	if !j.closed {
+		close(j.changed)
+		j.changed = make(chan struct{})
+	}
 	return e, j.write(e)
 }
 
