@@ -93,7 +93,7 @@ func (m *Manager) adoptDecided(state wire.State) (*Container, error) {
 	if err := group.KillAll(ctx); err != nil {
 		return nil, err
 	}
-	return nil, errors.Join(group.Remove(), removeAll(dir, state.Upper, state.Work))
+	return nil, errors.Join(group.Remove(), os.RemoveAll(m.libDir(state.Cgroup)), removeAll(dir, state.Upper, state.Work))
 }
 
 // waitDecided waits until the start of a container has come to an end: there is
@@ -155,9 +155,11 @@ func (m *Manager) sweep() error {
 		if strings.HasPrefix(name, m.prefix) {
 			continue // one that is just being made is empty too
 		}
-		if err := m.parent.Open(name).Remove(); err != nil && !errors.Is(err, unix.EBUSY) {
-			errs = append(errs, err)
+		err := m.parent.Open(name).Remove()
+		if errors.Is(err, unix.EBUSY) {
+			continue // a container that was adopted, or a shim that is just ending
 		}
+		errs = append(errs, err, os.RemoveAll(m.libDir(name)))
 	}
 	return errors.Join(errs...)
 }

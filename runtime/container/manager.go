@@ -81,6 +81,11 @@ func runDirs(runDir string) []string {
 
 func replicasDir(runDir string) string { return filepath.Join(runDir, wire.ReplicasDir) }
 
+// libDir is where libcontainer keeps its state of the container in a cgroup.
+func (m *Manager) libDir(cgroup string) string {
+	return filepath.Join(m.opts.RunDir, wire.LibDir, cgroup)
+}
+
 func (m *Manager) dir(id string) string { return filepath.Join(replicasDir(m.opts.RunDir), id) }
 
 // Parent is the cgroup above all replicas, to attach programs to.
@@ -88,7 +93,7 @@ func (m *Manager) Parent() *cgroup.Parent { return m.parent }
 
 // Close ends the waiting runners. Containers run on.
 func (m *Manager) Close() error {
-	m.pool.close()
+	err := m.pool.close()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.containers {
@@ -96,7 +101,7 @@ func (m *Manager) Close() error {
 			c.forget()
 		}
 	}
-	return m.exe.Close()
+	return errors.Join(err, m.exe.Close())
 }
 
 // Start starts a container. It returns when the container's program is being
@@ -127,13 +132,11 @@ func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Contai
 	}
 	timing.add("runner", wire.Now())
 	if err := slot.group.Set(spec.Limits); err != nil {
-		slot.discard()
-		return nil, err
+		return nil, errors.Join(err, slot.discard())
 	}
 	state := m.state(spec, slot)
 	if err := m.writeState(state); err != nil {
-		slot.discard()
-		return nil, err
+		return nil, errors.Join(err, slot.discard())
 	}
 	timing.add("recorded state", wire.Now())
 	if err := wire.Send(slot.conn, m.request(spec), spec.Netns); err != nil {
@@ -241,7 +244,7 @@ func (m *Manager) Remove(id string) error {
 	if _, ended := c.Exit(); !ended {
 		return fmt.Errorf("removing container %s: it is running; stop it first", id)
 	}
-	if err := errors.Join(c.group.Remove(), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
+	if err := errors.Join(c.group.Remove(), os.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}
 	m.release(id, nil)

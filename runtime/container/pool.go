@@ -3,6 +3,7 @@
 package container
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 )
@@ -40,7 +41,9 @@ func (p *pool) take() (*slot, error) {
 		if s.alive() {
 			return s, nil
 		}
-		s.discard()
+		if err := s.discard(); err != nil {
+			p.log.Warn("a runner that waited was killed, and something of it is left", "err", err)
+		}
 	}
 }
 
@@ -77,19 +80,24 @@ func (p *pool) put(s *slot) {
 		p.slots = append(p.slots, s)
 	}
 	p.mu.Unlock()
-	if surplus {
-		s.discard()
+	if !surplus {
+		return
+	}
+	if err := s.discard(); err != nil {
+		p.log.Warn("something is left of a runner that is not needed", "err", err)
 	}
 }
 
-func (p *pool) close() {
+func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
 	slots := p.slots
 	p.slots = nil
 	p.mu.Unlock()
+	var errs []error
 	for _, s := range slots {
-		s.discard()
+		errs = append(errs, s.discard())
 	}
 	p.wg.Wait()
+	return errors.Join(errs...)
 }

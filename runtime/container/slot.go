@@ -20,10 +20,11 @@ import (
 
 // slot is a shim with a runner that wait for a request, in a cgroup of their own.
 type slot struct {
-	group *cgroup.Group
-	conn  *net.UnixConn // to the runner
-	shim  wire.Process
-	ended chan struct{} // closed when the shim has ended and is collected
+	group  *cgroup.Group
+	conn   *net.UnixConn // to the runner
+	shim   wire.Process
+	libDir string        // libcontainer's state
+	ended  chan struct{} // closed when the shim has ended and is collected
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
@@ -63,7 +64,10 @@ func (m *Manager) startShim(group *cgroup.Group) (*slot, error) {
 		_ = conn.Close() // of no use without a shim
 		return nil, fmt.Errorf("starting the monitor %s: %w; is fcnode installed completely?", m.opts.ShimPath, err)
 	}
-	s := &slot{group: group, conn: conn, ended: make(chan struct{})}
+	s := &slot{
+		group: group, conn: conn, ended: make(chan struct{}),
+		libDir: m.libDir(group.Name()),
+	}
 	// Not collected yet, so it is there even if it has ended.
 	if s.shim, err = wire.FindProcess(cmd.Process.Pid); err != nil {
 		_ = conn.Close() // as above
@@ -87,23 +91,28 @@ func (s *slot) alive() bool {
 	}
 }
 
-// discard gives up a slot that waits; its processes end by themselves.
-func (s *slot) discard() {
+// discard gives up a slot that waits; its processes end by themselves, unless
+// the shim was killed.
+func (s *slot) discard() error {
 	_ = s.conn.Close() // that is the sign
 	<-s.ended
-	_ = s.group.Remove() // the shim has done it, unless it was killed
+	return s.clear()
+}
+
+// clear kills what is left in the cgroup and removes it.
+func (s *slot) clear() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
+	defer cancel()
+	return errors.Join(s.group.KillAll(ctx), s.group.Remove(), os.RemoveAll(s.libDir))
 }
 
 // abort ends a slot that is starting something. The runner and what it has made
 // are in the cgroup; the shim ends with them.
 func (s *slot) abort() error {
-	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
-	defer cancel()
-	err := s.group.KillAll(ctx)
+	err := s.clear()
 	_ = s.conn.Close() // nothing more is read
-	if err != nil {
-		return err
+	if err == nil {
+		<-s.ended
 	}
-	<-s.ended
-	return s.group.Remove() // the shim has done it, unless it was killed
+	return err
 }

@@ -3,6 +3,7 @@
 package runner
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -80,4 +81,14 @@ func volumes(req wire.StartRequest) []*configs.Mount {
 		mounts = append(mounts, m)
 	}
 	return mounts
+}
+
+// checkVolumes says which volume is not there: libcontainer's error does not.
+func checkVolumes(req wire.StartRequest) error {
+	for _, v := range req.Mounts {
+		if _, err := os.Stat(v.Source); err != nil {
+			return fail(wire.KindMount, "volume %s of container %s: %w", v.Target, req.ID, err)
+		}
+	}
+	return nil
 }

@@ -151,6 +151,7 @@ func (g *gate) pass(netns *os.File) error {
 	if err := g.makeUpper(); err != nil {
 		return err
 	}
+	g.step("upper")
 	if err := mountRootfs(g.req); err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func (g *gate) pass(netns *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := checkEntry(root, g.req); err != nil {
+	if err := errors.Join(checkEntry(root, g.req), checkVolumes(g.req)); err != nil {
 		return err
 	}
 	if err := g.writeDocument(user); err != nil {

@@ -24,7 +24,7 @@ func main() {
 		"serve": serve, "exit": exit, "echo": echo, "wait": wait, "ignore": ignore, "raise": raise,
 		"cat": cat, "write": write, "id": id, "status": status, "syscall": rawSyscall, "print": print,
 		"hostname": hostname, "env": env, "mem": mem, "tty": tty, "copy": copyStdin, "mounts": mounts,
-		"stat": stat, "open": open, "forks": forks, "cwd": cwd,
+		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])
@@ -236,4 +236,35 @@ func cwd([]string) {
 	dir, err := os.Getwd()
 	check(err)
 	fmt.Println(dir)
+}
+
+// mknod makes a block device node and tries to open it.
+func mknod(args []string) {
+	major, err := strconv.Atoi(args[1])
+	check(err)
+	fmt.Println("made", syscall.Mknod(args[0], syscall.S_IFBLK|0o600, major<<8))
+	_, err = os.Open(args[0])
+	fmt.Println("opened", err)
+}
+
+func list(args []string) {
+	for _, dir := range args {
+		entries, err := os.ReadDir(dir)
+		fmt.Println(dir, len(entries), err)
+	}
+}
+
+// touch tries to make each file.
+func touch(args []string) {
+	for _, name := range args {
+		fmt.Println(name, os.WriteFile(name, []byte("x"), 0o600))
+	}
+}
+
+// sleep does nothing for ever, and catches no signal.
+func sleep([]string) {
+	fmt.Println("sleeping")
+	for {
+		time.Sleep(time.Hour)
+	}
 }
