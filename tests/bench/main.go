@@ -53,6 +53,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if arg := os.Getenv(envProxy); arg != "" {
+		return serveProxy(arg)
+	}
 	if os.Getenv(envInside) == "" {
 		return outside()
 	}

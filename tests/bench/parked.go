@@ -1,0 +1,5 @@
+package main
+
+import "context"
+
+func benchParked(ctx context.Context, o options, r *report) error { return nil }
