@@ -101,7 +101,7 @@ func quiet(h *netlink.Handle, l netlink.Link) error {
 
 // deleteLink takes a device away; one that is gone already is fine.
 func deleteLink(h *netlink.Handle, l netlink.Link) error {
-	if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+	if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("removing device %s: %w", l.Attrs().Name, err)
 	}
 	return nil

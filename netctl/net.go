@@ -19,6 +19,7 @@ const defaultPool = 4
 type Net struct {
 	cfg     Config
 	node    *netlink.Handle
+	remover *remover
 	nodeNS  *os.File
 	dp      Datapath
 	journal *journal
@@ -47,7 +48,7 @@ func Setup(ctx context.Context, cfg Config, dp Datapath, log *slog.Logger) (*Net
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("network configuration: %w", err)
 	}
-	if err := checkCapabilities(); err != nil {
+	if err := checkCapabilities(cfg); err != nil {
 		return nil, err
 	}
 	nodeNS, err := currentNetns()
@@ -58,6 +59,9 @@ func Setup(ctx context.Context, cfg Config, dp Datapath, log *slog.Logger) (*Net
 	err = inNetns(nodeNS, func() error {
 		if n.node, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("opening netlink: %w", err)
+		}
+		if n.remover, err = newRemover(); err != nil {
+			return err
 		}
 		if err := n.check(); err != nil {
 			return err
@@ -159,7 +163,7 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 	if err := n.dp.PruneReplicaPins(); err != nil {
 		return fmt.Errorf("forgetting replicas that are gone: %w", err)
 	}
-	n.pool, err = newPool(n.node, n.nodeNS, n.dp, n.cfg.Pool, n.mtu, n.log)
+	n.pool, err = newPool(n.node, n.remover, n.nodeNS, n.dp, n.cfg.Pool, n.mtu, n.log)
 	return err
 }
 
@@ -326,7 +330,8 @@ func (n *Net) injector(name string, ifindex int) (i *PacketInjector, err error) 
 }
 
 // Close ends the pool and lets go of everything; what lies on the machine
-// stays and works on, for the next daemon.
+// stays and works on, for the next daemon. Namespaces that were given out are to
+// be closed or left before.
 func (n *Net) Close() error {
 	n.close.Do(func() {
 		err := n.pool.Close()
@@ -339,6 +344,9 @@ func (n *Net) Close() error {
 func (n *Net) letGo() {
 	if n.sink != nil {
 		_ = n.sink.close() // a read-only descriptor
+	}
+	if n.remover != nil {
+		n.remover.close()
 	}
 	if n.node != nil {
 		n.node.Close()

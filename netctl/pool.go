@@ -26,11 +26,12 @@ const retryAfter = time.Second
 // Pool keeps network namespaces ready, so that a wake need not wait for one. Its
 // methods are safe for concurrent use.
 type Pool struct {
-	node   *netlink.Handle
-	nodeNS *os.File
-	dp     Datapath
-	mtu    int
-	log    *slog.Logger
+	node    *netlink.Handle
+	remover *remover
+	nodeNS  *os.File
+	dp      Datapath
+	mtu     int
+	log     *slog.Logger
 
 	ready  chan *Namespace // filled by the maker
 	failed chan error      // unbuffered: reaches only those who wait right now
@@ -44,10 +45,11 @@ type Pool struct {
 	err   error // of Close
 }
 
-// newPool starts filling the pool. nodeNS stays the caller's and must outlive the pool.
-func newPool(node *netlink.Handle, nodeNS *os.File, dp Datapath, size, mtu int, log *slog.Logger) (*Pool, error) {
+// newPool starts filling the pool. node, remover and nodeNS stay the caller's and
+// must outlive the pool.
+func newPool(node *netlink.Handle, remover *remover, nodeNS *os.File, dp Datapath, size, mtu int, log *slog.Logger) (*Pool, error) {
 	p := &Pool{
-		node: node, nodeNS: nodeNS, dp: dp, mtu: mtu, log: log,
+		node: node, remover: remover, nodeNS: nodeNS, dp: dp, mtu: mtu, log: log,
 		// One more is in the maker's hands.
 		ready:  make(chan *Namespace, size-1),
 		failed: make(chan error),
@@ -166,7 +168,7 @@ func (p *Pool) make() (*Namespace, error) {
 			if err != nil {
 				return fmt.Errorf("preparing a network namespace: %w", err)
 			}
-			n = &Namespace{name: name, node: p.node, dp: p.dp, pair: pair}
+			n = &Namespace{name: name, remover: p.remover, dp: p.dp, pair: pair}
 			if err := p.dp.AttachReplica(pair.host); err != nil {
 				return errors.Join(fmt.Errorf("preparing a network namespace: %w", err), n.Close())
 			}
@@ -199,7 +201,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 		if err != nil {
 			return err
 		}
-		n = &Namespace{name: host.Attrs().Name, node: p.node, dp: p.dp, pair: pair}
+		n = &Namespace{name: host.Attrs().Name, remover: p.remover, dp: p.dp, pair: pair}
 		if err := p.dp.AttachReplica(hostIfindex); err != nil {
 			return errors.Join(err, n.Leave())
 		}

@@ -292,6 +292,20 @@ func TestRootPoolSkipsTakenNames(t *testing.T) {
 	}()
 }
 
+// A namespace closed too late must not touch another network namespace.
+func TestRootNamespaceOutlivesItsNet(t *testing.T) {
+	testutil.Privileged(t)
+	node := testutil.NetNS(t)
+	cfg := testConfig(t)
+	n := setup(t, node, cfg, &fakeDatapath{})
+	space := get(t, n)
+	closeNet(t, n)
+	if err := space.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Close of a namespace after its Net: %v, want ErrClosed", err)
+	}
+	remove(t, setup(t, node, cfg, &fakeDatapath{}))
+}
+
 // A replica lives on in its process when its daemon ends, and the next adopts it.
 func TestRootAdopt(t *testing.T) {
 	testutil.Privileged(t)
@@ -417,7 +431,7 @@ func BenchmarkRootAssignWhileOthersClose(b *testing.B) {
 	n := setup(b, node, testConfig(b), &fakeDatapath{})
 	defer remove(b, n)
 	vips := []netip.Addr{netip.MustParseAddr("10.77.0.9"), netip.MustParseAddr("fd77:fc::9")}
-	var assigned []time.Duration
+	var waited, assigned []time.Duration
 	closing := make(chan *Namespace, 4)
 	done := make(chan struct{})
 	go func() {
@@ -429,16 +443,18 @@ func BenchmarkRootAssignWhileOthersClose(b *testing.B) {
 		}
 	}()
 	for b.Loop() {
+		t0 := time.Now()
 		space := get(b, n)
-		start := time.Now()
+		t1 := time.Now()
 		if err := space.Assign(vips...); err != nil {
 			b.Fatal(err)
 		}
-		assigned = append(assigned, time.Since(start))
+		waited, assigned = append(waited, t1.Sub(t0)), append(assigned, time.Since(t1))
 		closing <- space
 	}
 	close(closing)
 	<-done
 	b.ReportMetric(0, "ns/op")
+	report(b, "get", waited)
 	report(b, "assign", assigned)
 }
