@@ -49,7 +49,7 @@ func printList(e *env, sites []api.Site) error {
 	for i := range sites {
 		s := &sites[i]
 		t.row(withLatency(p99, listLatency(s), s.Name, listAddress(s), tier(s), replicas(s), strconv.FormatUint(s.Conns.Now, 10),
-			age(s.Idle.Duration()), listCPU(s), listMemory(s), listDecision(s, now))...)
+			listIdle(s), listCPU(s), listMemory(s), listDecision(s, now))...)
 	}
 	return t.print(e.stdout)
 }
@@ -140,4 +140,12 @@ func addresses(all []netip.Addr) string {
 		texts[i] = a.String()
 	}
 	return strings.Join(texts, ", ")
+}
+
+// listIdle is "-" for a site that sleeps and has never been visited.
+func listIdle(s *api.Site) string {
+	if s.Phase != api.PhaseRunning && s.Idle == 0 {
+		return "-"
+	}
+	return age(s.Idle.Duration())
 }

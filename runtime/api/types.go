@@ -175,14 +175,16 @@ const (
 	StepAsked     = "asked for by a user"
 	StepEventRead = "event read"
 	StepPrepared  = "namespace and image ready"
+	StepMounted   = "root file system mounted"
+	StepCreated   = "container created"
 	StepStarted   = "container started"
-	StepExeced    = "entry process executed"
 	StepRestoring = "restore begun"
 	StepThawed    = "thawed"
 	StepListening = "listening (from the kernel)"
 	StepReleased  = "released"
 	StepConnected = "connected"
 	StepFirstByte = "first byte"
+	StepGivenUp   = "given up"
 )
 
 // Results of a wake.

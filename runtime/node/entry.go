@@ -62,6 +62,7 @@ type replica struct {
 	image    string // digest
 	cancel   func() // ends a start that is under way
 	stopping bool
+	execs    int // sessions of `fcnode exec`, which keep it awake
 	ns       *netctl.Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container

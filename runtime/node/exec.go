@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // Exec implements api.Backend.
@@ -24,22 +26,43 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio
 	if err != nil {
 		return nil, err
 	}
-	ctr, image, err := n.running(e, req.Replica)
+	r, err := n.running(e, req.Replica)
 	if err != nil {
 		return nil, err
 	}
-	s := &own.Spec
-	img, err := n.images.Get(image)
-	if err != nil { // a folder, or pruned meanwhile
+	done := n.session(e, r)
+	p, err := n.exec(ctx, r, &own.Spec, req, stdio)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &execProcess{p: p, done: done}, nil
+}
+
+// session keeps the replica awake until the returned function is called.
+func (n *Node) session(e *entry, r *replica) (done func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r.execs++
+	return sync.OnceFunc(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		r.execs--
+	})
+}
+
+func (n *Node) exec(ctx context.Context, r *replica, s *spec.Site, req api.ExecRequest, stdio api.Stdio) (*container.ExecProcess, error) {
+	img, err := n.images.Get(r.image)
+	if err != nil { // a folder
 		if img, err = n.images.Resolve(ctx, s.Image); err != nil {
-			return nil, fmt.Errorf("the image of site %s: %w", name, err)
+			return nil, fmt.Errorf("the image of site %s: %w", s.Name, err)
 		}
 	}
 	env := environment(img.Config.Env, s.Env)
 	if req.TTY {
 		env = append([]string{"TERM=xterm"}, env...) // those that follow win
 	}
-	p, err := ctr.Exec(ctx, container.ExecSpec{
+	p, err := r.ctr.Exec(ctx, container.ExecSpec{
 		Args: req.Args, Env: append(env, req.Env...),
 		Cwd: firstOf(req.Cwd, s.Workdir, img.Config.WorkingDir, "/"), User: firstOf(req.User, string(s.User), img.Config.User),
 		TTY: req.TTY, Cols: req.Cols, Rows: req.Rows,
@@ -47,13 +70,11 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio
 	})
 	switch {
 	case errors.Is(err, container.ErrNotRunning):
-		return nil, asleep(name)
+		return nil, asleep(s.Name)
 	case errors.Is(err, container.ErrExec), errors.Is(err, container.ErrUser):
 		return nil, &api.Error{Code: api.CodeInvalid, Message: err.Error()}
-	case err != nil:
-		return nil, err
 	}
-	return &execProcess{p: p}, nil
+	return p, err
 }
 
 func asleep(name string) error {
@@ -64,11 +85,11 @@ func asleep(name string) error {
 }
 
 // running finds the replica asked for, or the oldest that runs.
-func (n *Node) running(e *entry, wanted string) (*container.Container, string, error) {
+func (n *Node) running(e *entry, wanted string) (*replica, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.active == nil {
-		return nil, "", asleep(e.name)
+		return nil, asleep(e.name)
 	}
 	for _, m := range e.active.machine.Replicas() {
 		r := e.active.replicas[m.ID]
@@ -76,18 +97,19 @@ func (n *Node) running(e *entry, wanted string) (*container.Container, string, e
 			continue
 		}
 		if wanted == "" || wanted == r.name {
-			return r.ctr, r.image, nil
+			return r, nil
 		}
 	}
 	if wanted != "" {
-		return nil, "", &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", e.name, wanted)}
+		return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", e.name, wanted)}
 	}
-	return nil, "", asleep(e.name)
+	return nil, asleep(e.name)
 }
 
 // execProcess is api.Process.
 type execProcess struct {
-	p *container.ExecProcess
+	p    *container.ExecProcess
+	done func()
 }
 
 func (x *execProcess) PID() int { return x.p.Pid() }
@@ -108,6 +130,7 @@ func (x *execProcess) Terminal() *os.File {
 func (x *execProcess) Signal(sig syscall.Signal) error { return x.p.Signal(sig) }
 
 func (x *execProcess) Wait(ctx context.Context) (api.ExecResult, error) {
+	defer x.done()
 	code, err := x.p.Wait(ctx)
 	if err != nil && ctx.Err() != nil {
 		// nobody waits for it any more: it must not go on by itself

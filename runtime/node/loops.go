@@ -72,6 +72,10 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	case bpf.EventReady:
 		if r.trace != nil {
 			r.trace.mark(api.StepListening, ev.Time)
+			if r.trace.byHand() {
+				n.endTrace(r.trace, api.ResultOK, "")
+				r.trace = nil
+			}
 		}
 		n.handle(e, site.ReplicaReady{ID: id, All: n.allReady(e, ev.Ready4, ev.Ready6)})
 	case bpf.EventEstablished:

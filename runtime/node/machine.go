@@ -233,8 +233,8 @@ func (n *Node) refuse(id bpf.SiteID) {
 	}
 }
 
-// activity reads a replica's counters: connections now, and the time since the
-// last of them ended (or since it was started).
+// activity reads a replica's counters: connections (and exec sessions) now, and
+// the time since the last of them ended (or since it was started).
 func (n *Node) activity(e *entry, id site.ReplicaID) (conns uint64, idle time.Duration) {
 	r := e.active.replicas[id]
 	st, err := n.dp.Stats(bpf.ReplicaID(id))
@@ -245,7 +245,7 @@ func (n *Node) activity(e *entry, id site.ReplicaID) (conns uint64, idle time.Du
 	if st.Last > 0 {
 		idle = time.Duration(bpf.Now() - st.Last)
 	}
-	return st.ConnsNow, idle
+	return st.ConnsNow + uint64(r.execs), idle
 }
 
 // note tells people. The caller holds e.mu.
@@ -253,7 +253,7 @@ func (n *Node) note(e *entry, note site.Note) {
 	now := time.Now()
 	h := e.past()
 	h.decision = &api.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
-	ev := api.Event{Time: now, Site: e.name, Kind: note.Kind, Reason: note.Reason}
+	ev := api.Event{Time: now, Site: e.name, Kind: note.Kind, Reason: note.Reason, Text: note.Detail}
 	if note.Replica != 0 {
 		ev.Replica = replicaName(e.name, note.Replica)
 	}

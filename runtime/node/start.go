@@ -101,6 +101,10 @@ func (n *Node) started(e *entry, r *replica, err error) {
 		n.forget(r)
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		if r.trace != nil {
+			n.endTrace(r.trace, api.ResultFailed, err.Error())
+			r.trace = nil
+		}
 		delete(e.active.replicas, r.id)
 		n.handle(e, site.StartFailed{ID: r.id, Reason: err.Error()})
 		return

@@ -46,6 +46,13 @@ func (w *wakeTrace) client(c netip.AddrPort) {
 	w.t.Client = c
 }
 
+// byHand says that nobody is held: the wake ends when the site listens.
+func (w *wakeTrace) byHand() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.t.Client.IsValid()
+}
+
 func (w *wakeTrace) replica(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,9 +71,19 @@ func (w *wakeTrace) mark(step string, at uint64) {
 	w.t.Steps = append(w.t.Steps, api.Step{Name: step, At: api.Nanoseconds(at - w.start)})
 }
 
+// stepNames are the steps of a container's start that people can make use of,
+// by the names that package container gives them.
+var stepNames = map[string]string{
+	"mounted":  api.StepMounted,
+	"created":  api.StepCreated,
+	"executed": api.StepStarted,
+}
+
 func (w *wakeTrace) marks(timing container.Timing) {
 	for _, s := range timing.Steps {
-		w.mark(s.Name, uint64(timing.Started)+uint64(s.After))
+		if name := stepNames[s.Name]; name != "" {
+			w.mark(name, uint64(timing.Started)+uint64(s.After))
+		}
 	}
 }
 
@@ -95,14 +112,20 @@ func (w *wakeTrace) sorted() api.Trace {
 	return t
 }
 
-// kindWoken is the event that carries a finished trace.
+// The events that carry a finished trace.
 const (
-	kindWoken  = "woken"
-	fieldTrace = "trace"
+	kindWoken    = "woken"
+	kindNotWoken = "not-woken"
+	fieldTrace   = "trace"
 )
 
 // endTrace journals a finished wake.
 func (n *Node) endTrace(w *wakeTrace, result, failure string) {
+	kind := kindWoken
+	if result != api.ResultOK {
+		kind = kindNotWoken
+		w.mark(api.StepGivenUp, bpf.Now())
+	}
 	t, ok := w.finish(result, failure)
 	if !ok {
 		return
@@ -113,7 +136,7 @@ func (n *Node) endTrace(w *wakeTrace, result, failure string) {
 		reason = last.Name + " after " + last.At.Duration().Round(10*time.Microsecond).String()
 	}
 	n.journalEvent(api.Event{
-		Site: t.Site, Replica: t.Replica, Kind: kindWoken, Reason: reason,
+		Site: t.Site, Replica: t.Replica, Kind: kind, Reason: reason,
 		Fields: map[string]any{fieldTrace: t},
 	})
 }
@@ -135,7 +158,7 @@ func (n *Node) failTrace(e *entry, reason string) {
 // traceOf finds the trace in an event: as it was put there, or as JSON read
 // back from disk.
 func traceOf(ev api.Event) (api.Trace, bool) {
-	if ev.Kind != kindWoken {
+	if ev.Kind != kindWoken && ev.Kind != kindNotWoken {
 		return api.Trace{}, false
 	}
 	switch v := ev.Fields[fieldTrace].(type) {

@@ -50,7 +50,7 @@ func (n *Node) view(e *entry) api.Site {
 	v := api.Site{
 		Name: e.name, ID: uint32(e.id), Addresses: e.addrs(), Domains: e.domains,
 		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMax: 1,
-		SpecDigest: hex.EncodeToString(e.digest[:]),
+		SpecDigest: "sha256:" + hex.EncodeToString(e.digest[:]),
 	}
 	for _, p := range e.ports {
 		v.Ports = append(v.Ports, p.String())

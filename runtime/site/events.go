@@ -110,6 +110,7 @@ type (
 		Kind    string
 		Replica ReplicaID // 0: the site as a whole
 		Reason  string
+		Detail  string // more than the reason, for the journal
 		Failure bool
 	}
 	// Forget: the site was deleted and nothing of it is left.

@@ -23,11 +23,11 @@ var machine = map[string]map[string]string{
 			=> running (1 ready)`,
 		"1 listens on all": `release, note running 1 "listening", arm-idle 1 5m0s
 			=> running (1 ready)`,
-		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "disk full (failure 1, next try not before 1s)"
+		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "disk full"
 			=> backoff refusing`,
-		"1 timed out": `publish, stop 1, refuse, arm-backoff 1s, note! failed 1 "nobody listened on its ports within 30s (failure 1, next try not before 1s)"
+		"1 timed out": `publish, stop 1, refuse, arm-backoff 1s, note! failed 1 "nobody listened on its ports within 30s"
 			=> parking (1 stopping) refusing`,
-		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended before it listened: exit code 1 (failure 1, next try not before 1s)"
+		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended before it listened: exit code 1"
 			=> backoff refusing`,
 		"spec changed": `publish, stop 1, start 2, arm-start 2 30s, note waking 2 "spec changed"
 			=> waking (1 stopping, 2 starting)`,
@@ -73,9 +73,9 @@ var machine = map[string]map[string]string{
 			=> running (1 ready)`,
 		"1 settled": `publish, release
 			=> running (1 ready) forced`,
-		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full (failure 1, next try not before 1s)"
+		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full"
 			=> backoff refusing`,
-		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: exit code 1 (failure 1, next try not before 1s)"
+		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: exit code 1"
 			=> backoff refusing`,
 		"1 is idle": `arm-idle 1 5m0s
 			=> running (1 ready)`,
@@ -99,9 +99,9 @@ var machine = map[string]map[string]string{
 			=> running (1 ready) forced`,
 		"1 listens on all": `release
 			=> running (1 ready) forced`,
-		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full (failure 1, next try not before 1s)"
+		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full"
 			=> backoff refusing forced`,
-		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: exit code 1 (failure 1, next try not before 1s)"
+		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: exit code 1"
 			=> backoff refusing forced`,
 		"1 is idle": `publish, recheck 1
 			=> parking (1 closing) forced`,
@@ -191,13 +191,13 @@ var machine = map[string]map[string]string{
 			=> running (1 stopping, 2 ready)`,
 		"1 failed to start": `publish
 			=> waking (2 starting)`,
-		"2 failed to start": `publish, refuse, arm-backoff 1s, note! failed 2 "disk full (failure 1, next try not before 1s)"
+		"2 failed to start": `publish, refuse, arm-backoff 1s, note! failed 2 "disk full"
 			=> parking (1 stopping) refusing`,
-		"2 timed out": `publish, stop 2, refuse, arm-backoff 1s, note! failed 2 "nobody listened on its ports within 30s (failure 1, next try not before 1s)"
+		"2 timed out": `publish, stop 2, refuse, arm-backoff 1s, note! failed 2 "nobody listened on its ports within 30s"
 			=> parking (1 stopping, 2 stopping) refusing`,
 		"1 exited": `publish
 			=> waking (2 starting)`,
-		"2 exited": `publish, refuse, arm-backoff 1s, note! failed 2 "ended before it listened: exit code 1 (failure 1, next try not before 1s)"
+		"2 exited": `publish, refuse, arm-backoff 1s, note! failed 2 "ended before it listened: exit code 1"
 			=> parking (1 stopping) refusing`,
 		"spec changed": `publish, stop 2, start 3, arm-start 3 30s, note waking 3 "spec changed"
 			=> waking (1 stopping, 2 stopping, 3 starting)`,
@@ -215,11 +215,11 @@ var machine = map[string]map[string]string{
 			=> running (1 stopping, 2 ready)`,
 		"1 failed to start": `publish
 			=> running (2 ready)`,
-		"2 failed to start": `publish, refuse, arm-backoff 1s, note! failed 2 "ended 0s after it was ready: disk full (failure 1, next try not before 1s)"
+		"2 failed to start": `publish, refuse, arm-backoff 1s, note! failed 2 "ended 0s after it was ready: disk full"
 			=> parking (1 stopping) refusing`,
 		"1 exited": `publish
 			=> running (2 ready)`,
-		"2 exited": `publish, refuse, arm-backoff 1s, note! failed 2 "ended 0s after it was ready: exit code 1 (failure 1, next try not before 1s)"
+		"2 exited": `publish, refuse, arm-backoff 1s, note! failed 2 "ended 0s after it was ready: exit code 1"
 			=> parking (1 stopping) refusing`,
 		"spec changed": `publish, stop 2
 			=> parking (1 stopping, 2 stopping)`,

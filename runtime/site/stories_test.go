@@ -97,7 +97,7 @@ func TestExitDuringStart(t *testing.T) {
 	tell(t, policy,
 		step{0, PacketHeld{}, starts1},
 		step{time.Second, ReplicaExited{ID: 1, Reason: "exit code 127"},
-			`publish, refuse, arm-backoff 1s, note! failed 1 "ended before it listened: exit code 127 (failure 1, next try not before 1s)" => backoff refusing`},
+			`publish, refuse, arm-backoff 1s, note! failed 1 "ended before it listened: exit code 127" => backoff refusing`},
 		step{0, PacketHeld{}, "refuse => backoff refusing"},
 		step{time.Second, BackoffOver{}, "publish => parked"},
 		step{0, PacketHeld{}, starts2},
@@ -108,7 +108,7 @@ func TestNeverListening(t *testing.T) {
 	tell(t, policy,
 		step{0, PacketHeld{}, starts1},
 		step{30 * time.Second, StartTimedOut{ID: 1},
-			`publish, stop 1, refuse, arm-backoff 1s, note! failed 1 "nobody listened on its ports within 30s (failure 1, next try not before 1s)" => parking (1 stopping) refusing`},
+			`publish, stop 1, refuse, arm-backoff 1s, note! failed 1 "nobody listened on its ports within 30s" => parking (1 stopping) refusing`},
 		step{0, ReplicaReady{ID: 1, All: true}, "nothing …"}, // too late
 		step{0, PacketHeld{}, "refuse …"},
 		step{time.Second, BackoffOver{}, "publish => parking (1 stopping)"},

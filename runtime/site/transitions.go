@@ -126,8 +126,8 @@ func (m *Machine) fail(id ReplicaID, reason string) []Action {
 	m.backoff, m.waiting = true, false
 	return []Action{
 		Publish{}, Refuse{}, ArmBackoff{After: wait},
-		Note{Kind: "failed", Replica: id, Failure: true,
-			Reason: fmt.Sprintf("%s (failure %d, next try not before %s)", reason, m.failures, wait)},
+		Note{Kind: "failed", Replica: id, Failure: true, Reason: reason,
+			Detail: fmt.Sprintf("failure %d in a row, next try not before %s", m.failures, wait)},
 	}
 }
 
