@@ -50,6 +50,8 @@ type Node struct {
 	containers *container.Manager
 	closers    []func() error
 
+	alwaysOn []*spec.Site // found at the start, to be woken once events are read
+
 	ctx  context.Context // of all work; ends when the daemon does
 	work sync.WaitGroup
 

@@ -60,6 +60,9 @@ func (n *Node) loadSites() error {
 	return n.store.All(func(s *store.Site) error {
 		e := newEntry(s)
 		n.sites[e.name], n.ids[e.id] = e, e
+		if s.Spec.Scale.Min > 0 {
+			n.alwaysOn = append(n.alwaysOn, &s.Spec)
+		}
 		for _, d := range e.domains {
 			n.domains[d] = e.name
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -197,20 +198,43 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	n.work.Go(func() { n.readHeld(held) })
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 
+	n.work.Go(func() { n.pruneLoop(ctx) })
+
+	for _, s := range n.alwaysOn {
+		if e, err := n.byName(s.Name); err == nil {
+			n.keepAwake(e, s)
+		}
+	}
+	n.alwaysOn = nil
 	n.applyDir(ctx)
 	sites := len(n.all())
 	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
-	select {
-	case <-ctx.Done():
-		err = nil
-	case err = <-failed:
-	}
+	err = n.untilEnd(ctx, failed)
 	cancel()
 	err = errors.Join(err, held.Close(), events.Close())
 	n.work.Wait()
 	n.journalEvent(api.Event{Kind: "stopped", Reason: "replicas and the data path live on"})
 	return err
+}
+
+// untilEnd waits for the daemon's end, and reads the specs folder anew when
+// asked to by SIGHUP (systemctl reload).
+func (n *Node) untilEnd(ctx context.Context, failed <-chan error) error {
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-reload:
+			n.log.Info("reading the specs folder anew", "folder", n.cfg.SitesDir)
+			n.applyDir(ctx)
+		}
+	}
 }
 
 // close lets go of everything; what lives without the daemon lives on.
