@@ -23,6 +23,7 @@
 // has no process: it is bind-mounted at <RunDir>/sink, in the mount namespace
 // [Config.MountNS]. See [Config] for what that means on hybrid hosts.
 //
-// The package calls no clock but the one given to [NewHolder], except for
-// backing off when a namespace cannot be made.
+// Deadlines of held packets come from the clock given to [NewHolder]. The only
+// others are the pool's pause after a failure and the limit of waiting for a new
+// veth's carrier.
 package netctl

@@ -74,6 +74,13 @@ func (d *fakeDatapath) PruneReplicaPins() error {
 func (d *fakeDatapath) SetDevice(i int) error { return d.do("SetDevice", func() { d.device = i }) }
 func (d *fakeDatapath) SetSink(i int) error   { return d.do("SetSink", func() { d.sink = i }) }
 
+// onReplica tells whether the program sits on a host end.
+func (d *fakeDatapath) onReplica(i int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Contains(d.replicas, i)
+}
+
 // attached returns how many programs sit on replicas' host ends.
 func (d *fakeDatapath) attached() int {
 	d.mu.Lock()

@@ -75,7 +75,7 @@ func TestRootNamespaceIsPrepared(t *testing.T) {
 	if a := host.Attrs(); a.Name != space.HostName() || a.OperState != netlink.OperUp || a.NetNsID != space.NSID() {
 		t.Errorf("host end %d: name %s, state %v, nsid %d; want %s, up, %d", a.Index, a.Name, a.OperState, a.NetNsID, space.HostName(), space.NSID())
 	}
-	if !slices.Contains(dp.replicas, space.HostIfindex()) {
+	if !dp.onReplica(space.HostIfindex()) {
 		t.Error("the program is not attached to the host end")
 	}
 	if out := in.Run(t, "ip", "-o", "addr", "show", "dev", "eth0"); out != "" {
