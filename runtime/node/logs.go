@@ -1,0 +1,38 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/logs"
+)
+
+// errEnough ends reading when nobody wants more lines.
+var errEnough = errors.New("enough lines")
+
+// Logs implements api.Backend.
+func (n *Node) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
+	return func(yield func(api.LogLine, error) bool) {
+		if _, err := n.byName(name); err != nil {
+			yield(api.LogLine{}, err)
+			return
+		}
+		tail := opts.Tail
+		if tail < 0 {
+			tail = logs.All
+		}
+		read := logs.ReadOptions{Tail: tail, Since: opts.Since, Replica: opts.Replica, Follow: opts.Follow}
+		err := logs.Read(ctx, n.logDir(name), read, func(l logs.Line) error {
+			line := api.LogLine{Time: l.Time, Stream: l.Stream, Replica: l.Replica, Text: l.Text, Partial: l.Partial}
+			if !yield(line, nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(api.LogLine{}, err)
+		}
+	}
+}
