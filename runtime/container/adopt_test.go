@@ -2,6 +2,279 @@
 
 package container
 
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
+)
+
+// envDaemon makes the test binary a daemon: it starts one container, as its
+// standard input says, prints "calling" before and "started" after, and waits
+// to be killed.
 const envDaemon = "FCNODE_CONTAINER_TEST_DAEMON"
 
-func daemonMain() int { return 1 }
+// daemonJob is what the daemon reads. Its descriptor 3 is the network namespace.
+type daemonJob struct {
+	Options Options
+	Spec    Spec
+}
+
+func daemonMain() int {
+	var job daemonJob
+	if err := json.NewDecoder(os.Stdin).Decode(&job); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	job.Options.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	job.Spec.Netns = os.NewFile(3, "netns")
+	m, err := NewManager(job.Options)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("calling")
+	_, _, err = m.Start(context.Background(), job.Spec)
+	fmt.Println("started", err)
+	select {}
+}
+
+// daemon starts such a process and gives what it prints.
+func (e *env) daemon(spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
+	e.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	opts := e.m.opts
+	opts.Log, opts.Ahead = nil, ahead
+	netns := spec.Netns
+	spec.Netns = nil
+	job, err := json.Marshal(daemonJob{Options: opts, Spec: spec})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), envDaemon+"=1")
+	cmd.ExtraFiles = []*os.File{netns}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		e.t.Fatal(err)
+	}
+	if _, err := in.Write(job); err != nil {
+		e.t.Fatal(err)
+	}
+	return cmd, bufio.NewReader(out)
+}
+
+// kill kills the daemon as nothing else does, and collects it.
+func (e *env) kill(cmd *exec.Cmd) {
+	e.t.Helper()
+	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
+		e.t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+}
+
+// adopt is what the next daemon does.
+func (e *env) adopt() []*Container {
+	e.t.Helper()
+	found, err := e.m.Adopt(testutil.Context(e.t, limit))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, c := range found {
+		e.t.Cleanup(func() { e.remove(c) })
+	}
+	return found
+}
+
+// gone waits until the cgroups of a dead daemon are gone, but for those of live
+// containers and this Manager's.
+func (e *env) gone(containers int) {
+	e.t.Helper()
+	testutil.WaitFor(e.t, limit, "the waiting runners of the dead daemon to end", func() error {
+		if err := e.m.sweep(); err != nil {
+			return err
+		}
+		names, err := e.m.parent.Names()
+		if err == nil && len(names) > containers+e.m.opts.Ahead {
+			err = fmt.Errorf("cgroups %v", names)
+		}
+		return err
+	})
+}
+
+func TestRootAdopt(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("wait")
+	spec.Meta = map[string]string{"slot": "7"}
+	cmd, out := e.daemon(spec, 2)
+	testutil.WaitLine(t, limit, out, "started <nil>")
+	e.saw(spec, "waiting")
+	e.kill(cmd)
+
+	found := e.adopt()
+	if len(found) != 1 {
+		t.Fatalf("adopted %d containers, want 1", len(found))
+	}
+	c := found[0]
+	if c.ID() != spec.ID || c.Site() != spec.Site || c.Meta()["slot"] != "7" || !alive(c.init) {
+		t.Errorf("adopted %+v", c.state)
+	}
+	if _, ended := c.Exit(); ended {
+		t.Error("it counts as ended")
+	}
+	if code, text := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "echo", "still here"}}, ""); code != 0 || text != "still here\n" {
+		t.Errorf("exec in an adopted container: %d %q", code, text)
+	}
+	if _, _, err := e.m.Start(testutil.Context(t, limit), spec); !errors.Is(err, ErrExists) {
+		t.Errorf("starting it again: %v", err)
+	}
+	e.gone(1)
+	if err := c.Stop(testutil.Context(t, limit), limit); err != nil {
+		t.Fatal(err)
+	}
+	if exit, _ := c.Exit(); exit.Code != 7 {
+		t.Errorf("exit %+v, want code 7: its output and end were not watched", exit)
+	}
+}
+
+// TestRootAdoptEnded: what has ended while there was no daemon is told.
+func TestRootAdoptEnded(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("wait")
+	cmd, out := e.daemon(spec, 0)
+	testutil.WaitLine(t, limit, out, "started <nil>")
+	e.saw(spec, "waiting")
+	var init wire.Process
+	if err := wire.ReadFile(e.m.dir(spec.ID), wire.InitFile, &init); err != nil {
+		t.Fatal(err)
+	}
+	e.kill(cmd)
+	if err := unix.Kill(init.Pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitFor(t, limit, "exit.json", func() error {
+		_, err := os.Stat(filepath.Join(e.m.dir(spec.ID), wire.ExitFile))
+		return err
+	})
+	found := e.adopt()
+	if len(found) != 1 {
+		t.Fatalf("adopted %d containers, want 1", len(found))
+	}
+	if exit := e.ended(found[0]); exit.Code != 7 || exit.MonitorLost {
+		t.Errorf("exit %+v, want code 7", exit)
+	}
+}
+
+// TestRootAdoptLost: daemon and monitor are both killed.
+func TestRootAdoptLost(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("wait")
+	cmd, out := e.daemon(spec, 0)
+	testutil.WaitLine(t, limit, out, "started <nil>")
+	e.saw(spec, "waiting")
+	var state wire.State
+	if err := wire.ReadFile(e.m.dir(spec.ID), wire.StateFile, &state); err != nil {
+		t.Fatal(err)
+	}
+	e.kill(cmd)
+	if err := unix.Kill(state.Shim.Pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	found := e.adopt()
+	if len(found) != 1 {
+		t.Fatalf("adopted %d containers, want 1", len(found))
+	}
+	if exit := e.ended(found[0]); !exit.MonitorLost {
+		t.Errorf("exit %+v, want MonitorLost", exit)
+	}
+	if alive(found[0].init) {
+		t.Error("the container's init is alive")
+	}
+}
+
+// TestRootAdoptMidStart kills the daemon at many instants of a start. Whatever
+// the instant: the next daemon has the container running, or nothing of it.
+func TestRootAdoptMidStart(t *testing.T) {
+	e := newEnv(t)
+	running, nothing := 0, 0
+	for i := range 24 {
+		spec := e.spec("wait")
+		cmd, out := e.daemon(spec, i%2) // with and without a runner that waits
+		testutil.WaitLine(t, limit, out, "calling")
+		// A pause is what is tested here: one start takes some 10 ms.
+		timer := time.NewTimer(time.Duration(i) * 500 * time.Microsecond)
+		<-timer.C
+		e.kill(cmd)
+		found := e.adopt()
+		switch len(found) {
+		case 0:
+			nothing++
+			for _, dir := range []string{e.m.dir(spec.ID), spec.Upper} {
+				if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("after %d half ms: nothing runs, but there is %s (%v)", i, dir, err)
+				}
+			}
+		case 1:
+			running++
+			c := found[0]
+			if exit, ended := c.Exit(); ended {
+				t.Errorf("after %d half ms: it has ended: %+v", i, exit)
+			}
+			e.saw(spec, "waiting")
+			e.remove(c)
+		default:
+			t.Fatalf("adopted %d containers", len(found))
+		}
+		e.gone(0)
+	}
+	t.Logf("%d ran on, of %d nothing was left", running, nothing)
+	if running == 0 || nothing == 0 {
+		t.Errorf("the instants do not cover both ends: %d ran on, %d did not", running, nothing)
+	}
+}
+
+// TestRootDaemonOutput: a container does not keep the standard streams of the
+// daemon, so that what waits for their end does not wait for it.
+func TestRootDaemonOutput(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("wait")
+	cmd, out := e.daemon(spec, 1)
+	testutil.WaitLine(t, limit, out, "started <nil>")
+	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eof := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, out)
+		eof <- err
+	}()
+	if err := testutil.Receive(t, limit, "the end of the daemon's output", eof); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // killed
+	e.adopt()
+	e.gone(1)
+}
