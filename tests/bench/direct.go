@@ -4,30 +4,40 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"github.com/fcnode/fcnode/runtime/demo/stage"
 )
 
-// directAddr is that of the plain host beside fcnode: a network namespace
-// behind an ordinary routed veth. The prefix is for documentation (RFC 5737).
+// The plain host beside fcnode, and the client's second cable to the node, to
+// which fcnode's programs are not attached. The prefixes are for documentation
+// (RFC 5737).
 const (
-	directAddr = "192.0.2.2"
-	directNode = "192.0.2.1"
+	directAddr  = "192.0.2.2"
+	directNode  = "192.0.2.1"
+	directNet   = "192.0.2.0/24"
+	cableNode   = "203.0.113.1"
+	cableClient = "203.0.113.2"
+	cableName   = "uplink1"
+	plainName   = "plain0"
 )
 
 // plain is a network namespace such as a container manager without fcnode
-// would route to.
+// would route to:
+//
+//	client eth1 ═══ uplink1 (node, forwarding) plain0 ═══ eth0
 type plain struct {
 	ns   netns.NsHandle
 	file *os.File
 }
 
-func newPlain() (*plain, error) {
+func newPlain(c *stage.Client) (*plain, error) {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return nil, fmt.Errorf("turn forwarding on in the bench's own namespace: %w", err)
 	}
@@ -43,13 +53,26 @@ func newPlain() (*plain, error) {
 		return nil, err
 	}
 	p.file = os.NewFile(uintptr(p.ns), "netns")
-	return p, p.cable()
+	host := cable{name: plainName, near: directNode, far: directAddr, end: "eth0", ns: p.ns, route: "0.0.0.0/0"}
+	client := cable{name: cableName, near: cableNode, far: cableClient, end: "eth1", ns: netns.NsHandle(c.FD()), route: directNet}
+	if err := errors.Join(host.lay(), client.lay()); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect the plain host: %w", err), p.close())
+	}
+	return p, nil
 }
 
-func (p *plain) cable() error {
+// cable is a veth pair between the node and another namespace.
+type cable struct {
+	name, near string // on the node
+	end, far   string // in the other namespace
+	ns         netns.NsHandle
+	route      string // reached from there through the node
+}
+
+func (c cable) lay() error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "plain0"
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.ns)}); err != nil {
+	attrs.Name = c.name
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: c.end, PeerNamespace: netlink.NsFd(c.ns)}); err != nil {
 		return err
 	}
 	node, err := netlink.NewHandle()
@@ -57,72 +80,80 @@ func (p *plain) cable() error {
 		return err
 	}
 	defer node.Close()
-	far, err := netlink.NewHandleAt(p.ns)
+	far, err := netlink.NewHandleAt(c.ns)
 	if err != nil {
 		return err
 	}
 	defer far.Close()
-	for _, end := range []struct {
-		h          *netlink.Handle
-		name, addr string
-	}{{node, "plain0", directNode + "/24"}, {far, "eth0", directAddr + "/24"}, {far, "lo", ""}} {
-		l, err := end.h.LinkByName(end.name)
-		if err != nil {
-			return err
-		}
-		if end.addr != "" {
-			a, err := netlink.ParseAddr(end.addr)
-			if err != nil {
-				return err
-			}
-			if err := end.h.AddrAdd(l, a); err != nil {
-				return err
-			}
-		}
-		if err := end.h.LinkSetUp(l); err != nil {
-			return err
-		}
+	if err := enable(node, c.name, c.near); err != nil {
+		return err
 	}
-	eth0, err := far.LinkByName("eth0")
+	if err := enable(far, c.end, c.far); err != nil {
+		return err
+	}
+	if lo, err := far.LinkByName("lo"); err != nil {
+		return err
+	} else if err := far.LinkSetUp(lo); err != nil {
+		return err
+	}
+	end, err := far.LinkByName(c.end)
 	if err != nil {
 		return err
 	}
-	gw, err := netlink.ParseIPNet(directNode + "/32")
+	_, dst, err := net.ParseCIDR(c.route)
 	if err != nil {
 		return err
 	}
-	return far.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: gw.IP})
+	return far.RouteAdd(&netlink.Route{LinkIndex: end.Attrs().Index, Dst: dst, Gw: net.ParseIP(c.near)})
+}
+
+func enable(h *netlink.Handle, name, addr string) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	a, err := netlink.ParseAddr(addr + "/24")
+	if err != nil {
+		return err
+	}
+	if err := h.AddrAdd(l, a); err != nil {
+		return err
+	}
+	return h.LinkSetUp(l)
 }
 
 // path by which other programs reach the namespace while this process lives.
 func (p *plain) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(p.ns)) }
 
-// serve starts the demo site in the namespace, without a container.
-func (p *plain) serve(ctx context.Context, o options) (stop func() error, err error) {
-	cmd := exec.CommandContext(ctx, "nsenter", "--net="+p.path(), filepath.Join(o.bin, "fcnode-demo-site"))
+// serve starts a program in the namespace that says on its standard output
+// when it listens.
+func (p *plain) serve(ctx context.Context, program string) (pid int, stop func() error, err error) {
+	cmd := exec.CommandContext(ctx, "nsenter", "--net="+p.path(), program)
+	cmd.Stderr = os.Stderr
 	ready, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	if _, err := ready.Read(make([]byte, 1)); err != nil { // it says that it listens
-		return nil, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
-	}
-	return func() error {
+	stop = func() error {
 		err := cmd.Process.Kill()
 		_ = cmd.Wait() // killed
 		return err
-	}, nil
+	}
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		return 0, nil, errors.Join(fmt.Errorf("%s does not listen: %w", program, err), stop())
+	}
+	return cmd.Process.Pid, stop, nil // nsenter has become the program
 }
 
-func (p *plain) close() error { return errors.Join(p.file.Close(), deletePlain()) }
-
-func deletePlain() error {
-	l, err := netlink.LinkByName("plain0")
-	if err != nil {
-		return nil //nolint:nilerr // it went with its namespace
+func (p *plain) close() error {
+	var errs []error
+	for _, name := range []string{plainName, cableName} {
+		if l, err := netlink.LinkByName(name); err == nil {
+			errs = append(errs, netlink.LinkDel(l))
+		}
 	}
-	return netlink.LinkDel(l)
+	return errors.Join(append(errs, p.file.Close())...)
 }

@@ -29,7 +29,8 @@ type load struct {
 
 // loadResult is what one load gave.
 type loadResult struct {
-	requests int
+	requests int // answered within the measured time
+	all      int // answered since the warming up
 	elapsed  time.Duration
 	latency  series // from the request (or connect()) to the answer's end
 }
@@ -121,6 +122,7 @@ func (l load) turns(ctx context.Context, ep int, visitors []*visitor) (r loadRes
 			if !answered {
 				continue
 			}
+			r.all++
 			if now.After(begin) && now.Before(end) {
 				r.requests++
 				r.latency = append(r.latency, now.Sub(v.began))

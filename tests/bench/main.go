@@ -97,6 +97,17 @@ func outside() error {
 	return cmd.Run()
 }
 
+// done takes the stage away after a bench. If that failed the daemon's log
+// says more than the bench can.
+func done(s *stage.Stage, err error) error {
+	if err != nil {
+		text, _ := os.ReadFile(s.File("daemon.log")) // better than nothing
+		lines := strings.SplitAfter(string(text), "\n")
+		err = fmt.Errorf("%w\nthe daemon's log ends with:\n%s", err, strings.Join(lines[max(0, len(lines)-20):], ""))
+	}
+	return errors.Join(err, s.Close())
+}
+
 // open sets a stage for one bench, in a folder of its own.
 func open(ctx context.Context, o options, name, config string) (*stage.Stage, error) {
 	dir := filepath.Join(os.Getenv(envInside), name)

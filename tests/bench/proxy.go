@@ -49,28 +49,28 @@ func serveProxy(arg string) error {
 }
 
 // startProxy starts one in the node's network namespace.
-func startProxy(ctx context.Context, listen, forward string) (stop func() error, err error) {
+func startProxy(ctx context.Context, listen, forward string) (pid int, stop func() error, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(os.Environ(), envProxy+"="+listen+" "+forward)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench, which ends it
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	if _, err := out.Read(make([]byte, 1)); err != nil {
-		return nil, errors.Join(fmt.Errorf("the proxy does not listen: %w", err), in.Close(), cmd.Wait())
+		return 0, nil, errors.Join(fmt.Errorf("the proxy does not listen: %w", err), in.Close(), cmd.Wait())
 	}
-	return func() error { return errors.Join(in.Close(), cmd.Wait()) }, nil
+	return cmd.Process.Pid, func() error { return errors.Join(in.Close(), cmd.Wait()) }, nil
 }

@@ -27,7 +27,7 @@ func (s series) row() string {
 func show(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
-		return fmt.Sprintf("%d µs", d.Microseconds())
+		return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
 	case d < time.Second:
 		return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
 	}
@@ -42,4 +42,21 @@ func medianOf(values []float64) float64 {
 		return 0
 	}
 	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+func (s series) floats() []float64 {
+	out := make([]float64, len(s))
+	for i, d := range s {
+		out[i] = float64(d)
+	}
+	return out
+}
+
+// ratios of what was measured in the same rounds.
+func ratios(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
 }

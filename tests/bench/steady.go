@@ -6,61 +6,111 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 )
 
-// What a round is.
+// What a round is. Rounds are short, so that what else the machine does falls
+// on all ways alike.
 const (
 	steadyConns  = 16
 	steadyBytes  = 128 // of the answer's body
-	steadyRounds = 9
-	steadyWarm   = 300 * time.Millisecond
-	steadyTime   = 2 * time.Second
+	steadyRounds = 15
+	steadyWarm   = 100 * time.Millisecond
+	steadyTime   = 900 * time.Millisecond
 	proxyPort    = "8080"
 )
 
-// way is one of the ways to the same program.
-type way struct {
-	name   string
-	target netip.AddrPort
+// The ways of each application, in the order of the table.
+const (
+	wayFcnode = iota
+	wayDirect
+	wayProxy
+	ways
+)
+
+var wayNames = [ways]string{"fcnode", "direct", "proxy"}
+
+// application is one web server, reachable by all ways.
+type application struct {
+	name, what string
+	target     [ways]netip.AddrPort
+	pids       [ways][]int // whose CPU time a request costs, besides the client's
 }
 
 // steadyResult is one way's rounds.
 type steadyResult struct {
 	rate     []float64
-	p50, p99 series // one value for each round
+	cpu      series // a request's
+	p50, p99 series
 }
 
-func benchSteady(ctx context.Context, o options, r *report) (err error) {
-	s, err := open(ctx, o, "steady", "")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	ways, stop, err := steadyWays(ctx, s, o)
-	defer func() { err = errors.Join(err, stop()) }()
-	if err != nil {
-		return err
-	}
-	r.printf("## Steady load\n\nThe demo site's `/bytes?n=%d`, asked for by %d connections from a client in another network namespace, each "+
-		"sending its next request when it has the answer (a closed loop): %d rounds of %s, the ways in turns. `direct` is the same program in a "+
-		"network namespace behind a plain routed veth, without container or fcnode; `proxy` is Go's `httputil.ReverseProxy` on the node in front "+
-		"of `direct`. Ratios are medians of the rounds' ratios.\n\n", steadyBytes, steadyConns, steadyRounds, steadyTime)
-	for _, reuse := range []bool{true, false} {
-		results, err := steadyRoundsOf(ctx, s, ways, reuse)
-		if err != nil {
-			return err
+func benchSteady(ctx context.Context, o options, r *report) error {
+	r.printf("## Steady load\n\nAnswers of %d bytes, asked for by %d connections from a client in another network namespace, each "+
+		"sending its next request when it has the answer (a closed loop): %d rounds of %s, the ways in turns.\n\n"+
+		"- `fcnode`: the application in its container, through its VIP.\n"+
+		"- `direct`: the same program in a network namespace behind a plain routed veth: no container, no netfilter, no fcnode on its way.\n"+
+		"- `proxy`: Go's `httputil.ReverseProxy` on the node, in front of `direct`.\n\n"+
+		"Ratios are medians of the rounds' ratios. CPU is that of the client, the network in between, the proxy and the application together for one "+
+		"request: as what else the machine does hardly changes it, it is the steadier figure.\n\n",
+		steadyBytes, steadyConns, steadyRounds, steadyTime+steadyWarm)
+	for _, app := range []application{
+		{name: demoSite, what: "The demo site (Go's net/http)"},
+		{name: "lean", what: "A lean server (one thread, one epoll loop, as nginx works)"},
+	} {
+		if err := steadyApplication(ctx, o, r, app); err != nil {
+			return fmt.Errorf("%s: %w", app.name, err)
 		}
-		reportSteady(r, ways, results, reuse)
 	}
 	return nil
 }
 
-// steadyWays sets up fcnode's site, the plain host and the proxy; the first is
-// fcnode's, the second what it is compared with.
-func steadyWays(ctx context.Context, s *stage.Stage, o options) (ways []way, stop func() error, err error) {
+func steadyApplication(ctx context.Context, o options, r *report, app application) (err error) {
+	s, err := open(ctx, o, "steady-"+app.name, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(s, err) }()
+	stop, err := app.serve(ctx, s, o)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
+	r.printf("### %s\n\n", app.what)
+	for _, reuse := range []bool{true, false} {
+		results, err := app.rounds(ctx, s, reuse)
+		if err != nil {
+			return err
+		}
+		reportSteady(r, results, reuse)
+	}
+	return nil
+}
+
+// program finds the application among the built ones, or builds it: the bench's
+// own are not installed.
+func (app *application) program(ctx context.Context, s *stage.Stage, o options) (string, error) {
+	path := filepath.Join(o.bin, app.name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	path = s.File(app.name)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/fcnode/fcnode/tests/bench/"+app.name)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s (run the bench in the project's folder): %w\n%s", app.name, err, out)
+	}
+	return path, nil
+}
+
+// serve starts the application on all ways.
+func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (stop func() error, err error) {
 	var stops []func() error
 	stop = func() error {
 		var errs []error
@@ -69,82 +119,123 @@ func steadyWays(ctx context.Context, s *stage.Stage, o options) (ways []way, sto
 		}
 		return errors.Join(errs...)
 	}
-	vip, err := deploy(ctx, s, o, "hello", time.Hour)
+	program, err := app.program(ctx, s, o)
 	if err != nil {
-		return nil, stop, err
+		return stop, err
 	}
-	p, err := newPlain()
+	vip, err := deploy(ctx, s, program, "hello")
 	if err != nil {
-		return nil, stop, err
+		return stop, err
+	}
+	p, err := newPlain(s.Client)
+	if err != nil {
+		return stop, err
 	}
 	stops = append(stops, p.close)
-	end, err := p.serve(ctx, o)
+	pid, end, err := p.serve(ctx, program)
 	if err != nil {
-		return nil, stop, err
+		return stop, err
 	}
 	stops = append(stops, end)
 	direct := net.JoinHostPort(directAddr, "80")
-	proxy := net.JoinHostPort(stage.NodeAddr, proxyPort)
-	end, err = startProxy(ctx, proxy, direct)
+	front := net.JoinHostPort(cableNode, proxyPort)
+	proxy, end, err := startProxy(ctx, front, direct)
 	if err != nil {
-		return nil, stop, err
+		return stop, err
 	}
 	stops = append(stops, end)
-	for _, w := range [][2]string{{"fcnode", vip}, {"direct", direct}, {"proxy", proxy}} {
-		target, err := netip.ParseAddrPort(w[1])
-		if err != nil {
-			return nil, stop, err
+	for i, addr := range [ways]string{vip, direct, front} {
+		if app.target[i], err = netip.ParseAddrPort(addr); err != nil {
+			return stop, err
 		}
-		ways = append(ways, way{w[0], target})
-		if _, err := visitOnce(ctx, s.Client.Dial, w[1]); err != nil { // the first one wakes
-			return nil, stop, fmt.Errorf("%s: %w", w[0], err)
+		if _, err := visitOnce(ctx, s.Client.Dial, addr); err != nil { // the first one wakes
+			return stop, fmt.Errorf("%s: %w", wayNames[i], err)
 		}
 	}
-	return ways, stop, nil
+	site, err := s.API.Get(ctx, "hello")
+	if err != nil {
+		return stop, err
+	}
+	if len(site.Replicas) != 1 {
+		return stop, fmt.Errorf("the site has %d replicas, not one", len(site.Replicas))
+	}
+	app.pids = [ways][]int{{site.Replicas[0].PID}, {pid}, {pid, proxy}}
+	return stop, nil
 }
 
-// steadyRoundsOf loads the ways in turns; each round begins with another, as
-// what was loaded last has the warm caches.
-func steadyRoundsOf(ctx context.Context, s *stage.Stage, ways []way, reuse bool) ([]steadyResult, error) {
-	results := make([]steadyResult, len(ways))
+// rounds loads the ways in turns; each round begins with another.
+func (app *application) rounds(ctx context.Context, s *stage.Stage, reuse bool) ([ways]steadyResult, error) {
+	var results [ways]steadyResult
 	for round := range steadyRounds {
 		for i := range ways {
-			n := (round + i) % len(ways)
-			got, err := load{
-				netns: s.Client.FD(), target: ways[n].target, conns: steadyConns, reuse: reuse,
+			n := (round + i) % ways
+			l := load{
+				netns: s.Client.FD(), target: app.target[n], conns: steadyConns, reuse: reuse,
 				request: requestFor("bench", steadyBytes, reuse), warm: steadyWarm, measure: steadyTime,
-			}.run(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("load %s: %w", ways[n].name, err)
 			}
-			results[n].rate = append(results[n].rate, got.rate())
-			results[n].p50 = append(results[n].p50, got.latency.quantile(0.5))
-			results[n].p99 = append(results[n].p99, got.latency.quantile(0.99))
+			got, cpu, err := loadAndCPU(ctx, l, app.pids[n])
+			if err != nil {
+				return results, fmt.Errorf("load %s: %w", wayNames[n], err)
+			}
+			to := &results[n]
+			to.rate = append(to.rate, got.rate())
+			to.cpu = append(to.cpu, cpu)
+			to.p50 = append(to.p50, got.latency.quantile(0.5))
+			to.p99 = append(to.p99, got.latency.quantile(0.99))
 		}
 	}
 	return results, nil
 }
 
-func ratios(a, b []float64) []float64 {
-	out := make([]float64, len(a))
-	for i := range a {
-		out[i] = a[i] / b[i]
+// loadAndCPU says also how much CPU time each request took, of the processes
+// and of this one, which is the client. The kernel's work for a packet is done
+// by whoever sends it, so it is in there.
+func loadAndCPU(ctx context.Context, l load, pids []int) (loadResult, time.Duration, error) {
+	pids = append([]int{os.Getpid()}, pids...)
+	before, err := cpuTime(pids)
+	if err != nil {
+		return loadResult{}, 0, err
 	}
-	return out
+	got, err := l.run(ctx)
+	if err != nil {
+		return got, 0, err
+	}
+	after, err := cpuTime(pids)
+	if err != nil {
+		return got, 0, err
+	}
+	if got.all == 0 {
+		return got, 0, fmt.Errorf("%w: none within %s", errLoad, l.warm+l.measure)
+	}
+	return got, (after - before) / time.Duration(got.all), nil
 }
 
-func reportSteady(r *report, ways []way, results []steadyResult, reuse bool) {
-	what := "keep-alive"
-	if !reuse {
-		what = "a new connection for each request"
+// cpuTime reads the processes' CPU clocks.
+func cpuTime(pids []int) (sum time.Duration, err error) {
+	const schedClock = 2 // CPUCLOCK_SCHED of include/linux/posix-timers.h: nanoseconds on a CPU, all threads
+	for _, pid := range pids {
+		var t unix.Timespec
+		if err := unix.ClockGettime(int32(^pid<<3|schedClock), &t); err != nil {
+			return 0, fmt.Errorf("read the CPU clock of process %d: %w", pid, err)
+		}
+		sum += time.Duration(t.Nano())
 	}
-	r.printf("### With %s\n\n| way | requests/s (median) | p50 | p99 | requests/s against direct |\n|---|---|---|---|---|\n", what)
-	for i, w := range ways {
-		r.printf("| %s | %.0f | %s | %s | %.2f |\n", w.name, medianOf(results[i].rate), show(results[i].p50.median()), show(results[i].p99.median()),
-			medianOf(ratios(results[i].rate, results[1].rate)))
+	return sum, nil
+}
+
+func reportSteady(r *report, results [ways]steadyResult, reuse bool) {
+	what := "Keep-alive"
+	if !reuse {
+		what = "A new connection for each request"
+	}
+	base := results[wayDirect]
+	r.printf("%s:\n\n| way | requests/s | p50 | p99 | CPU a request | requests/s against direct | CPU against direct |\n|---|---|---|---|---|---|---|\n", what)
+	for i, w := range results {
+		r.printf("| %s | %.0f | %s | %s | %s | %.2f | %.2f |\n", wayNames[i], medianOf(w.rate), show(w.p50.median()), show(w.p99.median()),
+			show(w.cpu.median()), medianOf(ratios(w.rate, base.rate)), medianOf(ratios(w.cpu.floats(), base.cpu.floats())))
 	}
 	r.printf("\n")
-	gain := medianOf(ratios(results[0].rate, results[1].rate))
-	r.goal(fmt.Sprintf("with %s at least 1.2 x the requests/s of direct routed veth", what), gain >= 1.2, fmt.Sprintf("%.2f x", gain))
-	r.printf("- Against the proxy: %.2f x the requests/s.\n\n", medianOf(ratios(results[0].rate, results[2].rate)))
+	gain := medianOf(ratios(results[wayFcnode].rate, base.rate))
+	r.goal("at least 1.2 x the requests/s of direct", gain >= 1.2, fmt.Sprintf("%.2f x", gain))
+	r.printf("- Against the proxy: %.2f x the requests/s.\n\n", medianOf(ratios(results[wayFcnode].rate, results[wayProxy].rate)))
 }

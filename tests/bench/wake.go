@@ -7,12 +7,16 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
+
+// demoSite is the application of the benches.
+const demoSite = "fcnode-demo-site"
 
 // visit is one connection and one request.
 type visit struct {
@@ -44,20 +48,22 @@ func visitOnce(ctx context.Context, dial dialer, addr string) (visit, error) {
 	return v, err
 }
 
-func deploy(ctx context.Context, s *stage.Stage, o options, name string, idle time.Duration) (string, error) {
+// deploy applies a site whose image has nothing but a program. It is parked
+// when the bench says so, not when it is idle.
+func deploy(ctx context.Context, s *stage.Stage, program, name string) (string, error) {
 	root := s.File("root-" + name)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return "", err
 	}
-	program, err := os.ReadFile(filepath.Join(o.bin, "fcnode-demo-site"))
+	raw, err := os.ReadFile(program)
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(root, "site"), program, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "site"), raw, 0o755); err != nil {
 		return "", err
 	}
-	text := fmt.Sprintf("{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: %s}", name, "dir:"+root, idle)
-	sites, err := spec.Parse(name, stringReader(text))
+	text := fmt.Sprintf("{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: 1h}", name, "dir:"+root)
+	sites, err := spec.Parse(name, strings.NewReader(text))
 	if err != nil {
 		return "", err
 	}
@@ -82,12 +88,12 @@ func benchWake(ctx context.Context, o options, r *report) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	addr, err := deploy(ctx, s, o, "hello", time.Hour)
+	defer func() { err = done(s, err) }()
+	addr, err := deploy(ctx, s, filepath.Join(o.bin, demoSite), "hello")
 	if err != nil {
 		return err
 	}
-	p, err := newPlain()
+	p, err := newPlain(s.Client)
 	if err != nil {
 		return err
 	}
