@@ -103,7 +103,7 @@ func benchRunc(b *testing.B, filter func(*specs.LinuxSeccomp)) {
 	var times []time.Duration
 	for i := 0; b.Loop(); i++ {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		cmd := exec.CommandContext(ctx, "runc", "--root", filepath.Join(bundle, "state"), "run", "-b", bundle, "bench")
+		cmd := exec.CommandContext(ctx, "runc", "--root", e.runDir, "run", "-b", bundle, "bench")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			b.Fatal(err)
@@ -119,7 +119,7 @@ func benchRunc(b *testing.B, filter func(*specs.LinuxSeccomp)) {
 		}
 		times = append(times, time.Duration(listening(b, line)-started))
 		b.StopTimer()
-		kill := exec.CommandContext(ctx, "runc", "--root", filepath.Join(bundle, "state"), "kill", "bench", "KILL")
+		kill := exec.CommandContext(ctx, "runc", "--root", e.runDir, "kill", "bench", "KILL")
 		if text, err := kill.CombinedOutput(); err != nil {
 			b.Fatalf("runc kill: %v: %s", err, text)
 		}

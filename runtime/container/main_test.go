@@ -61,18 +61,24 @@ var binDir = sync.OnceValues(func() (string, error) {
 
 // env is a Manager with all it needs, and a root file system with the guest.
 type env struct {
-	t     testing.TB
-	m     *Manager
-	dir   string
-	ns    *testutil.NS
-	lower string
-	n     int
+	t      testing.TB
+	m      *Manager
+	dir    string
+	runDir string // a tmpfs, as /run is
+	ns     *testutil.NS
+	lower  string
+	n      int
 }
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
 	testutil.Privileged(t)
-	e := &env{t: t, dir: t.TempDir(), ns: testutil.NetNS(t)}
+	e := &env{t: t, dir: t.TempDir(), runDir: "/run/" + testutil.Unique(t), ns: testutil.NetNS(t)}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(e.runDir); err != nil {
+			t.Error(err)
+		}
+	})
 	e.m = e.manager("/" + testutil.Unique(t))
 	e.lower = filepath.Join(e.dir, "lower")
 	bin, err := binDir()
@@ -97,7 +103,7 @@ func (e *env) manager(cgroupRoot string) *Manager {
 		e.t.Fatal(err)
 	}
 	m, err := NewManager(Options{
-		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: filepath.Join(e.dir, "run"),
+		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: e.runDir,
 		CgroupRoot: cgroupRoot, Ahead: 1, LogMaxSize: 1 << 20, LogFiles: 3,
 		Log: slog.New(slog.NewTextHandler(e.t.Output(), nil)),
 	})

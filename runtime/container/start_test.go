@@ -109,7 +109,7 @@ func TestRootStartFails(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("error does not name %q", tt.text)
 			}
-			if left, _ := filepath.Glob(filepath.Join(e.dir, "run/replicas/*")); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(e.runDir, "replicas/*")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 			if _, err := os.Stat(spec.Upper); err == nil {
