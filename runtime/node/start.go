@@ -40,16 +40,17 @@ func (n *Node) beginStart(e *entry, id site.ReplicaID) {
 	}
 	r.trace.replica(r.name)
 	a.replicas[id] = r
+	trace, s := r.trace, a.spec // r's is gone with the first byte, which may come before start returns
 	n.work.Go(func() {
 		defer cancel()
-		err := n.start(ctx, e, r, a.spec)
+		err := n.start(ctx, e, r, trace, s)
 		n.started(e, r, err)
 	})
 }
 
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
-func (n *Node) start(ctx context.Context, e *entry, r *replica, s *spec.Site) error {
+func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) error {
 	img, err := n.images.Resolve(ctx, s.Image)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
@@ -73,7 +74,7 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, s *spec.Site) er
 	if err := n.dp.AddReplica(bpf.ReplicaID(r.id), r.kernel); err != nil {
 		return err
 	}
-	r.trace.mark(api.StepPrepared, bpf.Now())
+	trace.mark(api.StepPrepared, bpf.Now())
 
 	ctr, timing, err := n.containers.Start(ctx, container.Spec{
 		ID: r.name, Site: e.name,
@@ -91,7 +92,7 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, s *spec.Site) er
 		return err
 	}
 	r.ctr = ctr
-	r.trace.marks(timing)
+	trace.marks(timing)
 	return nil
 }
 
