@@ -99,7 +99,15 @@ func defaultRoute(h *netlink.Handle, name, via string) error {
 // FD is the descriptor of the client's network namespace.
 func (c *Client) FD() int { return int(c.ns) }
 
-func (c *Client) close() error { return c.ns.Close() }
+// close takes the cable away at once: the kernel lets a namespace end later than
+// its last descriptor, and the next stage needs the name.
+func (c *Client) close() error {
+	l, err := netlink.LinkByName(Uplink)
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	return errors.Join(err, c.ns.Close())
+}
 
 // Get asks for a page by a new connection and says how long it took.
 func (c *Client) Get(ctx context.Context, url string) (string, time.Duration, error) {

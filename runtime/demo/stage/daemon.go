@@ -103,11 +103,21 @@ func (s *Stage) Close() error {
 	if s.daemon != nil {
 		err = s.Stop(ctx)
 	}
-	out, teardown := exec.CommandContext(ctx, s.Program, "teardown", "--purge", "--config", s.Config(), "--log-level", "error").CombinedOutput()
-	if teardown != nil {
-		err = errors.Join(err, fmt.Errorf("take the node away: %w\n%s", teardown, out))
-	}
+	err = errors.Join(err, s.Teardown(ctx, true))
 	return errors.Join(err, s.Client.close())
+}
+
+// Teardown takes everything away that lives without the daemon; with purge also
+// the state on disk, else the next Start is like one after a boot.
+func (s *Stage) Teardown(ctx context.Context, purge bool) error {
+	args := []string{"teardown", "--config", s.Config(), "--log-level", "error"}
+	if purge {
+		args = append(args, "--purge")
+	}
+	if out, err := exec.CommandContext(ctx, s.Program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("take the node away: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func stopDaemon(ctx context.Context, daemon *exec.Cmd) error {
