@@ -4,10 +4,12 @@ package bpf
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -89,17 +91,25 @@ func programID(t testing.TB, p *ebpf.Program) ebpf.ProgramID {
 // wantAttached checks that exactly this program is at the device, by this mode.
 func wantAttached(t testing.TB, when string, h hook, ifindex int, mode Mode, id ebpf.ProgramID) {
 	t.Helper()
-	tcx, clsact := attached(t, ifindex, h.egress)
-	got, other := tcx, clsact
-	if mode == ModeClsact {
-		got, other = clsact, tcx
-	}
-	if !slices.Equal(got, []ebpf.ProgramID{id}) || len(other) > 0 {
-		t.Errorf("%s: programs %v by tcx and %v by clsact, want only %d by %s", when, tcx, clsact, id, mode)
-	}
-	if tcx, clsact := attached(t, ifindex, !h.egress); len(tcx)+len(clsact) > 0 {
-		t.Errorf("%s: programs %v, %v on the other side", when, tcx, clsact)
-	}
+	wantPrograms(t, when, ifindex, h.egress, mode, id)
+	wantPrograms(t, when+", on the other side", ifindex, !h.egress, mode)
+}
+
+// wantPrograms checks which programs are at one side of a device. It waits for
+// it: the kernel detaches a link that is used no more in a worker of its own.
+func wantPrograms(t testing.TB, when string, ifindex int, egress bool, mode Mode, ids ...ebpf.ProgramID) {
+	t.Helper()
+	testutil.WaitFor(t, 5*time.Second, when, func() error {
+		tcx, clsact := attached(t, ifindex, egress)
+		got, other := tcx, clsact
+		if mode == ModeClsact {
+			got, other = clsact, tcx
+		}
+		if !slices.Equal(got, ids) || len(other) > 0 {
+			return fmt.Errorf("programs %v by tcx and %v by clsact, want only %v by %s", tcx, clsact, ids, mode)
+		}
+		return nil
+	})
 }
 
 func TestRootAttachIsIdempotentAndOutlivesTheDaemon(t *testing.T) {
@@ -175,10 +185,7 @@ func TestRootFiltersOfOthersStay(t *testing.T) {
 		if err := errors.Join(d.AttachUplink(ifindex), d.AttachUplink(ifindex), d.DetachUplink(ifindex)); err != nil {
 			t.Fatal(err)
 		}
-		tcx, clsact := attached(t, ifindex, false)
-		if want := programID(t, d.objs.FcSinkOut); len(tcx) > 0 || !slices.Equal(clsact, []ebpf.ProgramID{want}) {
-			t.Errorf("left are %v by tcx, %v by clsact; want only the other's, %d", tcx, clsact, want)
-		}
+		wantPrograms(t, "only the other's", ifindex, false, ModeClsact, programID(t, d.objs.FcSinkOut))
 	})
 }
 
@@ -195,9 +202,7 @@ func TestRootDetachUplink(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if tcx, clsact := attached(t, ifindex, false); len(tcx)+len(clsact) > 0 {
-			t.Errorf("left are %v, %v", tcx, clsact)
-		}
+		wantPrograms(t, "detached", ifindex, false, mode)
 		l, err := netlink.LinkByIndex(ifindex)
 		if err != nil {
 			t.Fatal(err)
@@ -327,9 +332,7 @@ func TestRootRemove(t *testing.T) {
 		t.Errorf("the pin folder is left: %v", err)
 	}
 	if d.Mode() == ModeTCX {
-		if tcx, _ := attached(t, ifindex, true); len(tcx) > 0 {
-			t.Errorf("programs %v are left", tcx)
-		}
+		wantPrograms(t, "all pins removed", ifindex, true, ModeTCX)
 	}
 }
 
