@@ -52,7 +52,7 @@ func ensureDeviceFilter(dir string) error {
 	if err != nil {
 		return fmt.Errorf("loading the device filter of replicas: %w; it needs CONFIG_CGROUP_BPF and CAP_BPF", err)
 	}
-	defer prog.Close() //nolint:errcheck // the cgroup holds it
+	defer prog.Close() // the cgroup holds it
 	info, err := prog.Info()
 	if err != nil {
 		return fmt.Errorf("reading the device filter back: %w", err)
@@ -61,7 +61,7 @@ func ensureDeviceFilter(dir string) error {
 	if err != nil {
 		return fmt.Errorf("opening the cgroup for the device filter: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	if attached, err := filterAttached(f, info.Tag); err != nil || attached {
 		return err
 	}

@@ -24,7 +24,7 @@ func waitEvent(ctx context.Context, dir, event string) error {
 	if err != nil {
 		return fmt.Errorf("watching cgroup %s: %w", dir, err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	wake, stop, err := cancelFD(ctx)
 	if err != nil {
 		return err

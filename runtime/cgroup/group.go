@@ -226,7 +226,7 @@ func (g *Group) killMember(pid int) {
 	if err != nil {
 		return // gone
 	}
-	defer unix.Close(fd) //nolint:errcheck // read only
+	defer unix.Close(fd) // read only
 	pids, err := g.Procs()
 	if err == nil && slices.Contains(pids, pid) {
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // gone is fine

@@ -67,7 +67,7 @@ func (m *Manager) adoptOne(ctx context.Context, id string) (*Container, error) {
 		return nil, err
 	}
 	if shim != nil {
-		defer shim.Close() //nolint:errcheck // a pidfd
+		defer shim.Close() // a pidfd
 		if err := waitDecided(ctx, dir, shim); err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func waitDecided(ctx context.Context, dir string, shim *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer watch.Close() //nolint:errcheck // an inotify descriptor
+	defer watch.Close() // an inotify descriptor
 	over := make(chan error, 1)
 	go func() { over <- waitEnd(shim) }()
 	for {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,8 +81,11 @@ func (e *env) poolFull() {
 			return fmt.Errorf("the pool is empty")
 		}
 		pids, err := e.m.pool.slots[0].group.Procs()
-		if err != nil || len(pids) != 2 {
-			return fmt.Errorf("the runner and its init are not there: %v %v", pids, err)
+		if err == nil && len(pids) != 2 {
+			err = errors.New("not two processes")
+		}
+		if err != nil {
+			return fmt.Errorf("the runner and its init are not there: %v, %w", pids, err)
 		}
 		for _, pid := range pids {
 			wchan, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
@@ -94,6 +98,7 @@ func (e *env) poolFull() {
 }
 
 func benchRunc(b *testing.B, filter func(*specs.LinuxSeccomp)) {
+	b.Helper()
 	e := newEnv(b)
 	if _, err := exec.LookPath("runc"); err != nil {
 		b.Skip("runc is not installed")
@@ -190,6 +195,7 @@ func median(times []time.Duration) time.Duration {
 func ms(d time.Duration) float64 { return float64(d) / 1e6 }
 
 func reportTimes(b *testing.B, times []time.Duration) {
+	b.Helper()
 	b.ReportMetric(ms(median(times)), "ms-to-listen/p50")
 	b.ReportMetric(ms(slices.Min(times)), "ms-to-listen/min")
 	b.ReportMetric(0, "ns/op")

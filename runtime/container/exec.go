@@ -77,7 +77,7 @@ func (m *Manager) startExec(id string, spec ExecSpec) (*ExecProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // the runner has its own
+	defer theirs.Close() // the runner has its own
 	// By this process' number, as the descriptors of the child are others.
 	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), m.exe.Fd()), "exec")
 	cmd.Args[0] = "fcnode-runner"

@@ -220,7 +220,7 @@ func alive(p wire.Process) bool {
 	if err != nil {
 		return false
 	}
-	defer fd.Close() //nolint:errcheck // a pidfd
+	defer fd.Close() // a pidfd
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd.Fd()), Events: unix.POLLIN}}, 0)
 	return err == nil && n == 0
 }

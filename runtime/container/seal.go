@@ -21,7 +21,7 @@ func sealed(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the runner: %w; is fcnode installed completely?", err)
 	}
-	defer src.Close() //nolint:errcheck // read only
+	defer src.Close() // read only
 	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
 	fd, err := unix.MemfdCreate("fcnode-runner", flags|unix.MFD_EXEC)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all are executable

@@ -53,7 +53,7 @@ func (m *Manager) startShim(group *cgroup.Group) (*slot, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // the shim has its own
+	defer theirs.Close() // the shim has its own
 	cmd := exec.Command(m.opts.ShimPath, group.Path(), m.opts.RunDir)
 	cmd.Env = []string{}
 	cmd.Dir = "/"

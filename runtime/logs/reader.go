@@ -24,6 +24,8 @@ type ReadOptions struct {
 	Tail int
 	// Since leaves out what is older; the zero value leaves out nothing.
 	Since time.Time
+	// Replica leaves out the lines of others; "" leaves out nothing.
+	Replica string
 	// Follow goes on with new lines until the context ends.
 	Follow bool
 }
@@ -40,9 +42,9 @@ func Read(ctx context.Context, dir string, opts ReadOptions, emit func(Line) err
 		if watch, err = watchDir(dir); err != nil {
 			return err
 		}
-		defer watch.Close() //nolint:errcheck // an inotify descriptor
+		defer watch.Close() // an inotify descriptor
 	}
-	r := &reader{dir: dir, since: opts.Since, emit: emit}
+	r := &reader{dir: dir, since: opts.Since, replica: opts.Replica, emit: emit}
 	defer r.close()
 	if err := r.past(ctx, opts.Tail); err != nil || !opts.Follow {
 		return err
@@ -51,9 +53,10 @@ func Read(ctx context.Context, dir string, opts ReadOptions, emit func(Line) err
 }
 
 type reader struct {
-	dir   string
-	since time.Time
-	emit  func(Line) error
+	dir     string
+	since   time.Time
+	replica string
+	emit    func(Line) error
 
 	current *file // output.log
 	rotated *file // what it was before: a monitor may have been just appending
@@ -177,7 +180,7 @@ func (r *reader) drain(ctx context.Context, f *file, emit func(Line) error) erro
 			}
 			f.rest = after
 			line, err := Parse(text)
-			if err != nil || line.Time.Before(r.since) {
+			if err != nil || line.Time.Before(r.since) || (r.replica != "" && r.replica != line.Replica) {
 				continue
 			}
 			if err := emit(line); err != nil {
@@ -195,19 +198,17 @@ func (r *reader) drain(ctx context.Context, f *file, emit func(Line) error) erro
 	return context.Cause(ctx)
 }
 
-// follow gives new lines, until ctx ends.
+// follow gives new lines, until ctx ends: that is the normal end of following.
 func (r *reader) follow(ctx context.Context, watch *watcher) error {
 	for {
-		if err := r.news(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+		err := r.news(ctx)
+		if err == nil {
+			err = watch.wait(ctx)
 		}
-		if err := watch.wait(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // see above
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -192,7 +192,7 @@ func (w *Writer) rotate(n int64) error {
 	if err != nil {
 		return fmt.Errorf("opening the lock of the log: %w", err)
 	}
-	defer lock.Close() //nolint:errcheck // releases the lock
+	defer lock.Close() // releases the lock
 	if err := flock(lock); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func read(dir *os.File, name string) (string, error) {
 		return "", fmt.Errorf("opening %s of cgroup %s: %w", name, dir.Name(), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	b, err := io.ReadAll(f)
 	if err != nil {
 		return "", fmt.Errorf("reading %s of cgroup %s: %w", name, dir.Name(), err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"runtime"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -18,6 +19,11 @@ import (
 
 // defaultPath is where programs are looked for when the image says nothing.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// machines are what programs may be made for, by Go's names of architectures.
+var machines = map[string]elf.Machine{
+	"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390, "ppc64le": elf.EM_PPC64,
+}
 
 // checkEntry finds what execve(2) would refuse after the last moment at which
 // the runner can say so: a program of another machine, or one whose interpreter
@@ -31,7 +37,7 @@ func checkEntry(root *os.File, req wire.StartRequest) error {
 	if f == nil {
 		return nil
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	interp, err := interpreter(f)
 	if err != nil {
 		return fail(wire.KindExec, "%s in the image of container %s cannot be executed: %w", name, req.ID, err)
@@ -121,8 +127,8 @@ func elfInterpreter(f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if e.Machine != nativeMachine {
-		return "", fmt.Errorf("it is made for %s, this machine is %s", e.Machine, nativeMachine)
+	if native, known := machines[runtime.GOARCH]; known && e.Machine != native {
+		return "", fmt.Errorf("it is made for %s, this machine is %s", e.Machine, native)
 	}
 	for _, p := range e.Progs {
 		if p.Type != elf.PT_INTERP {

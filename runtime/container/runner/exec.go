@@ -26,7 +26,7 @@ func Exec() error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // the process ends
+	defer conn.Close() // the process ends
 	var req wire.ExecRequest
 	if _, err := wire.Recv(conn, &req); err != nil {
 		return fmt.Errorf("waiting for a request: %w", err)
@@ -51,7 +51,7 @@ func announce(conn *net.UnixConn, p *libcontainer.Process, console *os.File) err
 	if console == nil {
 		return wire.Send(conn, wire.ExecStarted{Pid: pid})
 	}
-	defer console.Close() //nolint:errcheck // the daemon has it
+	defer console.Close() // the daemon has it
 	return wire.Send(conn, wire.ExecStarted{Pid: pid}, console)
 }
 
@@ -84,8 +84,8 @@ func startExec(req wire.ExecRequest) (*libcontainer.Process, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer ours.Close()   //nolint:errcheck // used once
-	defer theirs.Close() //nolint:errcheck // the process has its own
+	defer ours.Close()   // used once
+	defer theirs.Close() // the process has its own
 	p.ConsoleSocket, p.ConsoleWidth, p.ConsoleHeight = theirs, req.Cols, req.Rows
 	if err := runExec(c, p, req); err != nil {
 		return nil, nil, err
@@ -118,7 +118,7 @@ func setUser(c *libcontainer.Container, p *libcontainer.Process, spec string) er
 	if err != nil {
 		return fmt.Errorf("opening the root file system of container %s: %w", c.ID(), err)
 	}
-	defer root.Close() //nolint:errcheck // a path descriptor
+	defer root.Close() // a path descriptor
 	u, err := lookUser(root, spec)
 	if err != nil {
 		return err

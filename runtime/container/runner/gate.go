@@ -117,7 +117,7 @@ func (g *gate) readDocument() (*configs.Config, *configs.Seccomp, error) {
 		return nil, nil, fmt.Errorf("reading %s: %w", initPipeEnv, err)
 	}
 	pipe := os.NewFile(uintptr(fd), "init")
-	defer pipe.Close() //nolint:errcheck // read only
+	defer pipe.Close() // read only
 	var raw json.RawMessage
 	if err := json.NewDecoder(pipe).Decode(&raw); err != nil {
 		return nil, nil, fmt.Errorf("reading libcontainer's configuration: %w", err)
@@ -160,7 +160,7 @@ func (g *gate) pass(netns *os.File) error {
 	if err != nil {
 		return fail(wire.KindRootfs, "opening the root file system: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // a path descriptor
+	defer root.Close() // a path descriptor
 	user, err := lookUser(root, g.req.User)
 	if err != nil {
 		return err

@@ -109,7 +109,7 @@ func (g *gate) makeUpper() error {
 			continue
 		}
 		// Readable for all, as the container's users are not root.
-		if err := os.WriteFile(filepath.Join(etc, f.name), []byte(content), 0o644); err != nil { //nolint:gosec // see above
+		if err := os.WriteFile(filepath.Join(etc, f.name), []byte(content), 0o644); err != nil {
 			return fail(wire.KindRootfs, "writing /etc/%s of container %s: %w", f.name, g.req.ID, err)
 		}
 	}

@@ -101,7 +101,7 @@ func ownNull(path string) error {
 	if err != nil {
 		return fmt.Errorf("opening /dev/null of the container: %w", err)
 	}
-	defer null.Close() //nolint:errcheck // a device
+	defer null.Close() // a device
 	for fd := range 3 {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {

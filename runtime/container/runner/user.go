@@ -24,11 +24,11 @@ func lookUser(root *os.File, spec string) (*user, error) {
 	}
 	var passwd, group io.Reader // nil where the image has none: numbers work without
 	if f, err := openIn(root, "/etc/passwd"); err == nil {
-		defer f.Close() //nolint:errcheck // read only
+		defer f.Close() // read only
 		passwd = f
 	}
 	if f, err := openIn(root, "/etc/group"); err == nil {
-		defer f.Close() //nolint:errcheck // read only
+		defer f.Close() // read only
 		group = f
 	}
 	u, err := mobyuser.GetExecUser(spec, nil, passwd, group)

@@ -38,7 +38,7 @@ func Pair() (*net.UnixConn, *os.File, error) {
 
 // Conn takes over a unix socket that came as a file.
 func Conn(f *os.File) (*net.UnixConn, error) {
-	defer f.Close() //nolint:errcheck // FileConn has its own copy
+	defer f.Close() // FileConn has its own copy
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, fmt.Errorf("using inherited socket %s: %w", f.Name(), err)

@@ -1,0 +1,204 @@
+//go:build linux
+
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"golang.org/x/sys/unix"
+)
+
+// rootWith makes a root file system of the files, programs all.
+func rootWith(t *testing.T, files map[string]string) *os.File {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() })
+	return root
+}
+
+func TestCheckEntry(t *testing.T) {
+	root := rootWith(t, map[string]string{
+		"bin/sh": "#!/bin/sh-itself\n", "bin/sh-itself": "x", "bin/text": "text", "bin/bad": "#! \n", "srv/app": "#!/opt/interp -x\n",
+	})
+	for _, tt := range []struct {
+		args []string
+		want string // in the error; "" for none
+	}{
+		{nil, "nothing to execute"},
+		{[]string{"/bin/sh"}, ""},
+		{[]string{"sh", "-c", "x"}, ""},
+		{[]string{"/nowhere"}, ""}, // libcontainer's to say
+		{[]string{"/bin/text"}, "neither an ELF program nor a script"},
+		{[]string{"text"}, "/bin/text"},
+		{[]string{"/bin/bad"}, "names no interpreter"},
+		{[]string{"./app"}, "/opt/interp"},
+		{[]string{"../bin/text"}, "neither"},
+		{[]string{"/vol/anything"}, ""}, // on a volume: cannot be seen
+	} {
+		req := wire.StartRequest{ID: "a-1", Args: tt.args, Cwd: "/srv", Mounts: []wire.Mount{{Target: "/vol"}}}
+		err := checkEntry(root, req)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: error %v, want %q", tt.args, err, tt.want)
+		}
+		if err != nil && asError(err).Kind != wire.KindExec {
+			t.Errorf("%q: kind %q", tt.args, asError(err).Kind)
+		}
+	}
+}
+
+// TestOpenInStays: no link and no ".." leads out of the root.
+func TestOpenInStays(t *testing.T) {
+	root := rootWith(t, map[string]string{"etc/real": "inside"})
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("outside"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"etc/passwd": secret, "etc/up": "../../../../../../.." + secret} {
+		if err := os.Symlink(target, filepath.Join(root.Name(), name)); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := openIn(root, "/"+name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v %v", name, f, err)
+		}
+	}
+	if f, err := openIn(root, "/../../etc/real"); err != nil {
+		t.Errorf("within the root: %v", err)
+	} else {
+		_ = f.Close()
+	}
+}
+
+func TestLookUser(t *testing.T) {
+	root := rootWith(t, map[string]string{
+		"etc/passwd": "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/false\n",
+		"etc/group":  "root:x:0:\nweb:x:34:\nssl:x:50:web\n",
+	})
+	for spec, want := range map[string]string{
+		"": "0:0", "root": "0:0", "web": "33:34", "33": "33:34", "7": "7:0", "7:8": "7:8", "web:ssl": "33:50",
+	} {
+		u, err := lookUser(root, spec)
+		if err != nil {
+			t.Errorf("%q: %v", spec, err)
+		} else if got := fmt.Sprintf("%d:%d", u.uid, u.gid); got != want {
+			t.Errorf("%q is %s, want %s", spec, got, want)
+		}
+	}
+	for _, spec := range []string{"nobody", "web:nogroup", "-1", "99999999999"} {
+		if u, err := lookUser(root, spec); err == nil || asError(err).Kind != wire.KindUser {
+			t.Errorf("%q: %+v %v", spec, u, err)
+		}
+	}
+	if u, err := lookUser(rootWith(t, nil), "12:13"); err != nil || u.uid != 12 || u.gid != 13 {
+		t.Errorf("an image without passwd: %+v %v", u, err)
+	}
+}
+
+// TestMakeEtc: the upper folder looks like the image's own, whichever layer has it.
+func TestMakeEtc(t *testing.T) {
+	top, bottom := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(bottom, "etc"), 0o750), os.Chmod(filepath.Join(bottom, "etc"), 0o751)); err != nil {
+		t.Fatal(err)
+	}
+	upper := t.TempDir()
+	etc, err := makeEtc(wire.StartRequest{Lower: []string{top, bottom}, Upper: upper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(etc); err != nil || st.Mode().Perm() != 0o751 {
+		t.Errorf("%v %v, want the image's mode", st.Mode(), err)
+	}
+	if err := os.Symlink("/elsewhere", filepath.Join(top, "etc")); err != nil {
+		t.Fatal(err)
+	}
+	if etc, err := makeEtc(wire.StartRequest{Lower: []string{top, bottom}, Upper: t.TempDir()}); etc != "" || err != nil {
+		t.Errorf("an image whose /etc is a link: %q %v, want none", etc, err)
+	}
+}
+
+func TestAsError(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want wire.Kind
+	}{
+		{errors.New("x"), wire.KindInternal},
+		{fail(wire.KindRootfs, "mounting: %w", unix.EINVAL), wire.KindRootfs},
+		{fail(wire.KindRootfs, "mounting: %w", unix.ENOSPC), wire.KindNoSpace},
+		{fmt.Errorf("writing: %w", unix.ENOSPC), wire.KindNoSpace},
+		{&wire.Error{Kind: wire.KindUser, Message: "x"}, wire.KindUser},
+		{errors.Join(errors.New("a"), fail(wire.KindMount, "b")), wire.KindMount},
+	} {
+		if got := asError(tt.err); got.Kind != tt.want || got.Message != tt.err.Error() {
+			t.Errorf("%v became %+v, want %q", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestClassify(t *testing.T) {
+	req := wire.StartRequest{ID: "a-1", Args: []string{"/bin/app"}, Mounts: []wire.Mount{{Source: "/src", Target: "/dst"}}}
+	for text, want := range map[string]wire.Kind{
+		`error mounting "/src" to rootfs at "/dst": x`:     wire.KindMount,
+		`exec: "/bin/app": stat /bin/app: no such file`:    wire.KindExec,
+		`chdir to cwd ("/x") set in config.json failed: y`: wire.KindExec,
+		`make mountpoint "/dst": no space left on device`:  wire.KindNoSpace,
+		`something else`: wire.KindInternal,
+	} {
+		if got := asError(classify(req, errors.New(text))); got.Kind != want || !strings.Contains(got.Message, text) {
+			t.Errorf("%q became %+v, want %q", text, got, want)
+		}
+	}
+}
+
+// TestSeccompProfile: there is one, native, and it allows what a program needs
+// and not what it must not.
+func TestSeccompProfile(t *testing.T) {
+	p, err := seccompProfile()
+	if err != nil {
+		t.Skip("built without the seccomp tag: ", err)
+	}
+	names := map[string]bool{}
+	for _, c := range p.Syscalls {
+		names[c.Name] = true
+	}
+	if len(p.Architectures) != 0 || !names["execve"] || names["kexec_load"] || names["swapon"] || len(names) < 300 {
+		t.Errorf("%d system calls, architectures %v", len(names), p.Architectures)
+	}
+}
+
+// FuzzInterpreter: no file makes the check panic.
+func FuzzInterpreter(f *testing.F) {
+	exe, err := os.ReadFile("/bin/true")
+	if err == nil {
+		f.Add(exe)
+	}
+	f.Add([]byte("#!/bin/sh -x\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if interp, err := interpreter(file); err == nil && strings.Contains(interp, "\x00") && len(interp) > 4096 {
+			t.Errorf("interpreter %q", interp)
+		}
+	})
+}
