@@ -137,3 +137,16 @@ func (c *client) transfer(to netip.AddrPort, n int64) {
 		c.t.Errorf("%s client: %s received %q (%v), want %s", c.name, to, up.body, err, want)
 	}
 }
+
+// askUDP sends a datagram and returns the answer to it.
+func askUDP(conn net.Conn, text string) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+		return "", err
+	}
+	if _, err := conn.Write([]byte(text)); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 64<<10)
+	n, err := conn.Read(buf)
+	return string(buf[:n]), err
+}

@@ -1,0 +1,177 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// failures are ways in which a site does not come up.
+var failures = []struct {
+	name string
+	spec []string // lines of the spec
+	why  string   // what the error says
+}{
+	{"ends at once", []string{"env: {GUEST: exit}"}, "exit code 3"},
+	{"never listens", []string{"env: {GUEST: deaf}", "start: {timeout: 500ms}"}, "nobody listened"},
+	{"command does not exist", []string{"command: [/no/such/program]"}, "/no/such/program"},
+	{"volume is missing", []string{"volumes: [{source: /no/such/volume, target: /data}]"}, "/no/such/volume"},
+}
+
+// TestRootSiteThatDoesNotComeUp: its visitors are refused, people can see why and when it is tried again, visitors do
+// not start it meanwhile, and when it is mended it is there at once.
+func TestRootSiteThatDoesNotComeUp(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	for _, f := range failures {
+		s := n.deploy("broken", f.spec...)
+		for _, c := range []*client{n.outside, n.local} {
+			mark := n.mark()
+			if conn, err := c.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s: %s client: %v %v, want it refused", f.name, c.name, conn, err)
+			}
+			if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, f.why) {
+				t.Errorf("%s: the event says %q, not %q", f.name, ev.Reason, f.why)
+			}
+			v := s.get()
+			if v.Error == nil || !strings.Contains(v.Error.Message, f.why) || v.Error.Retry.IsZero() {
+				t.Errorf("%s: the last error is %+v; want %q and the time of the next try", f.name, v.Error, f.why)
+			} else if v.Phase == api.PhaseBackoff && v.Error.Retry.Before(time.Now().Add(-time.Second)) {
+				t.Errorf("%s: the next try was to be at %v", f.name, v.Error.Retry)
+			}
+			s.awaitPhase(api.PhaseParked) // the backoff is over
+		}
+		n.deploy("broken")
+		n.outside.greet(s.addr4(80))
+		if v := s.get(); v.Phase != api.PhaseRunning || v.Error != nil {
+			t.Errorf("%s: mended, the site is %s, its last error %+v", f.name, v.Phase, v.Error)
+		}
+		if err := n.api.Delete(n.ctx(), "broken"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// awaitPhase waits until the site is in a phase: some changes of phase are no events.
+func (s *site) awaitPhase(want api.Phase) {
+	s.n.t.Helper()
+	testutil.WaitFor(s.n.t, patience, "the site to be "+string(want), func() error {
+		if v := s.get(); v.Phase != want {
+			return errors.New("it is " + string(v.Phase))
+		}
+		return nil
+	})
+}
+
+// TestRootBackoffHoldsVisitorsOff: a site that crashes is not started by each of its visitors.
+func TestRootBackoffHoldsVisitorsOff(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("crashing", "env: {GUEST: exit}")
+	mark := n.mark()
+	if _, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Fatal(err)
+	}
+	s.await(mark, "failed")
+	for range 20 {
+		n.outside.refused(n, s.addr4(80))
+		n.outside.refused(n, s.addr6(80))
+	}
+	if s.get().Phase == api.PhaseBackoff { // else the machine was too slow to say
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%d starts during the backoff: %q", got, s.story(mark))
+		}
+	}
+	// The time between two tries grows.
+	s.awaitPhase(api.PhaseParked)
+	mark = n.mark()
+	if _, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Fatal(err)
+	}
+	s.await(mark, "failed")
+	v := s.get()
+	if wait := v.Error.Retry.Sub(v.Error.Time); wait < 1900*time.Millisecond {
+		t.Errorf("after the second failure in a row the next try is after %v: %q", wait, s.story(0))
+	}
+}
+
+// TestRootImageThatComesBack: what was missing and is there again needs nobody to say so.
+func TestRootImageThatComesBack(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("moved")
+	if err := os.Rename(n.path("image"), n.path("elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("without its image: %v, want it refused", err)
+	}
+	if err := os.Rename(n.path("elsewhere"), n.path("image")); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPhase(api.PhaseParked)
+	n.outside.greet(s.addr4(80))
+}
+
+// TestRootFullDisk: no start without room, no harm to what runs, and a start when there is room again.
+func TestRootFullDisk(t *testing.T) {
+	testutil.Privileged(t)
+	state := t.TempDir()
+	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=4m,nr_inodes=2000"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(state, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	n := newNode(t, options{stateDir: filepath.Join(state, "state")})
+	running, s := n.deploy("running"), n.deploy("other")
+	n.outside.greet(running.addr4(80))
+	fill := filepath.Join(state, "fill")
+	fillUp(t, fill)
+	mark := n.mark()
+	if conn, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("on a full disk: %v %v, want it refused", conn, err)
+	}
+	if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, "no space left") {
+		t.Errorf("failed because %q", ev.Reason)
+	}
+	n.outside.greet(running.addr4(80))
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitFor(t, patience, "the site, with room on the disk again", func() error {
+		_, err := n.outside.get(s.addr4(80), "/")
+		return err
+	})
+}
+
+// fillUp fills a file system with a file.
+func fillUp(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 64 << 10; size > 0; size /= 2 {
+		for err == nil {
+			_, err = f.Write(make([]byte, size))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+		err = nil
+	}
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// later runs a visit in the background.
+func later(visit func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- visit() }()
+	return done
+}
+
+// TestRootLatePortGetsItsVisitors: a visitor of a port is held until somebody listens on that port, also when the
+// site's other ports are open.
+func TestRootLatePortGetsItsVisitors(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	for _, c := range []*client{n.outside, n.local} {
+		s := n.deploy("late-"+c.name, "ports: [80/tcp, 81/tcp]")
+		mark := n.mark()
+		for _, to := range []netip.AddrPort{s.addr4(81), s.addr6(81)} {
+			late := later(func() error {
+				_, err := c.get(to, "/")
+				return err
+			})
+			s.await(mark, "running") // port 80 is open
+			network := map[bool]string{true: "tcp4", false: "tcp6"}[to.Addr().Is4()]
+			c.mustGet(s.addr4(80), "/listen?on="+network+"/:81")
+			if err := testutil.Receive(t, patience, "the late port's visitor", late); err != nil {
+				t.Errorf("%s client: %s: %v", c.name, to, err)
+			}
+		}
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%d starts: %q", got, s.story(mark))
+		}
+	}
+}
+
+// TestRootPortThatStaysClosedIsRefused: ports that nobody listens on when the others have been open for a while
+// are answered by the replica's own kernel.
+func TestRootPortThatStaysClosedIsRefused(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("half", "ports: [80/tcp, 81/tcp]")
+	mark := n.mark()
+	for _, c := range []*client{n.outside, n.local} {
+		for _, to := range []netip.AddrPort{s.addr4(81), s.addr6(81)} {
+			if conn, err := c.connect(to); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s client: %s: %v %v, want it refused", c.name, to, conn, err)
+			}
+			c.greet(netip.AddrPortFrom(to.Addr(), 80))
+		}
+	}
+	if got := s.starts(mark); got != 1 {
+		t.Errorf("%d starts: %q", got, s.story(mark))
+	}
+}
+
+// TestRootOneFamilyListeners: a site that listens for one family serves that one, and refuses the other.
+func TestRootOneFamilyListeners(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	for _, listen := range []string{"tcp4/:80", "tcp6/:80"} { // Go's tcp6 is IPV6_V6ONLY
+		s := n.deploy(listen[:4], "env: {GUEST: serve, LISTEN: "+listen+"}")
+		open, closed := s.addr4(80), s.addr6(80)
+		if listen == "tcp6/:80" {
+			open, closed = closed, open
+		}
+		for _, c := range []*client{n.outside, n.local} {
+			s.park()
+			mark := n.mark()
+			refused := later(func() error { // it may come first
+				_, err := c.connect(closed)
+				return err
+			})
+			c.greet(open)
+			if err := testutil.Receive(t, patience, "the other family's visitor", refused); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s client, %s: %v, want it refused", c.name, closed, err)
+			}
+			if got := s.starts(mark); got != 1 {
+				t.Errorf("%d starts: %q", got, s.story(mark))
+			}
+		}
+	}
+}
+
+func TestRootDatagramWakes(t *testing.T) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		s := n.deploy("names", "ports: [53/udp]", "env: {GUEST: serve, LISTEN: 'udp/:53'}")
+		for _, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{s.addr4(53), s.addr6(53)} {
+				s.park()
+				mark := n.mark()
+				conn, err := c.dial(t.Context(), "udp", to.String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, text := range []string{"first", "second"} {
+					if got, err := askUDP(conn, text); err != nil || got != "echo "+text {
+						t.Errorf("%s client: %s answers %q (%v)", c.name, to, got, err)
+					}
+				}
+				_ = conn.Close()
+				if got := s.starts(mark); got != 1 {
+					t.Errorf("%d starts: %q", got, s.story(mark))
+				}
+			}
+		}
+	})
+}
+
+// TestRootLoopbackListenerIsNotReady: who listens on 127.0.0.1 alone cannot be visited, and must not be taken for
+// ready.
+func TestRootLoopbackListenerIsNotReady(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("shy", "env: {GUEST: serve, LISTEN: 'tcp/127.0.0.1:80 tcp/[::1]:80'}", "start: {timeout: 1s}")
+	mark := n.mark()
+	begin := time.Now()
+	if conn, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("connect: %v %v, want it refused", conn, err)
+	}
+	if took := time.Since(begin); took < time.Second {
+		t.Errorf("refused after %v, before the start timeout", took)
+	}
+	if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, "nobody listened") {
+		t.Errorf("failed because %q", ev.Reason)
+	}
+	if v := s.get(); v.Phase != api.PhaseBackoff && v.Phase != api.PhaseParking || v.Error == nil {
+		t.Errorf("the site is %s, its last error %v", v.Phase, v.Error)
+	}
+}
