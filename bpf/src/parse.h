@@ -20,6 +20,7 @@ struct packet {
 	bool syn;     /* SYN without ACK */
 	bool payload; /* TCP: carries data */
 	bool icmp_error;
+	bool echo_request, echo_reply; /* their id is in sport and dport */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */
@@ -122,6 +123,26 @@ static __always_inline bool icmp_is_error(__u8 proto, __u8 type)
 	return type >= 1 && type <= 4;
 }
 
+struct icmp_head {
+	__u8 type, code;
+	__be16 checksum;
+	__be16 id; /* of echo */
+};
+
+static __always_inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
+{
+	bool v4 = p->proto == IPPROTO_ICMP;
+	struct icmp_head h;
+
+	if (bpf_skb_load_bytes(skb, p->l4, &h, sizeof(h)) < 0)
+		return -1;
+	p->icmp_error = icmp_is_error(p->proto, h.type);
+	p->echo_request = h.type == (v4 ? 8 : 128);
+	p->echo_reply = h.type == (v4 ? 0 : 129);
+	p->sport = p->dport = h.id;
+	return 0;
+}
+
 static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 {
 	if (p->proto == IPPROTO_TCP) {
@@ -142,11 +163,7 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 		p->sport = u.source;
 		p->dport = u.dest;
 	} else if (p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6) {
-		__u8 type;
-
-		if (bpf_skb_load_bytes(skb, p->l4, &type, 1) < 0)
-			return -1;
-		p->icmp_error = icmp_is_error(p->proto, type);
+		return parse_icmp(skb, p);
 	}
 	return 0;
 }

@@ -66,7 +66,7 @@ int fc_replica_out(struct __sk_buff *skb)
 		count(FC_STAT_SPOOFED);
 		return TC_ACT_SHOT;
 	}
-	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP))
+	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP && !p.echo_request))
 		return to_stack();
 	if (p.payload && !r->first_byte_ns)
 		first_answer(&p, *id, r);

@@ -77,19 +77,25 @@ static __always_inline int steer_fragment(const struct packet *p)
 	return r ? to_replica(r) : FC_EATEN;
 }
 
-/* Errors about a flow go where the flow goes; all else (echo) to the sink,
- * so that a ping neither wakes a site nor goes without answer. */
+/* Errors about a flow go where the flow goes, and answers to a replica's own
+ * ping to it; all else (echo) to the sink, so that a ping neither wakes a site
+ * nor goes without answer. */
 static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	struct fc_flow_key k;
 	struct choice c;
 
-	if (!p->icmp_error)
+	if (p->icmp_error) {
+		if (fc_parse_icmp_error(skb, p, &k) < 0)
+			return FC_EATEN;
+		c = by_flow(&k);
+		return c.r ? to_replica(c.r) : FC_EATEN;
+	}
+	if (!p->echo_reply)
 		return to_sink();
-	if (fc_parse_icmp_error(skb, p, &k) < 0)
-		return FC_EATEN;
+	k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
 	c = by_flow(&k);
-	return c.r ? to_replica(c.r) : FC_EATEN;
+	return c.r ? to_replica(c.r) : to_sink();
 }
 
 /* Packets of a listener's site. `c` is the replica that the flow table names,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,22 @@ import (
 // privateEnv marks a process that runs in fcnode's private mount namespace. It
 // has to be the environment: nothing else of a process survives its own exec.
 const privateEnv = "FCNODE_PRIVATE_CGROUP"
+
+// outerEnv names the descriptor of the mount namespace that EnterPrivate left.
+const outerEnv = "FCNODE_OUTER_MOUNTS"
+
+// Outer is the mount namespace that EnterPrivate has left: mounts made in it
+// outlive this process. It is nil in a process that has not moved, and may be
+// asked for once; the caller closes it.
+func Outer() *os.File {
+	fd, err := strconv.Atoi(os.Getenv(outerEnv))
+	if err != nil || !private() {
+		return nil
+	}
+	_ = os.Unsetenv(outerEnv) // not for the processes that this one starts
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "outer mount namespace")
+}
 
 func private() bool { return os.Getenv(privateEnv) == "1" }
 
@@ -36,14 +53,19 @@ func EnterPrivate() error {
 	}
 	// Namespaces belong to threads: stay on this one until the exec.
 	runtime.LockOSThread()
+	// inherited over the exec, so not closed by it
+	outer, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("opening the machine's mount namespace: %w", err)
+	}
 	if err := mountPrivate(); err != nil {
-		return err
+		return errors.Join(err, unix.Close(outer))
 	}
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("finding the running program: %w", err)
 	}
-	env := append(os.Environ(), privateEnv+"=1")
+	env := append(os.Environ(), privateEnv+"=1", outerEnv+"="+strconv.Itoa(outer))
 	return fmt.Errorf("executing %s in its private mount namespace: %w", exe, unix.Exec(exe, os.Args, env))
 }
 

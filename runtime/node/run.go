@@ -136,15 +136,9 @@ func (n *Node) open() (err error) {
 
 func (n *Node) openNet() (err error) {
 	cfg := n.cfg
-	var outer *os.File
-	if n.host.Private {
-		// the mount namespace that this daemon left: there the sink outlives it
-		outer, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", os.Getppid()))
-		if err != nil {
-			n.log.Warn("the sink will end with this daemon", "error", err)
-		} else {
-			n.closers = append(n.closers, outer.Close)
-		}
+	outer := cgroup.Outer() // there the sink outlives this daemon
+	if outer != nil {
+		n.closers = append(n.closers, outer.Close)
 	}
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
