@@ -26,6 +26,11 @@ func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 	for _, a := range []string{"10.77.0.2/32", "fd77:fc::2/128", "10.77.0.3/32"} {
 		ns.Run(t, "ip", "address", "add", a, "dev", "lo", "nodad")
 	}
+	// a worker of the kernel's makes the route of an IPv6 address, some time later
+	testutil.WaitFor(t, 5*time.Second, "the route of "+vip6.String(), func() error {
+		_, err := ns.Netlink().RouteGet(vip6.AsSlice())
+		return err
+	})
 	if known {
 		err := r.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: ns.Cookie(t), VIP4: vip4, VIP6: vip6})
 		if err != nil {
