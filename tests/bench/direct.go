@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 )
@@ -129,6 +130,7 @@ func (p *plain) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid()
 // when it listens.
 func (p *plain) serve(ctx context.Context, program string) (pid int, stop func() error, err error) {
 	cmd := exec.CommandContext(ctx, "nsenter", "--net="+p.path(), program)
+	cmd.SysProcAttr = ownSession()
 	cmd.Stderr = os.Stderr
 	ready, err := cmd.StdoutPipe()
 	if err != nil {
@@ -147,6 +149,10 @@ func (p *plain) serve(ctx context.Context, program string) (pid int, stop func()
 	}
 	return cmd.Process.Pid, stop, nil // nsenter has become the program
 }
+
+// ownSession is what a service or a container has. It counts where the
+// scheduler shares the CPU among sessions (sched_autogroup_enabled).
+func ownSession() *unix.SysProcAttr { return &unix.SysProcAttr{Setsid: true} }
 
 func (p *plain) close() error {
 	var errs []error

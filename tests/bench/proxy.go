@@ -13,8 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // envProxy makes the program a reverse proxy: "LISTEN FORWARD".
@@ -65,7 +63,7 @@ func startProxy(ctx context.Context, listen, forward string) (pid int, stop func
 	if err != nil {
 		return 0, nil, err
 	}
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is for the bench, which ends it
+	cmd.SysProcAttr = ownSession() // also, Ctrl-C is for the bench, which ends it
 	if err := cmd.Start(); err != nil {
 		return 0, nil, err
 	}
