@@ -33,24 +33,21 @@ var failures = []struct {
 func TestRootSiteThatDoesNotComeUp(t *testing.T) {
 	testutil.Privileged(t)
 	n := newNode(t, options{})
-	for _, f := range failures {
+	for i, f := range failures {
 		s := n.deploy("broken", f.spec...)
-		for _, c := range []*client{n.outside, n.local} {
-			mark := n.mark()
-			if conn, err := c.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
-				t.Errorf("%s: %s client: %v %v, want it refused", f.name, c.name, conn, err)
-			}
-			if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, f.why) {
-				t.Errorf("%s: the event says %q, not %q", f.name, ev.Reason, f.why)
-			}
-			v := s.get()
-			if v.Error == nil || !strings.Contains(v.Error.Message, f.why) || v.Error.Retry.IsZero() {
-				t.Errorf("%s: the last error is %+v; want %q and the time of the next try", f.name, v.Error, f.why)
-			} else if v.Phase == api.PhaseBackoff && v.Error.Retry.Before(time.Now().Add(-time.Second)) {
-				t.Errorf("%s: the next try was to be at %v", f.name, v.Error.Retry)
-			}
-			s.awaitPhase(api.PhaseParked) // the backoff is over
+		c := []*client{n.outside, n.local}[i%2]
+		mark := n.mark()
+		if conn, err := c.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("%s: %s client: %v %v, want it refused", f.name, c.name, conn, err)
 		}
+		if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, f.why) {
+			t.Errorf("%s: the event says %q, not %q", f.name, ev.Reason, f.why)
+		}
+		v := s.get()
+		if v.Error == nil || !strings.Contains(v.Error.Message, f.why) || v.Error.Retry.IsZero() {
+			t.Errorf("%s: the last error is %+v; want %q and the time of the next try", f.name, v.Error, f.why)
+		}
+		checkFailedTrace(t, s)
 		n.deploy("broken")
 		n.outside.greet(s.addr4(80))
 		if v := s.get(); v.Phase != api.PhaseRunning || v.Error != nil {
@@ -59,6 +56,18 @@ func TestRootSiteThatDoesNotComeUp(t *testing.T) {
 		if err := n.api.Delete(n.ctx(), "broken"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// checkFailedTrace reads the story of a wake that came to nothing.
+func checkFailedTrace(t *testing.T, s *site) {
+	t.Helper()
+	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
+	if err != nil || len(traces) != 1 {
+		t.Fatalf("traces: %v, %v", traces, err)
+	}
+	if tr := traces[0]; tr.Result != api.ResultFailed || tr.Error == "" || !tr.Client.IsValid() || len(tr.Steps) < 2 {
+		t.Errorf("the trace of a failed wake: %+v", tr)
 	}
 }
 
