@@ -265,7 +265,7 @@ func (m *Machine) stop(r *Replica, reason string) []Action {
 }
 
 // release lets those go on who are held for a port that r listens on.
-func (m *Machine) release(r *Replica) Action {
+func (m *Machine) release(r *Replica) Release {
 	if r.all || m.forced {
 		m.waiting = false
 	}

@@ -15,8 +15,6 @@ var machine = map[string]map[string]string{
 			=> parked`,
 	},
 	"starting": {
-		"park": `publish, stop 1, refuse
-			=> parking (1 stopping)`,
 		"park by force": `publish, stop 1, refuse
 			=> parking (1 stopping)`,
 		"1 listens": `release, note running 1 "listening", arm-settle 1 2s, arm-idle 1 5m0s
@@ -63,8 +61,6 @@ var machine = map[string]map[string]string{
 	"settling": {
 		"packet": `release
 			=> running (1 ready)`,
-		"park": `publish, recheck 1
-			=> parking (1 closing)`,
 		"park by force": `publish, stop 1, refuse
 			=> parking (1 stopping)`,
 		"1 listens": `release
@@ -183,8 +179,6 @@ var machine = map[string]map[string]string{
 			=> parking (1 stopping)`,
 	},
 	"stopping, next starting": {
-		"park": `publish, stop 2, refuse
-			=> parking (1 stopping, 2 stopping)`,
 		"park by force": `publish, stop 2, refuse
 			=> parking (1 stopping, 2 stopping)`,
 		"2 listens on all": `release, note running 2 "listening", arm-idle 2 5m0s

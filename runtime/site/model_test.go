@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var modelRuns = flag.Int("model.runs", 3000, "how many random lives of a site TestRandomLives goes through")
+var modelRuns = flag.Int("model.runs", 1000, "how many random lives of a site TestRandomLives goes through")
 
 // The model is a node that does what a machine asks of it: containers that take
 // their time and may fail, timers, a data path, and visitors who are held. What

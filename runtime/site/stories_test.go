@@ -129,11 +129,11 @@ func TestListensAndTimesOutAtOnce(t *testing.T) {
 // that works forgets them once it was stable.
 func TestBackoffDoublesToItsCap(t *testing.T) {
 	s := newStory(policy)
-	for i, want := range []time.Duration{1, 2, 4, 8, 8, 8} {
+	for i, want := range []string{"1s", "2s", "4s", "8s", "8s", "8s"} {
 		id := ReplicaID(i + 1)
 		s.on(PacketHeld{})
 		got := s.on(StartFailed{ID: id, Reason: "no space left on device"})
-		if part := "arm-backoff " + (want * time.Second).String() + ","; !strings.Contains(got, part) {
+		if part := "arm-backoff " + want + ","; !strings.Contains(got, part) {
 			t.Fatalf("failure %d: %s, want %s", i+1, got, part)
 		}
 		if s.m.Settled() {
@@ -222,21 +222,25 @@ func TestPortThatNobodyListensOn(t *testing.T) {
 			step{0, IdleOver{ID: 1, IdleFor: time.Hour}, "arm-idle 1 5m0s => running (1 ready)"},
 		)...)
 	})
-	t.Run("its visitors are refused when somebody parks the site", func(t *testing.T) {
+	t.Run("its visitors keep the site from being parked but by force", func(t *testing.T) {
 		tell(t, policy, append(settling,
-			step{0, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
-			step{0, Rechecked{ID: 1}, "publish, stop 1, refuse => parking (1 stopping)"},
+			step{0, ParkAsked{Reason: "asked"}, "nothing => running (1 ready)"},
+			step{0, ParkAsked{Reason: "asked", Force: true}, "publish, stop 1, refuse => parking (1 stopping)"},
 		)...)
 	})
+	unvisited := []step{
+		{0, WakeAsked{Reason: "asked"}, "publish, start 1, …"},
+		{0, ReplicaReady{ID: 1}, "release, …, arm-settle 1 2s, arm-idle 1 5m0s => running (1 ready)"},
+	}
 	t.Run("the time begins anew when parking is called off", func(t *testing.T) {
-		tell(t, policy, append(settling,
+		tell(t, policy, append(unvisited,
 			step{0, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
 			step{0, SettleOver{ID: 1}, "nothing …"},
 			step{0, Rechecked{ID: 1, Conns: 1}, "publish, release, …, arm-settle 1 2s, arm-idle 1 5m0s => running (1 ready)"},
 		)...)
 	})
 	t.Run("heard of while closing", func(t *testing.T) {
-		tell(t, policy, append(settling,
+		tell(t, policy, append(unvisited,
 			step{0, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
 			step{0, ReplicaReady{ID: 1, All: true}, "nothing …"},
 			step{0, Rechecked{ID: 1, Conns: 1}, `publish, release, note running 1 "a connection came while parking", arm-idle 1 5m0s => running (1 ready)`},

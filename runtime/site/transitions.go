@@ -43,6 +43,9 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 }
 
 func (m *Machine) onPark(e ParkAsked) []Action {
+	if m.waiting && !e.Force {
+		return nil // somebody is held, and to be cut off only by force
+	}
 	m.byHand = true
 	var acts []Action
 	for _, r := range m.replicas {
@@ -74,10 +77,10 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 		return nil
 	}
 	r.all = r.all || e.All
-	switch r.State {
-	case Closing:
+	if r.State == Closing {
 		return nil
-	case Ready:
+	}
+	if r.State == Ready {
 		return []Action{m.release(r)} // one more port
 	}
 	r.State, r.ReadyAt = Ready, now
