@@ -265,11 +265,11 @@ func (m *Machine) stop(r *Replica, reason string) []Action {
 }
 
 // release lets those go on who are held for a port that r listens on.
-func (m *Machine) release(r *Replica) Release {
+func (m *Machine) release(r *Replica) []Action {
 	if r.all || m.forced {
 		m.waiting = false
 	}
-	return Release{}
+	return []Action{Release{}}
 }
 
 func (m *Machine) armIdle(id ReplicaID, after time.Duration) []Action {

@@ -11,7 +11,7 @@ func (m *Machine) onPacket() []Action {
 	}
 	m.waiting = true
 	if r := m.find(Ready); r != nil {
-		return []Action{m.release(r)} // it was held just before the site got ready
+		return m.release(r) // it was held just before the site got ready
 	}
 	if m.find(Starting) != nil {
 		return nil
@@ -35,7 +35,8 @@ func (m *Machine) onWake(reason string) []Action {
 
 func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
-	acts := []Action{Publish{}, m.release(r), Note{Kind: "running", Replica: r.ID, Reason: reason}}
+	acts := append([]Action{Publish{}}, m.release(r)...)
+	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
 	if !r.all && !m.forced {
 		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
 	}
@@ -81,14 +82,15 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 		return nil
 	}
 	if r.State == Ready {
-		return []Action{m.release(r)} // one more port
+		return m.release(r) // one more port
 	}
 	r.State, r.ReadyAt = Ready, now
 	var acts []Action
 	if m.forced {
 		acts = append(acts, Publish{}) // View left it out until now
 	}
-	acts = append(acts, m.release(r), Note{Kind: "running", Replica: r.ID, Reason: "listening"})
+	acts = append(acts, m.release(r)...)
+	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: "listening"})
 	if !r.all {
 		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
 	}
@@ -101,7 +103,7 @@ func (m *Machine) onSettleOver(e SettleOver) []Action {
 		return nil
 	}
 	m.forced = true
-	return []Action{Publish{}, m.release(r)}
+	return append([]Action{Publish{}}, m.release(r)...)
 }
 
 func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
