@@ -11,6 +11,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -67,7 +68,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open state file %s: %w (is another fcnode running?)", path, ErrLocked)
 	}
 	if err != nil {
