@@ -29,19 +29,8 @@ var attachments = []struct {
 	{hookSink, (*Datapath).AttachSink},
 }
 
-// eachMode runs a test with each way to attach that this kernel has.
-func eachMode(t *testing.T, f func(t *testing.T, mode Mode)) {
-	t.Helper()
-	testutil.Privileged(t)
-	t.Run(string(ModeTCX), func(t *testing.T) {
-		testutil.RequireFeature(t, "tcx")
-		f(t, ModeTCX)
-	})
-	t.Run(string(ModeClsact), func(t *testing.T) {
-		testutil.RequireFeature(t, "clsact")
-		f(t, ModeClsact)
-	})
-}
+// modes are the ways to attach; each is the name of the kernel's feature too.
+var modes = []Mode{ModeTCX, ModeClsact}
 
 // attached lists the programs at one side of a device, by tcx and by clsact.
 func attached(t testing.TB, ifindex int, egress bool) (tcx, clsact []ebpf.ProgramID) {
@@ -113,33 +102,37 @@ func wantPrograms(t testing.TB, when string, ifindex int, egress bool, mode Mode
 }
 
 func TestRootAttachIsIdempotentAndOutlivesTheDaemon(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		for _, a := range attachments {
-			t.Run(a.hook.name, func(t *testing.T) {
-				o := Options{PinDir: pinDir(t), Mode: mode}
-				ifindex, _ := deviceOf(t)
-				d := openAt(t, o)
-				id := programID(t, a.hook.prog(&d.objs))
-				for _, when := range []string{"once", "twice"} {
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			for _, a := range attachments {
+				t.Run(a.hook.name, func(t *testing.T) {
+					o := Options{PinDir: pinDir(t), Mode: mode}
+					ifindex, _ := deviceOf(t)
+					d := openAt(t, o)
+					id := programID(t, a.hook.prog(&d.objs))
+					for _, when := range []string{"once", "twice"} {
+						if err := a.attach(d, ifindex); err != nil {
+							t.Fatal(err)
+						}
+						wantAttached(t, when, a.hook, ifindex, mode, id)
+					}
+					if err := d.Close(); err != nil {
+						t.Fatal(err)
+					}
+					wantAttached(t, "without the daemon", a.hook, ifindex, mode, id)
+
+					d = openAt(t, o)
+					wantAttached(t, "before the next daemon attaches", a.hook, ifindex, mode, id)
 					if err := a.attach(d, ifindex); err != nil {
 						t.Fatal(err)
 					}
-					wantAttached(t, when, a.hook, ifindex, mode, id)
-				}
-				if err := d.Close(); err != nil {
-					t.Fatal(err)
-				}
-				wantAttached(t, "without the daemon", a.hook, ifindex, mode, id)
-
-				d = openAt(t, o)
-				wantAttached(t, "before the next daemon attaches", a.hook, ifindex, mode, id)
-				if err := a.attach(d, ifindex); err != nil {
-					t.Fatal(err)
-				}
-				wantAttached(t, "by the next daemon", a.hook, ifindex, mode, programID(t, a.hook.prog(&d.objs)))
-			})
-		}
-	})
+					wantAttached(t, "by the next daemon", a.hook, ifindex, mode, programID(t, a.hook.prog(&d.objs)))
+				})
+			}
+		})
+	}
 }
 
 func TestRootSwitchOfMode(t *testing.T) {
@@ -166,75 +159,87 @@ func TestRootSwitchOfMode(t *testing.T) {
 
 // Somebody else's filter on an uplink stays.
 func TestRootFiltersOfOthersStay(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		testutil.RequireFeature(t, "clsact")
-		d := openAt(t, Options{PinDir: pinDir(t), Mode: mode})
-		ifindex, _ := deviceOf(t)
-		if err := netlink.QdiscAdd(clsactOf(ifindex)); err != nil {
-			t.Fatal(err)
-		}
-		other := &netlink.BpfFilter{
-			FilterAttrs: netlink.FilterAttrs{
-				LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1,
-			},
-			Fd: d.objs.FcSinkOut.FD(), Name: "other", DirectAction: true,
-		}
-		if err := netlink.FilterAdd(other); err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(d.AttachUplink(ifindex), d.AttachUplink(ifindex), d.DetachUplink(ifindex)); err != nil {
-			t.Fatal(err)
-		}
-		wantPrograms(t, "only the other's", ifindex, false, ModeClsact, programID(t, d.objs.FcSinkOut))
-	})
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			testutil.RequireFeature(t, "clsact")
+			d := openAt(t, Options{PinDir: pinDir(t), Mode: mode})
+			ifindex, _ := deviceOf(t)
+			if err := netlink.QdiscAdd(clsactOf(ifindex)); err != nil {
+				t.Fatal(err)
+			}
+			other := &netlink.BpfFilter{
+				FilterAttrs: netlink.FilterAttrs{
+					LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1,
+				},
+				Fd: d.objs.FcSinkOut.FD(), Name: "other", DirectAction: true,
+			}
+			if err := netlink.FilterAdd(other); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(d.AttachUplink(ifindex), d.AttachUplink(ifindex), d.DetachUplink(ifindex)); err != nil {
+				t.Fatal(err)
+			}
+			wantPrograms(t, "only the other's", ifindex, false, ModeClsact, programID(t, d.objs.FcSinkOut))
+		})
+	}
 }
 
 func TestRootDetachUplink(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		dir := pinDir(t)
-		d := openAt(t, Options{PinDir: dir, Mode: mode})
-		ifindex, _ := deviceOf(t)
-		if err := d.AttachUplink(ifindex); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 { // what is gone is no error
-			if err := d.DetachUplink(ifindex); err != nil {
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			dir := pinDir(t)
+			d := openAt(t, Options{PinDir: dir, Mode: mode})
+			ifindex, _ := deviceOf(t)
+			if err := d.AttachUplink(ifindex); err != nil {
 				t.Fatal(err)
 			}
-		}
-		wantPrograms(t, "detached", ifindex, false, mode)
-		l, err := netlink.LinkByIndex(ifindex)
-		if err != nil {
-			t.Fatal(err)
-		}
-		qdiscs, err := netlink.QdiscList(l)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, q := range qdiscs {
-			if q.Type() == "clsact" {
-				t.Error("the clsact that was made for it is left")
+			for range 2 { // what is gone is no error
+				if err := d.DetachUplink(ifindex); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		if left := pins(t, linksDir(dir)); len(left) > 0 {
-			t.Errorf("pins left: %v", left)
-		}
-	})
+			wantPrograms(t, "detached", ifindex, false, mode)
+			l, err := netlink.LinkByIndex(ifindex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			qdiscs, err := netlink.QdiscList(l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, q := range qdiscs {
+				if q.Type() == "clsact" {
+					t.Error("the clsact that was made for it is left")
+				}
+			}
+			if left := pins(t, linksDir(dir)); len(left) > 0 {
+				t.Errorf("pins left: %v", left)
+			}
+		})
+	}
 }
 
 func TestRootAttachToNothing(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		dir := pinDir(t)
-		d := openAt(t, Options{PinDir: dir, Mode: mode})
-		for _, a := range attachments {
-			if err := a.attach(d, 999999); err == nil {
-				t.Errorf("%s: attached to a device that does not exist", a.hook.name)
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			dir := pinDir(t)
+			d := openAt(t, Options{PinDir: dir, Mode: mode})
+			for _, a := range attachments {
+				if err := a.attach(d, 999999); err == nil {
+					t.Errorf("%s: attached to a device that does not exist", a.hook.name)
+				}
 			}
-		}
-		if left := pins(t, linksDir(dir)); len(left) > 0 {
-			t.Errorf("pins left: %v", left)
-		}
-	})
+			if left := pins(t, linksDir(dir)); len(left) > 0 {
+				t.Errorf("pins left: %v", left)
+			}
+		})
+	}
 }
 
 func deleteLink(t testing.TB, ifindex int) {
@@ -249,70 +254,78 @@ func deleteLink(t testing.TB, ifindex int) {
 }
 
 func TestRootPinsOfReplicasThatAreGone(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		dir := pinDir(t)
-		d := openAt(t, Options{PinDir: dir, Mode: mode})
-		stays, _ := deviceOf(t)
-		goes, _ := deviceOf(t)
-		detached, _ := deviceOf(t)
-		device, _ := deviceOf(t)
-		for _, ifindex := range []int{stays, goes, detached} {
-			if err := d.AttachReplica(ifindex); err != nil {
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			dir := pinDir(t)
+			d := openAt(t, Options{PinDir: dir, Mode: mode})
+			stays, _ := deviceOf(t)
+			goes, _ := deviceOf(t)
+			detached, _ := deviceOf(t)
+			device, _ := deviceOf(t)
+			for _, ifindex := range []int{stays, goes, detached} {
+				if err := d.AttachReplica(ifindex); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := d.AttachDevice(device); err != nil {
 				t.Fatal(err)
 			}
-		}
-		if err := d.AttachDevice(device); err != nil {
-			t.Fatal(err)
-		}
-		deleteLink(t, goes)
-		deleteLink(t, detached)
-		for range 2 {
-			if err := d.DetachReplica(detached); err != nil {
-				t.Errorf("detach from a device that is gone: %v", err)
+			deleteLink(t, goes)
+			deleteLink(t, detached)
+			for range 2 {
+				if err := d.DetachReplica(detached); err != nil {
+					t.Errorf("detach from a device that is gone: %v", err)
+				}
 			}
-		}
-		if err := d.Close(); err != nil {
-			t.Fatal(err)
-		}
-		d = openAt(t, Options{PinDir: dir, Mode: mode})
-		if err := d.PruneReplicaPins(); err != nil {
-			t.Fatal(err)
-		}
-		var want []string
-		if mode == ModeTCX {
-			want = []string{filepath.Base(d.pinPath(hookDevice, device)), filepath.Base(d.pinPath(hookReplica, stays))}
-		}
-		if got := pins(t, linksDir(dir)); !slices.Equal(got, want) {
-			t.Errorf("pins %v, want %v", got, want)
-		}
-		tcx, clsact := attached(t, stays, false)
-		if len(tcx)+len(clsact) != 1 {
-			t.Errorf("the one that stays has programs %v, %v", tcx, clsact)
-		}
-	})
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d = openAt(t, Options{PinDir: dir, Mode: mode})
+			if err := d.PruneReplicaPins(); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if mode == ModeTCX {
+				want = []string{filepath.Base(d.pinPath(hookDevice, device)), filepath.Base(d.pinPath(hookReplica, stays))}
+			}
+			if got := pins(t, linksDir(dir)); !slices.Equal(got, want) {
+				t.Errorf("pins %v, want %v", got, want)
+			}
+			tcx, clsact := attached(t, stays, false)
+			if len(tcx)+len(clsact) != 1 {
+				t.Errorf("the one that stays has programs %v, %v", tcx, clsact)
+			}
+		})
+	}
 }
 
 // The kernel gives a number again: the pin of the old device must not be taken
 // for the new one's.
 func TestRootDeviceNumberUsedAgain(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		d := openAt(t, Options{PinDir: pinDir(t), Mode: mode})
-		old, _ := deviceOf(t)
-		if err := d.AttachReplica(old); err != nil {
-			t.Fatal(err)
-		}
-		deleteLink(t, old)
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.Index = testutil.Unique(t), old
-		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: attrs.Name + "p"}); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { deleteLink(t, old) })
-		if err := d.AttachReplica(old); err != nil {
-			t.Fatal(err)
-		}
-		wantAttached(t, "to the new device", hookReplica, old, mode, programID(t, d.objs.FcReplicaOut))
-	})
+	testutil.Privileged(t)
+	for _, mode := range modes {
+		t.Run(string(mode), func(t *testing.T) {
+			testutil.RequireFeature(t, string(mode))
+			d := openAt(t, Options{PinDir: pinDir(t), Mode: mode})
+			old, _ := deviceOf(t)
+			if err := d.AttachReplica(old); err != nil {
+				t.Fatal(err)
+			}
+			deleteLink(t, old)
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name, attrs.Index = testutil.Unique(t), old
+			if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: attrs.Name + "p"}); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { deleteLink(t, old) })
+			if err := d.AttachReplica(old); err != nil {
+				t.Fatal(err)
+			}
+			wantAttached(t, "to the new device", hookReplica, old, mode, programID(t, d.objs.FcReplicaOut))
+		})
+	}
 }
 
 func TestRootRemove(t *testing.T) {

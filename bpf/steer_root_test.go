@@ -36,9 +36,9 @@ func TestRootUnknownIsSentToTheSink(t *testing.T) {
 		"port of another protocol": udpPacket(client4, web4),
 		"unknown IPv6 address":     tcpPacket(client6, "[fd77:fc::3]:80", syn),
 		"unknown datagram":         udpPacket(client6, "[fd77:fc::2]:54"),
-		"protocol without ports":   packet{src: netip.MustParseAddrPort(client4), dst: netip.MustParseAddrPort(web4), proto: 132, payload: make([]byte, 20)},
-		"echo request":             packet{src: netip.MustParseAddrPort(client4), dst: netip.MustParseAddrPort(web4), proto: protoICMP, icmp: 8},
-		"echo request, IPv6":       packet{src: netip.MustParseAddrPort(client6), dst: netip.MustParseAddrPort(web6), proto: protoICMPv6, icmp: 128},
+		"protocol without ports":   {src: netip.MustParseAddrPort(client4), dst: netip.MustParseAddrPort(web4), proto: 132, payload: make([]byte, 20)},
+		"echo request":             {src: netip.MustParseAddrPort(client4), dst: netip.MustParseAddrPort(web4), proto: protoICMP, icmp: 8},
+		"echo request, IPv6":       {src: netip.MustParseAddrPort(client6), dst: netip.MustParseAddrPort(web6), proto: protoICMPv6, icmp: 128},
 	} {
 		r.device(t, what, p, actRedirect, toSink)
 	}
