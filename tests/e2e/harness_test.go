@@ -41,9 +41,10 @@ type node struct {
 	outside, local *client
 	api            *api.Client
 
-	daemon  *exec.Cmd // nil while none runs
-	notify  *net.UnixConn
-	machine machineState // before the first daemon
+	daemon  *exec.Cmd     // nil while none runs
+	daemons int           // so far
+	notify  *net.UnixConn // on which it says that it is ready
+	machine machineState  // before the first daemon
 }
 
 // options of a node.
@@ -76,7 +77,6 @@ func newMachine(t testing.TB, o options) *node {
 	}
 	n.configure(o)
 	n.api = api.NewClient(n.run("fcnode.sock"))
-	n.openNotify()
 	n.machine = n.look()
 	t.Cleanup(n.end)
 	return n
@@ -141,15 +141,18 @@ func (n *node) write(name, text string) string {
 	return path
 }
 
-// openNotify makes the socket on which the daemon says that it is ready.
-func (n *node) openNotify() {
+// openNotify makes the socket on which one daemon says that it is ready, and returns its path.
+func (n *node) openNotify() string {
 	n.t.Helper()
-	var err error
-	n.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path("notify"), Net: "unixgram"})
+	n.daemons++
+	path := n.path(fmt.Sprintf("notify-%d", n.daemons))
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(func() { _ = n.notify.Close() })
+	n.t.Cleanup(func() { _ = conn.Close() })
+	n.notify = conn
+	return path
 }
 
 // command is the program itself, to be started inside of the node's network namespace.
@@ -175,7 +178,7 @@ func (n *node) launch() {
 	}
 	defer log.Close()
 	n.daemon = n.command("run", "--config", n.path("fcnode.yaml"), "--log-level", "debug")
-	n.daemon.Env = append(n.daemon.Env, "NOTIFY_SOCKET="+n.path("notify"))
+	n.daemon.Env = append(n.daemon.Env, "NOTIFY_SOCKET="+n.openNotify())
 	n.daemon.Stdout, n.daemon.Stderr = log, log
 	n.ns.Start(n.t, n.daemon)
 }
@@ -183,20 +186,19 @@ func (n *node) launch() {
 // awaitReady waits for READY=1, or for the daemon's end.
 func (n *node) awaitReady() {
 	n.t.Helper()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		waitPid(n.daemon.Process.Pid)
-		_ = n.notify.SetReadDeadline(time.Now()) // nothing will come
-	}()
-	buf := make([]byte, 4096)
-	if err := n.notify.SetReadDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+	conn, pid := n.notify, n.daemon.Process.Pid
+	if err := conn.SetReadDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
 		n.t.Fatal(err)
 	}
+	go func() {
+		waitPid(pid)
+		_ = conn.SetReadDeadline(time.Now()) // nothing will come, if it did not
+	}()
+	buf := make([]byte, 4096)
 	for {
-		c, err := n.notify.Read(buf)
+		c, err := conn.Read(buf)
 		if err != nil {
-			n.t.Fatalf("the daemon did not become ready: %v\n%s", err, n.log())
+			n.t.Fatalf("the daemon did not become ready: %v", err)
 		}
 		if bytes.Contains(buf[:c], []byte("READY=1")) {
 			return
@@ -241,7 +243,7 @@ func (n *node) kill() {
 func (n *node) stop() {
 	n.t.Helper()
 	if err := n.signal(syscall.SIGTERM); err != nil {
-		n.t.Errorf("the daemon ended with %v after SIGTERM\n%s", err, n.log())
+		n.t.Errorf("the daemon ended with %v after SIGTERM", err)
 	}
 }
 

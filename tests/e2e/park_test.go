@@ -139,7 +139,7 @@ func TestRootStubbornSiteIsParked(t *testing.T) {
 	n := newNode(t, options{})
 	s := n.deploy("stubborn", "env: {GUEST: serve, STUBBORN: '1'}", "stop: {grace: 500ms}")
 	n.outside.greet(s.addr4(80))
-	pid := s.get().Replicas[0].PID
+	pid := s.pid()
 	begin := time.Now()
 	s.park()
 	if took := time.Since(begin); took < 500*time.Millisecond || took > testutil.Timeout(5*time.Second) {

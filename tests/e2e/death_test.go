@@ -1,0 +1,331 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// pid is the init of the site's only replica. A visitor can be answered a little before the daemon knows it.
+func (s *site) pid() (pid int) {
+	s.n.t.Helper()
+	testutil.WaitFor(s.n.t, patience, "the site's process", func() error {
+		v := s.get()
+		if len(v.Replicas) != 1 || v.Replicas[0].PID == 0 {
+			return fmt.Errorf("site %s has the replicas %+v", s.name, v.Replicas)
+		}
+		pid = v.Replicas[0].PID
+		return nil
+	})
+	return pid
+}
+
+// TestRootKilledIdleDaemon: sites run on and are served while no daemon is there, keep their addresses, and
+// the next daemon takes them over; a visitor of a parked site who came meanwhile is answered then.
+func TestRootKilledIdleDaemon(t *testing.T) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		running, parked := n.deploy("running"), n.deploy("parked")
+		n.outside.greet(running.addr4(80))
+		pid, before := running.pid(), n.list()
+		n.kill()
+
+		for _, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{running.addr4(80), running.addr6(80)} {
+				c.greet(to)
+				c.transfer(to, 1<<20)
+				c.refused(n, netip.AddrPortFrom(to.Addr(), 81))
+			}
+		}
+		early := map[string]<-chan error{}
+		for _, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{parked.addr4(80), parked.addr6(80)} {
+				early[c.name+" "+to.String()] = later(func() error {
+					_, err := c.get(to, "/")
+					return err
+				})
+			}
+		}
+		n.start()
+		for who, answered := range early {
+			if err := testutil.Receive(t, patience, "the visitor who came while no daemon ran", answered); err != nil {
+				t.Errorf("%s: %v", who, err)
+			}
+		}
+		if now := running.pid(); now != pid {
+			t.Errorf("the container has process %d, had %d", now, pid)
+		}
+		if after := n.list(); !slices.Equal(before, after) {
+			t.Errorf("the sites were %q, and are %q", before, after)
+		}
+		running.await(0, "adopted")
+		n.outside.greet(running.addr4(80))
+		running.park()
+		n.outside.greet(running.addr4(80))
+		if got := parked.starts(0); got != 1 {
+			t.Errorf("%d starts of the parked site: %q", got, parked.story(0))
+		}
+	})
+}
+
+// list is the sites with their addresses.
+func (n *node) list() []string {
+	n.t.Helper()
+	sites, err := n.api.List(n.ctx())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var out []string
+	for _, s := range sites {
+		out = append(out, fmt.Sprintf("%s %v %d", s.Name, s.Addresses, s.ID))
+	}
+	return out
+}
+
+// load visits a site all the time until it is told to stop, and returns what went wrong: by connections that are
+// kept, and by one for each request.
+type load struct {
+	stop     context.CancelFunc
+	visitors sync.WaitGroup
+	answers  atomic.Int64
+	mu       sync.Mutex
+	errs     []error
+}
+
+func startLoad(c *client, to ...netip.AddrPort) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{stop: stop}
+	for _, keep := range []bool{true, false} {
+		for _, addr := range to {
+			h := c.http(keep)
+			l.visitors.Go(func() {
+				defer h.CloseIdleConnections()
+				for ctx.Err() == nil {
+					if _, err := read(h.Get("http://" + addr.String() + "/bytes?n=10000")); err != nil {
+						l.mu.Lock()
+						l.errs = append(l.errs, fmt.Errorf("%s client, kept=%v: %w", c.name, keep, err))
+						l.mu.Unlock()
+					}
+					l.answers.Add(1)
+				}
+			})
+		}
+	}
+	return l
+}
+
+// more waits for more answers.
+func (l *load) more(t testing.TB, n int64) {
+	t.Helper()
+	want := l.answers.Load() + n
+	testutil.WaitFor(t, patience, "answers under load", func() error {
+		if got := l.answers.Load(); got < want {
+			return fmt.Errorf("%d are missing", want-got)
+		}
+		return nil
+	})
+}
+
+func (l *load) end(t testing.TB) {
+	t.Helper()
+	l.stop()
+	l.visitors.Wait()
+	for i, err := range l.errs {
+		t.Errorf("under load: %v", err)
+		if i == 5 {
+			t.Errorf("and %d more", len(l.errs)-i)
+			break
+		}
+	}
+}
+
+// TestRootKilledUnderLoad: no visitor notices, neither on a connection of before nor on a new one.
+func TestRootKilledUnderLoad(t *testing.T) {
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		s := n.deploy("busy")
+		n.outside.greet(s.addr4(80))
+		pid := s.pid()
+		loads := []*load{startLoad(n.outside, s.addr4(80), s.addr6(80)), startLoad(n.local, s.addr4(80), s.addr6(80))}
+		more := func() {
+			for _, l := range loads {
+				l.more(t, 200)
+			}
+		}
+		for range 2 {
+			more()
+			n.kill()
+			more()
+			n.start()
+			more()
+		}
+		for _, l := range loads {
+			l.end(t)
+		}
+		if now := s.pid(); now != pid {
+			t.Errorf("the container has process %d, had %d", now, pid)
+		}
+		if got := s.starts(0); got != 1 {
+			t.Errorf("%d starts: %q", got, s.story(0))
+		}
+	})
+}
+
+// TestRootStoppedInOrderUnderLoad: a daemon that is updated is not noticed either.
+func TestRootStoppedInOrderUnderLoad(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("busy")
+	n.outside.greet(s.addr4(80))
+	l := startLoad(n.outside, s.addr4(80), s.addr6(80))
+	l.more(t, 200)
+	n.stop()
+	l.more(t, 200)
+	n.start()
+	l.more(t, 200)
+	l.end(t)
+	if got := s.starts(0); got != 1 {
+		t.Errorf("%d starts: %q", got, s.story(0))
+	}
+}
+
+// TestRootKilledDuringStart: at whatever step of a start the daemon dies, the visitor who asked for it is answered by
+// the next one, by one replica.
+func TestRootKilledDuringStart(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	const rounds, apart = 12, 3 * time.Millisecond // a start takes some 30 ms
+	for round := range rounds {
+		s := n.deploy(fmt.Sprintf("dying-%d", round))
+		c, to := []*client{n.outside, n.local}[round%2], []netip.AddrPort{s.addr4(80), s.addr6(80)}[round/2%2]
+		answered := later(func() error {
+			_, err := c.get(to, "/")
+			return err
+		})
+		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		n.kill()
+		n.start()
+		if err := testutil.Receive(t, patience, "the visitor", answered); err != nil {
+			t.Errorf("%s client, daemon killed after %v: %v; %q", c.name, time.Duration(round)*apart, err, s.story(0))
+		}
+		n.checkReplicas(s)
+		s.park()
+		c.greet(to)
+		if err := n.api.Delete(n.ctx(), s.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkReplicas compares what the node says with what runs.
+func (n *node) checkReplicas(s *site) {
+	n.t.Helper()
+	v := s.get()
+	testutil.WaitFor(n.t, patience, "one container per replica", func() error {
+		groups, err := os.ReadDir("/sys/fs/cgroup/" + n.id)
+		if err != nil {
+			return err
+		}
+		busy := 0
+		for _, g := range groups {
+			procs, err := os.ReadFile("/sys/fs/cgroup/" + n.id + "/" + g.Name() + "/cgroup.procs")
+			if err == nil && slices.ContainsFunc(strings.Fields(string(procs)), isSite) {
+				busy++
+			}
+		}
+		dirs, err := os.ReadDir(n.run("replicas"))
+		if err != nil {
+			return err
+		}
+		v = s.get()
+		if busy != len(v.Replicas) || len(dirs) != len(v.Replicas) {
+			return fmt.Errorf("the site has %d replicas; %d run, %d replicas are on record", len(v.Replicas), busy, len(dirs))
+		}
+		return nil
+	})
+}
+
+// isSite tells the site's process from monitors and from runners that wait for work.
+func isSite(pid string) bool {
+	cmd, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	return err == nil && strings.HasPrefix(string(cmd), "/site\x00")
+}
+
+// TestRootKilledDuringStop: what was being parked is parked or runs afterwards, and is there for its next visitor.
+func TestRootKilledDuringStop(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	const rounds, apart = 8, 3 * time.Millisecond
+	s := n.deploy("ending")
+	for round := range rounds {
+		s.wake()
+		parked := later(func() error {
+			_, err := n.api.Park(n.ctx(), s.name, true)
+			return err
+		})
+		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		n.kill()
+		<-parked // answered or cut off
+		n.start()
+		n.checkReplicas(s)
+		n.outside.greet(s.addr4(80))
+		n.local.greet(s.addr6(80))
+		n.checkReplicas(s)
+	}
+}
+
+// TestRootSiteThatEndsWhileNoDaemonRuns: the next daemon finds out, and the next visitor is answered.
+func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("orphan")
+	n.outside.greet(s.addr4(80))
+	pid := s.pid()
+	n.kill()
+	if _, err := n.outside.get(s.addr4(80), "/exit?code=1"); err == nil {
+		t.Error("it answered and did not end")
+	}
+	testutil.WaitExit(t, patience, pid)
+	testutil.WaitFor(t, patience, "its monitor to write down how it ended", func() error {
+		_, err := os.Stat(n.run("replicas/orphan-1/exit.json"))
+		return err
+	})
+	n.start()
+	if ev := s.await(0, "exited"); !strings.Contains(ev.Reason, "exit code 1") {
+		t.Errorf("it exited because of %q", ev.Reason)
+	}
+	n.outside.greet(s.addr4(80))
+	n.checkReplicas(s)
+}
+
+func TestRootSecondDaemonIsRefused(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("first")
+	var out []byte
+	var err error
+	n.ns.Do(t, func() { out, err = n.command("run", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+	if err == nil || !bytes.Contains(out, []byte("another fcnode")) {
+		t.Errorf("a second daemon: %v\n%s", err, out)
+	}
+	n.outside.greet(s.addr4(80))
+	if info, err := n.api.Info(n.ctx()); err != nil || info.PID != n.daemon.Process.Pid {
+		t.Errorf("the API is answered by %d (%v), not by the first daemon %d", info.PID, err, n.daemon.Process.Pid)
+	}
+	// nor is it torn down under a daemon
+	n.ns.Do(t, func() { out, err = n.command("teardown", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+	if err == nil || !bytes.Contains(out, []byte("another fcnode")) {
+		t.Errorf("teardown under a daemon: %v\n%s", err, out)
+	}
+	n.outside.greet(s.addr4(80))
+}
