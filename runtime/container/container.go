@@ -43,7 +43,11 @@ func (m *Manager) adopt(state wire.State, init wire.Process, ended <-chan struct
 	if c.initFD, err = init.Open(); err != nil && !errors.Is(err, wire.ErrGone) {
 		return nil, err
 	}
-	go c.watch()
+	if c.shimFD == nil && ended == nil {
+		c.watch() // it has ended: its exit is there to be read
+	} else {
+		go c.watch()
+	}
 	return c, nil
 }
 

@@ -39,10 +39,14 @@ func (n *Node) restore() error {
 	}
 	adopted := map[bpf.ReplicaID]bool{}
 	for _, c := range containers {
+		if st, ended := c.Exit(); ended {
+			n.bury(c, st)
+			continue
+		}
 		id, err := n.adopt(c, known)
 		if err != nil {
 			n.log.Warn("a container was found that cannot be adopted; stopping it", "container", c.ID(), "error", err)
-			n.discard(c)
+			n.discard(c, err)
 			continue
 		}
 		adopted[bpf.ReplicaID(id)] = true
@@ -155,8 +159,17 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
+// bury takes away a container that ended while no daemon ran.
+func (n *Node) bury(c *container.Container, st container.ExitStatus) {
+	n.journalEvent(api.Event{Site: c.Site(), Replica: c.ID(), Kind: "exited", Reason: describe(st) + ", while no daemon ran"})
+	if err := n.containers.Remove(c.ID()); err != nil {
+		n.log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)
+	}
+}
+
 // discard ends a container that belongs to nobody.
-func (n *Node) discard(c *container.Container) {
+func (n *Node) discard(c *container.Container, why error) {
+	n.journalEvent(api.Event{Site: c.Site(), Replica: c.ID(), Kind: "discarded", Reason: why.Error()})
 	n.work.Go(func() {
 		err := c.Kill(n.ctx)
 		if err == nil {
