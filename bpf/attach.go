@@ -85,12 +85,19 @@ func (d *Datapath) pinPath(h hook, ifindex int) string {
 	return filepath.Join(linksDir(d.opts.PinDir), fmt.Sprintf("%s-%d", h.name, ifindex))
 }
 
+// unpin takes a link off its device, if it still has one, and its pin away. The
+// kernel would detach it too when its last user is gone, but some time later.
 func (d *Datapath) unpin(h hook, ifindex int) error {
-	err := os.Remove(d.pinPath(h, ifindex))
+	pin := d.pinPath(h, ifindex)
+	l, err := link.LoadPinnedLink(pin, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return err
+	if err == nil {
+		_ = l.Detach() // fails if the device is gone; then there is nothing to detach
+		l.Close()
+	}
+	return os.Remove(pin)
 }
 
 // attachTCX attaches by a pinned link: it lives as long as its pin and its

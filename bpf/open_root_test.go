@@ -122,8 +122,12 @@ func TestRootReplicaNumbersAreTakenOnce(t *testing.T) {
 	if err := d.AddReplica(1, r); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.AddReplica(1, r); !errors.Is(err, ebpf.ErrKeyExist) {
-		t.Errorf("the same number again: %v, want ErrKeyExist", err)
+	other := Replica{Site: 2, Ifindex: 13, Cookie: 6, VIP4: netip.MustParseAddr("10.77.0.9")}
+	if err := d.AddReplica(1, other); !errors.Is(err, ebpf.ErrKeyExist) {
+		t.Fatalf("the same number again: %v, want ErrKeyExist", err)
+	}
+	if got, err := d.Replicas(); err != nil || got[1] != r {
+		t.Errorf("the first is now %+v (%v), want it as it was: %+v", got[1], err, r)
 	}
 	for range 2 { // what is gone is no error
 		if err := d.RemoveReplica(1, r); err != nil {

@@ -15,6 +15,9 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6),
 	}
 	err := d.objs.FcReplicas.Update(uint32(id), v, ebpf.UpdateNoExist)
+	if errors.Is(err, ebpf.ErrKeyExist) { // another's: nothing of it is to be taken back
+		return fmt.Errorf("add replica %d to the data path: %w", id, err)
+	}
 	if err == nil {
 		err = d.objs.FcNetns.Put(r.Cookie, uint32(id))
 	}

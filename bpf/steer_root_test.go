@@ -514,3 +514,79 @@ func TestRootFlowsAreSpread(t *testing.T) {
 		}
 	}
 }
+
+// A flood of packets for other sites fills the ring. What could not be held must
+// not count as held: nobody would ever clear it, and the site would never wake.
+func TestRootFullRingEatsNoCap(t *testing.T) {
+	testutil.Privileged(t)
+	r := newRig(t)
+	r.listen(t, 1, vip6)
+	for i := range 4 << 20 / 2048 { // more than there is room for, a site each
+		vip := netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)})
+		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {SiteID(100 + i), 2}}); err != nil {
+			t.Fatal(err)
+		}
+		run(t, r.objs.FcDevice, udpPacket(client4, netip.AddrPortFrom(vip, 53).String(), strings.Repeat("x", 2000)).frame(), 0)
+	}
+	from := func(port int) packet { return tcpPacket(fmt.Sprintf("[2001:db8::1]:%d", port), web6, syn) }
+	for i := range 8 { // what is left has no room for a small one either
+		vip := netip.AddrFrom4([4]byte{10, 78, 255, byte(i)})
+		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {SiteID(5000 + i), 2}}); err != nil {
+			t.Fatal(err)
+		}
+		run(t, r.objs.FcDevice, udpPacket(client4, netip.AddrPortFrom(vip, 53).String()).frame(), 0)
+	}
+	for i := range 2 * testCap {
+		r.device(t, "full", from(1+i), actOK, counted{"hold_ring_full": 1})
+	}
+	for {
+		if _, any := r.nextHeld(t); !any {
+			break
+		}
+	}
+	r.device(t, "with room again", from(100), actOK, holds)
+}
+
+// A datagram of a known client does not go to a replica on its way out: unlike a
+// connection it can go to the next one, or wake it.
+func TestRootDatagramsLeaveWithTheirReplica(t *testing.T) {
+	testutil.Privileged(t)
+	for _, f := range families {
+		r := newRig(t)
+		r.listen(t, 1, vip4, vip6)
+		r.replica(t, 5, 1, 7, 7)
+		r.replica(t, 6, 1, 7, 7)
+		r.site(t, 1, Site{Replicas: replicas(5)})
+		p := udpPacket(f.client, f.dns)
+		r.device(t, "first", p, actRedirect, steered)
+		r.site(t, 1, Site{Replicas: []SiteReplica{{ID: 5, Draining: true}, {ID: 6}}})
+		r.device(t, "draining", p, actRedirect, steered)
+		if id, _ := r.flowOf(t, p); id != 5 {
+			t.Errorf("while 5 drains its flow went to %d", id)
+		}
+		r.site(t, 1, Site{Replicas: replicas(6)})
+		r.device(t, "replaced", p, actRedirect, steered)
+		if id, _ := r.flowOf(t, p); id != 6 {
+			t.Errorf("the flow still goes to %d", id)
+		}
+		if err := r.ParkSite(1); err != nil {
+			t.Fatal(err)
+		}
+		r.device(t, "parked", p, actOK, holds)
+		r.site(t, 1, Site{Refuse: true})
+		r.device(t, "refusing", p, actRedirect, toSink)
+	}
+}
+
+func TestRootRefusedAlsoByAKnownPort(t *testing.T) {
+	testutil.Privileged(t)
+	r := newRig(t)
+	r.listen(t, 1, vip4)
+	r.replica(t, 5, 1, 7, 7)
+	r.site(t, 1, Site{Replicas: replicas(5)})
+	first := tcpPacket(client4, web4, syn)
+	r.device(t, "first", first, actRedirect, steered)
+	r.site(t, 1, Site{Refuse: true})
+	r.device(t, "SYN", first, actRedirect, toSink)
+	r.device(t, "data of its connection", tcpPacket(client4, web4, ack), actRedirect, steered)
+}

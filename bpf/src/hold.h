@@ -25,9 +25,9 @@ static __always_inline void fill_held(struct fc_held *h, const struct packet *p,
 	h->pad2 = 0;
 }
 
-/* Room under the site's cap, counted; the daemon deletes the count when the
- * site was released or refused. */
-static __always_inline bool hold_take(__u32 site, __u32 cap)
+/* The count of what the site has held, made if need be; the daemon deletes it
+ * when the site was released or refused. */
+static __always_inline __u32 *hold_count(__u32 site)
 {
 	__u32 *n = bpf_map_lookup_elem(&fc_hold_counts, &site);
 
@@ -36,17 +36,10 @@ static __always_inline bool hold_take(__u32 site, __u32 cap)
 
 		bpf_map_update_elem(&fc_hold_counts, &site, &zero, BPF_NOEXIST);
 		n = bpf_map_lookup_elem(&fc_hold_counts, &site);
-		if (!n) {
+		if (!n)
 			count(FC_STAT_MAP_FULL);
-			return false;
-		}
 	}
-	if (*n >= cap) {
-		count(FC_STAT_HOLD_CAP);
-		return false;
-	}
-	__sync_fetch_and_add(n, 1);
-	return true;
+	return n;
 }
 
 static __always_inline bool hold_copy_small(struct __sk_buff *skb, const struct packet *p, __u32 site, __u64 now)
@@ -91,6 +84,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 	__u64 now = bpf_ktime_get_ns();
 	__u32 len = skb->len;
 	struct fc_held_flow *seen;
+	__u32 *held = NULL;
 	bool again, ok;
 
 	if (!cfg || !p)
@@ -108,8 +102,15 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 		count(FC_STAT_HOLD_TOO_LARGE);
 		return 0;
 	}
-	if (!again && !hold_take(site, cfg->hold_per_site))
-		return 0;
+	if (!again) {
+		held = hold_count(site);
+		if (!held)
+			return 0;
+		if (*held >= cfg->hold_per_site) {
+			count(FC_STAT_HOLD_CAP);
+			return 0;
+		}
+	}
 	if (len <= FC_HELD_SMALL)
 		ok = hold_copy_small(skb, p, site, now);
 	else
@@ -118,6 +119,9 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 		count(FC_STAT_HOLD_RING_FULL);
 		return 0;
 	}
+	/* counted only now: what the ring had no room for is never cleared */
+	if (held)
+		__sync_fetch_and_add(held, 1);
 
 	struct fc_held_flow f = { .ns = now, .seq = p->seq, .site = site };
 

@@ -49,6 +49,22 @@ static __always_inline bool takes_new_flows(struct fc_site *s, __u32 id)
 	return false;
 }
 
+/* A datagram may go anywhere: not to a replica that left the site's set. */
+static __always_inline bool has_left(struct fc_site *s, const struct packet *p, __u32 id)
+{
+	if (p->proto != IPPROTO_UDP)
+		return false;
+	if (!s)
+		return true;
+	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
+		if (i >= s->n)
+			break;
+		if (s->replicas[i] == id)
+			return false;
+	}
+	return true;
+}
+
 static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink)
 {
 	struct fc_flow f = { .replica = replica, .uplink = uplink };
@@ -106,8 +122,8 @@ static __always_inline struct choice pick(struct __sk_buff *skb, struct packet *
 	struct choice none = {};
 	bool fresh = p->syn || p->proto == IPPROTO_UDP;
 
-	if (c.r && c.r->site != l->site)
-		c = none; /* the VIP changed hands */
+	if (c.r && (c.r->site != l->site || has_left(s, p, c.id)))
+		c = none; /* the VIP changed hands, or the replica is on its way out */
 	if (p->syn && c.r && !(takes_new_flows(s, c.id) && ready(s, c.r, p, l->port_bit)))
 		c = none; /* a reused client port must not revive a draining replica */
 	if (c.r)
@@ -153,11 +169,11 @@ int fc_device(struct __sk_buff *skb)
 	__u32 was = c.id;
 
 	/* parked, or being parked: connections stay with whom they are */
-	if (!s && c.r && c.r->site == l->site && !p.syn) {
+	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
 	}
-	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP) && !c.r)
+	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP))
 		return to_sink();
 	if (s) {
 		c = pick(skb, &p, l, s, c);

@@ -54,7 +54,8 @@ type active struct {
 	retry    time.Time     // end of the backoff
 }
 
-// replica is one replica's belongings.
+// replica is one replica's belongings. Guarded by its entry's mu, but for ns and
+// kernel: those are the start's until it is over, and do not change afterwards.
 type replica struct {
 	id       site.ReplicaID
 	name     string // "<site>-<id>"

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -161,7 +162,9 @@ func (n *Node) publish(e *entry) {
 	v := e.active.machine.View()
 	var err error
 	if v.Parked {
-		err = n.dp.ParkSite(e.id)
+		// What the kernel counted as held and the holder had no room for is in
+		// nobody's hands: left standing it could keep the site from ever waking.
+		err = errors.Join(n.dp.ParkSite(e.id), n.dp.ClearHold(e.id))
 	} else {
 		s := bpf.Site{Refuse: v.Refuse}
 		if v.Forced {

@@ -43,36 +43,38 @@ func (n *Node) beginStart(e *entry, id site.ReplicaID) {
 	trace, s := r.trace, a.spec // r's is gone with the first byte, which may come before start returns
 	n.work.Go(func() {
 		defer cancel()
-		err := n.start(ctx, e, r, trace, s)
-		n.started(e, r, err)
+		ctr, err := n.start(ctx, e, r, trace, s)
+		n.started(e, r, ctr, err)
 	})
 }
 
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
-func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) error {
+func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) (*container.Container, error) {
 	img, err := n.images.Resolve(ctx, s.Image)
 	if err != nil {
-		return fmt.Errorf("image: %w", err)
+		return nil, fmt.Errorf("image: %w", err)
 	}
+	e.mu.Lock()
 	r.image = img.Digest
+	e.mu.Unlock()
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
-		return fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
+		return nil, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
 	ns, err := n.net.Pool().Get(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.ns = ns
 	if err := ns.Assign(e.addrs()...); err != nil {
-		return err
+		return nil, err
 	}
 	r.kernel = bpf.Replica{
 		Site: e.id, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: e.addr4, VIP6: e.addr6,
 	}
 	if err := n.dp.AddReplica(bpf.ReplicaID(r.id), r.kernel); err != nil {
-		return err
+		return nil, err
 	}
 	trace.mark(api.StepPrepared, bpf.Now())
 
@@ -89,15 +91,14 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.ctr = ctr
 	trace.marks(timing)
-	return nil
+	return ctr, nil
 }
 
 // started takes the outcome of a start to the machine.
-func (n *Node) started(e *entry, r *replica, err error) {
+func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error) {
 	if err != nil {
 		n.forget(r)
 		e.mu.Lock()
@@ -110,9 +111,10 @@ func (n *Node) started(e *entry, r *replica, err error) {
 		n.handle(e, site.StartFailed{ID: r.id, Reason: err.Error()})
 		return
 	}
-	n.work.Go(func() { n.watch(e, r) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	r.ctr = ctr
+	n.work.Go(func() { n.watch(e, r) })
 	if r.stopping {
 		n.stopContainer(e, r)
 	}
