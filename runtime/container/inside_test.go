@@ -252,7 +252,9 @@ func TestRootDevices(t *testing.T) {
 	}
 	for _, fd := range fds {
 		target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", c.Pid(), fd.Name()))
-		if n, _ := strconv.Atoi(fd.Name()); n > 2 && !strings.HasPrefix(target, "anon_inode:") {
+		// Go's runtime itself has an epoll descriptor, and reads the CPU limit where there is one.
+		own := strings.HasPrefix(target, "anon_inode:") || strings.HasPrefix(target, "/sys/fs/cgroup/cpu.")
+		if n, _ := strconv.Atoi(fd.Name()); n > 2 && !own {
 			t.Errorf("descriptor %s is %s", fd.Name(), target)
 		}
 	}

@@ -121,7 +121,7 @@ func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, err
 		err = errors.Join(err, m.undo(spec))
 	}
 	m.release(spec.ID, c)
-	m.pool.refill()
+	m.pool.refillSoon()
 	return c, timing, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // pool keeps slots ahead of their use.
@@ -17,6 +18,7 @@ type pool struct {
 	mu     sync.Mutex
 	slots  []*slot
 	closed bool
+	timer  *time.Timer    // of refillSoon, nil when none is due
 	wg     sync.WaitGroup // refills
 }
 
@@ -45,6 +47,25 @@ func (p *pool) take() (*slot, error) {
 			p.log.Warn("a runner that waited was killed, and something of it is left", "err", err)
 		}
 	}
+}
+
+// refillDelay keeps the making of runners away from the first moments of the
+// program that was just started: it takes two CPUs some 30 ms.
+const refillDelay = 100 * time.Millisecond
+
+// refillSoon refills a little later, once however often it is called.
+func (p *pool) refillSoon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.timer != nil {
+		return
+	}
+	p.timer = time.AfterFunc(refillDelay, func() {
+		p.mu.Lock()
+		p.timer = nil
+		p.mu.Unlock()
+		p.refill()
+	})
 }
 
 // refill makes slots in the background until there are enough.
@@ -91,6 +112,9 @@ func (p *pool) put(s *slot) {
 func (p *pool) close() error {
 	p.mu.Lock()
 	p.closed = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
 	slots := p.slots
 	p.slots = nil
 	p.mu.Unlock()

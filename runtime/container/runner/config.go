@@ -38,7 +38,7 @@ func baseConfig(runDir string) (*configs.Config, error) {
 		NoNewPrivileges: true,
 		OomScoreAdj:     &score,
 		Seccomp:         filter,
-		Mounts:          systemBinds(systemDir(runDir)),
+		Mounts:          []*configs.Mount{devBind(systemDir(runDir))},
 		// See the package comment. The name is one that does not exist.
 		Cgroups: &cgroups.Cgroup{Name: "left-alone", Rootless: true, Resources: &cgroups.Resources{}},
 	}, nil
@@ -54,16 +54,10 @@ func capabilitiesFor(uid int) *configs.Capabilities {
 	return c
 }
 
-// systemBinds are the mounts that mountSystem and mountSys have prepared.
-// libcontainer knows a /dev that is bound and does not fill it.
-func systemBinds(dir string) []*configs.Mount {
-	var mounts []*configs.Mount
-	for _, name := range wire.SystemMounts() {
-		mounts = append(mounts, &configs.Mount{
-			Source: filepath.Join(dir, name), Destination: "/" + name, Device: "bind", Flags: unix.MS_BIND | unix.MS_REC,
-		})
-	}
-	return mounts
+// devBind is the mount of /dev that mountSystem has prepared. It is left to
+// libcontainer, which fills a /dev that it has not bound itself.
+func devBind(dir string) *configs.Mount {
+	return &configs.Mount{Source: filepath.Join(dir, "dev"), Destination: "/dev", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC}
 }
 
 // volumes are the site's own mounts. What is mounted inside of them later is

@@ -97,18 +97,16 @@ func filterPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "filter"), os.NewFile(uintptr(fds[1]), "filter"), nil
 }
 
-// filterOn asks the thread of the filter to give it to all threads. The result
-// waits for the answer; without a good one, the program must not run.
-func filterOn(thread *os.File) func() error {
+// filterOn asks the thread of the filter to give it to all threads. After an
+// error the program must not run.
+func filterOn(thread *os.File) error {
+	var answer [1]byte
 	_, err := thread.Write([]byte{1})
-	return func() error {
-		var answer [1]byte
-		if err == nil {
-			_, err = thread.Read(answer[:])
-		}
-		if err == nil && answer[0] != 0 {
-			err = unix.Errno(answer[0])
-		}
-		return errors.Join(err, thread.Close())
+	if err == nil {
+		_, err = thread.Read(answer[:])
 	}
+	if err == nil && answer[0] != 0 {
+		err = unix.Errno(answer[0])
+	}
+	return errors.Join(err, thread.Close())
 }

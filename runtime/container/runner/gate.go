@@ -34,15 +34,9 @@ const (
 // gateReply is what Gate says to the runner, when it is prepared and when it
 // has let init pass or has failed.
 type gateReply struct {
+	Pid   int         `json:"pid,omitempty"` // when prepared: init's, as the machine numbers it
 	Steps []wire.Step `json:"steps,omitempty"`
 	Error *wire.Error `json:"error,omitempty"`
-}
-
-func (r gateReply) err() error {
-	if r.Error == nil {
-		return nil
-	}
-	return r.Error
 }
 
 // Gate holds the container's init, prepared, until there is a request. Call it
@@ -64,7 +58,7 @@ func Gate() {
 	if err := g.prepare(); err != nil {
 		g.end(err)
 	}
-	if err := wire.Send(conn, gateReply{}); err != nil {
+	if err := wire.Send(conn, gateReply{Pid: g.pid}); err != nil {
 		os.Exit(1) // the runner is gone
 	}
 	fds, err := wire.Recv(conn, &g.req)
@@ -82,6 +76,7 @@ func Gate() {
 // gate is the state of Gate.
 type gate struct {
 	conn   *net.UnixConn
+	pid    int
 	system string         // where the system's mounts are prepared
 	doc    map[string]any // libcontainer's document, "config" being a map too
 	req    wire.StartRequest
@@ -102,6 +97,14 @@ func (g *gate) prepare() error {
 	config, filter, err := g.readDocument()
 	if err != nil {
 		return err
+	}
+	// The /proc that is mounted here is still the machine's.
+	self, err := os.Readlink("/proc/self")
+	if err == nil {
+		g.pid, err = strconv.Atoi(self)
+	}
+	if err != nil {
+		return fmt.Errorf("finding the number of this process: %w", err)
 	}
 	g.system = systemDir(filepath.Dir(config.Rootfs))
 	if err := mountSystem(g.system); err != nil {
@@ -161,6 +164,9 @@ func (g *gate) pass(netns *os.File) error {
 		return fail(wire.KindRootfs, "opening the root file system: %w", err)
 	}
 	defer root.Close() // a path descriptor
+	if err := moveInto(root, g.system); err != nil {
+		return err
+	}
 	user, err := lookUser(root, g.req.User)
 	if err != nil {
 		return err
@@ -194,7 +200,7 @@ func (g *gate) writeDocument(u *user) error {
 	config, _ := g.doc["config"].(map[string]any)
 	config["hostname"] = g.req.Hostname
 	config["readonlyfs"] = g.req.ReadOnlyRoot
-	config["mounts"] = append(systemBinds(g.system), volumes(g.req)...)
+	config["mounts"] = append([]*configs.Mount{devBind(g.system)}, volumes(g.req)...)
 	text, err := json.Marshal(g.doc)
 	if err != nil {
 		return fmt.Errorf("encoding libcontainer's configuration: %w", err)

@@ -129,15 +129,19 @@ func (s *server) prepare(slot, runDir string, stdout, stderr *os.File) error {
 	return s.waitGate()
 }
 
-// waitGate waits until Gate is prepared.
+// waitGate waits until Gate is prepared, and learns which process it is.
 func (s *server) waitGate() error {
 	var ready gateReply
-	_, err := wire.Recv(s.gate, &ready)
-	if err == nil {
-		return ready.err()
+	if _, err := wire.Recv(s.gate, &ready); err != nil {
+		// init has died: libcontainer says why.
+		return errors.Join(<-s.started, fmt.Errorf("preparing a container: %w", err))
 	}
-	// init has died: libcontainer says why.
-	return errors.Join(<-s.started, fmt.Errorf("preparing a container: %w", err))
+	if ready.Error != nil {
+		return ready.Error
+	}
+	var err error
+	s.init, err = wire.FindProcess(ready.Pid)
+	return err
 }
 
 // privateMounts makes the mount namespace, which the shim has made, this
@@ -160,8 +164,8 @@ func (s *server) start(req wire.StartRequest, netns *os.File) error {
 	if err := wire.Send(s.gate, req, netns); err != nil {
 		return s.gateFailed(req, err)
 	}
-	if err := s.shim.Encode(req.Monitor); err != nil {
-		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
+	if err := s.record(req); err != nil {
+		return err
 	}
 	err := <-s.started
 	s.step("created")
@@ -180,28 +184,27 @@ func (s *server) start(req wire.StartRequest, netns *os.File) error {
 func (s *server) gateFailed(req wire.StartRequest, err error) error {
 	var reply gateReply
 	if _, recvErr := wire.Recv(s.gate, &reply); recvErr == nil && reply.Error != nil {
-		return reply.err()
+		return reply.Error
 	}
 	return classify(req, err)
 }
 
-// release records that the container exists, switches its filter on and lets
-// its program run.
-func (s *server) release(req wire.StartRequest) error {
-	on := filterOn(s.filter)
-	state, err := s.container.State()
-	if err != nil {
-		return fmt.Errorf("reading the state of container %s: %w", req.ID, err)
-	}
-	s.init = wire.Process{Pid: state.InitProcessPid, Start: state.InitProcessStartTime}
+// record tells the shim and, on disk, every later daemon which process the
+// container's init is. It does so while init works: nothing is lost by being
+// early, as the shim also says when nothing came of it.
+func (s *server) record(req wire.StartRequest) error {
 	if err := wire.WriteFile(req.Dir, wire.InitFile, s.init); err != nil {
 		return err
 	}
-	if err := s.shim.Encode(wire.Started{Pid: s.init.Pid}); err != nil {
+	if err := errors.Join(s.shim.Encode(req.Monitor), s.shim.Encode(wire.Started{Pid: s.init.Pid})); err != nil {
 		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
 	}
-	s.step("recorded")
-	if err := on(); err != nil {
+	return nil
+}
+
+// release switches the container's filter on and lets its program run.
+func (s *server) release(req wire.StartRequest) error {
+	if err := filterOn(s.filter); err != nil {
 		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)
 	}
 	s.step("filtered")

@@ -131,6 +131,42 @@ func mountSys(dir string) error {
 	return mask(dir, maskSysPaths)
 }
 
+// moveInto moves the prepared /proc and /sys into the container's root, one
+// step each; libcontainer takes seventy for a bind mount. A hostile image gains
+// nothing: the mount point must be a folder right there, no link.
+func moveInto(root *os.File, dir string) error {
+	for _, name := range []string{"proc", "sys"} {
+		point, err := openFolder(root, name)
+		if err != nil {
+			return fail(wire.KindRootfs, "/%s of the image has to be a folder: %w", name, err)
+		}
+		err = unix.MoveMount(unix.AT_FDCWD, filepath.Join(dir, name), point, "", unix.MOVE_MOUNT_T_EMPTY_PATH)
+		_ = unix.Close(point) // a path descriptor
+		if err != nil {
+			return fmt.Errorf("mounting /%s of the container: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// openFolder opens a folder in the root, and makes it if need be.
+func openFolder(root *os.File, name string) (int, error) {
+	open := func() (int, error) {
+		return unix.Openat2(int(root.Fd()), name, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+		})
+	}
+	fd, err := open()
+	if !errors.Is(err, unix.ENOENT) {
+		return fd, err
+	}
+	if err := unix.Mkdirat(int(root.Fd()), name, 0o755); err != nil {
+		return -1, err
+	}
+	return open()
+}
+
 // readonly makes a path read-only by a mount; one that is not there is fine.
 func readonly(path string) error {
 	err := unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "")
