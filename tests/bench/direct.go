@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -27,12 +25,15 @@ const (
 	cableClient = "203.0.113.2"
 	cableName   = "uplink1"
 	plainName   = "plain0"
+	wireNear    = "198.18.0.1" // RFC 2544: benchmarks
+	wireFar     = "198.18.0.2"
 )
 
 // plain is a network namespace such as a container manager without fcnode
 // would route to:
 //
-//	client eth1 ═══ uplink1 (node, forwarding) plain0 ═══ eth0
+//	client eth1  ═══ uplink1 (node, forwarding) plain0 ═══ eth0
+//	client wire0 ═════════════════════════════════════════ wire0
 type plain struct {
 	ns   netns.NsHandle
 	file *os.File
@@ -56,7 +57,7 @@ func newPlain(c *stage.Client) (*plain, error) {
 	p.file = os.NewFile(uintptr(p.ns), "netns")
 	host := cable{name: plainName, near: directNode, far: directAddr, end: "eth0", ns: p.ns, route: "0.0.0.0/0"}
 	client := cable{name: cableName, near: cableNode, far: cableClient, end: "eth1", ns: netns.NsHandle(c.FD()), route: directNet}
-	if err := errors.Join(host.lay(), client.lay()); err != nil {
+	if err := errors.Join(host.lay(), client.lay(), wire(netns.NsHandle(c.FD()), p.ns)); err != nil {
 		return nil, errors.Join(fmt.Errorf("connect the plain host: %w", err), p.close())
 	}
 	return p, nil
@@ -108,6 +109,26 @@ func (c cable) lay() error {
 	return far.RouteAdd(&netlink.Route{LinkIndex: end.Attrs().Index, Dst: dst, Gw: net.ParseIP(c.near)})
 }
 
+// wire connects two namespaces without the node in between.
+func wire(near, far netns.NsHandle) error {
+	a, err := netlink.NewHandleAt(near)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := netlink.NewHandleAt(far)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "wire0"
+	if err := a.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "wire0", PeerNamespace: netlink.NsFd(far)}); err != nil {
+		return err
+	}
+	return errors.Join(enable(a, "wire0", wireNear), enable(b, "wire0", wireFar))
+}
+
 func enable(h *netlink.Handle, name, addr string) error {
 	l, err := h.LinkByName(name)
 	if err != nil {
@@ -125,30 +146,6 @@ func enable(h *netlink.Handle, name, addr string) error {
 
 // path by which other programs reach the namespace while this process lives.
 func (p *plain) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(p.ns)) }
-
-// serve starts a program in the namespace that says on its standard output
-// when it listens.
-func (p *plain) serve(ctx context.Context, program string) (pid int, stop func() error, err error) {
-	cmd := exec.CommandContext(ctx, "nsenter", "--net="+p.path(), program)
-	cmd.SysProcAttr = ownSession()
-	cmd.Stderr = os.Stderr
-	ready, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, nil, err
-	}
-	stop = func() error {
-		err := cmd.Process.Kill()
-		_ = cmd.Wait() // killed
-		return err
-	}
-	if _, err := ready.Read(make([]byte, 1)); err != nil {
-		return 0, nil, errors.Join(fmt.Errorf("%s does not listen: %w", program, err), stop())
-	}
-	return cmd.Process.Pid, stop, nil // nsenter has become the program
-}
 
 // ownSession is what a service or a container has. It counts where the
 // scheduler shares the CPU among sessions (sched_autogroup_enabled).

@@ -25,15 +25,15 @@ type runcBench struct {
 	n            int
 }
 
-// newRunc writes the bundle: what `runc spec` gives, with the demo site, the
-// plain network namespace and no terminal.
-func newRunc(s *stage.Stage, o options, p *plain) (*runcBench, error) {
+// newRunc writes the bundle: what `runc spec` gives, with the program, the
+// plain network namespace, fcnode's seccomp filter and no terminal.
+func newRunc(s *stage.Stage, from string, p *plain) (*runcBench, error) {
 	b := &runcBench{bundle: s.File("bundle"), root: s.File("runc-state")}
 	rootfs := filepath.Join(b.bundle, "rootfs")
 	if err := os.MkdirAll(rootfs, 0o755); err != nil {
 		return nil, err
 	}
-	program, err := os.ReadFile(filepath.Join(o.bin, demoSite))
+	program, err := os.ReadFile(from)
 	if err != nil {
 		return nil, err
 	}
@@ -87,34 +87,55 @@ func (b *runcBench) edit(p *plain) error {
 	return os.WriteFile(path, raw, 0o600)
 }
 
-// once starts the site and asks it, from the moment runc is executed to the
-// first byte of the answer. The site itself says when it listens, so no polling
-// takes CPU time from the start or adds to it.
-func (b *runcBench) once(ctx context.Context, dial dialer) (took time.Duration, err error) {
+// run starts a container and returns when its program says that it listens:
+// by its output, so no polling takes CPU time from the start or adds to it.
+func (b *runcBench) run(ctx context.Context) (stop func() error, err error) {
 	b.n++
-	id := fmt.Sprintf("bench-%d", b.n)
-	cmd := exec.CommandContext(ctx, "runc", "--root", b.root, "run", "--bundle", b.bundle, id)
+	cmd := exec.CommandContext(ctx, "runc", "--root", b.root, "run", "--bundle", b.bundle, b.id())
 	var text strings.Builder
+	cmd.SysProcAttr = ownSession()
 	cmd.Stderr = &text
 	ready, err := cmd.StdoutPipe()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() {
-		kill := exec.CommandContext(ctx, "runc", "--root", b.root, "kill", id, "KILL").Run()
+	id := b.id()
+	stop = func() error {
+		err := exec.CommandContext(context.WithoutCancel(ctx), "runc", "--root", b.root, "delete", "--force", id).Run()
 		_ = cmd.Wait() // killed
-		if err != nil {
-			err = fmt.Errorf("runc run: %w: %s", err, text.String())
-		}
-		err = errors.Join(err, kill)
-	}()
+		return err
+	}
 	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		return nil, errors.Join(fmt.Errorf("runc run: %w", err), stop(), errors.New(text.String()))
+	}
+	return stop, nil
+}
+
+func (b *runcBench) id() string { return fmt.Sprintf("bench-%d", b.n) }
+
+// pid of the program that run has started.
+func (b *runcBench) pid(ctx context.Context) (int, error) {
+	out, err := exec.CommandContext(ctx, "runc", "--root", b.root, "state", b.id()).Output()
+	if err != nil {
+		return 0, fmt.Errorf("runc state: %w", err)
+	}
+	var state struct{ Pid int }
+	err = json.Unmarshal(out, &state)
+	return state.Pid, err
+}
+
+// once starts the site and asks it, from the moment runc is executed to the
+// first byte of the answer.
+func (b *runcBench) once(ctx context.Context, dial dialer) (took time.Duration, err error) {
+	begin := time.Now()
+	stop, err := b.run(ctx)
+	if err != nil {
 		return 0, err
 	}
+	defer func() { err = errors.Join(err, stop()) }()
 	if _, err := visitOnce(ctx, dial, net.JoinHostPort(directAddr, "80")); err != nil {
 		return 0, err
 	}

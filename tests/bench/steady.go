@@ -32,10 +32,11 @@ const (
 	wayFcnode = iota
 	wayDirect
 	wayProxy
+	wayWire
 	ways
 )
 
-var wayNames = [ways]string{"fcnode", "direct", "proxy"}
+var wayNames = [ways]string{"fcnode", "direct", "proxy", "wire"}
 
 // application is one web server, reachable by all ways.
 type application struct {
@@ -55,8 +56,10 @@ func benchSteady(ctx context.Context, o options, r *report) error {
 	r.printf("## Steady load\n\nAnswers of %d bytes, asked for by %d connections from a client in another network namespace, each "+
 		"sending its next request when it has the answer (a closed loop): %d rounds of %s, the ways in turns.\n\n"+
 		"- `fcnode`: the application in its container, through its VIP.\n"+
-		"- `direct`: the same program in a network namespace behind a plain routed veth: no container, no netfilter, no fcnode on its way.\n"+
-		"- `proxy`: Go's `httputil.ReverseProxy` on the node, in front of `direct`.\n\n"+
+		"- `direct`: the same program in a container of `runc`, with the same seccomp filter, behind a plain routed veth: no netfilter, no fcnode on its way.\n"+
+		"- `proxy`: Go's `httputil.ReverseProxy` on the node, in front of `direct`.\n"+
+		"- `wire`: the container of `direct` on a cable from the client's namespace straight into its own: there is no node in between. It bounds what "+
+		"any way through a node can reach here, where the client and both ends' TCP share the cores with the path.\n\n"+
 		"Ratios are medians of the rounds' ratios. CPU is that of the client, the network in between, the proxy and the application together for one "+
 		"request: as what else the machine does hardly changes it, it is the steadier figure.\n\n",
 		steadyBytes, steadyConns, steadyRounds, steadyTime+steadyWarm)
@@ -132,11 +135,19 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 		return stop, err
 	}
 	stops = append(stops, p.close)
-	pid, end, err := p.serve(ctx, program)
+	container, err := newRunc(s, program, p)
+	if err != nil {
+		return stop, err
+	}
+	end, err := container.run(ctx)
 	if err != nil {
 		return stop, err
 	}
 	stops = append(stops, end)
+	pid, err := container.pid(ctx)
+	if err != nil {
+		return stop, err
+	}
 	direct := net.JoinHostPort(directAddr, "80")
 	front := net.JoinHostPort(cableNode, proxyPort)
 	proxy, end, err := startProxy(ctx, front, direct)
@@ -144,7 +155,7 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 		return stop, err
 	}
 	stops = append(stops, end)
-	for i, addr := range [ways]string{vip, direct, front} {
+	for i, addr := range [ways]string{vip, direct, front, net.JoinHostPort(wireFar, "80")} {
 		if app.target[i], err = netip.ParseAddrPort(addr); err != nil {
 			return stop, err
 		}
@@ -159,7 +170,7 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 	if len(site.Replicas) != 1 {
 		return stop, fmt.Errorf("the site has %d replicas, not one", len(site.Replicas))
 	}
-	app.pids = [ways][]int{{site.Replicas[0].PID}, {pid}, {pid, proxy}}
+	app.pids = [ways][]int{{site.Replicas[0].PID}, {pid}, {pid, proxy}, {pid}}
 	return stop, nil
 }
 
@@ -237,5 +248,15 @@ func reportSteady(r *report, results [ways]steadyResult, reuse bool) {
 	r.printf("\n")
 	gain := medianOf(ratios(results[wayFcnode].rate, base.rate))
 	r.goal("at least 1.2 x the requests/s of direct", gain >= 1.2, fmt.Sprintf("%.2f x", gain))
+	best := medianOf(ratios(results[wayWire].rate, base.rate))
+	r.printf("- No way at all (`wire`) has %.2f x the requests/s of direct.\n", best)
+	r.printf("- What the node between the two ends adds to a request in CPU: direct %s, fcnode %s, proxy %s.\n",
+		signed(base.cpu.median()-results[wayWire].cpu.median()), signed(results[wayFcnode].cpu.median()-results[wayWire].cpu.median()),
+		signed(results[wayProxy].cpu.median()-results[wayWire].cpu.median()))
 	r.printf("- Against the proxy: %.2f x the requests/s.\n\n", medianOf(ratios(results[wayFcnode].rate, results[wayProxy].rate)))
+}
+
+// signed shows a difference of medians, which noise may turn below zero.
+func signed(d time.Duration) string {
+	return fmt.Sprintf("%+.1f µs", float64(d)/float64(time.Microsecond))
 }
