@@ -24,7 +24,10 @@ install_all() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	local program shell
-	for program in fcnode fcnode-runner fcnode-shim; do put 0755 "$bin/$program" "$lib/$program"; done
+	for program in "$here"/../cmd/*; do
+		program=$(basename "$program")
+		put 0755 "$bin/$program" "$lib/$program"
+	done
 	install -d "$destdir$prefix/bin"
 	ln -sfn ../lib/fcnode/fcnode "$destdir$prefix/bin/fcnode"
 	put 0644 "$(filled "$here/fcnode.service")" "$prefix/lib/systemd/system/fcnode.service"
