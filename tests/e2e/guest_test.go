@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // The guest is the site that runs in the containers of these tests: this binary, linked statically, told by its
@@ -59,6 +61,11 @@ func guestMain() int {
 	}
 	fmt.Println("listening on", listen)
 	<-stop
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := g.http.Shutdown(ctx); err != nil { // what is under way is answered before the end
+		fmt.Fprintln(os.Stderr, "guest:", err)
+	}
 	return 0
 }
 

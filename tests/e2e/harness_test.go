@@ -150,7 +150,9 @@ func (n *node) openNotify() string {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(func() { _ = conn.Close() })
+	if n.notify != nil {
+		_ = n.notify.Close() // of a daemon that is dead
+	}
 	n.notify = conn
 	return path
 }
@@ -252,6 +254,9 @@ func (n *node) end() {
 	if n.daemon != nil {
 		n.stop()
 	}
+	if n.notify != nil {
+		_ = n.notify.Close()
+	}
 	n.api.Close()
 	cmd := n.command("teardown", "--config", n.path("fcnode.yaml"))
 	var out bytes.Buffer
@@ -347,13 +352,17 @@ func (n *node) apply(text string) *site {
 	}
 	s := &site{n: n, name: res[0].Name}
 	for _, a := range res[0].Addresses {
-		if a.Is4() {
-			s.v4 = a
-		} else {
-			s.v6 = a
-		}
+		s.setAddr(a)
 	}
 	return s
+}
+
+func (s *site) setAddr(a netip.Addr) {
+	if a.Is4() {
+		s.v4 = a
+	} else {
+		s.v6 = a
+	}
 }
 
 // addr4 and addr6 are the site's address with a port.

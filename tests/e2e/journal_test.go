@@ -44,7 +44,7 @@ func (s *site) story(after uint64) []string {
 	s.n.t.Helper()
 	var out []string
 	for _, ev := range s.events(after) {
-		out = append(out, strings.TrimSpace(ev.Kind+" "+ev.Replica+" "+ev.Reason))
+		out = append(out, tell(ev))
 	}
 	return out
 }
@@ -63,18 +63,37 @@ func kinds(events []api.Event, of ...string) []string {
 // await waits for an event of the site after a mark.
 func (s *site) await(after uint64, kind string) api.Event {
 	s.n.t.Helper()
-	ctx, cancel := context.WithTimeout(s.n.t.Context(), testutil.Timeout(patience))
+	return s.n.awaitSite(after, s.name, kind)
+}
+
+// await waits for an event after a mark.
+func (n *node) await(after uint64, kind string) api.Event {
+	n.t.Helper()
+	return n.awaitSite(after, "", kind)
+}
+
+// awaitSite waits for an event of a site; none: of any or none.
+func (n *node) awaitSite(after uint64, name, kind string) api.Event {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), testutil.Timeout(patience))
 	defer cancel()
-	for ev, err := range s.n.api.Events(ctx, api.EventOptions{Since: after, Site: s.name, Follow: true}) {
+	var seen []string
+	for ev, err := range n.api.Events(ctx, api.EventOptions{Since: after, Site: name, Follow: true}) {
 		if err != nil {
-			s.n.t.Fatalf("waiting for the event %q of site %s: %v; there were %q", kind, s.name, err, s.story(after))
+			n.t.Fatalf("waiting for the event %q of site %q: %v; there were %q", kind, name, err, seen)
 		}
 		if ev.Kind == kind {
 			return ev
 		}
+		seen = append(seen, tell(ev))
 	}
-	s.n.t.Fatalf("waiting for the event %q of site %s: the stream ended", kind, s.name)
+	n.t.Fatalf("waiting for the event %q of site %q: the stream ended after %q", kind, name, seen)
 	return api.Event{}
+}
+
+// tell puts an event into a few words.
+func tell(ev api.Event) string {
+	return strings.Join(strings.Fields(ev.Kind+" "+ev.Replica+" "+ev.Reason), " ")
 }
 
 // starts counts the wakes after a mark.
