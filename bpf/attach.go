@@ -185,8 +185,8 @@ func removeFilter(h hook, ifindex int, must bool) error {
 	return err
 }
 
-// PruneReplicaPins removes the pins of host ends that are gone, which a dead
-// daemon could not remove.
+// PruneReplicaPins removes the pins of devices that are gone (most of them host
+// ends of replicas), which a dead daemon could not remove.
 func (d *Datapath) PruneReplicaPins() error {
 	entries, err := os.ReadDir(linksDir(d.opts.PinDir))
 	if err != nil {
@@ -194,23 +194,24 @@ func (d *Datapath) PruneReplicaPins() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		number, ok := strings.CutPrefix(e.Name(), hookReplica.name+"-")
-		if !ok {
-			continue
-		}
-		ifindex, err := strconv.Atoi(number)
-		if err != nil {
-			continue
-		}
-		l, err := link.LoadPinnedLink(filepath.Join(linksDir(d.opts.PinDir), e.Name()), nil)
-		if err == nil {
-			alive := linkAlive(l, ifindex)
-			l.Close()
-			if alive {
+		for _, h := range []hook{hookDevice, hookUplink, hookReplica, hookSink} {
+			number, ours := strings.CutPrefix(e.Name(), h.name+"-")
+			if !ours {
 				continue
 			}
+			if ifindex, err := strconv.Atoi(number); err == nil && !d.pinAlive(e.Name(), ifindex) {
+				errs = append(errs, d.unpin(h, ifindex))
+			}
 		}
-		errs = append(errs, d.unpin(hookReplica, ifindex))
 	}
 	return errors.Join(errs...)
+}
+
+func (d *Datapath) pinAlive(name string, ifindex int) bool {
+	l, err := link.LoadPinnedLink(filepath.Join(linksDir(d.opts.PinDir), name), nil)
+	if err != nil {
+		return false
+	}
+	defer l.Close() //nolint:errcheck // only a reference
+	return linkAlive(l, ifindex)
 }

@@ -192,6 +192,18 @@ int fc_device(struct __sk_buff *skb)
 	return FC_EATEN;
 }
 
+/* Past the node's stack; the answers of the flow go back by the same uplink. */
+static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_flow_key *k, struct fc_flow *f,
+				       struct choice c)
+{
+	if (!f || f->replica != c.id)
+		remember(k, c.id, skb->ifindex);
+	else if (f->uplink != skb->ifindex)
+		f->uplink = skb->ifindex;
+	count(FC_STAT_STEERED);
+	return bpf_redirect_peer(c.r->ifindex, 0);
+}
+
 /* At an uplink's ingress: only what has a replica ready is taken off here,
  * straight into its namespace. All else goes the long way, by the stack's
  * route to fc0, where it is held or refused. */
@@ -199,7 +211,7 @@ SEC("tc")
 int fc_uplink(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct choice c;
+	struct choice c = {};
 
 	if (fc_parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
 		return TC_ACT_UNSPEC;
@@ -209,41 +221,26 @@ int fc_uplink(struct __sk_buff *skb)
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
 	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
 
-	if (f && !p.syn) {
-		c.r = bpf_map_lookup_elem(&fc_replicas, &f->replica);
-		if (!c.r)
-			return TC_ACT_UNSPEC;
-		if (f->uplink != skb->ifindex)
-			f->uplink = skb->ifindex;
-		if (p.proto == IPPROTO_UDP)
-			c.r->last_ns = bpf_ktime_get_ns();
-		count(FC_STAT_STEERED);
-		return bpf_redirect_peer(c.r->ifindex, 0);
+	if (f) {
+		c.id = f->replica;
+		c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
 	}
-	if (!p.syn && p.proto != IPPROTO_UDP)
-		return TC_ACT_UNSPEC;
+	if (p.proto == IPPROTO_TCP && !p.syn)
+		return c.r ? straight_in(skb, &fk, f, c) : TC_ACT_UNSPEC;
 
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
 	struct fc_site *s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
 
-	if (!s)
+	if (!l && c.r && !p.syn) /* an answer to a datagram of the replica's own */
+		return straight_in(skb, &fk, f, c);
+	if (!s || (s->flags & FC_SITE_REFUSE))
 		return TC_ACT_UNSPEC;
-	c = choose(s, &p, l->port_bit);
-	if (f && c.r && f->replica != c.id) {
-		/* a SYN repeated: stay with the replica that has seen the first */
-		struct choice was = { .id = f->replica };
-
-		was.r = bpf_map_lookup_elem(&fc_replicas, &was.id);
-		if (was.r && takes_new_flows(s, was.id) && ready(s, was.r, &p, l->port_bit))
-			c = was;
-	}
+	c = pick(skb, &p, l, s, c);
 	if (!c.r)
 		return TC_ACT_UNSPEC;
-	remember(&fk, c.id, skb->ifindex);
 	c.r->last_ns = bpf_ktime_get_ns();
-	count(FC_STAT_STEERED);
-	return bpf_redirect_peer(c.r->ifindex, 0);
+	return straight_in(skb, &fk, f, c);
 }
 
 #endif
