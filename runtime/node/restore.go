@@ -61,7 +61,7 @@ func (n *Node) restore() error {
 func (n *Node) loadSites() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.store.All(func(s *store.Site) error {
+	return n.store.Readable(func(s *store.Site) error {
 		e := newEntry(s)
 		n.sites[e.name], n.ids[e.id] = e, e
 		if s.Spec.Scale.Min > 0 {
@@ -77,6 +77,9 @@ func (n *Node) loadSites() error {
 			}
 			pool.take(a)
 		}
+		return nil
+	}, func(name string, err error) error {
+		n.log.Error("a site is not served: its record cannot be read; apply it anew", "site", name, "error", err)
 		return nil
 	})
 }

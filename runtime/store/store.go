@@ -164,13 +164,21 @@ func (s *Store) Delete(names ...string) error {
 	return nil
 }
 
-// All calls fn for each site, ordered by name. The site is fn's to keep.
+// All calls fn for each site, ordered by name. The site is fn's to keep. A
+// record that cannot be read is an error.
 func (s *Store) All(fn func(*Site) error) error {
+	return s.Readable(fn, func(_ string, err error) error { return err })
+}
+
+// Readable does so for those that can be read, and calls bad for the others
+// (kept by another version, say): one of them must not keep thousands from
+// being served.
+func (s *Store) Readable(fn func(*Site) error, bad func(name string, err error) error) error {
 	return s.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketSites).ForEach(func(name, b []byte) error {
 			var site Site
 			if err := json.Unmarshal(b, &site); err != nil {
-				return fmt.Errorf("read site %s from the state file: %w", name, err)
+				return bad(string(name), fmt.Errorf("read site %s from the state file: %w", name, err))
 			}
 			return fn(&site)
 		})
