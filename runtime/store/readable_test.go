@@ -5,21 +5,13 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
-
-	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // One record that cannot be read is told, and the others are served.
 func TestReadablePassesDamagedRecordsOver(t *testing.T) {
-	s, err := Open(filepath.Join(t.TempDir(), "state.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close() //nolint:errcheck // the test is over
-	if err := s.Put([]*Site{{Spec: spec.Site{Name: "a"}}, {Spec: spec.Site{Name: "c"}}}); err != nil {
-		t.Fatal(err)
-	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	s := open(t, filepath.Join(t.TempDir(), "state.db"))
+	put(t, s, simple(t, "a"), simple(t, "c"))
+	err := s.db.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketSites).Put([]byte("b"), []byte(`{"spec":{"ofTheFuture":1}}`))
 	})
 	if err != nil {
