@@ -50,18 +50,14 @@ func requestFor(host string, n int, reuse bool) []byte {
 
 // run loads the target from a thread inside of the client's namespace.
 func (l load) run(ctx context.Context) (loadResult, error) {
-	type outcome struct {
-		r   loadResult
-		err error
-	}
-	done := make(chan outcome)
+	done := make(chan outcome[loadResult])
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		r, err := l.loop(ctx)
-		done <- outcome{r, err}
+		done <- outcome[loadResult]{r, err}
 	}()
 	o := <-done
-	return o.r, o.err
+	return o.value, o.err
 }
 
 // visitor is one connection of the loop.

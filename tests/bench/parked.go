@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,12 +143,17 @@ func wakes(ctx context.Context, s *stage.Stage) (series, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := newClient(s.Client.FD())
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
 	var out series
 	for i := range parkedWakes + 2 {
 		if _, err := s.API.Park(ctx, "hello", true); err != nil {
 			return nil, err
 		}
-		v, err := visitOnce(ctx, s.Client.Dial, site.Addresses[0].String()+":80")
+		v, err := c.visit(netip.AddrPortFrom(site.Addresses[0], 80))
 		if err != nil {
 			return nil, err
 		}

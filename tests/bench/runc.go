@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -129,14 +129,14 @@ func (b *runcBench) pid(ctx context.Context) (int, error) {
 
 // once starts the site and asks it, from the moment runc is executed to the
 // first byte of the answer.
-func (b *runcBench) once(ctx context.Context, dial dialer) (took time.Duration, err error) {
+func (b *runcBench) once(ctx context.Context, c *client) (took time.Duration, err error) {
 	begin := time.Now()
 	stop, err := b.run(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if _, err := visitOnce(ctx, dial, net.JoinHostPort(directAddr, "80")); err != nil {
+	if _, err := c.visit(netip.AddrPortFrom(netip.MustParseAddr(directAddr), 80)); err != nil {
 		return 0, err
 	}
 	return time.Since(begin), nil

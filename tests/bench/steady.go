@@ -155,11 +155,16 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 		return stop, err
 	}
 	stops = append(stops, end)
-	for i, addr := range [ways]string{vip, direct, front, net.JoinHostPort(wireFar, "80")} {
+	c, err := newClient(s.Client.FD())
+	if err != nil {
+		return stop, err
+	}
+	defer c.close()
+	for i, addr := range [ways]string{vip.String(), direct, front, net.JoinHostPort(wireFar, "80")} {
 		if app.target[i], err = netip.ParseAddrPort(addr); err != nil {
 			return stop, err
 		}
-		if _, err := visitOnce(ctx, s.Client.Dial, addr); err != nil { // the first one wakes
+		if _, err := c.visit(app.target[i]); err != nil { // the first one wakes
 			return stop, fmt.Errorf("%s: %w", wayNames[i], err)
 		}
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// visit is one connection and one request.
+type visit struct {
+	connect, firstByte time.Duration // both since before connect()
+}
+
+// client visits from a thread of its own inside of the client's namespace, by
+// blocking system calls: what is measured is the kernel's connect() and read(),
+// not a runtime's poller.
+type client struct {
+	asked chan netip.AddrPort
+	given chan outcome[visit]
+}
+
+// outcome of work on another thread.
+type outcome[T any] struct {
+	value T
+	err   error
+}
+
+func newClient(netns int) (*client, error) {
+	c := &client{asked: make(chan netip.AddrPort), given: make(chan outcome[visit])}
+	entered := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Setns(netns, unix.CLONE_NEWNET)
+		entered <- err
+		if err != nil {
+			return
+		}
+		for addr := range c.asked {
+			v, err := visitNow(addr)
+			c.given <- outcome[visit]{v, err}
+		}
+	}()
+	if err := <-entered; err != nil {
+		return nil, fmt.Errorf("enter the client's network namespace: %w", err)
+	}
+	return c, nil
+}
+
+func (c *client) close() { close(c.asked) }
+
+// visit connects, asks for the greeting and waits for the first byte.
+func (c *client) visit(addr netip.AddrPort) (visit, error) {
+	c.asked <- addr
+	o := <-c.given
+	return o.value, o.err
+}
+
+// visitBound ends a visit that nobody answers.
+const visitBound = 30 * time.Second
+
+var greeting = []byte("GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+
+func visitNow(addr netip.AddrPort) (v visit, err error) {
+	family, sa := sockaddr(addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return v, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written that matters
+	bound := unix.NsecToTimeval(visitBound.Nanoseconds())
+	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &bound); err != nil {
+			return v, err
+		}
+	}
+	begin := time.Now()
+	if err := unix.Connect(fd, sa); err != nil {
+		return v, fmt.Errorf("connect to %s: %w", addr, err)
+	}
+	v.connect = time.Since(begin)
+	if _, err := unix.Write(fd, greeting); err != nil {
+		return v, fmt.Errorf("ask %s: %w", addr, err)
+	}
+	n, err := unix.Read(fd, make([]byte, 1))
+	v.firstByte = time.Since(begin)
+	if err == nil && n == 0 {
+		err = errLoad
+	}
+	if err != nil {
+		return v, fmt.Errorf("answer of %s: %w", addr, err)
+	}
+	return v, nil
+}
