@@ -71,14 +71,16 @@ func benchFcnode(b *testing.B) {
 	reportTimes(b, times)
 }
 
-// poolFull waits until a runner waits for a request and has prepared itself.
+// poolFull waits until a runner and its init wait for a request: both are there
+// and neither has used the CPU since the last look.
 func (e *env) poolFull() {
 	e.t.Helper()
+	last := ""
 	testutil.WaitFor(e.t, limit, "a waiting runner", func() error {
 		e.m.pool.mu.Lock()
 		defer e.m.pool.mu.Unlock()
 		if len(e.m.pool.slots) == 0 {
-			return fmt.Errorf("the pool is empty")
+			return errors.New("the pool is empty")
 		}
 		pids, err := e.m.pool.slots[0].group.Procs()
 		if err == nil && len(pids) != 2 {
@@ -87,14 +89,25 @@ func (e *env) poolFull() {
 		if err != nil {
 			return fmt.Errorf("the runner and its init are not there: %v, %w", pids, err)
 		}
-		for _, pid := range pids {
-			wchan, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", pid))
-			if err != nil || !strings.Contains(string(wchan), "poll") && !strings.Contains(string(wchan), "futex") && !strings.Contains(string(wchan), "wait") {
-				return fmt.Errorf("process %d is at %q", pid, wchan)
-			}
+		before := last
+		if last = cpuTimes(pids); last != before {
+			return errors.New("they are still at work")
 		}
 		return nil
 	})
+}
+
+// cpuTimes is the CPU time of all threads of the processes, as text.
+func cpuTimes(pids []int) string {
+	var b strings.Builder
+	for _, pid := range pids {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is well-formed
+		for _, name := range files {
+			text, _ := os.ReadFile(name) // a thread that has ended changes the text too
+			b.Write(text)
+		}
+	}
+	return b.String()
 }
 
 func benchRunc(b *testing.B, filter func(*specs.LinuxSeccomp)) {
