@@ -20,7 +20,8 @@ import (
 // The guest is the site that runs in the containers of these tests: this binary, linked statically, told by its
 // environment what to be.
 //
-//	GUEST    serve; exit (ends at once with code 3); deaf (never listens)
+//	GUEST    serve; exit (ends at once with code 3); deaf (never listens); cat (copies
+//	         its input to its output, writes "the end" to its error output and ends with code 42)
 //	LISTEN   what it listens on, in order: "tcp4/:80 tcp6/[::]:80 udp/:53" (default tcp/:80)
 //	STUBBORN 1: SIGTERM does not end it
 //
@@ -44,6 +45,12 @@ func guestMain() int {
 	switch os.Getenv(envGuest) {
 	case "exit":
 		return 3
+	case "cat":
+		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			return 1
+		}
+		fmt.Fprintln(os.Stderr, "the end")
+		return 42
 	case "deaf":
 		<-stop
 		return 0

@@ -281,13 +281,6 @@ func (n *node) log() string {
 	return string(b[max(0, len(b)-most):])
 }
 
-// cli runs a command of the command line and returns what it printed.
-func (n *node) cli(args ...string) (string, error) {
-	n.t.Helper()
-	out, err := n.command(args...).CombinedOutput()
-	return string(out), err
-}
-
 // image makes a root directory with the guest in it, once per node, and returns its reference.
 func (n *node) image() string {
 	n.t.Helper()

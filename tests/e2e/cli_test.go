@@ -1,0 +1,171 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// cli runs a command of the command line and returns what it printed.
+func (n *node) cli(args ...string) string {
+	n.t.Helper()
+	out, err := n.command(args...).CombinedOutput()
+	if err != nil {
+		n.t.Errorf("fcnode %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// cliFails runs one that is to fail, and returns what it printed.
+func (n *node) cliFails(args ...string) string {
+	n.t.Helper()
+	out, err := n.command(args...).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() < 1 {
+		n.t.Errorf("fcnode %s: %v, want it to fail\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// says checks that an output has all of the words.
+func says(t *testing.T, what, out string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(out, w) {
+			t.Errorf("%s does not say %q:\n%s", what, w, out)
+		}
+	}
+}
+
+// TestRootCommandLine goes through a site's life by the commands that a person has.
+func TestRootCommandLine(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	file := n.write("blog.yaml", n.spec("blog", "domains: [blog.example]"))
+	says(t, "apply", n.cli("apply", "-f", file), "blog", "created", "10.77.0.1")
+	says(t, "apply", n.cli("apply", "-f", file), "unchanged")
+	says(t, "list", n.cli("list"), "blog", "10.77.0.1", "cold")
+
+	s := n.find("blog")
+	n.outside.greet(s.addr4(80))
+	s.pid()
+	s.await(0, "woken")
+	says(t, "list", n.cli("list"), "running")
+	says(t, "get", n.cli("get", "blog"), "blog.example", "running", "fd77:fc::1")
+	says(t, "trace", n.cli("trace", "blog"), "198.51.100.2", api.StepHeld, api.StepListening, api.StepReleased, api.StepFirstByte)
+	says(t, "events", n.cli("events"), "applied", "waking", "running", "first packet")
+	says(t, "info", n.cli("info"), n.kernelRelease(), "fc0")
+
+	var v api.Site
+	if err := json.Unmarshal([]byte(n.cli("get", "blog", "-o", "json")), &v); err != nil || v.Phase != api.PhaseRunning || v.Spec == nil {
+		t.Errorf("get -o json: %+v, %v", v, err)
+	}
+	n.cli("park", "blog")
+	says(t, "list", n.cli("list"), "cold")
+	n.cli("wake", "blog")
+	says(t, "list", n.cli("list"), "running")
+	n.cli("delete", "blog")
+	says(t, "get", n.cliFails("get", "blog"), "not found")
+
+	n.stop()
+	says(t, "list without a daemon", n.cliFails("list"), "no daemon", "fcnode run")
+	n.start()
+}
+
+func (n *node) kernelRelease() string {
+	n.t.Helper()
+	info, err := n.api.Info(n.ctx())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return info.Kernel
+}
+
+// TestRootBadSpecIsExplained: by the command line, with its place and what would be right.
+func TestRootBadSpecIsExplained(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	file := n.write("bad.yaml", n.spec("bad", "limits: {memory: 12XB}"))
+	out := n.cliFails("apply", "-f", file)
+	says(t, "apply", out, "bad.yaml:", "limits.memory", "12XB")
+	if got := n.list(); len(got) > 0 {
+		t.Errorf("the sites are %q", got)
+	}
+}
+
+func TestRootLogs(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("chatty")
+	n.outside.mustGet(s.addr4(80), "/print?out=first+out&err=first+err")
+	s.park()
+	n.outside.mustGet(s.addr4(80), "/print?out=second+out&err=second+err")
+	lines := map[string]string{}
+	for line, err := range n.api.Logs(n.ctx(), s.name, api.LogOptions{Tail: -1, Follow: true}) {
+		if err != nil {
+			t.Fatalf("following the log: %v; there was %q", err, lines)
+		}
+		lines[line.Text] = line.Stream + " " + line.Replica
+		if len(lines) == 5 { // the four, and "listening on …" of both
+			break
+		}
+	}
+	for text, want := range map[string]string{
+		"first out": "stdout chatty-1", "first err": "stderr chatty-1", "second out": "stdout chatty-2", "second err": "stderr chatty-2",
+	} {
+		if lines[text] != want {
+			t.Errorf("the line %q is of %q, not of %q", text, lines[text], want)
+		}
+	}
+	n.kill() // output is captured without a daemon
+	n.outside.mustGet(s.addr4(80), "/print?out=third+out&err=third+err")
+	n.start()
+	testutil.WaitFor(t, patience, "what was printed while no daemon ran", func() error {
+		if out := n.cli("logs", s.name); !strings.Contains(out, "third out") || !strings.Contains(out, "third err") {
+			return errors.New(out)
+		}
+		return nil
+	})
+}
+
+func TestRootExec(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("host")
+	says(t, "exec in a parked site", n.cliFails("exec", "host", "--", "/site"), "host")
+	if got := s.starts(0); got != 0 {
+		t.Errorf("exec has woken the site: %q", s.story(0))
+	}
+	n.outside.greet(s.addr4(80))
+	s.pid()
+
+	cmd := n.command("exec", "-i", "-e", "GUEST=cat", "host", "--", "/site")
+	var out, errOut bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("through\nand through\n"), &out, &errOut
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 42 {
+		t.Errorf("the exit code of the command is 42, that of exec %v", err)
+	}
+	if out.String() != "through\nand through\n" || errOut.String() != "the end\n" {
+		t.Errorf("exec gives %q and %q", out.String(), errOut.String())
+	}
+	says(t, "exec of nothing", n.cliFails("exec", "host", "--", "/no/such/program"), "/no/such/program")
+	n.outside.greet(s.addr4(80))
+}
+
+func TestRootCheckFindsNothingAmiss(t *testing.T) {
+	n := newNode(t, options{})
+	var out []byte
+	var err error
+	n.ns.Do(t, func() { out, err = n.command("check", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+	if err != nil {
+		t.Errorf("check on a machine where fcnode runs: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// holdings count what a node holds while all of its sites sleep.
+func (n *node) holdings() map[string]int {
+	n.t.Helper()
+	count := map[string]int{}
+	fds := fmt.Sprintf("/proc/%d/fd", n.daemon.Process.Pid)
+	entries, err := os.ReadDir(fds)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(fds, e.Name()))
+		if err != nil {
+			continue // closed meanwhile
+		}
+		kind, _, _ := strings.Cut(target, ":[")
+		if strings.HasPrefix(target, "/proc/") || strings.HasPrefix(target, "/sys/fs/cgroup/") {
+			kind = "file of " + filepath.Base(target)
+		}
+		count["descriptor of "+kind]++
+	}
+	for what, dir := range map[string]string{
+		"cgroup": filepath.Join("/sys/fs/cgroup", n.id, "*"), "replica": n.run("replicas/*"), "root file system": n.run("rootfs/*"),
+		"upper layer": n.path("state/replicas/*"), "link pin": n.pins() + "/links/*",
+	} {
+		found, err := filepath.Glob(dir)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		count[what] = len(found)
+	}
+	links, err := n.ns.Netlink().LinkList()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	count["link"] = len(links)
+	for _, name := range []string{"fc_sites", "fc_replicas", "fc_netns", "fc_veths", "fc_hold_counts"} {
+		count["entry of "+name] = n.entries(name)
+	}
+	return count
+}
+
+// entries counts those of a pinned map.
+func (n *node) entries(name string) (count int) {
+	n.t.Helper()
+	m, err := ebpf.LoadPinnedMap(filepath.Join(n.pins(), "maps", name), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer m.Close()
+	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	for it := m.Iterate(); it.Next(&key, &value); {
+		count++
+	}
+	return count
+}
+
+// TestRootCyclesLeaveNothingBehind: a hundredth wake leaves no more behind than a first.
+func TestRootCyclesLeaveNothingBehind(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	good, bad := n.deploy("good"), n.deploy("bad", "command: [/no/such/program]")
+	cycle := func() {
+		n.outside.greet(good.addr4(80))
+		n.local.greet(good.addr6(80))
+		good.park()
+		if _, err := n.api.Wake(n.ctx(), bad.name); err == nil {
+			t.Error("the bad site was woken")
+		}
+	}
+	for range 3 {
+		cycle()
+	}
+	good.park()
+	before := n.settled(nil)
+	for range 20 {
+		cycle()
+	}
+	n.settled(before)
+}
+
+// settled waits until a node whose sites sleep holds what it held before, or at all the same for a while.
+func (n *node) settled(before map[string]int) (now map[string]int) {
+	n.t.Helper()
+	last := map[string]int{}
+	same := 0
+	testutil.WaitFor(n.t, patience, "the node to hold what it held before", func() error {
+		now = n.holdings()
+		if before == nil {
+			if same++; !maps.Equal(now, last) {
+				same = 0
+			}
+			last = now
+			if same < 20 {
+				return errors.New("it is still changing")
+			}
+			return nil
+		}
+		var more []string
+		for what, count := range now {
+			if count > before[what] {
+				more = append(more, fmt.Sprintf("%s: %d, was %d", what, count, before[what]))
+			}
+		}
+		if slices.Sort(more); len(more) > 0 {
+			return errors.New(strings.Join(more, "; "))
+		}
+		return nil
+	})
+	return now
+}
+
+// TestRootKilledMonitor: a replica whose monitor is killed is ended, and its site woken anew by the next visitor.
+func TestRootKilledMonitor(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{})
+	s := n.deploy("watched")
+	n.outside.greet(s.addr4(80))
+	pid := s.pid()
+	mark := n.mark()
+	if err := unix.Kill(parent(t, pid), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, "monitor") {
+		t.Errorf("it failed because of %q", ev.Reason)
+	}
+	testutil.WaitExit(t, patience, pid)
+	s.awaitPhase(api.PhaseParked)
+	n.outside.greet(s.addr4(80))
+	n.checkReplicas(s)
+}
+
+// parent is a process's parent.
+func parent(t *testing.T, pid int) (ppid int) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	var state string
+	if _, err := fmt.Sscan(rest, &state, &ppid); err != nil {
+		t.Fatal(err)
+	}
+	return ppid
+}
