@@ -212,6 +212,6 @@ func (d *Datapath) pinAlive(name string, ifindex int) bool {
 	if err != nil {
 		return false
 	}
-	defer l.Close() //nolint:errcheck // only a reference
+	defer l.Close()
 	return linkAlive(l, ifindex)
 }

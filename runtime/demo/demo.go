@@ -49,7 +49,7 @@ func outside(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("make the demo's folder: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // an empty mount point
+	defer os.RemoveAll(dir)
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the fcnode program: %w", err)

@@ -52,7 +52,7 @@ type Node struct {
 
 	alwaysOn []*spec.Site // found at the start, to be woken once events are read
 
-	ctx  context.Context // of all work; ends when the daemon does
+	ctx  context.Context //nolint:containedctx // of all work; ends when the daemon does
 	work sync.WaitGroup
 
 	mu      sync.RWMutex // guards what follows
@@ -105,7 +105,7 @@ func (n *Node) all() []*entry {
 
 func (n *Node) policy(s *spec.Site) site.Policy {
 	p := site.Policy{
-		Min: int(s.Scale.Min), StartTimeout: n.startTimeout(s), Settle: settleTime,
+		Min: s.Scale.Min, StartTimeout: n.startTimeout(s), Settle: settleTime,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 	}
 	if !s.Idle.Never {

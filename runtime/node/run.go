@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // closing is what lets go
+	defer lock.Close()
 	n := &Node{
 		cfg: cfg, log: log,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},

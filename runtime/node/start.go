@@ -29,7 +29,7 @@ func replicaName(siteName string, id site.ReplicaID) string {
 // beginStart makes a replica in the background. The caller holds e.mu.
 func (n *Node) beginStart(e *entry, id site.ReplicaID) {
 	a := e.active
-	timeout := time.Duration(n.startTimeout(a.spec))
+	timeout := n.startTimeout(a.spec)
 	ctx, cancel := context.WithTimeout(n.ctx, timeout)
 	r := &replica{
 		id: id, name: replicaName(e.name, id), started: time.Now(), cancel: cancel, trace: a.trace,

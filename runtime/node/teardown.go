@@ -21,7 +21,7 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // closing is what lets go
+	defer lock.Close()
 	n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
 	if err := n.open(); err != nil {
 		return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())

@@ -122,7 +122,7 @@ func (c *Client) Get(ctx context.Context, url string) (string, time.Duration, er
 	if err != nil {
 		return "", 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return "", 0, err
@@ -142,7 +142,7 @@ func (c *Client) Dial(ctx context.Context, network, addr string) (net.Conn, erro
 		runtime.UnlockOSThread()
 		return nil, err
 	}
-	defer home.Close() //nolint:errcheck // only a reference
+	defer home.Close()
 	if err := netns.Set(c.ns); err != nil {
 		runtime.UnlockOSThread()
 		return nil, err

@@ -36,13 +36,13 @@ func (s *Stage) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the socket for the daemon's readiness: %w", err)
 	}
-	defer os.Remove(notify) //nolint:errcheck // goes with the stage at the latest
-	defer sock.Close()      //nolint:errcheck // nothing was written
+	defer os.Remove(notify)
+	defer sock.Close()
 	log, err := os.OpenFile(s.File("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the daemon has its own
+	defer log.Close()
 	cmd := exec.Command(s.Program, "run", "--config", s.Config())
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -123,9 +123,9 @@ func (s *Stage) Teardown(ctx context.Context, purge bool) error {
 func stopDaemon(ctx context.Context, daemon *exec.Cmd) error {
 	pidfd, err := unix.PidfdOpen(daemon.Process.Pid, 0)
 	if err != nil {
-		return nil //nolint:nilerr // it has ended by itself, and was collected
+		return nil
 	}
-	defer unix.Close(pidfd) //nolint:errcheck // only a reference
+	defer unix.Close(pidfd)
 	if err := daemon.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop the daemon: %w", err)
 	}

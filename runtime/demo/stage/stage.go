@@ -59,9 +59,13 @@ func Open(dir, program, more string) (s *Stage, err error) {
 	return s, nil
 }
 
-// Socket, Config and File are paths of the stage.
-func (s *Stage) Socket() string          { return filepath.Join(s.Dir, "run", "fcnode.sock") }
-func (s *Stage) Config() string          { return filepath.Join(s.Dir, "fcnode.yaml") }
+// Socket is the path of the daemon's API.
+func (s *Stage) Socket() string { return filepath.Join(s.Dir, "run", "fcnode.sock") }
+
+// Config is the path of the daemon's configuration.
+func (s *Stage) Config() string { return filepath.Join(s.Dir, "fcnode.yaml") }
+
+// File is a path in the stage's folder.
 func (s *Stage) File(name string) string { return filepath.Join(s.Dir, name) }
 
 // mounts gives the stage a tmpfs for all its files and a BPF file system.
