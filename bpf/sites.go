@@ -39,20 +39,28 @@ func (d *Datapath) DeleteListeners(ls ...Listener) error {
 	return errors.Join(errs...)
 }
 
+// listenerBatch is how many listeners one system call reads.
+const listenerBatch = 4096
+
 // Listeners returns all that are known.
 func (d *Datapath) Listeners() (map[Listener]ListenerSite, error) {
 	out := make(map[Listener]ListenerSite)
-	var k dpFcListenerKey
-	var v dpFcListener
-	it := d.objs.FcListeners.Iterate()
-	for it.Next(&k, &v) {
-		l := Listener{Addr: fromAddr(k.Addr), Port: swap16(k.Port), Proto: Proto(k.Proto)}
-		out[l] = ListenerSite{Site: SiteID(v.Site), PortBit: uint8(v.PortBit)}
+	keys := make([]dpFcListenerKey, listenerBatch)
+	vals := make([]dpFcListener, listenerBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := d.objs.FcListeners.BatchLookup(&cursor, keys, vals, nil)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // which is the end
+			return nil, fmt.Errorf("list the data path's listeners: %w", err)
+		}
+		for i, k := range keys[:n] {
+			l := Listener{Addr: fromAddr(k.Addr), Port: swap16(k.Port), Proto: Proto(k.Proto)}
+			out[l] = ListenerSite{Site: SiteID(vals[i].Site), PortBit: uint8(vals[i].PortBit)}
+		}
+		if err != nil {
+			return out, nil
+		}
 	}
-	if err := it.Err(); err != nil {
-		return nil, fmt.Errorf("list the data path's listeners: %w", err)
-	}
-	return out, nil
 }
 
 // SetSite replaces what the data path knows of a site in one step.
