@@ -57,7 +57,7 @@ func run(ctx context.Context, o options) error {
 		return serveProxy(arg)
 	}
 	if os.Getenv(envInside) == "" {
-		return outside()
+		return outside(ctx)
 	}
 	bin, err := filepath.Abs(o.bin)
 	if err != nil {
@@ -71,6 +71,9 @@ func run(ctx context.Context, o options) error {
 		}
 		fmt.Fprintln(os.Stderr, "bench:", p.name)
 		if err := p.run(ctx, o, r); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("%s: interrupted; nothing is written", p.name)
+			}
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
@@ -78,7 +81,7 @@ func run(ctx context.Context, o options) error {
 }
 
 // outside runs the bench in namespaces of its own.
-func outside() error {
+func outside(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the benches make network namespaces and containers: run them as root (sudo make bench)")
 	}
@@ -94,7 +97,13 @@ func outside() error {
 	cmd := stage.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), envInside+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	// A signal to this process alone is for both; Ctrl-C reaches both by itself.
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+	defer stop()
+	return cmd.Wait()
 }
 
 // done takes the stage away after a bench. If that failed the daemon's log
