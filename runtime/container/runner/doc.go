@@ -14,10 +14,10 @@
 //
 //	serve (this process)               init (Gate, then libcontainer.Init)
 //	libcontainer.Start ──clone, nsenter, Go start──▶ /proc, /dev, filter
-//	request ─────────────────────────▶ network namespace, overlay, user, …
-//	  │                                the request's part of the configuration
+//	request ─────────────────────────▶ network namespace, /sys, overlay, user, …
+//	init.json                          the request's part of the configuration
 //	  ◀──── libcontainer's own dialogue ────▶ mounts, pivot_root, capabilities
-//	init.json                          waits at the exec fifo
+//	  │                                waits at the exec fifo
 //	filter on (FilterOn) ────────────▶ all threads
 //	exec fifo ───────────────────────▶ execve
 //

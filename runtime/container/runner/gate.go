@@ -46,9 +46,8 @@ func Gate() {
 	if os.Getenv(initTypeEnv) != "standard" {
 		return // one more process in a running container
 	}
-	runtime.LockOSThread()   // which will be the container's program
-	debug.SetGCPercent(-1)   // and is so, soon
-	debug.SetMemoryLimit(-1) // reads only
+	runtime.LockOSThread() // this thread will be the container's program
+	debug.SetGCPercent(-1) // soon
 	g := &gate{}
 	conn, err := wire.Conn(os.NewFile(gateFD, "gate"))
 	if err != nil {

@@ -5,8 +5,8 @@
 // <run dir>/replicas/<id>/ that outlive any of them:
 //
 //	state.json  written by the daemon before it asks for a start
-//	init.json   written by the runner when the container's init exists, before
-//	            the site's own program can run
+//	init.json   written by the runner on the request: which process init is,
+//	            long before it can execute the site's own program
 //	exit.json   written by the shim when it is over, whatever came of it
 //
 // It imports neither libcontainer nor anything heavy, as the shim is resident
