@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -173,16 +176,66 @@ func (s *Store) All(fn func(*Site) error) error {
 // Readable does so for those that can be read, and calls bad for the others
 // (kept by another version, say): one of them must not keep thousands from
 // being served.
+//
+// Records are decoded by all CPUs, as a start waits for it: fn and bad are
+// called by one goroutine, in order.
 func (s *Store) Readable(fn func(*Site) error, bad func(name string, err error) error) error {
 	return s.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketSites).ForEach(func(name, b []byte) error {
-			var site Site
-			if err := json.Unmarshal(b, &site); err != nil {
-				return bad(string(name), fmt.Errorf("read site %s from the state file: %w", name, err))
+		batch := make([]record, 0, decodeBatch)
+		deliver := func() error {
+			decode(batch)
+			for i := range batch {
+				r := &batch[i]
+				var err error
+				if r.err != nil {
+					err = bad(string(r.name), fmt.Errorf("read site %s from the state file: %w", r.name, r.err))
+				} else {
+					err = fn(r.site)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			return fn(&site)
+			batch = batch[:0]
+			return nil
+		}
+		err := tx.Bucket(bucketSites).ForEach(func(name, raw []byte) error {
+			batch = append(batch, record{name: name, raw: raw})
+			if len(batch) < decodeBatch {
+				return nil
+			}
+			return deliver()
 		})
+		if err != nil {
+			return err
+		}
+		return deliver()
 	})
+}
+
+// decodeBatch is how many records are decoded before they are handed on.
+const decodeBatch = 1024
+
+// record is one of a batch. Its bytes are bbolt's, and valid within the
+// transaction.
+type record struct {
+	name, raw []byte
+	site      *Site
+	err       error
+}
+
+func decode(batch []record) {
+	var wg sync.WaitGroup
+	share := (len(batch) + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0)
+	for part := range slices.Chunk(batch, max(share, 1)) {
+		wg.Go(func() {
+			for i := range part {
+				part[i].site = &Site{}
+				part[i].err = json.Unmarshal(part[i].raw, part[i].site)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // ReplicaIDs takes a block of replica ids that nobody has had: first to last.
