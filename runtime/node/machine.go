@@ -47,10 +47,11 @@ func (n *Node) wakeUp(e *entry, ev site.Event, t *wakeTrace) error {
 			return err
 		}
 	}
-	if e.active.trace == nil {
-		e.active.trace = t
-	}
+	e.active.trace = t
 	n.handle(e, ev)
+	if e.active != nil {
+		e.active.trace = nil // if it started nothing, it is not the story of a wake
+	}
 	return nil
 }
 
