@@ -77,7 +77,7 @@ func (l load) loop(ctx context.Context) (r loadResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer unix.Close(ep) //nolint:errcheck // only a descriptor
+	defer unix.Close(ep)
 	visitors := make([]*visitor, l.conns)
 	defer func() {
 		for _, v := range visitors {

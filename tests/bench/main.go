@@ -89,7 +89,7 @@ func outside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // an empty mount point
+	defer os.RemoveAll(dir)
 	self, err := os.Executable()
 	if err != nil {
 		return err

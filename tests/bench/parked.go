@@ -171,7 +171,7 @@ func lists(ctx context.Context, s *stage.Stage) (series, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer null.Close() //nolint:errcheck // nothing is kept there
+	defer null.Close()
 	var out series
 	for range parkedStarts {
 		cmd := exec.CommandContext(ctx, s.Program, "list", "--socket", s.Socket())

@@ -255,13 +255,17 @@ func reportSteady(r *report, results [ways]steadyResult, reuse bool) {
 	r.goal("at least 1.2 x the requests/s of direct", gain >= 1.2, fmt.Sprintf("%.2f x", gain))
 	best := medianOf(ratios(results[wayWire].rate, base.rate))
 	r.printf("- No way at all (`wire`) has %.2f x the requests/s of direct.\n", best)
-	r.printf("- What the node between the two ends adds to a request in CPU: direct %s, fcnode %s, proxy %s.\n",
-		signed(base.cpu.median()-results[wayWire].cpu.median()), signed(results[wayFcnode].cpu.median()-results[wayWire].cpu.median()),
-		signed(results[wayProxy].cpu.median()-results[wayWire].cpu.median()))
+	bare := results[wayWire].cpu
+	r.printf("- What the node between the two ends adds to a request in CPU (medians of the rounds' differences to `wire`): direct %s, fcnode %s, proxy %s.\n",
+		added(base.cpu, bare), added(results[wayFcnode].cpu, bare), added(results[wayProxy].cpu, bare))
 	r.printf("- Against the proxy: %.2f x the requests/s.\n\n", medianOf(ratios(results[wayFcnode].rate, results[wayProxy].rate)))
 }
 
-// signed shows a difference of medians, which noise may turn below zero.
-func signed(d time.Duration) string {
-	return fmt.Sprintf("%+.1f µs", float64(d)/float64(time.Microsecond))
+// added is the median of the differences, which noise may turn below zero.
+func added(a, b series) string {
+	diff := make([]float64, len(a))
+	for i := range a {
+		diff[i] = float64(a[i]-b[i]) / float64(time.Microsecond)
+	}
+	return fmt.Sprintf("%+.1f µs", medianOf(diff))
 }

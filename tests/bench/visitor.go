@@ -69,7 +69,7 @@ func visitNow(addr netip.AddrPort) (v visit, err error) {
 	if err != nil {
 		return v, err
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written that matters
+	defer unix.Close(fd)
 	bound := unix.NsecToTimeval(visitBound.Nanoseconds())
 	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &bound); err != nil {
