@@ -60,7 +60,7 @@ test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
-	$(GOTESTSUM) --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
+	$(GOTESTSUM) --hide-summary skipped --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
 
 test-root: build test-binaries ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
@@ -84,7 +84,7 @@ fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
 
 .PHONY: lint
 lint: ## Lint (golangci-lint, shell syntax)
-	$(TOOL) golangci-lint run --build-tags seccomp ./...
+	GOLANGCI_LINT_CACHE=$(abspath $(BIN))/lint-cache $(TOOL) golangci-lint run --build-tags seccomp ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f; done
 
 .PHONY: bench

@@ -24,10 +24,7 @@ install_all() {
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
 	local program shell
-	for program in "$here"/../cmd/*; do
-		program=$(basename "$program")
-		put 0755 "$bin/$program" "$lib/$program"
-	done
+	for program in "$bin"/fcnode "$bin"/fcnode-*; do put 0755 "$program" "$lib/$(basename "$program")"; done
 	install -d "$destdir$prefix/bin"
 	ln -sfn ../lib/fcnode/fcnode "$destdir$prefix/bin/fcnode"
 	put 0644 "$(filled "$here/fcnode.service")" "$prefix/lib/systemd/system/fcnode.service"

@@ -27,3 +27,16 @@ func Privileged(t testing.TB) {
 		t.Fatal("privileged test outside of its sandbox: the package needs `func TestMain(m *testing.M) { testutil.Main(m) }`")
 	}
 }
+
+// EnvOwnMachine names the variable that, set to 1, tells that the whole machine belongs to the tests: the rig's, under systemd.
+const EnvOwnMachine = "FCNODE_OWN_MACHINE"
+
+// OwnMachine is the first line of a privileged test that needs a machine of its own with
+// systemd as process 1, because it installs things for real. Only the rig has one; elsewhere the test is skipped. Such a test runs
+// outside of [Main]'s sandbox, in a package without it.
+func OwnMachine(t testing.TB) {
+	t.Helper()
+	if os.Getenv(EnvOwnMachine) != "1" {
+		t.Skipf("%s NOT RUN: needs a machine of its own, which make test-vm has", SkipMarker)
+	}
+}

@@ -25,6 +25,12 @@ var modules = []string{
 	"inet_diag", "tcp_diag", "udp_diag", "unix_diag", "netlink_diag",
 }
 
+// systemdPackage is the folder of the tests that need systemd as process 1, and of what they install.
+const (
+	systemdPackage = "tests/systemd"
+	packaging      = "packaging"
+)
+
 // job is what goes onto the job disk.
 type job struct {
 	wire.Job
@@ -55,7 +61,7 @@ func makeJob(o options) (*job, error) {
 			return nil, fmt.Errorf("manifest of the test binaries: line %q has %d fields, not 3", lines.Text(), len(f))
 		}
 		j.Binaries = append(j.Binaries, wire.Binary{
-			Package: f[0], Path: "tests/" + f[1], Dir: "src/" + f[2],
+			Systemd: f[2] == systemdPackage, Package: f[0], Path: "tests/" + f[1], Dir: "src/" + f[2],
 			// The silence of a hung test is the host's to end; this is for its goroutines' traces.
 			Args: []string{"-test.v=test2json", "-test.run=" + o.run, "-test.timeout=" + (o.silence * 4).String()},
 		})
@@ -109,6 +115,9 @@ func (j *job) fill(dir string) error {
 		}
 	}
 	if err := j.fillPrograms(filepath.Join(dir, "bin")); err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(dir, "src", packaging), os.DirFS(packaging)); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(j.Job)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,25 +33,49 @@ func runJob() error {
 		return fmt.Errorf("uname: %w", err)
 	}
 	host.say(wire.Message{Kind: wire.Boot, Text: unix.ByteSliceToString(uname.Release[:])})
-	raw, err := os.ReadFile(filepath.Join(jobDir, wire.JobFile))
+	job, err := readJob()
 	if err != nil {
-		return fmt.Errorf("reading the job: %w", err)
-	}
-	var job wire.Job
-	if err := json.Unmarshal(raw, &job); err != nil {
-		return fmt.Errorf("reading the job: %w", err)
+		return err
 	}
 	if err := prepare(host, job.Modules); err != nil {
 		host.note("preparing the machine: %v", err)
 		return err
 	}
+	if err := runBinaries(host, job, false); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(job.Binaries, func(b wire.Binary) bool { return b.Systemd }) {
+		err := becomeSystemd()
+		host.note("%v", err)
+		return err
+	}
+	host.say(wire.Message{Kind: wire.Done})
+	return nil
+}
+
+func readJob() (wire.Job, error) {
+	var job wire.Job
+	raw, err := os.ReadFile(filepath.Join(jobDir, wire.JobFile))
+	if err == nil {
+		err = json.Unmarshal(raw, &job)
+	}
+	if err != nil {
+		return job, fmt.Errorf("reading the job: %w", err)
+	}
+	return job, nil
+}
+
+// runBinaries runs those of the job's binaries that want systemd, or those that do not.
+func runBinaries(host *port, job wire.Job, systemd bool) error {
 	for _, b := range job.Binaries {
+		if b.Systemd != systemd {
+			continue
+		}
 		if err := runBinary(host, b, job.Env); err != nil {
 			host.note("running %s: %v", b.Package, err)
 			return err
 		}
 	}
-	host.say(wire.Message{Kind: wire.Done})
 	return nil
 }
 

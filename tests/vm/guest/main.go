@@ -2,7 +2,8 @@
 
 // Command guest is process 1 of the rig's virtual machines. In the initramfs it reaches the disks and makes
 // the first one its root; from there it runs the job that lies on the second one, tells
-// the host everything through a virtio port, and switches the machine off.
+// the host everything through a virtio port, and switches the machine off. For what needs systemd it makes systemd
+// process 1 in its place, with a unit that runs it once more.
 package main
 
 import (
@@ -13,12 +14,15 @@ import (
 )
 
 func main() {
-	var err error
-	if len(os.Args) > 1 && os.Args[1] == stageRoot {
-		err = runJob()
-	} else {
-		err = enterRoot()
+	// The kernel hands its first program the parameters that it does not know itself.
+	stage := enterRoot
+	switch os.Args[len(os.Args)-1] {
+	case stageRoot:
+		stage = runJob
+	case stageSystemd:
+		stage = runSystemdJob
 	}
+	err := stage()
 	if err != nil {
 		// The console is what the host shows of a machine that did not say "done".
 		fmt.Fprintf(os.Stderr, "guest: %v\n", err)

@@ -24,6 +24,8 @@ type Binary struct {
 	Path    string   `json:"path"`    // on the job disk
 	Dir     string   `json:"dir"`     // working directory, on the job disk
 	Args    []string `json:"args"`
+	// Systemd asks for systemd as process 1. Those binaries run last, on the whole machine.
+	Systemd bool `json:"systemd"`
 }
 
 // Kind tells what a message means.
