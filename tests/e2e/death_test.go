@@ -34,49 +34,59 @@ func (s *site) pid() (pid int) {
 
 // TestRootKilledIdleDaemon: sites run on and are served while no daemon is there, keep their addresses, and
 // the next daemon takes them over; a visitor of a parked site who came meanwhile is answered then.
-func TestRootKilledIdleDaemon(t *testing.T) {
-	onEachWay(t, "", func(t *testing.T, n *node) {
-		running, parked := n.deploy("running"), n.deploy("parked")
-		n.outside.greet(running.addr4(80))
-		pid, before := running.pid(), n.list()
-		n.kill()
+func TestRootKilledIdleDaemon(t *testing.T) { onEachWay(t, "", killIdle) }
 
-		for _, c := range []*client{n.outside, n.local} {
-			for _, to := range []netip.AddrPort{running.addr4(80), running.addr6(80)} {
-				c.greet(to)
-				c.transfer(to, 1<<20)
-				c.refused(n, netip.AddrPortFrom(to.Addr(), 81))
-			}
+// TestRootHybridHost: where the controllers are those of cgroup v1 the daemon lives in a mount namespace of its own, and
+// the next daemon in another.
+func TestRootHybridHost(t *testing.T) {
+	n := newNode(t, options{hybrid: true})
+	if info, err := n.api.Info(n.ctx()); err != nil || !info.Cgroup.Hybrid {
+		t.Errorf("the node takes its machine for %+v (%v)", info.Cgroup, err)
+	}
+	killIdle(t, n)
+}
+
+func killIdle(t *testing.T, n *node) {
+	running, parked := n.deploy("running"), n.deploy("parked")
+	n.outside.greet(running.addr4(80))
+	pid, before := running.pid(), n.list()
+	n.kill()
+
+	for _, c := range []*client{n.outside, n.local} {
+		for _, to := range []netip.AddrPort{running.addr4(80), running.addr6(80)} {
+			c.greet(to)
+			c.transfer(to, 1<<20)
+			c.refused(n, netip.AddrPortFrom(to.Addr(), 81))
 		}
-		early := map[string]<-chan error{}
-		for _, c := range []*client{n.outside, n.local} {
-			for _, to := range []netip.AddrPort{parked.addr4(80), parked.addr6(80)} {
-				early[c.name+" "+to.String()] = later(func() error {
-					_, err := c.get(to, "/")
-					return err
-				})
-			}
+	}
+	early := map[string]<-chan error{}
+	for _, c := range []*client{n.outside, n.local} {
+		for _, to := range []netip.AddrPort{parked.addr4(80), parked.addr6(80)} {
+			early[c.name+" "+to.String()] = later(func() error {
+				_, err := c.get(to, "/")
+				return err
+			})
 		}
-		n.start()
-		for who, answered := range early {
-			if err := testutil.Receive(t, patience, "the visitor who came while no daemon ran", answered); err != nil {
-				t.Errorf("%s: %v", who, err)
-			}
+	}
+	n.start()
+	for who, answered := range early {
+		if err := testutil.Receive(t, patience, "the visitor who came while no daemon ran", answered); err != nil {
+			t.Errorf("%s: %v", who, err)
 		}
-		if now := running.pid(); now != pid {
-			t.Errorf("the container has process %d, had %d", now, pid)
-		}
-		if after := n.list(); !slices.Equal(before, after) {
-			t.Errorf("the sites were %q, and are %q", before, after)
-		}
-		running.await(0, "adopted")
-		n.outside.greet(running.addr4(80))
-		running.park()
-		n.outside.greet(running.addr4(80))
-		if got := parked.starts(0); got != 1 {
-			t.Errorf("%d starts of the parked site: %q", got, parked.story(0))
-		}
-	})
+	}
+	if now := running.pid(); now != pid {
+		t.Errorf("the container has process %d, had %d", now, pid)
+	}
+	if after := n.list(); !slices.Equal(before, after) {
+		t.Errorf("the sites were %q, and are %q", before, after)
+	}
+	running.await(0, "adopted")
+	n.outside.greet(running.addr4(80))
+	running.park()
+	n.outside.greet(running.addr4(80))
+	if got := parked.starts(0); got != 1 {
+		t.Errorf("%d starts of the parked site: %q", got, parked.story(0))
+	}
 }
 
 // list is the sites with their addresses.

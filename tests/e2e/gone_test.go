@@ -88,7 +88,7 @@ func (n *node) checkGone() {
 			n.t.Errorf("%s: %s is still there (%v)%s", what, path, err, tree(path))
 		}
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := os.ReadFile(n.mounts)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,6 +48,9 @@ type node struct {
 	daemons int           // so far
 	notify  *net.UnixConn // on which it says that it is ready
 	machine machineState  // before the first daemon
+
+	enter  []string // what a command line begins with that is to run on the machine
+	mounts string   // file with the machine's mounts
 }
 
 // options of a node.
@@ -53,6 +59,7 @@ type options struct {
 	noUplink bool   // no fast path: packets go through the stack
 	stateDir string
 	more     string // further lines of the configuration
+	hybrid   bool   // the machine has no cgroup v2 where it belongs
 }
 
 // newNode makes a machine and starts a daemon on it.
@@ -67,13 +74,16 @@ func newNode(t testing.TB, o options) *node {
 func newMachine(t testing.TB, o options) *node {
 	t.Helper()
 	testutil.Privileged(t)
-	n := &node{t: t, dir: t.TempDir(), ns: testutil.NetNS(t), id: testutil.Unique(t)}
+	n := &node{t: t, dir: t.TempDir(), ns: testutil.NetNS(t), id: testutil.Unique(t), mounts: "/proc/self/mountinfo"}
 	n.local = &client{t: t, name: "local", ns: n.ns}
 	n.outside = &client{t: t, name: "outside", ns: testutil.NetNS(t)}
 	n.cable()
 	if o.noUplink { // then it is its administrator's to make it a router
 		n.ns.Sysctl(t, "net/ipv4/conf/"+uplink+"/forwarding", "1")
 		n.ns.Sysctl(t, "net/ipv6/conf/all/forwarding", "1")
+	}
+	if o.hybrid {
+		n.hide()
 	}
 	n.configure(o)
 	n.api = api.NewClient(n.run("fcnode.sock"))
@@ -93,6 +103,31 @@ func (n *node) cable() {
 			n.t.Fatalf("giving the outside client its router: %v", err)
 		}
 	}
+}
+
+// hide gives the machine a mount namespace without cgroup v2.
+func (n *node) hide() {
+	n.t.Helper()
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/fs/cgroup && echo ready && exec cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.ns.Start(n.t, cmd)
+	n.t.Cleanup(func() {
+		_ = in.Close() // ends it
+		if err := cmd.Wait(); err != nil {
+			n.t.Error(err)
+		}
+	})
+	testutil.WaitLine(n.t, patience, bufio.NewReader(out), "ready")
+	pid := strconv.Itoa(cmd.Process.Pid)
+	n.enter = []string{"nsenter", "--mount", "--target", pid}
+	n.mounts = "/proc/" + pid + "/mountinfo"
 }
 
 // run is a path in the node's run directory.
@@ -159,7 +194,8 @@ func (n *node) openNotify() string {
 
 // command is the program itself, to be started inside of the node's network namespace.
 func (n *node) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(testutil.Program(n.t, "fcnode"), args...)
+	args = slices.Concat(n.enter, []string{testutil.Program(n.t, "fcnode")}, args)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "FCNODE_SOCKET="+n.run("fcnode.sock"))
 	return cmd
 }

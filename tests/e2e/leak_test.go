@@ -40,7 +40,7 @@ func (n *node) holdings() map[string]int {
 		count["descriptor of "+kind]++
 	}
 	for what, dir := range map[string]string{
-		"cgroup": filepath.Join("/sys/fs/cgroup", n.id, "*"), "replica": n.run("replicas/*"), "root file system": n.run("rootfs/*"),
+		"cgroup": filepath.Join("/sys/fs/cgroup", n.id, "*/cgroup.procs"), "replica": n.run("replicas/*"), "root file system": n.run("rootfs/*"),
 		"upper layer": n.path("state/replicas/*"), "link pin": n.pins() + "/links/*",
 	} {
 		found, err := filepath.Glob(dir)

@@ -79,7 +79,9 @@ func TestRootOneFamilyListeners(t *testing.T) {
 			open, closed = closed, open
 		}
 		for _, c := range []*client{n.outside, n.local} {
-			s.park()
+			if (c == n.local) != (listen == "tcp4/:80") {
+				continue // each takes its time
+			}
 			mark := n.mark()
 			refused := later(func() error { // it may come first
 				_, err := c.connect(closed)

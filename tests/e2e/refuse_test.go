@@ -119,7 +119,7 @@ func TestRootWhatIsNotThereIsRefusedAtOnce(t *testing.T) {
 // TestRootConnectionOfAnEndedReplicaIsReset: packets of old connections do not wake a site, and do not vanish.
 func TestRootConnectionOfAnEndedReplicaIsReset(t *testing.T) {
 	onEachWay(t, "", func(t *testing.T, n *node) {
-		s := n.deploy("ended")
+		s := n.deploy("ended", "stop: {grace: 100ms}")
 		for _, c := range []*client{n.outside, n.local} {
 			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
 				conn, err := c.connect(to)
