@@ -19,6 +19,14 @@ import (
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 )
 
+// seccompFilter is which filter the bundle has.
+type seccompFilter string
+
+const (
+	sameFilter    seccompFilter = "same"    // that of fcnode's containers: the native architecture only
+	defaultFilter seccompFilter = "default" // as container managers give it to runc: three architectures on amd64
+)
+
 // runcBench runs the demo site by `runc run`.
 type runcBench struct {
 	bundle, root string
@@ -27,8 +35,9 @@ type runcBench struct {
 
 // newRunc writes the bundle: what `runc spec` gives, with the program, the
 // plain network namespace, fcnode's seccomp filter and no terminal.
-func newRunc(s *stage.Stage, from string, p *plain) (*runcBench, error) {
-	b := &runcBench{bundle: s.File("bundle"), root: s.File("runc-state")}
+func newRunc(s *stage.Stage, from string, p *plain, filter seccompFilter) (*runcBench, error) {
+	name := string(filter)
+	b := &runcBench{bundle: s.File("bundle-" + name), root: s.File("runc-state-" + name)}
 	rootfs := filepath.Join(b.bundle, "rootfs")
 	if err := os.MkdirAll(rootfs, 0o755); err != nil {
 		return nil, err
@@ -52,10 +61,10 @@ func newRunc(s *stage.Stage, from string, p *plain) (*runcBench, error) {
 	if out, err := spec.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("runc spec (apt install runc): %w: %s", err, out)
 	}
-	return b, b.edit(p)
+	return b, b.edit(p, filter)
 }
 
-func (b *runcBench) edit(p *plain) error {
+func (b *runcBench) edit(p *plain, kind seccompFilter) error {
 	path := filepath.Join(b.bundle, "config.json")
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -74,12 +83,13 @@ func (b *runcBench) edit(p *plain) error {
 			n["path"] = p.path()
 		}
 	}
-	// The filter that fcnode's containers have: for the native architecture only.
 	filter, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}})
 	if err != nil {
 		return err
 	}
-	filter.Architectures = nil
+	if kind == sameFilter {
+		filter.Architectures = nil
+	}
 	linux["seccomp"] = filter
 	if raw, err = json.Marshal(c); err != nil {
 		return err

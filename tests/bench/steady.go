@@ -135,7 +135,7 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 		return stop, err
 	}
 	stops = append(stops, p.close)
-	container, err := newRunc(s, program, p)
+	container, err := newRunc(s, program, p, sameFilter)
 	if err != nil {
 		return stop, err
 	}

@@ -47,6 +47,7 @@ func deploy(ctx context.Context, s *stage.Stage, program, name string) (addr net
 // wakeResult is what the wakes gave.
 type wakeResult struct {
 	fcnode, runc series // to the first byte
+	runcDefault  series // with the filter that container managers use
 	bare         series // connect() to the running site
 	bareByte     series // first byte of the running site
 	rested       series // connect() to the running site after a pause as long as a wake
@@ -83,7 +84,11 @@ func benchWake(ctx context.Context, o options, r *report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	runc, err := newRunc(s, filepath.Join(o.bin, demoSite), p)
+	runc, err := newRunc(s, filepath.Join(o.bin, demoSite), p, sameFilter)
+	if err != nil {
+		return err
+	}
+	usual, err := newRunc(s, filepath.Join(o.bin, demoSite), p, defaultFilter)
 	if err != nil {
 		return err
 	}
@@ -98,6 +103,10 @@ func benchWake(ctx context.Context, o options, r *report) (err error) {
 			return err
 		}
 		once.runc = series{t}
+		if t, err = usual.once(ctx, c); err != nil {
+			return err
+		}
+		once.runcDefault = series{t}
 		if i >= 2 { // the first two warm the caches
 			w = append(w, once)
 		}
@@ -119,7 +128,7 @@ func merged(all []wakeResult) *wakeResult {
 }
 
 func (w *wakeResult) series() []*series {
-	all := []*series{&w.fcnode, &w.runc, &w.bare, &w.bareByte, &w.rested, &w.overhead, &w.start}
+	all := []*series{&w.fcnode, &w.runc, &w.runcDefault, &w.bare, &w.bareByte, &w.rested, &w.overhead, &w.start}
 	for i := range w.steps {
 		all = append(all, &w.steps[i])
 	}
@@ -188,12 +197,14 @@ func (w *wakeResult) split(t api.Trace, cold visit) error {
 func (w *wakeResult) report(r *report) {
 	r.printf("## Wake of the demo site\n\nA static Go HTTP server of 6 MB, asked from a client in another network namespace. " +
 		"`runc run` gets the same root file system, a ready network namespace behind a routed veth, and a client that " +
-		"connects as soon as the site has said on its output that it listens. Both have the same seccomp filter.\n\n")
+		"connects as soon as the site has said on its output that it listens. It runs once with fcnode's seccomp filter, and once with " +
+		"the default filter as container managers give it to runc, which has three architectures instead of one.\n\n")
 	r.printf("| | min | median | p95 |\n|---|---|---|---|\n")
 	r.printf("| connect() to the running site | %s |\n", w.bare.row())
 	r.printf("| first byte of the running site | %s |\n", w.bareByte.row())
 	r.printf("| first byte, asleep (cold), fcnode | %s |\n", w.fcnode.row())
-	r.printf("| first byte, `runc run` | %s |\n", w.runc.row())
+	r.printf("| first byte, `runc run`, the same seccomp filter | %s |\n", w.runc.row())
+	r.printf("| first byte, `runc run`, the usual seccomp filter | %s |\n", w.runcDefault.row())
 	r.printf("| in it: the container's own start (event read to listen) | %s |\n", w.start.row())
 	r.printf("| in it: connect() without that start | %s |\n", w.overhead.row())
 	for i, step := range overheadSteps {
@@ -201,8 +212,13 @@ func (w *wakeResult) report(r *report) {
 	}
 	r.printf("| in that: the client before and after | %s |\n", w.steps[len(overheadSteps)].row())
 	r.printf("| for comparison: connect() to the running site after a pause as long as a wake | %s |\n\n", w.rested.row())
-	part := ratio(w.fcnode.median(), w.runc.median())
-	r.goal("cold start to the first byte at most 1/3 of `runc run`", part <= 1.0/3, fmt.Sprintf("%.2f", part))
+	for _, other := range []struct {
+		what string
+		took series
+	}{{"the same seccomp filter", w.runc}, {"the usual one", w.runcDefault}} {
+		part := ratio(w.fcnode.median(), other.took.median())
+		r.goal("cold start to the first byte at most 1/3 of `runc run` with "+other.what, part <= 1.0/3, fmt.Sprintf("%.2f", part))
+	}
 	over := ratio(w.overhead.median(), w.rested.median())
 	r.goal("hold + wake + release at most 1.5 x a bare connect besides the container's own start (both after a pause)", over <= 1.5,
 		fmt.Sprintf("%.2f x, longer by %s", over, show(w.overhead.median()-w.rested.median())))
