@@ -31,6 +31,8 @@ import (
 //	GET /hold         begins an answer, and ends it when the visitor goes away
 //	GET /listen?on=…  listens on one more of LISTEN's kind
 //	GET /print?out=…&err=…  prints lines
+//	GET /fetch?url=…  visits another and answers with what it got
+//	POST /file?path=… writes a file; GET reads it
 //	GET /exit?code=N  ends the process
 //
 // UDP ports answer each datagram with "echo " and itself.
@@ -94,6 +96,9 @@ func newGuest() *guest {
 		fmt.Fprintln(os.Stdout, r.FormValue("out"))
 		fmt.Fprintln(os.Stderr, r.FormValue("err"))
 	})
+	mux.HandleFunc("GET /fetch", fetch)
+	mux.HandleFunc("POST /file", writeFile)
+	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
 		os.Exit(code)
@@ -157,6 +162,25 @@ func sum(w http.ResponseWriter, r *http.Request) {
 		return // the visitor went away
 	}
 	fmt.Fprintf(w, "%d %x", n, h.Sum(nil))
+}
+
+func fetch(w http.ResponseWriter, r *http.Request) {
+	body, err := read(http.Get(r.FormValue("url"))) //nolint:gosec // the tests choose it
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	_, _ = io.WriteString(w, body) // the test sees what is missing
+}
+
+func writeFile(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = os.WriteFile(r.URL.Query().Get("path"), text, 0o644)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
 }
 
 func hold(w http.ResponseWriter, r *http.Request) {

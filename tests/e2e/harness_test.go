@@ -58,6 +58,7 @@ type options struct {
 	attach   string // how programs are attached; auto
 	noUplink bool   // no fast path: packets go through the stack
 	stateDir string
+	prefixes string // of the VIPs; one of each family
 	more     string // further lines of the configuration
 	hybrid   bool   // the machine has no cgroup v2 where it belongs
 }
@@ -142,6 +143,9 @@ func (n *node) configure(o options) {
 	if o.attach == "" {
 		o.attach = "auto"
 	}
+	if o.prefixes == "" {
+		o.prefixes = prefix4 + `, "` + prefix6 + `"`
+	}
 	if o.stateDir == "" {
 		o.stateDir = n.path("state")
 	}
@@ -151,7 +155,7 @@ func (n *node) configure(o options) {
 	}
 	text := fmt.Sprintf(`
 attach: %s
-prefixes: [%s, "%s"]
+prefixes: [%s]
 uplinks: %s
 stateDir: %s
 runDir: %s
@@ -161,7 +165,7 @@ sitesDir: %s
 runner: %s
 maxSites: 1024
 %s
-`, o.attach, prefix4, prefix6, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
+`, o.attach, o.prefixes, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
 		testutil.Program(n.t, "fcnode-runner"), o.more)
 	n.write("fcnode.yaml", text)
 }
