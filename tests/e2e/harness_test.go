@@ -103,6 +103,9 @@ func (n *node) cable() {
 		if err := n.outside.ns.Netlink().RouteAdd(&netlink.Route{Gw: net.ParseIP(router)}); err != nil {
 			n.t.Fatalf("giving the outside client its router: %v", err)
 		}
+		// Neighbours know each other from here on: their link-local addresses, from which they would
+		// ask for each other later, take a second to become valid.
+		n.outside.ping(netip.MustParseAddr(router))
 	}
 }
 

@@ -65,14 +65,17 @@ func checkTrace(t *testing.T, s *site, mark uint64) {
 		t.Fatalf("traces: %v, %v", traces, err)
 	}
 	tr := traces[0]
-	want := []string{api.StepHeld, api.StepEventRead, api.StepPrepared, api.StepListening, api.StepReleased, api.StepConnected, api.StepFirstByte}
+	// What is released is not in the list: a SYN that its sender repeats meets the open port a little before that.
+	want := []string{api.StepHeld, api.StepEventRead, api.StepPrepared, api.StepListening, api.StepConnected, api.StepFirstByte}
 	var have []string
+	released := false
 	for _, step := range tr.Steps {
 		if slices.Contains(want, step.Name) {
 			have = append(have, step.Name)
 		}
+		released = released || step.Name == api.StepReleased && slices.Contains(have, api.StepListening)
 	}
-	if tr.Result != api.ResultOK || !slices.Equal(have, want) {
-		t.Errorf("trace: result %q, steps %q, want %q", tr.Result, have, want)
+	if tr.Result != api.ResultOK || !slices.Equal(have, want) || !released {
+		t.Errorf("trace: result %q, steps %+v, want %q, and released after the port was open", tr.Result, tr.Steps, want)
 	}
 }
