@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,10 +168,13 @@ cgroupRoot: /%s
 sitesDir: %s
 runner: %s
 maxSites: 1024
-%s
 `, o.attach, o.prefixes, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
-		testutil.Program(n.t, "fcnode-runner"), o.more)
-	n.write("fcnode.yaml", text)
+		testutil.Program(n.t, "fcnode-runner"))
+	for line := range strings.Lines(o.more) { // in the place of ours
+		field, _, _ := strings.Cut(line, ":")
+		text = regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(field)+`:.*\n`).ReplaceAllString(text, "")
+	}
+	n.write("fcnode.yaml", text+o.more+"\n")
 }
 
 // write makes a file below the node's folder.

@@ -1,0 +1,93 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// TestRootRefusesToStart: a daemon that cannot do what its configuration says explains it, and leaves nothing half-made.
+func TestRootRefusesToStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    options
+		make func(n *node)
+		says []string
+	}{
+		"overlapping prefix": {
+			make: func(n *node) {
+				_, dst, err := net.ParseCIDR("10.77.128.0/17")
+				if err == nil {
+					err = n.ns.Netlink().RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP("198.51.100.2")})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				n.machine = n.look()
+			},
+			says: []string{"10.77.0.0/16", "10.77.128.0/17"},
+		},
+		"missing uplink": {o: options{more: "uplinks: [no0]", noUplink: true}, says: []string{"no0"}},
+		"missing runner": {o: options{more: "runner: /no/such/runner"}, says: []string{"/no/such/runner"}},
+		"unknown field":  {o: options{more: "prefixxes: []"}, says: []string{"fcnode.yaml:", "prefixxes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newMachine(t, c.o)
+			if c.make != nil {
+				c.make(n)
+			}
+			var out []byte
+			var err error
+			n.ns.Do(t, func() { out, err = n.command("run", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+			if err == nil {
+				t.Error("it ran")
+			}
+			says(t, "the daemon", string(out), c.says...)
+			now := n.look()
+			n.same("links", n.machine.links, now.links)
+			n.same("routes and rules", n.machine.routes, now.routes)
+			n.same("settings", n.machine.sysctls, now.sysctls)
+			for what, path := range map[string]string{"pins": n.pins(), "cgroups": filepath.Join("/sys/fs/cgroup", n.id)} {
+				if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s: %s is there (%v)%s", what, path, err, tree(path))
+				}
+			}
+			n.configure(options{}) // one that can be read, for the teardown
+		})
+	}
+}
+
+// TestRootTeardownWithoutUplink: what is to be taken away can be, also when a device of the configuration has gone.
+func TestRootTeardownWithoutUplink(t *testing.T) {
+	for _, attach := range []string{"tcx", "clsact"} {
+		t.Run(attach, func(t *testing.T) {
+			testutil.Privileged(t)
+			testutil.RequireFeature(t, attach)
+			n := newMachine(t, options{attach: attach})
+			unplug := func() {
+				l, err := n.ns.Netlink().LinkByName(uplink)
+				if err == nil {
+					err = n.ns.Netlink().LinkDel(l)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			unplug()
+			n.machine = n.look()
+			n.cable()
+			n.start()
+			s := n.deploy("left")
+			n.outside.greet(s.addr4(80))
+			n.stop()
+			unplug() // the rest is checked at the end of each test
+		})
+	}
+}
