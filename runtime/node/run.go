@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -65,6 +65,20 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	defer cancel()
 	n.ctx = ctx
 	defer n.close()
+	_, err = os.Lstat(cfg.PinDir)
+	first := errors.Is(err, fs.ErrNotExist)
+	serving := false
+	err = n.run(ctx, cancel, version, func(status string) {
+		serving = true
+		ready(status)
+	})
+	if err != nil && first && !serving {
+		err = errors.Join(err, n.takeBack())
+	}
+	return err
+}
+
+func (n *Node) run(ctx context.Context, cancel func(), version string, ready func(string)) error {
 	if err := n.open(); err != nil {
 		return err
 	}
@@ -239,7 +253,7 @@ func (n *Node) close() {
 	}
 }
 
-// shut closes what open() has opened.
+// shut closes what open() has opened. Calling it again is fine.
 func (n *Node) shut() error {
 	var errs []error
 	if n.containers != nil {
@@ -263,6 +277,7 @@ func (n *Node) shut() error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	n.containers, n.net, n.closers, n.dp, n.images, n.journal, n.store = nil, nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -22,12 +23,15 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		return err
 	}
 	defer lock.Close()
-	n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
-	if err := n.open(); err != nil {
-		return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())
-	}
-	errs := []error{n.endContainers(ctx), n.net.Remove()}
-	errs = append(errs, n.shut())
+	var errs []error
+	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
+		n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
+		n.cfg.Uplinks = nil // some may be gone; setting up without them detaches from all that are left
+		if err := n.open(); err != nil {
+			return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())
+		}
+		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())
+	} // else no daemon has ever come as far as to make something
 	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
 	if purge {
 		errs = append(errs, os.RemoveAll(cfg.StateDir))
@@ -35,6 +39,21 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		errs = append(errs, os.RemoveAll(filepath.Join(cfg.StateDir, "replicas")))
 	}
 	return errors.Join(errs...)
+}
+
+// takeBack takes away what the first daemon of a node has made before it found
+// that it cannot serve. A later one leaves everything as it is: sites may be
+// running on it.
+func (n *Node) takeBack() error {
+	var errs []error
+	if n.net != nil {
+		errs = append(errs, n.net.Remove())
+	}
+	errs = append(errs, n.shut(), bpf.Remove(n.cfg.PinDir), removeCgroups(n.cfg))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("taking back what was made until then: %w", err)
+	}
+	return nil
 }
 
 func (n *Node) endContainers(ctx context.Context) error {
