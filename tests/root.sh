@@ -10,6 +10,6 @@ binaries=$(cd "$1" && pwd) programs=$2
 failed=0
 while read -r package name dir; do
 	(cd "$dir" && FCNODE_ROOT_TESTS=1 FCNODE_BIN_DIR=$programs \
-		go tool test2json -t -p "$package" "$binaries/$name" -test.v=test2json -test.timeout=10m -test.run="${RUN:-^TestRoot}") || failed=1
+		go tool test2json -t -p "$package" "$binaries/$name" -test.v=test2json -test.timeout=20m -test.run="${RUN:-^TestRoot}") || failed=1
 done <"$binaries/manifest"
 exit $failed

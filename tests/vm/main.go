@@ -49,7 +49,7 @@ func parseFlags() options {
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.run, "run", "^TestRoot", "which tests to run")
 	flag.DurationVar(&o.silence, "silence", 4*time.Minute, "kill a machine that says nothing for so long")
-	flag.DurationVar(&o.total, "total", 25*time.Minute, "kill a machine that runs for so long")
+	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
 	flag.IntVar(&o.memory, "memory", 4096, "memory of the machine, MiB")
 	flag.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
