@@ -100,6 +100,8 @@ func (s *site) step(name string) time.Duration {
 
 // TestRootCrowdBeyondTheCapIsAnsweredToo: what cannot be held is repeated by its sender.
 func TestRootCrowdBeyondTheCapIsAnsweredToo(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{more: "hold: {perSite: 8}"})
 	s := n.deploy("overrun")
 	mark := n.mark()

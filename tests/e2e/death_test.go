@@ -213,6 +213,7 @@ func TestRootStoppedInOrderUnderLoad(t *testing.T) {
 // the next one, by one replica.
 func TestRootKilledDuringStart(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	const rounds, apart = 12, 3 * time.Millisecond // a start takes some 30 ms
 	for round := range rounds {

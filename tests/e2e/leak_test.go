@@ -133,6 +133,7 @@ func (n *node) settled(before map[string]int) (now map[string]int) {
 // TestRootKilledMonitor: a replica whose monitor is killed is ended, and its site woken anew by the next visitor.
 func TestRootKilledMonitor(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("watched")
 	n.outside.greet(s.addr4(80))

@@ -15,6 +15,7 @@ import (
 
 func TestRootIdleSiteIsParkedAndWokenAgain(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("sleepy", "idle: 1s")
 	for round := range 2 {
@@ -39,6 +40,7 @@ func TestRootIdleSiteIsParkedAndWokenAgain(t *testing.T) {
 // TestRootOpenConnectionKeepsAwake: a visitor who says nothing is a visitor.
 func TestRootOpenConnectionKeepsAwake(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	visited, clock := n.deploy("visited", "idle: 1s"), n.deploy("clock", "idle: 1s")
 	conn, err := n.outside.connect(visited.addr4(80))
@@ -102,6 +104,7 @@ func TestRootVisitorsWhileParking(t *testing.T) {
 // TestRootVisitorsAtTheEndOfIdle: visitors who come at the moment when the idle time is over.
 func TestRootVisitorsAtTheEndOfIdle(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	const sites, rounds = 8, 4
 	all := make([]*site, sites)
@@ -136,6 +139,7 @@ func TestRootVisitorsAtTheEndOfIdle(t *testing.T) {
 // TestRootStubbornSiteIsParked: what does not heed its stop signal is killed after its grace.
 func TestRootStubbornSiteIsParked(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("stubborn", "env: {GUEST: serve, STUBBORN: '1'}", "stop: {grace: 500ms}")
 	n.outside.greet(s.addr4(80))
@@ -152,6 +156,7 @@ func TestRootStubbornSiteIsParked(t *testing.T) {
 // TestRootCrashedSiteIsWokenAgain: visitors of a site that crashes are refused for a moment, then it is there again.
 func TestRootCrashedSiteIsWokenAgain(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("fragile")
 	n.outside.greet(s.addr4(80))

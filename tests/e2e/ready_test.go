@@ -52,6 +52,7 @@ func TestRootLatePortGetsItsVisitors(t *testing.T) {
 // are answered by the replica's own kernel.
 func TestRootPortThatStaysClosedIsRefused(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("half", "ports: [80/tcp, 81/tcp]")
 	mark := n.mark()
@@ -71,6 +72,7 @@ func TestRootPortThatStaysClosedIsRefused(t *testing.T) {
 // TestRootOneFamilyListeners: a site that listens for one family serves that one, and refuses the other.
 func TestRootOneFamilyListeners(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	for _, listen := range []string{"tcp4/:80", "tcp6/:80"} { // Go's tcp6 is IPV6_V6ONLY
 		s := n.deploy(listen[:4], "env: {GUEST: serve, LISTEN: "+listen+"}")
@@ -127,6 +129,7 @@ func TestRootDatagramWakes(t *testing.T) {
 // ready.
 func TestRootLoopbackListenerIsNotReady(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("shy", "env: {GUEST: serve, LISTEN: 'tcp/127.0.0.1:80 tcp/[::1]:80'}", "start: {timeout: 1s}")
 	mark := n.mark()
