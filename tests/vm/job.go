@@ -63,7 +63,7 @@ func makeJob(o options) (*job, error) {
 		j.Binaries = append(j.Binaries, wire.Binary{
 			Systemd: f[2] == systemdPackage, Package: f[0], Path: "tests/" + f[1], Dir: "src/" + f[2],
 			// The silence of a hung test is the host's to end; this is for its goroutines' traces.
-			Args: []string{"-test.v=test2json", "-test.run=" + o.run, "-test.timeout=" + o.total.String()},
+			Args: []string{"-test.v=test2json", "-test.run=" + chosen(f[0], o), "-test.timeout=" + o.total.String()},
 		})
 	}
 	if len(j.Binaries) == 0 {

@@ -29,6 +29,9 @@ const (
 	exitMachine = 3
 )
 
+// allTests is -run when nothing was chosen.
+const allTests = "^TestRoot"
+
 type options struct {
 	release  string
 	binaries string        // folder of test binaries and their manifest
@@ -47,7 +50,7 @@ func parseFlags() options {
 	flag.StringVar(&o.release, "release", "trixie", "Debian release whose kernel and user space to run on")
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
-	flag.StringVar(&o.run, "run", "^TestRoot", "which tests to run")
+	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those of choose.go)")
 	flag.DurationVar(&o.silence, "silence", 4*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
