@@ -84,7 +84,7 @@ fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
 
 .PHONY: lint
 lint: ## Lint (golangci-lint, shell syntax)
-	GOLANGCI_LINT_CACHE=$(abspath $(BIN))/lint-cache $(TOOL) golangci-lint run --build-tags seccomp ./...
+	GOLANGCI_LINT_CACHE=$(abspath $(BIN))/lint-cache $(TOOL) golangci-lint run --allow-parallel-runners --build-tags seccomp ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f; done
 
 .PHONY: bench

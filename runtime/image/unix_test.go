@@ -22,7 +22,7 @@ import (
 )
 
 func linkCount(fi fs.FileInfo) string {
-	return strconv.FormatUint(uint64(fi.Sys().(*syscall.Stat_t).Nlink), 10)
+	return strconv.FormatUint(uint64(fi.Sys().(*syscall.Stat_t).Nlink), 10) //nolint:unconvert // 32 bits wide on arm64
 }
 
 // xattrs lists the names of a file's extended attributes; a missing file has none.

@@ -6,55 +6,55 @@ import "time"
 type Event interface{ event() }
 
 type (
-	// PacketHeld: a visitor's first packet is held.
+	// PacketHeld means: a visitor's first packet is held.
 	PacketHeld struct{}
-	// WakeAsked: somebody (an operator, scale.min) wants the site to run.
+	// WakeAsked means: somebody (an operator, scale.min) wants the site to run.
 	WakeAsked struct{ Reason string }
-	// ParkAsked: somebody wants it to sleep. With Force connections are cut,
+	// ParkAsked means: somebody wants it to sleep. With Force connections are cut,
 	// without it the caller has made sure there are none.
 	ParkAsked struct {
 		Reason string
 		Force  bool
 	}
-	// ReplicaReady: somebody listens on a port; All: on every one, for every
+	// ReplicaReady means: somebody listens on a port; All: on every one, for every
 	// family.
 	ReplicaReady struct {
 		ID  ReplicaID
 		All bool
 	}
-	// SettleOver: ports that nobody listens on had their time.
+	// SettleOver means: ports that nobody listens on had their time.
 	SettleOver struct{ ID ReplicaID }
-	// StartFailed: no container could be made, or it did not execute. The
+	// StartFailed means: no container could be made, or it did not execute. The
 	// replica is gone.
 	StartFailed struct {
 		ID     ReplicaID
 		Reason string
 	}
-	// StartTimedOut: the start took too long, or nobody listened in time.
+	// StartTimedOut means: the start took too long, or nobody listened in time.
 	StartTimedOut struct{ ID ReplicaID }
-	// ReplicaExited: the container's init has ended, by itself or because it
+	// ReplicaExited means: the container's init has ended, by itself or because it
 	// was told to, and all that the node kept for it is gone.
 	ReplicaExited struct {
 		ID     ReplicaID
 		Reason string
 	}
-	// IdleOver: the idle timer fired; the counters are of that moment.
+	// IdleOver means: the idle timer fired; the counters are of that moment.
 	IdleOver struct {
 		ID      ReplicaID
 		Conns   uint64
 		IdleFor time.Duration
 	}
-	// Rechecked: the counters after new flows were held back.
+	// Rechecked means: the counters after new flows were held back.
 	Rechecked struct {
 		ID      ReplicaID
 		Conns   uint64
 		IdleFor time.Duration
 	}
-	// BackoffOver: after failures, the time of refusing is over.
+	// BackoffOver means: after failures, the time of refusing is over.
 	BackoffOver struct{}
-	// SpecChanged: what runs is not what the spec says any more.
+	// SpecChanged means: what runs is not what the spec says any more.
 	SpecChanged struct{}
-	// Deleted: the site is to go.
+	// Deleted means: the site is to go.
 	Deleted struct{}
 )
 
@@ -90,20 +90,22 @@ type (
 	Refuse struct{}
 	// Recheck reads the replica's counters; answered by Rechecked.
 	Recheck struct{ ID ReplicaID }
-	// ArmStart, ArmSettle, ArmIdle and ArmBackoff set a timer, instead of one
-	// of the same kind and replica.
+	// ArmStart sets the timer of a replica's start, instead of one that is set.
 	ArmStart struct {
 		ID    ReplicaID
 		After time.Duration
 	}
+	// ArmSettle does so for the time that its ports have to settle.
 	ArmSettle struct {
 		ID    ReplicaID
 		After time.Duration
 	}
+	// ArmIdle does so for its idleness.
 	ArmIdle struct {
 		ID    ReplicaID
 		After time.Duration
 	}
+	// ArmBackoff does so for the site's backoff.
 	ArmBackoff struct{ After time.Duration }
 	// Note tells people what was decided, and why.
 	Note struct {
@@ -113,7 +115,7 @@ type (
 		Detail  string // more than the reason, for the journal
 		Failure bool
 	}
-	// Forget: the site was deleted and nothing of it is left.
+	// Forget means: the site was deleted and nothing of it is left.
 	Forget struct{}
 )
 
