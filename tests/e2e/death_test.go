@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -286,7 +289,7 @@ func TestRootKilledDuringStop(t *testing.T) {
 		})
 		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
 		n.kill()
-		<-parked // answered or cut off
+		_ = <-parked // answered or cut off
 		n.start()
 		n.checkReplicas(s)
 		n.outside.greet(s.addr4(80))
@@ -339,4 +342,106 @@ func TestRootSecondDaemonIsRefused(t *testing.T) {
 		t.Errorf("teardown under a daemon: %v\n%s", err, out)
 	}
 	n.outside.greet(s.addr4(80))
+}
+
+// TestRootKilledDuringApply: of many sites that are applied together all are there afterwards, or none.
+func TestRootKilledDuringApply(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
+	n := newNode(t, options{})
+	const rounds, batch, apart = 8, 40, 2 * time.Millisecond
+	there := 0
+	for round := range rounds {
+		var text []string
+		for i := range batch {
+			text = append(text, n.spec(fmt.Sprintf("batch-%d-%d", round, i)))
+		}
+		sites := n.parse(text...)
+		applied := later(func() error {
+			_, err := n.api.Apply(n.ctx(), sites, false)
+			return err
+		})
+		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		n.kill()
+		err := <-applied
+		n.start()
+		now := len(n.list())
+		if now != there && now != there+batch || err == nil && now == there {
+			t.Fatalf("there were %d sites, %d more were applied (%v), now there are %d", there, batch, err, now)
+		}
+		if now > there {
+			s := n.find(fmt.Sprintf("batch-%d-%d", round, batch-1))
+			n.outside.greet(s.addr4(80))
+			n.local.greet(s.addr6(80))
+		}
+		there = now
+	}
+	if there == 0 {
+		t.Error("nothing was ever applied: the test tests too little")
+	}
+}
+
+// TestRootKilledDuringDelete: a site is gone afterwards, or whole.
+func TestRootKilledDuringDelete(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
+	n := newNode(t, options{})
+	const rounds, apart = 8, 3 * time.Millisecond
+	for round := range rounds {
+		s := n.deploy(fmt.Sprintf("going-%d", round))
+		n.outside.greet(s.addr4(80))
+		deleted := later(func() error { return n.api.Delete(n.ctx(), s.name) })
+		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		n.kill()
+		err := <-deleted
+		n.start()
+		if len(n.list()) == 0 {
+			n.outside.refused(n, s.addr4(80))
+			continue
+		}
+		if err == nil {
+			t.Errorf("it was said to be deleted and is there: %q", n.list())
+		}
+		n.outside.greet(s.addr4(80))
+		n.checkReplicas(s)
+		if err := n.api.Delete(n.ctx(), s.name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRootReboot: after a power cut sites keep their addresses and are there for their visitors, and what the replicas of
+// before have left on disk is gone.
+func TestRootReboot(t *testing.T) {
+	testutil.Privileged(t)
+	before := newNode(t, options{})
+	s := before.deploy("survivor")
+	before.outside.greet(s.addr4(80))
+	pid, sites := s.pid(), before.list()
+	monitor := parent(t, pid)
+	before.kill()
+	for _, p := range []int{monitor, pid} {
+		if err := unix.Kill(p, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		testutil.WaitExit(t, patience, p)
+	}
+
+	after := newNode(t, options{stateDir: before.path("state")}) // all else is new
+	if now := after.list(); !slices.Equal(sites, now) {
+		t.Errorf("the sites were %q, and are %q", sites, now)
+	}
+	testutil.WaitFor(t, patience, "the old replica's layers to be removed", func() error {
+		left, err := filepath.Glob(before.path("state/replicas/*"))
+		if len(left) > 0 {
+			return fmt.Errorf("on disk are still %q", left)
+		}
+		return err
+	})
+	if host := after.outside.greet(s.addr4(80)); host != "survivor" {
+		t.Errorf("the site is answered by %q", host)
+	}
+	if after.find("survivor").starts(0) != 2 {
+		t.Errorf("the journal has not gone on: %q", after.find("survivor").story(0))
+	}
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -145,5 +146,48 @@ func TestRootLoopbackListenerIsNotReady(t *testing.T) {
 	}
 	if v := s.get(); v.Phase != api.PhaseBackoff && v.Phase != api.PhaseParking || v.Error == nil {
 		t.Errorf("the site is %s, its last error %v", v.Phase, v.Error)
+	}
+}
+
+// TestRootVisitorWhoGivesUp: the site comes up for nobody, and is parked again.
+func TestRootVisitorWhoGivesUp(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
+	n := newNode(t, options{})
+	s := n.deploy("missed", "ports: [80/tcp, 81/tcp]", "idle: 1s")
+	mark := n.mark()
+	ctx, giveUp := context.WithCancel(t.Context())
+	gone := later(func() error {
+		_, err := n.outside.dial(ctx, "tcp", s.addr4(81).String())
+		return err
+	})
+	s.await(mark, "waking")
+	giveUp()
+	if err := testutil.Receive(t, patience, "the visitor to go", gone); err == nil {
+		t.Error("the visitor was connected to a closed port")
+	}
+	s.await(mark, "running")
+	s.await(mark, "parked")
+	if got := s.starts(mark); got != 1 {
+		t.Errorf("%d starts: %q", got, s.story(mark))
+	}
+	n.outside.greet(s.addr4(80))
+}
+
+// TestRootHoldDeadline: nobody is held for longer than the configuration says, also when the start goes on.
+func TestRootHoldDeadline(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
+	n := newNode(t, options{more: "hold: {deadline: 1s}"})
+	s := n.deploy("slow", "env: {GUEST: deaf}")
+	for _, c := range []*client{n.outside, n.local} {
+		for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
+			if conn, err := c.connect(to); !errors.Is(err, unix.ECONNREFUSED) {
+				t.Errorf("%s client: %s: %v %v, want it refused", c.name, to, conn, err)
+			}
+		}
+	}
+	if v := s.get(); v.Phase != api.PhaseWaking {
+		t.Errorf("the site is %s: %q", v.Phase, s.story(0))
 	}
 }

@@ -194,7 +194,7 @@ func (c *client) serve(t *testing.T) string {
 	served := later(func() error { return srv.Serve(l) })
 	t.Cleanup(func() {
 		_ = srv.Close()
-		<-served
+		_ = <-served // that it was closed
 	})
 	return ":8080/"
 }
