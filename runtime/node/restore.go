@@ -3,6 +3,10 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +41,9 @@ func (n *Node) restore() error {
 	if err != nil {
 		return err
 	}
+	if err := n.sweepLayers(containers); err != nil {
+		return err
+	}
 	adopted := map[bpf.ReplicaID]bool{}
 	for _, c := range containers {
 		if st, ended := c.Exit(); ended {
@@ -55,6 +62,32 @@ func (n *Node) restore() error {
 		return err
 	}
 	return n.dp.ClearHolds()
+}
+
+// sweepLayers removes the writable layers of replicas that are gone: of those
+// that a power cut ended nothing else is left.
+func (n *Node) sweepLayers(found []*container.Container) error {
+	dir := filepath.Join(n.cfg.StateDir, "replicas")
+	layers, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for the layers of earlier replicas: %w", err)
+	}
+	keep := map[string]bool{}
+	for _, c := range found {
+		keep[c.ID()] = true
+	}
+	layers = slices.DeleteFunc(layers, func(l fs.DirEntry) bool { return keep[l.Name()] })
+	n.work.Go(func() { // they may be large, and no new replica has one of these names
+		for _, l := range layers {
+			if n.stopped() {
+				return // the next daemon goes on
+			}
+			if err := os.RemoveAll(filepath.Join(dir, l.Name())); err != nil {
+				n.log.Error("cannot remove what an earlier replica has left on disk", "replica", l.Name(), "error", err)
+			}
+		}
+	})
+	return nil
 }
 
 // loadSites fills the tables from disk.
