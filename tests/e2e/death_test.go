@@ -218,7 +218,8 @@ func TestRootKilledDuringStart(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
-	const rounds, apart = 12, 3 * time.Millisecond // a start takes some 30 ms
+	const rounds = 12
+	apart := testutil.Timeout(3 * time.Millisecond) // a start takes some 30 ms
 	for round := range rounds {
 		s := n.deploy(fmt.Sprintf("dying-%d", round))
 		c, to := []*client{n.outside, n.local}[round%2], []netip.AddrPort{s.addr4(80), s.addr6(80)}[round/2%2]
@@ -279,7 +280,8 @@ func isSite(pid string) bool {
 func TestRootKilledDuringStop(t *testing.T) {
 	testutil.Privileged(t)
 	n := newNode(t, options{})
-	const rounds, apart = 8, 3 * time.Millisecond
+	const rounds = 8
+	apart := testutil.Timeout(3 * time.Millisecond)
 	s := n.deploy("ending")
 	for round := range rounds {
 		s.wake()
@@ -349,7 +351,8 @@ func TestRootKilledDuringApply(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
-	const rounds, batch, apart = 8, 40, 2 * time.Millisecond
+	const rounds, batch = 8, 40
+	apart := testutil.Timeout(2 * time.Millisecond)
 	there := 0
 	for round := range rounds {
 		var text []string
@@ -386,7 +389,8 @@ func TestRootKilledDuringDelete(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
-	const rounds, apart = 8, 3 * time.Millisecond
+	const rounds = 8
+	apart := testutil.Timeout(3 * time.Millisecond)
 	for round := range rounds {
 		s := n.deploy(fmt.Sprintf("going-%d", round))
 		n.outside.greet(s.addr4(80))

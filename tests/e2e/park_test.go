@@ -73,7 +73,8 @@ func TestRootVisitorsWhileParking(t *testing.T) {
 	testutil.Privileged(t)
 	n := newNode(t, options{})
 	s := n.deploy("restless")
-	const rounds, apart = 60, 500 * time.Microsecond // parking takes some 20 ms
+	const rounds = 60
+	apart := testutil.Timeout(500 * time.Microsecond) // parking takes some 20 ms
 	woken := 0
 	for round := range rounds {
 		s.wake()
