@@ -24,9 +24,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
-// ErrSecondDaemon means that another daemon has the run directory.
-var ErrSecondDaemon = errors.New("another fcnode is running here")
-
 // PrepareHost mounts the BPF file system where the machine has none. It must
 // run before cgroup.EnterPrivate: pins in a private mount namespace would go
 // with the daemon, and the data path with them.
@@ -50,11 +47,13 @@ func PrepareHost(cfg config.Config) error {
 //
 // Errors: ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
-	lock, err := takeLock(cfg.RunDir)
+	_, err := os.Lstat(cfg.PinDir)
+	first := errors.Is(err, fs.ErrNotExist)
+	locks, err := takeLocks(cfg, true)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer locks.release()
 	n := &Node{
 		cfg: cfg, log: log,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
@@ -65,8 +64,6 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	defer cancel()
 	n.ctx = ctx
 	defer n.close()
-	_, err = os.Lstat(cfg.PinDir)
-	first := errors.Is(err, fs.ErrNotExist)
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
 		serving = true
@@ -87,26 +84,6 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 		return err
 	}
 	return n.serve(ctx, cancel, ready)
-}
-
-// takeLock makes sure that there is one daemon. The lock goes with the process.
-func takeLock(runDir string) (*os.File, error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the run directory: %w", err)
-	}
-	path := filepath.Join(runDir, "fcnode.lock")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the daemon's lock: %w", err)
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("%s is locked: %w (fcnode list asks it; another run directory makes a second node)", path, ErrSecondDaemon), f.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-	}
-	return f, nil
 }
 
 // open opens everything that the node stands on.

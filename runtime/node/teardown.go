@@ -18,11 +18,11 @@ import (
 // data path, the device with its routes, cgroups and the run directory. What is
 // on disk stays, unless purge. No daemon may run: ErrSecondDaemon.
 func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error {
-	lock, err := takeLock(cfg.RunDir)
+	locks, err := takeLocks(cfg, false)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer locks.release()
 	var errs []error
 	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
 		n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
