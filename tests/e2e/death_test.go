@@ -328,13 +328,35 @@ func TestRootSecondDaemonIsRefused(t *testing.T) {
 	testutil.Privileged(t)
 	n := newNode(t, options{})
 	s := n.deploy("first")
+	n.outside.greet(s.addr4(80))
+	pid := s.pid()
+	for what, flags := range map[string][]string{
+		"the same configuration":                 {},
+		"another run directory":                  {"--run-dir", n.path("run")},
+		"other directories, but the same device": {"--run-dir", n.path("run"), "--state-dir", n.path("other")},
+	} {
+		args := append([]string{"run", "--config", n.path("fcnode.yaml")}, flags...)
+		var out []byte
+		var err error
+		n.ns.Do(t, func() { out, err = n.command(args...).CombinedOutput() })
+		if err == nil || !bytes.Contains(out, []byte("another fcnode")) {
+			t.Errorf("a second daemon with %s: %v\n%s", what, err, out)
+		}
+		n.outside.greet(s.addr4(80))
+		n.local.greet(s.addr6(80))
+	}
+	// nor one elsewhere, for which only the pins are the same
+	elsewhere := testutil.NetNS(t)
+	cmd := n.command("run", "--config", n.path("fcnode.yaml"), "--run-dir", n.path("run"), "--state-dir", n.path("other"))
 	var out []byte
 	var err error
-	n.ns.Do(t, func() { out, err = n.command("run", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+	elsewhere.Do(t, func() { out, err = cmd.CombinedOutput() })
 	if err == nil || !bytes.Contains(out, []byte("another fcnode")) {
-		t.Errorf("a second daemon: %v\n%s", err, out)
+		t.Errorf("a second daemon in another network namespace with the same pins: %v\n%s", err, out)
 	}
-	n.outside.greet(s.addr4(80))
+	if now := s.pid(); now != pid {
+		t.Errorf("process %d became %d", pid, now)
+	}
 	if info, err := n.api.Info(n.ctx()); err != nil || info.PID != n.daemon.Process.Pid {
 		t.Errorf("the API is answered by %d (%v), not by the first daemon %d", info.PID, err, n.daemon.Process.Pid)
 	}
