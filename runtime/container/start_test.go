@@ -183,9 +183,7 @@ func TestRootLimits(t *testing.T) {
 
 func TestRootOOM(t *testing.T) {
 	e := newEnv(t)
-	if !e.m.Parent().Has("memory") {
-		t.Skip("there is no memory controller in cgroup v2 here")
-	}
+	testutil.RequireFeature(t, "memory controller")
 	spec := e.spec("mem", "256")
 	spec.Limits = cgroup.Limits{MemoryMax: 64 << 20}
 	if exit, _ := e.run(spec); !exit.OOMKilled || exit.Signal != "SIGKILL" {
