@@ -194,7 +194,9 @@ func (c *client) serve(t *testing.T) string {
 	served := later(func() error { return srv.Serve(l) })
 	t.Cleanup(func() {
 		_ = srv.Close()
-		_ = <-served // that it was closed
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	return ":8080/"
 }
