@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,9 +31,33 @@ func (l locks) release() {
 	}
 }
 
+// A child that a killed daemon was just starting has the daemon's descriptors
+// until its exec is through, and then closes them one by one, of which packet
+// sockets take their time. Nothing announces the end of that.
+const (
+	lockPatience = 2 * time.Second
+	lockInterval = 20 * time.Millisecond
+)
+
 // takeLocks takes all of them, or none. The folder of the pins is made if it
 // is to be, else it is only locked if it is there.
-func takeLocks(cfg config.Config, makePins bool) (locks, error) {
+func takeLocks(ctx context.Context, cfg config.Config, makePins bool) (locks, error) {
+	retry := time.NewTicker(lockInterval)
+	defer retry.Stop()
+	for end := time.Now().Add(lockPatience); ; {
+		l, err := tryLocks(cfg, makePins)
+		if !errors.Is(err, ErrSecondDaemon) || time.Now().After(end) {
+			return l, err
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func tryLocks(cfg config.Config, makePins bool) (locks, error) {
 	var l locks
 	for _, take := range []func() (io.Closer, error){
 		func() (io.Closer, error) { return lockRunDir(cfg.RunDir) },

@@ -49,7 +49,7 @@ func PrepareHost(cfg config.Config) error {
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
 	_, err := os.Lstat(cfg.PinDir)
 	first := errors.Is(err, fs.ErrNotExist)
-	locks, err := takeLocks(cfg, true)
+	locks, err := takeLocks(ctx, cfg, true)
 	if err != nil {
 		return err
 	}

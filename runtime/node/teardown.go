@@ -18,7 +18,7 @@ import (
 // data path, the device with its routes, cgroups and the run directory. What is
 // on disk stays, unless purge. No daemon may run: ErrSecondDaemon.
 func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error {
-	locks, err := takeLocks(cfg, false)
+	locks, err := takeLocks(ctx, cfg, false)
 	if err != nil {
 		return err
 	}
