@@ -326,6 +326,7 @@ func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
 
 func TestRootSecondDaemonIsRefused(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel() // it mostly waits
 	n := newNode(t, options{})
 	s := n.deploy("first")
 	n.outside.greet(s.addr4(80))
