@@ -70,6 +70,7 @@ func TestRootUpdateUnderLoad(t *testing.T) {
 
 func TestRootUnchangedSpecChangesNothing(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("same")
 	n.outside.greet(s.addr4(80))
@@ -88,6 +89,7 @@ func TestRootUnchangedSpecChangesNothing(t *testing.T) {
 // that is there.
 func TestRootApplyIsAllOrNothing(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("there", "domains: [there.example]", "addresses: [10.77.3.3]")
 	if s.v4 != netip.MustParseAddr("10.77.3.3") || !s.v6.IsValid() {
@@ -123,6 +125,7 @@ func TestRootApplyIsAllOrNothing(t *testing.T) {
 
 func TestRootDryRun(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	n.deploy("there")
 	before := n.list()
@@ -137,6 +140,7 @@ func TestRootDryRun(t *testing.T) {
 
 func TestRootDeleteWithOpenConnection(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("doomed", "stop: {grace: 500ms}")
 	held := later(func() error {
@@ -182,6 +186,7 @@ func (s *site) awaitConns(want uint64) {
 // TestRootDeleteWhileWaking: visitors of a site that is deleted under them are refused.
 func TestRootDeleteWhileWaking(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("never", "env: {GUEST: deaf}")
 	mark := n.mark()
@@ -201,6 +206,7 @@ func TestRootDeleteWhileWaking(t *testing.T) {
 // TestRootSitesFolder: its files are the sites; a mistake in one of them changes nothing.
 func TestRootSitesFolder(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newMachine(t, options{})
 	n.write("sites/one.yaml", n.spec("one"))
 	n.start()
@@ -265,6 +271,7 @@ func (n *node) find(name string) *site {
 // TestRootAlwaysAwake: scale.min keeps a replica, whatever happens to it.
 func TestRootAlwaysAwake(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("always", "scale: {min: 1}")
 	s.await(0, "running")

@@ -47,6 +47,7 @@ func says(t *testing.T, what, out string, words ...string) {
 // TestRootCommandLine goes through a site's life by the commands that a person has.
 func TestRootCommandLine(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	file := n.write("blog.yaml", n.spec("blog", "domains: [blog.example]"))
 	says(t, "apply", n.cli("apply", "-f", file), "blog", "created", "10.77.0.1")
@@ -91,6 +92,7 @@ func (n *node) kernelRelease() string {
 // TestRootBadSpecIsExplained: by the command line, with its place and what would be right.
 func TestRootBadSpecIsExplained(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	file := n.write("bad.yaml", n.spec("bad", "limits: {memory: 12XB}"))
 	out := n.cliFails("apply", "-f", file)
@@ -102,6 +104,7 @@ func TestRootBadSpecIsExplained(t *testing.T) {
 
 func TestRootLogs(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("chatty")
 	n.outside.mustGet(s.addr4(80), "/print?out=first+out&err=first+err")
@@ -137,6 +140,7 @@ func TestRootLogs(t *testing.T) {
 
 func TestRootExec(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("host")
 	says(t, "exec in a parked site", n.cliFails("exec", "host", "--", "/site"), "host")
@@ -161,6 +165,8 @@ func TestRootExec(t *testing.T) {
 }
 
 func TestRootCheckFindsNothingAmiss(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	var out []byte
 	var err error

@@ -101,7 +101,7 @@ func (s *site) step(name string) time.Duration {
 // TestRootCrowdBeyondTheCapIsAnsweredToo: what cannot be held is repeated by its sender.
 func TestRootCrowdBeyondTheCapIsAnsweredToo(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{more: "hold: {perSite: 8}"})
 	s := n.deploy("overrun")
 	mark := n.mark()
@@ -119,6 +119,7 @@ func TestRootCrowdBeyondTheCapIsAnsweredToo(t *testing.T) {
 
 func TestRootTwoSitesWakeAtOnce(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	sites := []*site{n.deploy("one"), n.deploy("two")}
 	mark := n.mark()

@@ -37,11 +37,17 @@ func (s *site) pid() (pid int) {
 
 // TestRootKilledIdleDaemon: sites run on and are served while no daemon is there, keep their addresses, and
 // the next daemon takes them over; a visitor of a parked site who came meanwhile is answered then.
-func TestRootKilledIdleDaemon(t *testing.T) { onEachWay(t, "", killIdle) }
+func TestRootKilledIdleDaemon(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	onEachWay(t, "", killIdle)
+}
 
 // TestRootHybridHost: where the controllers are those of cgroup v1 the daemon lives in a mount namespace of its own, and
 // the next daemon in another.
 func TestRootHybridHost(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{hybrid: true})
 	if info, err := n.api.Info(n.ctx()); err != nil || !info.Cgroup.Hybrid {
 		t.Errorf("the node takes its machine for %+v (%v)", info.Cgroup, err)
@@ -172,10 +178,10 @@ func TestRootKilledUnderLoad(t *testing.T) {
 		loads := []*load{startLoad(n.outside, s.addr4(80), s.addr6(80)), startLoad(n.local, s.addr4(80), s.addr6(80))}
 		more := func() {
 			for _, l := range loads {
-				l.more(t, 200)
+				l.more(t, int64(few(200)))
 			}
 		}
-		for range 2 {
+		for range few(2) {
 			more()
 			n.kill()
 			more()
@@ -201,11 +207,11 @@ func TestRootStoppedInOrderUnderLoad(t *testing.T) {
 	s := n.deploy("busy")
 	n.outside.greet(s.addr4(80))
 	l := startLoad(n.outside, s.addr4(80), s.addr6(80))
-	l.more(t, 200)
+	l.more(t, int64(few(200)))
 	n.stop()
-	l.more(t, 200)
+	l.more(t, int64(few(200)))
 	n.start()
-	l.more(t, 200)
+	l.more(t, int64(few(200)))
 	l.end(t)
 	if got := s.starts(0); got != 1 {
 		t.Errorf("%d starts: %q", got, s.story(0))
@@ -216,10 +222,10 @@ func TestRootStoppedInOrderUnderLoad(t *testing.T) {
 // the next one, by one replica.
 func TestRootKilledDuringStart(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
-	const rounds = 12
-	apart := testutil.Timeout(3 * time.Millisecond) // a start takes some 30 ms
+	rounds := few(12)
+	apart := testutil.Timeout(36*time.Millisecond) / time.Duration(rounds) // a start takes some 30 ms
 	for round := range rounds {
 		s := n.deploy(fmt.Sprintf("dying-%d", round))
 		c, to := []*client{n.outside, n.local}[round%2], []netip.AddrPort{s.addr4(80), s.addr6(80)}[round/2%2]
@@ -279,9 +285,10 @@ func isSite(pid string) bool {
 // TestRootKilledDuringStop: what was being parked is parked or runs afterwards, and is there for its next visitor.
 func TestRootKilledDuringStop(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
-	const rounds = 8
-	apart := testutil.Timeout(3 * time.Millisecond)
+	rounds := few(8)
+	apart := testutil.Timeout(36*time.Millisecond) / time.Duration(rounds)
 	s := n.deploy("ending")
 	for round := range rounds {
 		s.wake()
@@ -303,6 +310,7 @@ func TestRootKilledDuringStop(t *testing.T) {
 // TestRootSiteThatEndsWhileNoDaemonRuns: the next daemon finds out, and the next visitor is answered.
 func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("orphan")
 	n.outside.greet(s.addr4(80))
@@ -326,7 +334,7 @@ func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
 
 func TestRootSecondDaemonIsRefused(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("first")
 	n.outside.greet(s.addr4(80))
@@ -372,10 +380,11 @@ func TestRootSecondDaemonIsRefused(t *testing.T) {
 // TestRootKilledDuringApply: of many sites that are applied together all are there afterwards, or none.
 func TestRootKilledDuringApply(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
-	const rounds, batch = 8, 40
-	apart := testutil.Timeout(2 * time.Millisecond)
+	const batch = 40
+	rounds := few(8)
+	apart := testutil.Timeout(16*time.Millisecond) / time.Duration(rounds)
 	there := 0
 	for round := range rounds {
 		var text []string
@@ -410,10 +419,10 @@ func TestRootKilledDuringApply(t *testing.T) {
 // TestRootKilledDuringDelete: a site is gone afterwards, or whole.
 func TestRootKilledDuringDelete(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
-	const rounds = 8
-	apart := testutil.Timeout(3 * time.Millisecond)
+	rounds := few(8)
+	apart := testutil.Timeout(36*time.Millisecond) / time.Duration(rounds)
 	for round := range rounds {
 		s := n.deploy(fmt.Sprintf("going-%d", round))
 		n.outside.greet(s.addr4(80))
@@ -441,6 +450,7 @@ func TestRootKilledDuringDelete(t *testing.T) {
 // before have left on disk is gone.
 func TestRootReboot(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	before := newNode(t, options{})
 	s := before.deploy("survivor")
 	before.outside.greet(s.addr4(80))

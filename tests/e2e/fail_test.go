@@ -32,7 +32,7 @@ var failures = []struct {
 // not start it meanwhile, and when it is mended it is there at once.
 func TestRootSiteThatDoesNotComeUp(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	for i, f := range failures {
 		s := n.deploy("broken", f.spec...)
@@ -86,7 +86,7 @@ func (s *site) awaitPhase(want api.Phase) {
 // TestRootBackoffHoldsVisitorsOff: a site that crashes is not started by each of its visitors.
 func TestRootBackoffHoldsVisitorsOff(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("crashing", "env: {GUEST: exit}")
 	mark := n.mark()
@@ -119,7 +119,7 @@ func TestRootBackoffHoldsVisitorsOff(t *testing.T) {
 // TestRootImageThatComesBack: what was missing and is there again needs nobody to say so.
 func TestRootImageThatComesBack(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("moved")
 	if err := os.Rename(n.path("image"), n.path("elsewhere")); err != nil {
@@ -138,7 +138,7 @@ func TestRootImageThatComesBack(t *testing.T) {
 // TestRootFullDisk: no start without room, no harm to what runs, and a start when there is room again.
 func TestRootFullDisk(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	state := t.TempDir()
 	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=4m,nr_inodes=2000"); err != nil {
 		t.Fatal(err)

@@ -93,7 +93,7 @@ func TestRootCyclesLeaveNothingBehind(t *testing.T) {
 	}
 	good.park()
 	before := n.settled(nil)
-	for range 20 {
+	for range few(20) {
 		cycle()
 	}
 	n.settled(before)
@@ -133,7 +133,7 @@ func (n *node) settled(before map[string]int) (now map[string]int) {
 // TestRootKilledMonitor: a replica whose monitor is killed is ended, and its site woken anew by the next visitor.
 func TestRootKilledMonitor(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("watched")
 	n.outside.greet(s.addr4(80))

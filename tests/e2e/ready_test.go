@@ -27,6 +27,7 @@ func later(visit func() error) <-chan error {
 // site's other ports are open.
 func TestRootLatePortGetsItsVisitors(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	for _, c := range []*client{n.outside, n.local} {
 		s := n.deploy("late-"+c.name, "ports: [80/tcp, 81/tcp]")
@@ -53,7 +54,7 @@ func TestRootLatePortGetsItsVisitors(t *testing.T) {
 // are answered by the replica's own kernel.
 func TestRootPortThatStaysClosedIsRefused(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("half", "ports: [80/tcp, 81/tcp]")
 	mark := n.mark()
@@ -73,7 +74,7 @@ func TestRootPortThatStaysClosedIsRefused(t *testing.T) {
 // TestRootOneFamilyListeners: a site that listens for one family serves that one, and refuses the other.
 func TestRootOneFamilyListeners(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	for _, listen := range []string{"tcp4/:80", "tcp6/:80"} { // Go's tcp6 is IPV6_V6ONLY
 		s := n.deploy(listen[:4], "env: {GUEST: serve, LISTEN: "+listen+"}")
@@ -102,6 +103,8 @@ func TestRootOneFamilyListeners(t *testing.T) {
 }
 
 func TestRootDatagramWakes(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	onEachWay(t, "", func(t *testing.T, n *node) {
 		s := n.deploy("names", "ports: [53/udp]", "env: {GUEST: serve, LISTEN: 'udp/:53'}")
 		for _, c := range []*client{n.outside, n.local} {
@@ -130,7 +133,7 @@ func TestRootDatagramWakes(t *testing.T) {
 // ready.
 func TestRootLoopbackListenerIsNotReady(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("shy", "env: {GUEST: serve, LISTEN: 'tcp/127.0.0.1:80 tcp/[::1]:80'}", "start: {timeout: 1s}")
 	mark := n.mark()
@@ -152,7 +155,7 @@ func TestRootLoopbackListenerIsNotReady(t *testing.T) {
 // TestRootVisitorWhoGivesUp: the site comes up for nobody, and is parked again.
 func TestRootVisitorWhoGivesUp(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{})
 	s := n.deploy("missed", "ports: [80/tcp, 81/tcp]", "idle: 1s")
 	mark := n.mark()
@@ -177,7 +180,7 @@ func TestRootVisitorWhoGivesUp(t *testing.T) {
 // TestRootHoldDeadline: nobody is held for longer than the configuration says, also when the start goes on.
 func TestRootHoldDeadline(t *testing.T) {
 	testutil.Privileged(t)
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	n := newNode(t, options{more: "hold: {deadline: 1s}"})
 	s := n.deploy("slow", "env: {GUEST: deaf}")
 	for _, c := range []*client{n.outside, n.local} {

@@ -92,6 +92,8 @@ func (c *client) ping(to netip.Addr) {
 }
 
 func TestRootWhatIsNotThereIsRefusedAtOnce(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	onEachWay(t, "", func(t *testing.T, n *node) {
 		s := n.deploy("lonely", "ports: [80/tcp, 53/udp]", "env: {GUEST: serve, LISTEN: tcp/:80 udp/:53}")
 		mark := n.mark()
@@ -118,6 +120,8 @@ func TestRootWhatIsNotThereIsRefusedAtOnce(t *testing.T) {
 
 // TestRootConnectionOfAnEndedReplicaIsReset: packets of old connections do not wake a site, and do not vanish.
 func TestRootConnectionOfAnEndedReplicaIsReset(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	onEachWay(t, "", func(t *testing.T, n *node) {
 		s := n.deploy("ended", "stop: {grace: 100ms}")
 		for _, c := range []*client{n.outside, n.local} {

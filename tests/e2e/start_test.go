@@ -16,6 +16,8 @@ import (
 
 // TestRootRefusesToStart: a daemon that cannot do what its configuration says explains it, and leaves nothing half-made.
 func TestRootRefusesToStart(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	for name, c := range map[string]struct {
 		o    options
 		make func(n *node)
@@ -66,6 +68,8 @@ func TestRootRefusesToStart(t *testing.T) {
 
 // TestRootTeardownWithoutUplink: what is to be taken away can be, also when a device of the configuration has gone.
 func TestRootTeardownWithoutUplink(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	for _, attach := range []string{"tcx", "clsact"} {
 		t.Run(attach, func(t *testing.T) {
 			testutil.Privileged(t)

@@ -25,7 +25,7 @@ func TestRootLostFlowsAreFoundAgain(t *testing.T) {
 		s := n.deploy("busy")
 		n.outside.greet(s.addr4(80))
 		loads := []*load{startLoad(n.outside, s.addr4(80), s.addr6(80)), startLoad(n.local, s.addr4(80), s.addr6(80))}
-		for range 20 {
+		for range few(20) {
 			for _, l := range loads {
 				l.more(t, 10)
 			}
@@ -67,7 +67,7 @@ func TestRootChangeOfAttachment(t *testing.T) {
 	loads := []*load{startLoad(n.outside, s.addr4(80), s.addr6(80)), startLoad(n.local, s.addr4(80), s.addr6(80))}
 	more := func() {
 		for _, l := range loads {
-			l.more(t, 100)
+			l.more(t, int64(few(100)))
 		}
 	}
 	for _, attach := range []string{"clsact", "tcx"} {
@@ -90,8 +90,23 @@ func TestRootChangeOfAttachment(t *testing.T) {
 	}
 }
 
+// TestRootLargeBodies: 20 MB each way, for everyone.
+func TestRootLargeBodies(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("large")
+	for _, c := range []*client{n.outside, n.local} {
+		for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
+			c.transfer(to, int64(few(20))<<20)
+		}
+	}
+}
+
 // TestRootLargeDatagrams: what comes in fragments finds its site too.
 func TestRootLargeDatagrams(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	onEachWay(t, "", func(t *testing.T, n *node) {
 		s := n.deploy("large", "ports: [53/udp]", "env: {GUEST: serve, LISTEN: 'udp/:53'}")
 		s.wake()
@@ -154,6 +169,8 @@ func TestRootManySitesAtOnce(t *testing.T) {
 
 // TestRootSitesVisitOthers: a site reaches sites that sleep, itself, and the world outside, under its own address.
 func TestRootSitesVisitOthers(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
 	onEachWay(t, "", func(t *testing.T, n *node) {
 		s, other := n.deploy("visitor"), n.deploy("other")
 		world := n.outside.serve(t)
@@ -204,6 +221,7 @@ func (c *client) serve(t *testing.T) string {
 // TestRootVolumesStay: what a site writes to a volume is there for its next replica, everything else is not.
 func TestRootVolumesStay(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	n := newNode(t, options{})
 	n.write("data/given", "by the node")
 	n.write("fixed/given", "for reading")
@@ -234,6 +252,7 @@ func TestRootVolumesStay(t *testing.T) {
 // TestRootOneFamilyNode: a node with a prefix of one family only.
 func TestRootOneFamilyNode(t *testing.T) {
 	testutil.Privileged(t)
+	t.Parallel()
 	for _, prefix := range []string{prefix4, `"` + prefix6 + `"`} {
 		n := newNode(t, options{prefixes: prefix})
 		s := n.deploy("single")
