@@ -411,7 +411,7 @@ func TestRootKilledDuringApply(t *testing.T) {
 		}
 		there = now
 	}
-	if there == 0 {
+	if there == 0 && !slow() {
 		t.Error("nothing was ever applied: the test tests too little")
 	}
 }

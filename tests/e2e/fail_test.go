@@ -94,14 +94,16 @@ func TestRootBackoffHoldsVisitorsOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await(mark, "failed")
+	retry := s.get().Error.Retry
 	for range 20 {
+		if time.Until(retry) < 200*time.Millisecond {
+			break // on a slow machine the next try comes before all have been turned away
+		}
 		n.outside.refused(n, s.addr4(80))
 		n.outside.refused(n, s.addr6(80))
 	}
-	if s.get().Phase == api.PhaseBackoff { // else the machine was too slow to say
-		if got := s.starts(mark); got != 1 {
-			t.Errorf("%d starts during the backoff: %q", got, s.story(mark))
-		}
+	if got := s.starts(mark); got != 1 && time.Now().Before(retry) {
+		t.Errorf("%d starts during the backoff: %q", got, s.story(mark))
 	}
 	// The time between two tries grows.
 	s.awaitPhase(api.PhaseParked)
