@@ -105,7 +105,7 @@ func waitDecided(ctx context.Context, dir string, shim *os.File) error {
 	}
 	defer watch.Close() // an inotify descriptor
 	over := make(chan error, 1)
-	go func() { over <- waitEnd(shim) }()
+	go func() { over <- wire.WaitEnd(shim) }()
 	for {
 		for _, name := range []string{wire.InitFile, wire.ExitFile} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {

@@ -21,13 +21,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// envDaemon makes the test binary a daemon: it starts one container, as its
+// envDaemon makes the test binary a daemon: it does with one container what its
 // standard input says, prints "calling" before and "started" after, and waits
 // to be killed.
 const envDaemon = "FCNODE_CONTAINER_TEST_DAEMON"
 
+// What the daemon does.
+const (
+	doStart   = "start"
+	doPrepare = "prepare" // prints "prepared"
+	doOpen    = "open"    // the same, and opens it at once
+)
+
 // daemonJob is what the daemon reads. Its descriptor 3 is the network namespace.
 type daemonJob struct {
+	Do      string
 	Options Options
 	Spec    Spec
 }
@@ -46,13 +54,29 @@ func daemonMain() int {
 		return 1
 	}
 	fmt.Println("calling")
-	_, _, err = m.Start(context.Background(), job.Spec)
-	fmt.Println("started", err)
+	ctx := context.Background()
+	if job.Do == doStart {
+		_, _, err = m.Start(ctx, job.Spec)
+		fmt.Println("started", err)
+		select {}
+	}
+	p, _, err := m.Prepare(ctx, job.Spec)
+	fmt.Println("prepared", err)
+	if err == nil && job.Do == doOpen {
+		_, _, err = p.Open(ctx)
+		fmt.Println("started", err)
+	}
 	select {}
 }
 
-// daemon starts such a process and gives what it prints.
+// daemon starts such a process, which starts a container.
 func (e *env) daemon(spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
+	e.t.Helper()
+	return e.daemonDoing(doStart, spec, ahead)
+}
+
+// daemonDoing starts such a process and gives what it prints.
+func (e *env) daemonDoing(do string, spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
 	e.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -62,7 +86,7 @@ func (e *env) daemon(spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
 	opts.Log, opts.Ahead = nil, ahead
 	netns := spec.Netns
 	spec.Netns = nil
-	job, err := json.Marshal(daemonJob{Options: opts, Spec: spec})
+	job, err := json.Marshal(daemonJob{Do: do, Options: opts, Spec: spec})
 	if err != nil {
 		e.t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func (c *Container) wait(ctx context.Context) error {
 // watch waits for the shim, which ends when the container has ended.
 func (c *Container) watch() {
 	if c.shimFD != nil {
-		if err := waitEnd(c.shimFD); err != nil {
+		if err := wire.WaitEnd(c.shimFD); err != nil {
 			return // forgotten: the Manager is closed
 		}
 	}

@@ -41,7 +41,8 @@ type Manager struct {
 	slots  atomic.Uint64 // how many it has made
 
 	mu         sync.Mutex
-	containers map[string]*Container // by ID; also those that are starting (nil)
+	containers map[string]*Container // by ID; also those that are starting or prepared (nil)
+	prepared   map[string]*Prepared  // by ID; those that wait
 }
 
 // NewManager makes the folders and the parent cgroup and starts the runners
@@ -66,7 +67,10 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{opts: opts, parent: parent, exe: exe, log: opts.Log, prefix: cgroupPrefix(), containers: map[string]*Container{}}
+	m := &Manager{
+		opts: opts, parent: parent, exe: exe, log: opts.Log, prefix: cgroupPrefix(),
+		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
+	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Log)
 	return m, nil
 }
@@ -91,9 +95,9 @@ func (m *Manager) dir(id string) string { return filepath.Join(replicasDir(m.opt
 // Parent is the cgroup above all replicas, to attach programs to.
 func (m *Manager) Parent() *cgroup.Parent { return m.parent }
 
-// Close ends the waiting runners. Containers run on.
+// Close ends the waiting runners and prepared containers. Containers run on.
 func (m *Manager) Close() error {
-	err := m.pool.close()
+	err := errors.Join(m.pool.close(), m.discardPrepared())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.containers {
@@ -126,6 +130,24 @@ func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, err
 }
 
 func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Container, error) {
+	made, err := m.create(ctx, spec, false, timing)
+	if err != nil {
+		return nil, err
+	}
+	_ = made.slot.conn.Close() // the runner has ended
+	return m.adopt(made.state, made.init, made.slot.ended)
+}
+
+// created is what a runner has made.
+type created struct {
+	slot  *slot
+	state wire.State
+	init  wire.Process
+}
+
+// create asks a waiting runner for the container, which then runs or, with hold,
+// waits just before that.
+func (m *Manager) create(ctx context.Context, spec Spec, hold bool, timing *Timing) (*created, error) {
 	slot, err := m.pool.take()
 	if err != nil {
 		return nil, err
@@ -139,27 +161,28 @@ func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Contai
 		return nil, errors.Join(err, slot.discard())
 	}
 	timing.add("recorded state", wire.Now())
-	if err := wire.Send(slot.conn, m.request(spec), spec.Netns); err != nil {
+	req := m.request(spec)
+	req.Hold = hold
+	if err := wire.Send(slot.conn, req, spec.Netns); err != nil {
 		return nil, errors.Join(fmt.Errorf("asking the runner to start container %s: %w", spec.ID, err), slot.abort())
 	}
-	reply, err := slot.wait(ctx, spec.ID)
-	for _, s := range reply.Steps {
-		timing.add(s.Name, s.At)
-	}
+	reply, err := slot.wait(ctx, spec.ID, timing)
 	if err != nil {
 		return nil, errors.Join(err, slot.abort())
 	}
-	timing.add("answered", wire.Now())
-	_ = slot.conn.Close() // the runner has ended
-	return m.adopt(state, reply.Init, slot.ended)
+	return &created{slot: slot, state: state, init: reply.Init}, nil
 }
 
 // wait receives the runner's answer.
-func (s *slot) wait(ctx context.Context, id string) (wire.StartReply, error) {
+func (s *slot) wait(ctx context.Context, id string, timing *Timing) (wire.StartReply, error) {
 	stop := boundRead(ctx, s.conn)
 	defer stop()
 	var reply wire.StartReply
 	_, err := wire.Recv(s.conn, &reply)
+	for _, s := range reply.Steps {
+		timing.add(s.Name, s.At)
+	}
+	timing.add("answered", wire.Now())
 	switch {
 	case err == nil:
 		return reply, fromWire(id, reply.Error)

@@ -66,6 +66,9 @@ func Serve(slot, runDir string) error {
 	if len(fds) != 1 {
 		return s.answer(fmt.Errorf("the request came with %d descriptors instead of the network namespace alone", len(fds)))
 	}
+	if req.Hold {
+		return s.hold(req, fds[0])
+	}
 	return s.answer(s.start(req, fds[0]))
 }
 
@@ -167,6 +170,15 @@ func (s *server) start(req wire.StartRequest, netns *os.File) error {
 	if err := s.record(req); err != nil {
 		return err
 	}
+	if err := s.created(req); err != nil {
+		return err
+	}
+	return s.release(req)
+}
+
+// created waits until init has done all but to execute the container's program,
+// and switches the container's filter on.
+func (s *server) created(req wire.StartRequest) error {
 	err := <-s.started
 	s.step("created")
 	if err != nil {
@@ -176,7 +188,11 @@ func (s *server) start(req wire.StartRequest, netns *os.File) error {
 	if _, err := wire.Recv(s.gate, &passed); err == nil {
 		s.steps = append(s.steps[:1:1], append(passed.Steps, s.steps[1:]...)...)
 	}
-	return s.release(req)
+	if err := filterOn(s.filter); err != nil {
+		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)
+	}
+	s.step("filtered")
+	return nil
 }
 
 // gateFailed finds out why init has ended: by Gate's own words, or else by
@@ -202,12 +218,8 @@ func (s *server) record(req wire.StartRequest) error {
 	return nil
 }
 
-// release switches the container's filter on and lets its program run.
+// release lets the container's program run.
 func (s *server) release(req wire.StartRequest) error {
-	if err := filterOn(s.filter); err != nil {
-		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)
-	}
-	s.step("filtered")
 	if err := s.container.Exec(); err != nil {
 		return fmt.Errorf("letting the program of container %s run: %w", req.ID, err)
 	}

@@ -27,6 +27,14 @@ type StartRequest struct {
 	Mounts       []Mount  `json:"mounts"`
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	Monitor      Monitor  `json:"monitor"`
+	// Hold makes the container wait just before its program is executed. There
+	// are two answers then: one when it waits, one to the OpenRequest.
+	Hold bool `json:"hold,omitempty"`
+}
+
+// OpenRequest lets a container that was started with Hold execute its program.
+type OpenRequest struct {
+	Sent int64 `json:"sent"` // CLOCK_MONOTONIC, ns
 }
 
 // Monitor is what the shim needs to know. The runner passes it on.

@@ -48,6 +48,30 @@ func (p Process) Open() (*os.File, error) {
 	return os.NewFile(uintptr(fd), fmt.Sprintf("pidfd:%d", p.Pid)), nil
 }
 
+// WaitEnd waits until the process of a pidfd has ended. It parks a goroutine in
+// the runtime's poller, not a thread, as there is one wait per container.
+// Closing the file ends the wait with an error.
+func WaitEnd(pidfd *os.File) error {
+	conn, err := pidfd.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w", pidfd.Name(), err)
+	}
+	var pollErr error
+	err = conn.Read(func(fd uintptr) bool {
+		var n int
+		n, pollErr = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		if errors.Is(pollErr, unix.EINTR) {
+			pollErr = nil
+			return false
+		}
+		return n > 0 || pollErr != nil
+	})
+	if err = errors.Join(err, pollErr); err != nil {
+		return fmt.Errorf("waiting for %s: %w", pidfd.Name(), err)
+	}
+	return nil
+}
+
 func startTime(pid int) (uint64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -24,7 +24,7 @@ func main() {
 		"serve": serve, "exit": exit, "echo": echo, "wait": wait, "ignore": ignore, "raise": raise,
 		"cat": cat, "write": write, "id": id, "status": status, "syscall": rawSyscall, "print": print,
 		"hostname": hostname, "env": env, "mem": mem, "tty": tty, "copy": copyStdin, "mounts": mounts,
-		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
+		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep, "now": now,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])
@@ -48,6 +48,9 @@ func monotonic() int64 {
 	}
 	return ts.Nano()
 }
+
+// now says when it was begun.
+func now([]string) { fmt.Println("now", monotonic()) }
 
 // serve listens and says when.
 func serve(args []string) {
