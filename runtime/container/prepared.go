@@ -84,16 +84,15 @@ func (p *Prepared) open(ctx context.Context, timing *Timing) (*Container, error)
 	if err := wire.Send(slot.conn, wire.OpenRequest{Sent: wire.Now()}); err != nil {
 		return nil, fmt.Errorf("opening prepared container %s: %w", p.ID(), err)
 	}
-	// The container's age counts from here. It is of no harm to anybody that a
-	// daemon that dies in this moment leaves the other instant behind.
-	state.Created = time.Now()
-	if err := wire.WriteFile(p.m.dir(p.ID()), wire.StateFile, state); err != nil {
-		return nil, err
-	}
+	state.Created = time.Now() // the container's age counts from here
 	if _, err := slot.wait(ctx, p.ID(), timing); err != nil {
 		return nil, err
 	}
 	_ = slot.conn.Close() // the runner has ended
+	// A daemon that dies before this leaves the instant of Prepare behind.
+	if err := wire.WriteFile(p.m.dir(p.ID()), wire.StateFile, state); err != nil {
+		return nil, err
+	}
 	return p.m.adopt(state, p.made.init, slot.ended)
 }
 

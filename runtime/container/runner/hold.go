@@ -50,12 +50,19 @@ func (s *server) made(req wire.StartRequest, netns *os.File) error {
 	return s.created(req)
 }
 
+// open records init and lets it go on. The monitor learns of it afterwards, as
+// its work would take the program's CPU: what the program writes until then
+// waits in the pipes, and should this process be killed in between, the shim
+// ends everything.
 func (s *server) open(req wire.StartRequest) error {
-	if err := s.record(req); err != nil {
+	if err := wire.WriteFile(req.Dir, wire.InitFile, s.init); err != nil {
 		return err
 	}
 	s.step("recorded init")
-	return s.release(req)
+	if err := s.letRun(req); err != nil {
+		return err
+	}
+	return errors.Join(s.tellMonitor(req), s.executed(req))
 }
 
 // endWith ends this process, and by that the daemon's hopes, when the waiting

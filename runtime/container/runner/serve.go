@@ -173,7 +173,10 @@ func (s *server) start(req wire.StartRequest, netns *os.File) error {
 	if err := s.created(req); err != nil {
 		return err
 	}
-	return s.release(req)
+	if err := s.letRun(req); err != nil {
+		return err
+	}
+	return s.executed(req)
 }
 
 // created waits until init has done all but to execute the container's program,
@@ -212,18 +215,28 @@ func (s *server) record(req wire.StartRequest) error {
 	if err := wire.WriteFile(req.Dir, wire.InitFile, s.init); err != nil {
 		return err
 	}
+	return s.tellMonitor(req)
+}
+
+func (s *server) tellMonitor(req wire.StartRequest) error {
 	if err := errors.Join(s.shim.Encode(req.Monitor), s.shim.Encode(wire.Started{Pid: s.init.Pid})); err != nil {
 		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
 	}
 	return nil
 }
 
-// release lets the container's program run.
-func (s *server) release(req wire.StartRequest) error {
+// letRun lets the container's program run.
+func (s *server) letRun(req wire.StartRequest) error {
 	if err := s.container.Exec(); err != nil {
 		return fmt.Errorf("letting the program of container %s run: %w", req.ID, err)
 	}
 	s.step("executed")
+	return nil
+}
+
+// executed tells the shim that the container runs, and is no longer this
+// process' to end.
+func (s *server) executed(req wire.StartRequest) error {
 	if err := s.shim.Encode(wire.Executed{}); err != nil {
 		return fmt.Errorf("telling the monitor of container %s: %w", req.ID, err)
 	}
