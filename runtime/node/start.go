@@ -253,7 +253,7 @@ func limits(l spec.Limits) cgroup.Limits {
 	return cgroup.Limits{
 		CPU: float64(l.CPU.Max), CPUWeight: l.CPU.Weight(),
 		MemoryLow: uint64(l.Memory.Min), MemoryHigh: uint64(l.Memory.High), MemoryMax: uint64(l.Memory.Max),
-		Pids: int64(l.Pids),
+		Pids: int64(l.Pids.Max),
 	}
 }
 

@@ -137,8 +137,8 @@ func (n *Node) fillLimits(v *api.Site) {
 	if n.parent.Has("memory") && (l.Memory.Max > 0 || l.Memory.Min > 0) {
 		v.Limits.Memory = &api.MemoryLimit{Now: int64(l.Memory.Max), Min: int64(l.Memory.Min), Max: int64(l.Memory.Max)}
 	}
-	if n.parent.Has("pids") && l.Pids > 0 {
-		pids := int64(l.Pids)
+	if n.parent.Has("pids") && l.Pids.Max > 0 {
+		pids := int64(l.Pids.Max)
 		v.Limits.PIDs = &pids
 	}
 }

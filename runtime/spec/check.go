@@ -88,7 +88,10 @@ func (c checker) site(s *Site) {
 	c.ports(s.Ports)
 	c.volumes(s.Volumes)
 	c.limits(s.Limits)
+	c.scale(s.Scale)
 	c.life(s)
+	c.tiers(s)
+	c.renewal(s)
 }
 
 func (c checker) name(path, name string) {
@@ -273,49 +276,11 @@ func (c checker) volumes(volumes []Volume) {
 	}
 }
 
-func (c checker) limits(l Limits) {
-	for _, v := range []struct {
-		path string
-		cpu  CPU
-	}{{"limits.cpu.min", l.CPU.Min}, {"limits.cpu.max", l.CPU.Max}} {
-		if v.cpu != 0 && !(v.cpu >= MinCPU && v.cpu <= MaxCPU) { // NaN is not in the range either
-			c.bad(v.path, cpuAllowed, "%v is out of range", float64(v.cpu))
-		}
-	}
-	if l.CPU.Max != 0 && l.CPU.Min > l.CPU.Max {
-		c.bad("limits.cpu.min", "min up to max", "%v is more than limits.cpu.max, %v", float64(l.CPU.Min), float64(l.CPU.Max))
-	}
-	marks := []struct {
-		path string
-		size Bytes
-	}{{"limits.memory.min", l.Memory.Min}, {"limits.memory.high", l.Memory.High}, {"limits.memory.max", l.Memory.Max}}
-	for i, m := range marks {
-		if m.size != 0 && m.size < minMemory {
-			c.bad(m.path, "sizes from 1MiB", "%s is too small for any process", m.size)
-		}
-		for _, upper := range marks[i+1:] {
-			if m.size != 0 && upper.size != 0 && m.size > upper.size {
-				c.bad(m.path, "min up to high up to max", "%s is more than %s, %s", m.size, upper.path, upper.size)
-				break
-			}
-		}
-	}
-	if l.Pids < 1 || l.Pids > maxPids {
-		c.bad("limits.pids", "1 to 4194304", "%d is out of range", l.Pids)
-	}
-}
-
-// life checks when a site wakes, parks and how it ends.
+// life checks when a site wakes, goes to sleep and how it ends.
 func (c checker) life(s *Site) {
-	if s.Scale.Max != 1 {
-		c.bad("scale.max", "1", "%d replicas: this version runs one", s.Scale.Max)
-	}
-	if s.Scale.Min < 0 || s.Scale.Min > 1 {
-		c.bad("scale.min", "0 (parked when idle) or 1 (always awake)", "%d replicas: this version runs one", s.Scale.Min)
-	}
 	switch {
-	case s.Scale.Min == 1 && !s.Idle.Never:
-		c.bad("idle", "never, or scale.min: 0", "%s has no effect: with scale.min: 1 the site is never parked", s.Idle)
+	case s.Scale.Min > 0 && !s.Idle.Never:
+		c.bad("idle", "never, or scale.min: 0", "%s has no effect: with scale.min: %d the site never sleeps", s.Idle, s.Scale.Min)
 	case !s.Idle.Never && (s.Idle.After < minIdle || s.Idle.After > maxIdle), s.Idle.Never && s.Idle.After != 0:
 		c.bad("idle", idleAllowed, "%s is out of range", s.Idle)
 	}

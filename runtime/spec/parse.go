@@ -129,16 +129,34 @@ func parse(name string, r io.Reader) ([]parsed, Errors, error) {
 
 // rejectEmpty reports fields that are there without saying anything: their empty value is how a field that is left out is kept.
 func rejectEmpty(doc *strictyaml.Document, s *Site) {
-	for _, f := range []struct {
+	type field struct {
 		path  string
 		empty bool
-	}{
+	}
+	fields := []field{
 		{"workdir", s.Workdir == ""},
 		{"user", s.User == ""},
 		{"hostname", s.Hostname == ""},
 		{"start.timeout", s.Start.Timeout == 0},
 		{"stop.signal", s.Stop.Signal == ""},
-	} {
+		{"objective.cold", s.Objective.Cold == 0},
+		{"objective.wake", s.Objective.Wake == 0},
+		{"lifetime.after", s.Lifetime.After == 0},
+		{"scale.target.conns", s.Scale.Target.Conns == 0},
+		{"scale.target.latency", s.Scale.Target.Latency == 0},
+		{"limits.cpu.step", s.Limits.CPU.Step == 0},
+		{"limits.memory.step", s.Limits.Memory.Step == 0},
+		{"limits.pids.step", s.Limits.Pids.Step == 0},
+		{"limits.pids.min", s.Limits.Pids.Min == 0},
+	}
+	for i, r := range s.Tiers.Rungs {
+		fields = append(fields, field{fmt.Sprintf("tiers[%d].after", i), r.After == 0})
+	}
+	for i, l := range s.Limits.IO {
+		at := fmt.Sprintf("limits.io[%d]", i)
+		fields = append(fields, field{at + ".riops", l.Reads == 0}, field{at + ".wiops", l.Writes == 0})
+	}
+	for _, f := range fields {
 		if f.empty && doc.Has(f.path) {
 			doc.Reject(f.path, strictyaml.Bad("", "is empty (leave the field out for its default)"))
 		}

@@ -46,11 +46,23 @@ volumes:
     target: /etc/ssl/certs
     readOnly: true
 limits:
-  cpu: {min: 0.25, max: 4}
+  cpu: {min: 0.25, max: 4, step: 1.5}
   memory: {min: 128MiB, high: 1.5GiB, max: 2GiB}
-  pids: 512
-scale: {min: 0, max: 1}
-idle: 1h30m
+  pids: {min: 64, max: 512, step: 4}
+  io:
+    - {device: /dev/vda, rbps: 100MiB, wbps: 50MB}
+    - {device: /srv/blog, riops: 1000, wiops: 500}
+scale: {min: 0, max: 4, target: {conns: 50, latency: 200ms}}
+idle: 10s
+tiers:
+  - frozen
+  - {tier: reclaimed, after: 1m}
+  - {tier: checkpointed, after: 5m}
+  - cold
+objective: {cold: 0.5%, wake: 500ms}
+lifetime: {after: 1h, jitter: 0%}
+circulate: {overlap: false, drain: 1m, ahead: true}
+checkpoint: {clonable: true, warm: 0}
 start: {timeout: 45s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
@@ -73,12 +85,24 @@ var everythingSite = Site{
 		{Source: "/etc/ssl/certs", Target: "/etc/ssl/certs", ReadOnly: true},
 	},
 	Limits: Limits{
-		CPU:    CPULimits{Min: 0.25, Max: 4},
+		CPU:    CPULimits{Min: 0.25, Max: 4, Step: 1.5},
 		Memory: MemoryLimits{Min: 128 * MiB, High: 1536 * MiB, Max: 2 * GiB},
-		Pids:   512,
+		Pids:   PidsLimits{Min: 64, Max: 512, Step: 4},
+		IO: []IOLimit{
+			{Device: "/dev/vda", ReadBytes: 100 * MiB, WriteBytes: 50e6},
+			{Device: "/srv/blog", Reads: 1000, Writes: 500},
+		},
 	},
-	Scale:        Scale{Min: 0, Max: 1},
-	Idle:         Idle{After: Duration(90 * time.Minute)},
+	Scale: Scale{Min: 0, Max: 4, Target: Target{Conns: 50, Latency: Duration(200 * time.Millisecond)}},
+	Idle:  Idle{After: Duration(10 * time.Second)},
+	Tiers: Tiers{Rungs: []Rung{
+		{Tier: TierFrozen}, {Tier: TierReclaimed, After: Duration(time.Minute)},
+		{Tier: TierCheckpointed, After: Duration(5 * time.Minute)}, {Tier: TierCold},
+	}},
+	Objective:    Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
+	Lifetime:     Lifetime{After: Duration(time.Hour)},
+	Circulate:    Circulate{Drain: Duration(time.Minute), Ahead: true},
+	Checkpoint:   Checkpoint{Clonable: true},
 	Start:        Start{Timeout: Duration(45 * time.Second)},
 	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot: true,
@@ -100,8 +124,10 @@ func TestParseEverything(t *testing.T) {
 func TestParseDefaults(t *testing.T) {
 	want := Site{
 		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
-		Limits: Limits{Pids: 2048}, Scale: Scale{Max: 1},
+		Limits: Limits{Pids: PidsLimits{Max: 2048}}, Scale: Scale{Max: 1},
 		Idle: Idle{After: Duration(5 * time.Minute)}, Stop: Stop{Grace: Duration(10 * time.Second)},
+		Tiers: Tiers{Auto: true}, Lifetime: Lifetime{Jitter: 10},
+		Circulate: Circulate{Overlap: true, Drain: Duration(30 * time.Second)}, Checkpoint: Checkpoint{Warm: 3},
 	}
 	awake := want
 	awake.Scale.Min, awake.Idle = 1, Idle{Never: true}
@@ -136,7 +162,7 @@ func TestParseGood(t *testing.T) {
 		{"user: 33:33", func(s *Site) any { return s.User }, User("33:33")},
 		{"limits: {cpu: 2}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Max: 2}},
 		{"limits: {memory: 512MiB}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 512 * MiB}},
-		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, 2048},
+		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 2048}},
 		{"idle: never", func(s *Site) any { return s.Idle }, Idle{Never: true}},
 		{"command: []", func(s *Site) any { return s.Command }, []string{}},
 		{"entrypoint: ['']\ncommand: ['']", func(s *Site) any { return s.Command }, []string{""}},
@@ -147,6 +173,25 @@ func TestParseGood(t *testing.T) {
 		{"volumes: [{source: /a, target: /..data}, {source: /b, target: /.well-known/x}]", func(s *Site) any { return s.Volumes[0].Target }, "/..data"},
 		{"volumes: [{source: /a, target: /data}, {source: /b, target: /data/inner}]", func(s *Site) any { return len(s.Volumes) }, 2},
 		{"volumes: [{source: /a, target: /dev/shm}]", func(s *Site) any { return len(s.Volumes) }, 1},
+		{"limits: {pids: 64}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 64}},
+		{"limits: {pids: {min: 64}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Min: 64, Max: 2048}},
+		{"limits: {cpu: {min: 1, max: 2, step: 2}}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Min: 1, Max: 2}},
+		{"limits: {memory: {min: 64MiB, max: 1GiB, step: 1.25}}", func(s *Site) any { return s.Limits.Memory.Factor() }, 1.25},
+		{"limits: {io: [{device: /dev/vda, wiops: 7}]}", func(s *Site) any { return s.Limits.IO }, []IOLimit{{Device: "/dev/vda", Writes: 7}}},
+		{"scale: {min: 3, max: 3}", func(s *Site) any { return s.Idle }, Idle{Never: true}},
+		{"scale: {max: 15, target: {conns: 1}}", func(s *Site) any { return s.Scale.Target.Conns }, 1},
+		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
+		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
+		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
+		{"tiers: [{tier: frozen, after: 10s}]", func(s *Site) any { return s.Idle }, Idle{After: Duration(10 * time.Second)}},
+		{"tiers: [{tier: frozen, after: 10s}]\nidle: 10s", func(s *Site) any { return s.Tiers.Rungs[0].After }, Duration(10 * time.Second)},
+		{"lifetime: 90m", func(s *Site) any { return s.Lifetime }, Lifetime{After: Duration(90 * time.Minute), Jitter: 10}},
+		{"lifetime: never", func(s *Site) any { return s.Lifetime }, Lifetime{Jitter: 10}},
+		{"lifetime: {after: 1h}", func(s *Site) any { return s.Lifetime }, Lifetime{After: Duration(time.Hour), Jitter: 10}},
+		{"circulate: {drain: 0s}", func(s *Site) any { return s.Circulate }, Circulate{Overlap: true}},
+		{"circulate: {ahead: true}", func(s *Site) any { return s.Circulate.Drain }, Duration(30 * time.Second)},
+		{"checkpoint: {clonable: true}", func(s *Site) any { return s.Checkpoint }, Checkpoint{Clonable: true, Warm: 3}},
+		{"objective: {cold: 1%}", func(s *Site) any { return s.Objective }, Objective{Cold: 1}},
 		{"addresses: ['fd77:fc::1']", func(s *Site) any { return s.Addresses[0].String() }, "fd77:fc::1"},
 	} {
 		t.Run(test.fragment, func(t *testing.T) {
@@ -175,7 +220,7 @@ var badSpecs = []struct {
 	want     string // line:column: field: start of the message
 	noSchema bool   // the schema cannot express it
 }{
-	{"unknown field", "lifetime: 1h", "4:1: lifetime: unknown field", false},
+	{"unknown field", "colour: red", "4:1: colour: unknown field", false},
 	{"misspelt field", "domians: [a]", "4:1: domians: unknown field; did you mean domains?", false},
 	{"case of a field", "ReadonlyRoot: true", "4:1: ReadonlyRoot: unknown field; did you mean readOnlyRoot?", false},
 	{"dash in a field", "read-only-root: true", "4:1: read-only-root: unknown field; did you mean readOnlyRoot?", false},
@@ -280,16 +325,56 @@ var badSpecs = []struct {
 	{"memory zero", "limits: {memory: {max: 0B}}", `4:24: limits.memory.max: "0B" is not a size`, true},
 	{"memory min above max", "limits: {memory: {min: 2GiB, max: 1GiB}}", "4:24: limits.memory.min: 2GiB is more than limits.memory.max, 1GiB", true},
 	{"memory high above max", "limits: {memory: {high: 2GiB, max: 1GiB}}", "4:25: limits.memory.high: 2GiB is more than limits.memory.max, 1GiB", true},
-	{"pids zero", "limits: {pids: 0}", "4:16: limits.pids: 0 is out of range", false},
-	{"pids negative", "limits: {pids: -1}", "4:16: limits.pids: -1 is out of range", false},
+	{"pids zero", "limits: {pids: 0}", "4:16: limits.pids.max: 0 is out of range", false},
+	{"pids negative", "limits: {pids: -1}", "4:16: limits.pids.max: -1 is out of range", false},
 	{"pids octal", "limits: {pids: 0512}", "4:16: limits.pids: 0512 is a number of a form not read here", true},
 	{"pids a fraction", "limits: {pids: 1.5}", "4:16: limits.pids: 1.5 is a number with a fraction", false},
 	{"pids a string", "limits: {pids: '512'}", `4:16: limits.pids: "512" is a string`, false},
 	{"limits a string", "limits: none", `4:9: limits: "none" is a single value`, false},
 
-	{"two replicas at most", "scale: {max: 2}", "4:14: scale.max: 2 replicas: this version runs one", false},
+	{"pids min above max", "limits: {pids: {min: 9, max: 8}}", "4:22: limits.pids.min: 9 is more than limits.pids.max, 8", true},
+	{"pids min zero", "limits: {pids: {min: 0}}", "4:22: limits.pids.min: is empty", false},
+	{"step too small", "limits: {cpu: {min: 1, max: 2, step: 1}}", "4:38: limits.cpu.step: 1 is out of range", false},
+	{"step zero", "limits: {pids: {min: 1, step: 0}}", "4:31: limits.pids.step: is empty", false},
+	{"step of nothing", "limits: {memory: {max: 1GiB, step: 4}}", "4:36: limits.memory.step: 4 has no effect", true},
+	{"io without a device", "limits: {io: [{rbps: 1MiB}]}", "4:15: limits.io[0].device: is missing", false},
+	{"io of a name", "limits: {io: [{device: vda, rbps: 1MiB}]}", `4:24: limits.io[0].device: "vda" is not an absolute clean path`, false},
+	{"io of nothing", "limits: {io: [{device: /dev/vda}]}", "4:15: limits.io[0]: limits nothing", true},
+	{"io device twice", "limits: {io: [{device: /dev/vda, rbps: 1MiB}, {device: /dev/vda, wbps: 1MiB}]}", "4:56: limits.io[1].device: /dev/vda stands in the list twice", true},
+	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: is empty", false},
+	{"io no list", "limits: {io: {device: /dev/vda, riops: 1}}", "4:14: limits.io: is a mapping", false},
+
+	{"sixteen replicas", "scale: {max: 16}", "4:14: scale.max: 16 replicas", false},
+	{"fewer at most than at least", "scale: {min: 3, max: 2}", "4:14: scale.min: 3 is more than scale.max, 2", true},
+	{"target of no connections", "scale: {target: {conns: 0}}", "4:25: scale.target.conns: is empty", false},
+	{"target of negative connections", "scale: {target: {conns: -1}}", "4:25: scale.target.conns: -1 is out of range", false},
+	{"target latency too long", "scale: {target: {latency: 1h}}", "4:27: scale.target.latency: 1h is out of range", true},
+	{"tiers unknown", "tiers: [frosen]", `4:9: tiers[0].tier: "frosen" is not a tier to sleep in; did you mean frozen?`, false},
+	{"tiers a word", "tiers: frozen", `4:8: tiers: "frozen" is not auto; for a list of one write [frozen]`, false},
+	{"tiers none", "tiers: []", "4:8: tiers: are none; for a site that never sleeps write idle: never", false},
+	{"tiers a mapping", "tiers: {tier: frozen}", "4:8: tiers: is a mapping", false},
+	{"tier awake", "tiers: [running]", `4:9: tiers[0].tier: "running" is not a tier to sleep in`, false},
+	{"tiers twice", "tiers: [frozen, frozen]", "4:17: tiers[1].tier: frozen stands in the list twice", true},
+	{"tiers out of order", "tiers: [cold, frozen]", "4:15: tiers[1].tier: frozen is less deep than cold", true},
+	{"tiers earlier", "tiers: [{tier: frozen, after: 1m}, {tier: cold, after: 1m}]", "4:56: tiers[1].after: 1m is not more than 1m", true},
+	{"tier after zero", "tiers: [{tier: frozen, after: 0s}]", "4:31: tiers[0].after: is empty", true},
+	{"tier without a name", "tiers: [{after: 5s}]", `4:9: tiers[0].tier: "" is not a tier`, false},
+	{"tiers against idle", "tiers: [{tier: frozen, after: 10s}]\nidle: 20s", "5:7: idle: 20s is not 10s", true},
+	{"tiers though always awake", "scale: {min: 1}\ntiers: [frozen]", "5:8: tiers: have no effect", true},
+	{"objective without a sign", "objective: {cold: 0.01}", `4:19: objective.cold: "0.01" is not a share: it has no sign; did you mean 1%?`, false},
+	{"objective of nothing", "objective: {cold: 0%}", "4:19: objective.cold: is empty", true},
+	{"objective too small", "objective: {cold: 0.0001%}", "4:19: objective.cold: 0.0001% is out of range", true},
+	{"objective wake", "objective: {wake: 1h}", "4:19: objective.wake: 1h is out of range", true},
+	{"lifetime zero", "lifetime: 0s", "4:11: lifetime: 0s is too short", true},
+	{"lifetime without a unit", "lifetime: 60", `4:11: lifetime: "60" is not a duration: it has no unit`, false},
+	{"lifetime jitter", "lifetime: {after: 1h, jitter: 60%}", "4:31: lifetime.jitter: 60% is out of range", true},
+	{"jitter of nothing", "lifetime: {jitter: 5%}", "4:20: lifetime.jitter: 5% has no effect", true},
+	{"drain", "circulate: {drain: 2h}", "4:20: circulate.drain: 2h is out of range", true},
+	{"warm", "checkpoint: {warm: -1}", "4:20: checkpoint.warm: -1 is out of range", false},
+	{"clonable in words", "checkpoint: {clonable: yes}", `4:24: checkpoint.clonable: "yes" is a string; write true`, false},
 	{"no replica", "scale: {max: 0}", "4:14: scale.max: 0 replicas", false},
-	{"two replicas at least", "scale: {min: 2}", "4:14: scale.min: 2 replicas", false},
+	{"two replicas at least", "scale: {min: 2}", "4:14: scale.min: 2 is more than scale.max, 1", true},
+	{"replicas negative", "scale: {min: -1}", "4:14: scale.min: -1 replicas", false},
 	{"idle without a unit", "idle: 300", `4:7: idle: "300" is not a duration: it has no unit`, false},
 	{"idle in days", "idle: 1d", `4:7: idle: "1d" is not a duration: there are no days, a day is 24h`, false},
 	{"idle auto", "idle: auto", `4:7: idle: "auto" is not a duration`, false},

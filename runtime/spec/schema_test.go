@@ -89,12 +89,34 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
 		}}
+	case reflect.TypeFor[Percent]():
+		return text(percentPattern, "1%", "0.5%")
+	case reflect.TypeFor[Tiers]():
+		return tiersSchema()
 	case reflect.TypeFor[netip.Addr]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Type: "string", Format: "ipv4"}, {Type: "string", Format: "ipv6"},
 		}}
 	}
 	return nil
+}
+
+// tiersSchema is auto, or a list whose entries are names or mappings.
+func tiersSchema() *jsonschema.Schema {
+	one, all := uint64(1), uint64(len(tierNames))
+	tier := &jsonschema.Schema{Type: "string"}
+	for _, name := range tierNames {
+		tier.Enum = append(tier.Enum, name)
+	}
+	rung := &jsonschema.Schema{
+		Type: "object", Properties: jsonschema.NewProperties(), Required: []string{"tier"}, AdditionalProperties: jsonschema.FalseSchema,
+	}
+	rung.Properties.Set("tier", tier)
+	rung.Properties.Set("after", scalarSchema(reflect.TypeFor[Duration]()))
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+		{Const: tiersAuto},
+		{Type: "array", MinItems: &one, MaxItems: &all, Items: &jsonschema.Schema{AnyOf: []*jsonschema.Schema{tier, rung}}},
+	}}
 }
 
 // refine adds what the types do not say: patterns, bounds and defaults.
@@ -127,20 +149,40 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)
 	get("volumes").MaxItems = count(maxVolumes)
 	get("idle").Default = DefaultIdle.String()
-	get("Limits.pids").Minimum, get("Limits.pids").Maximum, get("Limits.pids").Default = "1", "4194304", DefaultPids
-	get("Scale.min").Enum, get("Scale.min").Default = []any{0, 1}, 0
-	get("Scale.max").Enum, get("Scale.max").Default = []any{1}, 1
+	bounds := func(path string, low, high json.Number) {
+		get(path).Minimum, get(path).Maximum = low, high
+	}
+	get("Limits.pids").Default, get("Scale.min").Default, get("Scale.max").Default = DefaultPids, 0, 1
+	bounds("PidsLimits.min", "1", "4194304")
+	bounds("PidsLimits.max", "1", "4194304")
+	bounds("Scale.min", "0", "15")
+	bounds("Scale.max", "1", "15")
+	bounds("Target.conns", "1", "1000000")
+	bounds("Checkpoint.warm", "0", "1000000")
+	bounds("IOLimit.riops", "1", "2147483647")
+	bounds("IOLimit.wiops", "1", "2147483647")
+	for _, def := range []string{"CPULimits", "MemoryLimits", "PidsLimits"} {
+		bounds(def+".step", "1.1", "16")
+	}
+	get("IOLimit.device").Pattern = pathPattern
+	get("tiers").Default, get("lifetime").Default = tiersAuto, lifetimeNever
+	get("Lifetime.jitter").Default = defaultLifetime.Jitter.String()
+	get("Circulate.overlap").Default, get("Circulate.drain").Default = true, defaultCirculate.Drain.String()
+	get("Checkpoint.warm").Default = defaultCheckpoint.Warm
 	get("Stop.grace").Default = DefaultGrace.String()
 	for _, name := range signals {
 		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
 	}
-	// Limits may be a plain number or size, which is the maximum.
-	for def, scalar := range map[string]reflect.Type{"CPULimits": reflect.TypeFor[CPU](), "MemoryLimits": reflect.TypeFor[Bytes]()} {
+	// Limits may be a plain number or size, which is the maximum; a lifetime a plain duration.
+	plainPids := &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "4194304"}
+	for def, scalar := range map[string][]*jsonschema.Schema{
+		"CPULimits":    {scalarSchema(reflect.TypeFor[CPU]())},
+		"MemoryLimits": {scalarSchema(reflect.TypeFor[Bytes]())},
+		"PidsLimits":   {plainPids},
+		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
+	} {
 		mapping := s.Definitions[def]
-		s.Definitions[def] = &jsonschema.Schema{
-			Description: mapping.Description,
-			AnyOf:       []*jsonschema.Schema{scalarSchema(scalar), mapping},
-		}
+		s.Definitions[def] = &jsonschema.Schema{Description: mapping.Description, AnyOf: append(scalar, mapping)}
 		mapping.Description = ""
 	}
 }

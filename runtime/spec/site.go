@@ -61,11 +61,28 @@ type Site struct {
 	Limits Limits `json:"limits" also:"resources,limit"`
 
 	// Scale is how many replicas there may be.
-	Scale Scale `json:"scale" also:"replicas,scaling"`
+	Scale Scale `json:"scale" also:"replicas,scaling,autoscale"`
 
-	// Idle is how long a site without any connection stays awake before it is parked: a duration from 1s, or never.
-	// Default: 5m; never where scale.min is 1.
+	// Idle is how long a site without any connection stays awake before it goes to sleep, to the first of its tiers: a
+	// duration from 1s, or never. Default: 5m; tiers[0].after where it is given; never where scale.min is 1 or more.
 	Idle Idle `json:"idle" also:"idletimeout,timeout,ttl"`
+
+	// Tiers are how deep the site may sleep, and after how long without a connection: auto (the node chooses by measured costs
+	// and the objective), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
+	Tiers Tiers `json:"tiers,omitzero" also:"tier,ladder,rungs,sleep"`
+
+	// Objective is the service level the node works for when it chooses how deep the site sleeps, and for how long it stays awake.
+	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
+
+	// Lifetime of a replica, after which it is circulated: replaced by a fresh one. A duration from 1s, never, or a mapping.
+	// Default: never.
+	Lifetime Lifetime `json:"lifetime,omitzero" also:"maxage,age,maxlifetime"`
+
+	// Circulate says how a replica is replaced by a fresh one.
+	Circulate Circulate `json:"circulate,omitzero" also:"circulation,rollout,update"`
+
+	// Checkpoint says how images of the running site are taken.
+	Checkpoint Checkpoint `json:"checkpoint,omitzero" also:"checkpoints,criu,snapshot"`
 
 	// Start of the site.
 	Start Start `json:"start,omitzero" also:"startup"`
@@ -94,34 +111,77 @@ type Limits struct {
 	CPU CPULimits `json:"cpu,omitzero" also:"cpus"`
 	// Memory in bytes with a unit (128MiB). A plain size is the maximum.
 	Memory MemoryLimits `json:"memory,omitzero" also:"mem,ram"`
-	// Pids is the most processes and threads at once, 1 to 4194304. Default: 2048.
-	Pids int `json:"pids" also:"processes,pidslimit,tasks"`
+	// Pids is the most processes and threads at once, 1 to 4194304. A plain number is the maximum. Default: 2048.
+	Pids PidsLimits `json:"pids" also:"processes,pidslimit,tasks"`
+	// IO limits reading and writing, one entry for each device.
+	IO []IOLimit `json:"io,omitempty" also:"blkio,disk,disks,iops"`
 }
 
-// CPULimits are shares and limits of CPU time.
+// CPULimits are shares and limits of CPU time. Where min is less than max the limit is scaled in place between them.
 type CPULimits struct {
-	// Min is the weight when the node's CPUs are contended, in cores (cpu.weight: 100 for a core). Default: as for 1.
+	// Min is the weight when the node's CPUs are contended, in cores (cpu.weight: 100 for a core), and with max the limit from
+	// which scaling starts. Default: as for 1, and nothing is scaled.
 	Min CPU `json:"min,omitzero" also:"request,requests,weight,shares"`
 	// Max is the most that is given, in cores (cpu.max). Default: no limit.
 	Max CPU `json:"max,omitzero" also:"limit,quota"`
+	// Step is the factor of one raise, 1.1 to 16. Default: 2.
+	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
-// MemoryLimits are protections and limits of memory.
+// MemoryLimits are protections and limits of memory. Where min is less than max, memory.high is scaled in place between them.
 type MemoryLimits struct {
-	// Min is kept from being reclaimed while others have memory to spare (memory.low). Default: nothing.
+	// Min is kept from being reclaimed while others have memory to spare (memory.low), and with max the mark from which
+	// scaling starts. Default: nothing, and nothing is scaled.
 	Min Bytes `json:"min,omitzero" also:"low,request,requests,reservation"`
-	// High is from where on the kernel reclaims and slows the site down (memory.high). Default: no such mark.
+	// High is from where on the kernel reclaims and slows the site down (memory.high); where memory is scaled, the highest
+	// such mark. Default: no such mark; max where memory is scaled.
 	High Bytes `json:"high,omitzero" also:"soft"`
 	// Max is from where on the kernel kills (memory.max). Default: no limit.
 	Max Bytes `json:"max,omitzero" also:"limit,hard"`
+	// Step is the factor of one raise, 1.1 to 16. Default: 2.
+	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
-// Scale is the number of replicas.
+// PidsLimits are limits of processes and threads. Where min is less than max the limit is scaled in place between them.
+type PidsLimits struct {
+	// Min is the limit from which scaling starts, from 1. Default: nothing is scaled.
+	Min int `json:"min,omitzero"`
+	// Max is the most that is allowed, up to 4194304 (pids.max). Default: 2048.
+	Max int `json:"max,omitzero" also:"limit"`
+	// Step is the factor of one raise, 1.1 to 16. Default: 2.
+	Step float64 `json:"step,omitzero" also:"factor"`
+}
+
+// IOLimit limits reading and writing on one device (io.max). What is left out is not limited.
+type IOLimit struct {
+	// Device is the absolute path of a block device, or of something on the file system whose device is meant.
+	Device string `json:"device" jsonschema:"required" also:"path,dev,mount"`
+	// ReadBytes is the most that is read in a second.
+	ReadBytes Bytes `json:"rbps,omitzero" also:"read,readbps"`
+	// WriteBytes is the most that is written in a second.
+	WriteBytes Bytes `json:"wbps,omitzero" also:"write,writebps"`
+	// Reads is the most read operations in a second.
+	Reads int `json:"riops,omitzero" also:"readiops"`
+	// Writes is the most write operations in a second.
+	Writes int `json:"wiops,omitzero" also:"writeiops"`
+}
+
+// Scale is the number of replicas, and what makes it grow and shrink between min and max.
 type Scale struct {
-	// Min is 0 (parked when idle, the default) or 1 (always awake).
+	// Min is 0 (asleep when idle, the default), or how many replicas are always awake.
 	Min int `json:"min"`
-	// Max is 1.
+	// Max is the most replicas, 1 to 15. Default: 1.
 	Max int `json:"max"`
+	// Target is what each replica should carry. Default: the node sees by queues, latency and pressure that a replica is full.
+	Target Target `json:"target,omitzero" also:"targets,metrics"`
+}
+
+// Target is what each replica should carry at most; past it the site is scaled out.
+type Target struct {
+	// Conns is how many connections a replica should carry, 1 to 1000000.
+	Conns int `json:"conns,omitzero" also:"connections,concurrency"`
+	// Latency is how long 99 in 100 requests may take at most, 1ms to 10m.
+	Latency Duration `json:"latency,omitzero" also:"p99,responsetime"`
 }
 
 // Start says how a wake goes.
@@ -144,14 +204,19 @@ const (
 	DefaultIdle  = Duration(5 * time.Minute)
 	DefaultGrace = Duration(10 * time.Second)
 	DefaultPids  = 2048
+	DefaultStep  = 2.0
 )
 
 // defaults is the site of which everything is left out.
 func defaults() Site {
 	return Site{
-		Limits: Limits{Pids: DefaultPids},
-		Scale:  Scale{Max: 1},
-		Stop:   Stop{Grace: DefaultGrace},
+		Limits:     Limits{Pids: PidsLimits{Max: DefaultPids}},
+		Scale:      Scale{Max: 1},
+		Tiers:      Tiers{Auto: true},
+		Lifetime:   defaultLifetime,
+		Circulate:  defaultCirculate,
+		Checkpoint: defaultCheckpoint,
+		Stop:       Stop{Grace: DefaultGrace},
 	}
 }
 
@@ -170,11 +235,22 @@ func (s *Site) complete() {
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
 	}
+	if len(s.Limits.IO) == 0 {
+		s.Limits.IO = nil
+	}
+	for _, step := range []*float64{&s.Limits.CPU.Step, &s.Limits.Memory.Step, &s.Limits.Pids.Step} {
+		if *step == DefaultStep {
+			*step = 0
+		}
+	}
 	if s.Hostname == "" {
 		s.Hostname = s.Name
 	}
 	if s.Idle == (Idle{}) {
 		s.Idle = Idle{After: DefaultIdle}
+		if first := s.Tiers.first(); first != 0 {
+			s.Idle = Idle{After: first}
+		}
 		if s.Scale.Min > 0 {
 			s.Idle = Idle{Never: true}
 		}

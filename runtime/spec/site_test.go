@@ -23,7 +23,10 @@ func TestOneForm(t *testing.T) {
 	cleared.Command, cleared.Entrypoint = []string{}, []string{"sh"}
 	awake := least[0]
 	awake.Scale.Min, awake.Idle, awake.Stop.Grace = 1, Idle{Never: true}, 0
-	for _, site := range []Site{everythingSite, least[0], cleared, awake} {
+	plain := everythingSite
+	plain.Limits.Pids, plain.Lifetime, plain.Circulate, plain.Checkpoint = PidsLimits{Max: 7}, Lifetime{After: Duration(time.Hour), Jitter: 10},
+		Circulate{Overlap: true}, Checkpoint{Warm: 1}
+	for _, site := range []Site{everythingSite, least[0], cleared, awake, plain} {
 		data, err := json.Marshal(&site)
 		if err != nil {
 			t.Fatal(err)
@@ -32,9 +35,9 @@ func TestOneForm(t *testing.T) {
 		if diff := cmp.Diff(site, back, exact); err != nil || diff != "" {
 			t.Errorf("FromJSON: %v (-want +got):\n%s", err, diff)
 		}
-		var plain Site
-		err = json.Unmarshal(data, &plain)
-		if diff := cmp.Diff(site, plain, exact); err != nil || diff != "" {
+		var direct Site
+		err = json.Unmarshal(data, &direct)
+		if diff := cmp.Diff(site, direct, exact); err != nil || diff != "" {
 			t.Errorf("json.Unmarshal: %v (-want +got):\n%s", err, diff)
 		}
 		if err := validate(t, string(data)); err != nil {
@@ -67,12 +70,47 @@ func TestFromJSON(t *testing.T) {
 	if diff := cmp.Diff(want, stored.Spec, exact); err != nil || diff != "" {
 		t.Errorf("as a part: %v (-want +got):\n%s", err, diff)
 	}
-	for _, data := range []string{"", "{", "[]", `{"name":"a"} {}`, `{"ports":[80]}`, `{"lifetime":"1h"}`, `{"idle":"0s"}`, `{"ports":["0/tcp"]}`} {
+	for _, data := range []string{"", "{", "[]", `{"name":"a"} {}`, `{"ports":[80]}`, `{"colour":"red"}`, `{"idle":"0s"}`, `{"circulate":{"x":1}}`, `{"tiers":"frozen"}`, `{"tiers":[{"x":1}]}`, `{"limits":{"pids":{"x":1}}}`, `{"ports":["0/tcp"]}`} {
 		if got, err := FromJSON([]byte(data)); err == nil {
 			t.Errorf("FromJSON(%s) = %v, want an error", data, got)
 		}
 	}
 }
+
+// firstVersion has every field that the first version had.
+const firstVersion = `name: blog
+domains: [blog.example.com, www.blog.example.com]
+image: oci:/srv/images/wordpress:6-apache
+entrypoint: [docker-entrypoint.sh]
+command:
+  - apache2-foreground
+  - "-X"
+env:
+  WORDPRESS_DB_HOST: db.internal
+  PORT: "8080"
+  MOTD: |
+    two
+    lines
+workdir: /var/www/html
+user: www-data:www-data
+hostname: wp
+addresses: [10.77.0.12, "fd77:fc::12"]
+ports: [80, 443/tcp, "53/udp"]
+volumes:
+  - {source: /srv/blog, target: /var/www/html}
+  - source: /etc/ssl/certs
+    target: /etc/ssl/certs
+    readOnly: true
+limits:
+  cpu: {min: 0.25, max: 4}
+  memory: {min: 128MiB, high: 1.5GiB, max: 2GiB}
+  pids: 512
+scale: {min: 0, max: 1}
+idle: 1h30m
+start: {timeout: 45s}
+stop: {grace: 0s, signal: SIGWINCH}
+readOnlyRoot: true
+`
 
 func TestDigest(t *testing.T) {
 	digest := func(src string) string {
@@ -89,10 +127,15 @@ func TestDigest(t *testing.T) {
 	if least != golden {
 		t.Errorf("Digest() = %s, want %s", least, golden)
 	}
+	if got, want := digest(firstVersion), "sha256:6c489f0141dc2af90af3632e9dc0e1c5456061629de99a17f03e7fb17cdf35bb"; got != want {
+		t.Errorf("Digest() of a spec of the first version = %s, want %s", got, want)
+	}
 	for _, same := range []string{
 		"# a comment\n" + required,
 		"ports: ['80/tcp']\nname: blog\nimage: 'dir:/srv/blog'\n",
 		required + "hostname: blog\nidle: 300s\nscale: {max: 1}\nstop: {grace: 10s}\nlimits: {pids: 2048}\n",
+		required + "tiers: auto\nobjective: {}\nlifetime: never\ncirculate: {overlap: true, drain: 30s, ahead: false}\ncheckpoint: {clonable: false, warm: 3}\n",
+		required + "limits: {pids: {max: 2048, step: 2}, io: []}\nscale: {target: {}}\nlifetime: {jitter: 10%}\n",
 		required + "domains: []\nenv: {}\naddresses: []\nvolumes: []\nlimits: {}\nscale: {}\n",
 	} {
 		if got := digest(same); got != least {
@@ -103,6 +146,9 @@ func TestDigest(t *testing.T) {
 	for _, fragment := range []string{
 		"command: []", "command: ['']", "command: [a, b]", "command: ['a b']", "entrypoint: [a]", "env: {A: b}", "env: {B: a}", "idle: 6m",
 		"limits: {cpu: 1}", "limits: {cpu: {min: 1}}", "limits: {memory: 1GiB}", "stop: {grace: 0s}", "domains: [a.example]", "readOnlyRoot: true",
+		"scale: {max: 2}", "scale: {max: 2, target: {conns: 5}}", "tiers: [frozen]", "tiers: [cold]", "lifetime: 1h", "lifetime: {after: 1h, jitter: 0%}",
+		"objective: {cold: 1%}", "circulate: {overlap: false}", "checkpoint: {warm: 0}", "limits: {pids: {min: 1}}", "limits: {cpu: {min: 1, max: 2}}",
+		"limits: {cpu: {min: 1, max: 2, step: 3}}", "limits: {io: [{device: /dev/vda, rbps: 1MiB}]}",
 	} {
 		d := digest(required + fragment + "\n")
 		if other, twice := seen[d]; twice {
@@ -143,6 +189,11 @@ func TestValidate(t *testing.T) {
 		{"65 volumes", func(s *Site) { s.Volumes = make([]Volume, 65) }, "volumes"},
 		{"image with NUL", func(s *Site) { s.Image = "dir:/a\x00" }, "image"},
 		{"idle of nothing", func(s *Site) { s.Idle = Idle{} }, "idle"},
+		{"lifetime negative", func(s *Site) { s.Lifetime.After = -1 }, "lifetime.after"},
+		{"objective not a number", func(s *Site) { s.Objective.Cold = Percent(math.NaN()) }, "objective.cold"},
+		{"step not a number", func(s *Site) { s.Limits.CPU.Step = math.NaN() }, "limits.cpu.step"},
+		{"tiers chosen and listed", func(s *Site) { s.Tiers.Auto = true }, "tiers"},
+		{"rates negative", func(s *Site) { s.Limits.IO = []IOLimit{{Device: "/a", ReadBytes: -1}} }, "limits.io[0]"},
 		{"start negative", func(s *Site) { s.Start.Timeout = Duration(-time.Second) }, "start.timeout"},
 	} {
 		s := everythingSite

@@ -48,7 +48,7 @@ func (CPU) Allowed() string { return cpuAllowed }
 func (l *CPULimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
 
 // Allowed implements strictyaml.Describer.
-func (CPULimits) Allowed() string { return cpuAllowed + ", or a mapping of min, max" }
+func (CPULimits) Allowed() string { return cpuAllowed + ", or a mapping of min, max, step" }
 
 // Weight gives cpu.weight, 1 to 10000: 100, the kernel's default, for one core, and in proportion. 0 is no wish.
 func (l CPULimits) Weight() uint64 {
@@ -62,7 +62,7 @@ func (l CPULimits) Weight() uint64 {
 func (l *MemoryLimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
 
 // Allowed implements strictyaml.Describer.
-func (MemoryLimits) Allowed() string { return bytesAllowed + ", or a mapping of min, high, max" }
+func (MemoryLimits) Allowed() string { return bytesAllowed + ", or a mapping of min, high, max, step" }
 
 // User is a user and perhaps a group, each by name or number: www-data, 33, 33:33, www-data:www-data.
 type User string

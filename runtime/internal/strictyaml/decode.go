@@ -106,6 +106,9 @@ func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position)
 		return
 	}
 	list, ok := n.(*ast.SequenceNode)
+	if to, into := v.Addr().Interface().(ListDecoder); ok && into {
+		v = reflect.ValueOf(to.DecodeList()).Elem()
+	}
 	if !ok || v.Kind() != reflect.Slice {
 		d.report(d.pos[path], path, Bad(allowed(v.Type()), "is %s", nameOf(n)))
 		return

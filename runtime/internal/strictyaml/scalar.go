@@ -43,6 +43,11 @@ type ScalarDecoder interface {
 	DecodeScalar(Scalar) error
 }
 
+// ListDecoder is a type that may be written as a list: DecodeList gives a pointer to the slice that takes it.
+type ListDecoder interface {
+	DecodeList() any
+}
+
 // Describer is a type that says what is allowed in its place, as in "a duration like 30s".
 type Describer interface {
 	Allowed() string

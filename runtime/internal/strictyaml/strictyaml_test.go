@@ -27,6 +27,22 @@ func (u *upper) DecodeScalar(s Scalar) error {
 	return nil
 }
 
+// wordList is a word, or a list of inners.
+type wordList struct {
+	Word string
+	List []inner
+}
+
+func (w *wordList) DecodeScalar(s Scalar) (err error) {
+	w.Word, err = s.String()
+	return err
+}
+
+func (w *wordList) DecodeList() any {
+	w.Word = ""
+	return &w.List
+}
+
 type inner struct {
 	Count int   `json:"count" also:"number,size"`
 	Big   int64 `json:"big"`
@@ -43,6 +59,7 @@ type outer struct {
 	Nested map[string]inner  `json:"nested"`
 	Addr   netip.Addr        `json:"addr"`
 	Upper  upper             `json:"upper"`
+	Words  wordList          `json:"words"`
 	Hidden string            `json:"-"`
 	NoTag  string
 }
@@ -102,9 +119,31 @@ upper: up
 	}
 }
 
+// TestDecodeList: a struct that holds a list may be written as one, and errors have places in it.
+func TestDecodeList(t *testing.T) {
+	for src, want := range map[string]wordList{
+		"words: a":                        {Word: "a"},
+		"words: [{count: 1}, {count: 2}]": {List: []inner{{Count: 1}, {Count: 2}}},
+		"words: []":                       {List: []inner{}},
+	} {
+		got, _, errs := decode(t, src)
+		if diff := cmp.Diff(want, got.Words); len(errs) > 0 || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", src, errs, diff)
+		}
+	}
+	for src, want := range map[string]string{
+		"words: [{coutn: 1}]": "f:1:10: words[0].coutn: unknown field in words[0]; did you mean words[0].count?",
+		"words: {count: 1}":   "f:1:8: words: is a mapping",
+	} {
+		if _, _, errs := decode(t, src); len(errs) != 1 || !strings.HasPrefix(errs[0].Error(), want) {
+			t.Errorf("%s: %v, want %s", src, errs, want)
+		}
+	}
+}
+
 func TestDecodeErrors(t *testing.T) {
 	for _, test := range []struct{ src, want string }{
-		{"Hidden: a", "f:1:1: Hidden: unknown field; allowed: name, on, ratio, list, inners, inner, map, nested, addr, upper"},
+		{"Hidden: a", "f:1:1: Hidden: unknown field; allowed: name, on, ratio, list, inners, inner, map, nested, addr, upper, words"},
 		{"NoTag: a", "f:1:1: NoTag: unknown field; allowed"},
 		{"count: 1", "f:1:1: count: unknown field; did you mean inner.count?"},
 		{"inner: {Size: 1}", "f:1:9: inner.Size: unknown field in inner; did you mean inner.count?; allowed: count, big"},
