@@ -172,6 +172,7 @@ type Event struct {
 const (
 	StepHeld      = "SYN held in the kernel"
 	StepHeldUDP   = "datagram held in the kernel"
+	StepKnocked   = "packet reached the sleeping replica"
 	StepAsked     = "asked for by a user"
 	StepEventRead = "event read"
 	StepPrepared  = "namespace and image ready"

@@ -171,6 +171,15 @@ func (g *Group) Freeze(ctx context.Context) error { return g.freezer(ctx, "1", "
 // Thaw lets the processes of the group run again.
 func (g *Group) Thaw(ctx context.Context) error { return g.freezer(ctx, "0", "frozen 0") }
 
+// Frozen says whether the group was told to freeze.
+func (g *Group) Frozen() (bool, error) {
+	b, err := os.ReadFile(filepath.Join(g.Path(), "cgroup.freeze"))
+	if err != nil {
+		return false, fmt.Errorf("reading the freezer of %s: %w", g.Path(), err)
+	}
+	return strings.TrimSpace(string(b)) == "1", nil
+}
+
 func (g *Group) freezer(ctx context.Context, value, event string) error {
 	if err := os.WriteFile(filepath.Join(g.Path(), "cgroup.freeze"), []byte(value), 0); err != nil {
 		return fmt.Errorf("writing %s to the freezer of %s: %w", value, g.Path(), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
@@ -114,10 +115,12 @@ func (n *Node) announce(c change) {
 	}
 	n.journalEvent(api.Event{Site: e.name, Kind: "applied", Reason: string(c.action)})
 	e.mu.Lock()
+	n.dropSleep(e, "spec changed")
 	if e.active != nil {
+		apart := !slices.Equal(e.active.spec.Ports, c.record.Spec.Ports) // a port's bit is its place in the list
 		e.active.spec = &c.record.Spec
-		e.active.machine.SetPolicy(n.policy(&c.record.Spec))
-		n.handle(e, site.SpecChanged{})
+		e.active.machine.SetPolicy(n.policy(e, &c.record.Spec))
+		n.handle(e, site.SpecChanged{Apart: apart})
 	}
 	e.mu.Unlock()
 	n.keepAwake(e, &c.record.Spec)

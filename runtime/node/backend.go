@@ -54,7 +54,7 @@ func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, err
 			return true
 		}
 		p := a.machine.Phase()
-		return p == site.Running || p == site.Backoff
+		return p == site.Running || p == site.Backoff || p == site.Parked
 	})
 	if err != nil && !errors.Is(err, errAsleep) {
 		return api.Site{}, fmt.Errorf("wait for site %s to be parked: %w", name, err)

@@ -54,6 +54,9 @@ func (n *Node) delete(ctx context.Context, e *entry) error {
 	if err := n.end(ctx, e); err != nil {
 		return err
 	}
+	e.mu.Lock()
+	n.dropSleep(e, "deleted")
+	e.mu.Unlock()
 	n.apply.Lock()
 	defer n.apply.Unlock()
 	if err := n.store.Delete(e.name); err != nil {

@@ -63,7 +63,9 @@ type replica struct {
 	image    string // digest
 	cancel   func() // ends a start that is under way
 	stopping bool
-	execs    int // sessions of `fcnode exec`, which keep it awake
+	kill     bool // it is to be ended without being asked
+	asleep   bool // marked so in the data path, as far as known
+	execs    int  // sessions of `fcnode exec`, which keep it awake
 	ns       *netctl.Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container

@@ -78,6 +78,14 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 			}
 		}
 		n.handle(e, site.ReplicaReady{ID: id, All: n.allReady(e, ev.Ready4, ev.Ready6)})
+	case bpf.EventKnock:
+		r.asleep = false // the program has cleared its mark
+		if r.trace == nil {
+			r.trace = n.knockTrace(e, r, ev.Time)
+		}
+		n.handle(e, site.Knocked{ID: id})
+	case bpf.EventEmpty:
+		n.handle(e, site.Emptied{ID: id})
 	case bpf.EventEstablished:
 		if r.trace != nil {
 			r.trace.mark(api.StepConnected, ev.Time)

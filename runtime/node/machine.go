@@ -2,12 +2,14 @@ package node
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 type timerKind uint8
@@ -16,6 +18,9 @@ const (
 	timerStart timerKind = iota
 	timerSettle
 	timerIdle
+	timerLife
+	timerDrain
+	timerSpare
 	timerBackoff
 )
 
@@ -63,7 +68,7 @@ func (n *Node) activate(e *entry) error {
 	}
 	e.active = &active{
 		spec:     &s.Spec,
-		machine:  site.New(n.policy(&s.Spec), n.newReplicaID),
+		machine:  site.New(n.policy(e, &s.Spec), n.newReplicaID),
 		replicas: map[site.ReplicaID]*replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),
@@ -105,9 +110,9 @@ func (n *Node) settle(e *entry) {
 func (n *Node) perform(e *entry, act site.Action) site.Event {
 	switch act := act.(type) {
 	case site.Start:
-		n.beginStart(e, act.ID)
+		n.beginStart(e, act)
 	case site.Stop:
-		n.beginStop(e, act.ID)
+		n.beginStop(e, act)
 	case site.Publish:
 		n.publish(e)
 	case site.Release:
@@ -117,6 +122,41 @@ func (n *Node) perform(e *entry, act site.Action) site.Event {
 	case site.Recheck:
 		conns, idle := n.activity(e, act.ID)
 		return site.Rechecked{ID: act.ID, Conns: conns, IdleFor: idle}
+	case site.Watch:
+		return n.watchEmpty(act.ID)
+	case site.Note:
+		n.note(e, act)
+	case site.Forget:
+		e.gone = true
+	default:
+		if !n.performSleep(e, act) {
+			n.performTimer(e, act)
+		}
+	}
+	return nil
+}
+
+// performSleep carries out what has to do with sleeping replicas; all of it is
+// answered later. The caller holds e.mu.
+func (n *Node) performSleep(e *entry, act site.Action) bool {
+	switch act := act.(type) {
+	case site.Descend:
+		n.descend(e, act.ID, act.Tier)
+	case site.Ascend:
+		n.ascend(e, act.ID)
+	case site.Prepare:
+		n.prepare(e, act.ID)
+	case site.Unprepare:
+		n.unprepare(e, act.ID)
+	default:
+		return false
+	}
+	return true
+}
+
+// performTimer sets the timers. The caller holds e.mu.
+func (n *Node) performTimer(e *entry, act site.Action) {
+	switch act := act.(type) {
 	case site.ArmStart:
 		n.arm(e, timerKey{timerStart, act.ID}, act.After, func() site.Event { return site.StartTimedOut{ID: act.ID} })
 	case site.ArmSettle:
@@ -126,13 +166,34 @@ func (n *Node) perform(e *entry, act site.Action) site.Event {
 			conns, idle := n.activity(e, act.ID)
 			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
 		})
+	case site.ArmLife:
+		n.arm(e, timerKey{timerLife, act.ID}, jittered(act.After, e.active.spec), func() site.Event { return site.LifeOver{ID: act.ID} })
+	case site.ArmDrain:
+		n.arm(e, timerKey{timerDrain, act.ID}, act.After, func() site.Event { return site.DrainOver{ID: act.ID} })
+	case site.ArmSpare:
+		n.arm(e, timerKey{kind: timerSpare}, act.After, func() site.Event { return site.SpareDue{} })
 	case site.ArmBackoff:
 		e.active.retry = time.Now().Add(act.After)
 		n.arm(e, timerKey{kind: timerBackoff}, act.After, func() site.Event { return site.BackoffOver{} })
-	case site.Note:
-		n.note(e, act)
-	case site.Forget:
-		e.gone = true
+	}
+}
+
+// jittered spreads the ends of replicas that were started together.
+func jittered(after time.Duration, s *spec.Site) time.Duration {
+	spread := float64(s.Lifetime.Jitter) / 100 * float64(after)
+	return after + time.Duration((2*rand.Float64()-1)*spread) //nolint:gosec // nothing secret about it
+}
+
+// watchEmpty asks the data path to tell when a replica's last connection has
+// ended.
+func (n *Node) watchEmpty(id site.ReplicaID) site.Event {
+	conns, err := n.dp.WatchEmpty(bpf.ReplicaID(id), true)
+	if err != nil {
+		n.log.Error("the end of a draining replica's connections is not seen; it has its whole time", "replica", id, "error", err)
+		return nil
+	}
+	if conns == 0 {
+		return site.Emptied{ID: id}
 	}
 	return nil
 }
@@ -168,17 +229,38 @@ func (n *Node) publish(e *entry) {
 		err = errors.Join(n.dp.ParkSite(e.id), n.dp.ClearHold(e.id))
 	} else {
 		s := bpf.Site{Refuse: v.Refuse}
-		if v.Forced {
-			s.Forced = bpf.AllPorts(len(e.ports))
+		for _, r := range v.Replicas {
+			in := bpf.SiteReplica{ID: bpf.ReplicaID(r.ID), Draining: r.Draining}
+			if r.Forced {
+				in.Forced = bpf.AllPorts(len(e.ports))
+			}
+			s.Replicas = append(s.Replicas, in)
 		}
-		for _, id := range v.Replicas {
-			s.Replicas = append(s.Replicas, bpf.SiteReplica{ID: bpf.ReplicaID(id)})
-		}
-		err = n.dp.SetSite(e.id, s)
+		// Marked before anybody can be sent there for the first time, and unmarked
+		// only when packets are to be nobody's business any more.
+		err = errors.Join(n.mark(e, v), n.dp.SetSite(e.id, s))
 	}
 	if err != nil {
 		n.log.Error("cannot tell the data path about a site; its visitors wait until the next change", "site", e.name, "error", err)
 	}
+}
+
+// mark tells the data path which replicas sleep, so that the first packet to
+// one of them is told. The caller holds e.mu.
+func (n *Node) mark(e *entry, v site.View) error {
+	var errs []error
+	for _, view := range v.Replicas {
+		r := e.active.replicas[view.ID]
+		if r == nil || r.asleep == view.Asleep {
+			continue
+		}
+		if err := n.dp.SetAsleep(bpf.ReplicaID(r.id), view.Asleep); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.asleep = view.Asleep
+	}
+	return errors.Join(errs...)
 }
 
 // release puts held packets whose port is listened on back on the wire. The
@@ -186,16 +268,19 @@ func (n *Node) publish(e *entry) {
 func (n *Node) release(e *entry) {
 	var mask4, mask6 uint32
 	v := e.active.machine.View()
-	for _, id := range v.Replicas {
-		st, err := n.dp.Stats(bpf.ReplicaID(id))
+	for _, r := range v.Replicas {
+		if r.Draining {
+			continue
+		}
+		if r.Forced {
+			mask4, mask6 = ^uint32(0), ^uint32(0)
+		}
+		st, err := n.dp.Stats(bpf.ReplicaID(r.ID))
 		if err != nil {
 			continue // it is gone, or not in the data path yet: nothing listens there
 		}
 		mask4 |= st.Ready4
 		mask6 |= st.Ready6
-	}
-	if v.Forced {
-		mask4, mask6 = ^uint32(0), ^uint32(0)
 	}
 	ready := func(vip netip.AddrPort, proto bpf.Proto) bool {
 		mask := mask4
@@ -271,7 +356,7 @@ func (n *Node) note(e *entry, note site.Note) {
 		}
 	case note.Kind == "running":
 		h.failure, h.failed = nil, false
-	case note.Kind == "parked":
+	case site.Tier(note.Kind).Depth() > 0, note.Kind == "parked":
 		h.idle = now
 	}
 	n.journalEvent(ev)

@@ -31,6 +31,10 @@ const (
 	stableTime = 10 * time.Second // a replica that lived so long is no crash loop
 	backoffMin = time.Second
 	backoffMax = 5 * time.Minute
+	// A handshake that was under way when its replica began to drain has this
+	// time: thrice the round trip that the kernel expects of a client it does not
+	// know (RFC 6298: 1 s until it is measured), as its answer may be lost once.
+	lingerTime = 3 * time.Second
 )
 
 // Node is the daemon's state.
@@ -103,15 +107,22 @@ func (n *Node) all() []*entry {
 	return out
 }
 
-func (n *Node) policy(s *spec.Site) site.Policy {
-	p := site.Policy{
-		Min: s.Scale.Min, StartTimeout: n.startTimeout(s), Settle: settleTime,
+// policy is what the site's machine is told. The caller holds e.mu.
+func (n *Node) policy(e *entry, s *spec.Site) site.Policy {
+	return site.Policy{
+		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: n.ladder(e, s),
+		StartTimeout: n.startTimeout(s), Settle: settleTime,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
+		Lifetime: lifetime(s), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
+		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
 	}
-	if !s.Idle.Never {
-		p.Idle = time.Duration(s.Idle.After)
+}
+
+func lifetime(s *spec.Site) time.Duration {
+	if s.Lifetime.After <= 0 {
+		return 0
 	}
-	return p
+	return time.Duration(s.Lifetime.After)
 }
 
 func (n *Node) startTimeout(s *spec.Site) time.Duration {

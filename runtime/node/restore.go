@@ -44,13 +44,17 @@ func (n *Node) restore() error {
 	if err := n.sweepLayers(containers); err != nil {
 		return err
 	}
+	sites, err := n.dp.Sites()
+	if err != nil {
+		return err
+	}
 	adopted := map[bpf.ReplicaID]bool{}
 	for _, c := range containers {
 		if st, ended := c.Exit(); ended {
 			n.bury(c, st)
 			continue
 		}
-		id, err := n.adopt(c, known)
+		id, err := n.adopt(c, known, sites)
 		if err != nil {
 			n.log.Warn("a container was found that cannot be adopted; stopping it", "container", c.ID(), "error", err)
 			n.discard(c, err)
@@ -58,6 +62,7 @@ func (n *Node) restore() error {
 		}
 		adopted[bpf.ReplicaID(id)] = true
 	}
+	n.allAdopted()
 	if err := n.syncReplicas(known, adopted); err != nil {
 		return err
 	}
@@ -142,7 +147,7 @@ func (n *Node) syncListeners() error {
 }
 
 // adopt takes a running container over.
-func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica) (site.ReplicaID, error) {
+func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica, sites map[bpf.SiteID]bpf.Site) (site.ReplicaID, error) {
 	name, number, ok := cutLast(c.ID(), "-")
 	id, err := strconv.ParseUint(number, 10, 32)
 	if !ok || err != nil {
@@ -176,15 +181,38 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 		cancel: func() {}, ns: ns, kernel: kernel, ctr: c,
 	}
 	e.active.replicas[r.id] = r
-	for _, act := range e.active.machine.Adopt(time.Now(), r.id, stats.Ready4|stats.Ready6 != 0) {
+	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0}
+	for _, in := range sites[e.id].Replicas {
+		was.Draining = was.Draining || in.ID == bpf.ReplicaID(id) && in.Draining
+	}
+	n.findTier(r, stats, &was)
+	for _, act := range e.active.machine.Adopt(time.Now(), r.id, was) {
 		n.perform(e, act)
 	}
 	n.work.Go(func() { n.watch(e, r) })
 	n.journalEvent(api.Event{Site: e.name, Replica: r.name, Kind: "adopted", Reason: "found running at the daemon's start"})
-	if c.Meta()[metaSpec] != e.active.spec.Digest() {
-		n.handle(e, site.SpecChanged{}) // applied, but the last daemon died before it acted on it
-	}
 	return r.id, nil
+}
+
+// allAdopted has the machines act on what they were given: a spec that was
+// applied, but the last daemon died before it acted on it; two replicas of which
+// one was to replace the other.
+func (n *Node) allAdopted() {
+	for _, e := range n.all() {
+		e.mu.Lock()
+		if a := e.active; a != nil {
+			n.handle(e, site.AllAdopted{})
+			changed, apart := false, false
+			for _, r := range a.replicas {
+				changed = changed || r.ctr != nil && r.ctr.Meta()[metaSpec] != a.spec.Digest()
+				apart = apart || r.ctr != nil && r.ctr.Meta()[metaPorts] != portsMeta(a.spec)
+			}
+			if changed && e.active == a {
+				n.handle(e, site.SpecChanged{Apart: apart})
+			}
+		}
+		e.mu.Unlock()
+	}
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

@@ -20,15 +20,28 @@ import (
 const (
 	metaSpec  = "spec"  // digest of the spec that it was started with
 	metaImage = "image" // digest of its image
+	metaPorts = "ports" // the site's ports then: a port's bit in the data path is its place among them
 )
+
+func portsMeta(s *spec.Site) string {
+	ports := make([]string, 0, len(s.Ports))
+	for _, p := range s.Ports {
+		ports = append(ports, p.String())
+	}
+	return strings.Join(ports, " ")
+}
 
 func replicaName(siteName string, id site.ReplicaID) string {
 	return fmt.Sprintf("%s-%d", siteName, id)
 }
 
 // beginStart makes a replica in the background. The caller holds e.mu.
-func (n *Node) beginStart(e *entry, id site.ReplicaID) {
-	a := e.active
+func (n *Node) beginStart(e *entry, act site.Start) {
+	if act.From == site.TierPrepared {
+		n.openGate(e, act.ID)
+		return
+	}
+	a, id := e.active, act.ID
 	timeout := n.startTimeout(a.spec)
 	ctx, cancel := context.WithTimeout(n.ctx, timeout)
 	r := &replica{
@@ -88,7 +101,7 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, e.addrs()),
 		Netns: ns.FD(), Limits: limits(s.Limits), LogDir: n.logDir(e.name),
 		StopSignal: firstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
-		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest},
+		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
 	})
 	if err != nil {
 		return nil, err
@@ -183,12 +196,12 @@ func (n *Node) forget(r *replica) {
 }
 
 // beginStop ends a replica in the background. The caller holds e.mu.
-func (n *Node) beginStop(e *entry, id site.ReplicaID) {
-	r := e.active.replicas[id]
+func (n *Node) beginStop(e *entry, act site.Stop) {
+	r := e.active.replicas[act.ID]
 	if r == nil || r.stopping {
 		return
 	}
-	r.stopping = true
+	r.stopping, r.kill = true, act.Kill
 	if r.ctr == nil {
 		r.cancel() // answered by StartFailed, or by started() if it was quicker
 		return
@@ -202,9 +215,14 @@ func (n *Node) stopContainer(e *entry, r *replica) {
 	grace := time.Duration(e.active.spec.Stop.Grace)
 	// Neither waited for nor cut short when the daemon ends: the container has
 	// its grace, and the next daemon finds out what became of it.
+	kill := r.kill
 	go func() {
 		ctx := context.WithoutCancel(n.ctx)
-		if err := r.ctr.Stop(ctx, grace); err != nil {
+		stop := r.ctr.Stop
+		if kill {
+			stop = func(ctx context.Context, _ time.Duration) error { return r.ctr.Kill(ctx) }
+		}
+		if err := stop(ctx, grace); err != nil {
 			n.log.Error("cannot stop a container; killing it", "replica", r.name, "error", err)
 			if err := r.ctr.Kill(ctx); err != nil {
 				n.log.Error("cannot kill a container", "replica", r.name, "error", err)

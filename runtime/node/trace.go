@@ -10,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // wakeTrace collects the moments of one wake, in CLOCK_MONOTONIC.
@@ -37,6 +38,25 @@ func packetTrace(siteName string, p bpf.HeldPacket, read uint64) *wakeTrace {
 	w := newTrace(siteName, p.Time, first)
 	w.client(p.Client)
 	w.mark(api.StepEventRead, read)
+	return w
+}
+
+// knockTrace is that of a wake by a packet which the kernel of a sleeping
+// replica has taken. The caller holds e.mu.
+func (n *Node) knockTrace(e *entry, r *replica, at uint64) *wakeTrace {
+	from := api.TierRunning
+	for _, m := range e.active.machine.Replicas() {
+		if m.ID == r.id && m.Tier != site.TierRunning {
+			from = api.Tier(m.Tier)
+		}
+	}
+	if from == api.TierRunning {
+		return nil // it was only about to sleep
+	}
+	w := newTrace(e.name, at, api.StepKnocked)
+	w.t.From = from
+	w.replica(r.name)
+	w.mark(api.StepEventRead, bpf.Now())
 	return w
 }
 

@@ -8,6 +8,9 @@ type Event interface{ event() }
 type (
 	// PacketHeld means: a visitor's first packet is held.
 	PacketHeld struct{}
+	// Knocked means: a packet reached a replica that sleeps, or is about to. The
+	// kernel of its namespace answers what it can; the application has to run.
+	Knocked struct{ ID ReplicaID }
 	// WakeAsked means: somebody (an operator, scale.min) wants the site to run.
 	WakeAsked struct{ Reason string }
 	// ParkAsked means: somebody wants it to sleep. With Force connections are cut,
@@ -15,6 +18,7 @@ type (
 	ParkAsked struct {
 		Reason string
 		Force  bool
+		Tier   Tier // empty: checkpointed if the ladder has that, else cold
 	}
 	// ReplicaReady means: somebody listens on a port; All: on every one, for every
 	// family.
@@ -24,8 +28,8 @@ type (
 	}
 	// SettleOver means: ports that nobody listens on had their time.
 	SettleOver struct{ ID ReplicaID }
-	// StartFailed means: no container could be made, or it did not execute. The
-	// replica is gone.
+	// StartFailed means: no container could be made, or it did not execute, or a
+	// sleeping one cannot be made to run. The replica is gone.
 	StartFailed struct {
 		ID     ReplicaID
 		Reason string
@@ -44,90 +48,87 @@ type (
 		Conns   uint64
 		IdleFor time.Duration
 	}
-	// Rechecked means: the counters after new flows were held back.
+	// Rechecked means: the counters after new flows were held back, or the replica
+	// was marked as asleep.
 	Rechecked struct {
 		ID      ReplicaID
 		Conns   uint64
 		IdleFor time.Duration
 	}
-	// BackoffOver means: after failures, the time of refusing is over.
+	// Descended means: the replica has arrived on the tier. After checkpointed its
+	// processes are still there, frozen.
+	Descended struct {
+		ID   ReplicaID
+		Tier Tier
+	}
+	// DescendFailed means: it has not, and is as it was before.
+	DescendFailed struct {
+		ID     ReplicaID
+		Tier   Tier
+		Reason string
+	}
+	// Ascended means: a replica that slept, or was on its way there, runs.
+	Ascended struct{ ID ReplicaID }
+	// Prepared means: a container waits at its gate.
+	Prepared struct{ ID ReplicaID }
+	// PrepareFailed means: it does not, or does so no more. Nothing of it is left.
+	PrepareFailed struct {
+		ID     ReplicaID
+		Reason string
+	}
+	// BackoffOver means: after failures, the time of refusing (or of trying no more
+	// replicas beside those that run) is over.
 	BackoffOver struct{}
-	// SpecChanged means: what runs is not what the spec says any more.
-	SpecChanged struct{}
+	// SpecChanged means: what runs is not what the spec says any more. Apart: the
+	// ports have changed, so that old and new replicas cannot stand side by side.
+	SpecChanged struct{ Apart bool }
+	// CirculateAsked means: replace what runs by fresh replicas.
+	CirculateAsked struct{ Reason string }
+	// LifeOver means: the replica has lived for as long as it is to.
+	LifeOver struct{ ID ReplicaID }
+	// SpareDue means: the site has been up for a while, and may have a replica that
+	// is kept for the next circulation.
+	SpareDue struct{}
+	// Emptied means: a draining replica has no connection any more.
+	Emptied struct{ ID ReplicaID }
+	// DrainOver means: it had its time.
+	DrainOver struct{ ID ReplicaID }
+	// ScaleAsked means: so many replicas are to serve. Beyond the policy's bounds
+	// it is the bound.
+	ScaleAsked struct {
+		Want   int
+		Reason string
+	}
+	// AllAdopted means: every replica that an earlier daemon left is in the
+	// machine.
+	AllAdopted struct{}
 	// Deleted means: the site is to go.
 	Deleted struct{}
 )
 
-func (PacketHeld) event()    {}
-func (WakeAsked) event()     {}
-func (ParkAsked) event()     {}
-func (ReplicaReady) event()  {}
-func (SettleOver) event()    {}
-func (StartFailed) event()   {}
-func (StartTimedOut) event() {}
-func (ReplicaExited) event() {}
-func (IdleOver) event()      {}
-func (Rechecked) event()     {}
-func (BackoffOver) event()   {}
-func (SpecChanged) event()   {}
-func (Deleted) event()       {}
-
-// Action is something for the node to do. The types in this file are all.
-type Action interface{ action() }
-
-type (
-	// Start makes a container; answered by StartFailed, or by nothing and
-	// later ReplicaReady or ReplicaExited.
-	Start struct{ ID ReplicaID }
-	// Stop ends it; answered by ReplicaExited. Also for one whose start is
-	// still under way.
-	Stop struct{ ID ReplicaID }
-	// Publish writes View() to the data path.
-	Publish struct{}
-	// Release puts the held packets back on the wire that have a listener.
-	Release struct{}
-	// Refuse does so with the data path refusing: their clients get a RST.
-	Refuse struct{}
-	// Recheck reads the replica's counters; answered by Rechecked.
-	Recheck struct{ ID ReplicaID }
-	// ArmStart sets the timer of a replica's start, instead of one that is set.
-	ArmStart struct {
-		ID    ReplicaID
-		After time.Duration
-	}
-	// ArmSettle does so for the time that its ports have to settle.
-	ArmSettle struct {
-		ID    ReplicaID
-		After time.Duration
-	}
-	// ArmIdle does so for its idleness.
-	ArmIdle struct {
-		ID    ReplicaID
-		After time.Duration
-	}
-	// ArmBackoff does so for the site's backoff.
-	ArmBackoff struct{ After time.Duration }
-	// Note tells people what was decided, and why.
-	Note struct {
-		Kind    string
-		Replica ReplicaID // 0: the site as a whole
-		Reason  string
-		Detail  string // more than the reason, for the journal
-		Failure bool
-	}
-	// Forget means: the site was deleted and nothing of it is left.
-	Forget struct{}
-)
-
-func (Start) action()      {}
-func (Stop) action()       {}
-func (Publish) action()    {}
-func (Release) action()    {}
-func (Refuse) action()     {}
-func (Recheck) action()    {}
-func (ArmStart) action()   {}
-func (ArmSettle) action()  {}
-func (ArmIdle) action()    {}
-func (ArmBackoff) action() {}
-func (Note) action()       {}
-func (Forget) action()     {}
+func (PacketHeld) event()     {}
+func (Knocked) event()        {}
+func (WakeAsked) event()      {}
+func (ParkAsked) event()      {}
+func (ReplicaReady) event()   {}
+func (SettleOver) event()     {}
+func (StartFailed) event()    {}
+func (StartTimedOut) event()  {}
+func (ReplicaExited) event()  {}
+func (IdleOver) event()       {}
+func (Rechecked) event()      {}
+func (Descended) event()      {}
+func (DescendFailed) event()  {}
+func (Ascended) event()       {}
+func (Prepared) event()       {}
+func (PrepareFailed) event()  {}
+func (BackoffOver) event()    {}
+func (SpecChanged) event()    {}
+func (CirculateAsked) event() {}
+func (LifeOver) event()       {}
+func (SpareDue) event()       {}
+func (Emptied) event()        {}
+func (DrainOver) event()      {}
+func (ScaleAsked) event()     {}
+func (AllAdopted) event()     {}
+func (Deleted) event()        {}

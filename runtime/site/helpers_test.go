@@ -10,8 +10,8 @@ import (
 var now = time.Date(2026, 11, 22, 10, 31, 7, 0, time.UTC)
 
 var policy = Policy{
-	Idle: 5 * time.Minute, StartTimeout: 30 * time.Second, Settle: 2 * time.Second,
-	Stable: 10 * time.Second, BackoffMin: time.Second, BackoffMax: 8 * time.Second,
+	Ladder: []Rung{{TierCold, 5 * time.Minute}}, StartTimeout: 30 * time.Second, Settle: 2 * time.Second,
+	Linger: 3 * time.Second, Drain: 30 * time.Second, Stable: 10 * time.Second, BackoffMin: time.Second, BackoffMax: 8 * time.Second,
 }
 
 func withMin(n int) Policy {
@@ -64,9 +64,31 @@ func words(acts []Action) string {
 func word(a Action) string {
 	switch a := a.(type) {
 	case Start:
+		if a.From != TierRunning {
+			return fmt.Sprintf("start %d from %s", a.ID, a.From)
+		}
 		return fmt.Sprintf("start %d", a.ID)
 	case Stop:
+		if a.Kill {
+			return fmt.Sprintf("kill %d", a.ID)
+		}
 		return fmt.Sprintf("stop %d", a.ID)
+	case Descend:
+		return fmt.Sprintf("descend %d %s", a.ID, a.Tier)
+	case Ascend:
+		return fmt.Sprintf("ascend %d", a.ID)
+	case Prepare:
+		return fmt.Sprintf("prepare %d", a.ID)
+	case Unprepare:
+		return fmt.Sprintf("unprepare %d", a.ID)
+	case Watch:
+		return fmt.Sprintf("watch %d", a.ID)
+	case ArmLife:
+		return fmt.Sprintf("arm-life %d %s", a.ID, a.After)
+	case ArmDrain:
+		return fmt.Sprintf("arm-drain %d %s", a.ID, a.After)
+	case ArmSpare:
+		return fmt.Sprintf("arm-spare %s", a.After)
 	case Publish:
 		return "publish"
 	case Release:
@@ -104,7 +126,11 @@ func state(m *Machine) string {
 	out := string(m.Phase())
 	var replicas []string
 	for _, r := range m.Replicas() {
-		replicas = append(replicas, fmt.Sprintf("%d %s", r.ID, r.State))
+		spare := ""
+		if r.spare {
+			spare = "spare "
+		}
+		replicas = append(replicas, fmt.Sprintf("%d %s%s", r.ID, spare, r.State))
 	}
 	if len(replicas) > 0 {
 		out += " (" + strings.Join(replicas, ", ") + ")"
@@ -113,8 +139,13 @@ func state(m *Machine) string {
 	if v.Refuse {
 		out += " refusing"
 	}
-	if v.Forced {
-		out += " forced"
+	for _, r := range v.Replicas {
+		if r.Forced {
+			out += " forced"
+		}
+		if r.Asleep {
+			out += " asleep"
+		}
 	}
 	return out
 }

@@ -21,38 +21,22 @@ const (
 	Backoff Phase = "backoff"
 )
 
-// State is what one replica is doing.
-type State string
-
-// The states of a replica.
-const (
-	Starting State = "starting" // being made, or not listening yet
-	Ready    State = "ready"    // takes flows
-	Closing  State = "closing"  // new flows are held, its counters are read once more
-	Stopping State = "stopping"
-)
-
 // Policy is what the machine needs to know of a site's spec and of the node's
-// configuration. All durations are positive.
+// configuration. Durations are positive unless something else is said.
 type Policy struct {
 	Min          int           // replicas kept even without visitors
-	Idle         time.Duration // without connections for so long: park; 0: never
+	Max          int           // the most that may serve at once; less than 1 means 1
+	Ladder       []Rung        // the tiers to sleep on, ever deeper; empty: never
 	StartTimeout time.Duration // to the first listen()
 	Settle       time.Duration // from the first listening port to giving up on the others
 	Stable       time.Duration // a replica that lived so long as ready is no crash loop
 	BackoffMin   time.Duration // after the first failure; doubles with each
 	BackoffMax   time.Duration
-}
-
-// Replica is one of the machine's replicas.
-type Replica struct {
-	ID      ReplicaID
-	State   State
-	ReadyAt time.Time // zero until it was ready once
-	Reason  string    // why it is being closed or stopped
-	all     bool      // somebody listens on each of its ports
-	idle    bool      // it is being closed because it was idle
-	again   bool      // start another one when it has gone
+	Lifetime     time.Duration // after it a replica is replaced; 0: never
+	Linger       time.Duration // handshakes under way have this time when a replica gets no new flows any more
+	Drain        time.Duration // its connections have this time after that
+	Overlap      bool          // old and new replicas may stand side by side
+	Ahead        bool          // the next replica of a circulation is kept ready, frozen
 }
 
 // Machine is the state of one site. It is not safe for concurrent use: the
@@ -61,44 +45,50 @@ type Machine struct {
 	policy   Policy
 	newID    func() ReplicaID
 	replicas []*Replica
-	failures int  // in a row
-	backoff  bool // refusing until BackoffOver; never while a replica is alive
+	want     int       // replicas that are to serve while the site is awake
+	prepared ReplicaID // waits at its gate, or is on its way there; 0: none
+	standing bool      // the prepared one stands at the gate
+	failures int       // in a row
+	backoff  bool      // refusing until BackoffOver; never while a replica is alive
+	retry    bool      // no further replicas until BackoffOver, but serving
 	deleted  bool
-	forgot   bool // Forget was said
-	forced   bool // ports nobody listens on are no longer waited for
-	waiting  bool // packets may be held that were neither released nor refused
-	byHand   bool // somebody parked it: scale.min does not wake it again
+	forgot   bool   // Forget was said
+	waiting  bool   // packets may be held that were neither released nor refused
+	byHand   bool   // somebody parked it: scale.min does not wake it again
+	renewing string // why replicas are being replaced; empty: they are not
+	renewals int    // failed in a row
 }
 
 // New makes the machine of a parked site. newID allocates replica ids.
 func New(p Policy, newID func() ReplicaID) *Machine {
-	return &Machine{policy: p, newID: newID}
-}
-
-// Adopt puts a replica into the machine that an earlier daemon had started.
-// It returns what is to be armed for it.
-func (m *Machine) Adopt(now time.Time, id ReplicaID, ready bool) []Action {
-	r := &Replica{ID: id, State: Starting}
-	m.replicas = append(m.replicas, r)
-	if ready {
-		// its other ports have the time to settle once more
-		r.State, r.ReadyAt = Ready, now
-		return append([]Action{Publish{}, ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(id, m.policy.Idle)...)
-	}
-	return []Action{Publish{}, ArmStart{ID: id, After: m.policy.StartTimeout}}
+	m := &Machine{policy: p, newID: newID}
+	m.want = m.least()
+	return m
 }
 
 // SetPolicy changes the policy; timers that run keep their time.
-func (m *Machine) SetPolicy(p Policy) { m.policy = p }
+func (m *Machine) SetPolicy(p Policy) {
+	m.policy = p
+	m.want = min(max(m.want, m.least()), m.most())
+}
+
+func (m *Machine) least() int { return max(1, m.policy.Min) }
+func (m *Machine) most() int  { return max(m.least(), m.policy.Max) }
 
 // Phase of the site.
 func (m *Machine) Phase() Phase {
 	switch {
 	case m.find(Ready) != nil:
 		return Running
-	case m.find(Starting) != nil:
+	case m.find(Starting) != nil, m.find(Rising) != nil:
 		return Waking
-	case m.find(Closing) != nil, m.find(Stopping) != nil:
+	case m.find(Draining) != nil:
+		return Running
+	case m.find(Closing) != nil, m.find(Sinking) != nil:
+		return Parking
+	case m.find(Asleep) != nil:
+		return Parked
+	case m.find(Stopping) != nil:
 		return Parking
 	case m.backoff:
 		return Backoff
@@ -110,7 +100,7 @@ func (m *Machine) Phase() Phase {
 // may be thrown away. A parked site that failed to start does not qualify, as
 // its next failure is to be followed by a longer backoff.
 func (m *Machine) Settled() bool {
-	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0
+	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0 && m.prepared == 0
 }
 
 // Replicas returns the replicas, the oldest first.
@@ -122,23 +112,53 @@ func (m *Machine) Replicas() []Replica {
 	return out
 }
 
+// Prepared returns the replica that waits at its gate; 0: there is none.
+func (m *Machine) Prepared() ReplicaID {
+	if !m.standing {
+		return 0
+	}
+	return m.prepared
+}
+
+// Serving is how many replicas get new flows, or will.
+func (m *Machine) Serving() int { return len(m.serving()) }
+
 // View is what the data path is to know.
 type View struct {
 	Parked   bool // nothing but the listeners
 	Refuse   bool
-	Forced   bool        // take all ports as ready
-	Replicas []ReplicaID // that may get new flows, once they listen
+	Replicas []ViewReplica
+}
+
+// ViewReplica is one that may get packets, once it listens.
+type ViewReplica struct {
+	ID       ReplicaID
+	Draining bool // those of its connections only
+	Forced   bool // take all its ports as ready
+	Asleep   bool // and tell of the first packet
 }
 
 // View returns it.
 func (m *Machine) View() View {
-	v := View{Refuse: m.backoff, Forced: m.forced}
-	// Forced holds for the whole site: who does not listen yet must stay out.
-	onlyReady := m.forced && m.find(Ready) != nil
+	v := View{Refuse: m.backoff}
 	for _, r := range m.replicas {
-		if r.State == Ready || (r.State == Starting && !onlyReady) {
-			v.Replicas = append(v.Replicas, r.ID)
+		if r.spare {
+			continue
 		}
+		in := ViewReplica{ID: r.ID, Forced: r.forced}
+		switch r.State {
+		case Starting, Ready, Rising:
+		case Draining:
+			in.Draining = true
+		case Closing, Sinking, Asleep:
+			if !r.target.stays() {
+				continue
+			}
+			in.Asleep = true
+		default:
+			continue
+		}
+		v.Replicas = append(v.Replicas, in)
 	}
 	v.Parked = !v.Refuse && len(v.Replicas) == 0
 	return v
@@ -146,7 +166,7 @@ func (m *Machine) View() View {
 
 func (m *Machine) find(s State) *Replica {
 	for _, r := range m.replicas {
-		if r.State == s {
+		if r.State == s && !r.spare {
 			return r
 		}
 	}
@@ -155,7 +175,7 @@ func (m *Machine) find(s State) *Replica {
 
 // alive says whether a replica is there that is not on its way out.
 func (m *Machine) alive() bool {
-	return m.find(Starting) != nil || m.find(Ready) != nil || m.find(Closing) != nil
+	return slices.ContainsFunc(m.replicas, func(r *Replica) bool { return !r.spare && r.alive() })
 }
 
 // restartsAlone says whether scale.min asks for a start that nobody else will.
@@ -173,12 +193,7 @@ func (m *Machine) byID(id ReplicaID) *Replica {
 }
 
 func (m *Machine) drop(id ReplicaID) {
-	for i, r := range m.replicas {
-		if r.ID == id {
-			m.replicas = append(m.replicas[:i], m.replicas[i+1:]...)
-			return
-		}
-	}
+	m.replicas = slices.DeleteFunc(m.replicas, func(r *Replica) bool { return r.ID == id })
 }
 
 // Handle takes one event and returns what is to be done, in this order.
@@ -188,6 +203,9 @@ func (m *Machine) Handle(now time.Time, ev Event) []Action {
 	if m.waiting && !m.coming() {
 		m.waiting = false
 		acts = append(acts, Refuse{}) // nobody will listen to those who are held
+	}
+	if !m.alive() && m.want > m.least() {
+		m.want = m.least() // the crowd is gone, and with it the need
 	}
 	return publishOnce(acts)
 }
@@ -206,21 +224,15 @@ func publishOnce(acts []Action) []Action {
 
 // coming says whether somebody may yet listen to those who are held.
 func (m *Machine) coming() bool {
-	if m.alive() {
-		return true
-	}
-	for _, r := range m.replicas {
-		if r.again && !m.deleted {
-			return true
-		}
-	}
-	return false
+	return m.alive() || slices.ContainsFunc(m.replicas, func(r *Replica) bool { return r.again && !m.deleted })
 }
 
 func (m *Machine) transition(now time.Time, ev Event) []Action {
 	switch e := ev.(type) {
 	case PacketHeld:
 		return m.onPacket()
+	case Knocked:
+		return m.onKnock(e)
 	case WakeAsked:
 		return m.onWake(e.Reason)
 	case ParkAsked:
@@ -235,46 +247,60 @@ func (m *Machine) transition(now time.Time, ev Event) []Action {
 		return m.onStartTimeout(e)
 	case ReplicaExited:
 		return m.onGone(now, e.ID, e.Reason, false)
-	case IdleOver:
-		return m.onIdle(e)
-	case Rechecked:
-		return m.onRechecked(e)
 	case BackoffOver:
 		return m.onBackoffOver()
 	case SpecChanged:
-		return m.onSpecChanged()
+		return m.onSpecChanged(e)
 	case Deleted:
 		return m.onDeleted()
+	}
+	if acts, ok := m.sleepTransition(ev); ok {
+		return acts
+	}
+	if acts, ok := m.setTransition(ev); ok {
+		return acts
 	}
 	panic(fmt.Sprintf("site: event of unknown type %T", ev))
 }
 
-func (m *Machine) start(reason string) []Action {
-	id := m.newID()
-	m.replicas = append(m.replicas, &Replica{ID: id, State: Starting})
-	m.forced, m.byHand = false, false
-	return []Action{
-		Publish{}, Start{ID: id}, ArmStart{ID: id, After: m.policy.StartTimeout},
-		Note{Kind: "waking", Replica: id, Reason: reason},
+// sleepTransition takes the events of sleep.go and prepare.go.
+func (m *Machine) sleepTransition(ev Event) ([]Action, bool) {
+	switch e := ev.(type) {
+	case IdleOver:
+		return m.onIdle(e), true
+	case Rechecked:
+		return m.onRechecked(e), true
+	case Descended:
+		return m.onDescended(e), true
+	case DescendFailed:
+		return m.onDescendFailed(e), true
+	case Ascended:
+		return m.onAscended(e), true
+	case Prepared:
+		return m.onPrepared(e), true
+	case PrepareFailed:
+		return m.onPrepareFailed(e), true
 	}
+	return nil, false
 }
 
-func (m *Machine) stop(r *Replica, reason string) []Action {
-	r.State, r.Reason = Stopping, reason
-	return []Action{Publish{}, Stop{ID: r.ID}}
-}
-
-// release lets those go on who are held for a port that r listens on.
-func (m *Machine) release(r *Replica) []Action {
-	if r.all || m.forced {
-		m.waiting = false
+// setTransition takes the events of circulate.go and scale.go.
+func (m *Machine) setTransition(ev Event) ([]Action, bool) {
+	switch e := ev.(type) {
+	case CirculateAsked:
+		return m.circulate(e.Reason), true
+	case LifeOver:
+		return m.onLifeOver(e), true
+	case SpareDue:
+		return m.onSpareDue(), true
+	case Emptied:
+		return m.onEmptied(e), true
+	case DrainOver:
+		return m.onDrainOver(e), true
+	case ScaleAsked:
+		return m.onScale(e), true
+	case AllAdopted:
+		return m.onAllAdopted(), true
 	}
-	return []Action{Release{}}
-}
-
-func (m *Machine) armIdle(id ReplicaID, after time.Duration) []Action {
-	if m.policy.Idle <= 0 || m.policy.Min > 0 {
-		return nil
-	}
-	return []Action{ArmIdle{ID: id, After: after}}
+	return nil, false
 }

@@ -88,27 +88,27 @@ var machine = map[string]map[string]string{
 		"packet": `release
 			=> running (1 ready) forced`,
 		"park": `publish, recheck 1
-			=> parking (1 closing) forced`,
+			=> parking (1 closing)`,
 		"park by force": `publish, stop 1
-			=> parking (1 stopping) forced`,
+			=> parking (1 stopping)`,
 		"1 listens": `release
 			=> running (1 ready) forced`,
 		"1 listens on all": `release
 			=> running (1 ready) forced`,
 		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full"
-			=> backoff refusing forced`,
+			=> backoff refusing`,
 		"1 exited": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: exit code 1"
-			=> backoff refusing forced`,
+			=> backoff refusing`,
 		"1 is idle": `publish, recheck 1
-			=> parking (1 closing) forced`,
+			=> parking (1 closing)`,
 		"1 was idle a minute": `arm-idle 1 4m0s
 			=> running (1 ready) forced`,
 		"1 is busy": `arm-idle 1 5m0s
 			=> running (1 ready) forced`,
 		"spec changed": `publish, stop 1
-			=> parking (1 stopping) forced`,
+			=> parking (1 stopping)`,
 		"deleted": `refuse, publish, stop 1
-			=> parking (1 stopping) forced`,
+			=> parking (1 stopping)`,
 	},
 	"closing, idle": {
 		"packet": `publish, release, note running 1 "a packet came while parking", arm-idle 1 5m0s

@@ -64,7 +64,7 @@ func newModel(seed uint64) *model {
 		md.policy.Min = 1
 	}
 	if md.rng.IntN(5) == 0 {
-		md.policy.Idle = 0
+		md.policy.Ladder = nil
 	}
 	var last ReplicaID
 	md.m = New(md.policy, func() ReplicaID { last++; return last })
@@ -138,8 +138,8 @@ func (md *model) perform(a Action) (Event, error) {
 
 // listened says whether the data path would send a packet for that port on.
 func (md *model) listened(p modelPort) bool {
-	for _, id := range md.m.View().Replicas {
-		if c := md.containers[id]; c != nil && (md.m.View().Forced || c.listens[p]) {
+	for _, in := range md.m.View().Replicas {
+		if c := md.containers[in.ID]; c != nil && (in.Forced || c.listens[p]) {
 			return true
 		}
 	}
@@ -172,7 +172,7 @@ func (md *model) check() error {
 		return fmt.Errorf("started %v beside %v", starting, ready)
 	case len(closing) > 0:
 		return fmt.Errorf("%v is still closing after its counters were read", closing)
-	case !slices.Equal(v.Replicas, append(ready, starting...)):
+	case !slices.Equal(ids(v), append(ready, starting...)):
 		return fmt.Errorf("the data path is told of %v, starting or ready are %v", v.Replicas, append(ready, starting...))
 	case v.Parked != (alive == 0 && !v.Refuse):
 		return fmt.Errorf("the view says parked %v, refuse %v, with %d alive", v.Parked, v.Refuse, alive)
@@ -215,10 +215,10 @@ func (md *model) check() error {
 func (md *model) checkHopes(ready []ReplicaID) error {
 	for _, id := range ready {
 		c := md.containers[id]
-		if md.policy.Idle > 0 && md.policy.Min == 0 && !md.armed("idle", id) {
+		if len(md.policy.Ladder) > 0 && md.policy.Min == 0 && !md.armed("idle", id) {
 			return fmt.Errorf("%d is never parked: no idle timer", id)
 		}
-		if !c.listensOnAll() && !md.m.View().Forced && !md.armed("settle", id) {
+		if !c.listensOnAll() && !forced(md.m.View(), id) && !md.armed("settle", id) {
 			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
 		}
 	}
@@ -238,8 +238,18 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 }
 
 func sameView(a, b View) bool {
-	return a.Parked == b.Parked && a.Refuse == b.Refuse && slices.Equal(a.Replicas, b.Replicas) &&
-		(a.Forced == b.Forced || len(a.Replicas) == 0)
+	return a.Parked == b.Parked && a.Refuse == b.Refuse && slices.Equal(a.Replicas, b.Replicas)
+}
+
+func ids(v View) (out []ReplicaID) {
+	for _, r := range v.Replicas {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+func forced(v View, id ReplicaID) bool {
+	return slices.ContainsFunc(v.Replicas, func(r ViewReplica) bool { return r.ID == id && r.Forced })
 }
 
 func (md *model) phase() Phase {
@@ -261,9 +271,9 @@ func (md *model) visit(p modelPort) {
 	if md.view.Refuse || md.deleted {
 		return
 	}
-	for _, id := range md.view.Replicas {
-		c := md.containers[id]
-		if c != nil && !c.stopped && (md.view.Forced || c.listens[p]) {
+	for _, in := range md.view.Replicas {
+		c := md.containers[in.ID]
+		if c != nil && !c.stopped && (in.Forced || c.listens[p]) {
 			c.last = md.now
 			if md.rng.IntN(2) == 0 {
 				c.conns++
@@ -454,7 +464,7 @@ func (md *model) atRest() error {
 	if md.held[0]+md.held[1] > 0 {
 		return fmt.Errorf("%v visitors are held for ever", md.held)
 	}
-	if !md.deleted && md.policy.Min == 0 && md.policy.Idle > 0 && md.m.Phase() != Parked {
+	if !md.deleted && md.policy.Min == 0 && len(md.policy.Ladder) > 0 && md.m.Phase() != Parked {
 		return fmt.Errorf("nobody comes any more, and the site is %s", md.m.Phase())
 	}
 	return nil

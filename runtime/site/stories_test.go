@@ -407,7 +407,7 @@ func TestScaleMin(t *testing.T) {
 
 func TestIdleNever(t *testing.T) {
 	p := policy
-	p.Idle = 0
+	p.Ladder = nil
 	tell(t, p,
 		step{0, PacketHeld{}, starts1},
 		step{0, ReplicaReady{ID: 1, All: true}, `release, note running 1 "listening" => running (1 ready)`},
@@ -418,7 +418,7 @@ func TestIdleNever(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	t.Run("ready", func(t *testing.T) {
 		s := newStory(policy)
-		got := words(s.m.Adopt(s.now, 7, true)) + " => " + state(s.m)
+		got := words(s.m.Adopt(s.now, 7, Found{Ready: true})) + " => " + state(s.m)
 		if want := "publish, arm-settle 7 2s, arm-idle 7 5m0s => running (7 ready)"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -428,7 +428,7 @@ func TestAdopt(t *testing.T) {
 	})
 	t.Run("starting", func(t *testing.T) {
 		s := newStory(policy)
-		got := words(s.m.Adopt(s.now, 7, false)) + " => " + state(s.m)
+		got := words(s.m.Adopt(s.now, 7, Found{})) + " => " + state(s.m)
 		if want := "publish, arm-start 7 30s => waking (7 starting)"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -439,16 +439,16 @@ func TestAdopt(t *testing.T) {
 	// the daemon died while it replaced one by another
 	t.Run("one ready and one starting", func(t *testing.T) {
 		s := newStory(withMin(1))
-		s.m.Adopt(s.now, 7, true)
-		s.m.Adopt(s.now, 8, false)
+		s.m.Adopt(s.now, 7, Found{Ready: true})
+		s.m.Adopt(s.now, 8, Found{})
 		s.on(SettleOver{ID: 7})
-		if v := s.m.View(); !v.Forced || len(v.Replicas) != 1 || v.Replicas[0] != 7 {
+		if v := s.m.View(); !forced(v, 7) || forced(v, 8) {
 			t.Errorf("view %+v: forced ports must not send visitors to one that does not listen yet", v)
 		}
-		if got, want := s.on(ReplicaReady{ID: 8, All: true}), `publish, release, note running 8 "listening" => running (7 ready, 8 ready) forced`; got != want {
+		if got, want := s.on(ReplicaReady{ID: 8, All: true}), `release, note running 8 "listening", publish, note draining 7 "found more or less than are wanted", arm-drain 7 3s => running (7 draining, 8 ready) forced`; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		if got, want := s.on(ReplicaExited{ID: 7, Reason: "x"}), `publish, note! exited 7 "ended 0s after it was ready: x" => running (8 ready) forced`; got != want {
+		if got, want := s.on(ReplicaExited{ID: 7, Reason: "x"}), `publish, note exited 7 "while draining: x" => running (8 ready)`; got != want {
 			t.Errorf("one is left, nobody is refused:\ngot  %s\nwant %s", got, want)
 		}
 	})
@@ -457,7 +457,7 @@ func TestAdopt(t *testing.T) {
 func TestSetPolicy(t *testing.T) {
 	s := told(policy, PacketHeld{})
 	p := policy
-	p.Idle = time.Second
+	p.Ladder = []Rung{{TierCold, time.Second}}
 	s.m.SetPolicy(p)
 	if got := s.on(ReplicaReady{ID: 1, All: true}); !strings.Contains(got, "arm-idle 1 1s") {
 		t.Errorf("the new idle time is not used: %s", got)

@@ -1,0 +1,55 @@
+package site
+
+import "time"
+
+// Found is what a replica was doing when the daemon that started it ended.
+type Found struct {
+	Ready    bool // somebody listens on a port of it
+	Draining bool
+	Asleep   Tier // frozen or reclaimed; its mark is set, no packet has come
+}
+
+// Adopt puts a replica into the machine that an earlier daemon had started.
+// It returns what is to be armed for it. After the last one AllAdopted is to be
+// handed in.
+func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
+	r := &Replica{ID: id, State: Starting}
+	m.replicas = append(m.replicas, r)
+	switch {
+	case was.Asleep != TierRunning:
+		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
+		return append([]Action{Publish{}}, m.armIdle(r)...)
+	case was.Draining:
+		r.State, r.ReadyAt, r.Reason = Draining, now, "found draining"
+		return []Action{Publish{}, ArmDrain{ID: id, After: m.policy.Linger}}
+	case was.Ready:
+		// its other ports have the time to settle once more
+		r.State, r.ReadyAt = Ready, now
+		acts := append([]Action{Publish{}, ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(r)...)
+		return append(acts, m.armLife(r)...)
+	}
+	return []Action{Publish{}, ArmStart{ID: id, After: m.policy.StartTimeout}}
+}
+
+// onAllAdopted keeps as many as were serving, within the bounds: a site that
+// was scaled out stays so until its load is known, and of one that was being
+// replaced the older one goes.
+func (m *Machine) onAllAdopted() []Action {
+	ready := 0
+	for _, r := range m.replicas {
+		if r.State == Ready {
+			ready++
+		}
+	}
+	m.want = min(max(m.want, ready), m.most())
+	if m.Serving() == 0 {
+		if r := m.find(Draining); r != nil && !m.alive() {
+			return m.undrain(r, "no other was found")
+		}
+		return nil
+	}
+	if m.find(Ready) == nil {
+		return nil // one that starts may yet fail
+	}
+	return m.reconcile("found more or less than are wanted")
+}

@@ -1,0 +1,182 @@
+package site
+
+import (
+	"fmt"
+	"time"
+)
+
+func (m *Machine) stop(r *Replica, reason string) []Action {
+	r.State, r.Reason = Stopping, reason
+	return []Action{Publish{}, Stop{ID: r.ID}}
+}
+
+func (m *Machine) onPark(e ParkAsked) []Action {
+	if m.waiting && !e.Force {
+		return nil // somebody is held, and to be cut off only by force
+	}
+	m.byHand = true
+	m.renewing = ""
+	acts := m.unprepare(e.Tier)
+	for _, r := range m.replicas {
+		if r.State == Stopping {
+			r.again, r.prepare = false, false
+			continue
+		}
+		if e.Force || r.spare {
+			acts = append(acts, m.stop(r, e.Reason)...)
+			continue
+		}
+		acts = append(acts, m.park(r, e)...)
+	}
+	return acts
+}
+
+// park puts one replica to sleep because somebody asked for it.
+func (m *Machine) park(r *Replica, e ParkAsked) []Action {
+	tier := e.Tier
+	if tier == TierRunning {
+		tier = TierCold
+		if m.policy.allows(TierCheckpointed) {
+			tier = TierCheckpointed
+		}
+	}
+	switch r.State {
+	case Ready:
+		return m.closeReplica(r, tier, e.Reason)
+	case Asleep:
+		if tier.Depth() <= r.Tier.Depth() {
+			return nil
+		}
+		return m.closeReplica(r, tier, e.Reason)
+	case Rising: // for a visitor
+		return nil
+	case Sinking:
+		if r.target.Depth() >= tier.Depth() {
+			return nil
+		}
+	case Closing:
+		r.Reason, r.idle = e.Reason, false // the counters are on their way
+		if tier.Depth() > r.target.Depth() {
+			r.target = tier
+			return []Action{Publish{}}
+		}
+		return nil
+	}
+	return m.stop(r, e.Reason)
+}
+
+// onGone: a replica is gone, whoever wanted it.
+func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart bool) []Action {
+	r := m.byID(id)
+	if r == nil {
+		return nil
+	}
+	m.drop(id)
+	acts := []Action{Publish{}}
+	switch r.State {
+	case Stopping, Closing, Sinking, Asleep:
+		acts = append(acts, m.onStopped(r, reason)...)
+	case Draining:
+		acts = append(acts, Note{Kind: "exited", Replica: id, Reason: "while draining: " + reason})
+	case Starting:
+		if !atStart {
+			reason = "ended before it listened: " + reason
+		}
+		acts = append(acts, m.failed(r, reason)...)
+	default:
+		acts = append(acts, m.onCrash(now, r, reason)...)
+	}
+	acts = append(acts, m.recover()...)
+	return append(acts, m.forgetIfDone()...)
+}
+
+// onCrash: it was serving.
+func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
+	if lived := now.Sub(r.ReadyAt); lived < m.policy.Stable && !r.spare {
+		return m.fail(r.ID, fmt.Sprintf("ended %s after it was ready: %s", lived.Round(time.Millisecond), reason))
+	}
+	m.failures = 0
+	return []Action{Note{Kind: "exited", Replica: r.ID, Reason: reason, Failure: true}}
+}
+
+// recover finds somebody to serve when the last who did so is gone: one that is
+// still draining, the spare one, or, as scale.min asks for it, a new one.
+func (m *Machine) recover() []Action {
+	if m.deleted || m.byHand {
+		return nil
+	}
+	if !m.alive() {
+		if r := m.find(Draining); r != nil {
+			return m.undrain(r, "its successor is gone")
+		}
+		if r := m.sleepingSpare(); r != nil && !m.backoff {
+			r.spare = false
+			return m.ascend(r, "the spare one takes over")
+		}
+	}
+	if m.restartsAlone() {
+		return m.start("scale.min")
+	}
+	return m.reconcile("one is missing")
+}
+
+func (m *Machine) onStopped(r *Replica, reason string) []Action {
+	if r.State == Asleep || r.State == Sinking {
+		r.Reason = fmt.Sprintf("ended while it was put to sleep: %s", reason)
+		if r.State == Asleep {
+			r.Reason = "ended in its sleep: " + reason
+		}
+	}
+	if r.spare {
+		return nil
+	}
+	if m.waiting && !m.deleted && !m.backoff && !m.alive() {
+		return m.start("first packet")
+	}
+	if m.restartsAlone() || (r.again && !m.deleted && !m.backoff && !m.alive()) {
+		return m.start(r.Reason)
+	}
+	if m.backoff || m.anyButSpares() {
+		return nil
+	}
+	if !r.ReadyAt.IsZero() {
+		m.failures = 0
+	}
+	kind := "parked"
+	if r.Tier == TierCheckpointed {
+		kind = string(TierCheckpointed)
+	}
+	acts := []Action{Note{Kind: kind, Reason: r.Reason}}
+	if r.prepare && !m.deleted {
+		acts = append(acts, m.prepare()...)
+	}
+	return append(acts, m.stopSpares("nobody needs it")...)
+}
+
+func (m *Machine) anyButSpares() bool {
+	for _, r := range m.replicas {
+		if !r.spare {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) onDeleted() []Action {
+	m.deleted, m.waiting, m.renewing = true, false, ""
+	acts := append([]Action{Refuse{}}, m.unprepare(TierRunning)...)
+	for _, r := range m.replicas {
+		if r.State != Stopping {
+			acts = append(acts, m.stop(r, "deleted")...)
+		}
+	}
+	return append(acts, m.forgetIfDone()...)
+}
+
+func (m *Machine) forgetIfDone() []Action {
+	if m.deleted && !m.forgot && len(m.replicas) == 0 {
+		m.forgot = true
+		return []Action{Forget{}}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package site
+
+import "time"
+
+// State is what one replica is doing.
+type State string
+
+// The states of a replica.
+const (
+	Starting State = "starting" // being made, or not listening yet
+	Ready    State = "ready"    // takes flows
+	Closing  State = "closing"  // its counters are read once more before it sleeps or ends
+	Sinking  State = "sinking"  // on its way to the tier where it is to sleep
+	Asleep   State = "asleep"
+	Rising   State = "rising"   // being made to run again
+	Draining State = "draining" // keeps its connections and gets no new ones
+	Stopping State = "stopping"
+)
+
+// Replica is one of the machine's replicas.
+type Replica struct {
+	ID      ReplicaID
+	State   State
+	Tier    Tier      // on which it sleeps; TierRunning while it does not
+	ReadyAt time.Time // zero until it was ready once
+	Reason  string    // why it is being closed, drained or stopped
+
+	target   Tier // where it is being put, or was
+	given    Tier // the deepest tier that could not be reached: not tried again before the next visitor
+	all      bool // somebody listens on each of its ports
+	forced   bool // ports nobody listens on are no longer waited for
+	idle     bool // it is being closed because it was idle
+	again    bool // start another one when it has gone
+	prepare  bool // prepare another one when it has gone
+	old      bool // it is to be replaced
+	next     bool // it is to replace one
+	spare    bool // it is kept for the next circulation, and gets no packets
+	living   bool // its lifetime has begun
+	lingered bool // handshakes that were under way when its draining began have had their time
+}
+
+func (r *Replica) alive() bool {
+	switch r.State {
+	case Starting, Ready, Closing, Sinking, Asleep, Rising:
+		return true
+	}
+	return false
+}
+
+// serves says whether it gets new flows, or will as soon as it listens.
+func (r *Replica) serves() bool {
+	return !r.spare && (r.State == Starting || r.State == Ready || r.State == Rising)
+}
+
+// Spare says that it is kept for the next circulation.
+func (r *Replica) Spare() bool { return r.spare }

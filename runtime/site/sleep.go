@@ -1,0 +1,200 @@
+package site
+
+import (
+	"fmt"
+	"time"
+)
+
+// armIdle sets the timer of the next rung of the ladder.
+func (m *Machine) armIdle(r *Replica) []Action {
+	rung, ok := m.nextRung(r)
+	if !ok || m.policy.Min > 0 || r.spare {
+		return nil
+	}
+	after := rung.After
+	for _, below := range m.policy.Ladder { // the time on the rung where it is has been waited for
+		if below.Tier == r.Tier && r.Tier != TierRunning {
+			after = max(0, rung.After-below.After)
+		}
+	}
+	return []Action{ArmIdle{ID: r.ID, After: after}}
+}
+
+func (m *Machine) nextRung(r *Replica) (Rung, bool) {
+	below := r.Tier
+	if r.given.Depth() > below.Depth() {
+		below = r.given
+	}
+	return m.policy.nextRung(below)
+}
+
+func (m *Machine) onIdle(e IdleOver) []Action {
+	if e.ID == m.prepared && e.ID != 0 {
+		return append(m.unprepare(TierCold), Note{Kind: "parked", Reason: "nobody came while it was prepared"})
+	}
+	r := m.byID(e.ID)
+	if r == nil || (r.State != Ready && r.State != Asleep) || r.spare || m.policy.Min > 0 {
+		return nil
+	}
+	rung, ok := m.nextRung(r)
+	if !ok {
+		return nil
+	}
+	if e.Conns > 0 || m.waiting { // a visitor who is held for a port of it is one too
+		return []Action{ArmIdle{ID: r.ID, After: rung.After}}
+	}
+	if e.IdleFor < rung.After {
+		return []Action{ArmIdle{ID: r.ID, After: rung.After - e.IdleFor}}
+	}
+	if r.State == Ready && m.Serving() > 1 {
+		m.want = max(m.least(), m.Serving()-1)
+		return m.drain(r, fmt.Sprintf("idle %s, others serve", rung.After))
+	}
+	r.idle = true
+	return m.closeReplica(r, rung.Tier, "idle "+rung.After.String())
+}
+
+// closeReplica is the first half of going to sleep. Towards a tier on which the
+// replica keeps its place it is marked, so that a packet tells of itself; else
+// new flows are held from now on. Then the counters are read once more, so that
+// no visitor who was quicker than the decision is cut off.
+func (m *Machine) closeReplica(r *Replica, to Tier, reason string) []Action {
+	r.State, r.target, r.Reason = Closing, to, reason
+	return []Action{Publish{}, Recheck{ID: r.ID}}
+}
+
+func (m *Machine) onRechecked(e Rechecked) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Closing {
+		return nil
+	}
+	// Whoever came between the decision and the holding back is seen here.
+	if e.Conns > 0 || (r.idle && e.IdleFor < m.idleNeeded(r)) {
+		return m.rouse(r, "a connection came while parking")
+	}
+	switch r.target {
+	case TierCold:
+		return m.stop(r, r.Reason)
+	case TierPrepared:
+		r.prepare = true
+		return m.stop(r, r.Reason)
+	}
+	r.State = Sinking
+	return []Action{Descend{ID: r.ID, Tier: r.target}}
+}
+
+// idleNeeded is how long it must have been idle for what it is being put to.
+func (m *Machine) idleNeeded(r *Replica) time.Duration {
+	for _, rung := range m.policy.Ladder {
+		if rung.Tier == r.target {
+			return rung.After
+		}
+	}
+	return 0 // the ladder has changed meanwhile
+}
+
+func (m *Machine) onDescended(e Descended) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Sinking || r.target != e.Tier {
+		return nil // it was called back
+	}
+	r.Tier = e.Tier
+	if e.Tier == TierCheckpointed {
+		r.State = Stopping // its processes have served
+		return []Action{Publish{}, Stop{ID: r.ID, Kill: true}}
+	}
+	r.State = Asleep
+	if r.old {
+		return m.stop(r, m.renewing)
+	}
+	if r.spare {
+		return []Action{Note{Kind: "spare", Replica: r.ID, Reason: "kept frozen for the next circulation"}}
+	}
+	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
+	acts = append(acts, m.stopSpares("the site sleeps")...)
+	return append(acts, m.armIdle(r)...)
+}
+
+func (m *Machine) onDescendFailed(e DescendFailed) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Sinking || r.target != e.Tier {
+		return nil
+	}
+	note := Note{
+		Kind: "not-" + string(e.Tier), Replica: r.ID, Reason: e.Reason,
+		Detail: "the site goes on to the next rung of its ladder, and this one is tried again later",
+	}
+	if r.spare {
+		return append([]Action{note}, m.stop(r, "it cannot be kept frozen")...)
+	}
+	r.given, r.target = e.Tier, r.Tier
+	r.State, r.idle = Asleep, false
+	if r.Tier == TierRunning {
+		r.State = Ready
+	}
+	acts := append([]Action{Publish{}}, note)
+	if m.byHand { // somebody wants it to sleep: then for good
+		return append(acts, m.closeReplica(r, TierCold, r.Reason)...)
+	}
+	if r.State == Ready {
+		acts = append(acts, m.release(r)...)
+	}
+	return append(acts, m.armIdle(r)...)
+}
+
+func (m *Machine) onKnock(e Knocked) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.spare {
+		return nil
+	}
+	switch r.State {
+	case Closing, Sinking, Asleep:
+		return m.rouse(r, "a packet came")
+	}
+	return nil
+}
+
+// rouse calls a replica back that sleeps or is on its way there.
+func (m *Machine) rouse(r *Replica, reason string) []Action {
+	if r.State == Closing && r.Tier == TierRunning { // nothing was done to it yet
+		return m.reopen(r, reason)
+	}
+	return m.ascend(r, reason)
+}
+
+func (m *Machine) ascend(r *Replica, reason string) []Action {
+	r.State, r.Reason, r.target, r.idle, m.byHand = Rising, reason, TierRunning, false, false
+	acts := append([]Action{Publish{}, Ascend{ID: r.ID}}, m.release(r)...)
+	return append(acts,
+		ArmStart{ID: r.ID, After: m.policy.StartTimeout},
+		Note{Kind: "waking", Replica: r.ID, Reason: reason})
+}
+
+func (m *Machine) onAscended(e Ascended) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Rising {
+		return nil
+	}
+	r.Tier = TierRunning
+	acts := m.reopen(r, r.Reason)
+	if !r.living { // it was the spare one
+		acts = append(acts, m.armLife(r)...)
+	}
+	return acts
+}
+
+// reopen makes it one that serves, again.
+func (m *Machine) reopen(r *Replica, reason string) []Action {
+	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
+	r.target, r.given = TierRunning, TierRunning
+	acts := append([]Action{Publish{}}, m.release(r)...)
+	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
+	if !r.all && !r.forced {
+		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
+	}
+	acts = append(acts, m.armIdle(r)...)
+	if r.old { // its replacement was put off
+		acts = append(acts, m.renew()...)
+	}
+	return append(acts, m.reconcile("found more or less than are wanted")...)
+}

@@ -1,0 +1,181 @@
+package site
+
+import (
+	"fmt"
+	"time"
+)
+
+func (m *Machine) onPacket() []Action {
+	if m.deleted || m.backoff {
+		return []Action{Refuse{}}
+	}
+	m.waiting = true
+	if r := m.find(Ready); r != nil {
+		return m.release(r) // it was held just before the site got ready
+	}
+	if m.find(Starting) != nil || m.find(Rising) != nil {
+		return nil
+	}
+	if r := m.sleeper(); r != nil {
+		return m.rouse(r, "a packet came while parking")
+	}
+	if r := m.find(Draining); r != nil {
+		return m.undrain(r, "a packet came")
+	}
+	return m.start("first packet")
+}
+
+func (m *Machine) onWake(reason string) []Action {
+	if m.deleted || m.find(Ready) != nil || m.find(Starting) != nil || m.find(Rising) != nil {
+		return nil
+	}
+	m.backoff = false // a person may try at once
+	m.byHand = false
+	if r := m.sleeper(); r != nil {
+		return m.rouse(r, reason)
+	}
+	return m.start(reason)
+}
+
+// sleeper is a replica that can be had quicker than a new one.
+func (m *Machine) sleeper() *Replica {
+	for _, s := range []State{Closing, Asleep, Sinking} {
+		if r := m.find(s); r != nil {
+			return r
+		}
+	}
+	return nil
+}
+
+// start makes a replica, from what stands at the gate if there is such a one.
+func (m *Machine) start(reason string) []Action {
+	id, from := m.prepared, TierPrepared
+	if id == 0 {
+		id, from = m.newID(), TierRunning
+	}
+	m.prepared, m.standing = 0, false
+	m.replicas = append(m.replicas, &Replica{ID: id, State: Starting})
+	m.byHand = false
+	return []Action{
+		Publish{}, Start{ID: id, From: from}, ArmStart{ID: id, After: m.policy.StartTimeout},
+		Note{Kind: "waking", Replica: id, Reason: reason},
+	}
+}
+
+func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State == Stopping {
+		return nil
+	}
+	r.all = r.all || e.All
+	switch r.State {
+	case Ready:
+		return m.release(r) // one more port
+	case Starting:
+	default:
+		return nil
+	}
+	r.State, r.ReadyAt = Ready, now
+	if r.spare {
+		return m.freezeSpare(r)
+	}
+	acts := m.release(r)
+	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: "listening"})
+	if !r.all {
+		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
+	}
+	acts = append(acts, m.armIdle(r)...)
+	acts = append(acts, m.armLife(r)...)
+	if m.renewing != "" && !r.next {
+		acts = append(acts, m.renew()...)
+	}
+	return append(acts, m.reconcile("found more or less than are wanted")...)
+}
+
+// release lets those go on who are held for a port that r listens on.
+func (m *Machine) release(r *Replica) []Action {
+	if r.all || r.forced {
+		m.waiting = false
+		return append([]Action{Release{}}, m.replaced(r)...)
+	}
+	return []Action{Release{}}
+}
+
+func (m *Machine) onSettleOver(e SettleOver) []Action {
+	r := m.byID(e.ID)
+	if r == nil || r.State != Ready || r.all || r.forced || r.spare {
+		return nil
+	}
+	r.forced = true
+	return append([]Action{Publish{}}, m.release(r)...)
+}
+
+func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
+	r := m.byID(e.ID)
+	if r == nil || (r.State != Starting && r.State != Rising) {
+		return nil
+	}
+	reason := fmt.Sprintf("nobody listened on its ports within %s", m.policy.StartTimeout)
+	if r.State == Rising {
+		reason = fmt.Sprintf("it did not run again within %s", m.policy.StartTimeout)
+	}
+	acts := m.stop(r, reason)
+	return append(acts, m.failed(r, reason)...)
+}
+
+// failed says what comes of a replica that did not come up.
+func (m *Machine) failed(r *Replica, reason string) []Action {
+	switch {
+	case r.spare:
+		return []Action{Note{Kind: "exited", Replica: r.ID, Failure: true, Reason: "the spare replica: " + reason}}
+	case r.next && m.find(Ready) != nil:
+		return m.renewalFailed(r, reason)
+	}
+	return m.fail(r.ID, reason)
+}
+
+// fail counts a failure and refuses visitors for a while: what cannot start
+// must not be started by every packet. Not so if another replica is there: then
+// only no further one is tried for a while.
+func (m *Machine) fail(id ReplicaID, reason string) []Action {
+	if m.alive() || m.find(Draining) != nil {
+		acts := []Action{Note{Kind: "exited", Replica: id, Failure: true, Reason: reason}}
+		if m.policy.Max <= 1 && m.policy.Min <= 1 {
+			return acts
+		}
+		m.failures++
+		m.retry = true
+		return append(acts, ArmBackoff{After: m.backoffTime(m.failures)})
+	}
+	m.failures++
+	wait := m.backoffTime(m.failures)
+	m.backoff, m.waiting = true, false
+	return []Action{
+		Publish{}, Refuse{}, ArmBackoff{After: wait},
+		Note{
+			Kind: "failed", Replica: id, Failure: true, Reason: reason,
+			Detail: fmt.Sprintf("failure %d in a row, next try not before %s", m.failures, wait),
+		},
+	}
+}
+
+// backoffTime after so many failures in a row.
+func (m *Machine) backoffTime(failures int) time.Duration {
+	wait := m.policy.BackoffMin
+	for i := 1; i < failures && wait < m.policy.BackoffMax; i++ {
+		wait *= 2
+	}
+	return min(wait, m.policy.BackoffMax)
+}
+
+func (m *Machine) onBackoffOver() []Action {
+	m.retry = false
+	if !m.backoff {
+		return m.reconcile("backoff over")
+	}
+	m.backoff = false
+	if m.restartsAlone() {
+		return m.start("scale.min, backoff over")
+	}
+	return []Action{Publish{}}
+}
