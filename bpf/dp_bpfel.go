@@ -18,6 +18,29 @@ type dpFcAddr struct {
 	W [4]uint32
 }
 
+type dpFcConn struct {
+	_       structs.HostLayout
+	Replica uint32
+	Pad     uint32
+}
+
+type dpFcControlArgs struct {
+	_       structs.HostLayout
+	Op      uint32
+	Replica uint32
+	Conns   uint64
+}
+
+type dpFcControlOp uint32
+
+const (
+	dpFcControlOpFC_CONTROL_ASLEEP     dpFcControlOp = 1
+	dpFcControlOpFC_CONTROL_AWAKE      dpFcControlOp = 2
+	dpFcControlOpFC_CONTROL_WATCH      dpFcControlOp = 3
+	dpFcControlOpFC_CONTROL_UNWATCH    dpFcControlOp = 4
+	dpFcControlOpFC_CONTROL_BEGIN_WAKE dpFcControlOp = 5
+)
+
 type dpFcEvent struct {
 	_       structs.HostLayout
 	Ns      uint64
@@ -35,6 +58,9 @@ const (
 	dpFcEventKindFC_EVENT_READY       dpFcEventKind = 1
 	dpFcEventKindFC_EVENT_ESTABLISHED dpFcEventKind = 2
 	dpFcEventKindFC_EVENT_FIRST_BYTE  dpFcEventKind = 3
+	dpFcEventKindFC_EVENT_KNOCK       dpFcEventKind = 4
+	dpFcEventKindFC_EVENT_EMPTY       dpFcEventKind = 5
+	dpFcEventKindFC_EVENT_UNREADY     dpFcEventKind = 6
 )
 
 type dpFcFlow struct {
@@ -109,6 +135,14 @@ type dpFcListenerKey struct {
 	Pad   uint8
 }
 
+type dpFcListening struct {
+	_       structs.HostLayout
+	Replica uint32
+	Port4   uint8
+	Port6   uint8
+	Pad     [2]uint8
+}
+
 type dpFcReplica struct {
 	_             structs.HostLayout
 	Site          uint32
@@ -119,12 +153,21 @@ type dpFcReplica struct {
 	Vip6          dpFcAddr
 	Ready4        uint32
 	Ready6        uint32
+	Listeners4    [32]uint32
+	Listeners6    [32]uint32
 	ConnsTotal    uint64
 	ConnsNow      uint64
 	LastNs        uint64
 	EstablishedNs uint64
 	FirstByteNs   uint64
 }
+
+type dpFcReplicaFlags uint32
+
+const (
+	dpFcReplicaFlagsFC_REPLICA_ASLEEP  dpFcReplicaFlags = 1
+	dpFcReplicaFlagsFC_REPLICA_WATCHED dpFcReplicaFlags = 2
+)
 
 type dpFcSettings struct {
 	_           structs.HostLayout
@@ -137,10 +180,10 @@ type dpFcSettings struct {
 type dpFcSite struct {
 	_        structs.HostLayout
 	Flags    uint32
-	Forced   uint32
 	Draining uint32
 	N        uint32
 	Replicas [16]uint32
+	Forced   [16]uint32
 }
 
 type dpFcSiteFlags uint32
@@ -173,33 +216,39 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	dpMapFcConfig        = "fc_config"
-	dpMapFcEventRing     = "fc_event_ring"
-	dpMapFcFlows         = "fc_flows"
-	dpMapFcFrags         = "fc_frags"
-	dpMapFcHeldFlows     = "fc_held_flows"
-	dpMapFcHeldRing      = "fc_held_ring"
-	dpMapFcHoldCounts    = "fc_hold_counts"
-	dpMapFcListeners     = "fc_listeners"
-	dpMapFcNetns         = "fc_netns"
-	dpMapFcReplicas      = "fc_replicas"
-	dpMapFcSites         = "fc_sites"
-	dpMapFcStats         = "fc_stats"
-	dpMapFcVeths         = "fc_veths"
-	dpProgFcBind4        = "fc_bind4"
-	dpProgFcBind6        = "fc_bind6"
-	dpProgFcDevice       = "fc_device"
-	dpProgFcReplicaOut   = "fc_replica_out"
-	dpProgFcSinkOut      = "fc_sink_out"
-	dpProgFcSockops      = "fc_sockops"
-	dpProgFcUplink       = "fc_uplink"
-	dpVarFcTypeEvent     = "fc_type_event"
-	dpVarFcTypeEventKind = "fc_type_event_kind"
-	dpVarFcTypeHeld      = "fc_type_held"
-	dpVarFcTypeHeldLarge = "fc_type_held_large"
-	dpVarFcTypeHeldSmall = "fc_type_held_small"
-	dpVarFcTypeSiteFlags = "fc_type_site_flags"
-	dpVarFcTypeStat      = "fc_type_stat"
+	dpMapFcConfig           = "fc_config"
+	dpMapFcConns            = "fc_conns"
+	dpMapFcEventRing        = "fc_event_ring"
+	dpMapFcFlows            = "fc_flows"
+	dpMapFcFrags            = "fc_frags"
+	dpMapFcHeldFlows        = "fc_held_flows"
+	dpMapFcHeldRing         = "fc_held_ring"
+	dpMapFcHoldCounts       = "fc_hold_counts"
+	dpMapFcListenSocks      = "fc_listen_socks"
+	dpMapFcListeners        = "fc_listeners"
+	dpMapFcNetns            = "fc_netns"
+	dpMapFcReplicas         = "fc_replicas"
+	dpMapFcSites            = "fc_sites"
+	dpMapFcStats            = "fc_stats"
+	dpMapFcVeths            = "fc_veths"
+	dpProgFcBind4           = "fc_bind4"
+	dpProgFcBind6           = "fc_bind6"
+	dpProgFcControl         = "fc_control"
+	dpProgFcDevice          = "fc_device"
+	dpProgFcReplicaOut      = "fc_replica_out"
+	dpProgFcSinkOut         = "fc_sink_out"
+	dpProgFcSockops         = "fc_sockops"
+	dpProgFcUplink          = "fc_uplink"
+	dpVarFcTypeControlArgs  = "fc_type_control_args"
+	dpVarFcTypeControlOp    = "fc_type_control_op"
+	dpVarFcTypeEvent        = "fc_type_event"
+	dpVarFcTypeEventKind    = "fc_type_event_kind"
+	dpVarFcTypeHeld         = "fc_type_held"
+	dpVarFcTypeHeldLarge    = "fc_type_held_large"
+	dpVarFcTypeHeldSmall    = "fc_type_held_small"
+	dpVarFcTypeReplicaFlags = "fc_type_replica_flags"
+	dpVarFcTypeSiteFlags    = "fc_type_site_flags"
+	dpVarFcTypeStat         = "fc_type_stat"
 )
 
 // loadDp returns the embedded CollectionSpec for dp.
@@ -246,6 +295,7 @@ type dpSpecs struct {
 type dpProgramSpecs struct {
 	FcBind4      *ebpf.ProgramSpec `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.ProgramSpec `ebpf:"fc_bind6"`
+	FcControl    *ebpf.ProgramSpec `ebpf:"fc_control"`
 	FcDevice     *ebpf.ProgramSpec `ebpf:"fc_device"`
 	FcReplicaOut *ebpf.ProgramSpec `ebpf:"fc_replica_out"`
 	FcSinkOut    *ebpf.ProgramSpec `ebpf:"fc_sink_out"`
@@ -257,32 +307,37 @@ type dpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpMapSpecs struct {
-	FcConfig     *ebpf.MapSpec `ebpf:"fc_config"`
-	FcEventRing  *ebpf.MapSpec `ebpf:"fc_event_ring"`
-	FcFlows      *ebpf.MapSpec `ebpf:"fc_flows"`
-	FcFrags      *ebpf.MapSpec `ebpf:"fc_frags"`
-	FcHeldFlows  *ebpf.MapSpec `ebpf:"fc_held_flows"`
-	FcHeldRing   *ebpf.MapSpec `ebpf:"fc_held_ring"`
-	FcHoldCounts *ebpf.MapSpec `ebpf:"fc_hold_counts"`
-	FcListeners  *ebpf.MapSpec `ebpf:"fc_listeners"`
-	FcNetns      *ebpf.MapSpec `ebpf:"fc_netns"`
-	FcReplicas   *ebpf.MapSpec `ebpf:"fc_replicas"`
-	FcSites      *ebpf.MapSpec `ebpf:"fc_sites"`
-	FcStats      *ebpf.MapSpec `ebpf:"fc_stats"`
-	FcVeths      *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcConfig      *ebpf.MapSpec `ebpf:"fc_config"`
+	FcConns       *ebpf.MapSpec `ebpf:"fc_conns"`
+	FcEventRing   *ebpf.MapSpec `ebpf:"fc_event_ring"`
+	FcFlows       *ebpf.MapSpec `ebpf:"fc_flows"`
+	FcFrags       *ebpf.MapSpec `ebpf:"fc_frags"`
+	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
+	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
+	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
+	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
+	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcReplicas    *ebpf.MapSpec `ebpf:"fc_replicas"`
+	FcSites       *ebpf.MapSpec `ebpf:"fc_sites"`
+	FcStats       *ebpf.MapSpec `ebpf:"fc_stats"`
+	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
 }
 
 // dpVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpVariableSpecs struct {
-	FcTypeEvent     *ebpf.VariableSpec `ebpf:"fc_type_event"`
-	FcTypeEventKind *ebpf.VariableSpec `ebpf:"fc_type_event_kind"`
-	FcTypeHeld      *ebpf.VariableSpec `ebpf:"fc_type_held"`
-	FcTypeHeldLarge *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
-	FcTypeHeldSmall *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
-	FcTypeSiteFlags *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
-	FcTypeStat      *ebpf.VariableSpec `ebpf:"fc_type_stat"`
+	FcTypeControlArgs  *ebpf.VariableSpec `ebpf:"fc_type_control_args"`
+	FcTypeControlOp    *ebpf.VariableSpec `ebpf:"fc_type_control_op"`
+	FcTypeEvent        *ebpf.VariableSpec `ebpf:"fc_type_event"`
+	FcTypeEventKind    *ebpf.VariableSpec `ebpf:"fc_type_event_kind"`
+	FcTypeHeld         *ebpf.VariableSpec `ebpf:"fc_type_held"`
+	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
+	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
+	FcTypeReplicaFlags *ebpf.VariableSpec `ebpf:"fc_type_replica_flags"`
+	FcTypeSiteFlags    *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
+	FcTypeStat         *ebpf.VariableSpec `ebpf:"fc_type_stat"`
 }
 
 // dpObjects contains all objects after they have been loaded into the kernel.
@@ -305,30 +360,34 @@ func (o *dpObjects) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpMaps struct {
-	FcConfig     *ebpf.Map `ebpf:"fc_config"`
-	FcEventRing  *ebpf.Map `ebpf:"fc_event_ring"`
-	FcFlows      *ebpf.Map `ebpf:"fc_flows"`
-	FcFrags      *ebpf.Map `ebpf:"fc_frags"`
-	FcHeldFlows  *ebpf.Map `ebpf:"fc_held_flows"`
-	FcHeldRing   *ebpf.Map `ebpf:"fc_held_ring"`
-	FcHoldCounts *ebpf.Map `ebpf:"fc_hold_counts"`
-	FcListeners  *ebpf.Map `ebpf:"fc_listeners"`
-	FcNetns      *ebpf.Map `ebpf:"fc_netns"`
-	FcReplicas   *ebpf.Map `ebpf:"fc_replicas"`
-	FcSites      *ebpf.Map `ebpf:"fc_sites"`
-	FcStats      *ebpf.Map `ebpf:"fc_stats"`
-	FcVeths      *ebpf.Map `ebpf:"fc_veths"`
+	FcConfig      *ebpf.Map `ebpf:"fc_config"`
+	FcConns       *ebpf.Map `ebpf:"fc_conns"`
+	FcEventRing   *ebpf.Map `ebpf:"fc_event_ring"`
+	FcFlows       *ebpf.Map `ebpf:"fc_flows"`
+	FcFrags       *ebpf.Map `ebpf:"fc_frags"`
+	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
+	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
+	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
+	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
+	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
+	FcReplicas    *ebpf.Map `ebpf:"fc_replicas"`
+	FcSites       *ebpf.Map `ebpf:"fc_sites"`
+	FcStats       *ebpf.Map `ebpf:"fc_stats"`
+	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
 }
 
 func (m *dpMaps) Close() error {
 	return _DpClose(
 		m.FcConfig,
+		m.FcConns,
 		m.FcEventRing,
 		m.FcFlows,
 		m.FcFrags,
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
+		m.FcListenSocks,
 		m.FcListeners,
 		m.FcNetns,
 		m.FcReplicas,
@@ -342,13 +401,16 @@ func (m *dpMaps) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpVariables struct {
-	FcTypeEvent     *ebpf.Variable `ebpf:"fc_type_event"`
-	FcTypeEventKind *ebpf.Variable `ebpf:"fc_type_event_kind"`
-	FcTypeHeld      *ebpf.Variable `ebpf:"fc_type_held"`
-	FcTypeHeldLarge *ebpf.Variable `ebpf:"fc_type_held_large"`
-	FcTypeHeldSmall *ebpf.Variable `ebpf:"fc_type_held_small"`
-	FcTypeSiteFlags *ebpf.Variable `ebpf:"fc_type_site_flags"`
-	FcTypeStat      *ebpf.Variable `ebpf:"fc_type_stat"`
+	FcTypeControlArgs  *ebpf.Variable `ebpf:"fc_type_control_args"`
+	FcTypeControlOp    *ebpf.Variable `ebpf:"fc_type_control_op"`
+	FcTypeEvent        *ebpf.Variable `ebpf:"fc_type_event"`
+	FcTypeEventKind    *ebpf.Variable `ebpf:"fc_type_event_kind"`
+	FcTypeHeld         *ebpf.Variable `ebpf:"fc_type_held"`
+	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
+	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
+	FcTypeReplicaFlags *ebpf.Variable `ebpf:"fc_type_replica_flags"`
+	FcTypeSiteFlags    *ebpf.Variable `ebpf:"fc_type_site_flags"`
+	FcTypeStat         *ebpf.Variable `ebpf:"fc_type_stat"`
 }
 
 // dpPrograms contains all programs after they have been loaded into the kernel.
@@ -357,6 +419,7 @@ type dpVariables struct {
 type dpPrograms struct {
 	FcBind4      *ebpf.Program `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.Program `ebpf:"fc_bind6"`
+	FcControl    *ebpf.Program `ebpf:"fc_control"`
 	FcDevice     *ebpf.Program `ebpf:"fc_device"`
 	FcReplicaOut *ebpf.Program `ebpf:"fc_replica_out"`
 	FcSinkOut    *ebpf.Program `ebpf:"fc_sink_out"`
@@ -368,6 +431,7 @@ func (p *dpPrograms) Close() error {
 	return _DpClose(
 		p.FcBind4,
 		p.FcBind6,
+		p.FcControl,
 		p.FcDevice,
 		p.FcReplicaOut,
 		p.FcSinkOut,

@@ -18,6 +18,9 @@ const (
 	EventReady       = EventKind(dpFcEventKindFC_EVENT_READY)
 	EventEstablished = EventKind(dpFcEventKindFC_EVENT_ESTABLISHED)
 	EventFirstByte   = EventKind(dpFcEventKindFC_EVENT_FIRST_BYTE)
+	EventKnock       = EventKind(dpFcEventKindFC_EVENT_KNOCK)   // see SetAsleep
+	EventEmpty       = EventKind(dpFcEventKindFC_EVENT_EMPTY)   // see WatchEmpty
+	EventUnready     = EventKind(dpFcEventKindFC_EVENT_UNREADY) // the last listener of a port is gone
 )
 
 // Event is one of them.

@@ -28,6 +28,7 @@ func TestLayouts(t *testing.T) {
 		"fc_site": dpFcSite{}, "fc_replica": dpFcReplica{}, "fc_flow_key": dpFcFlowKey{}, "fc_flow": dpFcFlow{},
 		"fc_frag_key": dpFcFragKey{}, "fc_held_flow": dpFcHeldFlow{}, "fc_settings": dpFcSettings{},
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
+		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
 	} {
 		var c *btf.Struct
 		if err := types.TypeByName(name, &c); err != nil {
@@ -77,6 +78,7 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcFlows: {size(dpFcFlowKey{}), size(dpFcFlow{})}, dpMapFcFrags: {size(dpFcFragKey{}), u32},
 		dpMapFcHeldFlows: {size(dpFcFlowKey{}), size(dpFcHeldFlow{})}, dpMapFcHoldCounts: {u32, u32},
 		dpMapFcConfig: {u32, size(dpFcSettings{})}, dpMapFcStats: {u32, u64}, dpMapFcHeldRing: {0, 0}, dpMapFcEventRing: {0, 0},
+		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcConns: {u32, size(dpFcConn{})},
 	} {
 		m := maps[name]
 		if m == nil {
@@ -99,7 +101,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 13 {
+	if len(names) != 15 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

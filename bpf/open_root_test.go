@@ -34,14 +34,14 @@ func TestRootSecondOpenAdopts(t *testing.T) {
 	if d.Adopted() {
 		t.Error("adopted what nobody made")
 	}
-	if got := len(pins(t, mapsDir(o.PinDir))); got != 13 {
-		t.Errorf("%d maps are pinned, want 13", got)
+	if got := len(pins(t, mapsDir(o.PinDir))); got != 15 {
+		t.Errorf("%d maps are pinned, want 15", got)
 	}
 	listeners := map[Listener]ListenerSite{
 		{vip4, 80, TCP}: {1, 0}, {vip6, 80, TCP}: {1, 0}, {vip4, 53, UDP}: {1, 1}, {netip.MustParseAddr("10.77.0.3"), 8080, TCP}: {2, 31},
 	}
 	replica := Replica{Site: 1, Ifindex: 12, NSID: 3, Cookie: 1<<63 | 5, VIP4: vip4, VIP6: vip6}
-	site := Site{Forced: 2, Replicas: []SiteReplica{{ID: 5}, {ID: 4, Draining: true}}}
+	site := Site{Replicas: []SiteReplica{{ID: 5, Forced: 2}, {ID: 4, Draining: true}}}
 	err := errors.Join(d.PutListeners(listeners), d.AddReplica(5, replica), d.SetSite(1, site), d.SetDevice(7), d.SetSink(8), d.Close())
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestRootSecondOpenAdopts(t *testing.T) {
 	if got, err := d.Replicas(); err != nil || len(got) != 1 || got[5] != replica {
 		t.Errorf("replicas %+v (%v), want %+v", got, err, replica)
 	}
-	if got, err := d.Sites(); err != nil || len(got) != 1 || got[1].Forced != 2 || got[1].Refuse || !slices.Equal(got[1].Replicas, site.Replicas) {
+	if got, err := d.Sites(); err != nil || len(got) != 1 || got[1].Refuse || !slices.Equal(got[1].Replicas, site.Replicas) {
 		t.Errorf("sites %+v (%v), want %+v", got, err, site)
 	}
 	var s dpFcSettings
@@ -71,7 +71,7 @@ func TestRootIncompatibleSizesChangeNothing(t *testing.T) {
 	testutil.Privileged(t)
 	o := Options{PinDir: pinDir(t), MaxSites: 100, HoldPerSite: 3}
 	first := openAt(t, o)
-	if err := first.SetSite(1, Site{Forced: 1}); err != nil {
+	if err := first.SetSite(1, Site{Refuse: true}); err != nil {
 		t.Fatal(err)
 	}
 	before := pins(t, mapsDir(o.PinDir))
@@ -93,7 +93,7 @@ func TestRootIncompatibleSizesChangeNothing(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := openAt(t, o).Sites(); err != nil || got[1].Forced != 1 {
+	if got, err := openAt(t, o).Sites(); err != nil || !got[1].Refuse {
 		t.Errorf("sites %+v (%v) after the first sizes came back", got, err)
 	}
 }

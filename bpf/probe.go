@@ -36,6 +36,8 @@ func Probe() []Feature {
 		{"bpf_skc_lookup_tcp", "5.2", true, "flows lost by the table are found by their socket", helper(ebpf.SchedCLS, asm.FnSkcLookupTcp)},
 		{"netns cookie in sock_ops", "5.14", true, "readiness seen in the kernel", helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
 		{"netns cookie in post_bind", "5.14", true, "readiness of UDP servers", helper(ebpf.CGroupSock, asm.FnGetNetnsCookie)},
+		{"programs run by system call", "5.14", true, "marks on replicas, set beside the counting programs", features.HaveProgramType(ebpf.Syscall)},
+		{"storage of sockets", "5.9", true, "connections and listeners that are counted", helper(ebpf.SockOps, asm.FnSkStorageGet)},
 		{"tcx", "6.6", false, "attachment by links; without it: clsact filters", haveTCX()},
 	}
 }

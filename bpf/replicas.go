@@ -57,6 +57,7 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 		return ReplicaStats{}, fmt.Errorf("read the counters of replica %d: %w", id, err)
 	}
 	return ReplicaStats{
+		Asleep: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_ASLEEP) != 0,
 		Ready4: v.Ready4, Ready6: v.Ready6,
 		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow,
 		Last: v.LastNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,

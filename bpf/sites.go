@@ -68,12 +68,13 @@ func (d *Datapath) SetSite(id SiteID, s Site) error {
 	if len(s.Replicas) > MaxReplicas {
 		return fmt.Errorf("site %d: %d replicas, the data path has room for %d", id, len(s.Replicas), MaxReplicas)
 	}
-	v := dpFcSite{Forced: s.Forced, N: uint32(len(s.Replicas))}
+	v := dpFcSite{N: uint32(len(s.Replicas))}
 	if s.Refuse {
 		v.Flags |= uint32(dpFcSiteFlagsFC_SITE_REFUSE)
 	}
 	for i, r := range s.Replicas {
 		v.Replicas[i] = uint32(r.ID)
+		v.Forced[i] = r.Forced
 		if r.Draining {
 			v.Draining |= 1 << i
 		}
@@ -99,10 +100,10 @@ func (d *Datapath) Sites() (map[SiteID]Site, error) {
 	var v dpFcSite
 	it := d.objs.FcSites.Iterate()
 	for it.Next(&id, &v) {
-		s := Site{Refuse: v.Flags&uint32(dpFcSiteFlagsFC_SITE_REFUSE) != 0, Forced: v.Forced}
+		s := Site{Refuse: v.Flags&uint32(dpFcSiteFlagsFC_SITE_REFUSE) != 0}
 		for i := range v.N {
 			s.Replicas = append(s.Replicas, SiteReplica{
-				ID: ReplicaID(v.Replicas[i]), Draining: v.Draining&(1<<i) != 0,
+				ID: ReplicaID(v.Replicas[i]), Draining: v.Draining&(1<<i) != 0, Forced: v.Forced[i],
 			})
 		}
 		out[SiteID(id)] = s

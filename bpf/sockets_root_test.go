@@ -44,13 +44,21 @@ func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 }
 
 type socketSpec struct {
-	udp, only6, mptcp bool
-	at                netip.AddrPort
+	udp, only6, mptcp, shared bool
+	at                        netip.AddrPort
 }
 
 // open opens it inside of a namespace, bound and (TCP) listening, and returns its
-// descriptor, which the test closes.
-func (s socketSpec) open(t testing.TB, ns *testutil.NS) (fd int) {
+// descriptor, which is closed with the test.
+func (s socketSpec) open(t testing.TB, ns *testutil.NS) int {
+	t.Helper()
+	fd := s.openFD(t, ns)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// openFD leaves the closing to the test's body.
+func (s socketSpec) openFD(t testing.TB, ns *testutil.NS) (fd int) {
 	t.Helper()
 	family, kind, proto := unix.AF_INET, unix.SOCK_STREAM, 0
 	var sa unix.Sockaddr
@@ -77,6 +85,9 @@ func (s socketSpec) open(t testing.TB, ns *testutil.NS) (fd int) {
 			}
 			err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
 		}
+		if err == nil && s.shared {
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
 		if err == nil {
 			err = unix.Bind(fd, sa)
 		}
@@ -87,7 +98,6 @@ func (s socketSpec) open(t testing.TB, ns *testutil.NS) (fd int) {
 			t.Fatal(err)
 		}
 	})
-	t.Cleanup(func() { unix.Close(fd) })
 	return fd
 }
 

@@ -207,7 +207,7 @@ func TestRootReadinessIsPerFamily(t *testing.T) {
 	r.site(t, 1, Site{Replicas: replicas(5)})
 	r.device(t, "IPv4", tcpPacket(client4, web4, syn), actRedirect, steered)
 	r.device(t, "IPv6", tcpPacket(client6, web6, syn), actOK, holds)
-	r.site(t, 1, Site{Replicas: replicas(5), Forced: 1})
+	r.site(t, 1, Site{Replicas: []SiteReplica{{ID: 5, Forced: 1}}})
 	r.device(t, "IPv6, forced", tcpPacket("[2001:db8::1]:40001", web6, syn), actRedirect, steered)
 	r.device(t, "another port is not forced", tcpPacket(client4, tls4, syn), actOK, holds)
 }

@@ -63,13 +63,13 @@ type ListenerSite struct {
 // SiteReplica is one replica in a site's set.
 type SiteReplica struct {
 	ID       ReplicaID
-	Draining bool // gets no new flows
+	Draining bool   // gets no new flows
+	Forced   uint32 // ports (bits) taken as ready though nobody listens
 }
 
 // Site is what the data path knows of a site that is not parked.
 type Site struct {
-	Refuse   bool   // refuse new flows at once instead of holding them
-	Forced   uint32 // ports (bits) taken as ready though nobody listens
+	Refuse   bool // refuse new flows at once instead of holding them
 	Replicas []SiteReplica
 }
 
@@ -86,11 +86,12 @@ type Replica struct {
 // ReplicaStats is what the programs have counted for a replica. Times are
 // CLOCK_MONOTONIC in nanoseconds, 0 where the thing has not happened.
 type ReplicaStats struct {
+	Asleep         bool   // marked so, and nobody has knocked since
 	Ready4, Ready6 uint32 // bit per port somebody listens on
 	ConnsTotal     uint64 // TCP connections accepted so far
 	ConnsNow       uint64
 	Last           uint64 // last arrival of a flow, or end of a connection
-	Established    uint64 // first connection
+	Established    uint64 // first connection of this wake
 	FirstByte      uint64 // first payload of the first answer
 }
 

@@ -347,7 +347,7 @@ func TestRootHoldAndRelease(t *testing.T) {
 					}
 					r := newReplica(t, n, dp, id, vip.String())
 					r.echo(t, vip, 80)
-					err := dp.SetSite(site, bpf.Site{Forced: bpf.AllPorts(1), Replicas: []bpf.SiteReplica{{ID: id}}})
+					err := dp.SetSite(site, bpf.Site{Replicas: []bpf.SiteReplica{{ID: id, Forced: bpf.AllPorts(1)}}})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -385,7 +385,7 @@ func TestRootOneNeighbourPerDevice(t *testing.T) {
 	l := bpf.Listener{Addr: vip, Port: 80, Proto: bpf.TCP}
 	if err := errors.Join(
 		dp.PutListeners(map[bpf.Listener]bpf.ListenerSite{l: {Site: 1}}),
-		dp.SetSite(1, bpf.Site{Forced: bpf.AllPorts(1), Replicas: []bpf.SiteReplica{{ID: 1}}}),
+		dp.SetSite(1, bpf.Site{Replicas: []bpf.SiteReplica{{ID: 1, Forced: bpf.AllPorts(1)}}}),
 	); err != nil {
 		t.Fatal(err)
 	}

@@ -10,10 +10,10 @@ struct choice {
 	struct fc_replica *r;
 };
 
-static __always_inline bool ready(const struct fc_site *s, const struct fc_replica *r, const struct packet *p,
-				  __u32 port_bit)
+static __always_inline bool ready(const struct fc_site *s, __u32 slot, const struct fc_replica *r,
+				  const struct packet *p, __u32 port_bit)
 {
-	__u32 mask = s->forced | (addr_is_v4(&p->dst) ? r->ready4 : r->ready6);
+	__u32 mask = s->forced[slot & (FC_MAX_REPLICAS - 1)] | (addr_is_v4(&p->dst) ? r->ready4 : r->ready6);
 
 	return mask & (1U << (port_bit & 31));
 }
@@ -30,7 +30,7 @@ static __always_inline struct choice next_ready(struct fc_site *s, const struct 
 			continue;
 		c.id = s->replicas[slot];
 		c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
-		if (c.r && ready(s, c.r, p, port_bit))
+		if (c.r && ready(s, slot, c.r, p, port_bit))
 			return c;
 	}
 	c.id = 0;

@@ -15,6 +15,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "choose.h"
+#include "control.h"
+#include "events.h"
 #include "hold.h"
 #include "maps.h"
 #include "parse.h"
@@ -31,4 +33,7 @@ const struct fc_held_small *fc_type_held_small __attribute__((unused));
 const struct fc_held_large *fc_type_held_large __attribute__((unused));
 const enum fc_stat *fc_type_stat __attribute__((unused));
 const enum fc_event_kind *fc_type_event_kind __attribute__((unused));
+const struct fc_control_args *fc_type_control_args __attribute__((unused));
+const enum fc_control_op *fc_type_control_op __attribute__((unused));
+const enum fc_replica_flags *fc_type_replica_flags __attribute__((unused));
 const enum fc_site_flags *fc_type_site_flags __attribute__((unused));

@@ -106,6 +106,22 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_stats SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct fc_listening);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_listen_socks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct fc_conn);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_conns SEC(".maps");
+
 /* Two rings: a flood of held SYNs must not push out readiness. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -2,26 +2,8 @@
 #ifndef FCNODE_REPLY_H
 #define FCNODE_REPLY_H
 
-#include "maps.h"
+#include "events.h"
 #include "parse.h"
-
-static __always_inline void emit(__u32 kind, __u32 id, const struct fc_replica *r, __u64 now)
-{
-	struct fc_event *e = bpf_ringbuf_reserve(&fc_event_ring, sizeof(*e), 0);
-
-	if (!e) {
-		count(FC_STAT_EVENT_LOST);
-		return;
-	}
-	e->ns = now;
-	e->kind = kind;
-	e->site = r->site;
-	e->replica = id;
-	e->ready4 = r->ready4;
-	e->ready6 = r->ready6;
-	e->pad = 0;
-	bpf_ringbuf_submit(e, 0);
-}
 
 /* As if it had come in by fc0: the stack routes it on (or to a local socket),
  * and strict reverse-path filters agree, as the VIP's route is fc0. */

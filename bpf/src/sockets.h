@@ -4,8 +4,9 @@
 #ifndef FCNODE_SOCKETS_H
 #define FCNODE_SOCKETS_H
 
+#include "choose.h"
+#include "events.h"
 #include "maps.h"
-#include "reply.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -33,28 +34,43 @@ static __always_inline struct choice replica_of(void *ctx)
 	return c;
 }
 
-/* The bit of (vip, port) if it is one of this replica's site, else 0. */
-static __always_inline __u32 port_mask(const struct fc_replica *r, const struct fc_addr *vip, __be16 port, __u8 proto)
+/* Which port (bit) of this replica's site (vip, port) is, or FC_NO_PORT. */
+static __always_inline __u8 port_of(const struct fc_replica *r, const struct fc_addr *vip, __be16 port, __u8 proto)
 {
 	struct fc_listener_key k = { .addr = *vip, .port = port, .proto = proto };
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &k);
 
 	if (!l || l->site != r->site)
-		return 0;
-	return 1U << (l->port_bit & 31);
+		return FC_NO_PORT;
+	return l->port_bit & (FC_MAX_PORTS - 1);
 }
 
-/* Somebody listens (TCP) or is bound (UDP) on addr:port. Flips the map, so
- * that the next packet finds the replica, and only then tells user space. */
-static __always_inline void listening(struct choice c, const struct fc_addr *addr, bool only6, __be16 port, __u8 proto)
+static __always_inline __u32 bit_of(__u8 port)
 {
-	bool any = addr_is_any(addr);
-	bool v4 = addr_equal(addr, &c.r->vip4) || (any && !only6);
-	bool v6 = addr_equal(addr, &c.r->vip6) || (any && !addr_is_v4(addr));
-	__u32 m4 = v4 ? port_mask(c.r, &c.r->vip4, port, proto) : 0;
-	__u32 m6 = v6 ? port_mask(c.r, &c.r->vip6, port, proto) : 0;
+	return port == FC_NO_PORT ? 0 : 1U << (port & (FC_MAX_PORTS - 1));
+}
 
-	/* a listener on 127.0.0.1 is no use to visitors: no bit */
+/* The ports that somebody opens who listens (TCP) or is bound (UDP) on
+ * addr:port. A listener on 127.0.0.1 is no use to visitors: none. */
+static __always_inline struct fc_listening ports_of(struct choice c, const struct fc_addr *addr, bool only6,
+						    __be16 port, __u8 proto)
+{
+	struct fc_listening l = { .replica = c.id, .port4 = FC_NO_PORT, .port6 = FC_NO_PORT };
+	bool any = addr_is_any(addr);
+
+	if (addr_equal(addr, &c.r->vip4) || (any && !only6))
+		l.port4 = port_of(c.r, &c.r->vip4, port, proto);
+	if (addr_equal(addr, &c.r->vip6) || (any && !addr_is_v4(addr)))
+		l.port6 = port_of(c.r, &c.r->vip6, port, proto);
+	return l;
+}
+
+/* Flips the map, so that the next packet finds the replica, and only then
+ * tells user space. */
+static __always_inline void ports_open(struct choice c, const struct fc_listening *l)
+{
+	__u32 m4 = bit_of(l->port4), m6 = bit_of(l->port6);
+
 	if ((m4 & ~c.r->ready4) == 0 && (m6 & ~c.r->ready6) == 0)
 		return;
 	if (m4)
@@ -62,6 +78,29 @@ static __always_inline void listening(struct choice c, const struct fc_addr *add
 	if (m6)
 		__sync_fetch_and_or(&c.r->ready6, m6);
 	emit(FC_EVENT_READY, c.id, c.r, bpf_ktime_get_ns());
+}
+
+/* One listener less on a port: its bit falls with the last one. Somebody who
+ * begins to listen meanwhile counts first and sets the bit then, so whoever
+ * clears it looks at the count again. Returns 1 if the bit fell. */
+static __always_inline bool port_close(__u32 *listeners, __u32 *ready, __u8 port)
+{
+	__u32 *n = &listeners[port & (FC_MAX_PORTS - 1)];
+	__u32 bit = bit_of(port);
+
+	if (port == FC_NO_PORT || __sync_fetch_and_add(n, -1) != 1)
+		return false;
+	__sync_fetch_and_and(ready, ~bit);
+	if (!*(volatile __u32 *)n)
+		return true;
+	__sync_fetch_and_or(ready, bit);
+	return false;
+}
+
+static __always_inline void port_open(__u32 *listeners, __u8 port)
+{
+	if (port != FC_NO_PORT)
+		__sync_fetch_and_add(&listeners[port & (FC_MAX_PORTS - 1)], 1);
 }
 
 static __always_inline bool local_addr(struct bpf_sock_ops *ops, struct fc_addr *a)
@@ -97,18 +136,74 @@ static __always_inline bool socket_only6(struct bpf_sock_ops *ops)
 	return BPF_CORE_READ_BITFIELD_PROBED(&((struct sock *)t)->__sk_common, skc_ipv6only);
 }
 
+/* A TCP socket begins to listen. What it opens is kept with the socket, as
+ * its end must take away the same. Without room for that, or without the
+ * callback for its end, the port counts as listened on for good. */
+static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
+{
+	struct fc_listening l, *kept = NULL;
+	struct bpf_sock *sk = ops->sk;
+	struct fc_addr local;
+
+	if (!sk || !local_addr(ops, &local))
+		return;
+	l = ports_of(c, &local, socket_only6(ops), bpf_htons(ops->local_port), IPPROTO_TCP);
+	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
+		return;
+	port_open(c.r->listeners4, l.port4);
+	port_open(c.r->listeners6, l.port6);
+	if (bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG) == 0)
+		kept = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (kept)
+		*kept = l;
+	ports_open(c, &l);
+}
+
+static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+	struct fc_listening *l;
+	struct choice c;
+	bool fell;
+
+	if (!sk)
+		return;
+	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
+	if (!l)
+		return;
+	c = by_id(l->replica);
+	if (c.r) {
+		fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
+		fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
+		if (fell)
+			emit(FC_EVENT_UNREADY, c.id, c.r, bpf_ktime_get_ns());
+	}
+	bpf_sk_storage_delete(&fc_listen_socks, sk);
+}
+
 static __always_inline void established(struct bpf_sock_ops *ops, struct choice c)
 {
+	struct bpf_sock *sk = ops->sk;
 	struct fc_addr local;
+	struct fc_conn *conn;
 	__u64 now = bpf_ktime_get_ns();
 
-	if (!local_addr(ops, &local))
+	if (!sk || !local_addr(ops, &local))
 		return;
-	if (!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6))
-		return; /* the container talks to itself */
+	if (!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) {
+		/* the container talks to itself; the listener's flag is inherited */
+		bpf_sock_ops_cb_flags_set(ops, 0);
+		return;
+	}
 	/* only with the callback for its end is a connection counted at all */
 	if (bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG) < 0)
 		return;
+	conn = bpf_sk_storage_get(&fc_conns, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!conn) {
+		count(FC_STAT_MAP_FULL);
+		return;
+	}
+	conn->replica = c.id;
 	__sync_fetch_and_add(&c.r->conns_now, 1);
 	__sync_fetch_and_add(&c.r->conns_total, 1);
 	c.r->last_ns = now;
@@ -116,64 +211,90 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);
 }
 
+static __always_inline void closed(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+	struct fc_conn *conn;
+	struct choice c;
+
+	if (!sk)
+		return;
+	conn = bpf_sk_storage_get(&fc_conns, sk, NULL, 0);
+	if (!conn)
+		return;
+	c = by_id(conn->replica);
+	bpf_sk_storage_delete(&fc_conns, sk);
+	if (!c.r)
+		return;
+	c.r->last_ns = bpf_ktime_get_ns();
+	if (__sync_fetch_and_add(&c.r->conns_now, -1) == 1 && (*(volatile __u32 *)&c.r->flags & FC_REPLICA_WATCHED))
+		fc_emit_marked(c.r, c.id, FC_EVENT_EMPTY, FC_REPLICA_WATCHED);
+}
+
 SEC("sockops")
 int fc_sockops(struct bpf_sock_ops *ops)
 {
-	struct fc_addr local;
-	struct choice c;
 	int op = ops->op;
+	struct choice c;
 
-	if (op != BPF_SOCK_OPS_TCP_LISTEN_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB &&
-	    op != BPF_SOCK_OPS_STATE_CB)
+	if (op == BPF_SOCK_OPS_STATE_CB) {
+		if (ops->args[1] != BPF_TCP_CLOSE)
+			return 1;
+		if (ops->args[0] == BPF_TCP_LISTEN)
+			listens_no_more(ops);
+		else
+			closed(ops);
+		return 1;
+	}
+	if (op != BPF_SOCK_OPS_TCP_LISTEN_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		return 1;
 	c = replica_of(ops);
 	if (!c.r)
 		return 1;
-	if (op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
-		if (local_addr(ops, &local))
-			listening(c, &local, socket_only6(ops), bpf_htons(ops->local_port), IPPROTO_TCP);
-	} else if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {
+	if (op == BPF_SOCK_OPS_TCP_LISTEN_CB)
+		listens(ops, c);
+	else
 		established(ops, c);
-	} else if (ops->args[1] == BPF_TCP_CLOSE) {
-		__sync_fetch_and_sub(&c.r->conns_now, 1);
-		c.r->last_ns = bpf_ktime_get_ns();
-	}
 	return 1;
 }
 
 /* UDP has no listen(): ready is who is bound. */
+static __always_inline void bound(struct choice c, const struct fc_addr *a, __be16 port)
+{
+	struct fc_listening l;
+
+	if (!c.r)
+		return;
+	/* whether it is v6-only cannot be read here: a v4 packet to such a
+	 * socket is answered with port unreachable by the replica's kernel */
+	l = ports_of(c, a, false, port, IPPROTO_UDP);
+	ports_open(c, &l);
+}
+
 SEC("cgroup/post_bind4")
 int fc_bind4(struct bpf_sock *sk)
 {
-	struct choice c;
 	struct fc_addr a;
 
 	if (sk->type != SOCK_DGRAM || sk->protocol != IPPROTO_UDP)
 		return 1;
-	c = replica_of(sk);
 	a = addr_v4(sk->src_ip4);
-	if (c.r)
-		listening(c, &a, false, bpf_htons(sk->src_port), IPPROTO_UDP);
+	bound(replica_of(sk), &a, bpf_htons(sk->src_port));
 	return 1;
 }
 
 SEC("cgroup/post_bind6")
 int fc_bind6(struct bpf_sock *sk)
 {
-	struct choice c;
 	struct fc_addr a;
 
 	if (sk->type != SOCK_DGRAM || sk->protocol != IPPROTO_UDP)
 		return 1;
-	c = replica_of(sk);
 	a.w[0] = sk->src_ip6[0];
 	a.w[1] = sk->src_ip6[1];
 	a.w[2] = sk->src_ip6[2];
 	a.w[3] = sk->src_ip6[3];
-	/* whether it is v6-only cannot be read here: a v4 packet to such a
-	 * socket is answered with port unreachable by the replica's kernel */
-	if (c.r)
-		listening(c, &a, false, bpf_htons(sk->src_port), IPPROTO_UDP);
+	bound(replica_of(sk), &a, bpf_htons(sk->src_port));
 	return 1;
 }
 

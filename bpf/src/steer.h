@@ -3,6 +3,7 @@
 #define FCNODE_STEER_H
 
 #include "choose.h"
+#include "events.h"
 #include "hold.h"
 
 /* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
@@ -38,31 +39,40 @@ static __always_inline struct choice by_flow(const struct fc_flow_key *k)
 	return c;
 }
 
-static __always_inline bool takes_new_flows(struct fc_site *s, __u32 id)
+/* The replica's slot in the site's set, or -1. */
+static __always_inline int slot_of(const struct fc_site *s, __u32 id)
 {
-	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
-		if (i >= s->n)
+	for (int i = 0; i < FC_MAX_REPLICAS; i++) {
+		if (i >= (int)s->n)
 			break;
 		if (s->replicas[i] == id)
-			return !(s->draining & (1U << i));
+			return i;
 	}
-	return false;
+	return -1;
+}
+
+static __always_inline bool takes_new_flows(const struct fc_site *s, struct choice c, const struct packet *p,
+					    __u32 port_bit)
+{
+	int slot = slot_of(s, c.id);
+
+	return slot >= 0 && !(s->draining & (1U << slot)) && ready(s, slot, c.r, p, port_bit);
 }
 
 /* A datagram may go anywhere: not to a replica that left the site's set. */
-static __always_inline bool has_left(struct fc_site *s, const struct packet *p, __u32 id)
+static __always_inline bool has_left(const struct fc_site *s, const struct packet *p, __u32 id)
 {
-	if (p->proto != IPPROTO_UDP)
-		return false;
-	if (!s)
-		return true;
-	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
-		if (i >= s->n)
-			break;
-		if (s->replicas[i] == id)
-			return false;
-	}
-	return true;
+	return p->proto == IPPROTO_UDP && (!s || slot_of(s, id) < 0);
+}
+
+/* A packet of a listener's flow goes to this replica: the first one since it
+ * was marked asleep tells the daemon. */
+static __always_inline void knock(struct choice c)
+{
+	if (!(*(volatile __u32 *)&c.r->flags & FC_REPLICA_ASLEEP))
+		return;
+	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP))
+		begin_wake(c.r);
 }
 
 static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink)
@@ -124,7 +134,7 @@ static __always_inline struct choice pick(struct __sk_buff *skb, struct packet *
 
 	if (c.r && (c.r->site != l->site || has_left(s, p, c.id)))
 		c = none; /* the VIP changed hands, or the replica is on its way out */
-	if (p->syn && c.r && !(takes_new_flows(s, c.id) && ready(s, c.r, p, l->port_bit)))
+	if (p->syn && c.r && !takes_new_flows(s, c, p, l->port_bit))
 		c = none; /* a reused client port must not revive a draining replica */
 	if (c.r)
 		return c;
@@ -170,6 +180,7 @@ int fc_device(struct __sk_buff *skb)
 
 	/* parked, or being parked: connections stay with whom they are */
 	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
+		knock(c);
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
 	}
@@ -182,6 +193,7 @@ int fc_device(struct __sk_buff *skb)
 				remember(&fk, c.id, 0);
 			if (p.syn || p.proto == IPPROTO_UDP)
 				c.r->last_ns = bpf_ktime_get_ns();
+			knock(c);
 			remember_fragments(&p, c.id);
 			return to_replica(c.r);
 		}
@@ -225,10 +237,17 @@ int fc_uplink(struct __sk_buff *skb)
 		c.id = f->replica;
 		c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
 	}
-	if (p.proto == IPPROTO_TCP && !p.syn)
-		return c.r ? straight_in(skb, &fk, f, c) : TC_ACT_UNSPEC;
 
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
+
+	if (p.proto == IPPROTO_TCP && !p.syn) {
+		if (!c.r)
+			return TC_ACT_UNSPEC;
+		if ((c.r->flags & FC_REPLICA_ASLEEP) && bpf_map_lookup_elem(&fc_listeners, &lk))
+			knock(c);
+		return straight_in(skb, &fk, f, c);
+	}
+
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
 	struct fc_site *s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
 
@@ -240,6 +259,7 @@ int fc_uplink(struct __sk_buff *skb)
 	if (!c.r)
 		return TC_ACT_UNSPEC;
 	c.r->last_ns = bpf_ktime_get_ns();
+	knock(c);
 	return straight_in(skb, &fk, f, c);
 }
 

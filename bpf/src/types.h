@@ -7,6 +7,7 @@
 #include <linux/types.h>
 
 #define FC_MAX_REPLICAS 16   /* of one site, draining ones included */
+#define FC_MAX_PORTS 32      /* of one site: a bit each */
 #define FC_HELD_SMALL 256    /* bytes: any SYN without much payload */
 #define FC_HELD_MAX 2048     /* bytes: nothing larger is held */
 
@@ -37,14 +38,21 @@ enum fc_site_flags {
  * parked. The data path only reads it. */
 struct fc_site {
 	__u32 flags;
-	__u32 forced;   /* bit per port: taken as ready though nobody listens */
 	__u32 draining; /* bit per slot: gets no new flows */
 	__u32 n;
 	__u32 replicas[FC_MAX_REPLICAS];
+	__u32 forced[FC_MAX_REPLICAS]; /* bit per port: taken as ready though nobody listens */
 };
 
-/* The first block is written once by the daemon before the container starts,
- * the second only ever by the programs: no lost updates without locks. */
+/* Marks that the daemon sets (fc_control) and the programs take off. */
+enum fc_replica_flags {
+	FC_REPLICA_ASLEEP = 1,  /* its first packet knocks */
+	FC_REPLICA_WATCHED = 2, /* tell when it has no connection any more */
+};
+
+/* The first block is written once by the daemon before the container starts
+ * (of the flags: their marks by fc_control and the programs), the second only
+ * ever by the programs: no lost updates without locks. */
 struct fc_replica {
 	__u32 site;
 	__u32 ifindex; /* host end of its veth */
@@ -55,6 +63,8 @@ struct fc_replica {
 
 	__u32 ready4; /* bit per port somebody listens on for IPv4 */
 	__u32 ready6;
+	__u32 listeners4[FC_MAX_PORTS]; /* TCP sockets that listen on each port for IPv4 */
+	__u32 listeners6[FC_MAX_PORTS];
 	__u64 conns_total; /* TCP connections accepted so far */
 	__u64 conns_now;
 	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival or close */
@@ -87,6 +97,21 @@ struct fc_held_flow {
 	__u64 ns;
 	__u32 seq;
 	__u32 site;
+};
+
+/* Kept with a listening socket: the ports of its replica that it opens. */
+struct fc_listening {
+	__u32 replica;
+	__u8 port4, port6; /* port bits, or FC_NO_PORT */
+	__u8 pad[2];
+};
+
+#define FC_NO_PORT 0xff
+
+/* Kept with an accepted connection that is counted. */
+struct fc_conn {
+	__u32 replica;
+	__u32 pad;
 };
 
 struct fc_settings {
@@ -126,6 +151,24 @@ enum fc_event_kind {
 	FC_EVENT_READY = 1,       /* somebody listens on one more port */
 	FC_EVENT_ESTABLISHED = 2, /* first connection of this replica */
 	FC_EVENT_FIRST_BYTE = 3,  /* first answer of this replica */
+	FC_EVENT_KNOCK = 4,       /* first packet for a replica marked asleep */
+	FC_EVENT_EMPTY = 5,       /* no connection left of a replica that is watched */
+	FC_EVENT_UNREADY = 6,     /* nobody listens any more on one port */
+};
+
+enum fc_control_op {
+	FC_CONTROL_ASLEEP = 1,
+	FC_CONTROL_AWAKE,
+	FC_CONTROL_WATCH,
+	FC_CONTROL_UNWATCH,
+	FC_CONTROL_BEGIN_WAKE,
+};
+
+/* What the daemon asks of fc_control, which returns 0 or an errno. */
+struct fc_control_args {
+	__u32 op;
+	__u32 replica;
+	__u64 conns; /* out, of WATCH: connections now; with 0 nothing is watched */
 };
 
 struct fc_event {

@@ -1,0 +1,63 @@
+package bpf
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// SetAsleep marks a replica as sleeping, or takes the mark off. The first
+// packet for one of its listeners that is steered to it after a call with true
+// has returned is reported once, as EventKnock, which takes the mark off and
+// begins a wake (see BeginWake). Nothing is held: the packet goes where it
+// always goes.
+//
+// A replica that is gone is ebpf.ErrKeyNotExist, as with all calls here.
+func (d *Datapath) SetAsleep(id ReplicaID, on bool) error {
+	if on {
+		return d.control(id, dpFcControlOpFC_CONTROL_ASLEEP, "mark as asleep")
+	}
+	return d.control(id, dpFcControlOpFC_CONTROL_AWAKE, "mark as awake")
+}
+
+// WatchEmpty asks for one EventEmpty when the replica's last connection ends. It
+// returns how many there are now: with none the event does not come. With false
+// an event that is still due does not come either.
+func (d *Datapath) WatchEmpty(id ReplicaID, on bool) (conns uint64, err error) {
+	if !on {
+		return 0, d.control(id, dpFcControlOpFC_CONTROL_UNWATCH, "watch no more")
+	}
+	args := dpFcControlArgs{Op: uint32(dpFcControlOpFC_CONTROL_WATCH), Replica: uint32(id)}
+	err = d.runControl(&args, "watch for its last connection")
+	return args.Conns, err
+}
+
+// BeginWake makes the next connection and the next answer the first ones
+// again: EventEstablished and EventFirstByte are sent once more. A knock does so
+// by itself, before its packet goes on; call it for wakes that no packet began.
+func (d *Datapath) BeginWake(id ReplicaID) error {
+	return d.control(id, dpFcControlOpFC_CONTROL_BEGIN_WAKE, "begin a wake")
+}
+
+// control runs fc_control, which changes single fields of a replica by atomic
+// operations: an update of the whole value would write counters back that the
+// other programs have since changed.
+func (d *Datapath) control(id ReplicaID, op dpFcControlOp, what string) error {
+	return d.runControl(&dpFcControlArgs{Op: uint32(op), Replica: uint32(id)}, what)
+}
+
+func (d *Datapath) runControl(args *dpFcControlArgs, what string) error {
+	ret, err := d.objs.FcControl.Run(&ebpf.RunOptions{Context: args, ContextOut: args})
+	switch {
+	case err != nil:
+	case unix.Errno(ret) == unix.ENOENT:
+		err = ebpf.ErrKeyNotExist
+	case ret != 0:
+		err = unix.Errno(ret)
+	}
+	if err != nil {
+		return fmt.Errorf("replica %d in the data path: %s: %w", args.Replica, what, err)
+	}
+	return nil
+}

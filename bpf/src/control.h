@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the daemon changes in a replica that the programs are counting for. A
+ * whole-value update from user space would write stale counters back; this
+ * program is run by the daemon (BPF_PROG_RUN) and changes single fields, by
+ * atomic operations, as the other programs do. */
+#ifndef FCNODE_CONTROL_H
+#define FCNODE_CONTROL_H
+
+#include "events.h"
+
+#define ENOENT 2
+#define EINVAL 22
+
+SEC("syscall")
+int fc_control(struct fc_control_args *ctl)
+{
+	__u32 id = ctl->replica;
+	struct fc_replica *r = bpf_map_lookup_elem(&fc_replicas, &id);
+
+	if (!r)
+		return ENOENT;
+	switch (ctl->op) {
+	case FC_CONTROL_ASLEEP:
+		__sync_fetch_and_or(&r->flags, FC_REPLICA_ASLEEP);
+		return 0;
+	case FC_CONTROL_AWAKE:
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_ASLEEP);
+		return 0;
+	case FC_CONTROL_WATCH:
+		/* the mark first: whoever takes it off tells, a connection's end or
+		 * this call's result, and not both */
+		__sync_fetch_and_or(&r->flags, FC_REPLICA_WATCHED);
+		ctl->conns = *(volatile __u64 *)&r->conns_now;
+		if (!ctl->conns && !(__sync_fetch_and_and(&r->flags, ~FC_REPLICA_WATCHED) & FC_REPLICA_WATCHED))
+			ctl->conns = 1; /* it ended just now, and its end has told */
+		return 0;
+	case FC_CONTROL_UNWATCH:
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_WATCHED);
+		return 0;
+	case FC_CONTROL_BEGIN_WAKE:
+		begin_wake(r);
+		return 0;
+	}
+	return EINVAL;
+}
+
+#endif
