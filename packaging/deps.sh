@@ -1,16 +1,23 @@
 #!/bin/bash
 # Installs what fcnode's build and tests need from Debian's packages, on Debian 12 and 13:
 #
-#   deps.sh build   the compilers (C for fcnode-runner, BPF for `make generate`)
+#   deps.sh compile the compiler of fcnode-runner (C), and git and make
+#   deps.sh build   also the one for BPF, which `make generate` needs
 #   deps.sh demo    what the demo and the tests call on this machine
 #   deps.sh vm      what the VM rig needs: QEMU and mmdebstrap
+#   deps.sh vagrant Vagrant and its provider for libvirt: enough for `vagrant validate`
+#   deps.sh libvirt also what runs machines and makes boxes (docs/vagrant.md)
 #
 # Quick, and without asking any server, when everything is there already. As root, or with sudo.
 set -euo pipefail
 
-build_packages=(gcc libc6-dev libseccomp-dev pkg-config git make clang-19 llvm-19 libbpf-dev)
+compile_packages=(gcc libc6-dev libseccomp-dev pkg-config git make)
+build_packages=("${compile_packages[@]}" clang-19 llvm-19 libbpf-dev)
 demo_packages=(iproute2 kmod)
 vm_packages=(mmdebstrap e2fsprogs xz-utils zstd kmod)
+vagrant_packages=(vagrant vagrant-libvirt)
+libvirt_packages=("${vagrant_packages[@]}" libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-config-network libvirt-clients
+	dnsmasq-base iptables qemu-utils fdisk rsync openssh-client)
 # Older ones emulate badly: guests of QEMU 7.2 panic at random.
 qemu_min=10
 
@@ -86,11 +93,14 @@ install_qemu() {
 cd "$(dirname "$0")/.."
 for set in "$@"; do
 	case $set in
+	compile) check_go && install_missing "${compile_packages[@]}" ;;
 	build) check_go && install_missing "${build_packages[@]}" ;;
 	demo) install_missing "${demo_packages[@]}" ;;
 	vm) install_missing "${vm_packages[@]}" && install_qemu ;;
+	vagrant) install_missing "${vagrant_packages[@]}" ;;
+	libvirt) install_missing "${vm_packages[@]}" "${libvirt_packages[@]}" && install_qemu ;;
 	*)
-		echo "deps.sh: unknown set $set; known are build, demo, vm" >&2
+		echo "deps.sh: unknown set $set; known are compile, build, demo, vm, vagrant, libvirt" >&2
 		exit 2
 		;;
 	esac
