@@ -1,0 +1,139 @@
+package detect
+
+import (
+	"math"
+	"time"
+)
+
+// Tier is how awake a replica is. The words are those of the rest of fcnode.
+type Tier string
+
+// The tiers from awake to gone.
+const (
+	TierRunning      Tier = "running"
+	TierFrozen       Tier = "frozen"
+	TierReclaimed    Tier = "reclaimed"
+	TierPrepared     Tier = "prepared"
+	TierCheckpointed Tier = "checkpointed"
+	TierCold         Tier = "cold"
+)
+
+// Tiers are those to sleep on, in the order of depth.
+var Tiers = [...]Tier{TierFrozen, TierReclaimed, TierPrepared, TierCheckpointed, TierCold}
+
+// TierCost is what a tier costs one site, measured or assumed.
+type TierCost struct {
+	Tier Tier
+	// What a wake adds to the visitor's first answer, of so many wakes; 0 samples: a guess.
+	Median, P99 time.Duration
+	Samples     int
+	Memory      float64 // bytes held while asleep there
+	Disk        float64 // bytes
+	CPU         float64 // cores used meanwhile
+	HeldKnown   bool    // Memory, Disk and CPU were measured
+}
+
+// priorMemory is a small site's, and priorCPU what a process that nobody asks uses
+// for its timers.
+const (
+	mib         = 1 << 20
+	gib         = 1 << 30
+	priorMemory = 64 * mib
+	priorCPU    = 0.005
+	priorStart  = 300 * time.Millisecond // an application's own start
+	coldStart   = 45 * time.Millisecond  // fcnode's part of a cold start
+)
+
+// assumed are the costs of a tier before anything was measured there (DESIGN.md §5), as
+// far as possible from what is known of the others: its memory while running, and
+// how long the application itself takes to start.
+func assumed(t Tier, memory float64, own time.Duration) TierCost {
+	c := TierCost{Tier: t}
+	ms := func(median, p99 float64) {
+		c.Median, c.P99 = seconds(median/1e3), seconds(p99/1e3)
+	}
+	heap := memory / mib
+	switch t {
+	case TierRunning:
+		c.Memory, c.CPU = memory, priorCPU
+	case TierFrozen:
+		c.Memory = memory
+		ms(0.3, 1)
+	case TierReclaimed:
+		c.Memory = 0.4 * memory
+		ms(2+0.2*heap, 5+0.4*heap)
+	case TierPrepared:
+		c.Memory = 0.7 * mib
+		ms(1.3+own.Seconds()*1e3, 2.5+1.5*own.Seconds()*1e3)
+	case TierCheckpointed:
+		c.Disk = memory
+		ms(30+0.8*heap, 60+1.6*heap)
+	case TierCold:
+		ms((coldStart+own).Seconds()*1e3, 1.5*(coldStart+own).Seconds()*1e3)
+	}
+	return c
+}
+
+// complete returns the costs of all tiers, running first: the measured ones, and
+// guesses for the rest.
+func complete(measured []TierCost) []TierCost {
+	byTier := make(map[Tier]TierCost, len(measured))
+	for _, m := range measured {
+		byTier[m.Tier] = m
+	}
+	memory := float64(priorMemory)
+	for _, t := range []Tier{TierFrozen, TierRunning} {
+		if m, ok := byTier[t]; ok && m.HeldKnown && positive(m.Memory) > 0 {
+			memory = m.Memory
+		}
+	}
+	own := priorStart
+	if m, ok := byTier[TierCold]; ok && m.Samples > 0 {
+		own = max(m.Median-coldStart, m.Median*3/10)
+	}
+	if m, ok := byTier[TierPrepared]; ok && m.Samples > 0 {
+		own = m.Median
+	}
+	out := []TierCost{merge(assumed(TierRunning, memory, own), byTier[TierRunning])}
+	for _, t := range Tiers {
+		out = append(out, merge(assumed(t, memory, own), byTier[t]))
+	}
+	return out
+}
+
+// merge prefers what was measured. Few wakes say little of the p99, so it is taken for
+// longer than the longest seen.
+func merge(guess, m TierCost) TierCost {
+	out := guess
+	if m.Samples > 0 && m.Median >= 0 {
+		out.Samples = m.Samples
+		out.Median = m.Median
+		few := seconds(m.Median.Seconds() * (1 + 2/math.Sqrt(float64(m.Samples))))
+		out.P99 = max(m.P99, m.Median)
+		if m.Samples < 100 {
+			out.P99 = max(out.P99, few)
+		}
+	}
+	if m.HeldKnown {
+		out.Memory, out.Disk, out.CPU = positive(m.Memory), positive(m.Disk), positive(m.CPU)
+		out.HeldKnown = true
+	}
+	return out
+}
+
+// Prices make memory, disk, CPU and a visitor's time comparable. The unit is a GiB
+// of memory held for a second.
+type Prices struct {
+	Disk  float64 // of a GiB of disk for a second
+	CPU   float64 // of a core for a second
+	Visit float64 // of a second of a visitor's waiting
+}
+
+// DefaultPrices: disk is fifty times cheaper than memory, a core is worth four GiB (as
+// machines are sold), and for a second of a visitor's time ten minutes of a GiB are right.
+var DefaultPrices = Prices{Disk: 0.02, CPU: 4, Visit: 600}
+
+// hold is what a second on a tier costs. Under pressure memory costs more.
+func (p Prices) hold(c TierCost, pressure float64) float64 {
+	return pressure*c.Memory/gib + p.Disk*c.Disk/gib + p.CPU*c.CPU
+}
