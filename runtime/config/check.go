@@ -77,10 +77,27 @@ func (c checker) config(cfg *Config) {
 	}
 	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
-	if cfg.Log.MaxSize < 64*spec.KiB || cfg.Log.MaxSize > spec.TiB {
-		c.bad("log.maxSize", "64KiB to 1TiB", "%s is out of range", cfg.Log.MaxSize)
-	}
+	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
+	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
+	c.tiers(cfg)
+}
+
+// tiers checks what concerns sleeping sites.
+func (c checker) tiers(cfg *Config) {
+	c.number("prepared.max", cfg.Prepared.Max, 0, 4096)
+	c.size("prepared.memory", cfg.Prepared.Memory, spec.MiB)
+	c.size("reclaim.keep", cfg.Reclaim.Keep, 4*spec.KiB)
+	c.size("checkpoints.disk", cfg.Checkpoints.Disk, spec.MiB)
+	if cfg.Checkpoints.CRIU != "" {
+		c.path("checkpoints.criu", cfg.Checkpoints.CRIU)
+	}
+}
+
+func (c checker) size(path string, b, least spec.Bytes) {
+	if b < least || b > spec.TiB {
+		c.bad(path, fmt.Sprintf("%s to %s", least, spec.TiB), "%s is out of range", b)
+	}
 }
 
 func (c checker) number(path string, n, least, most int) {

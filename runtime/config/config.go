@@ -58,6 +58,10 @@ type Config struct {
 	Hold  Hold  `json:"hold"`
 	Start Start `json:"start"`
 	Log   Log   `json:"log" also:"logs,logging"`
+
+	Prepared    Prepared    `json:"prepared"`
+	Reclaim     Reclaim     `json:"reclaim"`
+	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.
@@ -73,6 +77,35 @@ type Hold struct {
 type Start struct {
 	// Timeout is how long a site may take until it listens, unless its spec says.
 	Timeout spec.Duration `json:"timeout" also:"deadline"`
+	// Parallel is how many sites start at the same moment; more of them take turns, as they come. 0: two for each core.
+	Parallel int `json:"parallel" also:"concurrency,max"`
+}
+
+// Prepared bounds the containers of parked sites that wait at their gate. Where one more is wanted the oldest makes room.
+type Prepared struct {
+	// Max is how many there are at most. 0: none.
+	Max int `json:"max" also:"count"`
+	// Memory is what they hold at most, together.
+	Memory spec.Bytes `json:"memory"`
+}
+
+// Reclaim says how far the memory of frozen replicas is pushed out.
+type Reclaim struct {
+	// Keep is what each replica keeps in any case, and more if its spec has limits.memory.min.
+	Keep spec.Bytes `json:"keep"`
+	// Below is the share of the node's memory that has to be available for sites to keep theirs: only while less is, those
+	// are reclaimed whose spec leaves the tier to the node.
+	Below spec.Percent `json:"below" also:"available"`
+	// WithoutSwap reclaims also where the node has neither swap nor zram: then only what is in files can go.
+	WithoutSwap bool `json:"withoutSwap"`
+}
+
+// Checkpoints are the images of sleeping sites on disk.
+type Checkpoints struct {
+	// CRIU is the program. Empty: it is looked for where packages and packaging/criu.sh put it.
+	CRIU string `json:"criu" also:"path"`
+	// Disk is what the images of all sites take at most, together; where one more is wanted the oldest are dropped.
+	Disk spec.Bytes `json:"disk" also:"size"`
 }
 
 // Log bounds the captured output of each site.
@@ -110,6 +143,9 @@ func base() Config {
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
+		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
+		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
+		Checkpoints: Checkpoints{Disk: 20 * spec.GiB},
 	}
 }
 
