@@ -54,6 +54,10 @@ generate-check: generate ## Regenerate, and fail when that changes anything
 		echo "generated files differ from what is committed: run make generate and commit the result" >&2; exit 1; }
 
 ## Test
+.PHONY: apps
+apps: ## Make the root file systems of the real applications in tests (nginx, PHP, node, …; once)
+	@tests/apps/build.sh >/dev/null
+
 .PHONY: test test-unit test-root test-vm test-binaries
 test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged here, privileged on Linux 6.12
 	@$(MAKE) --no-print-directory test-vm KERNEL=6.12
@@ -62,7 +66,7 @@ test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --hide-summary skipped --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
 
-test-root: build test-binaries ## Run the privileged tests on this kernel (root or sudo)
+test-root: build test-binaries apps ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
 	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
 	@go run ./tests/skips $(RESULTS)/root.json

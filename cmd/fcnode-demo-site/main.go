@@ -2,6 +2,7 @@
 // and the benches run in a container: a small HTTP server, linked statically.
 //
 //	GET /           a greeting that names the instance and the client's address
+//	GET /count      how many times this has been asked
 //	GET /bytes?n=N  N bytes (at most 64 MiB)
 //	GET /sleep?d=D  answers after D (a Go duration, at most one minute)
 //	GET /exit?code=N  ends the process
@@ -20,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -73,6 +75,10 @@ func run() error {
 func serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", greet)
+	var visits atomic.Uint64
+	mux.HandleFunc("GET /count", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "count %d\n", visits.Add(1))
+	})
 	mux.HandleFunc("GET /bytes", sendBytes)
 	mux.HandleFunc("GET /sleep", sleep)
 	mux.HandleFunc("GET /exit", exit)
