@@ -82,6 +82,18 @@ test-vm: deps-vm build test-binaries ## Run the privileged tests on Debian's ker
 test-binaries:
 	@tests/binaries.sh $(BIN)/tests $(BIN)
 
+.PHONY: box vagrant-validate
+box: ## Make Vagrant boxes that need no network: KERNEL="6.1 6.12 7" (root or sudo)
+	@packaging/deps.sh libvirt
+	@for release in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do packaging/box/build.sh $$release; done
+
+vagrant-validate: ## Check the Vagrantfile, with public boxes and with those of make box
+	@packaging/deps.sh vagrant
+	@for box in public local; do \
+		echo "FCNODE_BOX=$$box"; \
+		FCNODE_BOX=$$box VAGRANT_CHECKPOINT_DISABLE=1 VAGRANT_HOME=$(abspath $(BIN))/vagrant.d vagrant validate; \
+	done
+
 .PHONY: fuzz-short
 fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
 	@tests/fuzz.sh $(or $(FUZZTIME),10s)

@@ -114,7 +114,7 @@ configure() {
 	echo 'vagrant ALL=(ALL) NOPASSWD: ALL' | put /etc/sudoers.d/vagrant
 	chmod 0440 "$root/etc/sudoers.d/vagrant"
 	# The key that everybody knows. Vagrant replaces it when it first comes in.
-	ssh-keygen -y -f "$(vagrant_key)" | put /home/vagrant/.ssh/authorized_keys
+	cat "$(dpkg -L vagrant | grep '/keys/vagrant.pub$')" | put /home/vagrant/.ssh/authorized_keys
 	chmod 0700 "$root/home/vagrant/.ssh"
 	inside chown -R vagrant:vagrant /home/vagrant/.ssh /vagrant
 
@@ -134,26 +134,13 @@ configure() {
 	inside systemctl disable nfs-server apt-daily.timer apt-daily-upgrade.timer
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/tmp/* "$root"/boot/System.map*
 }
-vagrant_key() {
-	local file
-	for file in /usr/share/vagrant*/keys/vagrant /usr/share/rubygems-integration/all/gems/vagrant-*/keys/vagrant "$HOME/.vagrant.d/insecure_private_key"; do
-		[ -e "$file" ] || continue
-		# ssh-keygen reads no key that others may read.
-		install -m 0600 "$file" "$work/key"
-		echo "$work/key"
-		return
-	done
-	echo "vagrant's well-known key is nowhere: packaging/deps.sh vagrant installs it" >&2
-	return 1
-}
-
 # disk makes the image without mounting it: GRUB's first sector loads the next ones, which hold its core, and that
 # reads the kernel that Debian's links in / name.
 disk() {
 	local image=$work/disk grub=/usr/lib/grub/i386-pc version link
 	version=$(ls "$root/lib/modules")
 	for link in vmlinuz initrd.img; do
-		[ -e "$root/$link" ] || ln -s "boot/${link%.img}${link##initrd}-$version" "$root/$link"
+		[ -e "$root/$link" ] || ln -s "boot/$link-$version" "$root/$link"
 	done
 	cat <<-END | put /boot/grub/grub.cfg
 		linux /vmlinuz root=LABEL=root ro console=tty0 console=ttyS0 net.ifnames=0 psi=1
