@@ -3,7 +3,6 @@
 package bpf
 
 import (
-	"net"
 	"net/netip"
 	"testing"
 
@@ -146,15 +145,6 @@ func TestRootConnectionsOfAListenerThatEnds(t *testing.T) {
 	r, ns := socketRig(t, true)
 	l := socketSpec{at: netip.MustParseAddrPort("0.0.0.0:80")}.openFD(t, ns)
 	wantReady(t, r, 1, 0)
-	dial := func(to string) (conn net.Conn) {
-		ns.Do(t, func() {
-			var err error
-			if conn, err = net.Dial("tcp", to); err != nil {
-				t.Fatal(err)
-			}
-		})
-		return conn
-	}
 	accept := func() int {
 		fd, _, err := unix.Accept(l)
 		if err != nil {
@@ -162,9 +152,9 @@ func TestRootConnectionsOfAListenerThatEnds(t *testing.T) {
 		}
 		return fd
 	}
-	self := dial("127.0.0.1:80")
+	self := connect(t, ns, "127.0.0.1:80")
 	selfIn := accept()
-	visitor := dial("10.77.0.2:80")
+	visitor := connect(t, ns, "10.77.0.2:80")
 	in := accept()
 	r.connections(t, 1, 1)
 	r.wantEvent(t, EventEstablished)
@@ -193,18 +183,8 @@ func TestRootLastConnectionIsTold(t *testing.T) {
 			t.Errorf("%d connections now (%v), want %d", got, err, want)
 		}
 	}
-	connect := func(to string) net.Conn {
-		var conn net.Conn
-		ns.Do(t, func() {
-			var err error
-			if conn, err = net.Dial("tcp", to); err != nil {
-				t.Fatal(err)
-			}
-		})
-		return conn
-	}
 	watch(0)
-	first, second := connect("10.77.0.2:80"), connect("[fd77:fc::2]:80")
+	first, second := connect(t, ns, "10.77.0.2:80"), connect(t, ns, "[fd77:fc::2]:80")
 	r.connections(t, 2, 2)
 	r.wantEvent(t, EventEstablished)
 	watch(2)
@@ -215,13 +195,13 @@ func TestRootLastConnectionIsTold(t *testing.T) {
 	r.connections(t, 0, 2)
 	r.wantEvent(t, EventEmpty)
 
-	third := connect("10.77.0.2:80")
+	third := connect(t, ns, "10.77.0.2:80")
 	r.connections(t, 1, 3)
 	abort(t, third)
 	r.connections(t, 0, 3)
 	r.noEvent(t, "told already")
 
-	fourth := connect("10.77.0.2:80")
+	fourth := connect(t, ns, "10.77.0.2:80")
 	r.connections(t, 1, 4)
 	watch(1)
 	if _, err := r.WatchEmpty(5, false); err != nil {
@@ -239,19 +219,14 @@ func TestRootBeginWake(t *testing.T) {
 	r, ns := socketRig(t, true)
 	socketSpec{at: netip.MustParseAddrPort("0.0.0.0:80")}.open(t, ns)
 	wantReady(t, r, 1, 0)
-	connect := func() {
+	connectOnce := func() {
 		t.Helper()
-		ns.Do(t, func() {
-			conn, err := net.Dial("tcp", "10.77.0.2:80")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { conn.Close() })
-		})
+		conn := connect(t, ns, "10.77.0.2:80")
+		t.Cleanup(func() { conn.Close() })
 	}
-	connect()
+	connectOnce()
 	r.wantEvent(t, EventEstablished)
-	connect()
+	connectOnce()
 	r.connections(t, 2, 2)
 	r.noEvent(t, "the second")
 	r.change(t, 5, func(v *dpFcReplica) { v.FirstByteNs = 7 })
@@ -261,7 +236,7 @@ func TestRootBeginWake(t *testing.T) {
 	if st, err := r.Stats(5); err != nil || st.Established != 0 || st.FirstByte != 0 || st.ConnsTotal != 2 {
 		t.Errorf("after BeginWake %+v (%v)", st, err)
 	}
-	connect()
+	connectOnce()
 	ev := r.wantEvent(t, EventEstablished)
 	if st, err := r.Stats(5); err != nil || st.Established != ev.Time {
 		t.Errorf("established at %d (%v), the event says %d", st.Established, err, ev.Time)
