@@ -1,0 +1,224 @@
+package detect
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Targets are what a site asks of each replica. Zero fields ask for nothing.
+type Targets struct {
+	Conns   float64       // connections at the same time
+	Latency time.Duration // to the first byte, p99
+}
+
+// Scaler decides for one site, in its order: limits are raised in place before
+// replicas are added, since that is done within a millisecond; both are given back only when
+// they were not needed for as long as their cost demands. What it decides counts as done, but it goes
+// by the limits and replicas that the next signals show: an action that failed is
+// decided again.
+//
+// How often it may act has a bound that no noise can break, see MaxActions.
+type Scaler struct {
+	Targets Targets
+	Costs   ActionCosts
+	Policy  LimitsPolicy
+
+	limits [4]limitState
+	flow   flow
+
+	lastOut, lastIn time.Duration
+	everOut, everIn bool
+	need            peak
+	patience        int // how often replicas were given back too soon
+	// The p99 at the last Out for its sake: if more replicas do not help, even more will not.
+	slow     time.Duration
+	slowEach float64 // connections a replica then
+}
+
+// limitState is what is remembered of a limit.
+type limitState struct {
+	peak    peak
+	changed time.Duration
+	ever    bool
+}
+
+// NewScaler decides for a site with these targets. Costs may be changed at any time.
+func NewScaler(t Targets, c ActionCosts) *Scaler { return &Scaler{Targets: t, Costs: c} }
+
+var resources = [4]ResourceName{Memory, Pids, CPU, IO} // what kills first comes first
+
+// of returns one resource of the signals.
+func (s *Signals) of(r ResourceName) *Resource {
+	switch r {
+	case Memory:
+		return &s.Memory
+	case Pids:
+		return &s.Pids
+	case IO:
+		return &s.IO
+	default:
+		return &s.CPU
+	}
+}
+
+// replicas now, at least one: a site without any is for the ladder, not for the Scaler.
+func (s *Signals) replicas() int { return max(1, s.Replicas.Now, len(s.Conns)) }
+
+func (s *Signals) conns() (total float64) {
+	for _, c := range s.Conns {
+		total += float64(c)
+	}
+	return total
+}
+
+// Decide is asked at each trigger of the kernel and at each look, about once a second,
+// with times that do not go back. It gives one decision; when that is carried out,
+// ask again at once, until it is None.
+func (s *Scaler) Decide(at time.Duration, sig Signals) Decision {
+	s.flow.observe(at, &sig)
+	for _, f := range []func(time.Duration, *Signals) Decision{s.raise, s.out, s.in, s.lower} {
+		if d := f(at, &sig); d.Kind != None {
+			return d
+		}
+	}
+	return Decision{Kind: None}
+}
+
+// settle is how long an action needs to show in the signals.
+func settle(sig *Signals, cost time.Duration) time.Duration {
+	return max(2*cost, min(max(2*sig.Latency.P50, 20*time.Millisecond), time.Second))
+}
+
+// raise looks for a limit that is met.
+func (s *Scaler) raise(at time.Duration, sig *Signals) Decision {
+	for i, name := range resources {
+		r := sig.of(name)
+		st := &s.limits[i]
+		if !r.Limit.known() || st.ever && at-st.changed < settle(sig, s.Costs.complete().Limit) {
+			continue
+		}
+		reason, evidence, need := lacking(name, r)
+		low, _ := r.Limit.Bounds()
+		if r.Limit.Now < low {
+			reason, need = "below what the spec promises", low
+		}
+		if reason == "" {
+			continue
+		}
+		if sig.Alarm != 0 {
+			need = max(need, r.Limit.Now*min(sig.Alarm.Ratio(), 4))
+		}
+		if to := s.Policy.Raise(r.Limit, need); to > r.Limit.Now*1.001 {
+			return s.up(at, i, r, to, reason, evidence)
+		}
+	}
+	return Decision{Kind: None}
+}
+
+// up decides to raise limit i.
+func (s *Scaler) up(at time.Duration, i int, r *Resource, to float64, reason string, evidence []Evidence) Decision {
+	s.limits[i] = limitState{changed: at, ever: true}
+	return Decision{Kind: Up, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason, Evidence: evidence}
+}
+
+// What says that a limit is met.
+const (
+	shortThrottled = 0.05 // share of throttled periods
+	shortMemory    = 0.9  // used of the limit
+	shortPids      = 0.8
+	stallCPU       = 0.4 // PSI: others on the node make a task wait too
+	stallMemory    = 0.1
+	stallIO        = 0.2
+)
+
+// lacking says in words why a resource is short, or nothing; and how much of it is needed.
+func lacking(name ResourceName, r *Resource) (string, []Evidence, float64) {
+	now, used := r.Limit.Now, positive(r.Used)
+	say := func(what string, value, limit, need float64) (string, []Evidence, float64) {
+		return what, []Evidence{{Name: what, Value: value, Limit: limit}}, need
+	}
+	switch name {
+	case Memory:
+		switch {
+		case r.Hits > 0:
+			return say("memory limit met (memory.events)", r.Hits, 0, used*memoryRoom)
+		case used > shortMemory*now:
+			return say("memory in use over nine tenths of the limit", used, now, used*memoryRoom)
+		case r.Stall > stallMemory && used > now/2:
+			return say("tasks wait for memory (PSI)", r.Stall, stallMemory, used*memoryRoom)
+		}
+	case Pids:
+		switch {
+		case r.Hits > 0:
+			return say("forks refused (pids.events)", r.Hits, 0, used*headroom)
+		case used > shortPids*now:
+			return say("tasks near the limit", used, now, used*headroom)
+		}
+	case CPU:
+		switch {
+		case r.Hits > shortThrottled:
+			return say("CPU throttled", r.Hits, shortThrottled, used*headroom)
+		case used > fullCPU*now:
+			return say("CPU used up to its limit", used, now, used*headroom)
+		case r.Stall > stallCPU && used > now/2:
+			return say("tasks wait for the CPU (PSI)", r.Stall, stallCPU, used*headroom)
+		}
+	case IO:
+		if r.Stall > stallIO {
+			return say("tasks wait for the disk (PSI)", r.Stall, stallIO, 0)
+		}
+	}
+	return "", nil, 0
+}
+
+// lower gives back what was not needed.
+func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
+	for i, name := range resources {
+		r := sig.of(name)
+		if !r.Limit.known() {
+			continue
+		}
+		st := &s.limits[i]
+		window := s.limitHold(name, r)
+		used := positive(r.Used)
+		if lack, _, _ := lacking(name, r); lack != "" || name == IO && r.Stall > stallIO/4 {
+			used = max(used, r.Limit.Now)
+		}
+		top, full := st.peak.add(at, window, used)
+		_, high := r.Limit.Bounds()
+		if over := s.Policy.Fit(r.Limit, r.Used); r.Limit.Now > high && over < 0.999*r.Limit.Now {
+			return s.down(at, i, r, over, "the node has less to give", high)
+		}
+		room := headroom
+		if name == Memory {
+			room = memoryRoom
+		}
+		to, worth := s.Policy.Lower(r.Limit, top, room)
+		if full && worth {
+			return s.down(at, i, r, to, fmt.Sprintf("not needed for %s", short(window)), top)
+		}
+	}
+	return Decision{Kind: None}
+}
+
+func (s *Scaler) down(at time.Duration, i int, r *Resource, to float64, reason string, against float64) Decision {
+	s.limits[i] = limitState{changed: at, ever: true}
+	return Decision{
+		Kind: Down, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason,
+		Evidence: []Evidence{{Name: "most in use", Value: against, Limit: r.Limit.Now}},
+	}
+}
+
+// reclaimCost is what taking back a GiB of memory takes.
+const reclaimCost = time.Second
+
+// limitHold is for how long a limit must have been unneeded.
+func (s *Scaler) limitHold(name ResourceName, r *Resource) time.Duration {
+	cost := 2 * s.Costs.complete().Limit
+	if name == Memory {
+		// Rounded to powers of two, so that the window does not change with every page.
+		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, r.Limit.Now))))/gib) * reclaimCost / time.Second
+	}
+	return hold(cost)
+}
