@@ -31,7 +31,7 @@ func (m *Machine) onLifeOver(e LifeOver) []Action {
 		return m.stop(r, reason)
 	}
 	r.old = true
-	m.renewing = reason
+	m.renewing, m.holdoff = reason, false
 	return m.renew()
 }
 
@@ -45,7 +45,7 @@ func (m *Machine) circulate(reason string) []Action {
 		acts = append(acts, m.unprepare(TierRunning)...)
 		acts = append(acts, m.prepare()...)
 	}
-	m.renewals = 0
+	m.renewals, m.holdoff = 0, false
 	for _, r := range m.replicas {
 		if r.spare || !r.alive() {
 			continue
@@ -65,10 +65,10 @@ func (m *Machine) circulate(reason string) []Action {
 // renew takes the next step of a circulation.
 func (m *Machine) renew() []Action {
 	old := m.oldest(func(r *Replica) bool { return r.old && r.State == Ready })
-	if old == nil {
-		if m.oldest(func(r *Replica) bool { return r.old && r.alive() }) == nil {
-			m.renewing = ""
-		}
+	if m.anyOld() == nil {
+		m.renewing, m.renewals, m.holdoff = "", 0, false
+	}
+	if old == nil || m.holdoff {
 		return nil
 	}
 	if m.oldest(func(r *Replica) bool { return r.next && r.serves() }) != nil {
@@ -96,7 +96,7 @@ func (m *Machine) replaced(r *Replica) []Action {
 	r.next = false
 	m.renewals = 0
 	var acts []Action
-	if old := m.oldest(func(o *Replica) bool { return o.old && o != r && o.alive() && o.State != Starting }); old != nil {
+	if old := m.anyOld(); old != nil && old != r {
 		reason := fmt.Sprintf("replaced by %d: %s", r.ID, m.renewing)
 		switch old.State {
 		case Asleep, Sinking:
@@ -116,13 +116,16 @@ func (m *Machine) renewalFailed(r *Replica, reason string) []Action {
 		Kind: "not-circulated", Replica: r.ID, Failure: true, Reason: reason,
 		Detail: fmt.Sprintf("the old replica stays (%s); next try in %s", m.renewing, wait),
 	}}
-	for _, o := range m.replicas {
-		if o.old && o.State == Ready {
-			acts = append(acts, ArmLife{ID: o.ID, After: wait})
-			break
-		}
+	if old := m.anyOld(); old != nil {
+		m.holdoff = true
+		acts = append(acts, ArmLife{ID: old.ID, After: wait})
 	}
 	return acts
+}
+
+// anyOld finds a replica that is to be replaced.
+func (m *Machine) anyOld() *Replica {
+	return m.oldest(func(r *Replica) bool { return r.old && r.alive() && r.State != Starting })
 }
 
 // onSpecChanged replaces what runs by replicas made after the new spec.

@@ -15,7 +15,6 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 		return nil // somebody is held, and to be cut off only by force
 	}
 	m.byHand = true
-	m.renewing = ""
 	acts := m.unprepare(e.Tier)
 	for _, r := range m.replicas {
 		if r.State == Stopping {
@@ -86,6 +85,15 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 	default:
 		acts = append(acts, m.onCrash(now, r, reason)...)
 	}
+	if m.anyOld() == nil { // the next one has nobody to replace: it is one like others
+		for _, n := range m.replicas {
+			n.next = false
+		}
+	}
+	if r.old && m.renewing != "" { // the timer of a further try was its
+		m.holdoff = false
+		acts = append(acts, m.renew()...)
+	}
 	acts = append(acts, m.recover()...)
 	return append(acts, m.forgetIfDone()...)
 }
@@ -93,9 +101,13 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 // onCrash: it was serving.
 func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
 	if lived := now.Sub(r.ReadyAt); lived < m.policy.Stable && !r.spare {
-		return m.fail(r.ID, fmt.Sprintf("ended %s after it was ready: %s", lived.Round(time.Millisecond), reason))
+		reason = fmt.Sprintf("ended %s after it was ready: %s", lived.Round(time.Millisecond), reason)
+		return m.failed(r, reason)
 	}
 	m.failures = 0
+	if r.next && m.anyOld() != nil {
+		return m.renewalFailed(r, reason)
+	}
 	return []Action{Note{Kind: "exited", Replica: r.ID, Reason: reason, Failure: true}}
 }
 

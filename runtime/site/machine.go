@@ -57,6 +57,7 @@ type Machine struct {
 	byHand   bool   // somebody parked it: scale.min does not wake it again
 	renewing string // why replicas are being replaced; empty: they are not
 	renewals int    // failed in a row
+	holdoff  bool   // the next try waits for a LifeOver
 }
 
 // New makes the machine of a parked site. newID allocates replica ids.

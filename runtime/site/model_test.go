@@ -27,6 +27,11 @@ type container struct {
 	listens [ports]bool
 	conns   uint64
 	last    time.Time // end of its last connection
+	sinking Tier      // asked to be put there, not answered
+	rising  bool      // asked to run again, not answered
+	marked  bool      // a packet is to be told of
+	knocked bool      // it was, and nobody has read it
+	watched bool      // the end of its last connection is to be told
 }
 
 func (c *container) listensOnAll() bool { return !slices.Contains(c.listens[:], false) }
@@ -51,6 +56,7 @@ type model struct {
 	deleted    bool
 	parked     bool // by hand, and nobody came since
 	forgets    int
+	gates      map[ReplicaID]bool // prepared containers; true: it stands at its gate
 	log        []string
 }
 
@@ -58,8 +64,12 @@ func newModel(seed uint64) *model {
 	md := &model{
 		rng: rand.New(rand.NewPCG(seed, 42)), now: now, view: View{Parked: true},
 		containers: map[ReplicaID]*container{}, timers: map[modelTimer]time.Time{}, used: map[ReplicaID]bool{},
+		gates: map[ReplicaID]bool{},
 	}
 	md.policy = policy
+	if seed%2 == 1 { // the other half lives as simply as can be
+		md.drawPolicy()
+	}
 	if md.rng.IntN(3) == 0 {
 		md.policy.Min = 1
 	}
@@ -69,6 +79,24 @@ func newModel(seed uint64) *model {
 	var last ReplicaID
 	md.m = New(md.policy, func() ReplicaID { last++; return last })
 	return md
+}
+
+func (md *model) drawPolicy() {
+	p := &md.policy
+	p.Max = 1 + md.rng.IntN(3)
+	p.Overlap = md.rng.IntN(4) > 0
+	p.Ahead = md.rng.IntN(3) == 0
+	if md.rng.IntN(2) == 0 {
+		p.Lifetime = time.Hour
+	}
+	p.Ladder = nil
+	after := 10 * time.Second
+	for _, tier := range depths[1:] {
+		if md.rng.IntN(2) == 0 {
+			p.Ladder = append(p.Ladder, Rung{tier, after})
+			after *= 5
+		}
+	}
 }
 
 // handle does what node.handle does.
@@ -98,11 +126,40 @@ func (md *model) perform(a Action) (Event, error) {
 		if md.deleted {
 			return nil, fmt.Errorf("started %d of a deleted site", a.ID)
 		}
-		if md.used[a.ID] {
-			return nil, fmt.Errorf("started %d twice", a.ID)
+		if _, waits := md.gates[a.ID]; waits != (a.From == TierPrepared) || md.containers[a.ID] != nil || md.used[a.ID] && !waits {
+			return nil, fmt.Errorf("started %d from %q twice, or from a gate where it does not stand", a.ID, a.From)
 		}
+		delete(md.gates, a.ID)
 		md.used[a.ID], md.parked = true, false
 		md.containers[a.ID] = &container{making: true}
+	case Descend:
+		c := md.containers[a.ID]
+		if c == nil || c.stopped || c.sinking != "" || c.rising {
+			return nil, fmt.Errorf("put to sleep: %d, which is %+v", a.ID, c)
+		}
+		c.sinking = a.Tier
+	case Ascend:
+		c := md.containers[a.ID]
+		if c == nil || c.stopped || c.rising {
+			return nil, fmt.Errorf("called back: %d, which is %+v", a.ID, c)
+		}
+		c.rising, c.sinking = true, ""
+	case Prepare:
+		if md.deleted || md.used[a.ID] {
+			return nil, fmt.Errorf("prepared %d, deleted %v", a.ID, md.deleted)
+		}
+		md.used[a.ID], md.gates[a.ID] = true, false
+	case Unprepare:
+		if _, waits := md.gates[a.ID]; !waits {
+			return nil, fmt.Errorf("threw away %d, which is not there", a.ID)
+		}
+		delete(md.gates, a.ID)
+	case Watch:
+		c := md.containers[a.ID]
+		if c.conns == 0 {
+			return Emptied{ID: a.ID}, nil
+		}
+		c.watched = true
 	case Stop:
 		c := md.containers[a.ID]
 		if c == nil || c.stopped {
@@ -111,6 +168,11 @@ func (md *model) perform(a Action) (Event, error) {
 		c.stopped = true
 	case Publish:
 		md.view = md.m.View()
+		for _, in := range md.view.Replicas {
+			if c := md.containers[in.ID]; c != nil {
+				c.marked = in.Asleep && !c.knocked
+			}
+		}
 	case Release:
 		for p := range ports {
 			if md.listened(p) {
@@ -128,6 +190,12 @@ func (md *model) perform(a Action) (Event, error) {
 		md.timers[modelTimer{"settle", a.ID}] = md.now.Add(a.After)
 	case ArmIdle:
 		md.timers[modelTimer{"idle", a.ID}] = md.now.Add(a.After)
+	case ArmLife:
+		md.timers[modelTimer{"life", a.ID}] = md.now.Add(a.After)
+	case ArmDrain:
+		md.timers[modelTimer{"drain", a.ID}] = md.now.Add(a.After)
+	case ArmSpare:
+		md.timers[modelTimer{kind: "spare"}] = md.now.Add(a.After)
 	case ArmBackoff:
 		md.timers[modelTimer{kind: "backoff"}] = md.now.Add(a.After)
 	case Forget:
@@ -139,7 +207,7 @@ func (md *model) perform(a Action) (Event, error) {
 // listened says whether the data path would send a packet for that port on.
 func (md *model) listened(p modelPort) bool {
 	for _, in := range md.m.View().Replicas {
-		if c := md.containers[in.ID]; c != nil && (in.Forced || c.listens[p]) {
+		if c := md.containers[in.ID]; c != nil && !in.Draining && (in.Forced || c.listens[p]) {
 			return true
 		}
 	}
@@ -164,45 +232,39 @@ func (md *model) armed(kind string, id ReplicaID) bool {
 func (md *model) check() error {
 	starting, ready, closing := md.states(Starting), md.states(Ready), md.states(Closing)
 	v := md.m.View()
-	alive := len(starting) + len(ready) + len(closing)
+	alive := len(starting) + len(ready) + len(closing) + len(md.states(Rising)) + len(md.states(Asleep)) + len(md.states(Sinking))
 	switch {
-	case len(starting) > 1:
-		return fmt.Errorf("two are starting: %v", starting)
-	case len(starting)+len(ready) > 1:
-		return fmt.Errorf("started %v beside %v", starting, ready)
+	case md.m.Serving() > max(1, md.policy.Max, md.policy.Min):
+		return fmt.Errorf("%d serve, %d may", md.m.Serving(), md.policy.Max)
+	case len(starting) > max(1, md.policy.Max)+2: // a next one and a spare one beside those that serve
+		return fmt.Errorf("so many are starting: %v", starting)
 	case len(closing) > 0:
 		return fmt.Errorf("%v is still closing after its counters were read", closing)
-	case !slices.Equal(ids(v), append(ready, starting...)):
-		return fmt.Errorf("the data path is told of %v, starting or ready are %v", v.Replicas, append(ready, starting...))
-	case v.Parked != (alive == 0 && !v.Refuse):
-		return fmt.Errorf("the view says parked %v, refuse %v, with %d alive", v.Parked, v.Refuse, alive)
-	case v.Refuse && alive > 0:
+	case v.Parked != (len(v.Replicas) == 0 && !v.Refuse):
+		return fmt.Errorf("the view says parked %v, refuse %v, with %v", v.Parked, v.Refuse, v.Replicas)
+	case v.Refuse && alive-md.spares() > 0:
 		return fmt.Errorf("refusing with %d alive", alive)
 	case !sameView(v, md.view):
 		return fmt.Errorf("published %+v, the machine means %+v", md.view, v)
 	case v.Refuse && !md.armed("backoff", 0):
 		return fmt.Errorf("refusing for ever: no backoff timer")
-	case len(starting) > 0 && !md.armed("start", starting[0]):
-		return fmt.Errorf("%d may start for ever: no timer", starting[0])
 	case md.forgets > 1:
 		return fmt.Errorf("forgotten %d times", md.forgets)
 	case md.deleted && (md.forgets == 1) != (len(md.m.Replicas()) == 0):
 		return fmt.Errorf("deleted, %d replicas left, forgotten %d times", len(md.m.Replicas()), md.forgets)
 	case !md.deleted && md.forgets > 0:
 		return fmt.Errorf("forgotten, but not deleted")
-	case md.m.Settled() && (len(md.containers) > 0 || v.Refuse):
-		return fmt.Errorf("settled, with %d containers", len(md.containers))
+	case md.m.Settled() && (len(md.containers) > 0 || len(md.gates) > 0 || v.Refuse):
+		return fmt.Errorf("settled, with %d containers and %v at the gate", len(md.containers), md.gates)
+	case len(md.gates) > 1 || md.deleted && len(md.gates) > 0:
+		return fmt.Errorf("at the gate: %v, deleted: %v", md.gates, md.deleted)
 	}
 	if want := md.phase(); md.m.Phase() != want {
 		return fmt.Errorf("phase %s, want %s", md.m.Phase(), want)
 	}
 	for _, r := range md.m.Replicas() {
-		c := md.containers[r.ID]
-		if c == nil {
-			return fmt.Errorf("%d is gone and the machine keeps it as %s", r.ID, r.State)
-		}
-		if c.stopped != (r.State == Stopping) {
-			return fmt.Errorf("%d is %s, told to stop: %v", r.ID, r.State, c.stopped)
+		if err := md.checkReplica(r); err != nil {
+			return err
 		}
 	}
 	if len(md.m.Replicas()) != len(md.containers) {
@@ -211,14 +273,54 @@ func (md *model) check() error {
 	return md.checkHopes(ready)
 }
 
+func (md *model) spares() (n int) {
+	for _, r := range md.m.Replicas() {
+		if r.Spare() && r.alive() {
+			n++
+		}
+	}
+	return n
+}
+
+// checkReplica: whatever a replica is doing, somebody will end it.
+func (md *model) checkReplica(r Replica) error {
+	c := md.containers[r.ID]
+	in := slices.ContainsFunc(md.m.View().Replicas, func(v ViewReplica) bool { return v.ID == r.ID })
+	switch {
+	case c == nil:
+		return fmt.Errorf("%d is gone and the machine keeps it as %s", r.ID, r.State)
+	case c.stopped != (r.State == Stopping):
+		return fmt.Errorf("%d is %s, told to stop: %v", r.ID, r.State, c.stopped)
+	case (r.State == Starting || r.State == Rising) && !md.armed("start", r.ID):
+		return fmt.Errorf("%d may be %s for ever: no timer", r.ID, r.State)
+	case r.State == Draining && !md.armed("drain", r.ID):
+		return fmt.Errorf("%d may drain for ever: no timer", r.ID)
+	case (r.State == Sinking) != (c.sinking != "") && !c.stopped:
+		return fmt.Errorf("%d is %s, asked to sink to %q", r.ID, r.State, c.sinking)
+	case (r.State == Rising) != c.rising && !c.stopped:
+		return fmt.Errorf("%d is %s, asked to rise: %v", r.ID, r.State, c.rising)
+	case r.State == Asleep && !r.Spare() && !c.marked && !c.knocked:
+		return fmt.Errorf("%d sleeps, and a packet would not be told of", r.ID)
+	case r.Spare() && in:
+		return fmt.Errorf("%d is a spare one, and gets packets", r.ID)
+	case !r.Spare() && !in && (r.State == Ready || r.State == Rising || r.State == Asleep):
+		return fmt.Errorf("%d is %s, and gets no packets", r.ID, r.State)
+	}
+	return nil
+}
+
 // checkHopes: nothing stays as it is for ever that is not meant to.
 func (md *model) checkHopes(ready []ReplicaID) error {
 	for _, id := range ready {
 		c := md.containers[id]
-		if len(md.policy.Ladder) > 0 && md.policy.Min == 0 && !md.armed("idle", id) {
+		r := md.m.byID(id)
+		if _, more := md.m.nextRung(r); more && md.policy.Min == 0 && !md.armed("idle", id) && !r.spare {
 			return fmt.Errorf("%d is never parked: no idle timer", id)
 		}
-		if !c.listensOnAll() && !forced(md.m.View(), id) && !md.armed("settle", id) {
+		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.next || o.old && o.ID != id }) {
+			return fmt.Errorf("%d is to be replaced, and nothing is done about it", id)
+		}
+		if !c.listensOnAll() && !forced(md.m.View(), id) && !r.spare && !md.armed("settle", id) {
 			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
 		}
 	}
@@ -253,14 +355,19 @@ func forced(v View, id ReplicaID) bool {
 }
 
 func (md *model) phase() Phase {
-	switch {
-	case len(md.states(Ready)) > 0:
-		return Running
-	case len(md.states(Starting)) > 0:
-		return Waking
-	case len(md.states(Stopping)) > 0:
-		return Parking
-	case md.m.View().Refuse:
+	for _, p := range []struct {
+		state State
+		phase Phase
+	}{
+		{Ready, Running}, {Starting, Waking}, {Rising, Waking}, {Draining, Running}, {Sinking, Parking}, {Asleep, Parked}, {Stopping, Parking},
+	} {
+		for _, r := range md.m.Replicas() {
+			if r.State == p.state && !r.Spare() {
+				return p.phase
+			}
+		}
+	}
+	if md.m.View().Refuse {
 		return Backoff
 	}
 	return Parked
@@ -273,8 +380,11 @@ func (md *model) visit(p modelPort) {
 	}
 	for _, in := range md.view.Replicas {
 		c := md.containers[in.ID]
-		if c != nil && !c.stopped && (in.Forced || c.listens[p]) {
+		if c != nil && !c.stopped && !in.Draining && (in.Forced || c.listens[p]) {
 			c.last = md.now
+			if c.marked {
+				c.marked, c.knocked = false, true
+			}
 			if md.rng.IntN(2) == 0 {
 				c.conns++
 			}
@@ -336,6 +446,12 @@ func (md *model) fire() error {
 		return md.handle(StartTimedOut{ID: first.id})
 	case "settle":
 		return md.handle(SettleOver{ID: first.id})
+	case "life":
+		return md.handle(LifeOver{ID: first.id})
+	case "drain":
+		return md.handle(DrainOver{ID: first.id})
+	case "spare":
+		return md.handle(SpareDue{})
 	case "idle":
 		ev := IdleOver{ID: first.id, IdleFor: 1 << 62}
 		if c := md.containers[first.id]; c != nil {
@@ -355,7 +471,9 @@ func (md *model) stale() error {
 	return md.handle([]Event{
 		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, SettleOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
-	}[md.rng.IntN(9)])
+		Knocked{ID: id}, Descended{ID: id, Tier: TierFrozen}, DescendFailed{ID: id, Tier: TierCheckpointed}, Ascended{ID: id},
+		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
+	}[md.rng.IntN(16)])
 }
 
 // container draws one.
@@ -391,11 +509,14 @@ func (md *model) step() error {
 		return md.handle(WakeAsked{Reason: "asked"})
 	case n < 92:
 		md.parked = true
-		err := md.handle(ParkAsked{Reason: "asked", Force: md.rng.IntN(2) == 0})
-		md.parked = len(md.states(Ready)) == 0 // a visitor came in between
+		err := md.handle(ParkAsked{Reason: "asked", Force: md.rng.IntN(2) == 0, Tier: md.drawTier()})
+		md.parked = md.m.byHand // else a visitor came in between
 		return err
 	case n < 95:
-		return md.handle(SpecChanged{})
+		return md.handle([]Event{
+			SpecChanged{}, SpecChanged{Apart: true}, CirculateAsked{Reason: "asked"},
+			ScaleAsked{Want: md.rng.IntN(5), Reason: "load"}, ScaleAsked{Want: 2, Reason: "load"},
+		}[md.rng.IntN(5)])
 	case n < 96 && md.rng.IntN(3) == 0:
 		md.deleted = true
 		return md.handle(Deleted{})
@@ -403,12 +524,64 @@ func (md *model) step() error {
 	return nil
 }
 
+// drawTier for somebody who parks the site; mostly that is left to the machine.
+func (md *model) drawTier() Tier {
+	return []Tier{TierRunning, TierRunning, TierRunning, TierFrozen, TierCheckpointed, TierCold}[md.rng.IntN(6)]
+}
+
+// gateStep lets something happen to what is prepared.
+func (md *model) gateStep() error {
+	for id, standing := range md.gates {
+		switch n := md.rng.IntN(4); {
+		case n == 0:
+			delete(md.gates, id)
+			return md.handle(PrepareFailed{ID: id, Reason: "no memory"})
+		case !standing:
+			md.gates[id] = true
+			return md.handle(Prepared{ID: id})
+		}
+	}
+	return nil
+}
+
+// tierStep answers what was asked about a replica's sleep.
+func (md *model) tierStep(id ReplicaID, c *container, works bool) (bool, error) {
+	switch tier := c.sinking; {
+	case c.knocked:
+		c.knocked = false
+		return true, md.handle(Knocked{ID: id})
+	case c.stopped:
+		return false, nil
+	case tier != "" && !works:
+		c.sinking = ""
+		return true, md.handle(DescendFailed{ID: id, Tier: tier, Reason: "EBUSY"})
+	case tier != "":
+		c.sinking = ""
+		return true, md.handle(Descended{ID: id, Tier: tier})
+	case c.rising:
+		c.rising = false
+		return true, md.handle(Ascended{ID: id})
+	case c.watched && c.conns == 0:
+		c.watched = false
+		return true, md.handle(Emptied{ID: id})
+	}
+	return false, nil
+}
+
 func (md *model) containerStep() error {
+	if md.rng.IntN(8) == 0 {
+		return md.gateStep()
+	}
 	id, c := md.container()
 	if c == nil {
 		return nil
 	}
 	n := md.rng.IntN(12)
+	if n > 1 {
+		if done, err := md.tierStep(id, c, n > 3); done {
+			return err
+		}
+	}
 	switch {
 	case c.making && n < 3:
 		return md.fail(id)
@@ -428,7 +601,7 @@ func (md *model) containerStep() error {
 // coming, starts that work if `work`, and nobody wanting anything. After it
 // nobody may be held.
 func (md *model) rest(work bool) error {
-	for range 400 {
+	for range 2000 {
 		for md.unread[0]+md.unread[1] > 0 {
 			if err := md.read(); err != nil {
 				return err
@@ -436,6 +609,15 @@ func (md *model) rest(work bool) error {
 		}
 		id, c := md.container()
 		var err error
+		if c != nil {
+			done := false
+			if done, err = md.tierStep(id, c, work); done {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
 		switch {
 		case c != nil && c.stopped:
 			err = md.exit(id)
@@ -448,8 +630,11 @@ func (md *model) rest(work bool) error {
 			if c != nil {
 				c.conns = 0
 			}
+			if md.pending() {
+				continue // of another container
+			}
 			if len(md.timers) == 0 {
-				return md.atRest()
+				return md.atRest(work)
 			}
 			err = md.fire()
 		}
@@ -457,14 +642,28 @@ func (md *model) rest(work bool) error {
 			return err
 		}
 	}
-	return md.atRest() // scale.min that fails never comes to rest, but holds nobody
+	return md.atRest(work) // scale.min that fails never comes to rest, but holds nobody
 }
 
-func (md *model) atRest() error {
+// pending says whether a container owes the machine an answer.
+func (md *model) pending() bool {
+	for _, c := range md.containers {
+		if c.making || c.stopped || c.sinking != "" || c.rising || c.knocked {
+			return true
+		}
+	}
+	return false
+}
+
+// mayFailForEver: a ladder that ends on a tier which cannot be reached is tried
+// again and again.
+func (md *model) mayFailForEver() bool { return !md.policy.allows(TierCold) && !md.policy.allows(TierPrepared) }
+
+func (md *model) atRest(work bool) error {
 	if md.held[0]+md.held[1] > 0 {
 		return fmt.Errorf("%v visitors are held for ever", md.held)
 	}
-	if !md.deleted && md.policy.Min == 0 && len(md.policy.Ladder) > 0 && md.m.Phase() != Parked {
+	if !md.deleted && md.policy.Min == 0 && len(md.policy.Ladder) > 0 && md.m.Phase() != Parked && md.policy.Lifetime == 0 && (work || !md.mayFailForEver()) {
 		return fmt.Errorf("nobody comes any more, and the site is %s", md.m.Phase())
 	}
 	return nil

@@ -31,21 +31,26 @@ func (m *Machine) reconcile(reason string) []Action {
 	if len(have) == 0 {
 		return nil
 	}
+	if len(have) < m.want && !m.retry {
+		if r := m.find(Draining); r != nil && m.renewing == "" {
+			return m.undrain(r, reason) // which comes back here if there is more to do
+		}
+		if r := m.sleeper(); r != nil && !r.old {
+			return m.rouse(r, reason) // and so does this
+		}
+	}
 	var acts []Action
 	for n := len(have); n < m.want && !m.retry; n++ {
-		if r := m.find(Draining); r != nil && m.renewing == "" {
-			r.State = Ready
-			acts = append(acts, Publish{}, Note{Kind: "running", Replica: r.ID, Reason: reason})
-			acts = append(acts, m.armIdle(r)...)
-			continue
-		}
 		acts = append(acts, m.start(reason)...)
 	}
-	for n := len(have); n > m.want; n-- {
-		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.serves() && !r.next })
-		if r == nil {
-			break // those that start are needed by nobody soon enough
+	ready := 0
+	for _, r := range have {
+		if r.State == Ready {
+			ready++
 		}
+	}
+	for ; ready > m.want; ready-- { // those that start are not there yet
+		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.serves() && !r.next })
 		acts = append(acts, m.drain(r, reason)...)
 	}
 	return acts

@@ -128,6 +128,9 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 		return append([]Action{note}, m.stop(r, "it cannot be kept frozen")...)
 	}
 	r.given, r.target = e.Tier, r.Tier
+	if _, deeper := m.nextRung(r); !deeper {
+		r.given = TierRunning // nothing but to try it again
+	}
 	r.State, r.idle = Asleep, false
 	if r.Tier == TierRunning {
 		r.State = Ready
@@ -138,6 +141,10 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 	}
 	if r.State == Ready {
 		acts = append(acts, m.release(r)...)
+		acts = append(acts, m.armSettle(r)...)
+		if r.old {
+			acts = append(acts, m.renew()...)
+		}
 	}
 	return append(acts, m.armIdle(r)...)
 }
@@ -189,9 +196,7 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.target, r.given = TierRunning, TierRunning
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
-	if !r.all && !r.forced {
-		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
-	}
+	acts = append(acts, m.armSettle(r)...)
 	acts = append(acts, m.armIdle(r)...)
 	if r.old { // its replacement was put off
 		acts = append(acts, m.renew()...)

@@ -81,9 +81,7 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 	}
 	acts := m.release(r)
 	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: "listening"})
-	if !r.all {
-		acts = append(acts, ArmSettle{ID: r.ID, After: m.policy.Settle})
-	}
+	acts = append(acts, m.armSettle(r)...)
 	acts = append(acts, m.armIdle(r)...)
 	acts = append(acts, m.armLife(r)...)
 	if m.renewing != "" && !r.next {
@@ -99,6 +97,14 @@ func (m *Machine) release(r *Replica) []Action {
 		return append([]Action{Release{}}, m.replaced(r)...)
 	}
 	return []Action{Release{}}
+}
+
+// armSettle bounds the time that visitors of a port nobody listens on wait.
+func (m *Machine) armSettle(r *Replica) []Action {
+	if r.all || r.forced {
+		return nil
+	}
+	return []Action{ArmSettle{ID: r.ID, After: m.policy.Settle}}
 }
 
 func (m *Machine) onSettleOver(e SettleOver) []Action {
@@ -128,7 +134,7 @@ func (m *Machine) failed(r *Replica, reason string) []Action {
 	switch {
 	case r.spare:
 		return []Action{Note{Kind: "exited", Replica: r.ID, Failure: true, Reason: "the spare replica: " + reason}}
-	case r.next && m.find(Ready) != nil:
+	case r.next && m.anyOld() != nil:
 		return m.renewalFailed(r, reason)
 	}
 	return m.fail(r.ID, reason)
