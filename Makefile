@@ -31,7 +31,7 @@ help: ## Show the targets
 ## Build
 .PHONY: deps deps-vm
 deps: ## Install what building, testing and the demo need (apt; Debian 12 or 13)
-	@packaging/deps.sh build demo
+	@packaging/deps.sh build demo criu
 
 deps-vm: ## Install what the VM rig needs (QEMU 10, mmdebstrap)
 	@packaging/deps.sh vm

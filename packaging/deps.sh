@@ -4,6 +4,7 @@
 #   deps.sh compile the compiler of fcnode-runner (C), and git and make
 #   deps.sh build   also the one for BPF, which `make generate` needs
 #   deps.sh demo    what the demo and the tests call on this machine
+#   deps.sh criu    a CRIU that works on this kernel (packaging/criu.sh); without one all but checkpoints works
 #   deps.sh vm      what the VM rig needs: QEMU and mmdebstrap
 #   deps.sh vagrant Vagrant and its provider for libvirt: enough for `vagrant validate`
 #   deps.sh libvirt also what runs machines and makes boxes (docs/vagrant.md)
@@ -96,11 +97,12 @@ for set in "$@"; do
 	compile) check_go && install_missing "${compile_packages[@]}" ;;
 	build) check_go && install_missing "${build_packages[@]}" ;;
 	demo) install_missing "${demo_packages[@]}" ;;
+	criu) packaging/criu.sh || echo "deps.sh: going on without CRIU" >&2 ;;
 	vm) install_missing "${vm_packages[@]}" && install_qemu ;;
 	vagrant) install_missing "${vagrant_packages[@]}" ;;
 	libvirt) install_missing "${vm_packages[@]}" "${libvirt_packages[@]}" && install_qemu ;;
 	*)
-		echo "deps.sh: unknown set $set; known are compile, build, demo, vm, vagrant, libvirt" >&2
+		echo "deps.sh: unknown set $set; known are compile, build, demo, criu, vm, vagrant, libvirt" >&2
 		exit 2
 		;;
 	esac

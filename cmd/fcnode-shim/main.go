@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -21,17 +22,28 @@ const (
 
 func main() {
 	debug.SetGCPercent(20) // one shim per container: small matters more than fast
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "fcnode-shim: the fcnode daemon starts this program: fcnode-shim CGROUP RUNDIR")
-		os.Exit(2)
-	}
-	err := shim.Run(shim.Options{
-		Cgroup: os.Args[1], RunDir: os.Args[2],
-		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
-	})
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fcnode-shim:", err)
 		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) > 2 && args[0] == "stage":
+		return shim.Stage(args[1], args[2:])
+	case len(args) == 2:
+		return shim.Run(options(args))
+	case len(args) == 3:
+		return shim.RunRestore(options(args), args[2])
+	}
+	return errors.New("the fcnode daemon starts this program: fcnode-shim CGROUP RUNDIR [CRIU]")
+}
+
+func options(args []string) shim.Options {
+	return shim.Options{
+		Cgroup: args[0], RunDir: args[1],
+		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
@@ -30,6 +31,8 @@ type Container struct {
 	exited chan struct{}
 	once   sync.Once
 	exit   ExitStatus // valid when exited is closed
+
+	dumped atomic.Pointer[checkpointed] // the last checkpoint of it
 }
 
 // adopt takes over a container that runs.

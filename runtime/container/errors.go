@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
 
@@ -47,6 +48,7 @@ func fromWire(id string, e *wire.Error) error {
 	kinds := map[wire.Kind]error{
 		wire.KindExec: ErrExec, wire.KindRootfs: ErrRootfs, wire.KindUser: ErrUser,
 		wire.KindMount: ErrMount, wire.KindNoSpace: ErrNoSpace,
+		wire.KindRestore: criu.ErrRestore,
 	}
 	return &StartError{ID: id, Kind: kinds[e.Kind], Message: e.Message}
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
@@ -25,6 +26,7 @@ type Options struct {
 	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
 	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
 	Ahead      int    // runners that wait for a request
+	CRIU       string // path of the program; "" means the first that works of the usual places
 	LogMaxSize int64  // bytes, of each file of a site's log; 0 means the default
 	LogFiles   int    // of a site's log; 0 means the default
 	Log        *slog.Logger
@@ -43,6 +45,10 @@ type Manager struct {
 	mu         sync.Mutex
 	containers map[string]*Container // by ID; also those that are starting or prepared (nil)
 	prepared   map[string]*Prepared  // by ID; those that wait
+
+	criuMu   sync.Mutex
+	criu     *criu.Tool // nil before it is needed
+	restores *pool      // slots that wait to restore something; nil before the first checkpoint
 }
 
 // NewManager makes the folders and the parent cgroup and starts the runners
@@ -97,7 +103,7 @@ func (m *Manager) Parent() *cgroup.Parent { return m.parent }
 
 // Close ends the waiting runners and prepared containers. Containers run on.
 func (m *Manager) Close() error {
-	err := errors.Join(m.pool.close(), m.discardPrepared())
+	err := errors.Join(m.pool.close(), m.closeRestores(), m.discardPrepared())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.containers {
@@ -266,6 +272,9 @@ func (m *Manager) Remove(id string) error {
 	}
 	if _, ended := c.Exit(); !ended {
 		return fmt.Errorf("removing container %s: it is running; stop it first", id)
+	}
+	if err := c.completeCheckpoint(); err != nil {
+		return fmt.Errorf("removing container %s: %w", id, err)
 	}
 	if err := errors.Join(c.group.Remove(), os.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
 		return fmt.Errorf("removing container %s: %w", id, err)

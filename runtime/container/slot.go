@@ -28,12 +28,15 @@ type slot struct {
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
-func (m *Manager) newSlot() (*slot, error) {
+func (m *Manager) newSlot() (*slot, error) { return m.newShim() }
+
+// newShim starts a shim in a fresh cgroup, with further arguments.
+func (m *Manager) newShim(args ...string) (*slot, error) {
 	group, err := m.parent.Create(m.prefix + strconv.FormatUint(m.slots.Add(1), 10))
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.startShim(group)
+	s, err := m.startShim(group, args)
 	if err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -48,13 +51,13 @@ func cgroupPrefix() string {
 	return "r-" + hex.EncodeToString(b[:]) + "-"
 }
 
-func (m *Manager) startShim(group *cgroup.Group) (*slot, error) {
+func (m *Manager) startShim(group *cgroup.Group, args []string) (*slot, error) {
 	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close() // the shim has its own
-	cmd := exec.Command(m.opts.ShimPath, group.Path(), m.opts.RunDir)
+	cmd := exec.Command(m.opts.ShimPath, append([]string{group.Path(), m.opts.RunDir}, args...)...)
 	cmd.Env = []string{}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{theirs, m.exe}

@@ -44,6 +44,8 @@ type Spec struct {
 	LogDir     string
 	StopSignal string            // e.g. "SIGTERM", "QUIT", "3"; "" means SIGTERM
 	Meta       map[string]string // kept for whoever adopts the container
+
+	SpecDigest, ImageDigest string // for Restore: what a checkpoint must have been made with
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
@@ -106,7 +107,7 @@ func (g *gate) prepare() error {
 		return fmt.Errorf("finding the number of this process: %w", err)
 	}
 	g.system = systemDir(filepath.Dir(config.Rootfs))
-	if err := mountSystem(g.system); err != nil {
+	if err := mounts.System(g.system); err != nil {
 		return err
 	}
 	return startFilter(filter)
@@ -154,7 +155,7 @@ func (g *gate) pass(netns *os.File) error {
 		return err
 	}
 	g.step("upper")
-	if err := mountRootfs(g.req); err != nil {
+	if err := mounts.Overlay(rootOf(g.req)); err != nil {
 		return err
 	}
 	g.step("mounted")

@@ -4,73 +4,13 @@ package runner
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
-
-// mountRootfs mounts the replica's overlay. The folders are named by
-// descriptors: mount(2) takes one page of options, which the names of some
-// twenty layers would fill, and names may contain the characters that separate
-// options. The mount is volatile (no sync of the upper folder, ever): what a
-// replica writes outside of its volumes dies with it.
-func mountRootfs(req wire.StartRequest) error {
-	if len(req.Lower) == 0 {
-		return fail(wire.KindRootfs, "container %s has no root file system: its image has no layers", req.ID)
-	}
-	var fds fdPaths
-	defer fds.close()
-	lower := make([]string, len(req.Lower))
-	for i, dir := range req.Lower {
-		lower[i] = fds.open(dir)
-	}
-	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
-		strings.Join(lower, ":"), fds.open(req.Upper), fds.open(req.Work))
-	if fds.err != nil {
-		return fail(wire.KindRootfs, "opening the root file system of container %s: %w", req.ID, fds.err)
-	}
-	if len(opts) >= os.Getpagesize()-len(",volatile") {
-		return fail(wire.KindRootfs, "the image of container %s has %d layers, more than can be mounted", req.ID, len(lower))
-	}
-	err := unix.Mount("overlay", req.Rootfs, "overlay", 0, opts+",volatile")
-	if errors.Is(err, unix.EINVAL) { // an upper file system or kernel (before 5.10) that cannot
-		err = unix.Mount("overlay", req.Rootfs, "overlay", 0, opts)
-	}
-	if err != nil {
-		return fail(wire.KindRootfs, "mounting the root file system of container %s (overlay of %s): %w",
-			req.ID, strings.Join(req.Lower, ", "), err)
-	}
-	return nil
-}
-
-// fdPaths opens folders and names them by their descriptors.
-type fdPaths struct {
-	files []*os.File
-	err   error // the first
-}
-
-func (p *fdPaths) open(dir string) string {
-	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		if p.err == nil {
-			p.err = err
-		}
-		return ""
-	}
-	p.files = append(p.files, f)
-	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-}
-
-func (p *fdPaths) close() {
-	for _, f := range p.files {
-		_ = f.Close() // path descriptors
-	}
-}
 
 // The files that are made for each container, in /etc.
 var madeFiles = []struct {
@@ -150,4 +90,9 @@ func openIn(root *os.File, path string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// rootOf is what a request says of the root file system.
+func rootOf(req wire.StartRequest) mounts.Root {
+	return mounts.Root{ID: req.ID, Target: req.Rootfs, Lower: req.Lower, Upper: req.Upper, Work: req.Work}
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
@@ -20,9 +19,8 @@ import (
 // the shim is asked to end.
 const stopGrace = 8 * time.Second
 
-// startRunner starts the runner inside the replica's cgroup (CLONE_INTO_CGROUP:
-// moving a process there later costs an RCU grace period, 5 to 10 ms) and in a
-// mount namespace of its own. The container's processes are born into the same
+// startRunner starts the runner inside the replica's cgroup and in a mount
+// namespace of its own (birth). The container's processes are born into the same
 // cgroup. It returns the reading end of the runner's messages.
 func (s *shim) startRunner() (*os.File, error) {
 	var ends [3]*os.File // writing ends: stdout, stderr, messages
@@ -40,11 +38,7 @@ func (s *shim) startRunner() (*os.File, error) {
 	cmd.Args[0] = "fcnode-runner"
 	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it is gone
 	cmd.ExtraFiles = []*os.File{s.opts.Socket, ends[0], ends[1], ends[2]}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWNS,
-		UseCgroupFD: true,
-		CgroupFD:    int(s.cgroup.Fd()),
-	}
+	cmd.SysProcAttr = s.birth()
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the runner: %w", err)
 	}

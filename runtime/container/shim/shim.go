@@ -135,6 +135,7 @@ func (s *shim) finish(status unix.WaitStatus, copied <-chan struct{}) error {
 // output is thrown away: a site must not stop because of its log.
 func (s *shim) copyOutput() <-chan struct{} {
 	done := make(chan struct{})
+	_ = s.recordStreams() // without it there is no checkpoint, and that says so
 	w, err := logs.OpenWriter(s.monitor.LogDir, logs.Options{
 		Replica: s.monitor.ID, MaxSize: s.monitor.LogMaxSize, Files: s.monitor.LogFiles,
 	})

@@ -13,6 +13,8 @@ const (
 	StateFile = "state.json"
 	InitFile  = "init.json"
 	ExitFile  = "exit.json"
+	// StreamsFile is written by the shim: which pipes are the container's output.
+	StreamsFile = "streams.json"
 )
 
 // The folders in the node's run dir.

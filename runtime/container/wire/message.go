@@ -79,6 +79,7 @@ const (
 	KindUser     Kind = "user"     // the user is not in the image
 	KindMount    Kind = "mount"    // a volume cannot be mounted
 	KindNoSpace  Kind = "no-space" // the disk is full
+	KindRestore  Kind = "restore"  // CRIU could not restore the checkpoint
 	KindInternal Kind = "internal" // everything else
 )
 

@@ -24,7 +24,9 @@ func main() {
 		"serve": serve, "exit": exit, "echo": echo, "wait": wait, "ignore": ignore, "raise": raise,
 		"cat": cat, "write": write, "id": id, "status": status, "syscall": rawSyscall, "print": print,
 		"hostname": hostname, "env": env, "mem": mem, "tty": tty, "copy": copyStdin, "mounts": mounts,
-		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep, "now": now,
+		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
+		"counter": counter, "now": now,
+		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])

@@ -1,0 +1,88 @@
+//go:build linux
+
+package criu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/checkpoint-restore/go-criu/v8/rpc"
+)
+
+// logFile is the name of CRIU's log in its working folder.
+const logFile = "criu.log"
+
+// GhostLimit is how large a file may be that is deleted but still open, or a
+// shared memory segment, to be put into an image.
+const GhostLimit = 64 << 20
+
+// logLevel makes CRIU say what failed and why, but not all that it does.
+const logLevel = 2
+
+// DumpOptions say what to dump.
+type DumpOptions struct {
+	Pid          int      // the tree's root
+	Images       string   // folder for the image files; it exists
+	FreezeCgroup string   // absolute path of the tree's cgroup, frozen or not
+	External     []string // "net[INODE]:KEY", "mnt[/PATH]:KEY"
+	Parent       string   // images of an earlier PreDump, relative to Images
+	Track        bool     // notice which pages change from now on, for a later dump
+}
+
+// Dump writes an image of a process tree and leaves the processes as they
+// were: alive, and frozen if their cgroup was. Connections are put into the image as
+// closed ones. The packets to the tree are the caller's to hold: nothing is
+// locked.
+func (s *Session) Dump(ctx context.Context, o DumpOptions) error {
+	return s.dump(ctx, rpc.CriuReqType_DUMP, o)
+}
+
+// PreDump writes the memory of a tree only, while it runs, so that a later Dump with Parent
+// has less to write.
+func (s *Session) PreDump(ctx context.Context, o DumpOptions) error {
+	o.Track = true
+	return s.dump(ctx, rpc.CriuReqType_SINGLE_PRE_DUMP, o)
+}
+
+func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions) error {
+	dir, err := os.Open(o.Images)
+	if err != nil {
+		return fmt.Errorf("opening the folder for an image: %w", err)
+	}
+	defer dir.Close() // a folder
+	opts := &rpc.CriuOpts{
+		// CRIU opens folders by /proc/<its caller>/fd, and its caller is this process.
+		ImagesDirFd: ptr(int32(dir.Fd())), LogLevel: ptr[int32](logLevel), LogFile: ptr(logFile), Pid: ptr(int32(o.Pid)),
+		LeaveRunning: ptr(true), TcpClose: ptr(true), External: o.External, ExtUnixSk: ptr(false),
+		ManageCgroups: ptr(true), ManageCgroupsMode: rpc.CriuCgMode_IGNORE.Enum(),
+		NetworkLock: rpc.CriuNetworkLockMethod_SKIP.Enum(), FreezeCgroup: optional(o.FreezeCgroup),
+		GhostLimit: ptr[uint32](GhostLimit), FileLocks: ptr(true), LinkRemap: ptr(true), ParentImg: optional(o.Parent),
+		TrackMem: ptr(o.Track), OrphanPtsMaster: ptr(true),
+	}
+	resp, err := s.request(ctx, kind, opts)
+	return outcome("dump", ErrDump, resp, err, o.Images)
+}
+
+// outcome turns an answer into an error, with what the log has to say.
+func outcome(op string, kind error, resp *rpc.CriuResp, err error, logDir string) error {
+	if err == nil && resp.GetSuccess() {
+		return nil
+	}
+	f := &Failure{Op: op, Kind: kind, Errno: resp.GetCrErrno(), Log: logTail(logDir), Err: err}
+	if err == nil && resp.GetCrErrmsg() != "" {
+		f.Err = errors.New(resp.GetCrErrmsg())
+	}
+	return f
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// optional is nil for "".
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,157 @@
+//go:build linux
+
+package criu
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Format is the version of the manifest and of the folder's layout.
+const Format = 1
+
+// The names in a checkpoint's folder.
+const (
+	ManifestFile = "manifest.json"
+	ImagesDir    = "images"
+	UpperDir     = "upper"
+)
+
+// Manifest says what a checkpoint is an image of, and what it fits.
+type Manifest struct {
+	Format  int       `json:"format"`
+	ID      string    `json:"id"` // of this image, never used twice
+	Created time.Time `json:"created"`
+
+	Site        string `json:"site"`
+	Replica     string `json:"replica"` // whose processes were dumped
+	SpecDigest  string `json:"spec_digest"`
+	ImageDigest string `json:"image_digest"`
+	Clonable    bool   `json:"clonable,omitempty"` // good for more than one restore
+	Warm        string `json:"warm,omitempty"`     // what the application had done by then
+
+	Machine Machine `json:"machine"`
+
+	Files  []File `json:"files"`
+	Memory int64  `json:"memory"` // bytes of the processes' memory in it
+	Bytes  int64  `json:"bytes"`  // of all files
+
+	Restore json.RawMessage `json:"restore"` // what the restorer needs to know
+}
+
+// File is one file of an image.
+type File struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+	CRC  uint32 `json:"crc32c"`
+}
+
+// Want is what an image has to fit.
+type Want struct {
+	Site, SpecDigest, ImageDigest string
+	Machine                       Machine
+}
+
+// Read reads the manifest of the checkpoint in dir. An error that is not
+// os.ErrNotExist is ErrUnusable.
+func Read(dir string) (Manifest, error) {
+	var m Manifest
+	b, err := os.ReadFile(filepath.Join(dir, ManifestFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return m, fmt.Errorf("there is no checkpoint in %s: %w", dir, os.ErrNotExist)
+	}
+	if err != nil {
+		return m, unusable("reading its manifest: %w", err)
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, unusable("reading its manifest: %w", err)
+	}
+	if m.Format != Format {
+		return m, unusable("its format is %d, and this fcnode knows %d", m.Format, Format)
+	}
+	return m, nil
+}
+
+// Fits reports, without reading the image files, why the checkpoint in dir cannot be
+// restored as want.
+func Fits(dir string, want Want) (Manifest, error) {
+	m, err := Read(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return m, unusable("%w", err)
+	}
+	if err != nil {
+		return m, err
+	}
+	if st, err := os.Stat(filepath.Join(dir, UpperDir)); err != nil || !st.IsDir() {
+		return m, unusable("it is not complete: the processes that it is an image of were not ended after it was made")
+	}
+	return m, m.fits(want)
+}
+
+func (m *Manifest) fits(want Want) error {
+	for _, c := range []struct{ what, has, wants string }{
+		{"site", m.Site, want.Site},
+		{"spec of the site", m.SpecDigest, want.SpecDigest},
+		{"image of the site", m.ImageDigest, want.ImageDigest},
+	} {
+		if c.has != c.wants {
+			return unusable("it was made with another %s: %q, and now it is %q", c.what, c.has, c.wants)
+		}
+	}
+	return m.Machine.fits(want.Machine)
+}
+
+// Verify reports why the checkpoint in dir cannot be restored as want. It reads all image files.
+func Verify(dir string, want Want) (Manifest, error) {
+	m, err := Fits(dir, want)
+	if err != nil {
+		return m, err
+	}
+	images := filepath.Join(dir, ImagesDir)
+	have, err := os.ReadDir(images)
+	if err != nil {
+		return m, unusable("listing its files: %w", err)
+	}
+	if len(have) != len(m.Files) {
+		return m, unusable("it has %d files, and its manifest names %d", len(have), len(m.Files))
+	}
+	return m, verifyFiles(images, m.Files)
+}
+
+// write writes the manifest into dir, synced.
+func (m *Manifest) write(dir string) error {
+	b, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return fmt.Errorf("encoding the manifest of a checkpoint: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ManifestFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing the manifest of a checkpoint: %w", err)
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing the manifest of a checkpoint: %w", err)
+	}
+	return nil
+}
+
+// zeroToEOF reads a file to its end for its checksum.
+func zeroToEOF(f io.Reader, buf []byte, update func([]byte)) (int64, error) {
+	var size int64
+	for {
+		n, err := f.Read(buf)
+		update(buf[:n])
+		size += int64(n)
+		if errors.Is(err, io.EOF) {
+			return size, nil
+		}
+		if err != nil {
+			return size, err
+		}
+	}
+}

@@ -1,0 +1,191 @@
+//go:build linux
+
+package container
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"github.com/vishvananda/netlink"
+)
+
+// vip is the address of the site in each of its network namespaces.
+const vip = "10.77.0.10"
+
+// replicaNS is a network namespace as the pool makes them: with the VIP, and
+// without MPTCP.
+func replicaNS(t testing.TB) *testutil.NS {
+	t.Helper()
+	ns := testutil.NetNS(t)
+	lo, err := ns.Netlink().LinkByName("lo")
+	if err == nil {
+		err = ns.Netlink().AddrAdd(lo, &netlink.Addr{IPNet: netlink.NewIPNet(net.ParseIP(vip))})
+	}
+	if err == nil {
+		err = ns.Netlink().LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/sys/net/mptcp"); err == nil {
+		ns.Sysctl(t, "net/mptcp/enabled", "0")
+	}
+	return ns
+}
+
+// needCRIU skips where CRIU cannot work, and says why.
+func needCRIU(t testing.TB, m *Manager) *criu.Tool {
+	t.Helper()
+	tool, err := m.CRIU(testutil.Context(t, limit))
+	if err != nil {
+		t.Skipf("SKIPPED, as no site can be checkpointed here: %v", err)
+	}
+	return tool
+}
+
+// get asks the site in a network namespace.
+func get(t testing.TB, ns *testutil.NS, path string) string {
+	t.Helper()
+	var body string
+	var err error
+	ns.Do(t, func() { body, err = getHere(path) })
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+	return body
+}
+
+func getHere(path string) (string, error) {
+	// Dialled on the thread that is in the namespace.
+	ctx, cancel := context.WithTimeout(context.Background(), testutil.Timeout(limit))
+	defer cancel()
+	conn, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp", netip.AddrPortFrom(netip.MustParseAddr(vip), 80).String())
+	if err != nil {
+		return "", err
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+vip+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close() // read to its end
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
+}
+
+// counterSpec runs the server with state in a namespace.
+func (e *env) counterSpec(ns *testutil.NS, args ...string) Spec {
+	e.t.Helper()
+	s := e.spec(append([]string{"counter", vip + ":80"}, args...)...)
+	netns := ns.File(e.t)
+	e.t.Cleanup(func() { _ = netns.Close() })
+	s.Netns = netns
+	s.SpecDigest, s.ImageDigest = "sha256:spec", "sha256:image"
+	return s
+}
+
+// options are those that fit counterSpec.
+func options() CheckpointOptions {
+	return CheckpointOptions{SpecDigest: "sha256:spec", ImageDigest: "sha256:image", Warm: "3 answers"}
+}
+
+// park checkpoints a container and removes it.
+func (e *env) park(c *Container, dir string, opts CheckpointOptions) criu.Manifest {
+	e.t.Helper()
+	ctx := testutil.Context(e.t, limit)
+	m, err := c.Checkpoint(ctx, dir, opts)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := c.Kill(ctx); err != nil {
+		e.t.Fatal(err)
+	}
+	if err := e.m.Remove(c.ID()); err != nil {
+		e.t.Fatal(err)
+	}
+	return m
+}
+
+// restore restores a container that is removed with the test.
+func (e *env) restore(spec Spec, dir string) *Container {
+	e.t.Helper()
+	c, timing, err := e.m.Restore(testutil.Context(e.t, limit), spec, dir)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, s := range timing.Steps {
+		e.t.Logf("%-12s %8.2f ms", s.Name, float64(s.After.Microseconds())/1000)
+	}
+	e.t.Cleanup(func() { e.remove(c) })
+	return c
+}
+
+func (e *env) checkpointDir() string { return filepath.Join(e.dir, "checkpoints", "site") }
+
+func TestRootCheckpointAndRestore(t *testing.T) {
+	e := newEnv(t)
+	needCRIU(t, e.m)
+	before, after := replicaNS(t), replicaNS(t)
+	spec := e.counterSpec(before, "0", "/var/kept")
+	e.file("var/x", "", 0o644)
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	for i := 1; i <= 3; i++ {
+		if got := get(t, before, "/count"); got != fmt.Sprint(i) {
+			t.Fatalf("count %s instead of %d", got, i)
+		}
+	}
+	begin := time.Now()
+	m := e.park(c, e.checkpointDir(), options())
+	t.Logf("dumped in %s: %d bytes, %d of memory", time.Since(begin), m.Bytes, m.Memory)
+
+	next := e.counterSpec(after, "0", "/var/kept")
+	next.LogDir = spec.LogDir + "-next"
+	r := e.restore(next, e.checkpointDir())
+	if got := get(t, after, "/count"); got != "4" {
+		t.Fatalf("the restored site counts %s instead of 4", got)
+	}
+	e.saw(next, "count 4")
+	if got := get(t, after, "/file"); got != "kept" {
+		t.Errorf("the file has %q", got)
+	}
+	if _, err := os.Stat(e.checkpointDir()); !os.IsNotExist(err) {
+		t.Errorf("the checkpoint is still there: %v", err)
+	}
+	if !alive(r.init) || !alive(mustFind(t, r.Pid())) {
+		t.Error("the restored init is not what the record says")
+	}
+	if err := r.Stop(testutil.Context(t, limit), limit); err != nil {
+		t.Fatal(err)
+	}
+	if exit := e.ended(r); exit.Code != 7 {
+		t.Errorf("the restored site ended with %+v instead of 7", exit)
+	}
+}
+
+func mustFind(t testing.TB, pid int) wire.Process {
+	t.Helper()
+	p, err := wire.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

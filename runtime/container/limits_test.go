@@ -1,0 +1,454 @@
+//go:build linux
+
+package container
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
+)
+
+// These tests change limits of containers that run, and look at what the
+// kernel then does to them. They need controllers in cgroup v2.
+
+const mib = 1 << 20
+
+// needs skips without the features.
+func needs(t *testing.T, features ...string) {
+	t.Helper()
+	testutil.Privileged(t)
+	for _, f := range features {
+		testutil.RequireFeature(t, f)
+	}
+}
+
+// running starts the guest and waits until it says that it is ready. That it is
+// the same process is checked when the test ends.
+func (e *env) running(limits cgroup.Limits, args ...string) (*Container, Spec) {
+	e.t.Helper()
+	spec := e.spec(args...)
+	spec.Limits = limits
+	c := e.start(spec)
+	e.saw(spec, "ready")
+	return c, spec
+}
+
+// same checks that nothing was restarted.
+func (e *env) same(c *Container) {
+	e.t.Helper()
+	now, err := wire.FindProcess(c.Pid())
+	if err != nil || now != c.init {
+		e.t.Errorf("the container's init is %+v (%v), and was %+v", now, err, c.init)
+	}
+}
+
+func (e *env) apply(c *Container, change cgroup.Change) {
+	e.t.Helper()
+	if err := c.Group().Apply(change); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func usage(t *testing.T, c *Container) cgroup.Usage {
+	t.Helper()
+	u, err := c.Group().Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// ask sends the signal at which the guest does what its role is.
+func ask(t *testing.T, c *Container) {
+	t.Helper()
+	if err := unix.Kill(c.Pid(), unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// share is the part of one processor that the container gets: over a second at
+// least, and some CPU time.
+func share(t *testing.T, c *Container) float64 {
+	t.Helper()
+	begin, before := time.Now(), usage(t, c).CPU.Time
+	var got float64
+	testutil.WaitFor(t, limit, "a second of use", func() error {
+		wall := time.Since(begin)
+		if wall < time.Second {
+			return errors.New("not yet")
+		}
+		got = (usage(t, c).CPU.Time - before).Seconds() / wall.Seconds()
+		return nil
+	})
+	return got
+}
+
+func TestRootLimitCPU(t *testing.T) {
+	needs(t, "cpu controller")
+	e := newEnv(t)
+	c, _ := e.running(cgroup.Limits{}, "spin", "1")
+	free := share(t, c)
+	before := usage(t, c).CPU
+	e.apply(c, cgroup.Change{CPU: new(0.2)})
+	slow := share(t, c)
+	after := usage(t, c).CPU
+	e.apply(c, cgroup.Change{CPU: new(0.0)})
+	again := share(t, c)
+	t.Logf("share of a processor: %.2f without a limit, %.2f at 0.2, %.2f after it", free, slow, again)
+	if before.Throttled != 0 || after.Throttled == 0 || after.ThrottledTime == 0 || !after.ThrottlingKnown {
+		t.Errorf("throttled %+v, then %+v", before, after)
+	}
+	if slow < 0.1 || slow > 0.3 {
+		t.Errorf("a limit of 0.2 gives %.2f", slow)
+	}
+	if again < 1.5*slow {
+		t.Errorf("without the limit it gets %.2f, with it %.2f", again, slow)
+	}
+	e.same(c)
+}
+
+func TestRootLimitCPUWeight(t *testing.T) {
+	needs(t, "cpu controller", "cpuset controller")
+	e := newEnv(t)
+	a, _ := e.running(cgroup.Limits{CPUSet: "0", CPUWeight: 100}, "spin", "1")
+	b, _ := e.running(cgroup.Limits{CPUSet: "0", CPUWeight: 100}, "spin", "1")
+	ratio := func() float64 {
+		before := usage(t, a).CPU.Time
+		ofB := share(t, b)
+		ofA := usage(t, a).CPU.Time - before
+		return ofA.Seconds() / ofB // b's share is of about a second
+	}
+	e.apply(a, cgroup.Change{CPUWeight: new(uint64(800))})
+	heavy := ratio()
+	e.apply(a, cgroup.Change{CPUWeight: new(uint64(100))})
+	e.apply(b, cgroup.Change{CPUWeight: new(uint64(800))})
+	light := ratio()
+	t.Logf("CPU time of a to b: %.2f at 800:100, %.2f at 100:800", heavy, light)
+	if heavy < 3 || light > 1/3.0 {
+		t.Error("weights of 8 to 1 have to show")
+	}
+	e.same(a)
+	e.same(b)
+}
+
+func TestRootLimitCPUSet(t *testing.T) {
+	needs(t, "cpuset controller")
+	e := newEnv(t)
+	c, _ := e.running(cgroup.Limits{}, "spin", "1")
+	inside := func() string {
+		_, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "cat", "/proc/1/status"}}, "")
+		return regexp.MustCompile(`Cpus_allowed_list:\s*(\S+)`).FindStringSubmatch(out)[1]
+	}
+	all := inside()
+	e.apply(c, cgroup.Change{CPUSet: new("1")})
+	if got := inside(); got != "1" {
+		t.Errorf("processors %s, want 1", got)
+	}
+	e.apply(c, cgroup.Change{CPUSet: new("")})
+	if got := inside(); got != all {
+		t.Errorf("processors %s, want %s again", got, all)
+	}
+	e.same(c)
+}
+
+func TestRootLimitPids(t *testing.T) {
+	needs(t, "pids controller")
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{}, "fork", "20")
+	e.apply(c, cgroup.Change{Pids: new(int64(usage(t, c).Pids.Current + 8))})
+	ask(t, c)
+	// The Go runtime may have started a thread meanwhile, which counts too.
+	testutil.WaitFor(t, limit, "the refusal of a fork", func() error {
+		m := regexp.MustCompile(`forked (\d+) (\d+)`).FindStringSubmatch(e.output(spec))
+		if m == nil {
+			return errors.New("nothing yet")
+		}
+		if n, _ := strconv.Atoi(m[1]); n < 4 || n > 8 || m[2] != strconv.Itoa(int(unix.EAGAIN)) {
+			t.Errorf("%s processes, errno %s; want 8 or a few less, EAGAIN", m[1], m[2])
+		}
+		return nil
+	})
+	if u := usage(t, c).Pids; u.Refused == 0 || !u.Known {
+		t.Errorf("usage %+v: no refusal", u)
+	}
+	e.apply(c, cgroup.Change{Pids: new(int64(0))})
+	ask(t, c)
+	e.saw(spec, "forked 20 0")
+	e.same(c)
+}
+
+// swapOn gives the machine zram to swap to, for the time of the test.
+func swapOn(t *testing.T) {
+	t.Helper()
+	testutil.RequireFeature(t, "zram")
+	text, err := os.ReadFile("/sys/class/zram-control/hot_add")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(string(text))
+	device, sys := "/dev/zram"+id, "/sys/block/zram"+id
+	t.Cleanup(func() {
+		if err := os.WriteFile("/sys/class/zram-control/hot_remove", []byte(id), 0); err != nil {
+			t.Error(err)
+		}
+	})
+	const size = 256 * mib
+	if err := os.WriteFile(sys+"/disksize", []byte(strconv.Itoa(size)), 0); err != nil {
+		t.Fatal(err)
+	}
+	// The header of a swap area, as mkswap writes it.
+	page := make([]byte, os.Getpagesize())
+	binary.NativeEndian.PutUint32(page[1024:], 1)                        // version
+	binary.NativeEndian.PutUint32(page[1028:], uint32(size/len(page)-1)) // last page
+	copy(page[len(page)-10:], "SWAPSPACE2")
+	if err := os.WriteFile(device, page, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := swap(unix.SYS_SWAPON, device); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := swap(unix.SYS_SWAPOFF, device); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRootReclaimFrozen: what a frozen container held comes back as it was.
+func TestRootReclaimFrozen(t *testing.T) {
+	needs(t, "memory controller", "memory.reclaim")
+	swapOn(t)
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{}, "hold", "64")
+	ctx := testutil.Context(t, limit)
+	if err := c.Group().Freeze(ctx); err != nil {
+		t.Fatal(err)
+	}
+	before := usage(t, c).Memory
+	begin := time.Now()
+	got, err := c.Group().Reclaim(ctx, before.Current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(begin)
+	after := usage(t, c).Memory
+	t.Logf("%d MiB in use, %d reclaimed in %v, %d left, %d in swap", before.Current/mib, got/mib, took, after.Current/mib, after.Swap/mib)
+	if before.Current < 64*mib || after.Current > before.Current/4 || after.Swap < 40*mib || got < 40*mib {
+		t.Errorf("before %+v, after %+v, said to be reclaimed: %d", before, after, got)
+	}
+	if err := c.Group().Thaw(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c)
+	e.saw(spec, "intact")
+	e.same(c)
+}
+
+// TestRootReclaimStops: at the end of its context, with what it has got until then.
+func TestRootReclaimStops(t *testing.T) {
+	needs(t, "memory controller", "memory.reclaim")
+	swapOn(t)
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{}, "hold", "64")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	got, err := c.Group().Reclaim(ctx, 64*mib)
+	t.Logf("%d KiB in %v: %v", got>>10, time.Since(begin), err)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) || err == nil && got < 40*mib {
+		t.Errorf("%d bytes, %v", got, err)
+	}
+	cancel()
+	if got, err := c.Group().Reclaim(ctx, 64*mib); got != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without time: %d %v", got, err)
+	}
+	ask(t, c)
+	e.saw(spec, "intact")
+}
+
+// TestRootLimitMemoryShrinks: memory.max is lowered as far as memory can be
+// reclaimed, and never kills.
+func TestRootLimitMemoryShrinks(t *testing.T) {
+	needs(t, "memory controller", "memory.reclaim")
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{MemoryMax: 256 * mib}, "hold", "64")
+	maximum := func() int {
+		b, err := os.ReadFile(filepath.Join(c.Group().Path(), "memory.max"))
+		n, convErr := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err := errors.Join(err, convErr); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	swap, err := cgroup.DetectSwap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(swap)
+	if swap.Size == 0 {
+		var inUse *cgroup.InUseError
+		err := c.Group().Apply(cgroup.Change{MemoryMax: new(uint64(32 * mib))})
+		t.Log(err)
+		if !errors.As(err, &inUse) || inUse.Set < 64*mib || maximum() > 256*mib/2 || maximum() > int(inUse.Set) {
+			t.Errorf("64 MiB in use, max 32 MiB asked for: %v, it is %d", err, maximum())
+		}
+	}
+	swapOn(t)
+	e.apply(c, cgroup.Change{MemoryMax: new(uint64(32 * mib))})
+	if maximum() != 32*mib {
+		t.Errorf("max is %d, want 32 MiB", maximum())
+	}
+	if u := usage(t, c).Memory; u.Current > 32*mib || u.OOMKill != 0 || u.Swap == 0 {
+		t.Errorf("usage %+v", u)
+	}
+	ask(t, c)
+	e.saw(spec, "intact")
+	if u := usage(t, c).Memory; u.OOMKill != 0 || u.OOM != 0 {
+		t.Errorf("usage %+v: it was killed in", u)
+	}
+	e.same(c)
+}
+
+// TestRootLimitMemoryHigh: above it the container is reclaimed, and that is told.
+func TestRootLimitMemoryHigh(t *testing.T) {
+	needs(t, "memory controller", "PSI triggers")
+	swapOn(t)
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{}, "grow", "48")
+	e.apply(c, cgroup.Change{MemoryHigh: new(uint64(24 * mib))})
+	w := watcher(t)
+	events := make(chan cgroup.MemoryEvents, 100)
+	if _, err := w.MemoryEvents(c.Group(), func(m cgroup.MemoryEvents) {
+		select {
+		case events <- m:
+		default:
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c)
+	if m := testutil.Receive(t, limit, "a change of memory.events", events); m.High == 0 {
+		t.Errorf("events %+v", m)
+	}
+	e.saw(spec, "grown 1")
+	if u := usage(t, c).Memory; u.High == 0 || u.Current > 40*mib || u.OOMKill != 0 {
+		t.Errorf("usage %+v", u)
+	}
+	e.apply(c, cgroup.Change{MemoryHigh: new(uint64(0))})
+	e.same(c)
+}
+
+// TestRootLimitMemoryMax: a limit that was set on a running container kills in
+// it, and that is told as the container's end.
+func TestRootLimitMemoryMax(t *testing.T) {
+	needs(t, "memory controller")
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{}, "grow", "48")
+	e.apply(c, cgroup.Change{MemoryMax: new(uint64(80 * mib))})
+	ask(t, c)
+	e.saw(spec, "grown 1")
+	e.same(c)
+	ask(t, c)
+	if exit := e.ended(c); !exit.OOMKilled || exit.Signal != "SIGKILL" {
+		t.Errorf("exit %+v, want OOMKilled", exit)
+	}
+}
+
+// TestRootLimitIO: writing past the page cache is as slow as io.max says.
+func TestRootLimitIO(t *testing.T) {
+	needs(t, "io controller")
+	e := newEnv(t)
+	volume := t.TempDir()
+	if _, err := cgroup.FindDisk(volume); err != nil {
+		t.Skipf("%s the folder of temporary files is on no disk: %v", testutil.SkipMarker, err)
+	}
+	spec := e.spec("disk", "/data/file", "2048")
+	spec.Mounts = []Mount{{Source: volume, Target: "/data"}}
+	c := e.start(spec)
+	e.saw(spec, "ready")
+	round := 0
+	write := func() time.Duration {
+		round++
+		ask(t, c)
+		var took int
+		testutil.WaitFor(t, limit, "2 MiB on disk", func() error {
+			_, rest, ok := strings.Cut(e.output(spec), fmt.Sprintf("wrote %d ", round))
+			if !ok {
+				return errors.New(e.output(spec))
+			}
+			_, err := fmt.Sscan(rest, &took)
+			return err
+		})
+		return time.Duration(took) * time.Millisecond
+	}
+	free := write()
+	e.apply(c, cgroup.Change{IO: []cgroup.IOLimit{{Device: volume, WriteBytes: mib}}})
+	slow := write()
+	e.apply(c, cgroup.Change{IO: []cgroup.IOLimit{{Device: volume}}})
+	again := write()
+	t.Logf("2 MiB took %v without a limit, %v at 1 MiB/s, %v after it", free, slow, again)
+	if slow < 1500*time.Millisecond || slow < 2*free || slow < 2*again {
+		t.Error("the limit does not show")
+	}
+	if u := usage(t, c).IO; !u.Known || u.WriteBytes < 6*mib || u.Writes == 0 {
+		t.Errorf("usage %+v, 6 MiB were written", u)
+	}
+	e.same(c)
+}
+
+func watcher(t *testing.T) *cgroup.Watcher {
+	t.Helper()
+	w, err := cgroup.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// TestRootPressure: the kernel tells that a container waits for the processor,
+// and no longer does once its limit is raised in place.
+func TestRootPressure(t *testing.T) {
+	needs(t, "PSI triggers", "cpu controller")
+	e := newEnv(t)
+	c, _ := e.running(cgroup.Limits{CPU: 0.1}, "spin", "1")
+	p, err := c.Group().Pressure(cgroup.CPU, 200*time.Millisecond, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v within %v", p.Stall, p.Window)
+	var told atomic.Int64
+	fired := make(chan struct{}, 100)
+	if _, err := watcher(t).Pressure(p, func() {
+		told.Add(1)
+		select {
+		case fired <- struct{}{}:
+		default:
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Receive(t, limit, "pressure", fired)
+	if u := usage(t, c); !u.CPUPressure.Known || u.CPUPressure.Some == 0 {
+		t.Errorf("usage %+v: no pressure", u)
+	}
+	e.same(c)
+}

@@ -1,0 +1,196 @@
+//go:build linux
+
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/continuity/fs"
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+)
+
+// Restore makes a container from the checkpoint at dir. It returns when its
+// processes run again, its sockets listening. What the Spec says of files, network
+// namespace, volumes, limits and logs is in force; what is inside of the processes
+// (arguments, environment, user) is as it was.
+//
+// The checkpoint is gone from dir before anything of it can run, so that it is
+// never used twice, unless it is clonable. Errors: criu.ErrUnavailable, criu.ErrUnusable and
+// criu.ErrRestore, besides those of Start; after any of them nothing of the container
+// and, unless it is clonable and the fault another's, of the checkpoint is left.
+func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Container, Timing, error) {
+	timing := Timing{Started: wire.Now()}
+	if err := spec.validate(); err != nil {
+		return nil, timing, err
+	}
+	if !m.reserve(spec.ID) {
+		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.ID, ErrExists)
+	}
+	c, err := m.restore(ctx, spec, dir, &timing)
+	if err != nil {
+		err = fmt.Errorf("restoring container %s: %w", spec.ID, errors.Join(err, m.undo(spec)))
+	}
+	m.release(spec.ID, c)
+	return c, timing, err
+}
+
+func (m *Manager) restore(ctx context.Context, spec Spec, dir string, timing *Timing) (*Container, error) {
+	tool, err := m.CRIU(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req, err := m.takeCheckpoint(tool, spec, dir)
+	if err != nil {
+		return nil, err
+	}
+	timing.add("verified", wire.Now())
+	c, err := m.restoreInto(ctx, tool, spec, req, timing)
+	if err != nil && req.Spent != "" {
+		err = errors.Join(err, os.RemoveAll(req.Spent))
+	}
+	return c, err
+}
+
+// takeCheckpoint verifies a checkpoint, takes it out of reach of any other
+// restore, and puts its writable layer in its place. One that cannot be used is removed.
+func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restoreRequest, error) {
+	req := m.restoreRequest(spec)
+	machine, err := criu.ThisMachine(tool)
+	if err != nil {
+		return req, err
+	}
+	manifest, err := criu.Verify(dir, criu.Want{
+		Site: spec.Site, SpecDigest: spec.SpecDigest, ImageDigest: spec.ImageDigest, Machine: machine,
+	})
+	if err == nil {
+		err = req.follow(manifest.Restore, spec)
+	}
+	if err != nil {
+		return req, errors.Join(err, criu.Remove(dir))
+	}
+	if err := os.MkdirAll(filepath.Dir(spec.Upper), 0o755); err != nil {
+		return req, fmt.Errorf("making a folder for the writable layer: %w", err)
+	}
+	if manifest.Clonable {
+		req.Images = filepath.Join(dir, criu.ImagesDir)
+		if err := fs.CopyDir(spec.Upper, filepath.Join(dir, criu.UpperDir)); err != nil {
+			return req, fmt.Errorf("copying the writable layer of a checkpoint: %w", err)
+		}
+		return req, nil
+	}
+	if req.Spent, err = criu.Consume(dir); err != nil {
+		return req, err
+	}
+	req.Images = filepath.Join(req.Spent, criu.ImagesDir)
+	if err := os.Rename(filepath.Join(req.Spent, criu.UpperDir), spec.Upper); err != nil {
+		return req, errors.Join(fmt.Errorf("taking the writable layer of a checkpoint: %w", err), os.RemoveAll(req.Spent))
+	}
+	return req, nil
+}
+
+func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, req restoreRequest, timing *Timing) (*Container, error) {
+	if err := os.MkdirAll(spec.Work, 0o755); err != nil {
+		return nil, fmt.Errorf("making a folder for the root file system: %w", err)
+	}
+	slot, err := m.restoreSlot(tool)
+	if err != nil {
+		return nil, err
+	}
+	timing.add("monitor", wire.Now())
+	if err := slot.group.Set(spec.Limits); err != nil {
+		return nil, errors.Join(err, slot.discard())
+	}
+	state := m.state(spec, slot)
+	if err := m.writeState(state); err != nil {
+		return nil, errors.Join(err, slot.discard())
+	}
+	req.Sent = wire.Now()
+	if err := wire.Send(slot.conn, req.RestoreRequest, spec.Netns); err != nil {
+		return nil, errors.Join(fmt.Errorf("asking for the restore: %w", err), slot.abort())
+	}
+	reply, err := slot.wait(ctx, spec.ID, timing)
+	if err != nil {
+		return nil, errors.Join(err, slot.abort())
+	}
+	_ = slot.conn.Close() // the shim says nothing more
+	return m.adopt(state, reply.Init, slot.ended)
+}
+
+// restoreRequest is a request with what a checkpoint says.
+type restoreRequest struct{ wire.RestoreRequest }
+
+func (m *Manager) restoreRequest(spec Spec) restoreRequest {
+	start := m.request(spec)
+	return restoreRequest{wire.RestoreRequest{
+		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
+		Monitor: start.Monitor,
+	}}
+}
+
+// follow takes over what the checkpoint's maker has written down.
+func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
+	var from recipe
+	if err := json.Unmarshal(raw, &from); err != nil {
+		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
+	}
+	r.Binds, r.Streams, r.Nulls, r.Lib = from.Binds, from.Streams, from.Nulls, from.Lib
+	for i := range r.Binds {
+		b := &r.Binds[i]
+		if b.Kind != wire.BindVolume {
+			continue
+		}
+		if b.Source = volumeSource(spec.Mounts, b.Key); b.Source == "" {
+			return fmt.Errorf("%w: it has a mount at %s, where the site has no volume", criu.ErrUnusable, b.Key)
+		}
+	}
+	return nil
+}
+
+// volumeSource finds what is mounted at a place in the container: a volume, or
+// something that is mounted inside of it.
+func volumeSource(volumes []Mount, point string) string {
+	best, source := -1, ""
+	for _, v := range volumes {
+		target := filepath.Clean(v.Target)
+		rest, inside := strings.CutPrefix(point, target)
+		if inside && (rest == "" || rest[0] == '/') && len(target) > best {
+			best, source = len(target), filepath.Join(v.Source, rest)
+		}
+	}
+	return source
+}
+
+// restoresAhead is how many shims wait for a restore, once there may be one.
+const restoresAhead = 1
+
+// restoreSlot gives a shim that waits for a restore.
+func (m *Manager) restoreSlot(tool *criu.Tool) (*slot, error) {
+	pool := m.restorePool(tool)
+	defer pool.refillSoon()
+	return pool.take()
+}
+
+func (m *Manager) restorePool(tool *criu.Tool) *pool {
+	m.criuMu.Lock()
+	defer m.criuMu.Unlock()
+	if m.restores == nil {
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(tool.Path) }, m.log)
+	}
+	return m.restores
+}
+
+func (m *Manager) closeRestores() error {
+	m.criuMu.Lock()
+	defer m.criuMu.Unlock()
+	if m.restores == nil {
+		return nil
+	}
+	return m.restores.close()
+}

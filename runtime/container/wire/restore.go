@@ -1,0 +1,69 @@
+package wire
+
+import "encoding/json"
+
+// RestoreRequest asks a waiting shim to restore a container from a checkpoint. One
+// descriptor goes with it: the network namespace. A StartReply answers it.
+type RestoreRequest struct {
+	ID     string   `json:"id"`
+	Sent   int64    `json:"sent"` // CLOCK_MONOTONIC, ns
+	Dir    string   `json:"dir"`  // the replica's folder below the run dir
+	Rootfs string   `json:"rootfs"`
+	Lower  []string `json:"lower"` // top first
+	Upper  string   `json:"upper"`
+	Work   string   `json:"work"`
+
+	Images string `json:"images"`          // folder of CRIU's image files
+	Lazy   bool   `json:"lazy,omitempty"`  // memory comes on demand
+	Spent  string `json:"spent,omitempty"` // folder to remove when the images are not needed any more
+
+	Binds   []Bind          `json:"binds"`
+	Streams Streams         `json:"streams"` // the pipes at the dump
+	Nulls   []string        `json:"nulls"`   // CRIU's names of files that are /dev/null
+	Lib     json.RawMessage `json:"lib"`     // libcontainer's record at the dump
+
+	Monitor Monitor `json:"monitor"`
+}
+
+// Bind is a mount of a container that is not in its image: where it comes from
+// is said at the restore.
+type Bind struct {
+	Key    string   `json:"key"`
+	Kind   BindKind `json:"kind"`
+	Source string   `json:"source,omitempty"` // of a volume
+}
+
+// BindKind says what is mounted.
+type BindKind string
+
+// The kinds of binds.
+const (
+	BindDev    BindKind = "dev"    // a fresh /dev
+	BindShm    BindKind = "shm"    // a fresh /dev/shm
+	BindNull   BindKind = "null"   // the device that hides a file
+	BindEmpty  BindKind = "empty"  // the folder that hides a folder
+	BindCgroup BindKind = "cgroup" // the replica's own cgroup
+	BindVolume BindKind = "volume"
+)
+
+// StageRequest asks the stage, the process that becomes CRIU, to make the
+// mounts. The network namespace and the writing ends of the output go with it.
+type StageRequest struct {
+	ID     string   `json:"id"`
+	Rootfs string   `json:"rootfs"`
+	Lower  []string `json:"lower"`
+	Upper  string   `json:"upper"`
+	Work   string   `json:"work"`
+	Nulls  int      `json:"nulls"` // how many descriptors of /dev/null are wanted
+}
+
+// StageReady says that the stage waits for a StageRequest.
+type StageReady struct {
+	Error *Error `json:"error,omitempty"`
+}
+
+// Streams are the pipes of a container's output, by inode.
+type Streams struct {
+	Stdout uint64 `json:"stdout"`
+	Stderr uint64 `json:"stderr"`
+}
