@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,6 +31,9 @@ type recorded struct {
 	events []api.Event
 	logs   []api.LogLine
 	info   api.NodeInfo
+
+	later []api.Event // that come to those who follow
+	fresh []api.Site  // what there is once they have come
 
 	applied []spec.Site
 	calls   []string
@@ -81,7 +86,19 @@ func (b *recorded) Delete(_ context.Context, name string) error {
 	return err
 }
 
-func (b *recorded) List(context.Context) ([]api.Site, error)             { return b.sites, nil }
+func (b *recorded) List(_ context.Context, opts api.ListOptions) ([]api.Site, error) {
+	return slices.DeleteFunc(slices.Clone(b.sites), func(s api.Site) bool { return opts.Awake && len(s.Replicas) == 0 }), nil
+}
+
+func (b *recorded) Circulate(_ context.Context, name string) (api.Site, error) {
+	return b.call(name, "circulate")
+}
+
+func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, "fcnode_sites 4\n")
+	return err
+}
+
 func (b *recorded) Get(_ context.Context, name string) (api.Site, error) { return b.call(name, "get") }
 func (b *recorded) Wake(_ context.Context, name string) (api.Site, error) {
 	return b.call(name, "wake")
@@ -105,7 +122,13 @@ func (b *recorded) Traces(_ context.Context, name string, n int) ([]api.Trace, e
 
 func (b *recorded) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
 	b.evOpts = opts
-	return yieldAll(ctx, b.events, opts.Follow)
+	if !opts.Follow || b.later == nil {
+		return yieldAll(ctx, b.events, opts.Follow)
+	}
+	if b.fresh != nil {
+		b.sites = b.fresh
+	}
+	return yieldAll(ctx, b.later, true)
 }
 
 func (b *recorded) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {

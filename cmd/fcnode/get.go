@@ -53,12 +53,18 @@ func printSite(e *env, s *api.Site) error {
 	add("phase", string(s.Phase))
 	add("tier", string(s.Tier))
 	add("replicas", fmt.Sprintf("%d of at most %d", len(s.Replicas), s.ReplicasMax))
+	add("ladder", ladder(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
 	add("idle", age(s.Idle.Duration()))
 	if s.Latency != nil {
 		add("latency", fmt.Sprintf("%s p50, %s p99", latency(s.Latency.P50.Duration()), latency(s.Latency.P99.Duration())))
 	}
+	add("load", load(s.Load))
+	add("triggers", triggers(s.Triggers, now))
 	add("limits", limits(s.Limits))
+	for _, why := range s.NotScaled {
+		add("not scaled", why)
+	}
 	add("use", usage(s.Usage))
 	if s.Decision != nil {
 		add("last decision", decision(s.Decision, now))
@@ -94,7 +100,10 @@ func limits(l api.Limits) string {
 		parts = append(parts, withRange("memory", l.Memory.Now, l.Memory.Min, l.Memory.Max, size))
 	}
 	if l.PIDs != nil {
-		parts = append(parts, fmt.Sprintf("pids %d", *l.PIDs))
+		parts = append(parts, withRange("pids", l.PIDs.Now, l.PIDs.Min, l.PIDs.Max, func(n int64) string { return strconv.FormatInt(n, 10) }))
+	}
+	for _, d := range l.IO {
+		parts = append(parts, ioLimit(d))
 	}
 	if len(parts) == 0 {
 		return "none"
@@ -118,6 +127,76 @@ func withRange[N int64 | float64](name string, now, lowest, highest N, format fu
 	default:
 		return text
 	}
+}
+
+// ioLimit is "io of /dev/vda: 10 MiB/s read, 50/s writes".
+func ioLimit(l api.IOLimit) string {
+	var parts []string
+	for _, v := range []struct {
+		n    int64
+		text string
+	}{
+		{l.ReadBytes, size(l.ReadBytes) + "/s read"}, {l.WriteBytes, size(l.WriteBytes) + "/s written"},
+		{l.Reads, fmt.Sprintf("%d reads/s", l.Reads)}, {l.Writes, fmt.Sprintf("%d writes/s", l.Writes)},
+	} {
+		if v.n > 0 {
+			parts = append(parts, v.text)
+		}
+	}
+	return "io of " + l.Device + ": " + strings.Join(parts, ", ")
+}
+
+// ladder is "frozen after 5m, cold after 1h".
+func ladder(s *api.Site) string {
+	parts := make([]string, 0, len(s.Ladder))
+	for _, r := range s.Ladder {
+		text := fmt.Sprintf("%s after %s", r.Tier, age(r.After.Duration()))
+		if r.Wakes > 0 {
+			text += fmt.Sprintf(" (wakes in %s)", latency(r.Wake.Duration()))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func load(l *api.Load) string {
+	if l == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s requests/s over %s, %d in total, %s in, %s out", rps(l.Rate), latency(l.Over.Duration()),
+		l.Requests, size(int64(l.BytesIn)), size(int64(l.BytesOut)))
+	for _, v := range []struct {
+		n    uint64
+		what string
+	}{
+		{uint64(l.AcceptQueue), "in the accept queue"}, {l.Refused, "refused"}, {l.Failed, "failed"}, {l.UDPFlows, "UDP flows"},
+		{l.NoTurns, "connections that do not take turns"},
+	} {
+		if v.n > 0 {
+			text += fmt.Sprintf(", %d %s", v.n, v.what)
+		}
+	}
+	return text
+}
+
+// triggers are "conns 50 (crossed 3 times, 4s ago), accept-queue 64".
+func triggers(all []api.Trigger, now time.Time) string {
+	parts := make([]string, 0, len(all))
+	for _, t := range all {
+		text := t.Kind + " " + threshold(t)
+		if t.Fired > 0 {
+			text += fmt.Sprintf(" (crossed %s, %s)", plural(int(t.Fired), "time"), ago(now, t.Last))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func threshold(t api.Trigger) string {
+	if t.Kind == api.TriggerLatency {
+		return latency(time.Duration(t.Threshold))
+	}
+	return strconv.FormatFloat(t.Threshold, 'f', -1, 64)
 }
 
 func usage(u *api.Usage) string {

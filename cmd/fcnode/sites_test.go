@@ -35,11 +35,23 @@ func exampleSites() []api.Site {
 				{ID: "shop-18", Tier: api.TierRunning, State: "ready", PID: 4712, Started: noon.Add(-90 * time.Second), Conns: api.Conns{Now: 114, Total: 3000}},
 				{ID: "shop-19", Tier: api.TierCold, State: "starting", Started: noon.Add(-50 * time.Millisecond)},
 			},
-			Conns:   api.Conns{Now: 214, Total: 93000},
-			Latency: &api.Latency{P50: api.Nanoseconds(9 * time.Millisecond), P99: api.Nanoseconds(38 * time.Millisecond)},
+			Conns: api.Conns{Now: 214, Total: 93000},
+			Load: &api.Load{
+				Rate: 311.6, Over: api.Nanoseconds(time.Second), Requests: 480123, BytesIn: 96 << 20, BytesOut: 7 << 30, AcceptQueue: 12, NoTurns: 2,
+			},
+			Ladder: []api.Rung{
+				{Tier: api.TierFrozen, After: api.Nanoseconds(5 * time.Minute), Wake: api.Nanoseconds(900 * time.Microsecond), Wakes: 7}, {Tier: api.TierCheckpointed, After: api.Nanoseconds(time.Hour)},
+			},
+			Triggers: []api.Trigger{
+				{Kind: api.TriggerConns, Threshold: 50, Fired: 3, Last: noon.Add(-4 * time.Second)},
+				{Kind: api.TriggerLatency, Threshold: float64(200 * time.Millisecond)},
+			},
+			NotScaled: []string{"memory: this machine has no memory controller in cgroup v2"},
+			Latency:   &api.Latency{P50: api.Nanoseconds(9 * time.Millisecond), P99: api.Nanoseconds(38 * time.Millisecond)},
 			Limits: api.Limits{
 				CPU:    &api.CPULimit{Now: 4, Min: 0.25, Max: 4},
-				Memory: &api.MemoryLimit{Now: 2 << 30, Min: 128 << 20, Max: 2 << 30}, PIDs: ptr(int64(512)),
+				Memory: &api.MemoryLimit{Now: 2 << 30, Min: 128 << 20, Max: 2 << 30}, PIDs: &api.PIDsLimit{Now: 256, Min: 64, Max: 512},
+				IO: []api.IOLimit{{Device: "/dev/vda", ReadBytes: 10 << 20, Writes: 50}},
 			},
 			Usage:    &api.Usage{CPU: ptr(2.1), Memory: ptr(int64(1181116006)), PIDs: ptr(int64(31))},
 			Decision: &api.Decision{Time: noon.Add(-4 * time.Second), Action: "scaled out", Reason: "61 conns/replica > 50"}, SpecDigest: "sha256:5409",

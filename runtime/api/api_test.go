@@ -146,11 +146,24 @@ func TestSites(t *testing.T) {
 	if site, err = r.Wake(ctx, "blog"); err != nil || site.Tier != api.TierRunning {
 		t.Fatalf("Wake = %+v, %v", site, err)
 	}
+	if list, err = r.Awake(ctx); err != nil || len(list) != 1 || list[0].Name != "blog" {
+		t.Fatalf("Awake = %+v, %v", list, err)
+	}
+	if site, err = r.Circulate(ctx, "blog"); err != nil || site.Name != "blog" {
+		t.Fatalf("Circulate = %+v, %v", site, err)
+	}
+	var metrics strings.Builder
+	if err = r.Metrics(ctx, &metrics); err != nil || metrics.String() != "fcnode_sites 2\n" {
+		t.Fatalf("Metrics = %q, %v", metrics.String(), err)
+	}
 	if _, err = r.Park(ctx, "blog", false); !errors.Is(err, api.ErrBusy) {
 		t.Fatalf("Park of a busy site: %v", err)
 	}
 	if site, err = r.Park(ctx, "blog", true); err != nil || site.Tier != api.TierCold {
 		t.Fatalf("Park = %+v, %v", site, err)
+	}
+	if _, err = r.Circulate(ctx, "blog"); !errors.Is(err, api.ErrUnavailable) {
+		t.Fatalf("Circulate of a parked site: %v", err)
 	}
 	if err = r.Delete(ctx, "blog"); err != nil {
 		t.Fatal(err)

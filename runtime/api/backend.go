@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"iter"
 	"os"
 	"syscall"
@@ -26,8 +27,8 @@ type Backend interface {
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
 	// Delete stops the site's replicas and forgets it. It returns when they are gone.
 	Delete(ctx context.Context, name string) error
-	// List returns all sites, without their specs, ordered by name.
-	List(ctx context.Context) ([]Site, error)
+	// List returns the sites, without their specs, ordered by name.
+	List(ctx context.Context, opts ListOptions) ([]Site, error)
 	// Get returns one site with its spec.
 	Get(ctx context.Context, name string) (Site, error)
 	// Wake returns when the site runs (at once when it does) or the start failed. If
@@ -36,10 +37,15 @@ type Backend interface {
 	// Park returns when the site is parked; ErrBusy while it has connections,
 	// unless force.
 	Park(ctx context.Context, name string, force bool) (Site, error)
+	// Circulate replaces the site's replicas by fresh ones; it returns when that has
+	// begun. ErrUnavailable when none runs.
+	Circulate(ctx context.Context, name string) (Site, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.
 	Traces(ctx context.Context, name string, n int) ([]Trace, error)
 	// Info describes the node.
 	Info(ctx context.Context) (NodeInfo, error)
+	// Metrics writes what the node counts, in the text format of Prometheus.
+	Metrics(ctx context.Context, w io.Writer) error
 
 	// Events yields the journal in order, beginning after opts.Since. Without follow
 	// it ends with the newest event, with follow when the context ends (without an
@@ -72,6 +78,12 @@ type Process interface {
 // Stdio are the files of a process that has no terminal.
 type Stdio struct {
 	In, Out, Err *os.File
+}
+
+// ListOptions choose sites.
+type ListOptions struct {
+	// Awake leaves out sites of which nothing runs or stands ready.
+	Awake bool
 }
 
 // EventOptions choose events.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"net/netip"
 	"os"
@@ -115,7 +116,7 @@ func (m *memory) site(name string) (api.Site, error) {
 	return out, nil
 }
 
-func (m *memory) List(context.Context) ([]api.Site, error) {
+func (m *memory) List(_ context.Context, opts api.ListOptions) ([]api.Site, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []api.Site
@@ -124,7 +125,9 @@ func (m *memory) List(context.Context) ([]api.Site, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, s)
+		if m.running[name] || !opts.Awake {
+			all = append(all, s)
+		}
 	}
 	slices.SortFunc(all, func(a, b api.Site) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
@@ -174,6 +177,22 @@ func (m *memory) Park(_ context.Context, name string, force bool) (api.Site, err
 	}
 	delete(m.running, name)
 	return m.site(name)
+}
+
+func (m *memory) Circulate(_ context.Context, name string) (api.Site, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, err := m.site(name); err != nil || m.running[name] {
+		return s, err
+	}
+	return api.Site{}, fmt.Errorf("site %q: %w: nothing of it runs", name, api.ErrUnavailable)
+}
+
+func (m *memory) Metrics(_ context.Context, w io.Writer) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := fmt.Fprintf(w, "fcnode_sites %d\n", len(m.sites))
+	return err
 }
 
 func (m *memory) Traces(_ context.Context, name string, n int) ([]api.Trace, error) {

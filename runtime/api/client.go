@@ -101,6 +101,13 @@ func (c *Client) List(ctx context.Context) ([]Site, error) {
 	return answer.Sites, err
 }
 
+// Awake returns the sites of which something runs or stands ready.
+func (c *Client) Awake(ctx context.Context) ([]Site, error) {
+	var answer listAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/sites", url.Values{"awake": {"true"}}, nil, &answer)
+	return answer.Sites, err
+}
+
 // Get returns one site with its spec.
 func (c *Client) Get(ctx context.Context, name string) (Site, error) {
 	var site Site
@@ -124,6 +131,13 @@ func (c *Client) Park(ctx context.Context, name string, force bool) (Site, error
 	return site, err
 }
 
+// Circulate begins to replace a site's replicas by fresh ones.
+func (c *Client) Circulate(ctx context.Context, name string) (Site, error) {
+	var site Site
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/circulate"), nil, nil, &site)
+	return site, err
+}
+
 // Traces returns a site's last wakes, the newest first.
 func (c *Client) Traces(ctx context.Context, name string, n int) ([]Trace, error) {
 	var answer tracesAnswer
@@ -137,6 +151,19 @@ func (c *Client) Info(ctx context.Context) (NodeInfo, error) {
 	var info NodeInfo
 	err := c.call(ctx, http.MethodGet, "/v1/info", nil, nil, &info)
 	return info, err
+}
+
+// Metrics writes what the node counts, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, "/metrics", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("copy the metrics: %w", err)
+	}
+	return nil
 }
 
 // Healthy returns nil when the daemon answers.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -41,7 +42,12 @@ func (s *Server) info(r *http.Request) (any, error) {
 }
 
 func (s *Server) list(r *http.Request) (any, error) {
-	sites, err := s.backend.List(r.Context())
+	q := query{values: r.URL.Query()}
+	opts := ListOptions{Awake: q.bool("awake")}
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	sites, err := s.backend.List(r.Context(), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +100,29 @@ func (s *Server) park(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return siteAnswer(s.backend.Park(r.Context(), r.PathValue("site"), force))
+}
+
+func (s *Server) circulate(r *http.Request) (any, error) {
+	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site")))
+}
+
+// contentMetrics is the media type of Prometheus' text format.
+const contentMetrics = "text/plain; version=0.0.4; charset=utf-8"
+
+// metrics answers with text: that is what those who read it speak.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	var text bytes.Buffer
+	if err := s.backend.Metrics(r.Context(), &text); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.Header().Set("Content-Type", contentMetrics)
+	if _, err := w.Write(text.Bytes()); err != nil {
+		s.log.Debug("a reader of the metrics went away", "error", err)
+	}
+	_ = rc.SetWriteDeadline(time.Time{})
 }
 
 func (s *Server) traces(r *http.Request) (any, error) {

@@ -56,6 +56,14 @@ func NewServer(backend Backend, log *slog.Logger) *Server {
 	return s
 }
 
+// MetricsHandler answers GET /metrics and nothing else, for a listener that others
+// than the owners of the socket can reach.
+func (s *Server) MetricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", s.metrics)
+	return mux
+}
+
 // Serve answers calls until the context ends; then it ends the streams and execs,
 // lets the other calls finish for a while, and returns nil. It closes the listener. A
 // server serves once.
@@ -89,6 +97,7 @@ func (s *Server) routes() http.Handler {
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprintln(w, "ok")
 	})
+	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.Handle("GET /v1/info", s.call(s.info))
 	mux.Handle("GET /v1/sites", s.call(s.list))
 	mux.Handle("POST /v1/sites", s.mutation(s.apply))
@@ -96,6 +105,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("DELETE /v1/sites/{site}", s.mutation(s.delete))
 	mux.Handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
 	mux.Handle("POST /v1/sites/{site}/park", s.mutation(s.park))
+	mux.Handle("POST /v1/sites/{site}/circulate", s.mutation(s.circulate))
 	mux.Handle("GET /v1/sites/{site}/traces", s.call(s.traces))
 	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
 	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)

@@ -54,10 +54,13 @@ type Site struct {
 	Phase Phase    `json:"phase"`
 
 	Replicas []Replica `json:"replicas"`
-	// ReplicasMax is the largest number of replicas which the spec allows.
+	// ReplicasMin and ReplicasMax bound the number of replicas of an awake site.
+	ReplicasMin int `json:"replicasMin,omitempty"`
 	ReplicasMax int `json:"replicasMax"`
 
 	Conns Conns `json:"conns"`
+	// Load is what the kernel counted; absent while nothing runs.
+	Load *Load `json:"load,omitempty"`
 	// Idle is how long the site has been without a connection; 0 while it has one.
 	Idle Nanoseconds `json:"idleNs"`
 	// Latency is absent until requests have been counted.
@@ -65,6 +68,16 @@ type Site struct {
 	Limits  Limits   `json:"limits"`
 	// Usage is absent where the node cannot tell (no controller, no replica).
 	Usage *Usage `json:"usage,omitempty"`
+
+	// Ladder is how deep the site will sleep, and after how long without a connection;
+	// empty: never. In answers about a single site only, as are Triggers.
+	Ladder []Rung `json:"ladder,omitempty"`
+	// LadderUnused are the other tiers that the spec allows, and why they are not used.
+	LadderUnused []Rung `json:"ladderUnused,omitempty"`
+	// Triggers are what the kernel watches of the site, to be told at once.
+	Triggers []Trigger `json:"triggers,omitempty"`
+	// NotScaled says which limits are not scaled though the spec asks for it, and why.
+	NotScaled []string `json:"notScaled,omitempty"`
 
 	// Decision is the last one that the node took about this site.
 	Decision *Decision `json:"lastDecision,omitempty"`
@@ -97,18 +110,71 @@ type Conns struct {
 	Total uint64 `json:"total"`
 }
 
-// Latency of requests, from the first byte of the request to the first of the answer.
+// Latency of requests, from the first byte of the request to the first of the answer,
+// over Load.Over.
 type Latency struct {
-	P50 Nanoseconds `json:"p50_ns"`
-	P99 Nanoseconds `json:"p99_ns"`
+	P50 Nanoseconds `json:"p50Ns"`
+	P99 Nanoseconds `json:"p99Ns"`
 }
+
+// Load is what the kernel counted of a site's replicas.
+type Load struct {
+	// Rate is in requests a second, over Over: since the reading before this one.
+	Rate float64     `json:"rate"`
+	Over Nanoseconds `json:"overNs"`
+	// Requests are turns of taking: payload from the client, then payload to it. Of
+	// connections that do not take turns (WebSockets, HTTP/2, streams) only NoTurns knows.
+	Requests uint64 `json:"requests"`
+	// NoTurns counts connections that do not take turns.
+	NoTurns uint64 `json:"noTurns"`
+	// Refused connections got a reset, failed ones were never completed.
+	Refused  uint64 `json:"refused"`
+	Failed   uint64 `json:"failed"`
+	BytesIn  uint64 `json:"inBytes"`
+	BytesOut uint64 `json:"outBytes"`
+	UDPFlows uint64 `json:"udpFlows"`
+	// AcceptQueue is the longest queue of connections that a replica has not taken yet.
+	AcceptQueue uint32 `json:"acceptQueue"`
+}
+
+// Rung is a tier in which a site sleeps once it has been idle for After.
+type Rung struct {
+	Tier  Tier        `json:"tier"`
+	After Nanoseconds `json:"afterNs,omitempty"`
+	// Wake is the median of the last Wakes wakes of the site from there, from the first
+	// packet to the first byte of the answer.
+	Wake  Nanoseconds `json:"wakeNs,omitempty"`
+	Wakes int         `json:"wakes,omitempty"`
+	// Reason is why it is a rung, or is none.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Trigger is a condition that the kernel watches. Value and Threshold are
+// connections, queue entries or nanoseconds, after its kind.
+type Trigger struct {
+	// Kind is one of the constants below.
+	Kind      string  `json:"kind"`
+	Threshold float64 `json:"threshold"`
+	// Fired is how often it was crossed since the daemon started, Last when.
+	Fired uint64    `json:"fired"`
+	Last  time.Time `json:"last,omitzero"`
+}
+
+// The kinds of triggers.
+const (
+	TriggerConns       = "conns"        // connections of one replica
+	TriggerAcceptQueue = "accept-queue" // entries in the accept queue of one replica
+	TriggerLatency     = "latency"      // nanoseconds of one request
+	TriggerSurge       = "surge"        // the rate of new connections has changed; the threshold is that of the CUSUM
+)
 
 // Limits are those that hold now, with the range that the spec allows. A nil member
 // is not limited: the spec says nothing, or the node cannot (see NodeInfo.Cgroup).
 type Limits struct {
 	CPU    *CPULimit    `json:"cpu,omitempty"`
 	Memory *MemoryLimit `json:"memory,omitempty"`
-	PIDs   *int64       `json:"pids,omitempty"`
+	PIDs   *PIDsLimit   `json:"pids,omitempty"`
+	IO     []IOLimit    `json:"io,omitempty"`
 }
 
 // CPULimit is in cores.
@@ -118,11 +184,28 @@ type CPULimit struct {
 	Max float64 `json:"max,omitempty"`
 }
 
-// MemoryLimit is in bytes.
+// MemoryLimit is in bytes. Now is from where on the kernel reclaims where that is
+// scaled, else from where on it kills.
 type MemoryLimit struct {
 	Now int64 `json:"nowBytes"`
 	Min int64 `json:"minBytes,omitempty"`
 	Max int64 `json:"maxBytes,omitempty"`
+}
+
+// PIDsLimit is in processes and threads.
+type PIDsLimit struct {
+	Now int64 `json:"now"`
+	Min int64 `json:"min,omitempty"`
+	Max int64 `json:"max,omitempty"`
+}
+
+// IOLimit is what may be read from and written to a device in a second. Zero is not limited.
+type IOLimit struct {
+	Device     string `json:"device"`
+	ReadBytes  int64  `json:"readBytes,omitempty"`
+	WriteBytes int64  `json:"writeBytes,omitempty"`
+	Reads      int64  `json:"reads,omitempty"`
+	Writes     int64  `json:"writes,omitempty"`
 }
 
 // Usage of all replicas of a site together. A nil member is not known.

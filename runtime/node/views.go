@@ -15,13 +15,16 @@ import (
 )
 
 // List implements api.Backend.
-func (n *Node) List(ctx context.Context) ([]api.Site, error) {
+func (n *Node) List(ctx context.Context, opts api.ListOptions) ([]api.Site, error) {
 	entries := n.all()
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.name, b.name) })
 	out := make([]api.Site, 0, len(entries))
 	for i, e := range entries {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if opts.Awake && !e.awake() {
+			continue
 		}
 		out = append(out, n.view(e))
 	}
@@ -41,7 +44,15 @@ func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
 	v := n.view(e)
 	v.Spec = &kept.Spec
 	n.fillLimits(&v)
+	n.fillLadder(e, &v)
 	return v, nil
+}
+
+// awake says whether anything of the site runs or stands ready.
+func (e *entry) awake() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.active != nil
 }
 
 func (n *Node) view(e *entry) api.Site {
@@ -80,8 +91,10 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		}
 		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State)}
 		if r.ctr != nil {
-			view.PID, view.Tier = r.ctr.Pid(), api.TierRunning
-			v.Tier = api.TierRunning
+			view.PID, view.Tier = r.ctr.Pid(), tierOf(m)
+			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
+				v.Tier = view.Tier
+			}
 			n.addUsage(&usage, r)
 		}
 		if st, err := n.dp.Stats(bpf.ReplicaID(r.id)); err == nil {
@@ -93,6 +106,14 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 			}
 		}
 		v.Replicas = append(v.Replicas, view)
+	}
+	if r := a.replicas[a.machine.Prepared()]; r != nil {
+		v.Replicas = append(v.Replicas, api.Replica{
+			ID: r.name, Tier: api.TierPrepared, Started: r.started, Image: r.image, State: string(api.TierPrepared),
+		})
+		if v.Tier == api.TierCold {
+			v.Tier = api.TierPrepared
+		}
 	}
 	if len(v.Replicas) > 0 && idle < time.Duration(1<<63-1) {
 		v.Idle = api.Nanoseconds(idle)
@@ -138,7 +159,6 @@ func (n *Node) fillLimits(v *api.Site) {
 		v.Limits.Memory = &api.MemoryLimit{Now: int64(l.Memory.Max), Min: int64(l.Memory.Min), Max: int64(l.Memory.Max)}
 	}
 	if n.parent.Has("pids") && l.Pids.Max > 0 {
-		pids := int64(l.Pids.Max)
-		v.Limits.PIDs = &pids
+		v.Limits.PIDs = &api.PIDsLimit{Now: int64(l.Pids.Max), Min: int64(l.Pids.Min), Max: int64(l.Pids.Max)}
 	}
 }

@@ -110,9 +110,22 @@ func setSize(master *os.File, rows, cols uint16) {
 	})
 }
 
-// copyInput copies what the user types. Terminals cannot be read with a deadline, so it
-// polls for something to read or for the end; stop returns when nothing is read any more.
+// copyInput copies what the user types; stop returns when nothing is read any more.
 func copyInput(user, master *os.File) (stop func(), err error) {
+	stopReading, err := readKeys(user, func(keys []byte) bool {
+		_, err := master.Write(keys)
+		return err == nil
+	})
+	return func() {
+		_ = master.SetWriteDeadline(time.Now()) // it may be full, with nobody who reads it
+		stopReading()
+	}, err
+}
+
+// readKeys hands on what the user types until take has had enough, or stop is
+// called, which returns when nothing is read any more. Terminals cannot be read with a
+// deadline, so it polls for something to read or for the end.
+func readKeys(user *os.File, take func([]byte) bool) (stop func(), err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("make a pipe to stop reading the terminal: %w", err)
@@ -136,17 +149,13 @@ func copyInput(user, master *os.File) (stop func(), err error) {
 			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
 				continue
 			}
-			if err != nil || n == 0 {
-				return
-			}
-			if _, err := master.Write(buf[:n]); err != nil {
+			if err != nil || n == 0 || !take(buf[:n]) {
 				return
 			}
 		}
 	}()
 	return func() {
 		w.Close()
-		_ = master.SetWriteDeadline(time.Now()) // it may be full, with nobody who reads it
 		<-done
 		r.Close()
 	}, nil

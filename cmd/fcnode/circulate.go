@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func newCirculate(e *env) *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "circulate SITE...",
+		Short: "Replace the replicas of sites by fresh ones",
+		Long: `Starts fresh replicas, gives them the new connections, and ends the old ones when
+their connections have ended (circulate.drain of the spec bounds that). What sleeps of a
+site is thrown away.`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeSites(e, 0),
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "until the fresh replicas have taken over")
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		client := e.client()
+		defer client.Close()
+		for _, name := range names {
+			if err := circulate(cmd.Context(), e, client, name, wait); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func circulate(ctx context.Context, e *env, client *api.Client, name string, wait bool) error {
+	begin := e.now()
+	before, err := client.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	since, err := newestEvent(ctx, client)
+	if err != nil {
+		return err
+	}
+	site, err := client.Circulate(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !wait {
+		fmt.Fprintf(e.stdout, "%s  circulating  %s\n", name, plural(len(before.Replicas), "replica"))
+		return nil
+	}
+	if !replaced(&before, &site) {
+		if site, err = awaitFresh(ctx, client, &before, since); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(e.stdout, "%s  circulated  %s after %s\n", name, tier(&site), millis(e.now().Sub(begin)))
+	return nil
+}
+
+// newestEvent gives the number of the newest event; 0 where there is none.
+func newestEvent(ctx context.Context, client *api.Client) (seq uint64, err error) {
+	for ev, err := range client.Events(ctx, api.EventOptions{Last: 1}) {
+		if err != nil {
+			return 0, err
+		}
+		seq = ev.Seq
+	}
+	return seq, nil
+}
+
+// awaitFresh looks at the site after each of its events.
+func awaitFresh(ctx context.Context, client *api.Client, before *api.Site, since uint64) (api.Site, error) {
+	opts := api.EventOptions{Site: before.Name, Since: since, Follow: true}
+	for ev, err := range client.Events(ctx, opts) {
+		if err != nil {
+			return api.Site{}, err
+		}
+		if ev.Kind == "not-circulated" {
+			return api.Site{}, &hinted{
+				err:  fmt.Errorf("site %q is not circulated: %s", before.Name, ev.Reason),
+				hint: "the old replicas stay; fcnode logs " + before.Name + " shows what the fresh one printed",
+			}
+		}
+		site, err := client.Get(ctx, before.Name)
+		if err != nil || replaced(before, &site) {
+			return site, err
+		}
+	}
+	return api.Site{}, errors.New("the daemon ended before the site was circulated")
+}
+
+// replaced says that no replica of before gets new connections, and that others do if
+// the site is awake.
+func replaced(before, now *api.Site) bool {
+	fresh := false
+	for _, r := range now.Replicas {
+		old := slices.ContainsFunc(before.Replicas, func(b api.Replica) bool { return b.ID == r.ID })
+		switch {
+		case !old && r.State == "ready":
+			fresh = true
+		case old && r.State != "draining" && r.State != "stopping":
+			return false
+		}
+	}
+	return fresh || len(now.Replicas) == 0
+}
