@@ -52,6 +52,8 @@ type active struct {
 	trace    *wakeTrace    // of the wake that is under way
 	changed  chan struct{} // closed and replaced after each event
 	retry    time.Time     // end of the backoff
+
+	experience *experience // nil until it was read
 }
 
 // replica is one replica's belongings. Guarded by its entry's mu, but for ns and
@@ -70,6 +72,11 @@ type replica struct {
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container
 	trace    *wakeTrace // until its first byte
+
+	frozen  bool     // asleep, or found so
+	descent *descent // on its way there
+	gate    *gate    // at which it waits, prepared
+	leave   func()   // ends its turn in the queue of starts
 }
 
 func newEntry(s *store.Site) *entry {

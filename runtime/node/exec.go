@@ -31,6 +31,10 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio
 		return nil, err
 	}
 	done := n.session(e, r)
+	if err := n.rouse(ctx, e, r); err != nil {
+		done()
+		return nil, err
+	}
 	p, err := n.exec(ctx, r, &own.Spec, req, stdio)
 	if err != nil {
 		done()

@@ -70,6 +70,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	}
 	switch ev.Kind {
 	case bpf.EventReady:
+		r.endTurn()
 		if r.trace != nil {
 			r.trace.mark(api.StepListening, ev.Time)
 			if r.trace.byHand() {
@@ -93,6 +94,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	case bpf.EventFirstByte:
 		if r.trace != nil {
 			r.trace.mark(api.StepFirstByte, ev.Time)
+			n.learn(e, r.trace)
 			n.endTrace(r.trace, api.ResultOK, "")
 			r.trace = nil
 		}

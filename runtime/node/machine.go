@@ -73,6 +73,7 @@ func (n *Node) activate(e *entry) error {
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),
 	}
+	n.recall(e)
 	return nil
 }
 

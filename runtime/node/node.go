@@ -54,6 +54,12 @@ type Node struct {
 	containers *container.Manager
 	closers    []func() error
 
+	starts       *startQueue
+	memory       nodeMemory
+	prepared     preparedSet
+	preparing    sync.Mutex // one replica is prepared at a time
+	experienceMu sync.Mutex // guards the files of experience
+
 	alwaysOn []*spec.Site // found at the start, to be woken once events are read
 
 	ctx  context.Context //nolint:containedctx // of all work; ends when the daemon does

@@ -58,6 +58,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 		cfg: cfg, log: log,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
 		nextReplica: 1, // of none: the first wake takes a block
+		starts:      newStartQueue(cfg.Start.Parallel),
 	}
 	n.info.Started, n.info.PID = time.Now(), os.Getpid()
 	ctx, cancel := context.WithCancel(ctx)

@@ -64,34 +64,51 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
 func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) (*container.Container, error) {
+	if err := n.takeTurn(ctx, e, r); err != nil {
+		return nil, err
+	}
+	with, err := n.place(ctx, e, r, s)
+	if err != nil {
+		return nil, err
+	}
+	trace.mark(api.StepPrepared, bpf.Now())
+	ctr, timing, err := n.containers.Start(ctx, with)
+	if err != nil {
+		return nil, err
+	}
+	trace.marks(timing)
+	return ctr, nil
+}
+
+// place gives a replica its image and network namespace, tells the data path
+// of it, and returns what its container is to be.
+func (n *Node) place(ctx context.Context, e *entry, r *replica, s *spec.Site) (with container.Spec, err error) {
 	img, err := n.images.Resolve(ctx, s.Image)
 	if err != nil {
-		return nil, fmt.Errorf("image: %w", err)
+		return with, fmt.Errorf("image: %w", err)
 	}
 	e.mu.Lock()
 	r.image = img.Digest
 	e.mu.Unlock()
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
-		return nil, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
+		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
 	ns, err := n.net.Pool().Get(ctx)
 	if err != nil {
-		return nil, err
+		return with, err
 	}
 	r.ns = ns
 	if err := ns.Assign(e.addrs()...); err != nil {
-		return nil, err
+		return with, err
 	}
 	r.kernel = bpf.Replica{
 		Site: e.id, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: e.addr4, VIP6: e.addr6,
 	}
 	if err := n.dp.AddReplica(bpf.ReplicaID(r.id), r.kernel); err != nil {
-		return nil, err
+		return with, err
 	}
-	trace.mark(api.StepPrepared, bpf.Now())
-
-	ctr, timing, err := n.containers.Start(ctx, container.Spec{
+	return container.Spec{
 		ID: r.name, Site: e.name,
 		Lower: img.Lower,
 		Upper: filepath.Join(n.cfg.StateDir, "replicas", r.name, "upper"),
@@ -102,12 +119,7 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 		Netns: ns.FD(), Limits: limits(s.Limits), LogDir: n.logDir(e.name),
 		StopSignal: firstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
-	})
-	if err != nil {
-		return nil, err
-	}
-	trace.marks(timing)
-	return ctr, nil
+	}, nil
 }
 
 // started takes the outcome of a start to the machine.
@@ -116,6 +128,7 @@ func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error
 		n.forget(r)
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		r.endTurn()
 		if r.trace != nil {
 			n.endTrace(r.trace, api.ResultFailed, err.Error())
 			r.trace = nil
@@ -127,6 +140,7 @@ func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r.ctr = ctr
+	e.active.notify()
 	n.work.Go(func() { n.watch(e, r) })
 	if r.stopping {
 		n.stopContainer(e, r)
@@ -145,6 +159,7 @@ func (n *Node) watch(e *entry, r *replica) {
 		reason = describe(st)
 	}
 	e.mu.Lock()
+	r.endTurn()
 	// First the data path learns that it is gone, then its belongings go.
 	n.handle(e, site.ReplicaExited{ID: r.id, Reason: reason})
 	if r.trace != nil { // it was woken, and no visitor came
@@ -216,7 +231,9 @@ func (n *Node) stopContainer(e *entry, r *replica) {
 	// Neither waited for nor cut short when the daemon ends: the container has
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
+	settled := r.callBack()
 	go func() {
+		settled()
 		ctx := context.WithoutCancel(n.ctx)
 		stop := r.ctr.Stop
 		if kill {

@@ -357,6 +357,9 @@ func (n *node) spec(name string, more ...string) string {
 			text += line + "\n"
 		}
 	}
+	if strings.Contains(given, "idle:") && !strings.Contains(given, "idle: never") && !strings.Contains(given, "tiers:") {
+		text += "tiers: [cold]\n" // what the node would choose depends on the machine
+	}
 	return text + given
 }
 

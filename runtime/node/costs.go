@@ -1,0 +1,231 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+const (
+	// wakesKept is how many wakes from each tier are remembered: enough for a
+	// median that one slow disk does not move, few enough to follow a new version
+	// of the application.
+	wakesKept = 8
+	// A tier that failed is not tried again before this, which doubles.
+	giveUpMin = time.Minute
+	giveUpMax = 24 * time.Hour
+)
+
+// experience is what a site has taught about its tiers. It is in a file of its
+// own, and in memory while the site is not simply parked.
+type experience struct {
+	Tiers  map[site.Tier]*tierExperience `json:"tiers"`
+	Ladder string                        `json:"ladder,omitempty"` // as it was told last
+}
+
+// tierExperience is what one tier has taught.
+type tierExperience struct {
+	Wakes  []time.Duration `json:"wakes,omitempty"`  // from the first packet to the first byte, the newest last
+	Memory uint64          `json:"memory,omitempty"` // held on the tier, in bytes; 0: not known
+	Disk   uint64          `json:"disk,omitempty"`
+	Failed int             `json:"failed,omitempty"` // in a row
+	Until  time.Time       `json:"until,omitzero"`   // not tried again before
+	Why    string          `json:"why,omitempty"`
+}
+
+func newExperience() *experience { return &experience{Tiers: map[site.Tier]*tierExperience{}} }
+
+func (x *experience) tier(t site.Tier) *tierExperience {
+	if x.Tiers[t] == nil {
+		x.Tiers[t] = &tierExperience{}
+	}
+	return x.Tiers[t]
+}
+
+func (t *tierExperience) woke(took time.Duration) {
+	t.Wakes = append(t.Wakes, took)
+	t.Wakes = slices.Clone(t.Wakes[max(0, len(t.Wakes)-wakesKept):])
+}
+
+// failed gives the tier up for a while.
+func (t *tierExperience) failed(now time.Time, why string) {
+	wait := giveUpMin
+	for range t.Failed {
+		wait = min(2*wait, giveUpMax)
+	}
+	t.Failed++
+	t.Until, t.Why = now.Add(wait), why
+}
+
+func (t *tierExperience) worked() { t.Failed, t.Until, t.Why = 0, time.Time{}, "" }
+
+// median of the wakes; 0 without any.
+func (t *tierExperience) median() time.Duration {
+	if len(t.Wakes) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(t.Wakes))
+	return sorted[len(sorted)/2]
+}
+
+// costs in the form that detect decides by.
+func (x *experience) costs() []detect.TierCost {
+	var out []detect.TierCost
+	for name, t := range x.Tiers {
+		c := detect.TierCost{
+			Tier: detect.Tier(name), Samples: len(t.Wakes), Median: t.median(),
+			Memory: float64(t.Memory), Disk: float64(t.Disk), HeldKnown: t.Memory+t.Disk > 0,
+		}
+		if len(t.Wakes) > 0 {
+			c.P99 = slices.Max(t.Wakes)
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b detect.TierCost) int { return site.Tier(a.Tier).Depth() - site.Tier(b.Tier).Depth() })
+	return out
+}
+
+// learn takes a finished wake into account. The caller holds e.mu.
+func (n *Node) learn(e *entry, w *wakeTrace) {
+	t := w.current()
+	from := site.Tier(t.From)
+	if e.active == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
+		return
+	}
+	last := t.Steps[len(t.Steps)-1]
+	if last.Name != api.StepFirstByte {
+		return
+	}
+	x := n.experience(e)
+	x.tier(from).woke(last.At.Duration())
+	x.tier(from).worked()
+	n.learnt(e)
+}
+
+// learnHeld notes what a sleeping replica holds. The caller holds e.mu.
+func (n *Node) learnHeld(e *entry, tier site.Tier, memory, disk uint64) {
+	if memory+disk == 0 {
+		return
+	}
+	t := n.experience(e).tier(tier)
+	t.Memory, t.Disk = memory, disk
+	n.learnt(e)
+}
+
+// learnFailure gives a tier up for a while that could not be reached. The caller
+// holds e.mu.
+func (n *Node) learnFailure(e *entry, tier site.Tier, err error) {
+	if errors.Is(err, errNotWarm) {
+		return // the next time, perhaps
+	}
+	n.experience(e).tier(tier).failed(time.Now(), err.Error())
+	n.learnt(e)
+}
+
+// experience of a site that is awake. The caller holds e.mu.
+func (n *Node) experience(e *entry) *experience {
+	if e.active.experience == nil {
+		e.active.experience = n.loadExperience(e.name)
+	}
+	return e.active.experience
+}
+
+// learnt acts on new experience: the machine gets its ladder, and the next daemon
+// finds it. The caller holds e.mu.
+func (n *Node) learnt(e *entry) {
+	a := e.active
+	a.machine.SetPolicy(n.policy(e, a.spec))
+	n.tellLadder(e)
+	b, err := json.Marshal(a.experience)
+	if err != nil {
+		n.log.Error("what was learnt of a site is not kept", "site", e.name, "error", err)
+		return
+	}
+	n.work.Go(func() {
+		n.experienceMu.Lock()
+		defer n.experienceMu.Unlock()
+		if err := replaceFile(n.experienceFile(e.name), b); err != nil {
+			n.log.Error("what was learnt of a site is not kept", "site", e.name, "error", err)
+		}
+	})
+}
+
+// recall reads what the site has taught before, in the background: its visitor
+// does not wait for it. The caller holds e.mu.
+func (n *Node) recall(e *entry) {
+	n.work.Go(func() {
+		x := n.loadExperience(e.name)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if a := e.active; a != nil && a.experience == nil {
+			a.experience = x
+			a.machine.SetPolicy(n.policy(e, a.spec))
+		}
+	})
+}
+
+func (n *Node) experienceFile(siteName string) string {
+	return filepath.Join(n.cfg.StateDir, "experience", siteName+".json")
+}
+
+// loadExperience reads it; what cannot be read is learnt anew.
+func (n *Node) loadExperience(siteName string) *experience {
+	x := newExperience()
+	b, err := os.ReadFile(n.experienceFile(siteName))
+	if err == nil {
+		err = json.Unmarshal(b, x)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			n.log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
+		}
+		return newExperience()
+	}
+	if x.Tiers == nil {
+		x.Tiers = map[site.Tier]*tierExperience{}
+	}
+	for name, t := range x.Tiers {
+		if t == nil {
+			delete(x.Tiers, name)
+		}
+	}
+	return x
+}
+
+// replaceFile writes a file as a whole, or not at all. It is not synced: after a
+// power cut an older one, or none, will do.
+func replaceFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// from says which tier the site is woken from.
+func (w *wakeTrace) from(t site.Tier) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t.From = api.Tier(t)
+	if t == site.TierRunning {
+		w.t.From = api.TierRunning // it was only about to sleep
+	}
+}
+
+// knocked says that a packet to a sleeping replica began the wake.
+func (w *wakeTrace) knocked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.t.Steps) > 0 && w.t.Steps[0].Name == api.StepKnocked
+}

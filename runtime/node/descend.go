@@ -1,0 +1,136 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// descent is a replica's way to sleep. Somebody who needs the replica calls it
+// back at any step: what has not begun yet does not begin, and what has begun is
+// ended or outrun.
+type descent struct {
+	tier   site.Tier
+	back   bool               // called back; guarded by the entry's mu
+	cancel context.CancelFunc // of what can be broken off
+	over   chan struct{}      // closed when the freezer is not the descent's any more
+	settle func()             // closes it
+}
+
+// descend puts a replica to sleep in the background. The caller holds e.mu.
+func (n *Node) descend(e *entry, id site.ReplicaID, tier site.Tier) {
+	r := e.active.replicas[id]
+	ctx, cancel := context.WithCancel(n.ctx)
+	d := &descent{tier: tier, cancel: cancel, over: make(chan struct{})}
+	d.settle = sync.OnceFunc(func() { close(d.over) })
+	r.descent = d
+	s := e.active.spec
+	n.work.Go(func() {
+		defer cancel()
+		err := n.sink(ctx, e, r, d, s)
+		d.settle()
+		n.sunk(e, r, d, err)
+	})
+}
+
+// sink does the slow part. After an error the replica is as it was, but for
+// being frozen.
+func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *spec.Site) error {
+	// A visitor can be served a little before the daemon knows of the container.
+	err := n.wait(ctx, e, func(*active) bool { return r.ctr != nil })
+	if err != nil {
+		return err
+	}
+	if d.tier == site.TierCheckpointed {
+		return n.checkpoint(ctx, e, r, s)
+	}
+	if err := r.ctr.Group().Freeze(ctx); err != nil {
+		return err
+	}
+	d.settle() // a visitor thaws it while the rest is under way
+	if d.tier == site.TierReclaimed {
+		return n.reclaim(ctx, r, s)
+	}
+	return nil
+}
+
+// sunk takes the outcome to the machine, unless that has changed its mind.
+func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if d.back || e.active == nil || n.stopped() {
+		return // who called it back gives the answer; the next daemon finds what is half-made
+	}
+	r.descent = nil
+	if err == nil {
+		r.frozen = true
+		if r.trace != nil { // it was woken, and no visitor came
+			n.endTrace(r.trace, api.ResultOK, "")
+			r.trace = nil
+		}
+		n.handle(e, site.Descended{ID: r.id, Tier: d.tier})
+		return
+	}
+	if !r.frozen {
+		if thaw := r.ctr.Group().Thaw(n.ctx); thaw != nil {
+			n.endStuck(e, r, thaw)
+			return
+		}
+	}
+	n.learnFailure(e, d.tier, err)
+	n.handle(e, site.DescendFailed{ID: r.id, Tier: d.tier, Reason: err.Error()})
+}
+
+// callBack ends a replica's descent. What it returns is to be called before the
+// replica is touched, without a lock. The caller holds e.mu.
+func (r *replica) callBack() (settled func()) {
+	d := r.descent
+	if d == nil {
+		return func() {}
+	}
+	r.descent = nil
+	d.back = true
+	d.cancel()
+	return func() { <-d.over }
+}
+
+// ascend makes a replica run again. The caller holds e.mu.
+func (n *Node) ascend(e *entry, id site.ReplicaID) {
+	r := e.active.replicas[id]
+	settled := r.callBack()
+	r.frozen = false
+	n.followRise(e, r)
+	n.work.Go(func() {
+		settled()
+		err := r.ctr.Group().Thaw(n.ctx)
+		now := bpf.Now()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if r.stopping || e.active == nil || n.stopped() {
+			return
+		}
+		if err != nil {
+			n.endStuck(e, r, err)
+			return
+		}
+		if r.trace != nil {
+			r.trace.mark(api.StepThawed, now)
+			n.endByHand(r)
+		}
+		n.handle(e, site.Ascended{ID: id})
+	})
+}
+
+// endStuck kills a replica that cannot be made to run: its visitors get another.
+// The caller holds e.mu.
+func (n *Node) endStuck(e *entry, r *replica, err error) {
+	n.log.Error("a sleeping replica cannot be thawed; ending it", "replica", r.name, "error", err)
+	if !r.stopping {
+		r.stopping, r.kill = true, true
+		n.stopContainer(e, r)
+	}
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// reclaim pushes the memory of a frozen replica out, as far as it is asked for.
+func (n *Node) reclaim(ctx context.Context, r *replica, s *spec.Site) error {
+	g := r.ctr.Group()
+	has, err := g.MemoryCurrent()
+	if err != nil {
+		return err
+	}
+	node, err := n.memory.read()
+	if err != nil {
+		return err
+	}
+	want := reclaimable(reclaimInput{
+		has: has, keep: max(uint64(n.cfg.Reclaim.Keep), uint64(s.Limits.Memory.Min)),
+		asked: !s.Tiers.Auto, available: node.available, total: node.total, below: n.cfg.Reclaim.Below.Share(),
+	})
+	got, err := g.Reclaim(ctx, want)
+	n.log.Debug("reclaimed", "replica", r.name, "had", has, "wanted", want, "got", got, "error", err)
+	return err
+}
+
+type reclaimInput struct {
+	has, keep        uint64 // bytes of the replica
+	asked            bool   // the spec names the tier
+	available, total uint64 // bytes of the node
+	below            float64
+}
+
+// reclaimable is how much is to be pushed out: all but what is to be kept if the
+// spec says so, else no more than the node lacks.
+func reclaimable(in reclaimInput) uint64 {
+	most := in.has - min(in.keep, in.has)
+	if in.asked {
+		return most
+	}
+	enough := uint64(in.below * float64(in.total))
+	return min(most, enough-min(in.available, enough))
+}
+
+// findTier says how a replica that was found sleeps. One whose mark is gone has a
+// visitor: his knock may have died with the daemon that read it. Anything
+// half-done is undone.
+func (n *Node) findTier(r *replica, st bpf.ReplicaStats, was *site.Found) {
+	r.asleep = st.Asleep
+	frozen, err := r.ctr.Group().Frozen()
+	if err != nil {
+		n.log.Error("cannot tell whether a replica is frozen; taking it for awake", "replica", r.name, "error", err)
+	}
+	if !frozen {
+		return
+	}
+	if st.Asleep {
+		r.frozen = true
+		was.Asleep = site.TierFrozen
+		return
+	}
+	if err := r.ctr.Group().Thaw(n.ctx); err != nil {
+		n.log.Error("cannot thaw a replica; its visitors wait", "replica", r.name, "error", err)
+	}
+}
+
+// rouse makes a sleeping replica run for who needs it otherwise than by packets.
+func (n *Node) rouse(ctx context.Context, e *entry, r *replica) error {
+	n.send(e, site.Knocked{ID: r.id}) // one that runs passes over it
+	err := n.wait(ctx, e, func(a *active) bool { return a == nil || a.awake(r.id) })
+	if err != nil {
+		return fmt.Errorf("wait for replica %s to run again: %w", r.name, err)
+	}
+	return nil
+}
+
+// awake says whether a replica runs, or never will.
+func (a *active) awake(id site.ReplicaID) bool {
+	for _, m := range a.machine.Replicas() {
+		if m.ID == id {
+			return m.Tier == site.TierRunning && m.State != site.Sinking && m.State != site.Rising
+		}
+	}
+	return true
+}
+
+// followRise gives a replica that is to run again the trace of the packet or the
+// person for whom it is, if there is one. The caller holds e.mu.
+func (n *Node) followRise(e *entry, r *replica) {
+	if r.trace != nil || e.active.trace == nil {
+		return
+	}
+	r.trace, e.active.trace = e.active.trace, nil
+	r.trace.replica(r.name)
+	for _, m := range e.active.machine.Replicas() {
+		if m.ID == r.id {
+			r.trace.from(m.Tier)
+		}
+	}
+}
+
+// endByHand ends the trace of a wake that no packet began. The caller holds the
+// entry's mu.
+func (n *Node) endByHand(r *replica) {
+	if r.trace.byHand() && !r.trace.knocked() {
+		n.endTrace(r.trace, api.ResultOK, "")
+		r.trace = nil
+	}
+}
