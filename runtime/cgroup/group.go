@@ -130,23 +130,47 @@ func (g *Group) Name() string { return g.name }
 // Path is the group's absolute path.
 func (g *Group) Path() string { return filepath.Join(g.parent.Path(), g.name) }
 
-// Set writes the limits of a fresh cgroup: those that are set.
-func (g *Group) Set(l Limits) error { return g.write(l, false) }
+// Set writes the limits of a fresh cgroup: those that are set. One whose
+// controller is absent is left out.
+func (g *Group) Set(l Limits) error { return g.setLimits(l, false) }
 
-// Update changes the limits of a running replica in place. What l does not
-// limit becomes unlimited.
-func (g *Group) Update(l Limits) error { return g.write(l, true) }
+// Update changes the limits of a running replica to l, in place. What l does not
+// limit becomes unlimited, but for disks that it does not name. Apply writes
+// less, and takes care when memory shrinks.
+func (g *Group) Update(l Limits) error { return g.setLimits(l, true) }
 
-func (g *Group) write(l Limits, all bool) error {
+func (g *Group) setLimits(l Limits, all bool) error {
 	if err := l.Validate(); err != nil {
 		return err
 	}
-	m, err := cgroup2.Load(filepath.Join(g.parent.group, g.name), cgroup2.WithMountpoint(g.parent.mount))
-	if err != nil {
-		return fmt.Errorf("naming cgroup %s: %w", g.name, err)
+	ws := l.writes(all)
+	if g.parent.Has("io") {
+		devices, err := ioWrites(l.IO)
+		if err != nil {
+			return err
+		}
+		ws = append(ws, devices...)
 	}
-	if err := m.Update(l.resources(g.parent.Has, all)); err != nil {
-		return fmt.Errorf("setting the limits of cgroup %s: %w", g.Path(), err)
+	for _, w := range ws {
+		if !g.parent.Has(w.controller) {
+			continue
+		}
+		if err := g.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes one value into one file of the group.
+func (g *Group) write(w write) error {
+	fd, err := unix.Open(filepath.Join(g.Path(), w.file), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_, err = unix.Write(fd, []byte(w.value))
+		_ = unix.Close(fd) // the write has said it all
+	}
+	if err != nil {
+		return fmt.Errorf("writing %q to %s of cgroup %s: %w", w.value, w.file, g.Path(), err)
 	}
 	return nil
 }
@@ -162,6 +186,8 @@ func (p *Parent) Unlimited(l Limits) []string {
 	need(l.CPU != 0 || l.CPUWeight != 0, "cpu")
 	need(l.MemoryLow|l.MemoryHigh|l.MemoryMax != 0, "memory")
 	need(l.Pids != 0, "pids")
+	need(len(l.IO) > 0, "io")
+	need(l.CPUSet != "", "cpuset")
 	return missing
 }
 

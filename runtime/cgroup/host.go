@@ -23,7 +23,8 @@ var wanted = []struct{ name, limits, v1 string }{
 	{"cpu", "CPU time (limits.cpu)", "cpu"},
 	{"memory", "memory (limits.memory)", "memory"},
 	{"pids", "the number of processes (limits.pids)", "pids"},
-	{"io", "disk input and output", "blkio"},
+	{"io", "disk input and output (limits.io)", "blkio"},
+	{"cpuset", "which processors are used", "cpuset"},
 }
 
 // Host says what the cgroup v2 hierarchy at a mount point offers.

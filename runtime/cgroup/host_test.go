@@ -21,7 +21,7 @@ func TestLacks(t *testing.T) {
 	legacy := parseProcCgroups(procCgroups)
 	got := lacks([]string{"hugetlb"}, legacy)
 	want := map[string]string{
-		"cpu": "in use by cgroup v1", "memory": "cgroup_disable=memory", "pids": "has no pids controller", "io": "does not offer the io",
+		"cpu": "in use by cgroup v1", "memory": "cgroup_disable=memory", "pids": "has no pids controller", "io": "does not offer the io", "cpuset": "in use by cgroup v1",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("lacks %v, want %d", got, len(want))
@@ -31,7 +31,7 @@ func TestLacks(t *testing.T) {
 			t.Errorf("%s: %s", l.Controller, l)
 		}
 	}
-	if got := lacks([]string{"cpu", "memory", "pids", "io"}, legacy); len(got) != 0 {
+	if got := lacks([]string{"cpu", "memory", "pids", "io", "cpuset"}, legacy); len(got) != 0 {
 		t.Errorf("lacks %v of a machine that has all", got)
 	}
 }
@@ -43,13 +43,13 @@ func TestDetectWithoutCgroup2(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, err := detect(dir, table)
-	if err != nil || h.Unified || len(h.Lacks) != 4 || h.Has("cpu") {
+	if err != nil || h.Unified || len(h.Lacks) != len(wanted) || h.Has("cpu") {
 		t.Errorf("%+v %v", h, err)
 	}
 	if _, err := detect(filepath.Join(dir, "none"), table); err == nil {
 		t.Error("no error for a mount point that does not exist")
 	}
-	if h, err = detect(dir, filepath.Join(dir, "none")); err != nil || len(h.Lacks) != 4 {
+	if h, err = detect(dir, filepath.Join(dir, "none")); err != nil || len(h.Lacks) != len(wanted) {
 		t.Errorf("a kernel without cgroup v1: %+v %v", h, err)
 	}
 }
@@ -58,37 +58,39 @@ func TestLimitsValidate(t *testing.T) {
 	if err := (Limits{}).Validate(); err != nil {
 		t.Error(err)
 	}
-	bad := Limits{CPU: 0.001, CPUWeight: 20_000, Pids: -1, MemoryMax: 1 << 63}
+	bad := Limits{
+		CPU: 0.001, CPUWeight: 20_000, Pids: -1, MemoryMax: 1 << 63, CPUSet: "all",
+		IO: []IOLimit{{Device: "sda"}, {Device: "/srv"}, {Device: "/srv"}},
+	}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, word := range []string{"cpu limit", "cpu weight", "processes", "memory max"} {
+	for _, word := range []string{"cpu limit", "cpu weight", "processes", "memory max", `"all"`, `"sda"`, "/srv"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%q is not named in %q", word, err)
 		}
 	}
 }
 
-// TestLimitsResources: what is written at a start and for an update, with and
-// without controllers.
-func TestLimitsResources(t *testing.T) {
-	all := func(string) bool { return true }
-	r := Limits{CPU: 0.25, MemoryMax: 1 << 20}.resources(all, false)
-	if r.CPU == nil || r.CPU.Max != "25000 100000" || r.CPU.Weight != nil || r.Memory == nil || *r.Memory.Max != 1<<20 || r.Memory.High != nil || r.Pids != nil {
-		t.Errorf("start: %+v %+v %+v", r.CPU, r.Memory, r.Pids)
+// TestLimitsWrites: what is written at a start and for an update.
+func TestLimitsWrites(t *testing.T) {
+	got := Limits{CPU: 0.25, MemoryMax: 1 << 20}.writes(false)
+	want := []write{{"cpu", "cpu.max", "25000 100000"}, {"memory", "memory.max", "1048576"}}
+	if !slices.Equal(got, want) {
+		t.Errorf("at a start %v, want %v", got, want)
 	}
-	r = Limits{Pids: 5}.resources(all, true)
-	if r.CPU == nil || r.CPU.Max != "max 100000" || *r.CPU.Weight != 100 || *r.Memory.Low != 0 || r.Pids.Max != 5 {
-		t.Errorf("update: %+v %+v %+v", r.CPU, r.Memory, r.Pids)
+	got = Limits{Pids: 5}.writes(true)
+	want = []write{
+		{"cpu", "cpu.max", "max 100000"}, {"cpu", "cpu.weight", "100"}, {"cpuset", "cpuset.cpus", ""},
+		{"memory", "memory.low", "0"}, {"memory", "memory.high", "max"}, {"memory", "memory.max", "max"}, {"pids", "pids.max", "5"},
 	}
-	pidsOnly := func(c string) bool { return c == "pids" }
-	r = Limits{CPU: 1, MemoryMax: 1, Pids: 5}.resources(pidsOnly, true)
-	if r.CPU != nil || r.Memory != nil || r.Pids == nil {
-		t.Errorf("only pids: %+v", r)
+	if !slices.Equal(got, want) {
+		t.Errorf("for an update %v, want %v", got, want)
 	}
 	p := &Parent{has: []string{"pids"}}
-	if got := p.Unlimited(Limits{CPU: 1, MemoryHigh: 1, Pids: 5}); !slices.Equal(got, []string{"cpu", "memory"}) {
+	l := Limits{CPU: 1, MemoryHigh: 1, Pids: 5, CPUSet: "0", IO: []IOLimit{{Device: "/"}}}
+	if got := p.Unlimited(l); !slices.Equal(got, []string{"cpu", "memory", "io", "cpuset"}) {
 		t.Errorf("unlimited %v", got)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-
-	"github.com/containerd/cgroups/v3/cgroup2"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 )
 
 // cpuPeriod is the period in which CPU time is accounted, in microseconds. It
@@ -29,6 +31,22 @@ type Limits struct {
 	MemoryMax uint64 `json:"memory_max,omitempty"`
 	// Pids is the greatest number of processes and threads.
 	Pids int64 `json:"pids,omitempty"`
+	// IO are the limits of reading and writing, one for each device.
+	IO []IOLimit `json:"io,omitempty"`
+	// CPUSet are the processors that may be used, as the kernel writes them: "0-1,3".
+	CPUSet string `json:"cpu_set,omitempty"`
+}
+
+// IOLimit limits reading and writing of one disk. The zero value of each field
+// means: not limited.
+type IOLimit struct {
+	// Device is the path of a block device, or of something on the file system
+	// whose disk is meant.
+	Device     string `json:"device"`
+	ReadBytes  uint64 `json:"rbps,omitempty"`  // in a second
+	WriteBytes uint64 `json:"wbps,omitempty"`  // in a second
+	Reads      uint64 `json:"riops,omitempty"` // operations in a second
+	Writes     uint64 `json:"wiops,omitempty"` // operations in a second
 }
 
 // Validate says what the kernel would not take.
@@ -51,61 +69,70 @@ func (l Limits) Validate() error {
 			errs = append(errs, fmt.Errorf("memory %s of %d bytes is more than the kernel can count", m.name, m.bytes))
 		}
 	}
+	if l.CPUSet != "" && !validCPUSet.MatchString(l.CPUSet) {
+		errs = append(errs, fmt.Errorf("processors %q: give numbers and ranges, such as 0-1,3", l.CPUSet))
+	}
+	for i, d := range l.IO {
+		if !filepath.IsAbs(d.Device) {
+			errs = append(errs, fmt.Errorf("io limit of device %q: give an absolute path", d.Device))
+		}
+		if slices.ContainsFunc(l.IO[:i], func(o IOLimit) bool { return o.Device == d.Device }) {
+			errs = append(errs, fmt.Errorf("two io limits of device %s", d.Device))
+		}
+	}
 	return errors.Join(errs...)
 }
 
-// resources translates l for containerd/cgroups, leaving out the controllers
-// that has denies. With all set, fields that are not limited are written too,
-// to take back an earlier limit.
-func (l Limits) resources(has func(controller string) bool, all bool) *cgroup2.Resources {
-	r := &cgroup2.Resources{}
-	if has("cpu") && (all || l.CPU != 0 || l.CPUWeight != 0) {
-		r.CPU = l.cpu(all)
-	}
-	if has("memory") && (all || l.MemoryLow|l.MemoryHigh|l.MemoryMax != 0) {
-		r.Memory = &cgroup2.Memory{
-			Low:  bytesOr(l.MemoryLow, 0, all),
-			High: bytesOr(l.MemoryHigh, math.MaxInt64, all),
-			Max:  bytesOr(l.MemoryMax, math.MaxInt64, all),
+var validCPUSet = regexp.MustCompile(`^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`)
+
+// write is one value for one file of a cgroup.
+type write struct{ controller, file, value string }
+
+const (
+	unlimited    = "max"
+	defaultShare = 100 // cpu.weight
+)
+
+// writes are those of all limits that are set or, with all, of every limit, to
+// take back an earlier one. Devices of IO have to be resolved: see ioWrites.
+func (l Limits) writes(all bool) []write {
+	var ws []write
+	add := func(set bool, controller, file, value string) {
+		if set || all {
+			ws = append(ws, write{controller, file, value})
 		}
 	}
-	if has("pids") && (all || l.Pids != 0) {
-		r.Pids = &cgroup2.Pids{Max: l.Pids}
-		if l.Pids == 0 {
-			r.Pids.Max = -1 // "max"
-		}
-	}
-	return r
+	add(l.CPU != 0, "cpu", "cpu.max", cpuMax(l.CPU))
+	add(l.CPUWeight != 0, "cpu", "cpu.weight", number(orUint(l.CPUWeight, defaultShare)))
+	add(l.CPUSet != "", "cpuset", "cpuset.cpus", l.CPUSet)
+	add(l.MemoryLow != 0, "memory", "memory.low", number(l.MemoryLow))
+	add(l.MemoryHigh != 0, "memory", "memory.high", orMax(l.MemoryHigh))
+	add(l.MemoryMax != 0, "memory", "memory.max", orMax(l.MemoryMax))
+	add(l.Pids != 0, "pids", "pids.max", orMax(uint64(max(l.Pids, 0))))
+	return ws
 }
 
-func (l Limits) cpu(all bool) *cgroup2.CPU {
-	period := uint64(cpuPeriod)
-	c := &cgroup2.CPU{}
-	if l.CPU != 0 {
-		quota := int64(math.Round(l.CPU * cpuPeriod))
-		c.Max = cgroup2.NewCPUMax(&quota, &period)
-	} else if all {
-		c.Max = cgroup2.NewCPUMax(nil, &period)
+// cpuMax is the value of cpu.max.
+func cpuMax(cores float64) string {
+	quota := unlimited
+	if cores != 0 {
+		quota = strconv.FormatInt(int64(math.Round(cores*cpuPeriod)), 10)
 	}
-	weight := l.CPUWeight
-	if weight == 0 && all {
-		weight = 100
-	}
-	if weight != 0 {
-		c.Weight = &weight
-	}
-	return c
+	return quota + " " + strconv.Itoa(cpuPeriod)
 }
 
-// bytesOr gives the value to write: n, or none where n is 0 and it has to be written.
-func bytesOr(n uint64, none int64, all bool) *int64 {
-	v := int64(n)
-	switch {
-	case n != 0:
-	case all:
-		v = none
-	default:
-		return nil
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func orMax(n uint64) string {
+	if n == 0 {
+		return unlimited
 	}
-	return &v
+	return number(n)
+}
+
+func orUint(n, missing uint64) uint64 {
+	if n == 0 {
+		return missing
+	}
+	return n
 }
