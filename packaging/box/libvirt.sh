@@ -53,6 +53,13 @@ inside() {
 	printf '%s\n' 'user = "root"' 'group = "root"' 'dynamic_ownership = 0' 'remember_owner = 0' 'security_driver = "none"' \
 		'namespaces = []' 'cgroup_controllers = []' 'stdio_handler = "file"' >/etc/libvirt/qemu.conf
 	printf '%s\n' 'auth_unix_ro = "none"' 'auth_unix_rw = "none"' 'unix_sock_rw_perms = "0700"' >/etc/libvirt/libvirtd.conf
+	# The user it looks up when it starts comes with the package that also has its services.
+	if ! getent passwd libvirt-qemu >/dev/null; then
+		{ cat /etc/passwd && echo 'libvirt-qemu:x:64055:64055::/nonexistent:/usr/sbin/nologin'; } >"$state/passwd"
+		{ cat /etc/group && echo 'libvirt-qemu:x:64055:'; } >"$state/group"
+		mount --bind "$state/passwd" /etc/passwd
+		mount --bind "$state/group" /etc/group
+	fi
 	mkdir -p /var/lib/libvirt/images
 	ip link set lo up
 	libvirtd --config /etc/libvirt/libvirtd.conf &

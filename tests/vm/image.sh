@@ -3,7 +3,7 @@
 #
 #   image.sh RELEASE            prints the folder that holds them
 #
-#   root.ext4   minimal Debian of that release with criu (where it has it) and systemd, and the kernel's modules
+#   root.ext4   minimal Debian of that release with what packaging/provision.sh gives every machine, and the kernel's modules
 #   vmlinuz     the release's newest linux-image-cloud-amd64
 #   modules/    the few modules that the first stage loads to reach its disks, unpacked, in order
 #   release     the kernel's release, as uname -r prints it
@@ -16,7 +16,8 @@ set -euo pipefail
 release=${1:?usage: image.sh RELEASE}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fcnode/vm
-key=$(cat "$here/image.sh" "$here/kernel.sh" | sha256sum | cut -c1-12)
+provision=$here/../../packaging/provision.sh
+key=$({ cat "$here/image.sh" "$here/kernel.sh" && "$provision" packages; } | sha256sum | cut -c1-12)
 out=$cache/$release-$key
 
 if [ -e "$out/release" ] && [ "${FCNODE_VM_REFRESH:-}" != 1 ]; then
@@ -27,8 +28,6 @@ if [ "$(id -u)" != 0 ]; then
 	exec sudo env XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}" FCNODE_VM_REFRESH="${FCNODE_VM_REFRESH:-}" bash "$here/image.sh" "$release"
 fi
 
-# What the tests and the node use there, besides what every Debian has.
-packages=kmod,iproute2,procps,systemd,systemd-sysv,dbus
 # The modules between the kernel and its disks. All others are on the first disk.
 first_modules='virtio_pci virtio_blk virtio_console virtio_rng ext4'
 
@@ -42,8 +41,8 @@ build_root() {
 	mmdebstrap --mode=root --variant=minbase --aptopt="$work/apt.conf" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='force-unsafe-io' \
-		--include="$packages" \
-		--customize-hook='chroot "$1" apt-get install -qq -y --no-install-recommends criu || echo "no criu in this release"' \
+		--include="$("$provision" packages | paste -sd,)" \
+		--customize-hook="cp '$provision' \"\$1/tmp/\" && chroot \"\$1\" /tmp/provision.sh base && rm \"\$1/tmp/provision.sh\"" \
 		--customize-hook="sh '$here/kernel.sh' \"\$1\"" \
 		"$release" "$work/root" "$("$here/aptsource.sh" "$release")"
 }
@@ -86,5 +85,5 @@ truncate -s 2G "$out/root.ext4"
 mkfs.ext4 -q -F -L root -O ^has_journal -E lazy_itable_init=1 -d "$work/root" "$out/root.ext4"
 # The release goes last: its presence says that all is there.
 echo "$version" >"$out/release"
-echo "image.sh: $release with Linux $version took $((SECONDS - begin)) s; $(grep -o '^no criu.*' "$work/log" || true)" >&2
+echo "image.sh: $release with Linux $version took $((SECONDS - begin)) s; $(grep -o 'no criu.*' "$work/log" || true)" >&2
 echo "$out"
