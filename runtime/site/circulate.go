@@ -71,7 +71,7 @@ func (m *Machine) renew() []Action {
 	if old == nil || m.holdoff {
 		return nil
 	}
-	if m.oldest(func(r *Replica) bool { return r.next && r.serves() }) != nil {
+	if m.oldest(func(r *Replica) bool { return r.next && r.alive() }) != nil {
 		return nil // under way
 	}
 	if !m.policy.Overlap {
@@ -195,7 +195,11 @@ func (m *Machine) onDrainOver(e DrainOver) []Action {
 		r.lingered = true
 		return []Action{ArmDrain{ID: r.ID, After: m.policy.Drain}, Watch{ID: r.ID}}
 	}
-	return m.stop(r, fmt.Sprintf("%s; drained for %s", r.Reason, m.policy.Drain))
+	return m.drained(r, fmt.Sprintf("its time is over, %s", m.policy.Drain))
+}
+
+func (m *Machine) drained(r *Replica, reason string) []Action {
+	return append(m.stop(r, r.Reason), Note{Kind: "drained", Replica: r.ID, Reason: reason})
 }
 
 func (m *Machine) onEmptied(e Emptied) []Action {
@@ -203,7 +207,7 @@ func (m *Machine) onEmptied(e Emptied) []Action {
 	if r == nil || r.State != Draining || !r.lingered {
 		return nil
 	}
-	return m.stop(r, r.Reason+"; drained")
+	return m.drained(r, "its last connection has ended")
 }
 
 // undrain makes one serve again that was on its way out.

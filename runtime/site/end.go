@@ -11,8 +11,8 @@ func (m *Machine) stop(r *Replica, reason string) []Action {
 }
 
 func (m *Machine) onPark(e ParkAsked) []Action {
-	if m.waiting && !e.Force {
-		return nil // somebody is held, and to be cut off only by force
+	if (m.waiting || m.find(Rising) != nil) && !e.Force {
+		return nil // somebody is held, or knocked, and to be cut off only by force
 	}
 	m.byHand = true
 	acts := m.unprepare(e.Tier)
@@ -47,8 +47,6 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 			return nil
 		}
 		return m.closeReplica(r, tier, e.Reason)
-	case Rising: // for a visitor
-		return nil
 	case Sinking:
 		if r.target.Depth() >= tier.Depth() {
 			return nil
@@ -90,8 +88,10 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 			n.next = false
 		}
 	}
-	if r.old && m.renewing != "" { // the timer of a further try was its
-		m.holdoff = false
+	if m.renewing != "" && (r.old || r.next) {
+		if r.old { // the timer of a further try was its
+			m.holdoff = false
+		}
 		acts = append(acts, m.renew()...)
 	}
 	acts = append(acts, m.recover()...)

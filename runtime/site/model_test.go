@@ -657,7 +657,9 @@ func (md *model) pending() bool {
 
 // mayFailForEver: a ladder that ends on a tier which cannot be reached is tried
 // again and again.
-func (md *model) mayFailForEver() bool { return !md.policy.allows(TierCold) && !md.policy.allows(TierPrepared) }
+func (md *model) mayFailForEver() bool {
+	return !md.policy.allows(TierCold) && !md.policy.allows(TierPrepared)
+}
 
 func (md *model) atRest(work bool) error {
 	if md.held[0]+md.held[1] > 0 {
