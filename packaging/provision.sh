@@ -93,6 +93,8 @@ kernel() { # RELEASE
 machine() {
 	# The tests' deadlines are for real processors; the rig's for an emulated machine are as much longer (tests/vm/machine.go).
 	if [ "$(systemd-detect-virt)" = qemu ]; then setting FCNODE_TIME_SCALE 10; fi
+	# Modules that the Vagrantfile brought because the box has not those of this go.sum.
+	if [ -d /var/cache/fcnode/modules ]; then setting GOPROXY file:///var/cache/fcnode/modules,direct; fi
 	# `vagrant ssh -c 'sudo make test-root'` shall find the Makefile.
 	echo '[ "$PWD" = "$HOME" ] && [ -e /vagrant/go.mod ] && cd /vagrant || true' >/etc/profile.d/fcnode.sh
 }
