@@ -3,18 +3,360 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
 
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
+
+// metaRestored marks a container that was restored: what was warm when its image
+// was made is warm at once.
+const metaRestored = "restored"
 
 // errNotWarm means that the replica has not answered often enough to be worth an
 // image: what the application loads with its first answers would be missing.
 var errNotWarm = errors.New("not warm yet")
 
-func (n *Node) canCheckpoint() error { return errors.New("this version makes no checkpoints") }
-
-func (n *Node) checkpoint(context.Context, *entry, *replica, *spec.Site) error {
-	return n.canCheckpoint()
+// criuState is whether this machine can make checkpoints.
+type criuState struct {
+	mu  sync.Mutex
+	err error
 }
 
-func (n *Node) dropSleep(*entry, string) {}
+func (c *criuState) get() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+func (c *criuState) set(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (n *Node) canCheckpoint() error { return n.criu.get() }
+
+// findCRIU looks for the program in the background, as it has to be started for
+// that, and tells the sites that are awake.
+func (n *Node) findCRIU() {
+	n.criu.set(errors.New("it is not known yet whether this machine has a usable CRIU"))
+	n.work.Go(func() {
+		tool, err := n.containers.CRIU(n.ctx)
+		n.criu.set(err)
+		if err != nil {
+			n.log.Info("sites are not checkpointed", "why", err)
+			return
+		}
+		n.log.Info("sites can be checkpointed", "by", tool.String())
+		for _, e := range n.all() {
+			e.mu.Lock()
+			if a := e.active; a != nil {
+				a.machine.SetPolicy(n.policy(e, a.spec))
+			}
+			e.mu.Unlock()
+		}
+	})
+}
+
+func (n *Node) checkpointsDir() string { return filepath.Join(n.cfg.StateDir, "checkpoints") }
+
+func (n *Node) checkpointDir(siteName string) string {
+	return filepath.Join(n.checkpointsDir(), siteName)
+}
+
+// checkpoint dumps a replica. It stays frozen, whatever comes of it. CRIU is not
+// broken off in the middle, when it has code of its own in the processes: a
+// visitor waits for the rest.
+func (n *Node) checkpoint(ctx context.Context, e *entry, r *replica, d *descent, s *spec.Site) error {
+	if err := n.canCheckpoint(); err != nil {
+		return err
+	}
+	warm, err := n.warm(r, s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.checkpointsDir(), 0o700); err != nil {
+		return fmt.Errorf("make the folder for checkpoints: %w", err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	m, err := r.ctr.Checkpoint(context.WithoutCancel(ctx), n.checkpointDir(e.name), container.CheckpointOptions{
+		SpecDigest: s.Digest(), ImageDigest: r.ctr.Meta()[metaImage], Clonable: s.Checkpoint.Clonable, Warm: warm,
+	})
+	if err != nil {
+		return err
+	}
+	d.disk = uint64(m.Bytes)
+	if most := uint64(n.cfg.Checkpoints.Disk); d.disk > most {
+		err := fmt.Errorf("the image has %d bytes, those of all sites may have %d (checkpoints.disk)", d.disk, most)
+		return errors.Join(err, criu.Remove(n.checkpointDir(e.name)))
+	}
+	return nil
+}
+
+// warm says in words how warm the application is, or that it is not.
+func (n *Node) warm(r *replica, s *spec.Site) (string, error) {
+	if r.ctr.Meta()[metaRestored] != "" {
+		return "restored from a warm one", nil
+	}
+	st, err := n.dp.Stats(bpf.ReplicaID(r.id))
+	if err != nil {
+		return "", err
+	}
+	if st.ConnsTotal < uint64(s.Checkpoint.Warm) {
+		return "", fmt.Errorf("%w: it has served %d connections of %d (checkpoint.warm)", errNotWarm, st.ConnsTotal, s.Checkpoint.Warm)
+	}
+	return fmt.Sprintf("after %d connections", st.ConnsTotal), nil
+}
+
+// dumped is called when the machine has accepted an image, or not. The caller
+// holds e.mu.
+func (n *Node) dumped(e *entry, r *replica, d *descent) {
+	if r.stopping {
+		r.dumped = true
+		n.learnHeld(e, site.TierCheckpointed, 0, d.disk)
+		return
+	}
+	n.removeImage(e.name) // somebody needs the processes, so nobody may restore them
+}
+
+// imaged is called when nothing is left of a replica that was dumped: its image
+// is complete now, unless it was dropped meanwhile. The caller holds e.mu.
+func (n *Node) imaged(e *entry, r *replica) {
+	if !r.dumped {
+		return
+	}
+	r.dumped = false
+	if _, err := completeImage(n.checkpointDir(e.name)); err != nil {
+		n.log.Warn("a checkpoint is of no use", "site", e.name, "error", err)
+		n.removeImage(e.name)
+		return
+	}
+	e.image = true
+	n.work.Go(n.trimCheckpoints)
+}
+
+// completeImage reads the manifest of an image that has all that belongs to it.
+func completeImage(dir string) (criu.Manifest, error) {
+	m, err := criu.Read(dir)
+	if err != nil {
+		return m, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, criu.UpperDir)); err != nil {
+		return m, fmt.Errorf("it was not finished: %w", err)
+	}
+	return m, nil
+}
+
+// dropSleep throws the site's image away. The caller holds e.mu.
+func (n *Node) dropSleep(e *entry, reason string) {
+	if e.active != nil {
+		for _, r := range e.active.replicas {
+			r.dumped = false
+		}
+	}
+	had := e.image
+	e.image = false
+	n.removeImage(e.name)
+	if had {
+		n.journalEvent(api.Event{Site: e.name, Kind: "checkpoint-dropped", Reason: reason})
+	}
+}
+
+// removeImage removes the site's image, if there is one: it cannot be restored
+// from when this returns.
+func (n *Node) removeImage(siteName string) {
+	spent, err := criu.Consume(n.checkpointDir(siteName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		n.log.Error("a checkpoint that is not to be used cannot be removed", "site", siteName, "error", err)
+		return
+	}
+	n.work.Go(func() {
+		if err := os.RemoveAll(spent); err != nil {
+			n.log.Error("what is left of a checkpoint stays on disk until the next daemon", "folder", spent, "error", err)
+		}
+	})
+}
+
+// restoreInstead restores the site's image, if it has one. If that fails the
+// replica needs another place: the visitor gets a cold start in the same breath.
+func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *wakeTrace, with container.Spec) (ctr *container.Container, placed bool) {
+	if !n.takeImage(ctx, e, r) {
+		return nil, true
+	}
+	trace.from(site.TierCheckpointed)
+	trace.mark(api.StepRestoring, bpf.Now())
+	with.Meta[metaRestored] = "true"
+	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
+	ctr, timing, err := n.containers.Restore(ctx, with, n.checkpointDir(e.name))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, left := completeImage(n.checkpointDir(e.name)) // a clonable one is
+	e.image = left == nil
+	if err == nil {
+		trace.marks(timing)
+		return ctr, true
+	}
+	r.restoring = false
+	delete(with.Meta, metaRestored)
+	trace.from(site.TierCold)
+	if ctx.Err() == nil {
+		n.log.Warn("a checkpoint could not be restored; starting cold", "site", e.name, "error", err)
+		n.journalEvent(api.Event{
+			Site: e.name, Replica: r.name, Kind: "not-restored", Reason: err.Error(),
+			Text: "the image is gone, and the site starts cold",
+		})
+		n.learnFailure(e, site.TierCheckpointed, err)
+	}
+	return nil, false
+}
+
+// takeImage says whether there is an image. Packets are held until it is
+// restored: its sockets listen a little before the rest of it can answer.
+func (n *Node) takeImage(ctx context.Context, e *entry, r *replica) bool {
+	// the replica that was dumped may still be on its way out
+	err := n.wait(ctx, e, func(a *active) bool {
+		if a == nil {
+			return true
+		}
+		for _, old := range a.replicas {
+			if old.dumped {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.image {
+		return false
+	}
+	r.restoring = true
+	n.publish(e)
+	return true
+}
+
+// restored lets visitors in: what the data path has heard of the replica's
+// sockets meanwhile is true now. The caller holds e.mu.
+func (n *Node) restored(e *entry, r *replica) {
+	n.publish(e)
+	st, err := n.dp.Stats(bpf.ReplicaID(r.id))
+	if err != nil || st.Ready4|st.Ready6 == 0 {
+		return // the timer of its start ends it if this stays so
+	}
+	if r.trace != nil {
+		r.trace.mark(api.StepListening, bpf.Now())
+	}
+	n.handle(e, site.ReplicaReady{ID: r.id, All: n.allReady(e, st.Ready4, st.Ready6)})
+}
+
+// findCheckpoints looks at what is on disk when the daemon starts: what is
+// half-made, or belongs to nobody, is removed.
+func (n *Node) findCheckpoints() error {
+	if err := criu.Sweep(n.checkpointsDir()); err != nil {
+		return err
+	}
+	dirs, err := os.ReadDir(n.checkpointsDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for checkpoints: %w", err)
+	}
+	for _, d := range dirs {
+		_, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name()))
+		e := n.sites[d.Name()]
+		if err == nil && e != nil {
+			e.image = true
+			continue
+		}
+		if err == nil {
+			err = errors.New("its site is gone")
+		}
+		n.log.Info("removing a checkpoint", "site", d.Name(), "why", err)
+		n.removeImage(d.Name())
+	}
+	return nil
+}
+
+// refuseTwin drops the image of a site whose processes were found alive: the
+// last daemon died between making the one and ending the others, and both must
+// never run. The caller holds e.mu.
+func (n *Node) refuseTwin(e *entry) {
+	if !e.image {
+		return
+	}
+	if m, err := completeImage(n.checkpointDir(e.name)); err == nil && m.Clonable {
+		return
+	}
+	n.dropSleep(e, "a replica was found alive")
+}
+
+// trimCheckpoints drops the oldest images while all of them take more disk than
+// they may.
+func (n *Node) trimCheckpoints() {
+	n.trimming.Lock()
+	defer n.trimming.Unlock()
+	dirs, err := os.ReadDir(n.checkpointsDir())
+	if err != nil {
+		n.log.Error("cannot tell how much disk the checkpoints take", "error", err)
+		return
+	}
+	type image struct {
+		site  string
+		made  time.Time
+		bytes int64
+	}
+	var all []image
+	var sum int64
+	for _, d := range dirs {
+		if m, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name())); err == nil {
+			all = append(all, image{site: d.Name(), made: m.Created, bytes: m.Bytes})
+			sum += m.Bytes
+		}
+	}
+	for sum > int64(n.cfg.Checkpoints.Disk) {
+		oldest := 0
+		for i := range all {
+			if all[i].made.Before(all[oldest].made) {
+				oldest = i
+			}
+		}
+		out := all[oldest]
+		all[oldest] = all[len(all)-1]
+		all = all[:len(all)-1]
+		sum -= out.bytes
+		if e, err := n.byName(out.site); err == nil {
+			e.mu.Lock()
+			n.dropSleep(e, "it made room for another site's (checkpoints.disk)")
+			e.mu.Unlock()
+		}
+	}
+}
+
+// forgetSleep removes what is on disk of how a site slept. It is deleted.
+func (n *Node) forgetSleep(e *entry) {
+	e.mu.Lock()
+	e.image = false
+	e.mu.Unlock()
+	n.removeImage(e.name)
+	n.experienceMu.Lock()
+	defer n.experienceMu.Unlock()
+	if err := os.Remove(n.experienceFile(e.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.log.Error("what was learnt of a site that is deleted stays on disk", "site", e.name, "error", err)
+	}
+}

@@ -63,6 +63,7 @@ func (n *Node) delete(ctx context.Context, e *entry) error {
 		return err
 	}
 	n.unlist(e)
+	n.forgetSleep(e)
 	n.journalEvent(api.Event{Site: e.name, Kind: "deleted", Reason: "asked for"})
 	if err := os.RemoveAll(n.logDir(e.name)); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.name, err)
@@ -91,6 +92,7 @@ func (n *Node) end(ctx context.Context, e *entry) error {
 		for _, t := range e.active.timers {
 			t.Stop()
 		}
+		n.endScaling(e)
 		e.active.notify()
 		e.active = nil
 	}

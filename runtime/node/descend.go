@@ -19,6 +19,8 @@ type descent struct {
 	cancel context.CancelFunc // of what can be broken off
 	over   chan struct{}      // closed when the freezer is not the descent's any more
 	settle func()             // closes it
+
+	memory, disk uint64 // what the replica holds when it has arrived, in bytes; 0: not known
 }
 
 // descend puts a replica to sleep in the background. The caller holds e.mu.
@@ -31,9 +33,8 @@ func (n *Node) descend(e *entry, id site.ReplicaID, tier site.Tier) {
 	s := e.active.spec
 	n.work.Go(func() {
 		defer cancel()
-		err := n.sink(ctx, e, r, d, s)
-		d.settle()
-		n.sunk(e, r, d, err)
+		defer d.settle()
+		n.sunk(e, r, d, n.sink(ctx, e, r, d, s))
 	})
 }
 
@@ -46,16 +47,20 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 		return err
 	}
 	if d.tier == site.TierCheckpointed {
-		return n.checkpoint(ctx, e, r, s)
+		return n.checkpoint(ctx, e, r, d, s)
 	}
-	if err := r.ctr.Group().Freeze(ctx); err != nil {
+	g := r.ctr.Group()
+	if err := g.Freeze(ctx); err != nil {
 		return err
 	}
 	d.settle() // a visitor thaws it while the rest is under way
 	if d.tier == site.TierReclaimed {
-		return n.reclaim(ctx, r, s)
+		err = n.reclaim(ctx, r, s)
 	}
-	return nil
+	if memory, known := g.MemoryCurrent(); known == nil {
+		d.memory = memory
+	}
+	return err
 }
 
 // sunk takes the outcome to the machine, unless that has changed its mind.
@@ -63,6 +68,9 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if d.back || e.active == nil || n.stopped() {
+		if d.disk > 0 {
+			n.removeImage(e.name) // before its processes run again
+		}
 		return // who called it back gives the answer; the next daemon finds what is half-made
 	}
 	r.descent = nil
@@ -73,6 +81,14 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 			r.trace = nil
 		}
 		n.handle(e, site.Descended{ID: r.id, Tier: d.tier})
+		if e.active == nil {
+			return
+		}
+		if d.tier == site.TierCheckpointed {
+			n.dumped(e, r, d)
+		} else {
+			n.learnHeld(e, d.tier, d.memory, 0)
+		}
 		return
 	}
 	if !r.frozen {

@@ -31,6 +31,7 @@ type entry struct {
 
 	mu      sync.Mutex
 	gone    bool     // deleted; guarded by mu, as all below
+	image   bool     // there is a checkpoint of it
 	active  *active  // nil while parked
 	history *history // nil until something has happened
 }
@@ -41,6 +42,7 @@ type history struct {
 	failure  *api.SiteError
 	idle     time.Time // when its last connection ended, as far as known
 	failed   bool      // the last wake failed
+	unscaled bool      // it was told which limits cannot be scaled
 }
 
 // active is what a site has while it is not simply parked.
@@ -54,6 +56,8 @@ type active struct {
 	retry    time.Time     // end of the backoff
 
 	experience *experience // nil until it was read
+	scaling    *scaling    // nil while nothing serves, or there is nothing to scale
+	seen       meter       // for those who look at the site
 }
 
 // replica is one replica's belongings. Guarded by its entry's mu, but for ns and
@@ -77,6 +81,9 @@ type replica struct {
 	descent *descent // on its way there
 	gate    *gate    // at which it waits, prepared
 	leave   func()   // ends its turn in the queue of starts
+
+	dumped    bool // ends, and leaves an image
+	restoring bool // gets no packets yet, whatever its sockets say
 }
 
 func newEntry(s *store.Site) *entry {

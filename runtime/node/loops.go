@@ -71,6 +71,9 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	switch ev.Kind {
 	case bpf.EventReady:
 		r.endTurn()
+		if r.restoring {
+			return
+		}
 		if r.trace != nil {
 			r.trace.mark(api.StepListening, ev.Time)
 			if r.trace.byHand() {
@@ -88,6 +91,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	case bpf.EventEmpty:
 		n.handle(e, site.Emptied{ID: id})
 	case bpf.EventEstablished:
+		n.firstFlow(e, id, ev.Time)
 		if r.trace != nil {
 			r.trace.mark(api.StepConnected, ev.Time)
 		}

@@ -90,6 +90,7 @@ func (n *Node) handle(e *entry, ev site.Event) {
 			}
 		}
 	}
+	n.followScaling(e)
 	e.active.notify()
 	n.settle(e)
 }
@@ -103,6 +104,7 @@ func (n *Node) settle(e *entry) {
 	for _, t := range a.timers {
 		t.Stop()
 	}
+	n.endScaling(e)
 	e.active = nil
 }
 
@@ -231,6 +233,9 @@ func (n *Node) publish(e *entry) {
 	} else {
 		s := bpf.Site{Refuse: v.Refuse}
 		for _, r := range v.Replicas {
+			if own := e.active.replicas[r.ID]; own != nil && own.restoring {
+				continue
+			}
 			in := bpf.SiteReplica{ID: bpf.ReplicaID(r.ID), Draining: r.Draining}
 			if r.Forced {
 				in.Forced = bpf.AllPorts(len(e.ports))

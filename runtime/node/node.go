@@ -59,6 +59,14 @@ type Node struct {
 	prepared     preparedSet
 	preparing    sync.Mutex // one replica is prepared at a time
 	experienceMu sync.Mutex // guards the files of experience
+	criu         criuState
+	trimming     sync.Mutex // one look at the disk that checkpoints take at a time
+
+	budget       *budget
+	looks        *looks
+	watcher      *cgroup.Watcher
+	costs        actionCosts
+	scaleMetrics *scaleMetrics
 
 	alwaysOn []*spec.Site // found at the start, to be woken once events are read
 

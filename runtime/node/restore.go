@@ -30,6 +30,9 @@ func (n *Node) restore() error {
 	if err := n.loadSites(); err != nil {
 		return err
 	}
+	if err := n.findCheckpoints(); err != nil {
+		return err
+	}
 	if err := n.syncListeners(); err != nil {
 		return err
 	}
@@ -185,6 +188,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	for _, in := range sites[e.id].Replicas {
 		was.Draining = was.Draining || in.ID == bpf.ReplicaID(id) && in.Draining
 	}
+	n.refuseTwin(e)
 	n.findTier(r, stats, &was)
 	for _, act := range e.active.machine.Adopt(time.Now(), r.id, was) {
 		n.perform(e, act)

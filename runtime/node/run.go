@@ -59,6 +59,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
 		nextReplica: 1, // of none: the first wake takes a block
 		starts:      newStartQueue(cfg.Start.Parallel),
+		looks:       newLooks(), scaleMetrics: newScaleMetrics(),
 	}
 	n.info.Started, n.info.PID = time.Now(), os.Getpid()
 	ctx, cancel := context.WithCancel(ctx)
@@ -118,11 +119,15 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
+		CRIU: cfg.Checkpoints.CRIU,
 	})
 	if err != nil {
 		return err
 	}
 	n.parent = n.containers.Parent()
+	if err := n.openScaling(); err != nil {
+		return err
+	}
 	return n.dp.AttachCgroup(n.parent.Path())
 }
 
@@ -185,6 +190,10 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
+	for range lookWorkers {
+		n.work.Go(func() { n.looks.work(ctx, n.look) })
+	}
+	n.findCRIU()
 
 	for _, s := range n.alwaysOn {
 		if e, err := n.byName(s.Name); err == nil {

@@ -72,6 +72,17 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 		return nil, err
 	}
 	trace.mark(api.StepPrepared, bpf.Now())
+	ctr, placed := n.restoreInstead(ctx, e, r, trace, with)
+	if ctr != nil {
+		return ctr, nil
+	}
+	if !placed { // what the attempt has left there is not for another
+		n.forget(r)
+		r.ns, r.kernel = nil, bpf.Replica{}
+		if with, err = n.place(ctx, e, r, s); err != nil {
+			return nil, err
+		}
+	}
 	ctr, timing, err := n.containers.Start(ctx, with)
 	if err != nil {
 		return nil, err
@@ -116,7 +127,7 @@ func (n *Node) place(ctx context.Context, e *entry, r *replica, s *spec.Site) (w
 		Args:  args, Env: environment(img.Config.Env, s.Env),
 		Cwd: firstOf(s.Workdir, img.Config.WorkingDir, "/"), User: firstOf(string(s.User), img.Config.User),
 		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, e.addrs()),
-		Netns: ns.FD(), Limits: limits(s.Limits), LogDir: n.logDir(e.name),
+		Netns: ns.FD(), Limits: n.startLimits(e, s), LogDir: n.logDir(e.name),
 		StopSignal: firstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
 	}, nil
@@ -142,6 +153,10 @@ func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error
 	r.ctr = ctr
 	e.active.notify()
 	n.work.Go(func() { n.watch(e, r) })
+	if r.restoring {
+		r.restoring = false
+		n.restored(e, r)
+	}
 	if r.stopping {
 		n.stopContainer(e, r)
 	}
@@ -173,6 +188,7 @@ func (n *Node) watch(e *entry, r *replica) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.active != nil {
+		n.imaged(e, r)
 		delete(e.active.replicas, r.id)
 		e.active.notify()
 		n.settle(e)
@@ -282,14 +298,6 @@ func mounts(volumes []spec.Volume) []container.Mount {
 		out = append(out, container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly})
 	}
 	return out
-}
-
-func limits(l spec.Limits) cgroup.Limits {
-	return cgroup.Limits{
-		CPU: float64(l.CPU.Max), CPUWeight: l.CPU.Weight(),
-		MemoryLow: uint64(l.Memory.Min), MemoryHigh: uint64(l.Memory.High), MemoryMax: uint64(l.Memory.Max),
-		Pids: int64(l.Pids.Max),
-	}
 }
 
 func firstOf(values ...string) string {

@@ -43,7 +43,6 @@ func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
 	}
 	v := n.view(e)
 	v.Spec = &kept.Spec
-	n.fillLimits(&v)
 	n.fillLadder(e, &v)
 	return v, nil
 }
@@ -74,6 +73,9 @@ func (n *Node) view(e *entry) api.Site {
 	}
 	if e.active != nil {
 		n.viewActive(e, &v)
+	}
+	if v.Tier == api.TierCold && e.image {
+		v.Tier = api.TierCheckpointed
 	}
 	return v
 }
@@ -147,18 +149,4 @@ func addNumber(sum *int64, path string) *int64 {
 		v += *sum
 	}
 	return &v
-}
-
-// fillLimits shows the limits of the spec that this machine can set.
-func (n *Node) fillLimits(v *api.Site) {
-	l := v.Spec.Limits
-	if n.parent.Has("cpu") && (l.CPU.Max > 0 || l.CPU.Min > 0) {
-		v.Limits.CPU = &api.CPULimit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Min), Max: float64(l.CPU.Max)}
-	}
-	if n.parent.Has("memory") && (l.Memory.Max > 0 || l.Memory.Min > 0) {
-		v.Limits.Memory = &api.MemoryLimit{Now: int64(l.Memory.Max), Min: int64(l.Memory.Min), Max: int64(l.Memory.Max)}
-	}
-	if n.parent.Has("pids") && l.Pids.Max > 0 {
-		v.Limits.PIDs = &api.PIDsLimit{Now: int64(l.Pids.Max), Min: int64(l.Pids.Min), Max: int64(l.Pids.Max)}
-	}
 }
