@@ -23,6 +23,8 @@ func (d *Datapath) AttachCgroup(path string) error {
 		{"sockops", ebpf.AttachCGroupSockOps, d.objs.FcSockops},
 		{"bind4", ebpf.AttachCGroupInet4PostBind, d.objs.FcBind4},
 		{"bind6", ebpf.AttachCGroupInet6PostBind, d.objs.FcBind6},
+		{"ingress", ebpf.AttachCGroupInetIngress, d.objs.FcCountIn},
+		{"egress", ebpf.AttachCGroupInetEgress, d.objs.FcCountOut},
 	} {
 		if err := d.attachCgroup(path, h.name, h.at, h.prog); err != nil {
 			return fmt.Errorf("attach %s program to cgroup %s: %w", h.name, path, err)

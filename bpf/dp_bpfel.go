@@ -21,6 +21,16 @@ type dpFcAddr struct {
 type dpFcConn struct {
 	_       structs.HostLayout
 	Replica uint32
+	Site    uint32
+	Began   uint64
+	InEnd   uint32
+	OutEnd  uint32
+	FinEnd  uint32
+	Kind    uint32
+	Turn    uint8
+	Fin     uint8
+	Seen    uint8
+	Unsure  uint8
 	Pad     uint32
 }
 
@@ -67,6 +77,8 @@ type dpFcFlow struct {
 	_       structs.HostLayout
 	Replica uint32
 	Uplink  uint32
+	Syn     uint32
+	Pad     uint32
 }
 
 type dpFcFlowKey struct {
@@ -138,9 +150,31 @@ type dpFcListenerKey struct {
 type dpFcListening struct {
 	_       structs.HostLayout
 	Replica uint32
+	Site    uint32
 	Port4   uint8
 	Port6   uint8
 	Pad     [2]uint8
+}
+
+type dpFcLoad struct {
+	_            structs.HostLayout
+	Attempts     uint64
+	Refused      uint64
+	BytesIn      uint64
+	BytesOut     uint64
+	Requests     uint64
+	NoTurns      uint64
+	UdpFlows     uint64
+	DatagramsIn  uint64
+	DatagramsOut uint64
+	Latency      [448]uint64
+}
+
+type dpFcQueue struct {
+	_       structs.HostLayout
+	Replica uint32
+	Depth   uint32
+	Max     uint32
 }
 
 type dpFcReplica struct {
@@ -157,6 +191,7 @@ type dpFcReplica struct {
 	Listeners6    [32]uint32
 	ConnsTotal    uint64
 	ConnsNow      uint64
+	ConnsFailed   uint64
 	LastNs        uint64
 	EstablishedNs uint64
 	FirstByteNs   uint64
@@ -167,6 +202,8 @@ type dpFcReplicaFlags uint32
 const (
 	dpFcReplicaFlagsFC_REPLICA_ASLEEP  dpFcReplicaFlags = 1
 	dpFcReplicaFlagsFC_REPLICA_WATCHED dpFcReplicaFlags = 2
+	dpFcReplicaFlagsFC_REPLICA_BUSY    dpFcReplicaFlags = 4
+	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
 )
 
 type dpFcSettings struct {
@@ -192,6 +229,12 @@ const (
 	dpFcSiteFlagsFC_SITE_REFUSE dpFcSiteFlags = 1
 )
 
+type dpFcSiteLoad struct {
+	_       structs.HostLayout
+	Held    uint64
+	Refused uint64
+}
+
 type dpFcStat uint32
 
 const (
@@ -212,6 +255,54 @@ const (
 	dpFcStatFC_STAT_MAX                  dpFcStat = 14
 )
 
+type dpFcTrigger struct {
+	_       structs.HostLayout
+	P       dpFcTriggerParams
+	Due     [3]uint64
+	Latency uint64
+	Alarmed uint32
+	Marks   uint32
+}
+
+type dpFcTriggerArgs struct {
+	_      structs.HostLayout
+	Site   uint32
+	Pad    uint32
+	P      dpFcTriggerParams
+	DueWas [3]uint64
+	Due    [3]uint64
+}
+
+type dpFcTriggerEvent struct {
+	_         structs.HostLayout
+	Ns        uint64
+	Site      uint32
+	Replica   uint32
+	Kind      uint32
+	Pad       uint32
+	Value     uint64
+	Threshold uint64
+}
+
+type dpFcTriggerKind uint32
+
+const (
+	dpFcTriggerKindFC_TRIGGER_CONNS   dpFcTriggerKind = 1
+	dpFcTriggerKindFC_TRIGGER_QUEUE   dpFcTriggerKind = 2
+	dpFcTriggerKindFC_TRIGGER_LATENCY dpFcTriggerKind = 3
+	dpFcTriggerKindFC_TRIGGER_SURGE   dpFcTriggerKind = 4
+)
+
+type dpFcTriggerParams struct {
+	_       structs.HostLayout
+	Conns   uint32
+	Queue   uint32
+	Latency uint64
+	Step    [3]uint64
+	Limit   [3]uint64
+	Rearm   [3]uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -226,16 +317,24 @@ const (
 	dpMapFcHoldCounts       = "fc_hold_counts"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
+	dpMapFcLoads            = "fc_loads"
 	dpMapFcNetns            = "fc_netns"
 	dpMapFcReplicas         = "fc_replicas"
+	dpMapFcSiteLoads        = "fc_site_loads"
 	dpMapFcSites            = "fc_sites"
 	dpMapFcStats            = "fc_stats"
+	dpMapFcTriggerRing      = "fc_trigger_ring"
+	dpMapFcTriggers         = "fc_triggers"
 	dpMapFcVeths            = "fc_veths"
 	dpProgFcBind4           = "fc_bind4"
 	dpProgFcBind6           = "fc_bind6"
 	dpProgFcControl         = "fc_control"
+	dpProgFcCountIn         = "fc_count_in"
+	dpProgFcCountOut        = "fc_count_out"
 	dpProgFcDevice          = "fc_device"
+	dpProgFcQueues          = "fc_queues"
 	dpProgFcReplicaOut      = "fc_replica_out"
+	dpProgFcSetTrigger      = "fc_set_trigger"
 	dpProgFcSinkOut         = "fc_sink_out"
 	dpProgFcSockops         = "fc_sockops"
 	dpProgFcUplink          = "fc_uplink"
@@ -246,9 +345,15 @@ const (
 	dpVarFcTypeHeld         = "fc_type_held"
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
+	dpVarFcTypeKind         = "fc_type_kind"
+	dpVarFcTypeQueue        = "fc_type_queue"
 	dpVarFcTypeReplicaFlags = "fc_type_replica_flags"
 	dpVarFcTypeSiteFlags    = "fc_type_site_flags"
 	dpVarFcTypeStat         = "fc_type_stat"
+	dpVarFcTypeTriggerArgs  = "fc_type_trigger_args"
+	dpVarFcTypeTriggerEvent = "fc_type_trigger_event"
+	dpVarFcTypeTriggerKind  = "fc_type_trigger_kind"
+	dpVarFcTypeTurn         = "fc_type_turn"
 )
 
 // loadDp returns the embedded CollectionSpec for dp.
@@ -296,8 +401,12 @@ type dpProgramSpecs struct {
 	FcBind4      *ebpf.ProgramSpec `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.ProgramSpec `ebpf:"fc_bind6"`
 	FcControl    *ebpf.ProgramSpec `ebpf:"fc_control"`
+	FcCountIn    *ebpf.ProgramSpec `ebpf:"fc_count_in"`
+	FcCountOut   *ebpf.ProgramSpec `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.ProgramSpec `ebpf:"fc_device"`
+	FcQueues     *ebpf.ProgramSpec `ebpf:"fc_queues"`
 	FcReplicaOut *ebpf.ProgramSpec `ebpf:"fc_replica_out"`
+	FcSetTrigger *ebpf.ProgramSpec `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.ProgramSpec `ebpf:"fc_sink_out"`
 	FcSockops    *ebpf.ProgramSpec `ebpf:"fc_sockops"`
 	FcUplink     *ebpf.ProgramSpec `ebpf:"fc_uplink"`
@@ -317,10 +426,14 @@ type dpMapSpecs struct {
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
+	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
 	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
 	FcReplicas    *ebpf.MapSpec `ebpf:"fc_replicas"`
+	FcSiteLoads   *ebpf.MapSpec `ebpf:"fc_site_loads"`
 	FcSites       *ebpf.MapSpec `ebpf:"fc_sites"`
 	FcStats       *ebpf.MapSpec `ebpf:"fc_stats"`
+	FcTriggerRing *ebpf.MapSpec `ebpf:"fc_trigger_ring"`
+	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
 	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
 }
 
@@ -335,9 +448,15 @@ type dpVariableSpecs struct {
 	FcTypeHeld         *ebpf.VariableSpec `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
+	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
+	FcTypeQueue        *ebpf.VariableSpec `ebpf:"fc_type_queue"`
 	FcTypeReplicaFlags *ebpf.VariableSpec `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.VariableSpec `ebpf:"fc_type_stat"`
+	FcTypeTriggerArgs  *ebpf.VariableSpec `ebpf:"fc_type_trigger_args"`
+	FcTypeTriggerEvent *ebpf.VariableSpec `ebpf:"fc_type_trigger_event"`
+	FcTypeTriggerKind  *ebpf.VariableSpec `ebpf:"fc_type_trigger_kind"`
+	FcTypeTurn         *ebpf.VariableSpec `ebpf:"fc_type_turn"`
 }
 
 // dpObjects contains all objects after they have been loaded into the kernel.
@@ -370,10 +489,14 @@ type dpMaps struct {
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
+	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
 	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
 	FcReplicas    *ebpf.Map `ebpf:"fc_replicas"`
+	FcSiteLoads   *ebpf.Map `ebpf:"fc_site_loads"`
 	FcSites       *ebpf.Map `ebpf:"fc_sites"`
 	FcStats       *ebpf.Map `ebpf:"fc_stats"`
+	FcTriggerRing *ebpf.Map `ebpf:"fc_trigger_ring"`
+	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
 	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
 }
 
@@ -389,10 +512,14 @@ func (m *dpMaps) Close() error {
 		m.FcHoldCounts,
 		m.FcListenSocks,
 		m.FcListeners,
+		m.FcLoads,
 		m.FcNetns,
 		m.FcReplicas,
+		m.FcSiteLoads,
 		m.FcSites,
 		m.FcStats,
+		m.FcTriggerRing,
+		m.FcTriggers,
 		m.FcVeths,
 	)
 }
@@ -408,9 +535,15 @@ type dpVariables struct {
 	FcTypeHeld         *ebpf.Variable `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
+	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
+	FcTypeQueue        *ebpf.Variable `ebpf:"fc_type_queue"`
 	FcTypeReplicaFlags *ebpf.Variable `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.Variable `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.Variable `ebpf:"fc_type_stat"`
+	FcTypeTriggerArgs  *ebpf.Variable `ebpf:"fc_type_trigger_args"`
+	FcTypeTriggerEvent *ebpf.Variable `ebpf:"fc_type_trigger_event"`
+	FcTypeTriggerKind  *ebpf.Variable `ebpf:"fc_type_trigger_kind"`
+	FcTypeTurn         *ebpf.Variable `ebpf:"fc_type_turn"`
 }
 
 // dpPrograms contains all programs after they have been loaded into the kernel.
@@ -420,8 +553,12 @@ type dpPrograms struct {
 	FcBind4      *ebpf.Program `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.Program `ebpf:"fc_bind6"`
 	FcControl    *ebpf.Program `ebpf:"fc_control"`
+	FcCountIn    *ebpf.Program `ebpf:"fc_count_in"`
+	FcCountOut   *ebpf.Program `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.Program `ebpf:"fc_device"`
+	FcQueues     *ebpf.Program `ebpf:"fc_queues"`
 	FcReplicaOut *ebpf.Program `ebpf:"fc_replica_out"`
+	FcSetTrigger *ebpf.Program `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.Program `ebpf:"fc_sink_out"`
 	FcSockops    *ebpf.Program `ebpf:"fc_sockops"`
 	FcUplink     *ebpf.Program `ebpf:"fc_uplink"`
@@ -432,8 +569,12 @@ func (p *dpPrograms) Close() error {
 		p.FcBind4,
 		p.FcBind6,
 		p.FcControl,
+		p.FcCountIn,
+		p.FcCountOut,
 		p.FcDevice,
+		p.FcQueues,
 		p.FcReplicaOut,
+		p.FcSetTrigger,
 		p.FcSinkOut,
 		p.FcSockops,
 		p.FcUplink,

@@ -86,6 +86,7 @@ func Open(o Options) (*Datapath, error) {
 		return nil, fmt.Errorf("read the built-in BPF object: %w", err)
 	}
 	spec.Maps[dpMapFcSites].MaxEntries = o.MaxSites
+	spec.Maps[dpMapFcTriggers].MaxEntries = o.MaxSites
 	spec.Maps[dpMapFcListeners].MaxEntries = o.MaxListener
 	spec.Maps[dpMapFcFlows].MaxEntries = o.MaxFlows
 

@@ -18,6 +18,9 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 	if errors.Is(err, ebpf.ErrKeyExist) { // another's: nothing of it is to be taken back
 		return fmt.Errorf("add replica %d to the data path: %w", id, err)
 	}
+	if err == nil { // before the first socket
+		err = d.objs.FcLoads.Put(uint32(id), make([]dpFcLoad, ebpf.MustPossibleCPU()))
+	}
 	if err == nil {
 		err = d.objs.FcNetns.Put(r.Cookie, uint32(id))
 	}
@@ -36,6 +39,7 @@ func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 		ignoreMissing(d.objs.FcReplicas.Delete(uint32(id))),
 		ignoreMissing(d.objs.FcNetns.Delete(r.Cookie)),
 		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),
+		ignoreMissing(d.objs.FcLoads.Delete(uint32(id))),
 	)
 	if err != nil {
 		return fmt.Errorf("take replica %d out of the data path: %w", id, err)

@@ -85,9 +85,15 @@ func (d *Datapath) SetSite(id SiteID, s Site) error {
 	return nil
 }
 
-// ParkSite forgets all but the site's listeners: new flows are held again.
+// ParkSite forgets all but the site's listeners: new flows are held again. Its
+// trigger and counters go too, as a site that sleeps costs nothing else.
 func (d *Datapath) ParkSite(id SiteID) error {
-	if err := d.objs.FcSites.Delete(uint32(id)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	err := errors.Join(
+		ignoreMissing(d.objs.FcSites.Delete(uint32(id))),
+		ignoreMissing(d.objs.FcTriggers.Delete(uint32(id))),
+		ignoreMissing(d.objs.FcSiteLoads.Delete(uint32(id))),
+	)
+	if err != nil {
 		return fmt.Errorf("park site %d in the data path: %w", id, err)
 	}
 	return nil

@@ -8,9 +8,6 @@
 
 #include "events.h"
 
-#define ENOENT 2
-#define EINVAL 22
-
 SEC("syscall")
 int fc_control(struct fc_control_args *ctl)
 {

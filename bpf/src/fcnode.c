@@ -16,10 +16,12 @@
 
 #include "choose.h"
 #include "control.h"
+#include "count.h"
 #include "events.h"
 #include "hold.h"
 #include "maps.h"
 #include "parse.h"
+#include "queues.h"
 #include "reply.h"
 #include "sockets.h"
 #include "steer.h"
@@ -33,6 +35,12 @@ const struct fc_held_small *fc_type_held_small __attribute__((unused));
 const struct fc_held_large *fc_type_held_large __attribute__((unused));
 const enum fc_stat *fc_type_stat __attribute__((unused));
 const enum fc_event_kind *fc_type_event_kind __attribute__((unused));
+const struct fc_queue *fc_type_queue __attribute__((unused));
+const struct fc_trigger_args *fc_type_trigger_args __attribute__((unused));
+const struct fc_trigger_event *fc_type_trigger_event __attribute__((unused));
+const enum fc_trigger_kind *fc_type_trigger_kind __attribute__((unused));
+const enum fc_kind *fc_type_kind __attribute__((unused));
+const enum fc_turn *fc_type_turn __attribute__((unused));
 const struct fc_control_args *fc_type_control_args __attribute__((unused));
 const enum fc_control_op *fc_type_control_op __attribute__((unused));
 const enum fc_replica_flags *fc_type_replica_flags __attribute__((unused));

@@ -127,6 +127,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 
 	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
 	count(FC_STAT_HELD);
+	count_site(site, false);
 	return 1;
 }
 

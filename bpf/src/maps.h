@@ -6,6 +6,22 @@
 
 #include "types.h"
 
+#define ENOENT 2
+#define EINVAL 22
+
+/* What is read of the kernel's own sockets. */
+struct sock_common {
+	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
+} __attribute__((preserve_access_index));
+
+struct sock {
+	struct sock_common __sk_common;
+	int sk_err;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
+} __attribute__((preserve_access_index));
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC); /* memory only for what exists */
@@ -122,7 +138,37 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_conns SEC(".maps");
 
-/* Two rings: a flood of held SYNs must not push out readiness. */
+/* Made with its replica; a site that sleeps has none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct fc_load);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_loads SEC(".maps");
+
+/* Made by what is counted first, gone when the site is parked. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, __u32);
+	__type(value, struct fc_site_load);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_site_loads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct fc_trigger);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_triggers SEC(".maps");
+
+/* Rings of their own: a flood of held SYNs must not push out readiness, nor a
+ * flood of readiness the triggers. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 22);
@@ -135,12 +181,38 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_event_ring SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 17);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_trigger_ring SEC(".maps");
+
 static __always_inline void count(__u32 what)
 {
 	__u64 *n = bpf_map_lookup_elem(&fc_stats, &what);
 
 	if (n)
 		*n += 1; /* per CPU, and tc and sock_ops run with BHs off */
+}
+
+static __always_inline void count_site(__u32 site, bool refused)
+{
+	struct fc_site_load *l = bpf_map_lookup_elem(&fc_site_loads, &site);
+
+	if (!l) {
+		struct fc_site_load zero = {};
+
+		bpf_map_update_elem(&fc_site_loads, &site, &zero, BPF_NOEXIST);
+		l = bpf_map_lookup_elem(&fc_site_loads, &site);
+		if (!l) {
+			count(FC_STAT_MAP_FULL);
+			return;
+		}
+	}
+	if (refused)
+		l->refused++;
+	else
+		l->held++;
 }
 
 static __always_inline struct fc_settings *config(void)

@@ -19,6 +19,7 @@ struct packet {
 	__u8 frag;
 	bool syn;     /* SYN without ACK */
 	bool payload; /* TCP: carries data */
+	bool refusal; /* TCP: what a kernel answers to a SYN that nobody listens for */
 	bool icmp_error;
 	bool echo_request, echo_reply; /* their id is in sport and dport */
 	__u32 frag_id;
@@ -154,6 +155,7 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 		p->dport = t.dest;
 		p->seq = bpf_ntohl(t.seq);
 		p->syn = t.syn && !t.ack && !t.rst && !t.fin;
+		p->refusal = t.rst && t.ack && !t.seq;
 		p->payload = p->l4 + t.doff * 4 < p->end;
 	} else if (p->proto == IPPROTO_UDP) {
 		struct tcp_ports u;

@@ -4,6 +4,7 @@
 
 #include "events.h"
 #include "parse.h"
+#include "turns.h"
 
 /* As if it had come in by fc0: the stack routes it on (or to a local socket),
  * and strict reverse-path filters agree, as the VIP's route is fc0. */
@@ -50,6 +51,12 @@ int fc_replica_out(struct __sk_buff *skb)
 	}
 	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP && !p.echo_request))
 		return to_stack();
+	if (p.refusal) {
+		struct fc_load *load = load_of(*id);
+
+		if (load)
+			load->refused++;
+	}
 	if (p.payload && !r->first_byte_ns)
 		first_answer(&p, *id, r);
 

@@ -7,19 +7,12 @@
 #include "choose.h"
 #include "events.h"
 #include "maps.h"
+#include "trigger.h"
+#include "turns.h"
 
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_DGRAM 2
-
-
-struct sock_common {
-	unsigned char skc_ipv6only : 1;
-} __attribute__((preserve_access_index));
-
-struct sock {
-	struct sock_common __sk_common;
-} __attribute__((preserve_access_index));
 
 static __always_inline struct choice replica_of(void *ctx)
 {
@@ -55,7 +48,7 @@ static __always_inline __u32 bit_of(__u8 port)
 static __always_inline struct fc_listening ports_of(struct choice c, const struct fc_addr *addr, bool only6,
 						    __be16 port, __u8 proto)
 {
-	struct fc_listening l = { .replica = c.id, .port4 = FC_NO_PORT, .port6 = FC_NO_PORT };
+	struct fc_listening l = { .replica = c.id, .site = c.r->site, .port4 = FC_NO_PORT, .port6 = FC_NO_PORT };
 	bool any = addr_is_any(addr);
 
 	if (addr_equal(addr, &c.r->vip4) || (any && !only6))
@@ -186,7 +179,7 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 	struct bpf_sock *sk = ops->sk;
 	struct fc_addr local;
 	struct fc_conn *conn;
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns(), conns;
 
 	if (!sk || !local_addr(ops, &local))
 		return;
@@ -204,11 +197,46 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 		return;
 	}
 	conn->replica = c.id;
-	__sync_fetch_and_add(&c.r->conns_now, 1);
+	conn->site = c.r->site;
+	conn->in_end = ops->rcv_nxt;
+	conn->out_end = ops->snd_nxt;
+	conns = __sync_fetch_and_add(&c.r->conns_now, 1) + 1;
 	__sync_fetch_and_add(&c.r->conns_total, 1);
 	c.r->last_ns = now;
 	if (!c.r->established_ns && __sync_val_compare_and_swap(&c.r->established_ns, 0, now) == 0)
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);
+	conn_arrival(c.r->site, c.id, c.r, conns, now);
+}
+
+/* Payload that the socket has taken and fc_count_in has not seen, or not in
+ * order: it came with the end of the handshake, or behind a hole that was
+ * filled since. */
+static __always_inline void last_bytes(struct bpf_sock_ops *ops, struct fc_conn *c)
+{
+	struct fc_load *load = load_of(c->replica);
+	__u32 end = ops->rcv_nxt;
+
+	if (c->fin && end == c->fin_end + 1)
+		end = c->fin_end; /* the FIN has a number too */
+	if (load && after(end, c->in_end))
+		__sync_fetch_and_add(&load->bytes_in, end - c->in_end);
+}
+
+/* An orderly end passes the states in which both sides have said so. Whatever
+ * closes from others was reset by either side, or given up. */
+static __always_inline bool failed(struct bpf_sock_ops *ops, struct bpf_sock *sk)
+{
+	struct sock *full;
+
+	switch (ops->args[0]) {
+	case BPF_TCP_ESTABLISHED:
+	case BPF_TCP_SYN_RECV:
+	case BPF_TCP_CLOSE_WAIT:
+	case BPF_TCP_FIN_WAIT1:
+		return true;
+	}
+	full = (void *)bpf_skc_to_tcp_sock(sk);
+	return full && full->sk_err;
 }
 
 static __always_inline void closed(struct bpf_sock_ops *ops)
@@ -216,6 +244,7 @@ static __always_inline void closed(struct bpf_sock_ops *ops)
 	struct bpf_sock *sk = ops->sk;
 	struct fc_conn *conn;
 	struct choice c;
+	__u64 conns;
 
 	if (!sk)
 		return;
@@ -223,11 +252,16 @@ static __always_inline void closed(struct bpf_sock_ops *ops)
 	if (!conn)
 		return;
 	c = by_id(conn->replica);
+	last_bytes(ops, conn);
 	bpf_sk_storage_delete(&fc_conns, sk);
 	if (!c.r)
 		return;
 	c.r->last_ns = bpf_ktime_get_ns();
-	if (__sync_fetch_and_add(&c.r->conns_now, -1) == 1 && (*(volatile __u32 *)&c.r->flags & FC_REPLICA_WATCHED))
+	if (failed(ops, sk))
+		__sync_fetch_and_add(&c.r->conns_failed, 1);
+	conns = __sync_fetch_and_add(&c.r->conns_now, -1) - 1;
+	conn_departure(c.r->site, c.id, c.r, conns);
+	if (!conns && (*(volatile __u32 *)&c.r->flags & FC_REPLICA_WATCHED))
 		fc_emit_marked(c.r, c.id, FC_EVENT_EMPTY, FC_REPLICA_WATCHED);
 }
 
@@ -259,15 +293,21 @@ int fc_sockops(struct bpf_sock_ops *ops)
 }
 
 /* UDP has no listen(): ready is who is bound. */
-static __always_inline void bound(struct choice c, const struct fc_addr *a, __be16 port)
+static __always_inline void bound(struct bpf_sock *sk, const struct fc_addr *a, __be16 port)
 {
-	struct fc_listening l;
+	struct choice c = replica_of(sk);
+	struct fc_listening l, *kept;
 
 	if (!c.r)
 		return;
 	/* whether it is v6-only cannot be read here: a v4 packet to such a
 	 * socket is answered with port unreachable by the replica's kernel */
 	l = ports_of(c, a, false, port, IPPROTO_UDP);
+	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
+		return;
+	kept = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (kept)
+		*kept = l; /* its datagrams are counted */
 	ports_open(c, &l);
 }
 
@@ -279,7 +319,7 @@ int fc_bind4(struct bpf_sock *sk)
 	if (sk->type != SOCK_DGRAM || sk->protocol != IPPROTO_UDP)
 		return 1;
 	a = addr_v4(sk->src_ip4);
-	bound(replica_of(sk), &a, bpf_htons(sk->src_port));
+	bound(sk, &a, bpf_htons(sk->src_port));
 	return 1;
 }
 
@@ -294,7 +334,7 @@ int fc_bind6(struct bpf_sock *sk)
 	a.w[1] = sk->src_ip6[1];
 	a.w[2] = sk->src_ip6[2];
 	a.w[3] = sk->src_ip6[3];
-	bound(replica_of(sk), &a, bpf_htons(sk->src_port));
+	bound(sk, &a, bpf_htons(sk->src_port));
 	return 1;
 }
 

@@ -5,6 +5,7 @@
 #include "choose.h"
 #include "events.h"
 #include "hold.h"
+#include "turns.h"
 
 /* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
  * rather than SHOT, because a drop here is seen as congestion by a local
@@ -27,16 +28,14 @@ static __always_inline int to_replica(struct fc_replica *r)
 	return bpf_redirect(r->ifindex, 0);
 }
 
+static __always_inline struct choice of_flow(const struct fc_flow *f)
+{
+	return by_id(f ? f->replica : 0);
+}
+
 static __always_inline struct choice by_flow(const struct fc_flow_key *k)
 {
-	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, k);
-	struct choice c = {};
-
-	if (!f)
-		return c;
-	c.id = f->replica;
-	c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
-	return c;
+	return of_flow(bpf_map_lookup_elem(&fc_flows, k));
 }
 
 /* The replica's slot in the site's set, or -1. */
@@ -75,12 +74,36 @@ static __always_inline void knock(struct choice c)
 		begin_wake(c.r);
 }
 
-static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink)
+static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink, __u32 syn)
 {
-	struct fc_flow f = { .replica = replica, .uplink = uplink };
+	struct fc_flow f = { .replica = replica, .uplink = uplink, .syn = syn };
 
 	if (bpf_map_update_elem(&fc_flows, k, &f, BPF_ANY) < 0)
 		count(FC_STAT_MAP_FULL);
+}
+
+/* A packet of a listener goes to a replica: is it the first of its flow? A SYN
+ * that is only sent again has the number of the first. */
+static __always_inline void count_flow(const struct packet *p, struct fc_flow *f, __u32 replica)
+{
+	bool known = f && f->replica == replica;
+	struct fc_load *load;
+
+	if (p->syn) {
+		if (known && f->syn == p->seq)
+			return;
+		if (known)
+			f->syn = p->seq;
+	} else if (known || p->proto != IPPROTO_UDP) {
+		return;
+	}
+	load = load_of(replica);
+	if (!load)
+		return;
+	if (p->syn)
+		load->attempts++;
+	else
+		load->udp_flows++;
 }
 
 static __always_inline void remember_fragments(const struct packet *p, __u32 replica)
@@ -164,8 +187,9 @@ int fc_device(struct __sk_buff *skb)
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
+	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
 
-	c = by_flow(&fk);
+	c = of_flow(f);
 	if (!l) {
 		/* answers to what a replica itself began have a flow */
 		if (!c.r || p.syn)
@@ -175,8 +199,6 @@ int fc_device(struct __sk_buff *skb)
 	}
 
 	struct fc_site *s = bpf_map_lookup_elem(&fc_sites, &l->site);
-	bool known = c.r != NULL;
-	__u32 was = c.id;
 
 	/* parked, or being parked: connections stay with whom they are */
 	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
@@ -184,13 +206,16 @@ int fc_device(struct __sk_buff *skb)
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
 	}
-	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP))
+	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP)) {
+		count_site(l->site, true);
 		return to_sink();
+	}
 	if (s) {
 		c = pick(skb, &p, l, s, c);
 		if (c.r) {
-			if (!known || was != c.id)
-				remember(&fk, c.id, 0);
+			count_flow(&p, f, c.id);
+			if (!f || f->replica != c.id)
+				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
 			if (p.syn || p.proto == IPPROTO_UDP)
 				c.r->last_ns = bpf_ktime_get_ns();
 			knock(c);
@@ -206,10 +231,10 @@ int fc_device(struct __sk_buff *skb)
 
 /* Past the node's stack; the answers of the flow go back by the same uplink. */
 static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_flow_key *k, struct fc_flow *f,
-				       struct choice c)
+				       struct choice c, __u32 syn)
 {
 	if (!f || f->replica != c.id)
-		remember(k, c.id, skb->ifindex);
+		remember(k, c.id, skb->ifindex, syn);
 	else if (f->uplink != skb->ifindex)
 		f->uplink = skb->ifindex;
 	count(FC_STAT_STEERED);
@@ -223,7 +248,7 @@ SEC("tc")
 int fc_uplink(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct choice c = {};
+	struct choice c;
 
 	if (fc_parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
 		return TC_ACT_UNSPEC;
@@ -233,10 +258,7 @@ int fc_uplink(struct __sk_buff *skb)
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
 	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
 
-	if (f) {
-		c.id = f->replica;
-		c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
-	}
+	c = of_flow(f);
 
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 
@@ -245,14 +267,14 @@ int fc_uplink(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 		if ((c.r->flags & FC_REPLICA_ASLEEP) && bpf_map_lookup_elem(&fc_listeners, &lk))
 			knock(c);
-		return straight_in(skb, &fk, f, c);
+		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	}
 
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
 	struct fc_site *s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
 
 	if (!l && c.r && !p.syn) /* an answer to a datagram of the replica's own */
-		return straight_in(skb, &fk, f, c);
+		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	if (!s || (s->flags & FC_SITE_REFUSE))
 		return TC_ACT_UNSPEC;
 	c = pick(skb, &p, l, s, c);
@@ -260,7 +282,8 @@ int fc_uplink(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	c.r->last_ns = bpf_ktime_get_ns();
 	knock(c);
-	return straight_in(skb, &fk, f, c);
+	count_flow(&p, f, c.id);
+	return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 }
 
 #endif

@@ -48,6 +48,8 @@ struct fc_site {
 enum fc_replica_flags {
 	FC_REPLICA_ASLEEP = 1,  /* its first packet knocks */
 	FC_REPLICA_WATCHED = 2, /* tell when it has no connection any more */
+	FC_REPLICA_BUSY = 4,    /* over the threshold on connections; the programs' own */
+	FC_REPLICA_QUEUED = 8,  /* over that on its accept queue; theirs too */
 };
 
 /* The first block is written once by the daemon before the container starts
@@ -67,6 +69,7 @@ struct fc_replica {
 	__u32 listeners6[FC_MAX_PORTS];
 	__u64 conns_total; /* TCP connections accepted so far */
 	__u64 conns_now;
+	__u64 conns_failed; /* ended by a reset or by giving up */
 	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival or close */
 	__u64 established_ns; /* of the first established connection */
 	__u64 first_byte_ns;  /* of the first answer's first payload */
@@ -84,6 +87,8 @@ struct fc_flow_key {
 struct fc_flow {
 	__u32 replica;
 	__u32 uplink; /* ifindex the client's packets come in by; 0: the stack */
+	__u32 syn;    /* TCP: sequence number of its SYN, host order */
+	__u32 pad;
 };
 
 struct fc_frag_key {
@@ -102,6 +107,7 @@ struct fc_held_flow {
 /* Kept with a listening socket: the ports of its replica that it opens. */
 struct fc_listening {
 	__u32 replica;
+	__u32 site;
 	__u8 port4, port6; /* port bits, or FC_NO_PORT */
 	__u8 pad[2];
 };
@@ -111,7 +117,112 @@ struct fc_listening {
 /* Kept with an accepted connection that is counted. */
 struct fc_conn {
 	__u32 replica;
+	__u32 site;
+	__u64 began;   /* the request that waits for its answer */
+	__u32 in_end;  /* sequence numbers behind the payload that was counted */
+	__u32 out_end;
+	__u32 fin_end; /* behind all of the client's payload, once fin is set */
+	__u32 kind;    /* enum fc_kind */
+	__u8 turn;     /* enum fc_turn */
+	__u8 fin;
+	__u8 seen;   /* of a TLS handshake */
+	__u8 unsure; /* the next answer may be none */
 	__u32 pad;
+};
+
+/* What a connection's first payload says it is. */
+enum fc_kind {
+	FC_KIND_NEW,
+	FC_KIND_PLAIN,    /* nothing that is known here */
+	FC_KIND_HTTP,     /* 0.9 to 1.1 */
+	FC_KIND_TLS,      /* in its handshake */
+	FC_KIND_TLS_DATA, /* after it */
+	FC_KIND_NO_TURNS,
+};
+
+enum fc_turn {
+	FC_TURN_NONE,    /* nobody has asked yet */
+	FC_TURN_WAITING, /* asked, not answered */
+	FC_TURN_ANSWERED,
+};
+
+/* Latencies are counted in buckets of 64 ns below 1.024 us, from there up to
+ * 137 s in 16 buckets for each power of two. */
+#define FC_LATENCY_UNIT 6
+#define FC_LATENCY_SUB 16
+#define FC_LATENCY_TOP 30
+#define FC_LATENCY_BUCKETS ((FC_LATENCY_TOP - 2) * FC_LATENCY_SUB)
+
+/* What is counted of a replica on one CPU. */
+struct fc_load {
+	__u64 attempts; /* TCP handshakes that a client began */
+	__u64 refused;  /* of them, by a reset */
+	__u64 bytes_in, bytes_out;
+	__u64 requests;
+	__u64 no_turns; /* connections */
+	__u64 udp_flows;
+	__u64 datagrams_in, datagrams_out;
+	__u64 latency[FC_LATENCY_BUCKETS];
+};
+
+/* What is counted of a site on one CPU, from when it was last parked. */
+struct fc_site_load {
+	__u64 held;    /* packets */
+	__u64 refused; /* flows, while it refuses */
+};
+
+/* The accept queue of one listener. */
+struct fc_queue {
+	__u32 replica;
+	__u32 depth;
+	__u32 max;
+};
+
+#define FC_RATIOS 3
+
+/* The daemon's half of a trigger; a threshold of 0 is none. */
+struct fc_trigger_params {
+	__u32 conns; /* of one replica */
+	__u32 queue; /* in one listener */
+	__u64 latency;
+	__u64 step[FC_RATIOS]; /* see fc_surge and package detect */
+	__u64 limit[FC_RATIOS];
+	__u64 rearm[FC_RATIOS];
+};
+
+struct fc_trigger {
+	struct fc_trigger_params p;
+	__u64 due[FC_RATIOS];
+	__u64 latency; /* smoothed */
+	__u32 alarmed; /* ratios of which the alarm lasts */
+	__u32 marks;
+};
+
+#define FC_MARK_SLOW 1
+
+struct fc_trigger_args {
+	__u32 site;
+	__u32 pad;
+	struct fc_trigger_params p;
+	__u64 due_was[FC_RATIOS];
+	__u64 due[FC_RATIOS];
+};
+
+enum fc_trigger_kind {
+	FC_TRIGGER_CONNS = 1,   /* connections of a replica */
+	FC_TRIGGER_QUEUE = 2,   /* accept queue of a replica's listener */
+	FC_TRIGGER_LATENCY = 3, /* smoothed latency of the site, ns */
+	FC_TRIGGER_SURGE = 4,   /* value: ratios of which the alarm begins; threshold: of which it lasts */
+};
+
+struct fc_trigger_event {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	__u32 site;
+	__u32 replica;
+	__u32 kind;
+	__u32 pad;
+	__u64 value;
+	__u64 threshold;
 };
 
 struct fc_settings {
