@@ -3,26 +3,28 @@
 #
 #   criu.sh [PREFIX]     default: /usr/local/lib/fcnode/criu
 #   criu.sh -p [PREFIX]  prints the program that is used; fails where there is none
+#   criu.sh -u PREFIX    unpacks the newest, whatever is there: for another machine's root (tests/vm/image.sh)
 #
-# CRIU below 4.2 cannot dump a TCP socket on Linux 6.16 and newer (its own `criu check` does not notice). The distribution's
-# is installed where it is new enough. Otherwise the packages of a newer Debian are unpacked, not installed, into
+# CRIU 3.17 lacks options that fcnode asks for, and what is below 4.2 cannot dump a TCP socket on Linux 6.16 and newer (its
+# own `criu check` does not notice). The distribution's is installed where it is new enough. Otherwise the packages of a newer Debian are unpacked, not installed, into
 # PREFIX: criu and every library it needs, libc too, run by PREFIX/criu through the loader that came with them. The
 # machine's own libraries stay as they are. Asks no server when a good one is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 print=false
-if [ "${1:-}" = -p ]; then
-	print=true
-	shift
-fi
+unpack_only=false
+case ${1:-} in
+-p) print=true && shift ;;
+-u) unpack_only=true && shift ;;
+esac
 prefix=${1:-/usr/local/lib/fcnode/criu}
 releases=(forky sid) # where 4.2 and newer are, the calmer one first
 
 at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; } # VERSION MINIMUM
 
 kernel=$(uname -r)
-minimum=3.17
+minimum=4.1 # 3.17 knows no --network-lock skip; 4.1.1 was seen to work on 6.12
 at_least "$kernel" 6.16 && minimum=4.2
 
 version() { { "$1" --version 2>/dev/null || true; } | sed -n 's/^Version: *v\{0,1\}\([0-9][0-9.]*\).*/\1/p'; }
@@ -98,11 +100,17 @@ wrapper() { # LOADER TRIPLET
 	cat <<END
 #!/bin/sh
 # Made by fcnode's packaging/criu.sh: CRIU with the loader and the libraries of its own release.
-root=$prefix/root
+root=\${0%/*}/root
 exec "\$root/$1" --library-path "\$root/usr/lib/$2:\$root/lib/$2" "\$root/usr/sbin/criu" "\$@"
 END
 }
 
+if $unpack_only; then
+	for release in "${releases[@]}"; do
+		unpack "$release" && exit 0
+	done
+	exit 1
+fi
 if ! find_usable >/dev/null; then
 	if $print; then
 		echo "criu.sh: no CRIU $minimum or newer for Linux $kernel; packaging/criu.sh gets one (make deps)" >&2

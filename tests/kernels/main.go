@@ -36,13 +36,14 @@ type tested struct {
 	version       testutil.Version
 	name, release string
 	until         string
+	criu          string // that checkpoints there, as TestRootCRIU has seen
 }
 
 // matrix is what tests/vm boots. The dates are the ends of Debian's support of the release (LTS included).
 var matrix = []tested{
-	{testutil.V(6, 1), "6.1", "Debian 12 (bookworm)", "June 2028"},
-	{testutil.V(6, 12), "6.12", "Debian 13 (trixie)", "June 2030"},
-	{testutil.V(7, 2), "7.x", "Debian sid", "follows sid: the newest only"},
+	{testutil.V(6, 1), "6.1", "Debian 12 (bookworm)", "June 2028", "4.2.1, of a newer Debian (its own 3.17 lacks options)"},
+	{testutil.V(6, 12), "6.12", "Debian 13 (trixie)", "June 2030", "4.1.1, its own"},
+	{testutil.V(7, 2), "7.x", "Debian sid", "follows sid: the newest only", "4.2.1, its own"},
 }
 
 const head = `# Kernels
@@ -56,11 +57,14 @@ feature does not work: what the table says is what was seen.
 fcnode runs on Linux 6.1 and newer, on x86-64. Every privileged test runs on these kernels, as Debian
 builds them, before a change is taken in:
 
-| kernel | comes with | supported until |
-|---|---|---|
+| kernel | comes with | supported until | CRIU |
+|---|---|---|---|
 `
 
 const middle = `
+CRIU is what the tier checkpointed is made with; from Linux 6.16 on it must be 4.2 or newer. ` + "`make deps`" + ` (packaging/criu.sh)
+gets one that fits the running kernel: the distribution's own, or a newer Debian's in a folder of its own.
+
 Kernels in between and newer ones are expected to work: fcnode asks the kernel for each feature when it starts,
 and ` + "`fcnode check`" + ` tells what this machine has and what to do about what it lacks. A kernel leaves this list
 when its Debian release is no longer supported; the release of fcnode that drops it says so in CHANGELOG.md
@@ -68,9 +72,9 @@ six months ahead.
 
 ## Which feature from which kernel on
 
-"yes" means that the feature is expected there: a test that fails to find it fails. The last column tells what fcnode does
-without it; where it says "required", fcnode does not work without it. "Planned" marks what no released part of
-fcnode uses yet.
+"yes" means that the feature is expected there: a test that fails to find it fails. "Debian" marks what Debian builds into its
+kernels only from then on. The last column tells what fcnode does without it; where it says "required", fcnode does not work
+without it.
 
 `
 
@@ -79,7 +83,7 @@ func page() string {
 	var b strings.Builder
 	b.WriteString(head)
 	for _, k := range matrix {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", k.name, k.release, k.until)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", k.name, k.release, k.until, k.criu)
 	}
 	b.WriteString(middle)
 	b.WriteString("| feature | since |")
@@ -88,9 +92,9 @@ func page() string {
 	}
 	b.WriteString(" what for | without it |\n|---|---|" + strings.Repeat("---|", len(matrix)) + "---|---|\n")
 	for _, f := range testutil.Features {
-		fmt.Fprintf(&b, "| %s | %s |", f.Name, f.Since)
+		fmt.Fprintf(&b, "| %s | %s |", f.Name, since(f))
 		for _, k := range matrix {
-			fmt.Fprintf(&b, " %s |", yesNo(!k.version.Less(f.Since)))
+			fmt.Fprintf(&b, " %s |", yesNo(!k.version.Less(f.Expected())))
 		}
 		without := f.Else
 		if without == "" {
@@ -99,6 +103,13 @@ func page() string {
 		fmt.Fprintf(&b, " %s | %s |\n", f.Use, without)
 	}
 	return b.String()
+}
+
+func since(f testutil.Feature) string {
+	if f.Expected() != f.Since {
+		return fmt.Sprintf("%s (Debian %s)", f.Since, f.Expected())
+	}
+	return f.Since.String()
 }
 
 func yesNo(yes bool) string {

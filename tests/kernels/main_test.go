@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -11,7 +12,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envCounter) != "" {
+		fmt.Fprintln(os.Stderr, count())
+		os.Exit(1)
+	}
+	testutil.Main(m)
+}
 
 func TestPageIsCurrent(t *testing.T) {
 	committed, err := os.ReadFile("../../docs/kernels.md")

@@ -62,6 +62,9 @@ func (f Feature) judge(kernel Version, probed error, strict bool) verdict {
 	if kernel.Less(f.Since) {
 		return verdict{skip: fmt.Sprintf("%s %s comes with Linux %s, this is %s (%v)", SkipMarker, f.Name, f.Since, kernel, probed)}
 	}
+	if strict && kernel.Less(f.Expected()) {
+		return verdict{skip: fmt.Sprintf("%s %s is in Debian's kernels from %s on, this is %s (%v)", SkipMarker, f.Name, f.Debian, kernel, probed)}
+	}
 	if !strict && f.Lacks != nil {
 		if why := f.Lacks(); why != "" {
 			return verdict{skip: fmt.Sprintf("%s %s: this machine lacks %s", SkipMarker, f.Name, why)}

@@ -45,6 +45,20 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeDebian: a feature that Debian's older kernels are built without is not expected of the rig's.
+func TestJudgeDebian(t *testing.T) {
+	f := Feature{Name: "x", Since: V(3, 11), Debian: V(7, 0), Lacks: func() string { return "CONFIG_X" }}
+	missing := errors.New("no such thing")
+	for _, c := range []struct {
+		kernel       Version
+		strict, skip bool
+	}{{V(6, 12), true, true}, {V(7, 0), true, false}, {V(6, 18), false, true}} {
+		if v := f.judge(c.kernel, missing, c.strict); (v.skip != "") != c.skip || (v.err != nil) == c.skip {
+			t.Errorf("%s, strict %v: skip %q, error %v; want a skip: %v", c.kernel, c.strict, v.skip, v.err, c.skip)
+		}
+	}
+}
+
 func TestParseVersion(t *testing.T) {
 	for in, want := range map[string]Version{
 		"6.1.0-50-cloud-amd64": V(6, 1), "7.2.13+deb14-cloud-amd64": V(7, 2), "6.18.44-fc": V(6, 18),

@@ -263,6 +263,26 @@ func probeFsopen() error {
 
 func probeZram() error { return probeFile("/sys/class/zram-control")() }
 
+func probeZswap() error { return probeFile("/sys/module/zswap/parameters/enabled")() }
+
+func probeSwap() error {
+	list, err := os.ReadFile("/proc/swaps")
+	if err != nil {
+		return err
+	}
+	if strings.Count(string(list), "\n") < 2 { // the first line is the heading
+		return errors.New("nothing is swapped to (/proc/swaps)")
+	}
+	return nil
+}
+
+func withoutSwap() string {
+	if err := probeSwap(); err != nil {
+		return fmt.Sprintf("swap: %v", err)
+	}
+	return ""
+}
+
 // capSysResource is CAP_SYS_RESOURCE of linux/capability.h.
 const capSysResource = unix.CAP_SYS_RESOURCE
 
@@ -292,4 +312,19 @@ func withoutCapability(c uint, name string) func() string {
 		}
 		return ""
 	}
+}
+
+func probeCRIU() error {
+	if CRIU() == "" {
+		return errors.New("there is no criu")
+	}
+	_, err := CRIUVersion()
+	return err
+}
+
+func withoutCRIU() string {
+	if CRIU() == "" {
+		return "CRIU (make deps)"
+	}
+	return ""
 }

@@ -14,11 +14,21 @@ type Feature struct {
 	Since Version // the first kernel that has it
 	Use   string  // what fcnode does with it
 	Else  string  // what it does without; "" when it cannot do without
+	// Debian is the first of the rig's kernels that Debian builds it into, where older ones could have had it.
+	Debian Version
 	// Probe tries it and tells why it does not work.
 	Probe func() error
 	// Lacks, where set, names what this machine is without, such as a kernel option; "" when
 	// nothing. It excuses a failed probe except on the rig's kernels.
 	Lacks func() string
+}
+
+// Expected is the first of the rig's kernels that is expected to have the feature.
+func (f Feature) Expected() Version {
+	if f.Since.Less(f.Debian) {
+		return f.Debian
+	}
+	return f.Since
 }
 
 // Features is the one table of what is expected from which kernel on: tests are gated by it
@@ -74,17 +84,17 @@ var cgroupFeatures = []Feature{
 		Probe: probeController("pids"), Lacks: heldByV1("pids")},
 	{Name: "cpuset controller", Since: V(5, 0), Use: "cpuset.cpus", Else: "no pinning to processors",
 		Probe: probeController("cpuset"), Lacks: heldByV1("cpuset")},
-	{Name: "cgroup.freeze", Since: V(5, 2), Use: "the tier frozen (planned)", Else: "without that tier",
+	{Name: "cgroup.freeze", Since: V(5, 2), Use: "the tier frozen", Else: "without that tier",
 		Probe: probeCgroupFile("cgroup.freeze")},
 	{Name: "cgroup.kill", Since: V(5, 14), Use: "the end of all processes of a replica", Else: "its init is killed",
 		Probe: probeCgroupFile("cgroup.kill")},
 	{Name: "CLONE_INTO_CGROUP", Since: V(5, 7), Use: "processes that start in their cgroup",
 		Probe: probeCloneIntoCgroup},
-	{Name: "memory.reclaim", Since: V(5, 19), Use: "the tier reclaimed (planned)", Else: "madvise(MADV_PAGEOUT)",
+	{Name: "memory.reclaim", Since: V(5, 19), Use: "the tier reclaimed", Else: "madvise(MADV_PAGEOUT)",
 		Probe: probeCgroupFile("memory.reclaim"), Lacks: heldByV1("memory")},
-	{Name: "memory.reclaim swappiness", Since: V(6, 11), Use: "reclaim of anonymous memory first (planned)", Else: "reclaim as the kernel chooses",
+	{Name: "memory.reclaim swappiness", Since: V(6, 11), Use: "reclaim of anonymous memory first", Else: "reclaim as the kernel chooses",
 		Probe: probeReclaimSwappiness, Lacks: heldByV1("memory")},
-	{Name: "PSI triggers", Since: V(5, 2), Use: "pressure told by the kernel within a second (planned)", Else: "limits follow usage only",
+	{Name: "PSI triggers", Since: V(5, 2), Use: "pressure told by the kernel within a second", Else: "limits follow usage only",
 		Probe: probePSI, Lacks: withoutPSI},
 }
 
@@ -95,9 +105,15 @@ var containerFeatures = []Feature{
 		Probe: probePidfd},
 	{Name: "new mount API", Since: V(5, 2), Use: "mounts made before they are attached",
 		Probe: probeFsopen},
-	{Name: "zram", Since: V(3, 14), Use: "swap in compressed memory, for the tier reclaimed (planned)", Else: "swap on disk, or none",
+	{Name: "zram", Since: V(3, 14), Use: "swap in compressed memory, for the tier reclaimed", Else: "swap on disk, or none",
 		Probe: probeZram, Lacks: withoutConfig("CONFIG_ZRAM")},
-	{Name: "CAP_SYS_RESOURCE", Since: V(2, 6), Use: "restoring processes of several users from a checkpoint (planned)", Else: "those start cold",
+	{Name: "zswap", Since: V(3, 11), Debian: V(7, 0), Use: "compressed memory before swap on disk, for the tier reclaimed", Else: "zram, or swap on disk alone",
+		Probe: probeZswap, Lacks: withoutConfig("CONFIG_ZSWAP")},
+	{Name: "swap", Since: V(2, 6), Use: "somewhere for the tier reclaimed to put memory that is not of files", Else: "files' pages only are reclaimed",
+		Probe: probeSwap, Lacks: withoutSwap},
+	{Name: "CRIU", Since: V(6, 1), Use: "the tier checkpointed", Else: "without that tier",
+		Probe: probeCRIU, Lacks: withoutCRIU},
+	{Name: "CAP_SYS_RESOURCE", Since: V(2, 6), Use: "restoring processes of several users from a checkpoint", Else: "those start cold",
 		Probe: probeCapability(capSysResource), Lacks: withoutCapability(capSysResource, "the capability CAP_SYS_RESOURCE")},
 }
 

@@ -17,7 +17,10 @@ release=${1:?usage: image.sh RELEASE}
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fcnode/vm
 provision=$here/../../packaging/provision.sh
-key=$({ cat "$here/image.sh" "$here/kernel.sh" && "$provision" packages; } | sha256sum | cut -c1-12)
+# CRIU 3.17 lacks what fcnode asks of it (--network-lock skip): that release gets a newer one too.
+newer_criu=
+[ "$release" != bookworm ] || newer_criu=$here/../../packaging/criu.sh
+key=$({ cat "$here/image.sh" "$here/kernel.sh" $newer_criu && "$provision" packages; } | sha256sum | cut -c1-12)
 out=$cache/$release-$key
 
 if [ -e "$out/release" ] && [ "${FCNODE_VM_REFRESH:-}" != 1 ]; then
@@ -44,6 +47,7 @@ build_root() {
 		--include="$("$provision" packages | paste -sd,)" \
 		--customize-hook="cp '$provision' \"\$1/tmp/\" && chroot \"\$1\" /tmp/provision.sh base && rm \"\$1/tmp/provision.sh\"" \
 		--customize-hook="sh '$here/kernel.sh' \"\$1\"" \
+		${newer_criu:+--customize-hook="env -u APT_CONFIG '$newer_criu' -u \"\$1/usr/local/lib/fcnode/criu\""} \
 		"$release" "$work/root" "$("$here/aptsource.sh" "$release")"
 }
 

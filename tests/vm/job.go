@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/fcnode/fcnode/tests/testutil"
 	"github.com/fcnode/fcnode/tests/vm/wire"
 )
 
@@ -53,6 +55,7 @@ func makeJob(o options) (*job, error) {
 		"FCNODE_ROOT_TESTS=1",
 		"FCNODE_STRICT_FEATURES=1",
 		"FCNODE_BIN_DIR=/job/bin",
+		testutil.EnvScratch + "=" + wire.Scratch,
 		"FCNODE_TIME_SCALE=" + strconv.FormatFloat(o.scale, 'g', -1, 64),
 	}
 	for lines := bufio.NewScanner(manifest); lines.Scan(); {
@@ -87,11 +90,42 @@ func (j *job) writeDisk(ctx context.Context, path string) error {
 	}
 	// Space for the file system's own tables, and for what tests write beside their data.
 	blocks := strconv.FormatInt((size*5/4>>20)+64, 10) + "M"
-	out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", dir, path, blocks).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("making the job disk: mkfs.ext4: %w\n%s", err, out)
+	if err := makeExt4(ctx, path, blocks, "-d", dir); err != nil {
+		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+func makeExt4(ctx context.Context, path, size string, args ...string) error {
+	args = slices.Concat([]string{"-q", "-F", "-O", "^has_journal"}, args, []string{path, size})
+	if out, err := exec.CommandContext(ctx, "mkfs.ext4", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("making the disk %s: mkfs.ext4: %w\n%s", filepath.Base(path), err, out)
+	}
+	return nil
+}
+
+// Files of disks, and the sizes of those that begin empty.
+const (
+	jobDisk     = "job.ext4"
+	scratchDisk = "scratch.ext4"
+	scratchSize = "128M"
+	swapDisk    = "swap"
+	swapSize    = 512 << 20
+)
+
+// writeSpareDisks makes the disk whose limits are tested, and the one that is swapped to.
+func writeSpareDisks(ctx context.Context, dir string) error {
+	if err := makeExt4(ctx, filepath.Join(dir, scratchDisk), scratchSize); err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, swapDisk))
+	if err == nil {
+		err = errors.Join(f.Truncate(swapSize), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("making the swap disk: %w", err)
+	}
+	return nil
 }
 
 func (j *job) fill(dir string) error {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,20 +65,17 @@ func startMachine(o options, a accel, img image, dir string) (*machine, error) {
 		return nil, fmt.Errorf("listening for the machine's messages: %w", err)
 	}
 	defer listener.Close()
-	args := append([]string{
+	args := slices.Concat([]string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35,hpet=off",
 		"-smp", strconv.Itoa(o.cpus), "-m", strconv.Itoa(o.memory),
 		"-kernel", img.kernel, "-initrd", filepath.Join(dir, "initramfs"),
 		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on cgroup_no_v1=all psi=1",
 		"-serial", "file:" + m.console,
 		"-device", "virtio-rng-pci",
-		// snapshot: what the guest writes goes to a temporary file, so that images serve any number of machines.
-		"-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file=" + img.root,
-		"-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file=" + filepath.Join(dir, "job.ext4"),
 		"-device", "virtio-serial-pci",
 		"-chardev", "socket,id=port,path=" + socket,
 		"-device", "virtserialport,chardev=port,name=" + wire.Port,
-	}, a.args...)
+	}, drives(img.root, o.apps, dir), a.args)
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
 	m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
 	if err := m.cmd.Start(); err != nil {
@@ -94,6 +92,18 @@ func startMachine(o options, a accel, img image, dir string) (*machine, error) {
 		return nil, fmt.Errorf("QEMU ended before it began: %w\n%s", m.exit, m.output.String())
 	}
 	return m, nil
+}
+
+// drives are the machine's disks, in the order in which the guest knows them (package wire).
+func drives(root, apps, dir string) []string {
+	var args []string
+	for _, file := range []string{root, filepath.Join(dir, jobDisk), filepath.Join(dir, scratchDisk), filepath.Join(dir, swapDisk), apps} {
+		if file != "" {
+			// snapshot: what the guest writes goes to a temporary file, so that images serve any number of machines.
+			args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,cache=unsafe,file="+file)
+		}
+	}
+	return args
 }
 
 // follow hands the guest's messages to the reporter until the machine is off, and gives

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ type options struct {
 	release  string
 	binaries string        // folder of test binaries and their manifest
 	files    string        // folder of programs the tests start
+	apps     string        // disk with the real applications, "" for none
 	run      string        // -test.run
 	silence  time.Duration // without a word from the guest
 	total    time.Duration
@@ -50,6 +52,7 @@ func parseFlags() options {
 	flag.StringVar(&o.release, "release", "trixie", "Debian release whose kernel and user space to run on")
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
+	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
 	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those of choose.go)")
 	flag.DurationVar(&o.silence, "silence", 4*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
@@ -96,7 +99,10 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := job.writeDisk(ctx, dir+"/job.ext4"); err != nil {
+	if err := job.writeDisk(ctx, filepath.Join(dir, jobDisk)); err != nil {
+		return false, err
+	}
+	if err := writeSpareDisks(ctx, dir); err != nil {
 		return false, err
 	}
 	if err := writeInitramfs(dir+"/initramfs", job.guest, img.modules); err != nil {

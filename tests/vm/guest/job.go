@@ -99,6 +99,14 @@ func prepare(host *port, modules []string) error {
 	if err := delegateControllers(); err != nil {
 		return err
 	}
+	if err := mountSpareDisks(); err != nil {
+		return err
+	}
+	kind, err := enableSwap()
+	if err != nil {
+		return fmt.Errorf("swap: %w", err)
+	}
+	host.note("swap: %s", kind)
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)

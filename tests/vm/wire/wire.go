@@ -8,6 +8,19 @@ const JobFile = "job.json"
 // Port is the name of the virtio port (/dev/virtio-ports/NAME where udev runs).
 const Port = "fcnode.messages"
 
+// The guest's disks, in the order in which the host gives them: the root, the job, then these.
+const (
+	ScratchDevice = "/dev/vdc" // a small file system
+	SwapDevice    = "/dev/vdd"
+	AppsDevice    = "/dev/vde" // where there is one: the real applications
+)
+
+// Scratch and Apps are where those of them are mounted that are file systems.
+const (
+	Scratch = "/scratch"
+	Apps    = "/apps"
+)
+
 // Job is what the guest shall run.
 type Job struct {
 	Binaries []Binary `json:"binaries"`
