@@ -1,20 +1,28 @@
 // Package site owns the life of one site as a state machine without I/O and
 // without a clock: events go in, actions come out, and the node carries them
-// out. Every transition, the ugly ones too, can so be tested as a table.
+// out. Every transition, the ugly ones too, can so be tested as a table, and
+// whole lives by a model (model_test.go).
 //
-// A site's phase follows from its replicas:
+// What a replica goes through:
 //
-//	          first packet, wake                    listening
-//	parked ───────────────────────► waking ───────────────────────► running
-//	 ▲ ▲                              │ start failed, exited,         │  ▲
-//	 │ │ backoff over                 ▼ never listened        idle, park │  │ a packet came
-//	 │ └────────────────────────── backoff ◄──────────────┐          ▼  │ in between
-//	 │                                         crashed soon └─────── parking
-//	 └──────────────────────────────────────────────────────────────┘
-//	                         stopped
+//	            listening          idle, park        counters agree
+//	starting ──────────────► ready ──────────► closing ───────────► sinking ──┐
+//	   │                      │ ▲ ▲               │ │ cold, prepared          │ arrived
+//	   │ failed               │ │ └───────────────┘ │                         ▼
+//	   ▼                      │ │  a visitor        ▼        a packet       asleep
+//	 backoff      replaced,   │ └──── rising ◄──────────────────────────────  │
+//	              scaled in   ▼              called back at any step          │ idle longer:
+//	                       draining ───────────► stopping ◄───────────────────┘ closing, …
+//	                              empty, or time over
 //
-// A replica is starting (its container is being made, or does not listen yet),
-// ready, closing (new flows are held again while its counters are read once
-// more) or stopping. A site may have a stopping replica and a starting one at
-// the same time: a visitor does not wait for the old one's end.
+// On its ladder (Policy.Ladder) a replica sleeps ever deeper. Frozen and
+// reclaimed it keeps its place in the data path, marked, so that the first packet
+// knocks. Checkpointed, prepared and cold it has no place there: packets are held,
+// and the site is woken by a start. Whether a start restores a checkpoint is the
+// node's business.
+//
+// A site's phase follows from its replicas. It may have several that serve
+// (scale.go), one that is to replace another (circulate.go), a spare one that is
+// kept for the next circulation, and any number that drain or end. A visitor does
+// not wait for the end of an old one.
 package site
