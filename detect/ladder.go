@@ -65,7 +65,7 @@ func (in LadderInput) idleFor(wake time.Duration) (time.Duration, string) {
 	case in.Timeout > 0:
 		return in.Timeout, percent + "; steered by what visitors met"
 	case in.Gaps != nil && in.Gaps.Count() >= fewGaps:
-		return in.Gaps.Quantile(1 - share), fmt.Sprintf("%s; so rare were longer pauses, of %d", percent, in.Gaps.Count())
+		return in.Gaps.IdleFor(share), fmt.Sprintf("%s; so rare were longer pauses, of %d", percent, in.Gaps.Count())
 	case in.Rate.Seconds > 0 && in.Rate.Shape > 0:
 		// The later of the two: the rate is uncertain, and arrivals come in the start too.
 		return max(IdleTimeoutUnknown(in.Rate, share), IdleTimeout(in.Rate.Mean(), wake, share)),

@@ -114,10 +114,21 @@ type Normal struct {
 	told    Baseline
 }
 
+// Before so much was seen a load is not known, and nothing of it is unusual.
+const (
+	knownAfter    = 30 * time.Second
+	knownArrivals = 200
+)
+
+// Known says whether enough was seen to call a load unusual.
+func (n *Normal) Known() bool {
+	return n.Rate.exposure >= knownAfter.Seconds() || n.Rate.count >= knownArrivals && n.Rate.exposure >= phiBin.Seconds()
+}
+
 // Observe takes n arrivals in a span into account; alarming says whether an alarm
 // lasted in it.
 func (n *Normal) Observe(arrivals float64, span time.Duration, alarming bool) {
-	if !alarming {
+	if !alarming || !n.Known() {
 		n.alarmed, n.during = 0, Rate{}
 		n.Rate.Add(arrivals, span)
 		return
@@ -131,8 +142,11 @@ func (n *Normal) Observe(arrivals float64, span time.Duration, alarming bool) {
 	}
 }
 
-// Baseline is what counts as normal now.
+// Baseline is what counts as normal now; before anything is known it never alarms.
 func (n *Normal) Baseline() Baseline {
+	if !n.Known() {
+		return Baseline{Lambda: MaxLambda, Phi: MaxPhi, ARL0: MaxARL0}
+	}
 	floor := n.Floor
 	if floor <= 0 {
 		floor = 1

@@ -11,6 +11,8 @@ const (
 	goodCPU = 0.7
 	// The same after one has been given back: lower, so that it is not missed at once.
 	calmCPU = 0.5
+	// The share of throttled periods that more replicas are for.
+	mostThrottled = 0.5
 	// Fewer answers than this say nothing of a p99.
 	fewAnswers = 100
 	// A queue shorter than this is one glance of a busy server.
@@ -29,9 +31,9 @@ type wish struct {
 // out adds replicas, or raises the CPU limit first while that can still help.
 func (s *Scaler) out(at time.Duration, sig *Signals) Decision {
 	n, most := sig.replicas(), max(1, sig.Replicas.Max)
-	w := s.wish(at, sig, n)
+	w, again := s.wish(at, sig, n)
 	if w.replicas <= n {
-		return Decision{Kind: None}
+		return Decision{Kind: None, Again: again}
 	}
 	if d, wait := s.raiseFirst(at, sig, w, n); d.Kind != None || wait {
 		return d
@@ -40,8 +42,8 @@ func (s *Scaler) out(at time.Duration, sig *Signals) Decision {
 	if want <= n {
 		return Decision{Kind: None, Reason: w.reason + ", but there are as many replicas as there may be", Evidence: []Evidence{w.evidence}}
 	}
-	if s.everIn && at-s.lastIn < s.inHold() && s.patience < 3 {
-		s.patience++ // that replica was given back too soon
+	if s.everIn && at-s.lastIn < s.inHold() {
+		s.patience = min(s.patience+1, mostPatience) // that replica was given back too soon
 	}
 	s.slow = 0
 	if w.slow {
@@ -81,40 +83,73 @@ func (s *Scaler) outCost(sig *Signals) time.Duration {
 	return c.Out
 }
 
-// wish is the largest of what the signals ask for.
-func (s *Scaler) wish(at time.Duration, sig *Signals, n int) wish {
-	best := s.wishConns(sig, n)
-	// The others say only "more": they are asked when the last step has had its effect.
+// wish is the largest of what the signals ask for; if nothing yet, again is when to
+// look again.
+func (s *Scaler) wish(at time.Duration, sig *Signals, n int) (best wish, again time.Duration) {
 	cost := s.outCost(sig)
-	if sig.Replicas.Starting > 0 || s.everOut && at-s.lastOut < cost+settle(sig, cost) {
-		return best
+	many, sure := s.wishConns(sig, n)
+	slow, busy := s.wishLatency(at, sig, n), wishCPU(sig, n)
+	lasts := s.lasting(at, sig, cost, many.replicas > 0 || slow.replicas > 0 || busy.replicas > 0)
+	switch {
+	case sure || lasts:
+		best = many
+	case many.replicas > 0:
+		again = lookSoon
 	}
-	for _, w := range []wish{wishQueue(sig, n), s.wishLatency(at, sig, n), wishCPU(sig, n)} {
+	// The others say only "more": they are asked when the last step has had its effect.
+	if sig.Replicas.Starting > 0 || s.everOut && at-s.lastOut < cost+settle(sig, cost) {
+		return best, again
+	}
+	if !lasts {
+		slow, busy = wish{}, wish{}
+	}
+	for _, w := range []wish{wishQueue(sig, n), slow, busy} {
 		if w.replicas > best.replicas {
 			best = w
 		}
 	}
-	return best
+	return best, again
 }
 
-// wishConns follows the target of connections a replica.
-func (s *Scaler) wishConns(sig *Signals, n int) wish {
-	target := positive(s.Targets.Conns)
-	if target == 0 {
-		return wish{}
+const (
+	// look is about how often signals are new.
+	look = time.Second
+	// lookSoon is when to look again at a load that is too high, but could be chance.
+	lookSoon = 50 * time.Millisecond
+)
+
+// lasting says whether a state has lasted long enough to be believed. A look that shows
+// it by chance is taken for one in ten, so as many looks in a row are wanted as make acting on
+// chance cost at most regret. While the CUSUM alarms, that is evidence enough.
+func (s *Scaler) lasting(at time.Duration, sig *Signals, cost time.Duration, now bool) bool {
+	if !now {
+		s.badKnown = false
+		return false
 	}
+	if !s.badKnown {
+		s.bad, s.badKnown = at, true
+	}
+	more := math.Ceil(math.Log10(1+cost.Seconds()/regret.Seconds())) - 1
+	return sig.Alarm != 0 || at-s.bad >= time.Duration(more)*look
+}
+
+// wishConns follows the target of connections a replica. It is sure when the load is
+// further beyond what the replicas carry than chance would bring it, or the CUSUM says that
+// it has changed.
+func (s *Scaler) wishConns(sig *Signals, n int) (w wish, sure bool) {
+	target := positive(s.Targets.Conns)
 	load := s.flow.expect(sig)
-	sure := load - margin(s.outCost(sig))*math.Sqrt(load)
-	need := count(sure / target)
-	if need <= n {
-		return wish{}
+	carry := target * float64(n)
+	if target == 0 || load <= carry {
+		return wish{}, false
 	}
 	each := load / float64(n)
 	reason := fmt.Sprintf("%s connections a replica > %s", figure(each), figure(target))
 	if load > sig.conns() {
 		reason = fmt.Sprintf("%s new connections/s will make it %s", figure(sig.Arrivals), reason)
 	}
-	return wish{replicas: need, reason: reason, evidence: Evidence{Name: "connections a replica", Value: each, Limit: target}}
+	w = wish{replicas: count(load / target), reason: reason, evidence: Evidence{Name: "connections a replica", Value: each, Limit: target}}
+	return w, sig.Alarm != 0 || load > carry+margin(s.outCost(sig))*math.Sqrt(carry)
 }
 
 // count is a number of replicas.
@@ -160,7 +195,7 @@ func wishCPU(sig *Signals, n int) wish {
 		return wish{}
 	}
 	used := positive(r.Used)
-	if used <= fullCPU*high && r.Hits <= 5*shortThrottled {
+	if used <= fullCPU*high && r.Hits <= mostThrottled {
 		return wish{}
 	}
 	return wish{
@@ -171,10 +206,10 @@ func wishCPU(sig *Signals, n int) wish {
 }
 
 // inHold is for how long a replica must have been unneeded. Each time that one was
-// missed soon after it was given back doubles it, up to eight times.
+// missed soon after it was given back doubles it.
 func (s *Scaler) inHold() time.Duration {
 	c := s.Costs.complete()
-	return hold(c.Out+c.In) << s.patience
+	return min(hold(c.Out+c.In)<<s.patience, maxHold)
 }
 
 // in gives replicas back.

@@ -30,7 +30,9 @@ type Scaler struct {
 	lastOut, lastIn time.Duration
 	everOut, everIn bool
 	need            peak
-	patience        int // how often replicas were given back too soon
+	patience        int           // how often replicas were given back too soon
+	bad             time.Duration // since when answers are slow, or the CPU is used up
+	badKnown        bool
 	// The p99 at the last Out for its sake: if more replicas do not help, even more will not.
 	slow     time.Duration
 	slowEach float64 // connections a replica then
@@ -38,9 +40,32 @@ type Scaler struct {
 
 // limitState is what is remembered of a limit.
 type limitState struct {
-	peak    peak
-	changed time.Duration
-	ever    bool
+	peak     peak
+	changed  time.Duration
+	ever     bool
+	lowered  bool // the last change was downwards
+	patience int  // how often it was lowered too soon
+}
+
+// mostPatience bounds how often a hold doubles.
+const mostPatience = 6
+
+// raised notes a change upwards; one that comes soon after a change downwards says
+// that this one was wrong.
+func (l *limitState) raised(at, window time.Duration) {
+	if l.lowered && at-l.changed < window {
+		l.patience = min(l.patience+1, mostPatience)
+	}
+	*l = limitState{changed: at, ever: true, patience: l.patience}
+}
+
+// lower notes a change downwards; when the limit was of use for long, the next one may
+// be sooner again.
+func (l *limitState) lower(at, window time.Duration) {
+	if !l.lowered && at-l.changed > 4*window {
+		l.patience = max(0, l.patience-1)
+	}
+	*l = limitState{changed: at, ever: true, lowered: true, patience: l.patience}
 }
 
 // NewScaler decides for a site with these targets. Costs may be changed at any time.
@@ -77,12 +102,17 @@ func (s *Signals) conns() (total float64) {
 // ask again at once, until it is None.
 func (s *Scaler) Decide(at time.Duration, sig Signals) Decision {
 	s.flow.observe(at, &sig)
+	none := Decision{Kind: None}
 	for _, f := range []func(time.Duration, *Signals) Decision{s.raise, s.out, s.in, s.lower} {
-		if d := f(at, &sig); d.Kind != None {
+		d := f(at, &sig)
+		if d.Kind != None {
 			return d
 		}
+		if d.Reason != "" || d.Again > 0 {
+			none = d
+		}
 	}
-	return Decision{Kind: None}
+	return none
 }
 
 // settle is how long an action needs to show in the signals.
@@ -118,7 +148,7 @@ func (s *Scaler) raise(at time.Duration, sig *Signals) Decision {
 
 // up decides to raise limit i.
 func (s *Scaler) up(at time.Duration, i int, r *Resource, to float64, reason string, evidence []Evidence) Decision {
-	s.limits[i] = limitState{changed: at, ever: true}
+	s.limits[i].raised(at, s.limitHold(i, r))
 	return Decision{Kind: Up, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason, Evidence: evidence}
 }
 
@@ -180,7 +210,7 @@ func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
 			continue
 		}
 		st := &s.limits[i]
-		window := s.limitHold(name, r)
+		window := s.limitHold(i, r)
 		used := positive(r.Used)
 		if lack, _, _ := lacking(name, r); lack != "" || name == IO && r.Stall > stallIO/4 {
 			used = max(used, r.Limit.Now)
@@ -203,7 +233,7 @@ func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
 }
 
 func (s *Scaler) down(at time.Duration, i int, r *Resource, to float64, reason string, against float64) Decision {
-	s.limits[i] = limitState{changed: at, ever: true}
+	s.limits[i].lower(at, s.limitHold(i, r))
 	return Decision{
 		Kind: Down, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason,
 		Evidence: []Evidence{{Name: "most in use", Value: against, Limit: r.Limit.Now}},
@@ -213,12 +243,13 @@ func (s *Scaler) down(at time.Duration, i int, r *Resource, to float64, reason s
 // reclaimCost is what taking back a GiB of memory takes.
 const reclaimCost = time.Second
 
-// limitHold is for how long a limit must have been unneeded.
-func (s *Scaler) limitHold(name ResourceName, r *Resource) time.Duration {
+// limitHold is for how long a limit must have been unneeded. Each time that it was
+// lowered too soon doubles it.
+func (s *Scaler) limitHold(i int, r *Resource) time.Duration {
 	cost := 2 * s.Costs.complete().Limit
-	if name == Memory {
+	if resources[i] == Memory {
 		// Rounded to powers of two, so that the window does not change with every page.
-		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, r.Limit.Now))))/gib) * reclaimCost / time.Second
+		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, r.Limit.Now)))) / gib * reclaimCost.Seconds())
 	}
-	return hold(cost)
+	return min(hold(cost)<<s.limits[i].patience, maxHold)
 }

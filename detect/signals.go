@@ -91,7 +91,7 @@ type Decision struct {
 	Replicas int          // Out, In: how many there shall be
 	Reason   string       // for people: "61 connections a replica > 50"
 	Evidence []Evidence
-	// Again is when to decide again though nothing happens; 0: at the next look.
+	// Again is after what time to decide again though no trigger comes; 0: at the next look.
 	Again time.Duration
 }
 

@@ -29,8 +29,8 @@ type TierCost struct {
 	Samples     int
 	Memory      float64 // bytes held while asleep there
 	Disk        float64 // bytes
-	CPU         float64 // cores used meanwhile
-	HeldKnown   bool    // Memory, Disk and CPU were measured
+	CPU         float64 // cores used meanwhile; 0: a guess
+	HeldKnown   bool    // Memory and Disk were measured
 }
 
 // priorMemory is a small site's, and priorCPU what a process that nobody asks uses
@@ -115,8 +115,10 @@ func merge(guess, m TierCost) TierCost {
 		}
 	}
 	if m.HeldKnown {
-		out.Memory, out.Disk, out.CPU = positive(m.Memory), positive(m.Disk), positive(m.CPU)
-		out.HeldKnown = true
+		out.Memory, out.Disk, out.HeldKnown = positive(m.Memory), positive(m.Disk), true
+	}
+	if m.CPU > 0 {
+		out.CPU = positive(m.CPU)
 	}
 	return out
 }
