@@ -3,7 +3,7 @@
 #
 #   provision.sh packages             prints what every machine gets, and the rig's images are made of
 #   provision.sh base                 installs that, and CRIU where the release has it
-#   provision.sh tools                also what builds fcnode: compilers, Go
+#   provision.sh tools                also what builds fcnode, compilers and Go, and a CRIU that is new enough
 #   provision.sh kernel RELEASE       the kernel of another release of Debian, from the next boot on
 #   provision.sh machine              what only a running machine can tell: is it emulated
 #
@@ -51,6 +51,7 @@ tools() {
 	install_go
 	install git make
 	"$here/deps.sh" compile demo
+	"$here/criu.sh"
 }
 
 # install_go takes the newest Go of this release or its backports; a Go that is older than go.mod asks for then

@@ -164,6 +164,8 @@ box() {
 	printf 'Vagrant.configure("2") { |config| config.vm.allow_fstab_modification = false }\n' >"$work/Vagrantfile"
 	tar -c -C "$work" -f "$out/.fcnode-$release.box" metadata.json Vagrantfile box.img
 	mv "$out/.fcnode-$release.box" "$out/fcnode-$release.box"
+	# The Vagrantfile sees by this whether a machine needs other modules than the box has.
+	git -C "$tree" -c safe.directory="$tree" show HEAD:go.sum >"$out/fcnode-$release.go.sum"
 }
 
 for s in debian tools compile configure disk box; do stage $s; done
