@@ -43,7 +43,7 @@ type job struct {
 
 // makeJob reads the manifest that tests/binaries.sh wrote beside the test binaries: a line
 // per package with its import path, the name of its binary, and its folder.
-func makeJob(o options) (*job, error) {
+func makeJob(o options, a accel) (*job, error) {
 	manifest, err := os.Open(filepath.Join(o.binaries, "manifest"))
 	if err != nil {
 		return nil, fmt.Errorf("the test binaries are not built (run `make test-binaries`): %w", err)
@@ -66,7 +66,7 @@ func makeJob(o options) (*job, error) {
 		j.Binaries = append(j.Binaries, wire.Binary{
 			Systemd: f[2] == systemdPackage, Package: f[0], Path: "tests/" + f[1], Dir: "src/" + f[2],
 			// The silence of a hung test is the host's to end; this is for its goroutines' traces.
-			Args: []string{"-test.v=test2json", "-test.run=" + chosen(f[0], o), "-test.timeout=" + o.total.String()},
+			Args: []string{"-test.v=test2json", "-test.run=" + o.run, "-test.skip=" + skipped(f[0], o, a), "-test.timeout=" + o.total.String()},
 		})
 	}
 	if len(j.Binaries) == 0 {

@@ -27,6 +27,8 @@ type accel struct {
 	name  string
 	args  []string
 	scale float64 // how much longer the tests' deadlines must be
+	// emulated machines do not run all tests (choose.go).
+	emulated bool
 }
 
 // accelerator chooses KVM where it works. A /dev/kvm alone does not tell: on a machine
@@ -40,7 +42,7 @@ func accelerator() accel {
 			return accel{name: "kvm", args: []string{"-accel", "kvm", "-cpu", "host"}, scale: 2}
 		}
 	}
-	return accel{name: "tcg", args: []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"}, scale: 10}
+	return accel{name: "tcg", args: []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"}, scale: 10, emulated: true}
 }
 
 // machine is a running QEMU.

@@ -53,7 +53,7 @@ func parseFlags() options {
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
-	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those of choose.go)")
+	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those that choose.go leaves)")
 	flag.DurationVar(&o.silence, "silence", 4*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
@@ -95,7 +95,7 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if o.scale == 0 {
 		o.scale = accel.scale
 	}
-	job, err := makeJob(o)
+	job, err := makeJob(o, accel)
 	if err != nil {
 		return false, err
 	}
@@ -112,6 +112,7 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	tellLeft(os.Stderr, o, accel)
 	rep := newReporter(ctx, os.Stdout, os.Stderr, o)
 	err = m.follow(ctx, o.silence, rep)
 	err = errors.Join(err, m.stop(), rep.close())
