@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/checkpoint-restore/go-criu/v8/rpc"
 )
@@ -34,7 +36,8 @@ type DumpOptions struct {
 // Dump writes an image of a process tree and leaves the processes as they
 // were: alive, and frozen if their cgroup was. Connections are put into the image as
 // closed ones. The packets to the tree are the caller's to hold: nothing is
-// locked.
+// locked. After the end of ctx it still waits for CRIU to finish, which must not
+// be killed meanwhile; if that takes too long the error is ErrHung.
 func (s *Session) Dump(ctx context.Context, o DumpOptions) error {
 	return s.dump(ctx, rpc.CriuReqType_DUMP, o)
 }
@@ -61,8 +64,33 @@ func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions)
 		GhostLimit: ptr[uint32](GhostLimit), FileLocks: ptr(true), LinkRemap: ptr(true), ParentImg: optional(o.Parent),
 		TrackMem: ptr(o.Track), OrphanPtsMaster: ptr(true),
 	}
-	resp, err := s.request(ctx, kind, opts)
+	patient, done := patience(ctx)
+	defer done()
+	resp, err := s.request(patient, kind, opts)
+	if patient.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrHung, context.Cause(ctx))
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrDump, context.Cause(ctx))
+	}
 	return outcome("dump", ErrDump, resp, err, o.Images)
+}
+
+// hungAfter is how long a dump that nobody wants any more may take to end.
+const hungAfter = 30 * time.Second
+
+// patience gives a context that ends some time after ctx has: CRIU runs code inside of the
+// processes that it dumps, and killing it in the middle harms them.
+func patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(hungAfter, cancel)
+		context.AfterFunc(patient, func() { timer.Stop() })
+	})
+	return patient, func() {
+		stop()
+		cancel()
+	}
 }
 
 // outcome turns an answer into an error, with what the log has to say.
@@ -71,8 +99,8 @@ func outcome(op string, kind error, resp *rpc.CriuResp, err error, logDir string
 		return nil
 	}
 	f := &Failure{Op: op, Kind: kind, Errno: resp.GetCrErrno(), Log: logTail(logDir), Err: err}
-	if err == nil && resp.GetCrErrmsg() != "" {
-		f.Err = errors.New(resp.GetCrErrmsg())
+	if msg := strings.TrimSpace(resp.GetCrErrmsg()); err == nil && len(f.Log) == 0 && msg != "" {
+		f.Err = errors.New(msg) // the first error of the log
 	}
 	return f
 }

@@ -12,6 +12,9 @@ var (
 	ErrUnusable = errors.New("the checkpoint image cannot be used")
 	// ErrDump means that CRIU could not dump the processes. They live on.
 	ErrDump = errors.New("the processes could not be checkpointed")
+	// ErrHung means that CRIU had to be killed in the middle of a dump. What it has
+	// put into the processes may have harmed them: end them.
+	ErrHung = errors.New("CRIU had to be killed in the middle of a dump")
 	// ErrRestore means that CRIU could not restore an image. Nothing is left of
 	// the attempt.
 	ErrRestore = errors.New("the checkpoint could not be restored")

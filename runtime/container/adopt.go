@@ -72,23 +72,27 @@ func (m *Manager) adoptOne(ctx context.Context, id string) (*Container, error) {
 			return nil, err
 		}
 	}
-	return m.adoptDecided(state)
+	return m.adoptDecided(ctx, state)
 }
 
 // adoptDecided adopts a container whose start is over, one way or the other.
-func (m *Manager) adoptDecided(state wire.State) (*Container, error) {
+func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Container, error) {
 	dir := m.dir(state.ID)
 	var init wire.Process
 	initErr := wire.ReadFile(dir, wire.InitFile, &init)
 	if initErr == nil {
-		return m.adopt(state, init, nil)
+		c, err := m.adopt(state, init, nil)
+		if err == nil {
+			err = c.endDump(ctx)
+		}
+		return c, err
 	}
 	if !errors.Is(initErr, os.ErrNotExist) {
 		return nil, initErr
 	}
 	// It never ran, but a shim that was killed may have left a half-made one.
 	group := m.parent.Open(state.Cgroup)
-	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostTimeout)
 	defer cancel()
 	if err := group.KillAll(ctx); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ const (
 	doStart   = "start"
 	doPrepare = "prepare" // prints "prepared"
 	doOpen    = "open"    // the same, and opens it at once
+
+	doCheckpoint = "checkpoint" // starts, prints "dumping", and checkpoints
+	doRestore    = "restore"    // prints "restored"
 )
 
 // daemonJob is what the daemon reads. Its descriptor 3 is the network namespace.
@@ -38,6 +42,9 @@ type daemonJob struct {
 	Do      string
 	Options Options
 	Spec    Spec
+
+	Dir        string // of the checkpoint
+	Checkpoint CheckpointOptions
 }
 
 func daemonMain() int {
@@ -60,12 +67,37 @@ func daemonMain() int {
 		fmt.Println("started", err)
 		select {}
 	}
+	if job.Do == doCheckpoint || job.Do == doRestore {
+		sleepy(ctx, m, job)
+	}
 	p, _, err := m.Prepare(ctx, job.Spec)
 	fmt.Println("prepared", err)
 	if err == nil && job.Do == doOpen {
 		_, _, err = p.Open(ctx)
 		fmt.Println("started", err)
 	}
+	select {}
+}
+
+// sleepy does what a daemon does with sleeping sites, and does not return.
+func sleepy(ctx context.Context, m *Manager, job daemonJob) {
+	if job.Do == doRestore {
+		_, _, err := m.Restore(ctx, job.Spec, job.Dir)
+		fmt.Println("restored", err)
+		select {}
+	}
+	c, _, err := m.Start(ctx, job.Spec)
+	for err == nil {
+		b, readErr := os.ReadFile(filepath.Join(job.Spec.LogDir, "output.log"))
+		if readErr == nil && strings.Contains(string(b), "listening") {
+			break
+		}
+	}
+	fmt.Println("dumping", err)
+	if err == nil {
+		_, err = c.Checkpoint(ctx, job.Dir, job.Checkpoint)
+	}
+	fmt.Println("dumped", err)
 	select {}
 }
 
@@ -78,15 +110,20 @@ func (e *env) daemon(spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
 // daemonDoing starts such a process and gives what it prints.
 func (e *env) daemonDoing(do string, spec Spec, ahead int) (*exec.Cmd, *bufio.Reader) {
 	e.t.Helper()
+	return e.daemonWith(daemonJob{Do: do, Spec: spec}, ahead)
+}
+
+func (e *env) daemonWith(job daemonJob, ahead int) (*exec.Cmd, *bufio.Reader) {
+	e.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	opts := e.m.opts
 	opts.Log, opts.Ahead = nil, ahead
-	netns := spec.Netns
-	spec.Netns = nil
-	job, err := json.Marshal(daemonJob{Do: do, Options: opts, Spec: spec})
+	netns := job.Spec.Netns
+	job.Spec.Netns, job.Options = nil, opts
+	text, err := json.Marshal(job)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -105,7 +142,7 @@ func (e *env) daemonDoing(do string, spec Spec, ahead int) (*exec.Cmd, *bufio.Re
 	if err := cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
-	if _, err := in.Write(job); err != nil {
+	if _, err := in.Write(text); err != nil {
 		e.t.Fatal(err)
 	}
 	return cmd, bufio.NewReader(out)

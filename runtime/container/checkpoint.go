@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -49,8 +50,10 @@ func (m *Manager) CRIU(ctx context.Context) (*criu.Tool, error) {
 //     while their image is there.
 //
 // Connections are not in the image: a restored application sees them
-// closed. After an error there is no image; the processes are frozen and unharmed.
-// Errors: criu.ErrUnavailable, criu.ErrDump with what CRIU has to say.
+// closed. CRIU is not interrupted: when ctx ends the call still takes until the dump is
+// over. After an error there is no image; the processes are frozen and unharmed, except that they
+// are killed after criu.ErrHung. Errors: criu.ErrUnavailable, criu.ErrDump with what
+// CRIU has to say.
 func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointOptions) (criu.Manifest, error) {
 	c.dumped.Store(nil)
 	m, err := c.checkpoint(ctx, dir, opts)
@@ -76,6 +79,9 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	if m.Machine, err = criu.ThisMachine(tool); err != nil {
 		return m, err
 	}
+	if err := c.refuse(); err != nil {
+		return m, err
+	}
 	plan, err := c.plan()
 	if err != nil {
 		return m, err
@@ -87,11 +93,37 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	m.Site, m.Replica, m.SpecDigest, m.ImageDigest = c.Site(), c.ID(), opts.SpecDigest, opts.ImageDigest
 	m.Clonable, m.Warm = opts.Clonable, opts.Warm
 	m, err = c.dump(ctx, tool, draft, plan, m)
+	if errors.Is(err, criu.ErrHung) {
+		err = errors.Join(err, c.signal(unix.SIGKILL))
+	}
 	if err != nil {
-		// CRIU may have been killed half-way: it thaws to work.
 		err = errors.Join(err, c.refreeze(), draft.Drop())
 	}
 	return m, err
+}
+
+// refuse knows what CRIU would fail at, or get wrong.
+func (c *Container) refuse() error {
+	if _, err := os.Stat(c.lazyFile()); err == nil {
+		return fmt.Errorf("%w: not all of its memory is back from the last checkpoint", criu.ErrDump)
+	}
+	pids, err := c.group.Procs()
+	if err != nil {
+		return err
+	}
+	if outside := strangers(pids, c.init.Pid); len(outside) > 0 {
+		return fmt.Errorf("%w: processes were executed in it that would not be in the image: %v", criu.ErrDump, outside)
+	}
+	mounts, err := mountsOf(c.init.Pid)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.point == "/" && m.readOnly {
+			return fmt.Errorf("%w: its root is read-only, and CRIU cannot restore that", criu.ErrDump)
+		}
+	}
+	return nil
 }
 
 func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft, plan *plan, m criu.Manifest) (criu.Manifest, error) {
@@ -99,10 +131,12 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	if err != nil {
 		return m, err
 	}
-	err = session.Dump(ctx, criu.DumpOptions{
-		Pid: c.init.Pid, Images: draft.Images(), FreezeCgroup: c.group.Path(), External: plan.external,
-	})
-	if err := errors.Join(err, session.Close()); err != nil {
+	if err = c.recordDump(session.Pid()); err == nil {
+		err = session.Dump(ctx, criu.DumpOptions{
+			Pid: c.init.Pid, Images: draft.Images(), FreezeCgroup: c.group.Path(), External: plan.external,
+		})
+	}
+	if err := errors.Join(err, session.Close(), os.Remove(c.dumpFile())); err != nil {
 		return m, err
 	}
 	if m.Restore, err = json.Marshal(plan.recipe); err != nil {
@@ -111,7 +145,60 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	return draft.Finish(m)
 }
 
-// refreeze freezes the container after a dump that went wrong.
+func (c *Container) lazyFile() string { return filepath.Join(c.m.dir(c.ID()), wire.LazyFile) }
+
+func (c *Container) dumpFile() string { return filepath.Join(c.m.dir(c.ID()), wire.DumpFile) }
+
+// recordDump writes down which process dumps the container: should this daemon
+// die, CRIU goes on, and freezes the container when it has finished, maybe long after
+// the next daemon has thawed it.
+func (c *Container) recordDump(pid int) error {
+	p, err := wire.FindProcess(pid)
+	if err != nil {
+		return fmt.Errorf("starting CRIU: %w", err)
+	}
+	return wire.WriteFile(c.m.dir(c.ID()), wire.DumpFile, p)
+}
+
+// dumpTimeout is how long a dump that an earlier daemon has left may take to
+// end.
+const dumpTimeout = 30 * time.Second
+
+// endDump waits for the end of a dump that an earlier daemon has left. CRIU is not
+// killed in the middle, as that harms the processes; if it hangs, both are.
+func (c *Container) endDump(ctx context.Context) error {
+	var p wire.Process
+	err := wire.ReadFile(c.m.dir(c.ID()), wire.DumpFile, &p)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pidfd, err := p.Open()
+	if errors.Is(err, wire.ErrGone) {
+		return os.Remove(c.dumpFile())
+	}
+	if err != nil {
+		return err
+	}
+	hung := time.AfterFunc(dumpTimeout, func() {
+		c.m.log.Error("a dump hangs; ending it and the container", "container", c.ID())
+		_, _ = signalProcess(pidfd, unix.SIGKILL), c.signal(unix.SIGKILL)
+	})
+	defer hung.Stop()
+	stop := context.AfterFunc(ctx, func() { _ = pidfd.Close() }) // ends the wait
+	defer stop()
+	err = errors.Join(wire.WaitEnd(pidfd), os.Remove(c.dumpFile()))
+	_ = pidfd.Close() // closed twice is fine
+	if err != nil {
+		return fmt.Errorf("waiting for the end of a dump of container %s: %w", c.ID(), orCause(ctx, err))
+	}
+	return nil
+}
+
+// refreeze freezes the container after a dump that went wrong: CRIU thaws it to
+// work.
 func (c *Container) refreeze() error {
 	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
 	defer cancel()

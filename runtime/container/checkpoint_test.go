@@ -4,6 +4,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,12 +12,16 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/tests/testutil"
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
 )
 
@@ -49,7 +54,7 @@ func needCRIU(t testing.TB, m *Manager) *criu.Tool {
 	t.Helper()
 	tool, err := m.CRIU(testutil.Context(t, limit))
 	if err != nil {
-		t.Skipf("SKIPPED, as no site can be checkpointed here: %v", err)
+		t.Skipf("%s CRIU: %v", testutil.SkipMarker, err)
 	}
 	return tool
 }
@@ -188,4 +193,83 @@ func mustFind(t testing.TB, pid int) wire.Process {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestRootRestoredIsAsStarted compares all that a program can see of where it
+// runs, before the dump and after the restore.
+func TestRootRestoredIsAsStarted(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		edit func(e *env, s *Spec)
+	}{
+		{"plain", func(*env, *Spec) {}},
+		{"another user", func(e *env, s *Spec) {
+			testutil.RequireFeature(e.t, "CAP_SYS_RESOURCE")
+			s.User = "web"
+		}},
+		{"volumes", func(e *env, s *Spec) {
+			rw, ro := filepath.Join(e.dir, "rw"), filepath.Join(e.dir, "ro")
+			if err := errors.Join(os.MkdirAll(rw, 0o755), os.MkdirAll(ro, 0o755)); err != nil {
+				e.t.Fatal(err)
+			}
+			s.Mounts = []Mount{{Source: rw, Target: "/data/rw"}, {Source: ro, Target: "/data/ro", ReadOnly: true}}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := newEnv(t)
+			needCRIU(t, e.m)
+			e.file("data/x", "", 0o644)
+			before, after := replicaNS(t), replicaNS(t)
+			spec, next := e.counterSpec(before), e.counterSpec(after)
+			tt.edit(e, &spec)
+			tt.edit(e, &next)
+			next.Hostname = spec.Hostname // it is the processes' own
+			c := e.start(spec)
+			e.saw(spec, "listening")
+			want := e.seen(c)
+			e.park(c, e.checkpointDir(), options())
+			got := e.seen(e.restore(next, e.checkpointDir()))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("a restored container differs from a started one (- started, + restored):\n%s", diff)
+			}
+		})
+	}
+}
+
+// seen is what a container's program sees.
+func (e *env) seen(c *Container) map[string]string {
+	e.t.Helper()
+	seen := map[string]string{}
+	_, seen["files"] = e.execOut(c, ExecSpec{Args: []string{
+		"/bin/guest", "cat", "/proc/1/cgroup", "/proc/1/cmdline", "/proc/1/environ", "/proc/1/limits", "/proc/1/oom_score_adj",
+		"/proc/1/comm", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname",
+	}}, "")
+	_, status := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "cat", "/proc/1/status"}}, "")
+	for name, value := range fields(status) {
+		switch name {
+		case "Uid", "Gid", "Groups", "NSpid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "SigIgn", "SigCgt", "SigBlk", "Umask":
+			seen[name] = value
+		}
+	}
+	_, list := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "mounts"}}, "")
+	infos, err := mountinfo.GetMountsFromReader(strings.NewReader(list), nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, i := range infos {
+		if i.Mountpoint == "/" {
+			i.VFSOptions = "" // they name descriptors
+		}
+		seen["mount "+i.Mountpoint] = fmt.Sprint(i.Root, " ", i.FSType, " ", sortedOptions(i.Options), " ", sortedOptions(i.VFSOptions), " ", i.Optional != "")
+	}
+	_, seen["fds"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "links", "/proc/1/fd"}}, "")
+	_, seen["/dev"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "list", "/dev"}}, "")
+	_, seen["/sys/class/net"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "list", "/sys/class/net"}}, "")
+	return seen
+}
+
+func sortedOptions(s string) string {
+	all := strings.Split(s, ",")
+	slices.Sort(all)
+	return strings.Join(all, ",")
 }

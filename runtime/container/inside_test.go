@@ -52,7 +52,7 @@ func TestRootPrivileges(t *testing.T) {
 func TestRootSeccomp(t *testing.T) {
 	e := newEnv(t)
 	for number, want := range map[int]unix.Errno{
-		unix.SYS_SWAPON: unix.EPERM, unix.SYS_KEXEC_LOAD: unix.EPERM, unix.SYS_UNSHARE: unix.EPERM, unix.SYS_GETUID: 0, 1023: unix.ENOSYS,
+		unix.SYS_SWAPON: unix.EPERM, unix.SYS_KEXEC_LOAD: unix.EPERM, unix.SYS_UNSHARE: unix.EPERM, unix.SYS_IO_URING_SETUP: unix.EPERM, unix.SYS_GETUID: 0, 1023: unix.ENOSYS,
 	} {
 		_, out := e.run(e.spec("syscall", strconv.Itoa(number)))
 		if got := strings.TrimSpace(out); got != fmt.Sprintf("errno %d", want) {

@@ -71,6 +71,7 @@ func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restor
 	})
 	if err == nil {
 		err = req.follow(manifest.Restore, spec)
+		req.Lazy = tool.Lazy && manifest.Lazy()
 	}
 	if err != nil {
 		return req, errors.Join(err, criu.Remove(dir))

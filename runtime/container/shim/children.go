@@ -57,6 +57,9 @@ func (s *shim) reapUntil(pid int) unix.WaitStatus {
 		if !ok || got == pid {
 			return status
 		}
+		if s.lazy != nil && got == s.lazy.server.Pid() {
+			s.lazyEnded(status)
+		}
 	}
 }
 

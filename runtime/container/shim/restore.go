@@ -26,6 +26,7 @@ type restorer struct {
 	conn    *net.UnixConn // to the daemon
 	session *criu.Session
 	stage   *net.UnixConn
+	tool    *criu.Tool
 	req     wire.RestoreRequest
 	steps   []wire.Step
 }
@@ -41,13 +42,13 @@ func RunRestore(opts Options, criuPath string) error {
 	if err != nil {
 		return fmt.Errorf("opening the replica's cgroup: %w", err)
 	}
-	r := &restorer{shim: &shim{opts: opts, cgroup: dir}}
+	r := &restorer{shim: &shim{opts: opts, cgroup: dir}, tool: &criu.Tool{Path: criuPath}}
 	defer r.cleanUp()
 	r.handleSignals()
 	if r.conn, err = wire.Conn(opts.Socket); err != nil {
 		return err
 	}
-	if r.session, r.stage, err = r.startStage(criu.Tool{Path: criuPath}); err != nil {
+	if r.session, r.stage, err = r.startStage(r.tool); err != nil {
 		return r.answer(wire.StartReply{}, err)
 	}
 	r.runner = r.session.Pid()
@@ -96,17 +97,30 @@ func (r *restorer) run(netns *os.File) error {
 	if err != nil {
 		r.end()
 		<-copied
+		r.spent() // a second restore of it is not allowed
 		failed := wire.WriteFile(r.req.Dir, wire.ExitFile, wire.Exit{Code: -1, At: time.Now(), Failed: err.Error()})
 		return errors.Join(r.answer(wire.StartReply{}, err), failed)
 	}
 	r.setInit(init.Pid)
 	_ = r.answer(wire.StartReply{Init: init}, nil) // a daemon that died finds init.json
 	_ = r.conn.Close()                             // nothing more is said
-	if r.req.Spent != "" {
-		_ = os.RemoveAll(r.req.Spent) // the next daemon sweeps what is left
+	if r.lazy == nil {
+		r.spent()
 	}
 	status := r.reapUntil(init.Pid)
+	if r.lazy != nil {
+		r.endLazy()
+		r.spent()
+	}
 	return r.finish(status, copied)
+}
+
+// spent removes the images when they are not needed any more; what a crash
+// leaves is swept by the next daemon.
+func (r *restorer) spent() {
+	if r.req.Spent != "" {
+		_ = os.RemoveAll(r.req.Spent) // as above
+	}
 }
 
 // restore lets the stage become CRIU and CRIU restore the tree. copied is closed
@@ -125,6 +139,9 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 		_ = f.Close() // the stage has its own
 	}
 	copied = r.copyOutput()
+	if err == nil && r.req.Lazy {
+		err = r.startLazy()
+	}
 	if err != nil {
 		return init, copied, fmt.Errorf("asking for the mounts of container %s: %w", r.req.ID, err)
 	}
@@ -133,12 +150,21 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 		return init, copied, err
 	}
 	r.step("mounted")
+	if r.lazy != nil {
+		if err := r.lazy.server.Ready(); err != nil {
+			return init, copied, err
+		}
+		r.step("memory served")
+	}
 	pid, err := r.session.Restore(context.Background(), r.options())
 	if err != nil {
 		return init, copied, err
 	}
 	r.step("restored")
 	_ = r.session.Leave() // the process ends, and is collected with all others
+	if err := r.holdLazy(); err != nil {
+		return init, copied, err
+	}
 	init, err = r.record(pid)
 	return init, copied, err
 }
@@ -241,6 +267,7 @@ func (r *restorer) answer(reply wire.StartReply, err error) error {
 func (r *restorer) end() {
 	_ = r.stage.Close() // it ends
 	_ = r.session.Leave()
+	r.endLazy()
 	killGroup(r.cgroup)
 	r.reapAll()
 }

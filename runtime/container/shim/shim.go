@@ -36,6 +36,7 @@ type shim struct {
 	stdout *os.File // the reading ends
 	stderr *os.File
 	runner int
+	lazy   *lazy // of a restored container whose memory is not all there
 
 	mu      sync.Mutex // guards what follows: signals come in between
 	init    int        // 0 until the runner says it

@@ -106,7 +106,7 @@ func runStage(runDir string, req wire.StageRequest, files []*os.File, args []str
 }
 
 // startStage starts the process that becomes CRIU, in the replica's cgroup.
-func (s *shim) startStage(tool criu.Tool) (*criu.Session, *net.UnixConn, error) {
+func (s *shim) startStage(tool *criu.Tool) (*criu.Session, *net.UnixConn, error) {
 	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return nil, nil, err

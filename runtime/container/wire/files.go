@@ -15,6 +15,10 @@ const (
 	ExitFile  = "exit.json"
 	// StreamsFile is written by the shim: which pipes are the container's output.
 	StreamsFile = "streams.json"
+	// LazyFile is there while memory of a restored container is missing.
+	LazyFile = "lazy"
+	// DumpFile names, while a checkpoint is made, CRIU's process.
+	DumpFile = "dump.json"
 )
 
 // The folders in the node's run dir.

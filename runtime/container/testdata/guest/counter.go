@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -98,4 +99,16 @@ func seed() (s [32]byte) {
 	defer f.Close() // read only
 	check2(f.Read(s[:]))
 	return s
+}
+
+// links says where the links in a folder lead, without the numbers of the kernel.
+func links(args []string) {
+	entries, err := os.ReadDir(args[0])
+	check(err)
+	for _, e := range entries {
+		target, err := os.Readlink(args[0] + "/" + e.Name())
+		check(err)
+		name, _, _ := strings.Cut(target, ":[")
+		fmt.Println(e.Name(), name)
+	}
 }

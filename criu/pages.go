@@ -1,0 +1,96 @@
+//go:build linux
+
+package criu
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// LazyFrom is the size of a memory image from which it is quicker to restore pages
+// when they are touched, and the rest in the background.
+const LazyFrom = 32 << 20
+
+// Pages is a process that gives a restored tree its memory on demand, and ends
+// when all of it is there.
+type Pages struct {
+	cmd   *exec.Cmd
+	ready *os.File
+}
+
+// ServePages starts it. Session.Restore with the same folders and Lazy asks it
+// for pages; wait for Ready before. The caller collects its child himself.
+func (t *Tool) ServePages(images, work string, attr *syscall.SysProcAttr) (*Pages, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("making a pipe: %w", err)
+	}
+	defer w.Close() // the process has its own
+	cmd := exec.Command(t.Path, "lazy-pages", "--images-dir", images, "--work-dir", work,
+		"--status-fd", fmt.Sprint(rpcFD), "-v1", "--log-file", "pages.log")
+	cmd.Dir, cmd.Env = "/", []string{}
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = attr
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting %s: %w", t.Path, err), r.Close())
+	}
+	return &Pages{cmd: cmd, ready: r}, nil
+}
+
+// Pid is the number of the process.
+func (p *Pages) Pid() int { return p.cmd.Process.Pid }
+
+// Ready waits until the process can be asked for pages.
+func (p *Pages) Ready() error {
+	defer p.ready.Close() // read once
+	if _, err := io.ReadFull(p.ready, make([]byte, 1)); err != nil {
+		return errors.New("criu lazy-pages ended before it could serve memory")
+	}
+	return nil
+}
+
+// Hold keeps the memory that is not there yet from being taken for zeroes, should the process be
+// killed: as long as the result is not closed, who touches such memory waits.
+func (p *Pages) Hold() ([]*os.File, error) {
+	pidfd, err := unix.PidfdOpen(p.Pid(), 0)
+	if err != nil {
+		return nil, fmt.Errorf("holding the memory of a restored tree: %w", err)
+	}
+	defer unix.Close(pidfd) // used below
+	dir := fmt.Sprintf("/proc/%d/fd", p.Pid())
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("holding the memory of a restored tree: %w", err)
+	}
+	var held []*os.File
+	for _, e := range entries {
+		target, err := os.Readlink(dir + "/" + e.Name())
+		if err != nil || !strings.Contains(target, "userfaultfd") {
+			continue
+		}
+		var n int
+		if _, err := fmt.Sscan(e.Name(), &n); err != nil {
+			continue
+		}
+		fd, err := unix.PidfdGetfd(pidfd, n, 0)
+		if err != nil {
+			closeAll(held)
+			return nil, fmt.Errorf("holding the memory of a restored tree: %w", err)
+		}
+		held = append(held, os.NewFile(uintptr(fd), "userfaultfd"))
+	}
+	return held, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // nothing was written
+	}
+}
