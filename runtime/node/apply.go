@@ -54,9 +54,35 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 		return nil, err
 	}
 	for _, c := range changes {
+		if c.action == api.ActionUnchanged {
+			n.renewImage(ctx, c)
+			continue
+		}
 		n.announce(c)
 	}
 	return results(changes, false), nil
+}
+
+// renewImage circulates a site of which the spec is the same, and the image that
+// it names another: a tag that was moved, an archive that was written anew.
+func (n *Node) renewImage(ctx context.Context, c change) {
+	img, err := n.images.Resolve(ctx, c.record.Spec.Image)
+	if err != nil {
+		return // told by checkImages, if it matters
+	}
+	e := c.old
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.active == nil || e.gone {
+		return // a checkpoint says itself which image it is of
+	}
+	for _, r := range e.active.replicas {
+		if r.image != "" && r.image != img.Digest && !r.stopping {
+			n.dropSleep(e, "new image")
+			n.handle(e, site.CirculateAsked{Reason: "new image"})
+			return
+		}
+	}
 }
 
 // checkImages unpacks the sites' images, so that no visitor waits for it, and so
@@ -106,9 +132,6 @@ func results(changes []change, dryRun bool) []api.ApplyResult {
 
 // announce tells the journal and the site's machine what has changed.
 func (n *Node) announce(c change) {
-	if c.action == api.ActionUnchanged {
-		return
-	}
 	e, err := n.byName(c.record.Spec.Name)
 	if err != nil {
 		return // deleted meanwhile

@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -245,4 +247,36 @@ func TestRootKilledWhileCirculating(t *testing.T) {
 		s.replicas(1)
 	}
 	l.end(t)
+}
+
+// TestRootNewImageCirculates: a name that stands for another image now is a reason, though the spec is the same.
+func TestRootNewImageCirculates(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	first := strings.TrimPrefix(n.image(), "dir:")
+	second, current := n.path("second"), n.path("current")
+	if err := errors.Join(os.CopyFS(second, os.DirFS(first)), os.Symlink(first, current)); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(n.spec("deployed", "circulate: {drain: 1s}"), first, current, 1)
+	s := n.apply(text)
+	n.outside.greet(s.addr4(80))
+	l := startLoad(n.outside, s.addr4(80))
+	pid, mark := s.pid(), n.mark()
+	n.apply(text)
+	l.more(t, 20)
+	if now := s.pid(); now != pid {
+		t.Errorf("nothing has changed, and process %d became %d: %q", pid, now, s.story(mark))
+	}
+	if err := errors.Join(os.Remove(current), os.Symlink(second, current)); err != nil {
+		t.Fatal(err)
+	}
+	n.apply(text)
+	s.await(mark, "drained")
+	l.more(t, 20)
+	l.end(t)
+	if story := fmt.Sprint(s.story(mark)); !strings.Contains(story, "new image") {
+		t.Errorf("nothing says why the replica was replaced: %s", story)
+	}
 }
