@@ -58,28 +58,30 @@ generate-check: generate ## Regenerate, and fail when that changes anything
 apps: ## Make the root file systems of the real applications in tests (nginx, PHP, node, …; once)
 	@tests/apps/build.sh >/dev/null
 
+# BUILT=1 spares what test-root and test-vm need when it is known to be there: .ci/run runs them side by side.
+BUILT :=
 .PHONY: test test-unit test-root test-vm test-binaries
 test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged here, privileged on Linux 6.12
-	@$(MAKE) --no-print-directory test-vm KERNEL=6.12
+	@$(MAKE) --no-print-directory test-vm KERNEL=6.12 BUILT=1
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
 	$(GOTESTSUM) --hide-summary skipped --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
 
-test-root: build test-binaries apps ## Run the privileged tests on this kernel (root or sudo)
+test-root: $(if $(BUILT),,build test-binaries) ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
 	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
 	@go run ./tests/skips $(RESULTS)/root.json
 
-test-vm: deps-vm build test-binaries ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
+test-vm: $(if $(BUILT),,deps-vm build test-binaries) ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
 	@mkdir -p $(RESULTS)
-	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/vm ./tests/vm
 	@for kernel in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do \
-		$(GOTESTSUM) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN); \
+		$(GOTESTSUM) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) \
+			-apps "$$(tests/apps/build.sh -disk)" $(if $(RUN),-run '$(RUN)'); \
 		go run ./tests/skips $(RESULTS)/$$kernel.json; \
 	done
 
-test-binaries:
+test-binaries: apps
 	@tests/binaries.sh $(BIN)/tests $(BIN)
 
 .PHONY: box vagrant-validate

@@ -4,7 +4,7 @@
 #   binaries.sh FOLDER PROGRAMS
 #
 # They are static, so that they run on any Debian. FOLDER/manifest gets a line for each: import path, binary, package folder.
-# The rig's guest is built beside them. Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
+# The rig itself is built beside them. Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
 # PROGRAMS/PACKAGE-NAME, beside fcnode's own (by the last part of the package's path).
 set -euo pipefail
 out=${1:?usage: binaries.sh FOLDER PROGRAMS} programs=${2:?usage: binaries.sh FOLDER PROGRAMS}
@@ -27,5 +27,7 @@ for dir in "${dirs[@]}"; do
 		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$programs/$(basename "$dir")-$(basename "$helper")" "./$helper"
 	done
 done
+# The rig's two halves.
 CGO_ENABLED=0 go build -trimpath -o "$out/guest" ./tests/vm/guest
+CGO_ENABLED=0 go build -trimpath -o "$out/vm" ./tests/vm
 mv "$out/manifest.new" "$out/manifest"

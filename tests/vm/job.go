@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fcnode/fcnode/tests/apps"
 	"github.com/fcnode/fcnode/tests/testutil"
 	"github.com/fcnode/fcnode/tests/vm/wire"
 )
@@ -57,6 +58,9 @@ func makeJob(o options, a accel) (*job, error) {
 		"FCNODE_BIN_DIR=/job/bin",
 		testutil.EnvScratch + "=" + wire.Scratch,
 		"FCNODE_TIME_SCALE=" + strconv.FormatFloat(o.scale, 'g', -1, 64),
+	}
+	if o.apps != "" {
+		j.Env = append(j.Env, apps.EnvDir+"="+wire.Apps)
 	}
 	for lines := bufio.NewScanner(manifest); lines.Scan(); {
 		f := strings.Fields(lines.Text())

@@ -54,7 +54,7 @@ func parseFlags() options {
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
 	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those that choose.go leaves)")
-	flag.DurationVar(&o.silence, "silence", 4*time.Minute, "kill a machine that says nothing for so long")
+	flag.DurationVar(&o.silence, "silence", 6*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
 	flag.IntVar(&o.memory, "memory", 4096, "memory of the machine, MiB")
