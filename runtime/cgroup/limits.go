@@ -104,7 +104,7 @@ func (l Limits) writes(all bool) []write {
 	}
 	add(l.CPU != 0, "cpu", "cpu.max", cpuMax(l.CPU))
 	add(l.CPUWeight != 0, "cpu", "cpu.weight", number(orUint(l.CPUWeight, defaultShare)))
-	add(l.CPUSet != "", "cpuset", "cpuset.cpus", l.CPUSet)
+	add(l.CPUSet != "", "cpuset", "cpuset.cpus", l.CPUSet+"\n") // the kernel does not see a write of nothing
 	add(l.MemoryLow != 0, "memory", "memory.low", number(l.MemoryLow))
 	add(l.MemoryHigh != 0, "memory", "memory.high", orMax(l.MemoryHigh))
 	add(l.MemoryMax != 0, "memory", "memory.max", orMax(l.MemoryMax))

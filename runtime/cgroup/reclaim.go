@@ -16,8 +16,8 @@ import (
 )
 
 // reclaimChunk is what the kernel is asked for at once: between two chunks the
-// progress is looked at, so that no memory is taken that came in meanwhile.
-const reclaimChunk = 16 << 20
+// progress and the context are looked at. 6.1 does not look at signals in between.
+const reclaimChunk = 4 << 20
 
 // Reclaim asks the kernel to take memory from the group: file pages are dropped or
 // written back, others go to the swap (see DetectSwap). It stops at ctx, and

@@ -16,7 +16,7 @@ import (
 )
 
 // usedControllers are those by which fcnode limits sites.
-var usedControllers = []string{"cpu", "memory", "pids", "io"}
+var usedControllers = []string{"cpu", "memory", "pids", "io", "cpuset"}
 
 func (c *checker) cgroups() {
 	const name, why = "cgroup v2", "readiness of containers is seen, and their limits are set, through it"

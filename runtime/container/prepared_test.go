@@ -182,8 +182,7 @@ func TestRootPreparedDies(t *testing.T) {
 		"shim": func(p *Prepared) int { return p.made.state.Shim.Pid },
 	} {
 		t.Run(name, func(t *testing.T) {
-			spec := e.spec("wait")
-			p := e.prepare(spec)
+			p := e.prepare(e.spec("wait"))
 			if err := unix.Kill(victim(p), unix.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
@@ -195,9 +194,11 @@ func TestRootPreparedDies(t *testing.T) {
 				t.Errorf("opening it: %v, want ErrNotRunning", err)
 			}
 			e.nothingLeft()
-			e.remove(e.start(spec)) // the name is free
 		})
 	}
+	spec := e.spec("wait")
+	spec.ID = "site-1" // the name of the first of them is free
+	e.start(spec)
 }
 
 // TestRootPreparedInitDiesInOpen: the gate opens for nobody.
@@ -265,7 +266,7 @@ func TestRootPreparedDaemonKilled(t *testing.T) {
 // TestRootPreparedDaemonKilledInOpen kills the daemon at many instants of Open.
 // Whatever the instant: the next daemon has the container running, or nothing.
 func TestRootPreparedDaemonKilledInOpen(t *testing.T) {
-	const instants = 12
+	const instants = 6
 	e := newEnv(t)
 	running := 0
 	for i := range instants {
@@ -276,7 +277,7 @@ func TestRootPreparedDaemonKilledInOpen(t *testing.T) {
 			testutil.WaitLine(t, limit, out, "started <nil>") // the last instant is after it, however slow the machine
 		} else {
 			// A pause is what is tested here: some part of an Open, which takes 2 ms.
-			timer := time.NewTimer(time.Duration(i) * 250 * time.Microsecond)
+			timer := time.NewTimer(time.Duration(i) * 400 * time.Microsecond)
 			<-timer.C
 		}
 		e.kill(cmd)
