@@ -81,6 +81,23 @@ func (c checker) config(cfg *Config) {
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
 	c.tiers(cfg)
+	c.scaling(cfg)
+}
+
+// scaling checks what the node gives to sites that are scaled, and where its metrics are.
+func (c checker) scaling(cfg *Config) {
+	if n := cfg.Budget.CPU; n != 0 && !(n >= Cores(spec.MinCPU) && n <= 1<<16) {
+		c.bad("budget.cpu", n.Allowed(), "%v is out of range", float64(n))
+	}
+	if b := cfg.Budget.Memory; b != 0 && (b < Size(spec.MiB) || b > Size(1024*spec.TiB)) {
+		c.bad("budget.memory", "1MiB to 1024TiB, or all", "%s is out of range", spec.Bytes(b))
+	}
+	if cfg.Metrics.Listen == "" {
+		return
+	}
+	if _, err := netip.ParseAddrPort(cfg.Metrics.Listen); err != nil {
+		c.bad("metrics.listen", `an address and port, like 127.0.0.1:9400 or [::1]:9400`, "%q is no such thing", cfg.Metrics.Listen)
+	}
 }
 
 // tiers checks what concerns sleeping sites.

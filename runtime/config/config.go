@@ -62,6 +62,8 @@ type Config struct {
 	Prepared    Prepared    `json:"prepared"`
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
+	Budget      Budget      `json:"budget" also:"budgets"`
+	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.

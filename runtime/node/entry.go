@@ -26,6 +26,8 @@ type entry struct {
 	domains []string
 	source  string
 	digest  [32]byte
+	least   uint8 // replicas of an awake site
+	most    uint8
 
 	deleting bool // guarded by Node.mu
 
@@ -98,6 +100,7 @@ func (e *entry) describe(s *store.Site) {
 	e.domains = slices.Clip(s.Spec.Domains)
 	e.source = s.Source
 	e.digest = digestOf(&s.Spec)
+	e.least, e.most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }
 
 func (e *entry) addrs() []netip.Addr {

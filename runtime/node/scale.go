@@ -3,10 +3,350 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
+	"time"
 
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
+
+// How often a site is looked at though nothing tells of it. The kernel tells what
+// matters; the looks see what has ended, and that it stays so.
+const (
+	lookBusy = time.Second
+	lookCalm = 15 * time.Second // nobody is there, and there is nothing to give back
+	// After a decision the next is taken at once: a few are enough for all limits.
+	mostDecisions = 8
+)
+
+// PSI triggers: waiting for so much of a window is worth a look.
+const (
+	pressureWindow = time.Second
+	pressureCPU    = 200 * time.Millisecond
+	pressureMemory = 100 * time.Millisecond
+	pressureIO     = 200 * time.Millisecond
+)
+
+// scaling is what is known of a site that can be scaled, while it is awake. It is
+// guarded by its entry's mu.
+type scaling struct {
+	spec    *spec.Site // that it was made of
+	scaler  *detect.Scaler
+	limits  siteLimits
+	meter   meter
+	normal  detect.Normal
+	arrived uint64 // connections that it has counted
+	counted uint64 // when
+
+	alarm detect.Alarm
+	fired map[string]*api.Trigger
+
+	watched  map[site.ReplicaID][]io.Closer // what the kernel tells of its pressure
+	bursting map[site.ReplicaID]bool        // has the limits of a start still
+	outs     map[site.ReplicaID]uint64      // those that scaling out has begun, and when the trigger was
+	begun    map[site.ReplicaID]uint64      // and when it was asked for
+
+	timer    *time.Timer
+	lowering bool   // a limit is being lowered in the background
+	full     string // the last decision that could not be carried out
+}
+
+// scalable says whether there is anything to scale.
+func scalable(s *spec.Site) bool {
+	return s.Scale.Max > max(1, s.Scale.Min) || s.Limits.CPU.Scaled() || s.Limits.Memory.Scaled() || s.Limits.Pids.Scaled()
+}
+
+// followScaling brings what watches a site in line with its replicas. It is called
+// after each event of the site's machine. The caller holds e.mu.
+func (n *Node) followScaling(e *entry) {
+	a := e.active
+	if a.scaling != nil && a.scaling.spec != a.spec {
+		n.endScaling(e)
+	}
+	ready := serving(e)
+	if a.scaling == nil {
+		if len(ready) == 0 || !scalable(a.spec) {
+			return
+		}
+		n.beginScaling(e, ready)
+	}
+	s := a.scaling
+	for id := range s.watched {
+		if !slices.Contains(ready, id) {
+			s.unwatch(id)
+		}
+	}
+	for _, id := range ready {
+		if _, known := s.watched[id]; !known {
+			n.joined(e, id)
+			n.watchReplica(e, id)
+		}
+	}
+	switch {
+	case len(ready) == 0:
+		s.timer.Stop()
+		n.budget.drop(e.id)
+	default:
+		n.budget.claim(e.id, s.limits, len(ready), a.spec, false)
+	}
+}
+
+// beginScaling starts to watch. The caller holds e.mu.
+func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
+	sp := e.active.spec
+	s := &scaling{
+		spec:   sp,
+		scaler: detect.NewScaler(detect.Targets{Conns: float64(sp.Scale.Target.Conns), Latency: time.Duration(sp.Scale.Target.Latency)}, n.costs.typical()),
+		limits: newLimits(sp.Limits, n.parent.Has),
+		fired:  map[string]*api.Trigger{}, watched: map[site.ReplicaID][]io.Closer{}, bursting: map[site.ReplicaID]bool{},
+		outs: map[site.ReplicaID]uint64{}, begun: map[site.ReplicaID]uint64{},
+	}
+	for _, g := range groupsOf(e, ready[:1]) {
+		s.limits = readLimits(g, s.limits)
+	}
+	s.timer = time.AfterFunc(lookBusy, func() { n.looks.add(e, cause{}) })
+	e.active.scaling = s
+	n.setTrigger(e)
+	if why := lacking(sp.Limits, n.host, n.parent.Has); len(why) > 0 && !e.past().unscaled {
+		e.past().unscaled = true
+		for _, reason := range why {
+			n.journalEvent(api.Event{Site: e.name, Kind: "not-scaled", Reason: reason})
+		}
+	}
+}
+
+// endScaling stops it. The caller holds e.mu.
+func (n *Node) endScaling(e *entry) {
+	n.budget.drop(e.id)
+	s := e.active.scaling
+	if s == nil {
+		return
+	}
+	s.timer.Stop()
+	for id := range s.watched {
+		s.unwatch(id)
+	}
+	n.removeTrigger(e)
+	e.active.scaling = nil
+}
+
+func (s *scaling) unwatch(id site.ReplicaID) {
+	for _, w := range s.watched[id] {
+		_ = w.Close() // its group may be gone
+	}
+	delete(s.watched, id)
+	delete(s.bursting, id)
+	delete(s.outs, id)
+	delete(s.begun, id)
+}
+
+// watchReplica has the kernel tell of its pressure. The caller holds e.mu.
+func (n *Node) watchReplica(e *entry, id site.ReplicaID) {
+	s := e.active.scaling
+	s.watched[id] = nil
+	s.bursting[id] = true
+	s.timer.Reset(lookBusy)
+	r := e.active.replicas[id]
+	if r == nil || r.ctr == nil {
+		return
+	}
+	keep := func(w io.Closer, err error) {
+		if err != nil {
+			n.log.Debug("pressure on a replica is not told", "replica", r.name, "error", err)
+			return
+		}
+		s.watched[id] = append(s.watched[id], w)
+	}
+	pressure := func(resource cgroup.Resource, stall time.Duration) {
+		p, err := r.ctr.Group().Pressure(resource, stall, pressureWindow)
+		if err != nil {
+			keep(nil, err)
+			return
+		}
+		w, err := n.watcher.Pressure(p, func() { n.looks.add(e, cause{kind: "pressure", what: string(resource) + " pressure", at: bpf.Now()}) })
+		keep(w, err)
+	}
+	if s.limits.cpu.Max > 0 {
+		pressure(cgroup.CPU, pressureCPU)
+	}
+	if s.limits.memory.Max > 0 {
+		pressure(cgroup.Memory, pressureMemory)
+		w, err := n.watcher.MemoryEvents(r.ctr.Group(), func(cgroup.MemoryEvents) {
+			n.looks.add(e, cause{kind: "memory-events", what: "memory events", at: bpf.Now()})
+		})
+		keep(w, err)
+	}
+}
+
+// look reads the site's signals and decides. It runs in the workers of the looks.
+func (n *Node) look(e *entry, why cause) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.active
+	if a == nil || a.scaling == nil || n.stopped() {
+		return
+	}
+	s := a.scaling
+	ready := serving(e)
+	if len(ready) == 0 {
+		return
+	}
+	now := n.samples(e)
+	s.meter.add(now, e.startedAt)
+	n.settleBursts(e, now)
+	sig := n.signals(e, now)
+	s.count(now)
+	next := n.decide(e, why, now, &sig)
+	n.setTrigger(e)
+	if next == 0 {
+		next = lookBusy
+		if s.calm(&sig) {
+			next = lookCalm
+		}
+	}
+	s.timer.Reset(next)
+}
+
+// calm says that nobody is there and nothing is left to give back.
+func (s *scaling) calm(sig *detect.Signals) bool {
+	for _, l := range []detect.Limit{s.limits.cpu, s.limits.memory, s.limits.pids} {
+		if l.Now > l.Min*1.001 {
+			return false
+		}
+	}
+	var conns uint64
+	for _, c := range sig.Conns {
+		conns += c
+	}
+	return conns == 0 && sig.Replicas.Now <= max(1, sig.Replicas.Min)
+}
+
+// count feeds the arrivals to the estimate of what is normal.
+func (s *scaling) count(now map[site.ReplicaID]sample) {
+	var total, at uint64
+	for _, v := range now {
+		total += v.load.ConnsTotal
+		at = max(at, v.at)
+	}
+	if s.counted != 0 && total >= s.arrived && at > s.counted {
+		s.normal.Observe(float64(total-s.arrived), time.Duration(at-s.counted), s.alarm != 0)
+	}
+	s.arrived, s.counted = total, at
+}
+
+// decide asks the scaler until it has nothing more to do. It returns when to look
+// again; 0: as usual. The caller holds e.mu.
+func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *detect.Signals) (again time.Duration) {
+	s := e.active.scaling
+	for range mostDecisions {
+		cpu, memory := n.budget.share(e.id)
+		sig.CPU.Limit, sig.Memory.Limit, sig.Pids.Limit = s.limits.cpu, s.limits.memory, s.limits.pids
+		sig.CPU.Limit.Budget, sig.Memory.Limit.Budget = cpu, memory
+		d := s.scaler.Decide(time.Duration(bpf.Now()), *sig)
+		switch d.Kind {
+		case detect.Up:
+			if err := n.raise(e, d); err != nil {
+				n.log.Error("cannot raise a limit", "site", e.name, "resource", d.Resource, "error", err)
+				return 0
+			}
+			n.scaled(e, d, why, bpf.Now())
+			n.budget.claim(e.id, s.limits, len(serving(e)), e.active.spec, true)
+			s.meter.restart(now)
+			forget(sig, d.Resource)
+		case detect.Down:
+			if s.lowering {
+				return 0
+			}
+			n.lower(e, d)
+			return 0
+		case detect.Out, detect.In:
+			n.resize(e, d, why)
+			return 0
+		default:
+			n.tellFull(e, d)
+			return d.Again
+		}
+	}
+	return 0
+}
+
+// forget drops what was seen of a resource under the limit that it had.
+func forget(sig *detect.Signals, name detect.ResourceName) {
+	switch name {
+	case detect.CPU:
+		sig.CPU.Hits, sig.CPU.Used, sig.CPU.Stall = 0, 0, 0
+	case detect.Memory:
+		sig.Memory.Hits, sig.Memory.Stall = 0, 0
+	case detect.Pids:
+		sig.Pids.Hits = 0
+	}
+}
+
+// tellFull says once why nothing is done though something is to be done.
+func (n *Node) tellFull(e *entry, d detect.Decision) {
+	s := e.active.scaling
+	full := d.Reason != "" && d.Again == 0
+	if full && s.full == "" {
+		n.journalEvent(api.Event{Site: e.name, Kind: "full", Reason: d.Reason, Fields: evidence(d)})
+	}
+	s.full = ""
+	if full {
+		s.full = d.Reason
+	}
+}
+
+// resize asks the site's machine for more or fewer replicas. The caller holds e.mu.
+func (n *Node) resize(e *entry, d detect.Decision, why cause) {
+	s := e.active.scaling
+	before := map[site.ReplicaID]bool{}
+	for id := range e.active.replicas {
+		before[id] = true
+	}
+	asked := bpf.Now()
+	n.scaled(e, d, why, asked)
+	n.handle(e, site.ScaleAsked{Want: d.Replicas, Reason: d.Reason})
+	if e.active == nil || e.active.scaling != s || d.Kind != detect.Out {
+		return
+	}
+	for id := range e.active.replicas {
+		if !before[id] {
+			s.begun[id] = asked
+			if s.outs[id] = why.at; why.at == 0 {
+				s.outs[id] = asked
+			}
+		}
+	}
+}
+
+// settleBursts gives a replica that has come up the limits that the others have.
+// The first one's are the site's. The caller holds e.mu.
+func (n *Node) settleBursts(e *entry, now map[site.ReplicaID]sample) {
+	s := e.active.scaling
+	for id := range s.bursting {
+		v, ok := now[id]
+		if !ok || time.Duration(v.at-s.meter.base[id].at) < lookBusy && len(s.bursting) < len(s.watched) {
+			continue
+		}
+		delete(s.bursting, id)
+		if len(s.watched) == 1 {
+			continue
+		}
+		for _, name := range []detect.ResourceName{detect.CPU, detect.Memory, detect.Pids} {
+			l := s.limits.of(name)
+			if l.Max == 0 || l.Now >= l.Max {
+				continue
+			}
+			if _, err := setLimit(groupsOf(e, []site.ReplicaID{id}), name, l.Now); err != nil {
+				n.log.Error("cannot set a limit", "site", e.name, "replica", id, "resource", name, "error", err)
+			}
+		}
+	}
+}
 
 // Circulate implements api.Backend. What sleeps of the site is thrown away: its
 // next visitor is to find a fresh replica, too.

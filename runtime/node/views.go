@@ -3,10 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +40,10 @@ func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
 	}
 	v := n.view(e)
 	v.Spec = &kept.Spec
+	if len(v.Replicas) == 0 {
+		n.fillLimits(&v, kept.Spec.Limits, nil)
+	}
+	v.NotScaled = lacking(kept.Spec.Limits, n.host, n.parent.Has)
 	n.fillLadder(e, &v)
 	return v, nil
 }
@@ -59,7 +60,7 @@ func (n *Node) view(e *entry) api.Site {
 	defer e.mu.Unlock()
 	v := api.Site{
 		Name: e.name, ID: uint32(e.id), Addresses: e.addrs(), Domains: e.domains,
-		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMax: 1,
+		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMin: int(e.least), ReplicasMax: int(e.most),
 		SpecDigest: "sha256:" + hex.EncodeToString(e.digest[:]),
 	}
 	for _, p := range e.ports {
@@ -85,7 +86,6 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 	a := e.active
 	v.Phase = api.Phase(a.machine.Phase())
 	idle := time.Duration(1<<63 - 1)
-	var usage api.Usage
 	for _, m := range a.machine.Replicas() {
 		r := a.replicas[m.ID]
 		if r == nil {
@@ -97,7 +97,6 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
 				v.Tier = view.Tier
 			}
-			n.addUsage(&usage, r)
 		}
 		if st, err := n.dp.Stats(bpf.ReplicaID(r.id)); err == nil {
 			view.Conns = api.Conns{Now: st.ConnsNow, Total: st.ConnsTotal}
@@ -123,30 +122,6 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 	if v.Conns.Now > 0 {
 		v.Idle = 0
 	}
-	if usage != (api.Usage{}) {
-		v.Usage = &usage
-	}
-}
-
-// addUsage adds what the replica's cgroup says it uses; without a controller
-// there is nothing to say.
-func (n *Node) addUsage(u *api.Usage, r *replica) {
-	dir := filepath.Join(n.parent.Path(), r.name)
-	u.Memory = addNumber(u.Memory, filepath.Join(dir, "memory.current"))
-	u.PIDs = addNumber(u.PIDs, filepath.Join(dir, "pids.current"))
-}
-
-func addNumber(sum *int64, path string) *int64 {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return sum
-	}
-	v, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
-		return sum
-	}
-	if sum != nil {
-		v += *sum
-	}
-	return &v
+	n.viewLoad(e, v)
+	n.viewScaling(e, v)
 }

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"strconv"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// Budget is what the node has to give to the sites whose limits are scaled, all together. Where they want more it is divided
+// fairly.
+type Budget struct {
+	// CPU is in cores.
+	CPU Cores `json:"cpu" also:"cpus"`
+	// Memory is a size.
+	Memory Size `json:"memory" also:"mem,ram"`
+}
+
+// Metrics says where they can be had besides the socket.
+type Metrics struct {
+	// Listen is an address and port, for the metrics alone. Whoever can reach it can read the names of sites. Empty: none.
+	Listen string `json:"listen" also:"address,addr,port"`
+}
+
+// all is how the whole machine is written.
+const all = "all"
+
+// Cores is an amount of CPU time; 0 is all that the machine has.
+type Cores float64
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (c *Cores) DecodeScalar(s strictyaml.Scalar) error {
+	if s.Text == all {
+		*c = 0
+		return nil
+	}
+	var cpu spec.CPU
+	if err := cpu.DecodeScalar(s); err != nil {
+		return err
+	}
+	*c = Cores(cpu)
+	return nil
+}
+
+// Allowed implements strictyaml.Describer.
+func (Cores) Allowed() string { return spec.CPU(0).Allowed() + ", or all" }
+
+// MarshalText implements encoding.TextMarshaler.
+func (c Cores) MarshalText() ([]byte, error) {
+	if c == 0 {
+		return []byte(all), nil
+	}
+	return strconv.AppendFloat(nil, float64(c), 'f', -1, 64), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *Cores) UnmarshalText(text []byte) error {
+	kind := strictyaml.KindFloat
+	if _, err := strconv.Atoi(string(text)); err == nil {
+		kind = strictyaml.KindInt
+	}
+	return c.DecodeScalar(strictyaml.Scalar{Kind: kind, Text: string(text)})
+}
+
+// Size is an amount of memory; 0 is all that the machine has.
+type Size spec.Bytes
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (b *Size) DecodeScalar(s strictyaml.Scalar) error { return b.UnmarshalText([]byte(s.Text)) }
+
+// Allowed implements strictyaml.Describer.
+func (Size) Allowed() string { return spec.Bytes(0).Allowed() + ", or all" }
+
+// MarshalText implements encoding.TextMarshaler.
+func (b Size) MarshalText() ([]byte, error) {
+	if b == 0 {
+		return []byte(all), nil
+	}
+	return []byte(spec.Bytes(b).String()), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Size) UnmarshalText(text []byte) error {
+	if string(text) == all {
+		*b = 0
+		return nil
+	}
+	n, err := spec.ParseBytes(string(text))
+	*b = Size(n)
+	return err
+}

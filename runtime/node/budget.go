@@ -1,0 +1,113 @@
+package node
+
+import (
+	"sync"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// budget is what the node has to give to its sites, and who has what of it. As long
+// as there is enough for all nobody is bounded by it; then it is divided fairly.
+type budget struct {
+	cpu, memory float64 // cores, bytes; 0: not bounded
+
+	mu     sync.Mutex
+	claims map[bpf.SiteID]claims
+	wanted claims // sums of Want
+}
+
+type claims struct {
+	replicas    float64
+	cpu, memory detect.Claim
+}
+
+func newBudget(cpu, memory float64) *budget {
+	return &budget{cpu: cpu, memory: memory, claims: map[bpf.SiteID]claims{}}
+}
+
+// claim notes what a site has, and that it wants more if it is short of it.
+func (b *budget) claim(id bpf.SiteID, l siteLimits, replicas int, s *spec.Site, short bool) {
+	b.put(id, claimsOf(l, replicas, s, short))
+}
+
+func claimsOf(l siteLimits, replicas int, s *spec.Site, short bool) claims {
+	many := float64(max(1, replicas))
+	weight := float64(s.Limits.CPU.Min)
+	want := func(l detect.Limit) detect.Claim {
+		c := detect.Claim{Weight: weight, Min: l.Min * many, Want: l.Now * many}
+		if short {
+			c.Want = l.Max * many
+		}
+		return c
+	}
+	return claims{replicas: many, cpu: want(l.cpu), memory: want(l.memory)}
+}
+
+func (b *budget) put(id bpf.SiteID, c claims) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remove(id)
+	b.claims[id] = c
+	b.wanted.cpu.Want += c.cpu.Want
+	b.wanted.memory.Want += c.memory.Want
+}
+
+// drop forgets a site that has nothing any more.
+func (b *budget) drop(id bpf.SiteID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remove(id)
+}
+
+func (b *budget) remove(id bpf.SiteID) {
+	old := b.claims[id]
+	b.wanted.cpu.Want -= old.cpu.Want
+	b.wanted.memory.Want -= old.memory.Want
+	delete(b.claims, id)
+}
+
+// share is how much each replica of a site may have; 0 means that there is enough
+// for all.
+func (b *budget) share(id bpf.SiteID) (cpu, memory float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	mine, ok := b.claims[id]
+	if !ok {
+		return 0, 0
+	}
+	if b.cpu > 0 && b.wanted.cpu.Want > b.cpu {
+		cpu = b.divide(id, b.cpu, func(c claims) detect.Claim { return c.cpu }) / mine.replicas
+	}
+	if b.memory > 0 && b.wanted.memory.Want > b.memory {
+		memory = b.divide(id, b.memory, func(c claims) detect.Claim { return c.memory }) / mine.replicas
+	}
+	return cpu, memory
+}
+
+func (b *budget) divide(id bpf.SiteID, all float64, of func(claims) detect.Claim) float64 {
+	list, mine := make([]detect.Claim, 0, len(b.claims)), 0
+	for other, c := range b.claims {
+		if other == id {
+			mine = len(list)
+		}
+		list = append(list, of(c))
+	}
+	return detect.FairShare(all, list)[mine]
+}
+
+// burst is how much each replica may have when one more starts and wants the most;
+// 0 means that there is enough for all. The claim stands until the site is looked at,
+// so that many who wake together share, too.
+func (b *budget) burst(id bpf.SiteID, s *spec.Site) (cpu, memory float64) {
+	if !s.Limits.CPU.Scaled() && !s.Limits.Memory.Scaled() {
+		return 0, 0
+	}
+	b.mu.Lock()
+	before := b.claims[id]
+	b.mu.Unlock()
+	everything := newLimits(s.Limits, func(string) bool { return true })
+	b.claim(id, everything, int(before.replicas)+1, s, true)
+	return b.share(id)
+}

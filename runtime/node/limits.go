@@ -1,0 +1,248 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// siteLimits are the limits of each replica of a site that can be scaled in place,
+// or that say how much a replica can take. Those that the spec does not have, or the
+// machine cannot set, are zero.
+type siteLimits struct {
+	cpu    detect.Limit // cores
+	memory detect.Limit // memory.high, in bytes
+	pids   detect.Limit
+}
+
+// newLimits begins where a start ends: with all that may be given.
+func newLimits(l spec.Limits, has func(controller string) bool) siteLimits {
+	var out siteLimits
+	if has("cpu") && l.CPU.Max > 0 {
+		out.cpu = detect.Limit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Max), Max: float64(l.CPU.Max), Step: l.CPU.Factor()}
+		if l.CPU.Scaled() {
+			out.cpu.Min = float64(l.CPU.Min)
+		}
+	}
+	if has("memory") && l.Memory.Scaled() {
+		top := float64(l.Memory.Ceiling())
+		out.memory = detect.Limit{Now: top, Min: float64(l.Memory.Min), Max: top, Step: l.Memory.Factor()}
+	}
+	if has("pids") && l.Pids.Scaled() {
+		out.pids = detect.Limit{Now: float64(l.Pids.Max), Min: float64(l.Pids.Min), Max: float64(l.Pids.Max), Step: l.Pids.Factor()}
+	}
+	return out
+}
+
+// of gives the limit of a resource.
+func (l *siteLimits) of(name detect.ResourceName) *detect.Limit {
+	switch name {
+	case detect.CPU:
+		return &l.cpu
+	case detect.Memory:
+		return &l.memory
+	case detect.Pids:
+		return &l.pids
+	}
+	return nil
+}
+
+// lacking says of each limit that the spec wants scaled and this machine cannot
+// set why it cannot.
+func lacking(l spec.Limits, host cgroup.Host, has func(controller string) bool) []string {
+	var out []string
+	for _, limit := range []struct {
+		name, controller string
+		scaled           bool
+	}{{"cpu", "cpu", l.CPU.Scaled()}, {"memory", "memory", l.Memory.Scaled()}, {"pids", "pids", l.Pids.Scaled()}} {
+		if !limit.scaled || has(limit.controller) {
+			continue
+		}
+		why := "this machine has no such controller in cgroup v2"
+		for _, lack := range host.Lacks {
+			if lack.Controller == limit.controller {
+				why = lack.Why + "; " + lack.Remedy
+			}
+		}
+		out = append(out, fmt.Sprintf("limits.%s: %s", limit.name, why))
+	}
+	return out
+}
+
+// limits are what a replica starts with: the most that the spec allows, so that
+// no visitor waits for a throttled start. What was not needed is taken back when
+// the replica has been up for a while.
+func limits(l spec.Limits) cgroup.Limits {
+	out := cgroup.Limits{
+		CPU: float64(l.CPU.Max), CPUWeight: l.CPU.Weight(),
+		MemoryLow: uint64(l.Memory.Min), MemoryHigh: uint64(l.Memory.High), MemoryMax: uint64(l.Memory.Max),
+		Pids: int64(l.Pids.Max),
+	}
+	if l.Memory.Scaled() {
+		out.MemoryHigh = uint64(l.Memory.Ceiling())
+	}
+	for _, d := range l.IO {
+		out.IO = append(out.IO, cgroup.IOLimit{
+			Device: d.Device, ReadBytes: uint64(d.ReadBytes), WriteBytes: uint64(d.WriteBytes), Reads: uint64(d.Reads), Writes: uint64(d.Writes),
+		})
+	}
+	return out
+}
+
+// startLimits are those, within what the node's budget has for the site.
+func (n *Node) startLimits(e *entry, s *spec.Site) cgroup.Limits {
+	out := limits(s.Limits)
+	cpu, memory := n.budget.burst(e.id, s)
+	if cpu > 0 && s.Limits.CPU.Scaled() {
+		out.CPU = min(out.CPU, max(cpu, float64(s.Limits.CPU.Min)))
+	}
+	if memory > 0 && s.Limits.Memory.Scaled() {
+		out.MemoryHigh = min(out.MemoryHigh, max(uint64(memory), uint64(s.Limits.Memory.Min)))
+	}
+	return out
+}
+
+// limitChange is the one write that a limit takes.
+func limitChange(name detect.ResourceName, to float64) cgroup.Change {
+	switch name {
+	case detect.CPU:
+		return cgroup.Change{CPU: &to}
+	case detect.Memory:
+		bytes := uint64(to)
+		return cgroup.Change{MemoryHigh: &bytes}
+	case detect.Pids:
+		pids := int64(math.Ceil(to))
+		return cgroup.Change{Pids: &pids}
+	}
+	return cgroup.Change{}
+}
+
+// setLimit writes a limit of some replicas, and gives what is in force: memory that
+// is in use cannot be taken away.
+func setLimit(groups []*cgroup.Group, name detect.ResourceName, to float64) (float64, error) {
+	var errs []error
+	inForce := to
+	for _, g := range groups {
+		err := g.Apply(limitChange(name, to))
+		var used *cgroup.InUseError
+		if errors.As(err, &used) {
+			inForce = max(inForce, float64(used.Set))
+			continue
+		}
+		errs = append(errs, err)
+	}
+	return inForce, errors.Join(errs...)
+}
+
+// readLimits finds out which limits a replica has that an earlier daemon left.
+func readLimits(g *cgroup.Group, l siteLimits) siteLimits {
+	number := func(file string) (float64, bool) {
+		text, err := os.ReadFile(filepath.Join(g.Path(), file))
+		fields := strings.Fields(string(text))
+		if err != nil || len(fields) == 0 {
+			return 0, false
+		}
+		v, err := strconv.ParseFloat(fields[0], 64)
+		if err == nil && len(fields) == 2 { // cpu.max: quota and period
+			period, bad := strconv.ParseFloat(fields[1], 64)
+			v, err = v/period, bad
+		}
+		return v, err == nil
+	}
+	for file, limit := range map[string]*detect.Limit{"cpu.max": &l.cpu, "memory.high": &l.memory, "pids.max": &l.pids} {
+		if v, ok := number(file); ok && limit.Max > 0 {
+			limit.Now = min(max(v, limit.Min), limit.Max)
+		}
+	}
+	return l
+}
+
+// groupsOf are the cgroups of replicas. The caller holds e.mu.
+func groupsOf(e *entry, ids []site.ReplicaID) []*cgroup.Group {
+	var out []*cgroup.Group
+	for _, id := range ids {
+		if r := e.active.replicas[id]; r != nil && r.ctr != nil {
+			out = append(out, r.ctr.Group())
+		}
+	}
+	return out
+}
+
+// raise makes a limit larger: at once, and under the site's lock, as somebody is
+// slow for want of it. The caller holds e.mu.
+func (n *Node) raise(e *entry, d detect.Decision) error {
+	s := e.active.scaling
+	begin := time.Now()
+	_, err := setLimit(groupsOf(e, serving(e)), d.Resource, d.To)
+	if err != nil {
+		return err
+	}
+	s.limits.of(d.Resource).Now = d.To
+	smooth(&s.scaler.Costs.Limit, time.Since(begin))
+	return nil
+}
+
+// lower makes one smaller, in the background, as memory may have to be reclaimed
+// first. The caller holds e.mu.
+func (n *Node) lower(e *entry, d detect.Decision) {
+	a, s := e.active, e.active.scaling
+	s.lowering = true
+	groups := groupsOf(e, serving(e))
+	n.work.Go(func() {
+		inForce, err := setLimit(groups, d.Resource, d.To)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.active != a || a.scaling != s {
+			return
+		}
+		s.lowering = false
+		if err != nil {
+			n.log.Error("cannot lower a limit", "site", e.name, "resource", d.Resource, "error", err)
+			return
+		}
+		s.limits.of(d.Resource).Now = inForce
+		d.To = inForce
+		n.scaled(e, d, cause{}, 0)
+		n.budget.claim(e.id, s.limits, len(groups), e.active.spec, false)
+	})
+}
+
+// fillLimits shows the limits that hold now, with the range that the spec has.
+func (n *Node) fillLimits(v *api.Site, l spec.Limits, now *siteLimits) {
+	if n.parent.Has("cpu") && (l.CPU.Max > 0 || l.CPU.Min > 0) {
+		v.Limits.CPU = &api.CPULimit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Min), Max: float64(l.CPU.Max)}
+		if now != nil && now.cpu.Max > 0 {
+			v.Limits.CPU.Now = now.cpu.Now
+		}
+	}
+	if n.parent.Has("memory") && (l.Memory.Max > 0 || l.Memory.Min > 0 || l.Memory.High > 0) {
+		v.Limits.Memory = &api.MemoryLimit{Now: int64(l.Memory.Max), Min: int64(l.Memory.Min), Max: int64(l.Memory.Max)}
+		if now != nil && now.memory.Max > 0 {
+			v.Limits.Memory.Now = int64(now.memory.Now)
+		}
+	}
+	if n.parent.Has("pids") && l.Pids.Max > 0 {
+		v.Limits.PIDs = &api.PIDsLimit{Now: int64(l.Pids.Max), Min: int64(l.Pids.Min), Max: int64(l.Pids.Max)}
+		if now != nil && now.pids.Max > 0 {
+			v.Limits.PIDs.Now = int64(now.pids.Now)
+		}
+	}
+	if n.parent.Has("io") {
+		for _, d := range l.IO {
+			v.Limits.IO = append(v.Limits.IO, api.IOLimit{
+				Device: d.Device, ReadBytes: int64(d.ReadBytes), WriteBytes: int64(d.WriteBytes), Reads: int64(d.Reads), Writes: int64(d.Writes),
+			})
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// The kinds of events that decisions are.
+var scaledKinds = map[detect.Kind]string{
+	detect.Up: "scaled-up", detect.Down: "scaled-down", detect.Out: "scaled-out", detect.In: "scaled-in",
+}
+
+// scaled tells of a decision, with what it rests on. done is when it was carried
+// out; 0: the delay says nothing. The caller holds e.mu.
+func (n *Node) scaled(e *entry, d detect.Decision, why cause, done uint64) {
+	kind := scaledKinds[d.Kind]
+	fields := evidence(d)
+	n.scaleMetrics.decisions.WithLabelValues(kind, string(d.Resource)).Inc()
+	if why.at != 0 && done > why.at {
+		delay := time.Duration(done - why.at)
+		n.scaleMetrics.delay.WithLabelValues(kind, why.kind).Observe(delay.Seconds())
+		fields["trigger"], fields["delayNs"] = why.what, int64(delay)
+		if why.threshold > 0 {
+			fields["triggerValue"], fields["triggerThreshold"] = why.value, why.threshold
+		}
+	}
+	now := time.Now()
+	text := ""
+	switch d.Kind {
+	case detect.Up, detect.Down:
+		fields["resource"], fields["from"], fields["to"] = string(d.Resource), d.From, d.To
+		text = fmt.Sprintf("%s %s to %s: %s", d.Resource, amount(d.Resource, d.From), amount(d.Resource, d.To), d.Reason)
+	case detect.Out, detect.In:
+		fields["from"], fields["to"] = e.active.machine.Serving(), d.Replicas
+		text = fmt.Sprintf("%d to %d replicas: %s", e.active.machine.Serving(), d.Replicas, d.Reason)
+	}
+	e.past().decision = &api.Decision{Time: now, Action: kind, Reason: text}
+	n.journalEvent(api.Event{Time: now, Site: e.name, Kind: kind, Reason: d.Reason, Text: text, Fields: fields})
+}
+
+// evidence are a decision's figures for programs.
+func evidence(d detect.Decision) map[string]any {
+	fields := map[string]any{}
+	var list []map[string]any
+	for _, v := range d.Evidence {
+		list = append(list, map[string]any{"name": v.Name, "value": finite(v.Value), "limit": finite(v.Limit)})
+	}
+	if list != nil {
+		fields["evidence"] = list
+	}
+	return fields
+}
+
+// finite keeps JSON from refusing what is no number.
+func finite(v float64) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	return v
+}
+
+// amount is a limit in words.
+func amount(name detect.ResourceName, v float64) string {
+	switch name {
+	case detect.Memory:
+		return fmt.Sprintf("%.0f MiB", v/(1<<20))
+	case detect.CPU:
+		return fmt.Sprintf("%.2f cores", v)
+	}
+	return fmt.Sprintf("%.0f", v)
+}
+
+// joined notes how long it took until a replica that scaling out had asked for could
+// get flows. The caller holds e.mu.
+func (n *Node) joined(e *entry, id site.ReplicaID) {
+	s := e.active.scaling
+	begun, ok := s.begun[id]
+	if !ok {
+		return
+	}
+	delete(s.begun, id)
+	took := time.Duration(bpf.Now() - begun)
+	smooth(&s.scaler.Costs.Out, took)
+	n.costs.out(took)
+	n.scaleMetrics.joined.Observe(took.Seconds())
+}
+
+// firstFlow notes the time from a trigger to the first connection of a replica that
+// came of it. The caller holds e.mu.
+func (n *Node) firstFlow(e *entry, id site.ReplicaID, at uint64) {
+	s := e.active.scaling
+	if s == nil || s.outs[id] == 0 {
+		return
+	}
+	took := time.Duration(at - min(at, s.outs[id]))
+	delete(s.outs, id)
+	n.scaleMetrics.firstFlow.Observe(took.Seconds())
+	n.journalEvent(api.Event{
+		Site: e.name, Replica: replicaName(e.name, id), Kind: "joined",
+		Reason: "its first connection came " + took.Round(10*time.Microsecond).String() + " after the trigger",
+		Fields: map[string]any{"delayNs": int64(took)},
+	})
+}
+
+// actionCosts are what actions have cost on this node, for sites of which nothing is
+// known yet.
+type actionCosts struct {
+	mu sync.Mutex
+	c  detect.ActionCosts
+}
+
+func (a *actionCosts) typical() detect.ActionCosts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.c
+}
+
+func (a *actionCosts) out(took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	smooth(&a.c.Out, took)
+}
+
+// smooth takes a further measurement of a cost into account.
+func smooth(cost *time.Duration, took time.Duration) {
+	if *cost == 0 {
+		*cost = took
+	}
+	*cost += (took - *cost) / 8
+}
+
+// scaleMetrics are counted as decisions are taken.
+type scaleMetrics struct {
+	decisions *prometheus.CounterVec
+	triggers  *prometheus.CounterVec
+	delay     *prometheus.HistogramVec
+	joined    prometheus.Histogram
+	firstFlow prometheus.Histogram
+}
+
+func newScaleMetrics() *scaleMetrics {
+	fine := prometheus.ExponentialBuckets(50e-6, 2, 16) // 50 µs to 1.6 s
+	coarse := prometheus.ExponentialBuckets(1e-3, 2, 16)
+	return &scaleMetrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fcnode_scale_decisions_total", Help: "Decisions to scale, by what was decided and of which resource.",
+		}, []string{"decision", "resource"}),
+		triggers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fcnode_scale_triggers_total", Help: "What the kernel told of sites that can be scaled.",
+		}, []string{"trigger"}),
+		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "fcnode_scale_delay_seconds", Help: "From the kernel's event to the end of the write that it led to.", Buckets: fine,
+		}, []string{"decision", "trigger"}),
+		joined: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fcnode_scale_out_seconds", Help: "From the decision to scale out until the new replica listens.", Buckets: coarse,
+		}),
+		firstFlow: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fcnode_scale_out_first_connection_seconds", Help: "From the kernel's event to the new replica's first connection.", Buckets: coarse,
+		}),
+	}
+}
+
+func (m *scaleMetrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.decisions, m.triggers, m.delay, m.joined, m.firstFlow}
+}
