@@ -149,7 +149,7 @@ func (g *Group) applyIO(limits []IOLimit) error {
 
 // setMemory writes memory.high or memory.max.
 func (g *Group) setMemory(w write, bytes uint64) error {
-	before, err := g.limit(w.file)
+	before, err := g.value(w.file)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (g *Group) setMemory(w write, bytes uint64) error {
 
 // shrinkTo reclaims what is above a limit to come, and gives what is then in use.
 func (g *Group) shrinkTo(bytes uint64) (used uint64, err error) {
-	used, err = g.number("memory.current")
+	used, err = g.value("memory.current")
 	if err != nil || used+room(bytes) <= bytes {
 		return used, err
 	}
@@ -186,7 +186,7 @@ func (g *Group) shrinkTo(bytes uint64) (used uint64, err error) {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoController) {
 		return 0, err
 	}
-	return g.number("memory.current")
+	return g.value("memory.current")
 }
 
 // room is left between what is in use and a limit that is lowered, for what is

@@ -63,7 +63,7 @@ func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, er
 	p := &Pressure{Resource: r, Stall: stall, Window: window, file: os.NewFile(uintptr(fd), name)}
 	err = setTrigger(fd, stall, window)
 	if errors.Is(err, unix.EINVAL) {
-		p.Window = (window + unprivilegedStep - 1) / unprivilegedStep * unprivilegedStep
+		p.Window = (window + unprivilegedStep - 1).Truncate(unprivilegedStep)
 		p.Stall = time.Duration(float64(stall) * float64(p.Window) / float64(window))
 		err = setTrigger(fd, p.Stall, p.Window)
 	}

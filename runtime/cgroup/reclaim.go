@@ -62,7 +62,7 @@ func (g *Group) Reclaim(ctx context.Context, bytes uint64) (reclaimed uint64, er
 // empty group again and again, for minutes on 6.12 and 7.2 in a virtual machine.
 // It is not given a swappiness either, which 6.1 refuses.
 func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err error) {
-	before, err := g.number("memory.current")
+	before, err := g.value("memory.current")
 	if err != nil {
 		return 0, false, err
 	}
@@ -71,7 +71,7 @@ func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err e
 		return 0, false, nil
 	}
 	_, writeErr := unix.Write(fd, []byte(number(chunk)))
-	after, err := g.number("memory.current")
+	after, err := g.value("memory.current")
 	if err != nil {
 		return 0, false, err
 	}

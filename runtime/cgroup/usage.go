@@ -107,24 +107,11 @@ func (g *Group) MemoryCurrent() (uint64, error) {
 	if err := g.parent.need("memory"); err != nil {
 		return 0, err
 	}
-	return g.number("memory.current")
+	return g.value("memory.current")
 }
 
-// number reads a file that holds one number.
-func (g *Group) number(name string) (uint64, error) {
-	text, err := readFile(unix.AT_FDCWD, filepath.Join(g.Path(), name), make([]byte, 64))
-	if err != nil {
-		return 0, err
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("reading %s of cgroup %s: %w", name, g.Path(), err)
-	}
-	return n, nil
-}
-
-// limit reads a file that holds a number or "max".
-func (g *Group) limit(name string) (uint64, error) {
+// value reads a file that holds a number or "max".
+func (g *Group) value(name string) (uint64, error) {
 	text, err := readFile(unix.AT_FDCWD, filepath.Join(g.Path(), name), make([]byte, 64))
 	if err != nil {
 		return 0, err
