@@ -212,6 +212,7 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 		return ctr, true
 	}
 	r.restoring = false
+	n.publish(e)
 	delete(with.Meta, metaRestored)
 	trace.from(site.TierCold)
 	if ctx.Err() == nil {

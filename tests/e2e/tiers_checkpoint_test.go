@@ -1,0 +1,259 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// needCRIU skips where the machine cannot checkpoint.
+func needCRIU(t *testing.T) {
+	t.Helper()
+	testutil.Privileged(t)
+	if _, err := criu.Find(t.Context(), ""); errors.Is(err, criu.ErrUnavailable) {
+		t.Skip(testutil.SkipMarker, err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put writes a file into the site's writable layer, and pull reads it.
+func (s *site) put(path, text string) {
+	s.n.t.Helper()
+	if _, err := s.n.outside.ask("POST", s.addr4(80), "/file?path="+path, strings.NewReader(text)); err != nil {
+		s.n.t.Fatal(err)
+	}
+}
+
+func (s *site) pull(path string) string {
+	s.n.t.Helper()
+	return s.n.outside.mustGet(s.addr4(80), "/file?path="+path).body
+}
+
+// checkpointed deploys a site that is checkpointed soon.
+func (n *node) checkpointed(name string, more ...string) *site {
+	n.t.Helper()
+	return n.deploy(name, append([]string{"idle: 1s", "tiers: [checkpointed]", "checkpoint: {warm: 1}"}, more...)...)
+}
+
+func TestRootCheckpointedSiteIsRestored(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	onEachWay(t, "", func(t *testing.T, n *node) {
+		s := n.checkpointed("dumped")
+		n.outside.greet(s.addr4(80))
+		s.put("/kept", "of the first life")
+		s.await(0, "checkpointed")
+		for i, c := range []*client{n.outside, n.local} {
+			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
+				s.awaitTier(api.TierCheckpointed)
+				if v := s.get(); len(v.Replicas) != 0 {
+					t.Errorf("client %d: it sleeps with %+v", i, v.Replicas)
+				}
+				mark := n.mark()
+				c.greet(to)
+				checkRestore(t, s, mark)
+				c.transfer(to, 1<<20)
+				if got := s.pull("/kept"); got != "of the first life" {
+					t.Errorf("its file is %q", got)
+				}
+				s.await(mark, "checkpointed")
+			}
+		}
+		if left, _ := filepath.Glob(n.path("state/checkpoints/.*")); len(left) > 1 {
+			t.Errorf("on disk are %q", left)
+		}
+	})
+}
+
+func checkRestore(t *testing.T, s *site, mark uint64) {
+	t.Helper()
+	s.await(mark, "woken")
+	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
+	if err != nil || len(traces) != 1 {
+		t.Fatalf("traces: %v, %v", traces, err)
+	}
+	tr := traces[0]
+	t.Logf("%+v", tr.Steps)
+	if tr.Result != api.ResultOK || tr.From != api.TierCheckpointed {
+		t.Errorf("trace: %s from %s, steps %+v; %q", tr.Result, tr.From, tr.Steps, s.story(mark))
+	}
+}
+
+// TestRootNotWarmIsNotCheckpointed: what has not answered yet is not worth an image.
+func TestRootNotWarmIsNotCheckpointed(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("cool", "idle: 1s", "tiers: [checkpointed, {tier: cold, after: 2s}]", "checkpoint: {warm: 2}")
+	mark := n.mark()
+	s.sleepOn("not-checkpointed")
+	s.await(mark, "parked")
+	mark = n.mark()
+	n.outside.greet(s.addr4(80))
+	n.outside.greet(s.addr4(80))
+	s.await(mark, "checkpointed")
+}
+
+// TestRootVisitorsInEachStepOfDumping: whoever comes at any moment of a dump is answered.
+func TestRootVisitorsInEachStepOfDumping(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.checkpointed("restless")
+	rounds := few(24)
+	apart := testutil.Timeout(400*time.Millisecond) / time.Duration(rounds) // a dump and the end take 150 to 250 ms
+	mark := n.mark()
+	for round := range rounds {
+		n.outside.greet(s.addr4(80))
+		s.awaitEnd()
+		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		c, to := []*client{n.outside, n.local}[round%2], []netip.AddrPort{s.addr4(80), s.addr6(80)}[round/2%2]
+		if _, err := c.get(to, "/"); err != nil {
+			t.Errorf("%s client, %v after it began to sink: %v", c.name, time.Duration(round)*apart, err)
+		}
+	}
+	ev := s.events(mark)
+	if got := kinds(ev, "failed", "exited", "not-restored", "not-checkpointed"); len(got) > 0 {
+		t.Errorf("%q", s.story(mark))
+	}
+	restored := 0
+	traces, err := n.api.Traces(n.ctx(), s.name, 3*rounds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tr := range traces {
+		if tr.From == api.TierCheckpointed {
+			restored++
+		}
+	}
+	t.Logf("%d of %d visitors came after the dump", restored, rounds)
+	if !slow() && (restored == 0 || restored == rounds) {
+		t.Error("the test tests too little")
+	}
+	n.checkReplicas(s)
+}
+
+// TestRootDamagedCheckpointStartsCold: any doubt about an image, and the visitor gets a cold start.
+func TestRootDamagedCheckpointStartsCold(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.checkpointed("doubtful")
+	for what, damage := range map[string]func(dir string) error{
+		"a byte of the image": func(dir string) error {
+			pages, err := filepath.Glob(filepath.Join(dir, "images", "pages-*"))
+			if err != nil || len(pages) == 0 {
+				return fmt.Errorf("no pages in %s: %w", dir, err)
+			}
+			f, err := os.OpenFile(pages[0], os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("doubt"), 5000)
+			return errors.Join(err, f.Close())
+		},
+		"the manifest": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "manifest.json"), []byte("{"), 0o600)
+		},
+		"all": os.RemoveAll,
+	} {
+		s.awaitCheckpoint()
+		if err := damage(n.path("state/checkpoints/doubtful")); err != nil {
+			t.Fatal(err)
+		}
+		mark := n.mark()
+		if _, err := n.outside.get(s.addr4(80), "/"); err != nil {
+			t.Errorf("%s is damaged: %v; %q", what, err, s.story(mark))
+		}
+		if ev := s.await(mark, "not-restored"); ev.Reason == "" {
+			t.Errorf("%s is damaged: the event has no reason", what)
+		} else {
+			t.Log(ev.Reason)
+		}
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%s is damaged: %d starts: %q", what, got, s.story(mark))
+		}
+		// The tier is given up for a while; a new spec is another chance.
+		if err := n.api.Delete(n.ctx(), s.name); err != nil {
+			t.Fatal(err)
+		}
+		s = n.checkpointed("doubtful")
+	}
+}
+
+// awaitCheckpoint visits the site and waits until it is checkpointed.
+func (s *site) awaitCheckpoint() {
+	s.n.t.Helper()
+	s.sleepOn("checkpointed")
+	s.awaitTier(api.TierCheckpointed)
+}
+
+// TestRootCheckpointIsDroppedWhenItsSiteChanges: on a new spec, on circulation, with the site.
+func TestRootCheckpointIsDroppedWhenItsSiteChanges(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.checkpointed("changing")
+	s.awaitCheckpoint()
+	mark := n.mark()
+	n.checkpointed("changing", "hostname: another")
+	s.await(mark, "checkpoint-dropped")
+	if host := n.outside.greet(s.addr4(80)); host != "another" {
+		t.Errorf("its host name is %q", host)
+	}
+	s.awaitCheckpoint()
+	if err := n.api.Delete(n.ctx(), "changing"); err != nil {
+		t.Fatal(err)
+	}
+	testutil.WaitFor(t, patience, "nothing of it to be on disk", func() error {
+		left, err := filepath.Glob(n.path("state/checkpoints/*"))
+		if len(left) > 0 {
+			return fmt.Errorf("on disk are %q", left)
+		}
+		return err
+	})
+	s = n.checkpointed("changing")
+	n.outside.greet(s.addr4(80))
+}
+
+// TestRootKilledWhileSinking: at whatever moment of a descent the daemon dies, the site's visitors are answered, and
+// its processes never run beside their image.
+func TestRootKilledWhileSinking(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("dying", "idle: 1s", "tiers: [{tier: frozen, after: 1s}, {tier: checkpointed, after: 2s}]", "checkpoint: {warm: 1}")
+	rounds := few(12)
+	for round := range rounds {
+		n.outside.greet(s.addr4(80))
+		// from before it is frozen to after its processes have ended
+		<-time.After(950*time.Millisecond + // which moment it is, is what is tested
+			testutil.Timeout(1300*time.Millisecond)*time.Duration(round)/time.Duration(rounds))
+		n.kill()
+		early := later(func() error {
+			_, err := n.local.get(s.addr6(80), "/")
+			return err
+		})
+		n.start()
+		if err := testutil.Receive(t, patience, "the visitor who came while no daemon ran", early); err != nil {
+			t.Errorf("round %d: %v; %q", round, err, s.story(0))
+		}
+		n.outside.greet(s.addr4(80))
+		n.checkReplicas(s)
+		if left, _ := filepath.Glob(n.path("state/checkpoints/*")); len(left) > 0 {
+			t.Errorf("round %d: it runs, and there is %q", round, left)
+		}
+	}
+}
