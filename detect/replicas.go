@@ -175,9 +175,8 @@ func (s *Scaler) wishLatency(at time.Duration, sig *Signals, n int) wish {
 	if target <= 0 || l.Samples == 0 || l.P50 <= target && (l.Samples < fewAnswers || l.P99 <= target) {
 		return wish{}
 	}
-	each := sig.conns() / float64(n)
-	if s.everOut && s.slow > 0 && l.P99 >= s.slow*9/10 && each <= 1.1*s.slowEach && at-s.lastOut < s.inHold() {
-		return wish{} // the last one did not help: it is not for want of replicas
+	if s.inVain(at, sig, n) {
+		return wish{}
 	}
 	w := wish{replicas: n + 1, slow: true, reason: fmt.Sprintf("p99 %s > %s", short(l.P99), short(target))}
 	w.evidence = Evidence{Name: "p99 seconds", Value: l.P99.Seconds(), Limit: target.Seconds()}
@@ -185,6 +184,13 @@ func (s *Scaler) wishLatency(at time.Duration, sig *Signals, n int) wish {
 		w.replicas = 2 * n
 	}
 	return w
+}
+
+// inVain says that the last replica was added for the sake of latency and did not help:
+// it is not for want of replicas. After the longest hold it may be tried again.
+func (s *Scaler) inVain(at time.Duration, sig *Signals, n int) bool {
+	each := sig.conns() / float64(n)
+	return s.slow > 0 && at-s.lastOut < maxHold && sig.Latency.P99 >= s.slow*9/10 && each <= 1.1*max(1, s.slowEach)
 }
 
 // wishCPU: the limit cannot be raised further, and is used up.
@@ -216,7 +222,7 @@ func (s *Scaler) inHold() time.Duration {
 func (s *Scaler) in(at time.Duration, sig *Signals) Decision {
 	n := sig.replicas()
 	window := s.inHold()
-	top, full := s.need.add(at, window, float64(s.needed(sig, n)))
+	top, full := s.need.add(at, window, float64(s.needed(at, sig, n)))
 	least := max(1, sig.Replicas.Min)
 	want := max(least, int(top))
 	most := max(1, sig.Replicas.Max)
@@ -240,7 +246,7 @@ func (s *Scaler) in(at time.Duration, sig *Signals) Decision {
 
 // needed is how many replicas would do, so generously that one who is given back is not
 // missed because of noise.
-func (s *Scaler) needed(sig *Signals, n int) int {
+func (s *Scaler) needed(at time.Duration, sig *Signals, n int) int {
 	c := s.Costs.complete()
 	need, known := 1, false
 	if target := positive(s.Targets.Conns); target > 0 {
@@ -252,7 +258,7 @@ func (s *Scaler) needed(sig *Signals, n int) int {
 	}
 	if target := s.Targets.Latency; target > 0 {
 		known = true
-		if sig.Latency.Samples > 0 && sig.Latency.P99 > target/2 {
+		if sig.Latency.Samples > 0 && sig.Latency.P99 > target/2 && !s.inVain(at, sig, n) {
 			need = max(need, n)
 		} else if sig.conns() > 0 {
 			need = max(need, n-1)
@@ -264,9 +270,10 @@ func (s *Scaler) needed(sig *Signals, n int) int {
 	return need
 }
 
-// MaxActions is how often a Scaler acts within a time at most, whatever the signals say:
-// nothing can be given back sooner than its hold, and between two times that a thing is given
-// back it can only be taken up to its maximum.
+// MaxActions is how often a Scaler acts within a time at most, whatever load it sees:
+// nothing is given back sooner than its hold, and between two times that a thing is given
+// back it can only be taken up to its maximum, in so many steps. (A spec or a budget that
+// changes is obeyed at once, and not counted here.)
 func MaxActions(c ActionCosts, within time.Duration, steps, replicas int) (limits, outs int) {
 	full := c.complete()
 	cycles := func(h time.Duration) int { return int(within/h) + 1 }

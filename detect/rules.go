@@ -15,8 +15,8 @@ type KPA struct {
 	Target float64 // connections a replica
 	Max    int
 
-	seconds [60]float64 // sums of what was seen in a second
-	counts  [60]int
+	seconds [61]float64 // sums of what was seen in a second; the last one is not over yet
+	counts  [61]int
 	now     int64
 	last    time.Duration
 	begun   bool
@@ -49,10 +49,10 @@ func (k *KPA) Observe(at time.Duration, conns float64) {
 	k.counts[slot]++
 }
 
-// mean of the last n seconds that were seen.
+// mean of the last n whole seconds that were seen.
 func (k *KPA) mean(n int64) float64 {
 	var sum, seen float64
-	for i := range min(n, k.now+1) {
+	for i := int64(1); i <= min(n, k.now); i++ {
 		slot := (k.now - i) % int64(len(k.seconds))
 		if k.counts[slot] > 0 {
 			sum += k.seconds[slot] / float64(k.counts[slot])
