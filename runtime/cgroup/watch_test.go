@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -130,6 +132,12 @@ func TestRootWatcherManyGroups(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > before {
 		t.Errorf("%d goroutines more for %d watches", n-before, groups)
 	}
+	threads, _ := filepath.Glob("/proc/[0-9]*/comm") // the pattern is well-formed
+	threads = slices.DeleteFunc(threads, func(name string) bool {
+		comm, _ := os.ReadFile(name) // may have ended
+		return string(comm) != "psimon\n"
+	})
+	t.Logf("%d triggers, %d threads of the kernel's for them", groups, len(threads))
 	for i, watch := range watches {
 		if i%2 == 0 { // closed before, or after its group is gone
 			if err := watch.Close(); err != nil {
