@@ -133,6 +133,11 @@ type dpFcHeldSmall struct {
 	Data [256]uint8
 }
 
+type dpFcLatency struct {
+	_ structs.HostLayout
+	N [448]uint64
+}
+
 type dpFcListener struct {
 	_       structs.HostLayout
 	Site    uint32
@@ -167,7 +172,6 @@ type dpFcLoad struct {
 	UdpFlows     uint64
 	DatagramsIn  uint64
 	DatagramsOut uint64
-	Latency      [448]uint64
 }
 
 type dpFcQueue struct {
@@ -315,6 +319,7 @@ const (
 	dpMapFcHeldFlows        = "fc_held_flows"
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
+	dpMapFcLatencies        = "fc_latencies"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
@@ -424,6 +429,7 @@ type dpMapSpecs struct {
 	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
@@ -487,6 +493,7 @@ type dpMaps struct {
 	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
@@ -510,6 +517,7 @@ func (m *dpMaps) Close() error {
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
+		m.FcLatencies,
 		m.FcListenSocks,
 		m.FcListeners,
 		m.FcLoads,

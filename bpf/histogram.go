@@ -11,7 +11,7 @@ const (
 	latencyUnit    = 6 // ns are counted in units of 1<<latencyUnit
 	latencySub     = 16
 	latencySubBits = 4
-	latencyBuckets = len(dpFcLoad{}.Latency)
+	latencyBuckets = len(dpFcLatency{}.N)
 )
 
 // Histogram is how often each latency was seen. It is log-linear: from 1.024 µs

@@ -75,6 +75,15 @@ func (d *Datapath) Load(ids []ReplicaID) (map[ReplicaID]Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the load of the replicas: %w", err)
 	}
+	err = eachBatch(d.objs.FcLatencies, 1, func(id uint32, v []dpFcLatency) {
+		if l, asked := out[ReplicaID(id)]; asked {
+			l.Latency = trimmed(v[0].N[:])
+			out[ReplicaID(id)] = l
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the latencies of the replicas: %w", err)
+	}
 	if err := d.queues(out); err != nil {
 		return nil, fmt.Errorf("read the accept queues: %w", err)
 	}
@@ -88,7 +97,6 @@ func (d *Datapath) Load(ids []ReplicaID) (map[ReplicaID]Load, error) {
 
 // sum adds what each CPU has counted.
 func (l *Load) sum(perCPU []dpFcLoad) {
-	var latency [latencyBuckets]uint64
 	for i := range perCPU {
 		c := &perCPU[i]
 		l.Attempts += c.Attempts
@@ -100,11 +108,7 @@ func (l *Load) sum(perCPU []dpFcLoad) {
 		l.UDPFlows += c.UdpFlows
 		l.DatagramsIn += c.DatagramsIn
 		l.DatagramsOut += c.DatagramsOut
-		for b, n := range c.Latency {
-			latency[b] += n
-		}
 	}
-	l.Latency = trimmed(latency[:])
 }
 
 // eachBatch reads a whole map, many entries by one system call. An entry that is

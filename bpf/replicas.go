@@ -3,8 +3,10 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // AddReplica makes a replica known before its container starts, so that its
@@ -19,7 +21,7 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 		return fmt.Errorf("add replica %d to the data path: %w", id, err)
 	}
 	if err == nil { // before the first socket
-		err = d.objs.FcLoads.Put(uint32(id), make([]dpFcLoad, ebpf.MustPossibleCPU()))
+		err = d.addCounters(id)
 	}
 	if err == nil {
 		err = d.objs.FcNetns.Put(r.Cookie, uint32(id))
@@ -33,6 +35,27 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 	return nil
 }
 
+// The kernel hands out per-CPU memory from a small stock, which a worker of its
+// own fills up again: in a burst of wakes it may be empty for a moment.
+const (
+	memoryTries = 200
+	memoryPause = time.Millisecond
+)
+
+func (d *Datapath) addCounters(id ReplicaID) (err error) {
+	zero := make([]dpFcLoad, ebpf.MustPossibleCPU())
+	for range memoryTries {
+		if err = d.objs.FcLoads.Put(uint32(id), zero); !errors.Is(err, unix.ENOMEM) {
+			break
+		}
+		time.Sleep(memoryPause)
+	}
+	if err != nil {
+		return err
+	}
+	return d.objs.FcLatencies.Put(uint32(id), dpFcLatency{})
+}
+
 // RemoveReplica makes it unknown; what is already gone is no error.
 func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 	err := errors.Join(
@@ -40,6 +63,7 @@ func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 		ignoreMissing(d.objs.FcNetns.Delete(r.Cookie)),
 		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),
 		ignoreMissing(d.objs.FcLoads.Delete(uint32(id))),
+		ignoreMissing(d.objs.FcLatencies.Delete(uint32(id))),
 	)
 	if err != nil {
 		return fmt.Errorf("take replica %d out of the data path: %w", id, err)

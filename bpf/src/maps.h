@@ -148,6 +148,15 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_loads SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct fc_latency);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_latencies SEC(".maps");
+
 /* Made by what is counted first, gone when the site is parked. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);

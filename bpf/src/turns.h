@@ -289,11 +289,13 @@ static __always_inline void first_answer_of(struct __sk_buff *skb, struct fc_con
  * was measured, else 0. */
 __noinline __u64 fc_turn_out(struct __sk_buff *skb, struct fc_conn *c, struct fc_load *load, __u32 at, int unseen)
 {
+	struct fc_latency *all;
+	__u32 b, replica;
 	__u64 latency;
-	__u32 b;
 
 	if (!c || !load)
 		return 0;
+	replica = c->replica;
 	if (c->turn == FC_TURN_NONE) {
 		if (c->kind == FC_KIND_NEW) /* else within a TLS handshake */
 			first_answer_of(skb, c, load, at, unseen);
@@ -307,10 +309,11 @@ __noinline __u64 fc_turn_out(struct __sk_buff *skb, struct fc_conn *c, struct fc
 		return 0;
 	}
 	latency = bpf_ktime_get_ns() - c->began;
+	all = bpf_map_lookup_elem(&fc_latencies, &replica);
 	b = latency_bucket(latency);
 	barrier_var(b); /* clang knows its range, the verifier wants to see it */
-	if (b < FC_LATENCY_BUCKETS)
-		__sync_fetch_and_add(&load->latency[b], 1);
+	if (all && b < FC_LATENCY_BUCKETS)
+		__sync_fetch_and_add(&all->n[b], 1);
 	return latency ?: 1;
 }
 

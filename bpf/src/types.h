@@ -162,7 +162,11 @@ struct fc_load {
 	__u64 no_turns; /* connections */
 	__u64 udp_flows;
 	__u64 datagrams_in, datagrams_out;
-	__u64 latency[FC_LATENCY_BUCKETS];
+};
+
+/* Once for all CPUs: it is written once a request, and large. */
+struct fc_latency {
+	__u64 n[FC_LATENCY_BUCKETS];
 };
 
 /* What is counted of a site on one CPU, from when it was last parked. */
