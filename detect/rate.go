@@ -22,7 +22,7 @@ const (
 // Rate estimates how often a site is asked, and how unevenly: the posterior of a
 // Gamma prior over Poisson counts whose weight halves with a half-life, and the
 // overdispersion from the differences of neighbouring bins, which a slow change of the
-// rate (the day) does not enlarge. The zero value is ready. 80 bytes a site.
+// rate (the day) does not enlarge. The zero value is ready. 88 bytes a site.
 type Rate struct {
 	HalfLife time.Duration // 0: 10 minutes
 
@@ -34,7 +34,12 @@ type Rate struct {
 	lastKnown  bool
 	difference float64 // decayed sums for φ
 	sum        float64
+	bins       float64
 }
+
+// phiMemory is how many times longer the overdispersion is remembered than the rate: it
+// belongs to the site's pages, and takes more counts to know.
+const phiMemory = 6
 
 // Add takes n arrivals within a span into account.
 func (r *Rate) Add(n float64, span time.Duration) {
@@ -49,8 +54,10 @@ func (r *Rate) Add(n float64, span time.Duration) {
 	decay := math.Exp2(-span.Seconds() / half.Seconds())
 	r.count = r.count*decay + n
 	r.exposure = r.exposure*decay + span.Seconds()
-	r.difference *= decay
-	r.sum *= decay
+	slow := math.Pow(decay, 1.0/phiMemory)
+	r.difference *= slow
+	r.sum *= slow
+	r.bins *= slow
 	r.binCount += n
 	r.binTime += span
 	if r.binTime >= phiBin {
@@ -67,6 +74,7 @@ func (r *Rate) closeBin() {
 		d := (now - r.last) * width
 		r.difference += d * d
 		r.sum += (now + r.last) * width
+		r.bins++
 	}
 	r.last, r.lastKnown = now, true
 	r.binCount, r.binTime = 0, 0
@@ -92,10 +100,24 @@ func (r *Rate) Posterior() Gamma {
 // Lambda is the estimated rate in arrivals a second.
 func (r *Rate) Lambda() float64 { return r.Posterior().Mean() }
 
+// upper is what the rate hardly exceeds: two standard errors above what was counted. A
+// baseline that is too low by a few percent would be a change that never ends.
+func (r *Rate) upper() float64 {
+	if r.exposure <= 0 {
+		return r.Lambda()
+	}
+	rate := r.count / r.exposure
+	return rate + 2*math.Sqrt(r.Phi()*rate/r.exposure)
+}
+
 // Phi is the estimated overdispersion, at least 1.
 func (r *Rate) Phi() float64 {
 	return clampOr((r.difference+priorPhi*priorPhiCount)/(r.sum+priorPhiCount), 1, MaxPhi, priorPhi)
 }
+
+// upperPhi is what the overdispersion hardly exceeds: the standard error of a variance
+// from n differences is √(2/n) of it.
+func (r *Rate) upperPhi() float64 { return r.Phi() * (1 + 2*math.Sqrt(2/max(1, r.bins))) }
 
 // acceptAfter is how long an alarm lasts until the new load counts as normal.
 const acceptAfter = 10 * time.Minute
@@ -116,13 +138,13 @@ type Normal struct {
 
 // Before so much was seen a load is not known, and nothing of it is unusual.
 const (
-	knownAfter    = 30 * time.Second
+	knownAfter    = time.Minute
 	knownArrivals = 200
 )
 
 // Known says whether enough was seen to call a load unusual.
 func (n *Normal) Known() bool {
-	return n.Rate.exposure >= knownAfter.Seconds() || n.Rate.count >= knownArrivals && n.Rate.exposure >= phiBin.Seconds()
+	return n.Rate.exposure >= knownAfter.Seconds() || n.Rate.count >= knownArrivals && n.Rate.bins >= 1
 }
 
 // Observe takes n arrivals in a span into account; alarming says whether an alarm
@@ -151,7 +173,7 @@ func (n *Normal) Baseline() Baseline {
 	if floor <= 0 {
 		floor = 1
 	}
-	return Baseline{Lambda: max(floor, n.Rate.Lambda()), Phi: n.Rate.Phi(), ARL0: n.ARL0}.sane()
+	return Baseline{Lambda: max(floor, n.Rate.upper()), Phi: n.Rate.upperPhi(), ARL0: n.ARL0}.sane()
 }
 
 // Changed returns the baseline, and whether it moved enough since this last said so
@@ -165,5 +187,6 @@ func (n *Normal) Changed() (Baseline, bool) {
 	return now, true
 }
 
-// near is within a fifth: about the error of a rate from 25 arrivals.
-func near(a, b float64) bool { return a <= 1.2*b && b <= 1.2*a }
+// near is not above what was told by more than a little (that would alarm by
+// itself), and not far below (that only makes changes look smaller).
+func near(now, told float64) bool { return now <= 1.05*told && now >= 0.8*told }

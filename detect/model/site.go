@@ -125,9 +125,9 @@ func (r *replica) speed(cpu float64) float64 {
 
 // Outcome is what a rule made of the load.
 type Outcome struct {
-	Requests int
-	Over     float64       // share that took longer than the objective
-	P50, P99 time.Duration // of all requests
+	Requests int     // since the change, and so are the next three
+	Over     float64 // share that took longer than the objective
+	P50, P99 time.Duration
 	// Decided is the first time after the change that more was asked for, Served the first
 	// that more served than at the change; both since the change, or -1.
 	Decided, Served time.Duration
@@ -263,7 +263,9 @@ func (s *site) answer(r *replica) {
 	j := heap.Pop(&r.jobs).(job)
 	r.done = max(r.done, j.doneAt)
 	took := r.at - j.came
-	s.latencies = append(s.latencies, took)
+	if j.came >= s.Change {
+		s.latencies = append(s.latencies, took)
+	}
 	s.view.Answers = append(s.view.Answers, took)
 	if s.Stay > 0 {
 		heap.Push(&r.stays, r.at+time.Duration(s.rnd.ExpFloat64()*float64(s.Stay)))
