@@ -75,7 +75,8 @@ func (in ladderInput) allowed() (rungs, unused []detect.Rung) {
 }
 
 // listed are those of the spec's list. The site is to sleep from its idle time
-// on: where the node cannot do what is asked for it does the next best.
+// on: where the node cannot do what is asked for it does the next best, and a
+// replica of which no image can be made goes cold in its place.
 func (in ladderInput) listed() (rungs, unused []detect.Rung) {
 	idle := time.Duration(in.spec.Idle.After)
 	has := func(t string) bool {
@@ -97,8 +98,11 @@ func (in ladderInput) listed() (rungs, unused []detect.Rung) {
 			rungs = append(rungs, rung)
 		}
 	}
+	if last := in.spec.Tiers.Rungs[len(in.spec.Tiers.Rungs)-1]; last.Tier == spec.TierCheckpointed {
+		rungs = append(rungs, detect.Rung{Tier: detect.TierCold, After: time.Duration(last.After)})
+	}
 	if len(rungs) == 0 {
-		rungs = append(rungs, detect.Rung{Tier: detect.TierCold, After: idle})
+		rungs = append(rungs, detect.Rung{Tier: detect.TierCold})
 	}
 	rungs[0].After = max(rungs[0].After, idle)
 	return rungs, unused

@@ -34,13 +34,15 @@ var parts = []struct {
 	{"wake", benchWake},
 	{"steady", benchSteady},
 	{"parked", benchParked},
+	{"tiers", benchTiers},
+	{"herd", benchHerd},
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
-	flag.StringVar(&o.only, "only", "wake,steady,parked", "which benches")
+	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,herd", "which benches")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
 	flag.Parse()

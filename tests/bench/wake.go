@@ -21,6 +21,11 @@ const demoSite = "fcnode-demo-site"
 // deploy applies a site whose image has nothing but a program. It is parked
 // when the bench says so, not when it is idle.
 func deploy(ctx context.Context, s *stage.Stage, program, name string) (addr netip.AddrPort, err error) {
+	return deployWith(ctx, s, program, name, "idle: 1h")
+}
+
+// deployWith does so with more fields of the spec.
+func deployWith(ctx context.Context, s *stage.Stage, program, name, more string) (addr netip.AddrPort, err error) {
 	root := s.File("root-" + name)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return addr, err
@@ -32,7 +37,7 @@ func deploy(ctx context.Context, s *stage.Stage, program, name string) (addr net
 	if err := os.WriteFile(filepath.Join(root, "site"), raw, 0o755); err != nil {
 		return addr, err
 	}
-	text := fmt.Sprintf("{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: 1h}", name, "dir:"+root)
+	text := fmt.Sprintf("{name: %s, image: %q, command: [/site], ports: [80/tcp], %s}", name, "dir:"+root, more)
 	sites, err := spec.Parse(name, strings.NewReader(text))
 	if err != nil {
 		return addr, err

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+)
+
+// tierIdle is the shortest idle time that a spec may have.
+const tierIdle = time.Second
+
+// sleeper is a site that sleeps on one tier, and what its wakes gave.
+type sleeper struct {
+	tier     api.Tier
+	addr     netip.AddrPort
+	wake     series // to the first byte
+	running  series // the same request to the running site
+	exec     series // held packet to exec, where there is an exec
+	beyond   series // wake, less the running site's median of the same round
+	unusable string // why it is not measured
+}
+
+func (s *sleeper) name() string { return "sleeper-" + string(s.tier) }
+
+// benchTiers wakes the demo site from each tier, in turns.
+func benchTiers(ctx context.Context, o options, r *report) (err error) {
+	s, err := open(ctx, o, "tiers", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(s, err) }()
+	c, err := newClient(s.Client.FD())
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	all, err := deploySleepers(ctx, s, c, o)
+	if err != nil {
+		return err
+	}
+	for round := range o.runs + 2 {
+		for _, sl := range all {
+			if sl.unusable != "" {
+				continue
+			}
+			if err := sl.once(ctx, s, c, round >= 2); err != nil { // the first two warm the caches
+				return fmt.Errorf("%s: %w", sl.tier, err)
+			}
+		}
+	}
+	reportTiers(r, all)
+	return nil
+}
+
+func deploySleepers(ctx context.Context, s *stage.Stage, c *client, o options) ([]*sleeper, error) {
+	var all []*sleeper
+	for _, tier := range []api.Tier{api.TierFrozen, api.TierReclaimed, api.TierPrepared, api.TierCheckpointed, api.TierCold} {
+		sl := &sleeper{tier: tier}
+		all = append(all, sl)
+		switch tier {
+		case api.TierReclaimed:
+			info, err := s.API.Info(ctx)
+			if err != nil {
+				return nil, err
+			}
+			for _, u := range info.Cgroup.Unlimited {
+				if u.Controller == "memory" {
+					sl.unusable = "this machine has no memory controller of cgroup v2; measured in a virtual machine only"
+				}
+			}
+		case api.TierCheckpointed:
+			if _, err := criu.Find(ctx, ""); err != nil {
+				sl.unusable = err.Error()
+			}
+		}
+		if sl.unusable != "" {
+			continue
+		}
+		var err error
+		sl.addr, err = deployWith(ctx, s, filepath.Join(o.bin, demoSite), sl.name(),
+			fmt.Sprintf("idle: %s, tiers: [%s], checkpoint: {warm: 1}", tierIdle, tier))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := c.visit(sl.addr); err != nil { // without a visitor it would not be warm
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// once wakes the site and asks it again while it runs.
+func (sl *sleeper) once(ctx context.Context, s *stage.Stage, c *client, counts bool) error {
+	if err := sl.awaitSleep(ctx, s); err != nil {
+		return err
+	}
+	first, err := c.visit(sl.addr)
+	if err != nil {
+		return err
+	}
+	var running series
+	for range 5 {
+		v, err := c.visit(sl.addr)
+		if err != nil {
+			return err
+		}
+		running = append(running, v.firstByte)
+	}
+	traces, err := s.API.Traces(ctx, sl.name(), 1)
+	if err != nil {
+		return err
+	}
+	if len(traces) != 1 || traces[0].From != sl.tier {
+		return fmt.Errorf("the wake was to be from %s, and is told as %+v", sl.tier, traces)
+	}
+	if !counts {
+		return nil
+	}
+	sl.wake = append(sl.wake, first.firstByte)
+	sl.running = append(sl.running, running...)
+	sl.beyond = append(sl.beyond, first.firstByte-running.median())
+	for _, step := range traces[0].Steps {
+		if step.Name == api.StepStarted {
+			sl.exec = append(sl.exec, step.At.Duration())
+		}
+	}
+	return nil
+}
+
+// awaitSleep waits until the site is on its tier.
+func (sl *sleeper) awaitSleep(ctx context.Context, s *stage.Stage) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		v, err := s.API.Get(ctx, sl.name())
+		if err != nil {
+			return fmt.Errorf("wait for it to sleep: %w", err)
+		}
+		if v.Tier == sl.tier && v.Phase == api.PhaseParked {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func reportTiers(r *report, all []*sleeper) {
+	r.printf("## Wake by tier\n\nThe demo site, asleep on each tier, and the same request to it while it runs, in turns. " +
+		"A wake is measured from before connect() to the first byte of the answer; what it adds is the wake less the median of the five requests after it.\n\n")
+	r.printf("| from | min | median | p95 | running, median | added, median | packet to exec, median |\n|---|---|---|---|---|---|---|\n")
+	for _, sl := range all {
+		if sl.unusable != "" {
+			r.printf("| %s | not measured: %s | | | | | |\n", sl.tier, sl.unusable)
+			continue
+		}
+		exec := ""
+		if len(sl.exec) > 0 {
+			exec = show(sl.exec.median())
+		}
+		r.printf("| %s | %s | %s | %s | %s |\n", sl.tier, sl.wake.row(), show(sl.running.median()), show(sl.beyond.median()), exec)
+	}
+	r.printf("\n")
+	for _, sl := range all {
+		if sl.unusable != "" {
+			continue
+		}
+		switch sl.tier {
+		case api.TierFrozen:
+			r.goal("a thaw adds at most 1 ms", sl.beyond.median() <= time.Millisecond, show(sl.beyond.median()))
+		case api.TierReclaimed:
+			r.goal("a reclaimed small application is at most 5 ms longer", sl.beyond.median() <= 5*time.Millisecond, show(sl.beyond.median()))
+		case api.TierPrepared:
+			r.goal("at most 2 ms from the packet to exec", sl.exec.median() <= 2*time.Millisecond, show(sl.exec.median()))
+		}
+	}
+	r.printf("\n")
+}
