@@ -15,8 +15,10 @@ import (
 // values are read when they are asked for. docs/metrics.md has the names.
 func (n *Node) Metrics(ctx context.Context, w io.Writer) error {
 	registry := prometheus.NewRegistry()
-	if err := registry.Register(&collector{node: n, ctx: ctx}); err != nil {
-		return fmt.Errorf("collect the metrics: %w", err)
+	for _, c := range append(n.scaleMetrics.collectors(), &collector{node: n, ctx: ctx}) {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("collect the metrics: %w", err)
+		}
 	}
 	families, err := registry.Gather()
 	if err != nil {
@@ -47,6 +49,19 @@ var (
 	descSiteConns    = siteMetric("connections", "Connections that are open now.")
 	descSiteOpened   = siteMetric("connections_total", "Connections since the replicas that run were started.")
 	descSiteMemory   = siteMetric("memory_bytes", "Memory of the site's replicas.")
+	descSiteCPU      = siteMetric("cpu_cores", "CPU time that the site's replicas use, in cores.")
+	descSitePIDs     = siteMetric("pids", "Processes and threads of the site's replicas.")
+	descSiteLimit    = siteMetric("limit", "Limit of each replica that holds now, in cores, bytes and tasks.", "resource")
+	descSiteLimitMax = siteMetric("limit_max", "The most that the limit of each replica may be.", "resource")
+
+	descSiteRequests = siteMetric("requests_total", "Requests of the replicas that run, by turn-taking.")
+	descSiteNoTurns  = siteMetric("connections_no_turns_total", "Connections that do not take turns, whose requests are not counted.")
+	descSiteRefused  = siteMetric("connections_refused_total", "Connections that were refused.")
+	descSiteFailed   = siteMetric("connections_failed_total", "Connections that a reset ended.")
+	descSiteBytes    = siteMetric("bytes_total", "Payload by direction.", "direction")
+	descSiteFlows    = siteMetric("udp_flows_total", "Client addresses and ports that sent datagrams.")
+	descSiteQueue    = siteMetric("accept_queue", "Connections that wait to be accepted, in the worst replica.")
+	descSiteLatency  = siteMetric("latency_seconds", "Time to the first byte of answers since the last reading.", "quantile")
 )
 
 func metric(name, help string, labels ...string) *prometheus.Desc {
@@ -61,6 +76,8 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
+		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
 	} {
 		to <- d
 	}
@@ -109,8 +126,53 @@ func collectSite(to chan<- prometheus.Metric, s *api.Site) {
 	}
 	to <- gauge(descSiteConns, float64(s.Conns.Now), s.Name)
 	to <- counter(descSiteOpened, float64(s.Conns.Total), s.Name)
-	if s.Usage != nil && s.Usage.Memory != nil {
-		to <- gauge(descSiteMemory, float64(*s.Usage.Memory), s.Name)
+	collectUse(to, s)
+	collectLoad(to, s)
+}
+
+func collectUse(to chan<- prometheus.Metric, s *api.Site) {
+	if u := s.Usage; u != nil {
+		if u.Memory != nil {
+			to <- gauge(descSiteMemory, float64(*u.Memory), s.Name)
+		}
+		if u.CPU != nil {
+			to <- gauge(descSiteCPU, *u.CPU, s.Name)
+		}
+		if u.PIDs != nil {
+			to <- gauge(descSitePIDs, float64(*u.PIDs), s.Name)
+		}
+	}
+	limit := func(resource string, now, most float64) {
+		to <- gauge(descSiteLimit, now, s.Name, resource)
+		to <- gauge(descSiteLimitMax, most, s.Name, resource)
+	}
+	if l := s.Limits.CPU; l != nil && l.Now > 0 {
+		limit("cpu", l.Now, l.Max)
+	}
+	if l := s.Limits.Memory; l != nil && l.Now > 0 {
+		limit("memory", float64(l.Now), float64(l.Max))
+	}
+	if l := s.Limits.PIDs; l != nil {
+		limit("pids", float64(l.Now), float64(l.Max))
+	}
+}
+
+func collectLoad(to chan<- prometheus.Metric, s *api.Site) {
+	l := s.Load
+	if l == nil {
+		return
+	}
+	to <- counter(descSiteRequests, float64(l.Requests), s.Name)
+	to <- counter(descSiteNoTurns, float64(l.NoTurns), s.Name)
+	to <- counter(descSiteRefused, float64(l.Refused), s.Name)
+	to <- counter(descSiteFailed, float64(l.Failed), s.Name)
+	to <- counter(descSiteBytes, float64(l.BytesIn), s.Name, "in")
+	to <- counter(descSiteBytes, float64(l.BytesOut), s.Name, "out")
+	to <- counter(descSiteFlows, float64(l.UDPFlows), s.Name)
+	to <- gauge(descSiteQueue, float64(l.AcceptQueue), s.Name)
+	if s.Latency != nil {
+		to <- gauge(descSiteLatency, s.Latency.P50.Duration().Seconds(), s.Name, "0.5")
+		to <- gauge(descSiteLatency, s.Latency.P99.Duration().Seconds(), s.Name, "0.99")
 	}
 }
 

@@ -65,6 +65,7 @@ type Node struct {
 	budget       *budget
 	looks        *looks
 	watcher      *cgroup.Watcher
+	loads        loadCache
 	costs        actionCosts
 	scaleMetrics *scaleMetrics
 

@@ -176,9 +176,13 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	if err != nil {
 		return errors.Join(err, held.Close())
 	}
-	listener, grouped, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup)
+	triggers, err := n.dp.Triggers()
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close())
+	}
+	listener, grouped, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup)
+	if err != nil {
+		return errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	}
 	if !grouped {
 		n.log.Info("the group that may use the socket does not exist: only root may", "group", n.cfg.SocketGroup)
@@ -187,6 +191,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	failed := make(chan error, 1)
 	n.work.Go(func() { n.readEvents(events) })
 	n.work.Go(func() { n.readHeld(held) })
+	n.work.Go(func() { n.readTriggers(triggers) })
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
@@ -207,7 +212,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed)
 	cancel()
-	err = errors.Join(err, held.Close(), events.Close())
+	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	n.work.Wait()
 	n.journalEvent(api.Event{Kind: "stopped", Reason: "replicas and the data path live on"})
 	return err

@@ -43,8 +43,9 @@ type scaling struct {
 	arrived uint64 // connections that it has counted
 	counted uint64 // when
 
-	alarm detect.Alarm
-	fired map[string]*api.Trigger
+	alarm   detect.Alarm
+	trigger bpf.Trigger // that the kernel has
+	fired   map[string]*api.Trigger
 
 	watched  map[site.ReplicaID][]io.Closer // what the kernel tells of its pressure
 	bursting map[site.ReplicaID]bool        // has the limits of a start still
@@ -85,6 +86,7 @@ func (n *Node) followScaling(e *entry) {
 		if _, known := s.watched[id]; !known {
 			n.joined(e, id)
 			n.watchReplica(e, id)
+			n.looks.add(e, cause{}) // it may not have been enough
 		}
 	}
 	switch {
@@ -111,7 +113,7 @@ func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
 	}
 	s.timer = time.AfterFunc(lookBusy, func() { n.looks.add(e, cause{}) })
 	e.active.scaling = s
-	n.setTrigger(e)
+	n.setTrigger(e, &detect.Signals{Replicas: replicasOf(e)})
 	if why := lacking(sp.Limits, n.host, n.parent.Has); len(why) > 0 && !e.past().unscaled {
 		e.past().unscaled = true
 		for _, reason := range why {
@@ -184,7 +186,7 @@ func (n *Node) watchReplica(e *entry, id site.ReplicaID) {
 }
 
 // look reads the site's signals and decides. It runs in the workers of the looks.
-func (n *Node) look(e *entry, why cause) {
+func (n *Node) look(e *entry, causes []cause) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	a := e.active
@@ -196,13 +198,19 @@ func (n *Node) look(e *entry, why cause) {
 	if len(ready) == 0 {
 		return
 	}
-	now := n.samples(e)
+	s.told(n, causes)
+	why := first(causes)
+	now := n.samples(e, why)
 	s.meter.add(now, e.startedAt)
 	n.settleBursts(e, now)
-	sig := n.signals(e, now)
+	s.alarm = n.alarms(e)
 	s.count(now)
+	sig := n.signals(e, now)
 	next := n.decide(e, why, now, &sig)
-	n.setTrigger(e)
+	if e.active == nil || e.active.scaling != s {
+		return // the decision has ended it
+	}
+	n.setTrigger(e, &sig)
 	if next == 0 {
 		next = lookBusy
 		if s.calm(&sig) {
@@ -231,7 +239,7 @@ func (s *scaling) count(now map[site.ReplicaID]sample) {
 	var total, at uint64
 	for _, v := range now {
 		total += v.load.ConnsTotal
-		at = max(at, v.at)
+		at = max(at, v.counted)
 	}
 	if s.counted != 0 && total >= s.arrived && at > s.counted {
 		s.normal.Observe(float64(total-s.arrived), time.Duration(at-s.counted), s.alarm != 0)

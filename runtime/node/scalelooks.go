@@ -22,18 +22,31 @@ type cause struct {
 // nobody up.
 const lookWorkers = 4
 
+// mostCauses bounds what is remembered of a site in the queue.
+const mostCauses = 8
+
+// first is the earliest that the kernel told; without any the zero value.
+func first(causes []cause) (out cause) {
+	for _, c := range causes {
+		if c.at != 0 && (out.at == 0 || c.at < out.at) {
+			out = c
+		}
+	}
+	return out
+}
+
 // looks is the queue of sites to look at. A site that is in it already is not put
 // there again: what was told meanwhile is seen at the one look, which is timed from the
 // first cause.
 type looks struct {
 	mu     sync.Mutex
 	queue  []*entry
-	causes map[*entry]cause
+	causes map[*entry][]cause
 	more   chan struct{} // has one if the queue may have something
 }
 
 func newLooks() *looks {
-	return &looks{causes: map[*entry]cause{}, more: make(chan struct{}, 1)}
+	return &looks{causes: map[*entry][]cause{}, more: make(chan struct{}, 1)}
 }
 
 // add never blocks.
@@ -43,8 +56,8 @@ func (l *looks) add(e *entry, why cause) {
 	if !waiting {
 		l.queue = append(l.queue, e)
 	}
-	if !waiting || before.at == 0 {
-		l.causes[e] = why
+	if len(before) < mostCauses {
+		l.causes[e] = append(before, why)
 	}
 	l.mu.Unlock()
 	l.wake()
@@ -58,11 +71,11 @@ func (l *looks) wake() {
 }
 
 // take gives the next site, and says whether there is one.
-func (l *looks) take() (*entry, cause, bool) {
+func (l *looks) take() (*entry, []cause, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) == 0 {
-		return nil, cause{}, false
+		return nil, nil, false
 	}
 	e := l.queue[0]
 	l.queue = l.queue[1:]
@@ -75,7 +88,7 @@ func (l *looks) take() (*entry, cause, bool) {
 }
 
 // work looks at sites until the context ends.
-func (l *looks) work(ctx context.Context, look func(*entry, cause)) {
+func (l *looks) work(ctx context.Context, look func(*entry, []cause)) {
 	for {
 		select {
 		case <-ctx.Done():

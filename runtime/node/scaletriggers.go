@@ -1,7 +1,189 @@
 package node
 
-// setTrigger tells the kernel what to watch of a site. The caller holds e.mu.
-func (n *Node) setTrigger(*entry) {}
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"sync"
+	"time"
 
-// removeTrigger ends that. The caller holds e.mu.
-func (n *Node) removeTrigger(*entry) {}
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+// triggerKinds are their names in the API.
+var triggerKinds = map[bpf.TriggerKind]string{
+	bpf.TriggerConns: api.TriggerConns, bpf.TriggerQueue: api.TriggerAcceptQueue,
+	bpf.TriggerLatency: api.TriggerLatency, bpf.TriggerSurge: api.TriggerSurge,
+}
+
+// readTriggers takes what the kernel tells of the sites that are scaled.
+func (n *Node) readTriggers(r *bpf.TriggerReader) {
+	for {
+		ev, err := r.Read()
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil {
+			n.log.Error("a trigger of the data path cannot be read", "error", err)
+			continue
+		}
+		if e := n.byID(ev.Site); e != nil {
+			n.looks.add(e, cause{
+				kind: triggerKinds[ev.Kind], what: fmt.Sprintf("%s of replica %d", ev.Kind, ev.Replica), at: ev.Time,
+				value: float64(ev.Value), threshold: float64(ev.Threshold), replica: ev.Replica,
+			})
+		}
+	}
+}
+
+// Fewer connections that wait to be accepted than this are one glance of a busy server;
+// more are told from a quarter of what may wait on.
+const shortQueue = 8
+
+// setTrigger tells the kernel what to watch of a site, if that has changed. The caller
+// holds e.mu.
+func (n *Node) setTrigger(e *entry, sig *detect.Signals) {
+	s := e.active.scaling
+	normal, changed := s.normal.Changed()
+	t := bpf.Trigger{
+		ConnsPerReplica: uint32(min(math.Ceil(s.scaler.ConnsThreshold(sig)), math.MaxUint32)),
+		AcceptQueue:     max(shortQueue, sig.AcceptMax/4),
+		Latency:         s.scaler.Targets.Latency,
+		Cusum:           s.trigger.Cusum,
+	}
+	if changed {
+		t.Cusum = bpf.CusumParams(normal.Params())
+	}
+	if t == s.trigger {
+		return
+	}
+	if err := n.dp.SetTrigger(e.id, t); err != nil {
+		n.log.Error("the kernel does not tell of a site's load; it is looked at each second", "site", e.name, "error", err)
+		return
+	}
+	s.trigger = t
+	for kind, threshold := range map[string]float64{
+		api.TriggerConns: float64(t.ConnsPerReplica), api.TriggerAcceptQueue: float64(t.AcceptQueue), api.TriggerLatency: float64(t.Latency),
+	} {
+		if threshold > 0 {
+			s.watching(kind).Threshold = threshold
+		}
+	}
+	if s.normal.Known() {
+		s.watching(api.TriggerSurge).Threshold = detect.Ratios[0] * normal.Lambda
+	}
+}
+
+// watching is the trigger of a kind as people see it.
+func (s *scaling) watching(kind string) *api.Trigger {
+	if s.fired[kind] == nil {
+		s.fired[kind] = &api.Trigger{Kind: kind}
+	}
+	return s.fired[kind]
+}
+
+// told notes what a look is for.
+func (s *scaling) told(n *Node, causes []cause) {
+	for _, c := range causes {
+		if c.at == 0 {
+			continue
+		}
+		n.scaleMetrics.triggers.WithLabelValues(c.kind).Inc()
+		t := s.watching(c.kind)
+		t.Fired++
+		t.Last = time.Now().Add(-time.Duration(bpf.Now() - min(c.at, bpf.Now())))
+	}
+}
+
+// alarms asks the kernel which alarms last. The caller holds e.mu.
+func (n *Node) alarms(e *entry) detect.Alarm {
+	s := e.active.scaling
+	if !s.normal.Known() {
+		return 0
+	}
+	state, err := n.dp.Trigger(e.id)
+	if err != nil {
+		return 0
+	}
+	params := detect.CusumParams(state.Cusum)
+	cusum := detect.CusumState{Due: state.Due, Alarmed: state.Alarmed}
+	return cusum.Alarms(&params, bpf.Now())
+}
+
+// removeTrigger ends it. The caller holds e.mu.
+func (n *Node) removeTrigger(e *entry) {
+	if err := n.dp.RemoveTrigger(e.id); err != nil {
+		n.log.Error("the kernel goes on telling of a site that is not scaled any more", "site", e.name, "error", err)
+	}
+}
+
+// loadFresh is for how long a reading of all replicas will do for a look that nothing
+// asked for. It costs the same for one site as for all.
+const loadFresh = 400 * time.Millisecond
+
+// loadCache is the last reading of all replicas.
+type loadCache struct {
+	mu  sync.Mutex
+	at  uint64
+	all map[bpf.ReplicaID]bpf.Load
+}
+
+// read returns what was counted of all replicas, and when, not longer ago than fresh.
+func (c *loadCache) read(dp *bpf.Datapath, fresh time.Duration) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := bpf.Now()
+	if c.all != nil && now-c.at < uint64(fresh) {
+		return c.all, c.at, nil
+	}
+	known, err := dp.Replicas()
+	if err != nil {
+		return nil, 0, err
+	}
+	all, err := dp.Load(slices.Collect(maps.Keys(known)))
+	if err != nil {
+		return nil, 0, err
+	}
+	c.all, c.at = all, now
+	return all, now, nil
+}
+
+// loadOf reads replicas: at this moment for those of which the kernel has told, else
+// with all others. A queue that was told is as long as was told.
+func (n *Node) loadOf(ids []bpf.ReplicaID, why cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
+	if why.at == 0 {
+		return n.loads.read(n.dp, loadFresh)
+	}
+	at := bpf.Now()
+	out, err := n.dp.LoadOf(ids...)
+	if err != nil {
+		return nil, 0, err
+	}
+	n.loads.mu.Lock()
+	defer n.loads.mu.Unlock()
+	for id, l := range out {
+		l.AcceptQueue, l.AcceptMax = n.loads.all[id].AcceptQueue, n.loads.all[id].AcceptMax
+		if why.kind == api.TriggerAcceptQueue && why.replica == id {
+			l.AcceptQueue = max(l.AcceptQueue, uint32(why.value))
+			l.AcceptMax = max(l.AcceptMax, l.AcceptQueue)
+		}
+		out[id] = l
+	}
+	return out, at, nil
+}
+
+// idsOf are the replicas of a site that have a container. The caller holds e.mu.
+func idsOf(e *entry) []bpf.ReplicaID {
+	var ids []bpf.ReplicaID
+	for id, r := range e.active.replicas {
+		if r.ctr != nil {
+			ids = append(ids, bpf.ReplicaID(id))
+		}
+	}
+	return ids
+}

@@ -12,9 +12,10 @@ import (
 
 // sample is what was counted of a replica up to a moment.
 type sample struct {
-	at    uint64 // CLOCK_MONOTONIC
-	load  loadCounts
-	usage cgroup.Usage
+	at      uint64 // CLOCK_MONOTONIC
+	usage   cgroup.Usage
+	counted uint64 // when the load was read, which may be a little earlier
+	load    bpf.Load
 }
 
 // rateWindow is the least time over which counts become rates. A shorter one would
@@ -34,7 +35,7 @@ func (m *meter) add(now map[site.ReplicaID]sample, started func(site.ReplicaID) 
 		old, known := m.last[id]
 		switch {
 		case !known:
-			base[id], last[id] = sample{at: min(started(id), s.at)}, s
+			base[id], last[id] = sample{at: min(started(id), s.at), counted: min(started(id), s.counted)}, s
 		case s.at-old.at >= uint64(rateWindow):
 			base[id], last[id] = old, s
 		default:
@@ -51,6 +52,11 @@ func (m *meter) restart(now map[site.ReplicaID]sample) { m.base, m.last = now, n
 // over is the time from a replica's base to a sample, in seconds.
 func (s sample) over(base sample) float64 {
 	return time.Duration(s.at - min(base.at, s.at)).Seconds()
+}
+
+// counting is the same of the load.
+func (s sample) counting(base sample) float64 {
+	return time.Duration(s.counted - min(base.counted, s.counted)).Seconds()
 }
 
 // rate is what was added a second.
@@ -71,17 +77,12 @@ func share(now, before time.Duration, seconds float64) float64 {
 
 // samples reads all replicas of a site that have a container. The caller holds
 // e.mu.
-func (n *Node) samples(e *entry) map[site.ReplicaID]sample {
-	var ids []bpf.ReplicaID
-	for id, r := range e.active.replicas {
-		if r.ctr != nil {
-			ids = append(ids, bpf.ReplicaID(id))
-		}
-	}
+func (n *Node) samples(e *entry, why cause) map[site.ReplicaID]sample {
+	ids := idsOf(e)
 	if len(ids) == 0 {
 		return nil
 	}
-	loads, err := n.loads(ids)
+	loads, counted, err := n.loadOf(ids, why)
 	if err != nil {
 		n.log.Error("cannot read the load of a site", "site", e.name, "error", err)
 	}
@@ -92,7 +93,7 @@ func (n *Node) samples(e *entry) map[site.ReplicaID]sample {
 		if err != nil {
 			n.log.Debug("cannot read what a replica uses", "site", e.name, "replica", id, "error", err)
 		}
-		out[site.ReplicaID(id)] = sample{at: now, load: loads[id], usage: usage}
+		out[site.ReplicaID(id)] = sample{at: now, load: loads[id], counted: counted, usage: usage}
 	}
 	return out
 }
@@ -112,7 +113,7 @@ func (e *entry) startedAt(id site.ReplicaID) uint64 {
 func (n *Node) signals(e *entry, now map[site.ReplicaID]sample) detect.Signals {
 	s := e.active.scaling
 	sig := detect.Signals{Alarm: s.alarm, Replicas: replicasOf(e)}
-	var answers latencies
+	var answers bpf.Histogram
 	for _, m := range e.active.machine.Replicas() {
 		read, ok := now[m.ID]
 		if !ok || m.State != site.Ready {
@@ -120,7 +121,7 @@ func (n *Node) signals(e *entry, now map[site.ReplicaID]sample) detect.Signals {
 		}
 		base := s.meter.base[m.ID]
 		sig.Conns = append(sig.Conns, read.load.ConnsNow)
-		sig.Arrivals += rate(read.load.ConnsTotal, base.load.ConnsTotal, read.over(base))
+		sig.Arrivals += rate(read.load.ConnsTotal, base.load.ConnsTotal, read.counting(base))
 		if read.load.AcceptQueue >= sig.AcceptQueue {
 			sig.AcceptQueue, sig.AcceptMax = read.load.AcceptQueue, read.load.AcceptMax
 		}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
@@ -11,20 +12,20 @@ import (
 // looked before. The caller holds e.mu.
 func (n *Node) viewLoad(e *entry, v *api.Site) {
 	a := e.active
-	now := n.samples(e)
+	now := n.samples(e, cause{})
 	if len(now) == 0 {
 		return
 	}
 	a.seen.add(now, e.startedAt)
 	v.Load = &api.Load{}
-	var answers latencies
+	var answers bpf.Histogram
 	var usage api.Usage
 	for id, s := range now {
 		base := a.seen.base[id]
 		l := s.load
 		addLoad(v.Load, l)
-		v.Load.Over = max(v.Load.Over, api.Nanoseconds(s.at-min(base.at, s.at)))
-		v.Load.Rate += rate(l.Requests, base.load.Requests, s.over(base))
+		v.Load.Over = max(v.Load.Over, api.Nanoseconds(s.counted-min(base.counted, s.counted)))
+		v.Load.Rate += rate(l.Requests, base.load.Requests, s.counting(base))
 		answers = answers.Add(l.Latency.Sub(base.load.Latency))
 		addUsage(&usage, s, base)
 	}
@@ -36,7 +37,7 @@ func (n *Node) viewLoad(e *entry, v *api.Site) {
 	}
 }
 
-func addLoad(to *api.Load, l loadCounts) {
+func addLoad(to *api.Load, l bpf.Load) {
 	to.Requests += l.Requests
 	to.NoTurns += l.NoTurns
 	to.Refused += l.Refused
