@@ -25,7 +25,7 @@ func main() {
 		"cat": cat, "write": write, "id": id, "status": status, "syscall": rawSyscall, "print": print,
 		"hostname": hostname, "env": env, "mem": mem, "tty": tty, "copy": copyStdin, "mounts": mounts,
 		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
-		"counter": counter, "links": links, "now": now,
+		"counter": counter, "links": links, "odd": odd, "now": now,
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {

@@ -1,0 +1,26 @@
+//go:build linux
+
+package container
+
+import (
+	"fmt"
+
+	"github.com/fcnode/fcnode/criu"
+)
+
+// Preflight says what of a running container cannot be checkpointed. That it finds nothing is
+// no promise.
+func (c *Container) Preflight() ([]criu.Finding, error) {
+	pids, err := c.group.Procs()
+	if err != nil {
+		return nil, err
+	}
+	findings, err := criu.Preflight(pids)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", c.ID(), err)
+	}
+	if err := c.refuse(); err != nil {
+		findings = append(findings, criu.Finding{Process: c.ID(), What: err.Error(), Remedy: "see docs/checkpoints.md"})
+	}
+	return findings, nil
+}
