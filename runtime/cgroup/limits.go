@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 )
 
 // cpuPeriod is the period in which CPU time is accounted, in microseconds. It
@@ -104,7 +108,7 @@ func (l Limits) writes(all bool) []write {
 	}
 	add(l.CPU != 0, "cpu", "cpu.max", cpuMax(l.CPU))
 	add(l.CPUWeight != 0, "cpu", "cpu.weight", number(orUint(l.CPUWeight, defaultShare)))
-	add(l.CPUSet != "", "cpuset", "cpuset.cpus", l.CPUSet+"\n") // the kernel does not see a write of nothing
+	add(l.CPUSet != "", "cpuset", "cpuset.cpus", orAll(l.CPUSet))
 	add(l.MemoryLow != 0, "memory", "memory.low", number(l.MemoryLow))
 	add(l.MemoryHigh != 0, "memory", "memory.high", orMax(l.MemoryHigh))
 	add(l.MemoryMax != 0, "memory", "memory.max", orMax(l.MemoryMax))
@@ -120,6 +124,24 @@ func cpuMax(cores float64) string {
 	}
 	return quota + " " + strconv.Itoa(cpuPeriod)
 }
+
+// orAll names all processors for none: the kernel refuses an empty set where
+// there are processes.
+func orAll(set string) string {
+	if set == "" {
+		return processors()
+	}
+	return set
+}
+
+// processors are those that this machine can ever have.
+var processors = sync.OnceValue(func() string {
+	b, err := os.ReadFile("/sys/devices/system/cpu/possible")
+	if err != nil {
+		return "0-" + strconv.Itoa(runtime.NumCPU()-1)
+	}
+	return strings.TrimSpace(string(b))
+})
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 

@@ -171,13 +171,10 @@ func TestRootMemoryEvents(t *testing.T) {
 	if err := g.Set(Limits{MemoryMax: 8 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	_ = startIn(t, g, "sh", "-c", "exec head -c 64M /dev/zero | tail").Wait() // killed
-	testutil.WaitFor(t, limit, "the news that a process was killed for lack of memory", func() error {
-		if m := testutil.Receive(t, limit, "a change of memory.events", events); m.OOMKill == 0 {
-			return fmt.Errorf("%+v", m)
-		}
-		return nil
-	})
+	_ = startIn(t, g, "sh", "-c", "exec head -c 32M /dev/zero | tail").Wait() // killed, unless there is swap
+	if m := testutil.Receive(t, limit, "a change of memory.events", events); m.Max == 0 {
+		t.Errorf("events %+v: the limit was not met", m)
+	}
 }
 
 // TestRootReclaimEmpty: an empty group is nothing to search for memory.

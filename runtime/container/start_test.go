@@ -186,7 +186,9 @@ func TestRootOOM(t *testing.T) {
 	testutil.RequireFeature(t, "memory controller")
 	spec := e.spec("mem", "256")
 	spec.Limits = cgroup.Limits{MemoryMax: 64 << 20}
-	if exit, _ := e.run(spec); !exit.OOMKilled || exit.Signal != "SIGKILL" {
+	p := e.prepare(spec)
+	allowSwap(t, p.Group(), false)
+	if exit := e.ended(e.open(p)); !exit.OOMKilled || exit.Signal != "SIGKILL" {
 		t.Errorf("exit %+v, want OOMKilled", exit)
 	}
 }
