@@ -1,0 +1,11 @@
+//go:build linux
+
+package criu
+
+import (
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }

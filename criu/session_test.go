@@ -1,0 +1,183 @@
+//go:build linux
+
+package criu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/checkpoint-restore/go-criu/v8/rpc"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
+)
+
+const limit = 20 * time.Second
+
+// script writes a program that takes CRIU's place.
+func script(t *testing.T, text string) *Tool {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "criu")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &Tool{Path: path}
+}
+
+// TestSessionEnds: a program that is not CRIU, or dies, is an error, not a wait.
+func TestSessionEnds(t *testing.T) {
+	s, err := script(t, "exit 1\n").Start(SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Version(testutil.Context(t, limit)); err == nil || !strings.Contains(err.Error(), "without an answer") {
+		t.Errorf("the error is %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := (&Tool{Path: "/nonexistent/criu"}).Start(SessionOptions{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestSessionCancelled: a request ends with its context, and the process with it.
+func TestSessionCancelled(t *testing.T) {
+	s, err := script(t, "exec sleep 3600\n").Start(SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // has ended
+	ctx, cancel := context.WithCancelCause(testutil.Context(t, limit))
+	why := errors.New("no visitor waits")
+	cancel(why)
+	if _, err := s.Features(ctx); !errors.Is(err, why) {
+		t.Errorf("the error is %v", err)
+	}
+	testutil.WaitExit(t, limit, s.Pid())
+}
+
+// TestPatience: a dump is not broken off with its context, but some time later.
+func TestPatience(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	patient, done := patience(ctx)
+	cancel()
+	if patient.Err() != nil {
+		t.Error("CRIU is killed at once")
+	}
+	done()
+	if patient.Err() == nil {
+		t.Error("the context does not end when the dump is over")
+	}
+}
+
+func TestFindSays(t *testing.T) {
+	_, err := Find(testutil.Context(t, limit), script(t, "exit 1\n").Path)
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "/criu: criu's process ended") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestFindWhatIsHere(t *testing.T) {
+	tool, err := Find(testutil.Context(t, limit), "")
+	if err != nil {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+		t.Skipf("%s CRIU: %v", testutil.SkipMarker, err)
+	}
+	t.Log(tool)
+	if tool.Version.Major < 3 {
+		t.Errorf("it is said to be %+v", tool)
+	}
+	m, err := ThisMachine(tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Kernel == "" || m.Boot == "" || m.Arch == "" || len(m.CPU) == 0 || !slices.IsSorted(m.CPU) || m.fits(m) != nil {
+		t.Errorf("the machine is %+v", m)
+	}
+}
+
+func TestOutcome(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, logFile), []byte("Error (criu/a.c:1): why\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	yes, no, msg := true, false, "said"
+	if err := outcome("dump", ErrDump, &rpc.CriuResp{Success: &yes}, nil, dir); err != nil {
+		t.Error(err)
+	}
+	err := outcome("dump", ErrDump, &rpc.CriuResp{Success: &no, CrErrmsg: &msg}, nil, dir)
+	if !errors.Is(err, ErrDump) || !strings.Contains(err.Error(), "why") {
+		t.Error(err)
+	}
+	err = outcome("dump", ErrDump, &rpc.CriuResp{Success: &no, CrErrmsg: &msg}, nil, t.TempDir())
+	if !strings.Contains(err.Error(), "said") {
+		t.Error(err)
+	}
+}
+
+// TestRootPreDump writes the memory of a running process, and then what it has
+// changed since.
+func TestRootPreDump(t *testing.T) {
+	testutil.Privileged(t)
+	ctx := testutil.Context(t, limit)
+	tool, err := Find(ctx, "")
+	if err != nil {
+		t.Skipf("%s CRIU: %v", testutil.SkipMarker, err)
+	}
+	if f, err := tool.features(ctx); err != nil || !f.GetMemTrack() {
+		t.Skipf("%s soft-dirty pages, by which CRIU sees what has changed: %v", testutil.SkipMarker, err)
+	}
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "1"), filepath.Join(dir, "2")
+	if err := errors.Join(os.Mkdir(first, 0o700), os.Mkdir(second, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	pid := sleeper(t)
+	for _, o := range []struct {
+		dir, parent string
+		call        func(*Session, context.Context, DumpOptions) error
+	}{{first, "", (*Session).PreDump}, {second, "../1", (*Session).Dump}} {
+		s, err := tool.Start(SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = o.call(s, ctx, DumpOptions{Pid: pid, Images: o.dir, Parent: o.parent, Track: true})
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{first + "/pages-1.img", second + "/core-" + fmt.Sprint(pid) + ".img"} {
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := unix.Kill(pid, 0); err != nil {
+		t.Errorf("it does not live any more: %v", err)
+	}
+}
+
+// sleeper is a process in a session of its own, without anything that is also another's.
+func sleeper(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("sleep", "3600")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	})
+	return cmd.Process.Pid
+}
