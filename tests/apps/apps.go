@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,13 +68,11 @@ func All(t testing.TB) []App {
 // Get returns one by its name.
 func Get(t testing.TB, name string) App {
 	t.Helper()
-	for _, a := range table {
-		if a.Name == name {
-			return a.with(t)
-		}
+	i := slices.IndexFunc(table, func(a App) bool { return a.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no application %q", name)
 	}
-	t.Fatalf("there is no application %q", name)
-	panic("unreachable")
+	return table[i].with(t)
 }
 
 // with completes an application by its image.
