@@ -94,6 +94,24 @@ func (b *recorded) Circulate(_ context.Context, name string) (api.Site, error) {
 	return b.call(name, "circulate")
 }
 
+func (b *recorded) Check(_ context.Context, name string) (api.SiteCheck, error) {
+	s, err := b.call(name, "check")
+	if err != nil {
+		return api.SiteCheck{}, err
+	}
+	out := api.SiteCheck{Site: name, Tiers: []api.TierCheck{
+		{Tier: api.TierFrozen, Usable: true},
+		{Tier: api.TierReclaimed, Findings: []api.Finding{{What: "this machine has no memory controller of cgroup v2"}}},
+	}}
+	if len(s.Replicas) > 0 {
+		out.Replica = s.Replicas[0].ID
+		out.Tiers = append(out.Tiers, api.TierCheck{Tier: api.TierCheckpointed, Asked: true, Findings: []api.Finding{
+			{Process: "node (17)", What: "it uses io_uring", Remedy: "UV_USE_IO_URING=0"}, {Process: "node (18)", What: "it listens by MPTCP"},
+		}})
+	}
+	return out, nil
+}
+
 func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "fcnode_sites 4\n")
 	return err

@@ -13,16 +13,30 @@ import (
 func newCheck(e *env) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Find out whether this machine can run fcnode",
+		Use:   "check [SITE]",
+		Short: "Find out whether this machine can run fcnode, or how deep a site can sleep",
 		Long: `Looks at everything on this machine that fcnode needs or can use, and says what to
 do about what is missing. It needs no daemon and changes nothing. The exit code is 1 if something
-is missing without which fcnode does not run.`,
-		Args: cobra.NoArgs,
+is missing without which fcnode does not run.
+
+With a site it asks the daemon on which tiers that site can sleep, and what is in the way of the others: what
+the node lacks, and what its processes hold at this moment that cannot be put into a checkpoint. The exit code
+is 1 if the spec asks for a tier that cannot be had.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeSites(e, 1),
 	}
 	output := addOutput(cmd)
 	addConfig(cmd, &path)
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if len(names) == 1 {
+			client := e.client()
+			defer client.Close()
+			answer, err := client.Check(cmd.Context(), names[0])
+			if err != nil {
+				return err
+			}
+			return checkSite(e, &answer, *output)
+		}
 		cfg, cfgErr := config.Load(path)
 		if cfgErr != nil {
 			cfg = config.Default()

@@ -98,3 +98,25 @@ func TestCheckBadConfiguration(t *testing.T) {
 		t.Errorf("exit code %d:\n%s", code, stdout)
 	}
 }
+
+func TestCheckSite(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	code, stdout, stderr := c.run(t, "check", "shop")
+	if code != exitFailure || stderr != "" {
+		t.Errorf("a site whose spec asks for what cannot be had: code %d, %s", code, stderr)
+	}
+	for _, want := range []string{"frozen", "yes", "no memory controller", "no, and the spec asks for it", "node (17): it uses io_uring", "remedy: UV_USE_IO_URING=0", "node (18)", "no promise"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	if code, stdout, _ = c.run(t, "check", "blog"); code != exitOK || !strings.Contains(stdout, "Nothing of blog runs") {
+		t.Errorf("a parked site: code %d\n%s", code, stdout)
+	}
+	if code, stdout, _ = c.run(t, "check", "-o", "json", "shop"); code != exitFailure || !json.Valid([]byte(stdout)) {
+		t.Errorf("as JSON: code %d\n%s", code, stdout)
+	}
+	if code, _, _ = c.run(t, "check", "nobody"); code != exitNotFound {
+		t.Errorf("a site that is not there: code %d, want %d", code, exitNotFound)
+	}
+}

@@ -152,6 +152,12 @@ func TestSites(t *testing.T) {
 	if site, err = r.Circulate(ctx, "blog"); err != nil || site.Name != "blog" {
 		t.Fatalf("Circulate = %+v, %v", site, err)
 	}
+	if found, err := r.Check(ctx, "blog"); err != nil || found.Site != "blog" || found.Tiers[0].Findings[0].What != "io_uring" {
+		t.Fatalf("Check = %+v, %v", found, err)
+	}
+	if _, err := r.Check(ctx, "nobody"); !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("Check of what is not there: %v", err)
+	}
 	var metrics strings.Builder
 	if err = r.Metrics(ctx, &metrics); err != nil || metrics.String() != "fcnode_sites 2\n" {
 		t.Fatalf("Metrics = %q, %v", metrics.String(), err)

@@ -40,6 +40,8 @@ type Backend interface {
 	// Circulate replaces the site's replicas by fresh ones; it returns when that has
 	// begun. ErrUnavailable when none runs.
 	Circulate(ctx context.Context, name string) (Site, error)
+	// Check says on which tiers the site can sleep, and what is in the way of others.
+	Check(ctx context.Context, name string) (SiteCheck, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.
 	Traces(ctx context.Context, name string, n int) ([]Trace, error)
 	// Info describes the node.

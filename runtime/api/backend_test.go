@@ -188,6 +188,15 @@ func (m *memory) Circulate(_ context.Context, name string) (api.Site, error) {
 	return api.Site{}, fmt.Errorf("site %q: %w: nothing of it runs", name, api.ErrUnavailable)
 }
 
+func (m *memory) Check(_ context.Context, name string) (api.SiteCheck, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return api.SiteCheck{}, err
+	}
+	return api.SiteCheck{Site: name, Tiers: []api.TierCheck{{Tier: api.TierCheckpointed, Findings: []api.Finding{{What: "io_uring"}}}}}, nil
+}
+
 func (m *memory) Metrics(_ context.Context, w io.Writer) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

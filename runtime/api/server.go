@@ -106,6 +106,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
 	mux.Handle("POST /v1/sites/{site}/park", s.mutation(s.park))
 	mux.Handle("POST /v1/sites/{site}/circulate", s.mutation(s.circulate))
+	mux.Handle("GET /v1/sites/{site}/check", s.call(s.check))
 	mux.Handle("GET /v1/sites/{site}/traces", s.call(s.traces))
 	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
 	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)

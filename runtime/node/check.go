@@ -1,0 +1,60 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// Check implements api.Backend: what the node lacks for a tier, and what the
+// processes of a running replica hold that cannot be put into an image.
+func (n *Node) Check(_ context.Context, name string) (api.SiteCheck, error) {
+	e, err := n.byName(name)
+	if err != nil {
+		return api.SiteCheck{}, err
+	}
+	kept, err := n.store.Get(name)
+	if err != nil {
+		return api.SiteCheck{}, err
+	}
+	out := api.SiteCheck{Site: name}
+	r, err := n.running(e, "")
+	if err == nil {
+		out.Replica = r.name
+	} else {
+		r = nil // it sleeps
+	}
+	for _, tier := range []site.Tier{site.TierFrozen, site.TierReclaimed, site.TierPrepared, site.TierCheckpointed, site.TierCold} {
+		t := api.TierCheck{Tier: api.Tier(tier)}
+		t.Asked = slices.ContainsFunc(kept.Spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == string(tier) })
+		if err := n.can(tier, t.Asked); err != nil {
+			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
+		}
+		if tier == site.TierCheckpointed && r != nil {
+			found, err := preflight(r)
+			if err != nil {
+				return out, err
+			}
+			t.Findings = append(t.Findings, found...)
+		}
+		t.Usable = len(t.Findings) == 0
+		out.Tiers = append(out.Tiers, t)
+	}
+	return out, nil
+}
+
+func preflight(r *replica) ([]api.Finding, error) {
+	found, err := r.ctr.Preflight()
+	if err != nil {
+		return nil, fmt.Errorf("look at the processes of %s: %w", r.name, err)
+	}
+	out := make([]api.Finding, 0, len(found))
+	for _, f := range found {
+		out = append(out, api.Finding{Process: f.Process, What: f.What, Remedy: f.Remedy})
+	}
+	return out, nil
+}
