@@ -153,9 +153,9 @@ func (c *loadCache) read(dp *bpf.Datapath, fresh time.Duration) (map[bpf.Replica
 	return all, now, nil
 }
 
-// loadOf reads replicas: at this moment for those of which the kernel has told, else
+// readLoads reads replicas: at this moment for those of which the kernel has told, else
 // with all others. A queue that was told is as long as was told.
-func (n *Node) loadOf(ids []bpf.ReplicaID, why cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
+func (n *Node) readLoads(ids []bpf.ReplicaID, why cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
 	if why.at == 0 {
 		return n.loads.read(n.dp, loadFresh)
 	}

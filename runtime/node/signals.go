@@ -82,7 +82,7 @@ func (n *Node) samples(e *entry, why cause) map[site.ReplicaID]sample {
 	if len(ids) == 0 {
 		return nil
 	}
-	loads, counted, err := n.loadOf(ids, why)
+	loads, counted, err := n.readLoads(ids, why)
 	if err != nil {
 		n.log.Error("cannot read the load of a site", "site", e.name, "error", err)
 	}
