@@ -49,7 +49,7 @@ base() {
 tools() {
 	base
 	install_go
-	install git make
+	install git make e2fsprogs
 	"$here/deps.sh" compile demo
 	"$here/criu.sh"
 }

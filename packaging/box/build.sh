@@ -5,8 +5,8 @@
 #   build.sh bookworm|trixie|sid [FOLDER]      FOLDER/fcnode-RELEASE.box; default folder: bin/boxes
 #
 # Debian comes from where this machine's own apt takes it, with the release's cloud kernel; packaging/provision.sh installs the
-# rest, as on any other machine. Go is this machine's, with the modules that the build and the tests take, and what
-# compiling HEAD leaves in Go's build cache: an emulated machine would need half an hour for that.
+# rest, as on any other machine. Go is this machine's, with the modules that the build and the tests take, the applications of
+# tests/apps, and what compiling HEAD leaves in Go's build cache: an emulated machine would need half an hour for that.
 # Wants root, or sudo, and what `packaging/deps.sh libvirt` installs.
 set -euo pipefail
 
@@ -96,7 +96,7 @@ tools() {
 	rm "$root/usr/sbin/policy-rc.d"
 }
 
-# compile builds what `make test-root` builds, in the places where the machine will look for it, and keeps Go's cache.
+# compile builds what `make test-root` builds, in the places where the machine will look for it, and keeps the caches.
 compile() {
 	mount -t proc proc "$root/proc"
 	mount --bind "$modcache/cache/download" "$root/mnt"
