@@ -77,6 +77,7 @@ func inWords(d Decision) string {
 		return fmt.Sprintf("%s %s %.3g -> %.3g", d.Kind, d.Resource, d.From, d.To)
 	case Out, In:
 		return fmt.Sprintf("%s %d", d.Kind, d.Replicas)
+	case None:
 	}
 	return string(d.Kind)
 }
@@ -112,6 +113,7 @@ func carryOut(d Decision, sig *Signals) {
 		for i := range sig.Conns {
 			sig.Conns[i] = total / uint64(d.Replicas)
 		}
+	case None:
 	}
 }
 

@@ -131,8 +131,9 @@ type Prices struct {
 	Visit float64 // of a second of a visitor's waiting
 }
 
-// DefaultPrices: disk is fifty times cheaper than memory, a core is worth four GiB (as
-// machines are sold), and for a second of a visitor's time ten minutes of a GiB are right.
+// DefaultPrices are those of a usual node: disk is fifty times cheaper than memory, a core
+// is worth four GiB (as machines are sold), and a second of a visitor's time is worth ten
+// minutes of a GiB.
 var DefaultPrices = Prices{Disk: 0.02, CPU: 4, Visit: 600}
 
 // hold is what a second on a tier costs. Under pressure memory costs more.

@@ -7,9 +7,9 @@ func (s *site) outcome() Outcome {
 	o.Requests = len(s.latencies)
 	o.Last, o.LastCPU = s.wanted, s.cpuNext
 	o.Most = max(o.Most, s.Config.Replicas, 1)
-	if s.now > 0 {
-		o.Replicas /= s.now.Seconds()
-		o.Cores /= s.now.Seconds()
+	if played := (s.now - s.Change).Seconds(); played > 0 {
+		o.Replicas /= played
+		o.Cores /= played
 	}
 	if o.Requests == 0 {
 		return o

@@ -123,13 +123,13 @@ func (r *replica) speed(cpu float64) float64 {
 	return min(1, cpu/float64(len(r.jobs)))
 }
 
-// Outcome is what a rule made of the load.
+// Outcome is what a rule made of the load, since the change.
 type Outcome struct {
-	Requests int     // since the change, and so are the next three
+	Requests int
 	Over     float64 // share that took longer than the objective
 	P50, P99 time.Duration
-	// Decided is the first time after the change that more was asked for, Served the first
-	// that more served than at the change; both since the change, or -1.
+	// Decided is the first time that more was asked for, Served the first that more served
+	// than at the change; or -1.
 	Decided, Served time.Duration
 	Actions         int
 	Replicas        float64 // on average
@@ -201,7 +201,7 @@ func (s *site) advance(until time.Duration) {
 }
 
 func (s *site) run(until time.Duration) {
-	dt := (until - s.now).Seconds()
+	dt := max(0, until-max(s.now, s.Change)).Seconds()
 	for _, r := range s.replicas {
 		s.serve(r, until)
 		if r.ready <= until {
@@ -345,7 +345,9 @@ func (s *site) apply(at time.Duration, w Wish) {
 }
 
 func (s *site) decided(at time.Duration, more bool) {
-	s.out.Actions++
+	if at >= s.Change {
+		s.out.Actions++
+	}
 	if more && s.out.Decided < 0 && at >= s.Change {
 		s.out.Decided = at - s.Change
 	}

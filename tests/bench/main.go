@@ -19,11 +19,12 @@ import (
 const envInside = "FCNODE_BENCH_DIR"
 
 type options struct {
-	bin   string
-	write string
-	only  string
-	runs  int
-	sites int
+	bin    string
+	write  string
+	only   string
+	traces string
+	runs   int
+	sites  int
 }
 
 // parts are the benches in the order of the report.
@@ -34,6 +35,7 @@ var parts = []struct {
 	{"wake", benchWake},
 	{"steady", benchSteady},
 	{"parked", benchParked},
+	{"detect", benchDetect},
 	{"tiers", benchTiers},
 	{"herd", benchHerd},
 }
@@ -42,9 +44,10 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
-	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,herd", "which benches")
+	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,herd,detect", "which benches")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
+	flag.StringVar(&o.traces, "traces", "", "folder with request traces of real sites (without: no figures on them)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
