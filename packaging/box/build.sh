@@ -114,7 +114,7 @@ configure() {
 	echo 'vagrant ALL=(ALL) NOPASSWD: ALL' | put /etc/sudoers.d/vagrant
 	chmod 0440 "$root/etc/sudoers.d/vagrant"
 	# The key that everybody knows. Vagrant replaces it when it first comes in.
-	cat "$(dpkg -L vagrant | grep '/keys/vagrant.pub$')" | put /home/vagrant/.ssh/authorized_keys
+	put /home/vagrant/.ssh/authorized_keys <"$(dpkg -L vagrant | grep '/keys/vagrant.pub$')"
 	chmod 0700 "$root/home/vagrant/.ssh"
 	inside chown -R vagrant:vagrant /home/vagrant/.ssh /vagrant
 

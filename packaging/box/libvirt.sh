@@ -14,7 +14,7 @@ state=${FCNODE_LIBVIRT:-/var/tmp/fcnode-libvirt}
 process() { # → the process that is 1 inside
 	local outer
 	outer=$(cat "$state/pid" 2>/dev/null) || return 1
-	cat "/proc/$outer/task/$outer/children" 2>/dev/null | awk 'NF {print $1; found = 1} END {exit !found}'
+	awk 'NF {print $1; found = 1} END {exit !found}' "/proc/$outer/task/$outer/children" 2>/dev/null
 }
 
 start() {
