@@ -141,8 +141,8 @@ type Load struct {
 type Rung struct {
 	Tier  Tier        `json:"tier"`
 	After Nanoseconds `json:"afterNs,omitempty"`
-	// Wake is the median of the last Wakes wakes of the site from there, from the first
-	// packet to the first byte of the answer.
+	// Wake is the median of what the site's last Wakes wakes from there have added to
+	// the first answer.
 	Wake  Nanoseconds `json:"wakeNs,omitempty"`
 	Wakes int         `json:"wakes,omitempty"`
 	// Reason is why it is a rung, or is none.

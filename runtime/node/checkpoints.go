@@ -110,14 +110,23 @@ func (n *Node) warm(r *replica, s *spec.Site) (string, error) {
 	if r.ctr.Meta()[metaRestored] != "" {
 		return "restored from a warm one", nil
 	}
-	st, err := n.dp.Stats(bpf.ReplicaID(r.id))
+	l, err := n.counted(r)
 	if err != nil {
 		return "", err
 	}
-	if st.ConnsTotal < uint64(s.Checkpoint.Warm) {
-		return "", fmt.Errorf("%w: it has served %d connections of %d (checkpoint.warm)", errNotWarm, st.ConnsTotal, s.Checkpoint.Warm)
+	// who does not take turns tells nothing of his answers
+	answers := l.Requests + l.NoTurns + l.UDPFlows
+	if answers < uint64(s.Checkpoint.Warm) {
+		return "", fmt.Errorf("%w: it has given %d answers of %d (checkpoint.warm)", errNotWarm, answers, s.Checkpoint.Warm)
 	}
-	return fmt.Sprintf("after %d connections", st.ConnsTotal), nil
+	return fmt.Sprintf("after %d answers", answers), nil
+}
+
+// counted is what the kernel has counted for one replica.
+func (n *Node) counted(r *replica) (bpf.Load, error) {
+	id := bpf.ReplicaID(r.id)
+	all, err := n.dp.Load([]bpf.ReplicaID{id})
+	return all[id], err
 }
 
 // dumped is called when the machine has accepted an image, or not. The caller
@@ -125,7 +134,6 @@ func (n *Node) warm(r *replica, s *spec.Site) (string, error) {
 func (n *Node) dumped(e *entry, r *replica, d *descent) {
 	if r.stopping {
 		r.dumped = true
-		n.learnHeld(e, site.TierCheckpointed, 0, d.disk)
 		return
 	}
 	n.removeImage(e.name) // somebody needs the processes, so nobody may restore them

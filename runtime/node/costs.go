@@ -24,16 +24,20 @@ const (
 	giveUpMax = 24 * time.Hour
 )
 
+// enoughAnswers is how many say something of how long they take.
+const enoughAnswers = 3
+
 // experience is what a site has taught about its tiers. It is in a file of its
 // own, and in memory while the site is not simply parked.
 type experience struct {
 	Tiers  map[site.Tier]*tierExperience `json:"tiers"`
 	Ladder string                        `json:"ladder,omitempty"` // as it was told last
+	Answer time.Duration                 `json:"answer,omitempty"` // median of the running site's; 0: not known
 }
 
 // tierExperience is what one tier has taught.
 type tierExperience struct {
-	Wakes  []time.Duration `json:"wakes,omitempty"`  // from the first packet to the first byte, the newest last
+	Wakes  []time.Duration `json:"wakes,omitempty"`  // what they added to the first answer, the newest last
 	Memory uint64          `json:"memory,omitempty"` // held on the tier, in bytes; 0: not known
 	Disk   uint64          `json:"disk,omitempty"`
 	Failed int             `json:"failed,omitempty"` // in a row
@@ -100,23 +104,43 @@ func (n *Node) learn(e *entry, w *wakeTrace) {
 	if e.active == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
 		return
 	}
-	last := t.Steps[len(t.Steps)-1]
-	if last.Name != api.StepFirstByte {
+	x := n.experience(e)
+	took, ok := added(t, x.Answer)
+	if !ok {
 		return
 	}
-	x := n.experience(e)
-	x.tier(from).woke(last.At.Duration())
+	x.tier(from).woke(took)
 	x.tier(from).worked()
 	n.learnt(e)
 }
 
-// learnHeld notes what a sleeping replica holds. The caller holds e.mu.
-func (n *Node) learnHeld(e *entry, tier site.Tier, memory, disk uint64) {
-	if memory+disk == 0 {
+// added is what a wake has added to the first answer: the time to it, less what
+// the running site takes for one, but never less than until the site ran.
+func added(t api.Trace, answer time.Duration) (took time.Duration, ok bool) {
+	var ran time.Duration
+	for _, s := range t.Steps {
+		switch s.Name {
+		case api.StepThawed, api.StepReleased:
+			ran = s.At.Duration()
+		case api.StepFirstByte:
+			took, ok = s.At.Duration(), true
+		}
+	}
+	return max(took-answer, ran), ok
+}
+
+// learnHeld notes what a replica holds that has gone to sleep, and how quick it
+// was before. The caller holds e.mu.
+func (n *Node) learnHeld(e *entry, d *descent) {
+	if d.memory+d.disk == 0 && d.answer == 0 {
 		return
 	}
-	t := n.experience(e).tier(tier)
-	t.Memory, t.Disk = memory, disk
+	x := n.experience(e)
+	t := x.tier(d.tier)
+	t.Memory, t.Disk = d.memory, d.disk
+	if d.answer > 0 {
+		x.Answer = d.answer
+	}
 	n.learnt(e)
 }
 

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
@@ -20,7 +21,8 @@ type descent struct {
 	over   chan struct{}      // closed when the freezer is not the descent's any more
 	settle func()             // closes it
 
-	memory, disk uint64 // what the replica holds when it has arrived, in bytes; 0: not known
+	memory, disk uint64        // what the replica holds when it has arrived, in bytes; 0: not known
+	answer       time.Duration // median of its answers; 0: not known
 }
 
 // descend puts a replica to sleep in the background. The caller holds e.mu.
@@ -45,6 +47,9 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 	err := n.wait(ctx, e, func(*active) bool { return r.ctr != nil })
 	if err != nil {
 		return err
+	}
+	if l, err := n.counted(r); err == nil && l.Latency.Count() >= enoughAnswers {
+		d.answer = l.Latency.Quantile(0.5)
 	}
 	if d.tier == site.TierCheckpointed {
 		return n.checkpoint(ctx, e, r, d, s)
@@ -86,9 +91,8 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 		}
 		if d.tier == site.TierCheckpointed {
 			n.dumped(e, r, d)
-		} else {
-			n.learnHeld(e, d.tier, d.memory, 0)
 		}
+		n.learnHeld(e, d)
 		return
 	}
 	if !r.frozen {

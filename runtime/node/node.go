@@ -58,6 +58,7 @@ type Node struct {
 	memory       nodeMemory
 	prepared     preparedSet
 	preparing    sync.Mutex // one replica is prepared at a time
+	preparedMu   sync.Mutex // guards their file
 	experienceMu sync.Mutex // guards the files of experience
 	criu         criuState
 	trimming     sync.Mutex // one look at the disk that checkpoints take at a time

@@ -2,8 +2,12 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -76,6 +80,7 @@ func (n *Node) makePrepared(ctx context.Context, e *entry, r *replica, s *spec.S
 		return nil, errors.Join(err, p.Discard())
 	}
 	n.prepared.add(&waiting{e: e, r: r, memory: memory}, n.cfg.Prepared.Max, uint64(n.cfg.Prepared.Memory), n.makeRoom)
+	n.keepPrepared()
 	return p, nil
 }
 
@@ -100,6 +105,7 @@ func (n *Node) attend(e *entry, r *replica, g *gate, p *container.Prepared) {
 	case <-g.opened:
 		n.prepared.remove(r)
 		n.passGate(e, r, p)
+		n.keepPrepared()
 		return
 	case <-g.dropped:
 	case <-p.Gone():
@@ -107,6 +113,7 @@ func (n *Node) attend(e *entry, r *replica, g *gate, p *container.Prepared) {
 		return // it ends with the daemon
 	}
 	n.prepared.remove(r)
+	n.keepPrepared()
 	if err := p.Discard(); err != nil {
 		n.log.Error("cannot throw away a prepared container", "replica", r.name, "error", err)
 	}
@@ -215,6 +222,59 @@ func (s *preparedSet) remove(r *replica) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = slices.DeleteFunc(s.all, func(w *waiting) bool { return w.r == r })
+}
+
+// sites are those that have one, the oldest first.
+func (s *preparedSet) sites() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]string, 0, len(s.all))
+	for _, w := range s.all {
+		out = append(out, w.e.name)
+	}
+	return out
+}
+
+func (n *Node) preparedFile() string { return filepath.Join(n.cfg.StateDir, "prepared.json") }
+
+// keepPrepared writes down for the next daemon who waits at a gate: the gates
+// end with this one.
+func (n *Node) keepPrepared() {
+	n.preparedMu.Lock()
+	defer n.preparedMu.Unlock()
+	b, err := json.Marshal(n.prepared.sites())
+	if err == nil {
+		err = replaceFile(n.preparedFile(), b)
+	}
+	if err != nil {
+		n.log.Error("the next daemon will not know which sites to prepare", "error", err)
+	}
+}
+
+// prepareAgain has those prepared in the background that were so for the last
+// daemon.
+func (n *Node) prepareAgain() {
+	b, err := os.ReadFile(n.preparedFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var names []string
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil {
+		n.log.Warn("it is not known which sites were prepared; they are again when they were woken next", "error", err)
+		return
+	}
+	for _, name := range names {
+		e, err := n.byName(name)
+		if err != nil {
+			continue // deleted
+		}
+		if err := n.wakeUp(e, site.PrepareAsked{}, nil); err != nil {
+			n.log.Warn("a site is not prepared again", "site", name, "error", err)
+		}
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -193,12 +193,16 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	n.work.Go(func() { n.readHeld(held) })
 	n.work.Go(func() { n.readTriggers(triggers) })
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
+	if err := n.serveMetrics(ctx, server); err != nil {
+		n.log.Error("the metrics can be had on the socket only", "error", err)
+	}
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
 	for range lookWorkers {
 		n.work.Go(func() { n.looks.work(ctx, n.look) })
 	}
 	n.findCRIU()
+	n.prepareAgain()
 
 	for _, s := range n.alwaysOn {
 		if e, err := n.byName(s.Name); err == nil {

@@ -76,6 +76,9 @@ type (
 		ID     ReplicaID
 		Reason string
 	}
+	// PrepareAsked means: the site slept prepared, and what waited at its gate has
+	// ended with an earlier daemon.
+	PrepareAsked struct{}
 	// BackoffOver means: after failures, the time of refusing (or of trying no more
 	// replicas beside those that run) is over.
 	BackoffOver struct{}
@@ -122,6 +125,7 @@ func (DescendFailed) event()  {}
 func (Ascended) event()       {}
 func (Prepared) event()       {}
 func (PrepareFailed) event()  {}
+func (PrepareAsked) event()   {}
 func (BackoffOver) event()    {}
 func (SpecChanged) event()    {}
 func (CirculateAsked) event() {}

@@ -281,6 +281,8 @@ func (m *Machine) sleepTransition(ev Event) ([]Action, bool) {
 		return m.onPrepared(e), true
 	case PrepareFailed:
 		return m.onPrepareFailed(e), true
+	case PrepareAsked:
+		return m.onPrepareAsked(), true
 	}
 	return nil, false
 }

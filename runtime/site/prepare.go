@@ -40,6 +40,13 @@ func (m *Machine) onPrepared(e Prepared) []Action {
 	return acts
 }
 
+func (m *Machine) onPrepareAsked() []Action {
+	if m.Phase() != Parked || len(m.replicas) > 0 || m.waiting {
+		return nil // it is awake, or asleep otherwise
+	}
+	return m.prepare()
+}
+
 func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
 	if e.ID != m.prepared {
 		return nil

@@ -186,3 +186,25 @@ func TestAdoptAsleep(t *testing.T) {
 		t.Errorf("its knock: %s", got)
 	}
 }
+
+// A daemon that ends takes its gates with it: the next one has them made anew.
+func TestPreparedAgain(t *testing.T) {
+	p := policy
+	p.Ladder = []Rung{{TierPrepared, time.Minute}}
+	t.Run("parked", func(t *testing.T) {
+		tell(t, p,
+			step{0, PrepareAsked{}, "prepare 1 => parked"},
+			step{0, PrepareAsked{}, "nothing => parked"},
+			step{0, Prepared{ID: 1}, "note prepared 1 … => parked"},
+		)
+	})
+	t.Run("woken meanwhile", func(t *testing.T) {
+		tell(t, p,
+			step{0, PacketHeld{}, starts1},
+			step{0, PrepareAsked{}, "nothing => waking (1 starting)"},
+		)
+	})
+	t.Run("the ladder has changed", func(t *testing.T) {
+		tell(t, policy, step{0, PrepareAsked{}, "nothing => parked"})
+	})
+}
