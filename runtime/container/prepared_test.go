@@ -108,11 +108,29 @@ func TestRootPreparedSealed(t *testing.T) {
 	e := newEnv(t)
 	direct, prepared := e.spec("status"), e.spec("status")
 	_, want := e.run(direct)
-	c := e.open(e.prepare(prepared))
-	e.ended(c)
+	p := e.prepare(prepared)
+	pids, err := p.Group().Procs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range pids { // what waits is not to be made huge
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || !strings.Contains(string(b), "THP_enabled:\t0") {
+			t.Errorf("process %d may have huge pages (%v)", pid, err)
+		}
+	}
+	e.ended(e.open(p))
 	got := e.output(prepared)
 	if !strings.Contains(got, "Seccomp:\t2") || !strings.Contains(got, "NoNewPrivs:\t1") || got != want {
 		t.Errorf("prepared:\n%s\nstarted:\n%s", got, want)
+	}
+	own, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const huge = "THP_enabled:\t1"
+	if strings.Contains(got, huge) != strings.Contains(string(own), huge) {
+		t.Errorf("huge pages are not allowed as to others:\n%s", got)
 	}
 }
 

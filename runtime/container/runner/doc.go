@@ -35,6 +35,13 @@
 // the filter to all threads (SECCOMP_FILTER_FLAG_TSYNC), and only if that has
 // succeeded is the fifo opened.
 //
+// # Prepared containers
+//
+// A request may ask to hold: then all of this is done but the last line, and the
+// runner waits for the daemon's word, or the end of its connection. Nothing
+// is recorded before that, so that a daemon's death leaves nothing to adopt.
+// What waits is kept from huge pages, which would double what it holds.
+//
 // # Cgroups
 //
 // libcontainer moves init into its cgroup by writing cgroup.procs, which costs

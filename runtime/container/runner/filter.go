@@ -6,28 +6,37 @@ package runner
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// sync_filter waits for a byte on fd, gives all threads of the process the
-// filter of the calling one, and answers with a byte: 0, or an errno. It is C
-// because it has to run while Go's scheduler has other things to do: when the
-// byte comes, the process' only P belongs to a thread that sits in a system
-// call.
-static void sync_filter(int fd)
+// What the thread is asked for.
+enum { FILTER = 1, HUGE_PAGES = 2 };
+
+static long sync_filter(void)
 {
-	char byte;
-	if (read(fd, &byte, 1) != 1)
-		return;
 	// TSYNC comes with a new filter only; this one allows everything, so that
 	// what the calling thread has already decides.
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog prog = { 1, &allow };
-	long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
-	// More than 0 is the number of a thread that could not be synchronised.
-	byte = r == 0 ? 0 : r > 0 ? ESRCH : errno;
-	if (write(fd, &byte, 1) != 1)
-		_exit(1);
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
+}
+
+// serve_runner does what the bytes that come on fd ask for: FILTER gives all threads
+// of the process the filter of the calling one, HUGE_PAGES lets the process and
+// the program after it have such pages. It answers with a byte: 0, or an errno. It is
+// C because it has to run while Go's scheduler has other things to do: when
+// a byte comes, the process' only P belongs to a thread that sits in a system call.
+static void serve_runner(int fd)
+{
+	char byte;
+	while (read(fd, &byte, 1) == 1) {
+		long r = byte == FILTER ? sync_filter() : prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+		// More than 0 is the number of a thread that could not be synchronised.
+		byte = r == 0 ? 0 : r > 0 ? ESRCH : errno;
+		if (write(fd, &byte, 1) != 1)
+			_exit(1);
+	}
 	for (;;)
 		pause(); // until the process executes the container's program
 }
@@ -79,7 +88,7 @@ func startFilter(filter *configs.Seccomp) error {
 		}
 		loaded <- err
 		if err == nil {
-			C.sync_filter(filterFD)
+			C.serve_runner(filterFD)
 		}
 	}()
 	if err := <-loaded; err != nil {
@@ -99,14 +108,26 @@ func filterPair() (ours, theirs *os.File, err error) {
 
 // filterOn asks the thread of the filter to give it to all threads. After an
 // error the program must not run.
-func filterOn(thread *os.File) error {
+func filterOn(thread *os.File) error { return askThread(thread, C.FILTER) }
+
+// hugePagesOn asks the same thread to allow huge pages, which Gate has not done
+// for an init that waits: the kernel would make its memory huge meanwhile.
+func hugePagesOn(thread *os.File) error {
+	err := askThread(thread, C.HUGE_PAGES)
+	if errors.Is(err, unix.EINVAL) {
+		return nil // a kernel without any
+	}
+	return err
+}
+
+func askThread(thread *os.File, what byte) error {
 	var answer [1]byte
-	_, err := thread.Write([]byte{1})
+	_, err := thread.Write([]byte{what})
 	if err == nil {
 		_, err = thread.Read(answer[:])
 	}
 	if err == nil && answer[0] != 0 {
 		err = unix.Errno(answer[0])
 	}
-	return errors.Join(err, thread.Close())
+	return err
 }

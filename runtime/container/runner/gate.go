@@ -69,6 +69,9 @@ func Gate() {
 	if err := g.pass(fds[0]); err != nil {
 		g.end(err)
 	}
+	if !g.req.Hold { // the shim has forbidden huge pages
+		_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0) // a kernel without any
+	}
 	_ = wire.Send(conn, gateReply{Steps: g.steps}) // for interest only
 	_ = conn.Close()
 }

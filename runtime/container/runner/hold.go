@@ -59,6 +59,9 @@ func (s *server) open(req wire.StartRequest) error {
 		return err
 	}
 	s.step("recorded init")
+	if err := hugePagesOn(s.filter); err != nil {
+		return fmt.Errorf("allowing huge pages to container %s: %w", req.ID, err)
+	}
 	if err := s.letRun(req); err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func status([]string) {
 	b, err := os.ReadFile("/proc/self/status")
 	check(err)
 	for line := range strings.Lines(string(b)) {
-		for _, want := range []string{"Cap", "NoNewPrivs", "Seccomp:", "Pid:", "NSpid:"} {
+		for _, want := range []string{"Cap", "THP_enabled:", "NoNewPrivs", "Seccomp:", "Pid:", "NSpid:"} {
 			if strings.HasPrefix(line, want) {
 				fmt.Print(line)
 			}
