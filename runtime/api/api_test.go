@@ -179,6 +179,34 @@ func TestSites(t *testing.T) {
 	}
 }
 
+// The metrics have a listener of their own if they are to, and nothing else is there.
+func TestServeMetrics(t *testing.T) {
+	m := newMemory()
+	server := api.NewServer(m, slog.New(slog.DiscardHandler))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.ServeMetrics(ctx, ln) }()
+	for path, want := range map[string]int{"/metrics": http.StatusOK, "/v1/sites": http.StatusNotFound, "/": http.StatusNotFound} {
+		resp, err := http.Get("http://" + ln.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want || want == http.StatusOK && string(body) != "fcnode_sites 0\n" {
+			t.Errorf("GET %s = %d, %q, %v", path, resp.StatusCode, body, err)
+		}
+	}
+	cancel()
+	if err := testutil.Receive(t, patience, "the end of the listener", served); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTracesAndInfo(t *testing.T) {
 	r, ctx := start(t), t.Context()
 	r.blog(t)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -104,25 +103,6 @@ func (s *Server) park(r *http.Request) (any, error) {
 
 func (s *Server) circulate(r *http.Request) (any, error) {
 	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site")))
-}
-
-// contentMetrics is the media type of Prometheus' text format.
-const contentMetrics = "text/plain; version=0.0.4; charset=utf-8"
-
-// metrics answers with text: that is what those who read it speak.
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	var text bytes.Buffer
-	if err := s.backend.Metrics(r.Context(), &text); err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	w.Header().Set("Content-Type", contentMetrics)
-	if _, err := w.Write(text.Bytes()); err != nil {
-		s.log.Debug("a reader of the metrics went away", "error", err)
-	}
-	_ = rc.SetWriteDeadline(time.Time{})
 }
 
 func (s *Server) traces(r *http.Request) (any, error) {

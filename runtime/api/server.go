@@ -56,14 +56,6 @@ func NewServer(backend Backend, log *slog.Logger) *Server {
 	return s
 }
 
-// MetricsHandler answers GET /metrics and nothing else, for a listener that others
-// than the owners of the socket can reach.
-func (s *Server) MetricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", s.metrics)
-	return mux
-}
-
 // Serve answers calls until the context ends; then it ends the streams and execs,
 // lets the other calls finish for a while, and returns nil. It closes the listener. A
 // server serves once.

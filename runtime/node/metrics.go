@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -30,6 +31,23 @@ func (n *Node) Metrics(ctx context.Context, w io.Writer) error {
 			return fmt.Errorf("write the metrics: %w", err)
 		}
 	}
+	return nil
+}
+
+// serveMetrics answers on the address that the configuration has for it.
+func (n *Node) serveMetrics(ctx context.Context, server *api.Server) error {
+	if n.cfg.Metrics.Listen == "" {
+		return nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.cfg.Metrics.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for those who want the metrics (metrics.listen): %w", err)
+	}
+	n.work.Go(func() {
+		if err := server.ServeMetrics(ctx, listener); err != nil {
+			n.log.Error("nobody gets the metrics any more but on the socket", "error", err)
+		}
+	})
 	return nil
 }
 

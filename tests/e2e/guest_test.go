@@ -98,6 +98,7 @@ func newGuest() *guest {
 	})
 	mux.HandleFunc("GET /fetch", fetch)
 	mux.HandleFunc("POST /file", writeFile)
+	scaleGuest(mux)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
