@@ -43,3 +43,42 @@ func (f *flow) expect(sig *Signals) float64 {
 	usual := f.conns / f.weight
 	return max(now, min(positive(sig.Arrivals)*stay, 2*sig.Alarm.Ratio()*usual))
 }
+
+// answers adds up what few answers say: a site with three answers a second has no p99 of a
+// look, but one of a minute.
+type answers struct {
+	count, over float64
+	last        time.Duration
+}
+
+// answersHalfLife is for how long an answer counts.
+const answersHalfLife = 30 * time.Second
+
+// observe takes a look's answers into account. Looks may overlap; what lies closer than
+// half of one to the last is left out.
+func (a *answers) observe(at time.Duration, sig *Signals, target time.Duration) {
+	l := sig.Latency
+	if target <= 0 || l.Samples == 0 || a.last != 0 && at-a.last < look/2 {
+		return
+	}
+	if a.last != 0 {
+		keep := math.Exp2(-max(0, at-a.last).Seconds() / answersHalfLife.Seconds())
+		a.count, a.over = a.count*keep, a.over*keep
+	}
+	a.last = at
+	n := float64(l.Samples)
+	a.count += n
+	switch {
+	case l.P50 > target:
+		a.over += n / 2
+	case l.P99 > target:
+		a.over += max(1, n/100)
+	}
+}
+
+// slow says that more than one in a hundred took too long, and that it is not chance: by
+// more than two standard deviations of the one that is allowed.
+func (a *answers) slow() bool {
+	allowed := a.count / 100
+	return a.count >= fewAnswers && a.over > allowed+2*math.Sqrt(allowed)
+}

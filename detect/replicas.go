@@ -172,7 +172,7 @@ func wishQueue(sig *Signals, n int) wish {
 // wishLatency: answers take longer than they should.
 func (s *Scaler) wishLatency(at time.Duration, sig *Signals, n int) wish {
 	target, l := s.Targets.Latency, sig.Latency
-	if target <= 0 || l.Samples == 0 || l.P50 <= target && (l.Samples < fewAnswers || l.P99 <= target) {
+	if target <= 0 || l.Samples == 0 || l.P50 <= target && (l.P99 <= target || l.Samples < fewAnswers && !s.answers.slow()) {
 		return wish{}
 	}
 	if s.inVain(at, sig, n) {

@@ -24,8 +24,9 @@ type Scaler struct {
 	Costs   ActionCosts
 	Policy  LimitsPolicy
 
-	limits [4]limitState
-	flow   flow
+	limits  [4]limitState
+	flow    flow
+	answers answers
 
 	lastOut, lastIn time.Duration
 	everOut, everIn bool
@@ -102,6 +103,7 @@ func (s *Signals) conns() (total float64) {
 // ask again at once, until it is None.
 func (s *Scaler) Decide(at time.Duration, sig Signals) Decision {
 	s.flow.observe(at, &sig)
+	s.answers.observe(at, &sig, s.Targets.Latency)
 	none := Decision{Kind: None}
 	for _, f := range []func(time.Duration, *Signals) Decision{s.raise, s.out, s.in, s.lower} {
 		d := f(at, &sig)

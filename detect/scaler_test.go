@@ -148,6 +148,32 @@ func TestScalerNoticesThatMoreDoesNotHelp(t *testing.T) {
 	}
 }
 
+// A site with three answers a second has no p99 in a look; if one in ten is slow, that is
+// seen all the same, and one in two hundred is not.
+func TestScalerAddsUpFewAnswers(t *testing.T) {
+	for every, want := range map[int]Kind{3: Out, 67: None} {
+		s := NewScaler(Targets{Latency: 100 * time.Millisecond}, ActionCosts{})
+		sig := loaded(func(s *Signals) { s.CPU = Resource{} })
+		got := None
+		n := 0
+		_, all := play(s, time.Hour, 5*time.Minute, sig, func(_ time.Duration, sig *Signals) {
+			n++
+			sig.Latency = Latency{P50: 10 * time.Millisecond, P99: 20 * time.Millisecond, Samples: 3}
+			if n%every == 0 || every == 3 {
+				sig.Latency.P99 = 400 * time.Millisecond
+			}
+		})
+		for _, d := range all {
+			if d.Kind == Out {
+				got = Out
+			}
+		}
+		if got != want {
+			t.Errorf("slow once in %d looks: %v, want %v", every, all, want)
+		}
+	}
+}
+
 // Connections that stay for long rise long after the rate did: the rate decides.
 func TestScalerSeesLongConnectionsComing(t *testing.T) {
 	s := NewScaler(Targets{Conns: 50}, ActionCosts{})
