@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+)
+
+// imageRuns bounds the runs of this bench, in which each one writes images.
+const imageRuns = 10
+
+// sleepyApp is an application that is put to sleep on disk.
+type sleepyApp struct {
+	name string
+	root string
+	args []string
+
+	bytes    series // not times: of the images
+	fcnode   imageTimes
+	runc     imageTimes
+	runcFail error
+}
+
+// imageTimes are what one container runtime took.
+type imageTimes struct {
+	dump    series // the processes stand still
+	restore series // until the sockets listen
+	byte1   series // until the first byte of an answer
+}
+
+// benchImages compares checkpoints with those of runc, by the same CRIU, in the
+// same network namespace.
+func benchImages(ctx context.Context, o options, r *report) (err error) {
+	s, err := open(ctx, o, "images", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(s, err) }()
+	tool, err := criu.Find(ctx, "")
+	if errors.Is(err, criu.ErrUnavailable) {
+		r.printf("## Checkpoints\n\nNot measured: %v.\n\n", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := newClient(s.Client.FD())
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	p, err := newPlain(s.Client)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := withoutMPTCP(p); err != nil {
+		return err
+	}
+	b := &imageBench{o: o, s: s, c: c, p: p, tool: tool}
+	apps, err := b.run(ctx)
+	if err != nil {
+		return err
+	}
+	reportImages(r, apps, tool)
+	return nil
+}
+
+type imageBench struct {
+	o    options
+	s    *stage.Stage
+	c    *client
+	p    *plain
+	tool *criu.Tool
+	m    *container.Manager
+	n    int
+}
+
+func (b *imageBench) run(ctx context.Context) (apps []*sleepyApp, err error) {
+	if apps, err = b.apps(); err != nil {
+		return nil, err
+	}
+	base, err := newRunc(b.s, filepath.Join(b.o.bin, demoSite), b.p, sameFilter)
+	if err != nil {
+		return nil, err
+	}
+	var runcs []*runcImages
+	for _, a := range apps {
+		rc, err := newRuncImages(b, base, a)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, rc.close()) }()
+		runcs = append(runcs, rc)
+	}
+	// After runc's: they have mounted cgroup v2 at its usual place.
+	b.m, err = container.NewManager(container.Options{
+		RunnerPath: filepath.Join(b.o.bin, "fcnode-runner"), RunDir: b.s.File("images-run"),
+		CgroupRoot: fmt.Sprintf("/fcnode-bench-images-%d", os.Getpid()), Ahead: 1, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.m.Close(), b.m.Parent().Remove()) }()
+	for round := range min(b.o.runs, imageRuns) + 1 {
+		for i, a := range apps {
+			counts := round > 0 // the first one warms the caches
+			if err := b.fcnodeOnce(ctx, a, counts); err != nil {
+				return nil, fmt.Errorf("%s: %w", a.name, err)
+			}
+			if a.runcFail == nil {
+				a.runcFail = runcs[i].once(ctx, a, counts)
+			}
+		}
+	}
+	return apps, nil
+}
+
+// apps are the demo site and those of tests/apps that are built, of which one user's processes
+// are enough.
+func (b *imageBench) apps() ([]*sleepyApp, error) {
+	root := b.s.File("images-go")
+	program, err := os.ReadFile(filepath.Join(b.o.bin, demoSite))
+	if err == nil {
+		err = os.MkdirAll(root, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(root, "site"), program, 0o755)
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := []*sleepyApp{{name: "demo site (Go)", root: root, args: []string{"/site"}}}
+	dir := os.Getenv("FCNODE_APPS")
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(cache, "fcnode", "apps", "current", "root")
+	}
+	for _, a := range []*sleepyApp{
+		{name: "python", args: []string{"/usr/bin/python3", "/srv/app.py"}},
+		{name: "php", args: []string{"/usr/bin/php", "-S", "[::]:80", "/srv/index.php"}},
+		{name: "node", args: []string{"/usr/bin/node", "/srv/app.js"}},
+	} {
+		a.root = filepath.Join(dir, a.name)
+		if _, err := os.Stat(a.root); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+func (b *imageBench) addr() netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(directAddr), 80)
+}
+
+// answers waits until the site answers, and asks some more, so that it is warm.
+func (b *imageBench) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for good := 0; good < 3; {
+		_, err := b.c.visit(b.addr())
+		switch {
+		case err == nil:
+			good++
+		case ctx.Err() != nil:
+			return fmt.Errorf("it does not answer: %w", err)
+		default: // no listener yet
+		}
+	}
+	return nil
+}
+
+func (b *imageBench) spec(a *sleepyApp) container.Spec {
+	b.n++
+	id := fmt.Sprintf("image-%d", b.n)
+	dir := b.s.File("images-replicas")
+	return container.Spec{
+		ID: id, Site: "image", Lower: []string{a.root}, Args: a.args, Netns: b.p.file,
+		Upper: filepath.Join(dir, id, "upper"), Work: filepath.Join(dir, id, "work"),
+		LogDir: b.s.File("images-logs"), Hostname: "image",
+	}
+}
+
+// fcnodeOnce starts the application, dumps it and restores it.
+func (b *imageBench) fcnodeOnce(ctx context.Context, a *sleepyApp, counts bool) error {
+	c, _, err := b.m.Start(ctx, b.spec(a))
+	if err != nil {
+		return err
+	}
+	if err := b.answers(ctx); err != nil {
+		return errors.Join(err, b.end(ctx, c))
+	}
+	dir := filepath.Join(b.s.File("images-checkpoints"), "image")
+	begin := time.Now()
+	m, err := c.Checkpoint(ctx, dir, container.CheckpointOptions{})
+	dump := time.Since(begin)
+	if err := errors.Join(err, b.end(ctx, c)); err != nil {
+		return err
+	}
+	begin = time.Now()
+	if c, _, err = b.m.Restore(ctx, b.spec(a), dir); err != nil {
+		return err
+	}
+	restore := time.Since(begin)
+	_, err = b.c.visit(b.addr())
+	byte1 := time.Since(begin)
+	if err := errors.Join(err, b.end(ctx, c)); err != nil {
+		return err
+	}
+	if counts {
+		a.fcnode.add(dump, restore, byte1)
+		a.bytes = append(a.bytes, time.Duration(m.Bytes))
+	}
+	return nil
+}
+
+func (b *imageBench) end(ctx context.Context, c *container.Container) error {
+	if err := c.Kill(ctx); err != nil {
+		return err
+	}
+	return b.m.Remove(c.ID())
+}
+
+func (t *imageTimes) add(dump, restore, byte1 time.Duration) {
+	t.dump, t.restore, t.byte1 = append(t.dump, dump), append(t.restore, restore), append(t.byte1, byte1)
+}
+
+// withoutMPTCP makes the plain host's namespace like those of replicas.
+func withoutMPTCP(p *plain) error {
+	return inNetns(p.file, func() error {
+		err := os.WriteFile("/proc/sys/net/mptcp/enabled", []byte("0"), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+// inNetns runs fn on a thread in a network namespace.
+func inNetns(ns *os.File, fn func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+		if err == nil {
+			err = fn()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func reportImages(r *report, apps []*sleepyApp, tool *criu.Tool) {
+	r.printf("## Checkpoints\n\nThe application is started, asked three times, dumped, restored in the same network namespace, and asked again: by "+
+		"fcnode's containers, and by `runc checkpoint` and `runc restore --detach` with the same CRIU (%s), the same network namespace, root file system and "+
+		"seccomp filter, without network lock and management of cgroups (both by CRIU's configuration file). fcnode's dump includes its checksums and the sync to the disk, its restore the "+
+		"checksums; runc has neither. The page cache is warm. Medians of %d runs in turns.\n\n", tool.Version, len(apps[0].fcnode.dump))
+	r.printf("| | image | dump, fcnode | dump, runc | restored, fcnode | restored, runc | first byte, fcnode | first byte, runc |\n|---|---|---|---|---|---|---|---|\n")
+	for _, a := range apps {
+		other := [3]string{"-", "-", "-"}
+		if a.runcFail == nil {
+			other = [3]string{show(a.runc.dump.median()), show(a.runc.restore.median()), show(a.runc.byte1.median())}
+		}
+		r.printf("| %s | %.1f MB | %s | %s | %s | %s | %s | %s |\n", a.name, float64(a.bytes.median())/1e6,
+			show(a.fcnode.dump.median()), other[0], show(a.fcnode.restore.median()), other[1], show(a.fcnode.byte1.median()), other[2])
+	}
+	r.printf("\n")
+	for _, a := range apps {
+		if a.runcFail != nil {
+			text := strings.ReplaceAll(a.runcFail.Error(), "\n", " ")
+			r.printf("- %s with runc: %s\n", a.name, text[:min(len(text), 300)])
+			continue
+		}
+		part := ratio(a.fcnode.byte1.median(), a.runc.byte1.median())
+		r.goal("restore of a small application to its first byte at most 1/2 of `runc restore`: "+a.name, part <= 0.5, fmt.Sprintf("%.2f", part))
+	}
+	r.printf("\n")
+}
