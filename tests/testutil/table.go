@@ -52,6 +52,12 @@ var bpfFeatures = []Feature{
 		Probe: helper(ebpf.SockOps, asm.FnGetNetnsCookie)},
 	{Name: "netns cookie in post_bind", Since: V(5, 14), Use: "readiness of UDP servers",
 		Probe: helper(ebpf.CGroupSock, asm.FnGetNetnsCookie)},
+	{Name: "programs run by system call", Since: V(5, 14), Use: "marks on replicas, set beside the programs that count",
+		Probe: func() error { return features.HaveProgramType(ebpf.Syscall) }},
+	{Name: "storage of sockets", Since: V(5, 9), Use: "connections and listeners that are counted",
+		Probe: helper(ebpf.SockOps, asm.FnSkStorageGet)},
+	{Name: "programs on a cgroup's packets", Since: V(5, 2), Use: "bytes and latency",
+		Probe: helper(ebpf.CGroupSKB, asm.FnSkStorageGet)},
 	{Name: "tcx", Since: V(6, 6), Use: "attachment by links, which are replaced in one step", Else: "clsact filters",
 		Probe: probeTCX},
 }
