@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -19,6 +20,10 @@ const (
 	socketFD = 3 + iota
 	runnerFD
 )
+
+// The first thread of the process has to be the one that restores: it is known
+// by the process' number.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	debug.SetGCPercent(20) // one shim per container: small matters more than fast
@@ -33,6 +38,7 @@ func run(args []string) error {
 	case len(args) > 2 && args[0] == "stage":
 		return shim.Stage(args[1], args[2:])
 	case len(args) == 2:
+		runtime.UnlockOSThread()
 		return shim.Run(options(args))
 	case len(args) == 3:
 		return shim.RunRestore(options(args), args[2])

@@ -11,11 +11,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +35,7 @@ type restorer struct {
 
 // RunRestore waits for a request to restore a container, carries it out and
 // monitors the container. It returns when that has ended, or when the daemon is gone without
-// a request.
+// a request. Call it on the first thread of the process, which is to stay locked.
 func RunRestore(opts Options, criuPath string) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
@@ -48,7 +50,7 @@ func RunRestore(opts Options, criuPath string) error {
 	if r.conn, err = wire.Conn(opts.Socket); err != nil {
 		return err
 	}
-	if r.session, r.stage, err = r.startStage(r.tool); err != nil {
+	if err := r.startStage(); err != nil {
 		return r.answer(wire.StartReply{}, err)
 	}
 	r.runner = r.session.Pid()
@@ -60,13 +62,13 @@ func RunRestore(opts Options, criuPath string) error {
 	return r.run(netns)
 }
 
-// wait waits for the stage and for a request; without one it gives nil.
+// wait waits for CRIU and for a request; without one it gives nil.
 func (r *restorer) wait() (*os.File, error) {
-	if err := r.stageAnswer(); err != nil {
+	if err := staged(r.stage); err != nil {
 		return nil, r.answer(wire.StartReply{}, err)
 	}
 	fds, err := wire.Recv(r.conn, &r.req)
-	if errors.Is(err, io.EOF) {
+	if isEOF(err) {
 		return nil, nil // the daemon is gone, or does not need this one
 	}
 	if err == nil && len(fds) != 1 {
@@ -79,17 +81,7 @@ func (r *restorer) wait() (*os.File, error) {
 	return fds[0], nil
 }
 
-// stageAnswer is what the stage has to say: that it waits, or what went wrong.
-func (r *restorer) stageAnswer() error {
-	var ready wire.StageReady
-	if _, err := wire.Recv(r.stage, &ready); err != nil {
-		return fmt.Errorf("preparing a restore: the process that was to become CRIU: %w", err)
-	}
-	if ready.Error != nil {
-		return ready.Error
-	}
-	return nil
-}
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 func (r *restorer) run(netns *os.File) error {
 	r.monitor = r.req.Monitor
@@ -123,30 +115,24 @@ func (r *restorer) spent() {
 	}
 }
 
-// restore lets the stage become CRIU and CRIU restore the tree. copied is closed
+// restore makes the mounts and lets CRIU restore the tree. copied is closed
 // when the output has come to its end.
 func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan struct{}, err error) {
-	closed := make(chan struct{})
-	close(closed)
-	ends, err := r.outputPipes()
-	if err != nil {
-		return init, closed, err
-	}
-	err = wire.Send(r.stage, wire.StageRequest{
-		ID: r.req.ID, Rootfs: r.req.Rootfs, Lower: r.req.Lower, Upper: r.req.Upper, Work: r.req.Work, Nulls: len(r.req.Nulls),
-	}, netns, ends[0], ends[1])
-	for _, f := range append(ends[:], netns) {
-		_ = f.Close() // the stage has its own
-	}
 	copied = r.copyOutput()
-	if err == nil && r.req.Lazy {
-		err = r.startLazy()
+	if r.req.Lazy {
+		if err := r.startLazy(); err != nil {
+			return init, copied, err
+		}
 	}
+	if len(r.req.Nulls) > stagedNulls {
+		return init, copied, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
+	}
+	err = inMounts(r.session.Pid(), func() error {
+		return mounts.Overlay(mounts.Root{
+			ID: r.req.ID, Target: r.req.Rootfs, Lower: r.req.Lower, Upper: r.req.Upper, Work: r.req.Work,
+		})
+	})
 	if err != nil {
-		return init, copied, fmt.Errorf("asking for the mounts of container %s: %w", r.req.ID, err)
-	}
-	// The stage's end of the connection is closed when it executes CRIU.
-	if err := r.stageAnswer(); err != nil && !errors.Is(err, io.EOF) {
 		return init, copied, err
 	}
 	r.step("mounted")
@@ -156,7 +142,11 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 		}
 		r.step("memory served")
 	}
-	pid, err := r.session.Restore(context.Background(), r.options())
+	var pid int
+	err = inNetwork(netns, func() error {
+		pid, err = r.session.Restore(context.Background(), r.options())
+		return err
+	})
 	if err != nil {
 		return init, copied, err
 	}
@@ -167,6 +157,44 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	}
 	init, err = r.record(pid)
 	return init, copied, err
+}
+
+// inMounts runs fn on a thread that is in the mount namespace of a process.
+func inMounts(pid int, fn func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
+		if err == nil {
+			defer ns.Close() // a namespace
+			err = unix.Unshare(unix.CLONE_FS)
+		}
+		if err == nil {
+			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS)
+		}
+		if err != nil {
+			done <- fmt.Errorf("entering the mount namespace of CRIU: %w", err)
+			return
+		}
+		done <- fn()
+	}()
+	return <-done
+}
+
+// inNetwork runs fn while this thread, the process' first, is in a network
+// namespace: it is the one that CRIU enters. Nothing else of this process needs a network.
+func inNetwork(netns *os.File, fn func() error) error {
+	defer netns.Close() // a namespace
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return fmt.Errorf("finding the shim's network namespace: %w", err)
+	}
+	defer own.Close() // a namespace
+	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the network namespace of the container: %w", err)
+	}
+	err = fn()
+	return errors.Join(err, unix.Setns(int(own.Fd()), unix.CLONE_NEWNET))
 }
 
 func (r *restorer) options() criu.RestoreOptions {
@@ -228,19 +256,24 @@ func (r *restorer) record(pid int) (wire.Process, error) {
 // revise changes libcontainer's record of a container into that of a restored one.
 // The form is internal to libcontainer, whose version is pinned in go.mod; a
 // privileged test executes a process in a restored container.
-func revise(record json.RawMessage, slot string, init wire.Process) (map[string]any, error) {
-	var doc map[string]any
-	if err := json.Unmarshal(record, &doc); err != nil {
+func revise(record json.RawMessage, slot string, init wire.Process) (map[string]json.RawMessage, error) {
+	var doc map[string]json.RawMessage // most of it is the seccomp filter, and stays as it is
+	var paths map[string]string
+	err := json.Unmarshal(record, &doc)
+	if err == nil {
+		err = json.Unmarshal(doc["namespace_paths"], &paths)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading libcontainer's record: %w", err)
 	}
-	doc["id"] = slot
-	doc["init_process_pid"] = init.Pid
-	doc["init_process_start"] = init.Start
-	doc["created"] = time.Now().UTC()
-	paths, _ := doc["namespace_paths"].(map[string]any)
 	for kind, path := range paths {
-		if p, ok := path.(string); ok {
-			paths[kind] = fmt.Sprintf("/proc/%d/ns/%s", init.Pid, filepath.Base(p))
+		paths[kind] = fmt.Sprintf("/proc/%d/ns/%s", init.Pid, filepath.Base(path))
+	}
+	for name, value := range map[string]any{
+		"id": slot, "init_process_pid": init.Pid, "init_process_start": init.Start, "created": time.Now().UTC(), "namespace_paths": paths,
+	} {
+		if doc[name], err = json.Marshal(value); err != nil {
+			return nil, fmt.Errorf("writing libcontainer's record: %w", err)
 		}
 	}
 	return doc, nil

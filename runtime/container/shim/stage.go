@@ -16,23 +16,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The descriptors of the stage: CRIU's RPC socket, which it leaves alone, and
-// its connection to the shim.
-const stageFD = criu.FirstFileFD
-
-// The descriptors that the stage leaves to CRIU. They are far from those that Go's
-// runtime has opened for itself.
+// The descriptors of the stage: its connection to the shim, and those that it
+// leaves to CRIU.
 const (
-	stagedNetns = 100 + iota
+	stageFD = criu.FirstFileFD + iota
+	stagedNetns
 	stagedStdout
 	stagedStderr
-	stagedNull // and following
+)
+
+// stagedNull is the first of the descriptors of the container's /dev/null. They are
+// far from those that Go's runtime has opened for itself.
+const (
+	stagedNull  = 100
+	stagedNulls = 8
 )
 
 // Stage is the first life of the process that becomes CRIU. Born in the
 // replica's cgroup and in a mount namespace of its own, it prepares what no request
-// changes and waits; on a request it mounts the root file system and executes args.
-// It returns only if something fails.
+// changes and executes args, ahead of any request. It returns only if something fails.
 func Stage(runDir string, args []string) error {
 	runtime.LockOSThread() // the thread that executes CRIU brings its namespaces along
 	unix.CloseOnExec(stageFD)
@@ -40,19 +42,11 @@ func Stage(runDir string, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareStage(runDir); err != nil {
-		return errors.Join(err, wire.Send(conn, wire.StageReady{Error: wire.AsError(err)}))
+	err = prepareStage(runDir)
+	if err == nil {
+		err = fmt.Errorf("executing %s: %w", args[0], unix.Exec(args[0], args, os.Environ()))
 	}
-	if err := wire.Send(conn, wire.StageReady{}); err != nil {
-		return err
-	}
-	var req wire.StageRequest
-	files, err := wire.Recv(conn, &req)
-	if err != nil {
-		return nil // the shim has ended: nobody wants a restore
-	}
-	err = runStage(runDir, req, files, args)
-	return errors.Join(err, wire.Send(conn, wire.StageReady{Error: wire.AsError(err)}))
+	return errors.Join(err, wire.Send(conn, wire.StageFailed{Error: wire.AsError(err)}))
 }
 
 func prepareStage(runDir string) error {
@@ -66,59 +60,69 @@ func prepareStage(runDir string) error {
 		return fmt.Errorf("making a cgroup namespace: %w", err)
 	}
 	system := filepath.Join(runDir, wire.SystemDir)
-	if err := mounts.Dev(system); err != nil {
+	if err := errors.Join(mounts.Dev(system), mounts.Empty(emptyDir(runDir))); err != nil {
 		return err
 	}
-	return mounts.Empty(emptyDir(runDir))
+	for i := range stagedNulls {
+		fd, err := unix.Open(filepath.Join(system, "dev/null"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Dup3(fd, stagedNull+i, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("opening /dev/null of the container: %w", err)
+		}
+	}
+	return nil
 }
 
 // emptyDir is where the empty folder is mounted: the place is free, as nothing else is
 // prepared in this mount namespace.
 func emptyDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "proc") }
 
-func runStage(runDir string, req wire.StageRequest, files []*os.File, args []string) error {
-	if len(files) != 3 {
-		return fmt.Errorf("a stage got %d descriptors instead of network namespace and output", len(files))
-	}
-	err := mounts.Overlay(mounts.Root{ID: req.ID, Target: req.Rootfs, Lower: req.Lower, Upper: req.Upper, Work: req.Work})
+// startStage starts the process that becomes CRIU, in the replica's cgroup. In
+// place of a network namespace, which only the request brings, CRIU gets a descriptor of
+// this process: setns(2) takes that for the namespace in which this process' first
+// thread is by then.
+func (r *restorer) startStage() error {
+	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return err
 	}
-	for i, f := range files {
-		if err := unix.Dup3(int(f.Fd()), stagedNetns+i, 0); err != nil {
-			return fmt.Errorf("handing a descriptor to CRIU: %w", err)
-		}
+	defer theirs.Close() // the stage has its own
+	ends, err := r.outputPipes()
+	if err != nil {
+		return err
 	}
-	null := filepath.Join(runDir, wire.SystemDir, "dev/null")
-	for i := range req.Nulls {
-		fd, err := unix.Open(null, unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("opening /dev/null of the container: %w", err)
-		}
-		if err := unix.Dup3(fd, stagedNull+i, 0); err != nil {
-			return fmt.Errorf("handing /dev/null to CRIU: %w", err)
-		}
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("opening a descriptor of this process: %w", err)
 	}
-	if err := unix.Exec(args[0], args, os.Environ()); err != nil {
-		return fmt.Errorf("executing %s: %w", args[0], err)
+	pidfd := os.NewFile(uintptr(self), "pidfd")
+	r.session, err = r.tool.Start(criu.SessionOptions{
+		Files: []*os.File{theirs, pidfd, ends[0], ends[1]}, // stageFD and following
+		Wrap:  []string{"/proc/self/exe", "stage", r.opts.RunDir},
+		Attr:  r.birth(),
+	})
+	for _, f := range append(ends[:], pidfd) {
+		_ = f.Close() // the stage has its own
 	}
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	r.stage = conn
 	return nil
 }
 
-// startStage starts the process that becomes CRIU, in the replica's cgroup.
-func (s *shim) startStage(tool *criu.Tool) (*criu.Session, *net.UnixConn, error) {
-	conn, theirs, err := wire.Pair()
-	if err != nil {
-		return nil, nil, err
+// staged waits until the stage has become CRIU: then its end of the connection is
+// closed without a word.
+func staged(conn *net.UnixConn) error {
+	var failed wire.StageFailed
+	_, err := wire.Recv(conn, &failed)
+	switch {
+	case isEOF(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("preparing a restore: %w", err)
 	}
-	defer theirs.Close() // the stage has its own
-	session, err := tool.Start(criu.SessionOptions{
-		Files: []*os.File{theirs},
-		Wrap:  []string{"/proc/self/exe", "stage", s.opts.RunDir},
-		Attr:  s.birth(),
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, conn.Close())
-	}
-	return session, conn, nil
+	return failed.Error
 }

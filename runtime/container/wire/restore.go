@@ -46,20 +46,9 @@ const (
 	BindVolume BindKind = "volume"
 )
 
-// StageRequest asks the stage, the process that becomes CRIU, to make the
-// mounts. The network namespace and the writing ends of the output go with it.
-type StageRequest struct {
-	ID     string   `json:"id"`
-	Rootfs string   `json:"rootfs"`
-	Lower  []string `json:"lower"`
-	Upper  string   `json:"upper"`
-	Work   string   `json:"work"`
-	Nulls  int      `json:"nulls"` // how many descriptors of /dev/null are wanted
-}
-
-// StageReady says that the stage waits for a StageRequest.
-type StageReady struct {
-	Error *Error `json:"error,omitempty"`
+// StageFailed says why the stage, the process that becomes CRIU, could not.
+type StageFailed struct {
+	Error *Error `json:"error"`
 }
 
 // Streams are the pipes of a container's output, by inode.
