@@ -54,6 +54,7 @@ func printSite(e *env, s *api.Site) error {
 	add("tier", string(s.Tier))
 	add("replicas", fmt.Sprintf("%d of at most %d", len(s.Replicas), s.ReplicasMax))
 	add("ladder", ladder(s))
+	add("not used", unused(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
 	add("idle", age(s.Idle.Duration()))
 	if s.Latency != nil {
@@ -155,6 +156,15 @@ func ladder(s *api.Site) string {
 			text += fmt.Sprintf(" (wakes in %s)", latency(r.Wake.Duration()))
 		}
 		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// unused are the tiers that are not on the ladder, and why.
+func unused(s *api.Site) string {
+	parts := make([]string, 0, len(s.LadderUnused))
+	for _, r := range s.LadderUnused {
+		parts = append(parts, fmt.Sprintf("%s (%s)", r.Tier, r.Reason))
 	}
 	return strings.Join(parts, ", ")
 }

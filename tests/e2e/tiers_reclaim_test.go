@@ -1,0 +1,99 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// memoryOf is what the kernel accounts to a process' cgroup, in bytes.
+func memoryOf(t testing.TB, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(cgroupOf(t, pid), "memory.current"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestRootReclaimedSiteIsThawed: a site whose memory was pushed out is there for its visitor.
+func TestRootReclaimedSiteIsThawed(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	testutil.RequireFeature(t, "memory.reclaim")
+	n := newNode(t, options{more: "reclaim: {withoutSwap: true, keep: 64KiB}"})
+	s := n.deploy("pushed", "idle: 1s", "tiers: [{tier: frozen, after: 1s}, {tier: reclaimed, after: 2s}]")
+	for range 2 {
+		mark := n.mark()
+		n.outside.greet(s.addr4(80))
+		pid := s.pid()
+		before := memoryOf(t, pid)
+		s.await(mark, "reclaimed")
+		if v := s.get(); v.Tier != api.TierReclaimed || !frozen(t, pid) {
+			t.Errorf("it is shown as %s, and frozen: %v", v.Tier, frozen(t, pid))
+		}
+		t.Logf("%d bytes running, %d reclaimed", before, memoryOf(t, pid))
+		mark = n.mark()
+		n.local.greet(s.addr6(80))
+		s.await(mark, "woken")
+		if tr, err := n.api.Traces(n.ctx(), s.name, 1); err != nil || tr[0].From != api.TierReclaimed {
+			t.Errorf("trace %+v, %v", tr, err)
+		}
+	}
+}
+
+// TestRootVisitorsWhileReclaiming: who comes while memory is being pushed out does not wait for the rest.
+func TestRootVisitorsWhileReclaiming(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	testutil.RequireFeature(t, "memory.reclaim")
+	n := newNode(t, options{more: "reclaim: {withoutSwap: true, keep: 64KiB}"})
+	s := n.deploy("pushing", "idle: 1s", "tiers: [reclaimed]")
+	rounds := few(10)
+	for round := range rounds {
+		n.outside.greet(s.addr4(80))
+		pid := s.pid()
+		s.awaitEnd()
+		<-time.After(time.Duration(round) * testutil.Timeout(2*time.Millisecond)) // which moment it is, is what is tested
+		n.local.greet(s.addr6(80))
+		if now := s.pid(); now != pid {
+			t.Errorf("round %d: process %d became %d; %q", round, pid, now, s.story(0))
+		}
+	}
+}
+
+// TestRootNodeChoosesTheLadder: what the node chooses by itself, and why, is in the events.
+func TestRootNodeChoosesTheLadder(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("auto", "idle: 1s", "tiers: auto")
+	mark := n.mark()
+	n.outside.greet(s.addr4(80))
+	s.await(mark, "frozen") // what costs the visitor nothing comes first
+	ev := s.await(mark, "ladder")
+	if !strings.HasPrefix(ev.Reason, "frozen") || !strings.Contains(ev.Text, "a wake takes") || ev.Fields["ladder"] == nil {
+		t.Errorf("the event is %q, %q, %v", ev.Reason, ev.Text, ev.Fields)
+	}
+	n.local.greet(s.addr6(80))
+	testutil.WaitFor(t, patience, "the figures", func() error {
+		v := s.get()
+		if len(v.Ladder) == 0 || v.Ladder[0].Wakes == 0 {
+			return fmt.Errorf("the ladder is %+v, without %+v", v.Ladder, v.LadderUnused)
+		}
+		return nil
+	})
+}
