@@ -120,6 +120,11 @@ func TestRootTriggerOnConnections(t *testing.T) {
 	a.quiet(t, "a higher threshold")
 	a.conns(t, &open, 10)
 	a.wants(t, "a higher threshold", TriggerConns, 10, 10)
+	a.trigger(t, Trigger{})
+	a.conns(t, &open, 9)
+	a.trigger(t, Trigger{ConnsPerReplica: 10})
+	a.conns(t, &open, 10)
+	a.wants(t, "a threshold that was away in between", TriggerConns, 10, 10)
 	a.conns(t, &open, 0)
 	if err := a.RemoveTrigger(1); err != nil {
 		t.Fatal(err)

@@ -161,7 +161,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 17);
+	__uint(max_entries, 1 << 16);
 	__type(key, __u32);
 	__type(value, struct fc_site_load);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

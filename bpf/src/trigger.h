@@ -6,10 +6,10 @@
 
 #include "maps.h"
 
-/* A condition is over below 3/4 of its threshold. */
-static __always_inline bool below_rearm(__u64 value, __u64 threshold)
+/* A condition is over below 3/4 of its threshold, and without one. */
+static __always_inline bool is_over(__u64 value, __u64 threshold)
 {
-	return value < threshold - threshold / 4;
+	return !threshold || value < threshold - threshold / 4;
 }
 
 static __always_inline bool emit_trigger(__u32 kind, __u32 site, __u32 replica, __u64 value, __u64 threshold, __u64 now)
@@ -37,7 +37,7 @@ static __always_inline void edge(__u32 *marks, __u32 mark, __u32 kind, __u32 sit
 				 __u64 threshold)
 {
 	if (!threshold || value < threshold) {
-		if ((*(volatile __u32 *)marks & mark) && below_rearm(value, threshold))
+		if ((*(volatile __u32 *)marks & mark) && is_over(value, threshold))
 			__sync_fetch_and_and(marks, ~mark);
 		return;
 	}
@@ -106,7 +106,7 @@ static __always_inline void conn_departure(__u32 site, __u32 id, struct fc_repli
 	if (!(*(volatile __u32 *)&r->flags & FC_REPLICA_BUSY))
 		return;
 	t = bpf_map_lookup_elem(&fc_triggers, &site);
-	if (!t || below_rearm(conns, t->p.conns))
+	if (!t || is_over(conns, t->p.conns))
 		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_BUSY);
 }
 

@@ -309,6 +309,8 @@ __noinline __u64 fc_turn_out(struct __sk_buff *skb, struct fc_conn *c, struct fc
 		return 0;
 	}
 	latency = bpf_ktime_get_ns() - c->began;
+	if ((__s64)latency < 0)
+		latency = 0; /* began on another CPU, just now */
 	all = bpf_map_lookup_elem(&fc_latencies, &replica);
 	b = latency_bucket(latency);
 	barrier_var(b); /* clang knows its range, the verifier wants to see it */

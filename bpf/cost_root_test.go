@@ -1,0 +1,257 @@
+//go:build linux
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
+)
+
+// BenchmarkRootOpen is what a daemon's start costs here: making the maps, and the
+// verifier's look at all programs.
+func BenchmarkRootOpen(b *testing.B) {
+	testutil.Privileged(b)
+	for range b.N {
+		d, err := Open(Options{PinDir: pinDir(b)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(d.Close(), Remove(d.opts.PinDir)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRootPrograms is what one packet costs in each program that steers.
+func BenchmarkRootPrograms(b *testing.B) {
+	testutil.Privileged(b)
+	r := newRig(b)
+	r.listen(b, 1, vip4, vip6)
+	at := r.replicaAt(b, 5)
+	uplink, _ := deviceOf(b)
+	r.site(b, 1, Site{Replicas: replicas(5)})
+	for _, f := range families {
+		first, data := tcpPacket(f.client, f.web, syn), tcpPacket(f.client, f.web, ack, "data")
+		r.device(b, "the flow", first, actRedirect, steered)
+		for _, c := range []struct {
+			name    string
+			prog    *ebpf.Program
+			frame   []byte
+			ifindex int
+		}{
+			{"device, SYN", r.objs.FcDevice, first.frame(), 0},
+			{"device, data", r.objs.FcDevice, data.frame(), 0},
+			{"device, datagram", r.objs.FcDevice, udpPacket(f.client, f.dns, "query").frame(), 0},
+			{"uplink, data", r.objs.FcUplink, data.frame(), uplink},
+			{"replica, answer", r.objs.FcReplicaOut, data.reply(ack, "200").frame(), at},
+		} {
+			b.Run(f.name+", "+c.name, func(b *testing.B) {
+				best := time.Hour // what else the machine does only adds to it
+				for range b.N {
+					o := &ebpf.RunOptions{Data: c.frame, Repeat: 1000}
+					if c.ifindex != 0 {
+						o.Context = skbContext{Ifindex: uint32(c.ifindex)}
+					}
+					began := time.Now()
+					if _, err := c.prog.Run(o); err != nil {
+						b.Fatal(err)
+					}
+					best = min(best, time.Since(began)/time.Duration(o.Repeat))
+				}
+				b.ReportMetric(float64(best.Nanoseconds()), "ns/packet")
+			})
+		}
+	}
+}
+
+// BenchmarkRootLoad is a reading of 1,000 replicas, all with latencies.
+func BenchmarkRootLoad(b *testing.B) {
+	testutil.Privileged(b)
+	d := openAt(b, Options{PinDir: pinDir(b)})
+	var ids []ReplicaID
+	for id := ReplicaID(1); id <= 1000; id++ {
+		ids = append(ids, id)
+		err := d.AddReplica(id, Replica{Site: SiteID(id), Ifindex: int(id), NSID: -1, Cookie: uint64(id), VIP4: vip4})
+		if err == nil {
+			err = d.objs.FcLatencies.Put(uint32(id), dpFcLatency{N: [latencyBuckets]uint64{300: 1}})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if loads, err := d.Load(ids); err != nil || len(loads) != len(ids) {
+			b.Fatal(len(loads), err)
+		}
+	}
+}
+
+// BenchmarkRootCounting is what counting costs a request: rounds of small turns on
+// eight connections, with the counting programs attached and without, in turns.
+func BenchmarkRootCounting(b *testing.B) {
+	w := newWire(b)
+	w.serve(b, false, func(c *net.TCPConn) {
+		defer c.Close()
+		for buf := make([]byte, 128); ; {
+			if _, err := io.ReadFull(c, buf); err != nil {
+				return
+			}
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
+		}
+	})
+	var conns []net.Conn
+	elsewhere(b, func() { // as visitors are: a socket belongs to the cgroup that it was made in
+		for range 8 {
+			conns = append(conns, w.dial(b, web4))
+		}
+	})
+	w.trigger(b)
+	const turns = 4000 // of each connection in a round
+	var wall, cpu [2][]time.Duration
+	n := time.Duration(turns * len(conns))
+	for range b.N {
+		for with := range 2 {
+			w.count(b, with == 1)
+			began, before := time.Now(), cpuTime(b)
+			pingPongs(b, conns, turns)
+			wall[with] = append(wall[with], time.Since(began)/n)
+			cpu[with] = append(cpu[with], (cpuTime(b)-before)/n)
+		}
+	}
+	inPrograms := w.timeInPrograms(b, func() { pingPongs(b, conns, turns) })
+	b.ReportMetric(float64((inPrograms / n).Nanoseconds()), "in-programs-ns/turn")
+	for _, c := range conns {
+		c.Close()
+	}
+	report := func(name string, v [2][]time.Duration) {
+		var ratios []float64
+		for i := range v[0] {
+			ratios = append(ratios, float64(v[1][i])/float64(v[0][i]))
+		}
+		slices.Sort(ratios)
+		slices.Sort(v[0])
+		b.ReportMetric(float64(v[0][len(v[0])/2].Nanoseconds()), name+"-ns/turn")
+		b.ReportMetric(ratios[len(ratios)/2], name+"-with/without")
+	}
+	report("wall", wall)
+	report("cpu", cpu)
+}
+
+// elsewhere runs f with this process in a cgroup whose sockets are not counted.
+func elsewhere(b testing.TB, f func()) {
+	b.Helper()
+	dir := filepath.Join(filepath.Dir(ownCgroup), "visitors")
+	enter := func(dir string) error { return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o644) }
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = enter(dir)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	f()
+	if err := errors.Join(enter(ownCgroup), os.Remove(dir)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// timeInPrograms is what the kernel measures in the counting programs meanwhile.
+func (w *wire) timeInPrograms(b testing.TB, do func()) (d time.Duration) {
+	b.Helper()
+	on, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer on.Close()
+	do()
+	for _, p := range []*ebpf.Program{w.objs.FcCountIn, w.objs.FcCountOut} {
+		st, err := p.Stats()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%v: %d runs, %v each", p, st.RunCount, st.Runtime/time.Duration(max(st.RunCount, 1)))
+		d += st.Runtime
+	}
+	return d
+}
+
+func pingPongs(b testing.TB, conns []net.Conn, turns int) {
+	b.Helper()
+	done := make(chan error)
+	for _, c := range conns {
+		go func() { done <- pingPong(c, turns) }()
+	}
+	for range conns {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func (w *wire) trigger(t testing.TB) {
+	t.Helper()
+	if err := w.SetTrigger(1, Trigger{ConnsPerReplica: 1000, Latency: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count attaches the counting programs, or takes them off.
+func (w *wire) count(t testing.TB, on bool) {
+	t.Helper()
+	if on {
+		if err := w.AttachCgroup(ownCgroup); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for _, name := range []string{"ingress", "egress"} {
+		l, err := link.LoadPinnedLink(filepath.Join(linksDir(w.opts.PinDir), "cgroup-"+name), nil)
+		if err == nil {
+			err = l.Unpin()
+		}
+		if err == nil {
+			err = l.Detach()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+}
+
+func pingPong(c net.Conn, turns int) error {
+	buf := make([]byte, 128)
+	copy(buf, "GET / HTTP/1.1\r\n")
+	for range turns {
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+	}
+	return nil
+}
+
+func cpuTime(t testing.TB) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
