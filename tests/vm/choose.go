@@ -42,28 +42,39 @@ var allLeft = []left{
 	{pkg: "runtime/container", why: "they are about what daemon, monitor and runner say to each other when one of them dies", tests: []string{
 		"AdoptMidStart", "AdoptEnded", "AdoptLost", "MonitorTerminated", "IdleSlotKilled", "StopCancelled", "PreparedDies", "PreparedInitDiesInOpen",
 		"PreparedDaemonKilled", "PreparedDaemonKilledInOpen", "PreparedDiscard", "ManagerCloseDiscardsPrepared",
+		"DaemonKilledWhileDumping", "DaemonKilledWhileRestoring", "RestoreCancelled", "CheckpointAfterAdoption",
+	}},
+	{pkg: "runtime/container", why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", tests: []string{
+		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
 	}},
 	{pkg: "runtime/container", why: "what they ask of the kernel has long been the same", on: aside, tests: []string{
-		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit",
+		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
+		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight",
 	}},
 	{pkg: "runtime/image", why: "a full disk is the same on each kernel", tests: []string{"NoSpace", "ResolveOnFullDisk"}},
 	{pkg: "tests/e2e", why: "they are about the daemon's own decisions, its state on disk, its API and its command line", tests: []string{
 		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
 		"CommandLine", "BadSpecIsExplained", "Logs", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
 		"SecondDaemonIsRefused", "KilledDuringApply", "KilledDuringDelete", "SiteThatEndsWhileNoDaemonRuns", "Reboot",
-		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp",
+		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
+		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
+		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
+		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 	}},
-	{pkg: "tests/e2e", why: "they combine what other tests there have tried one by one, for longer than an emulated machine should", tests: []string{
+	{pkg: "tests/e2e", why: "they try what others there try once in each of many moments, for longer than an emulated machine should", tests: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
 		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
-		"TeardownWithoutUplink",
+		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
+		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSinking", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
+		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled",
 	}},
 	{pkg: "tests/e2e", why: "the processes of these have one user, and are restored on the machine itself too", tests: []string{
 		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
 	}},
-	{pkg: "tests/e2e", why: "they start the same containers as the tests that are run", on: aside, tests: []string{
-		"SiteThatDoesNotComeUp", "LatePortGetsItsVisitors", "VisitorsWhileParking", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec",
+	{pkg: "tests/e2e", why: "they start and stop the same containers as the tests that are run", on: aside, tests: []string{
+		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
+		"PreparedSiteIsWoken", "VisitorsWhileReclaiming", "ScaleLimitsSurviveKill", "ScaleBudget", "Apps",
 	}},
 }
 

@@ -159,6 +159,26 @@ func (m *machine) stop() error {
 	return nil
 }
 
+// cpu is the processor time the machine has used, which tells what something costs also when the host is busy.
+func (m *machine) cpu() time.Duration {
+	select {
+	case <-m.exited:
+		return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
+	default:
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
+	if err != nil {
+		return 0 // it has just ended
+	}
+	// After the name, which may contain anything, the 12th and 13th fields: utime and stime in ticks of 10 ms.
+	var user, system time.Duration
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) > 12 {
+		_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system) // zero when it is not as documented
+	}
+	return (user + system) * 10 * time.Millisecond
+}
+
 // consoleTail returns the last lines the kernel printed.
 func (m *machine) consoleTail() string {
 	const lines = 60

@@ -113,7 +113,7 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 		return false, err
 	}
 	tellLeft(os.Stderr, o, accel)
-	rep := newReporter(ctx, os.Stdout, os.Stderr, o)
+	rep := newReporter(ctx, os.Stdout, os.Stderr, o, m.cpu)
 	err = m.follow(ctx, o.silence, rep)
 	err = errors.Join(err, m.stop(), rep.close())
 	if err == nil && !rep.done {

@@ -21,6 +21,8 @@ type reporter struct {
 	log    io.Writer
 	name   string // put before each package, so that results of several kernels can be told apart
 	begin  time.Time
+	cpu    func() time.Duration // that the machine has used so far
+	used   time.Duration        // of that before the package that runs
 	boot   time.Duration
 	took   []string
 	failed bool
@@ -30,8 +32,8 @@ type reporter struct {
 	stdin io.WriteCloser
 }
 
-func newReporter(ctx context.Context, out, log io.Writer, o options) *reporter {
-	return &reporter{ctx: ctx, out: out, log: log, name: o.release + ":", begin: time.Now()}
+func newReporter(ctx context.Context, out, log io.Writer, o options, cpu func() time.Duration) *reporter {
+	return &reporter{ctx: ctx, out: out, log: log, name: o.release + ":", begin: time.Now(), cpu: cpu}
 }
 
 // take handles one message.
@@ -57,6 +59,7 @@ func (r *reporter) take(m wire.Message) error {
 }
 
 func (r *reporter) start(pkg string) error {
+	r.used = r.cpu()
 	r.json = exec.CommandContext(r.ctx, "go", "tool", "test2json", "-t", "-p", r.name+pkg)
 	r.json.Stdout, r.json.Stderr = r.out, r.log
 	var err error
@@ -77,7 +80,9 @@ func (r *reporter) exit(m wire.Message) error {
 		r.failed = true
 		verdict = "FAIL"
 	}
-	r.took = append(r.took, fmt.Sprintf("%-40s %4s %7.1f s", strings.TrimPrefix(m.Package, "github.com/fcnode/fcnode/"), verdict, m.Seconds))
+	used := r.cpu()
+	r.took = append(r.took, fmt.Sprintf("%-40s %4s %7.1f s %7.1f s of processor time",
+		strings.TrimPrefix(m.Package, "github.com/fcnode/fcnode/"), verdict, m.Seconds, (used-r.used).Seconds()))
 	if m.Code != 0 {
 		if _, err := fmt.Fprintf(r.stdin, "exit status %d\nFAIL\n", m.Code); err != nil {
 			return fmt.Errorf("writing to test2json: %w", err)
@@ -112,7 +117,8 @@ func (r *reporter) close() error {
 
 // summary tells what the run cost.
 func (r *reporter) summary(kernel, accel string) {
-	fmt.Fprintf(r.log, "vm: Linux %s (%s): boot %.1f s, all %.1f s\n", kernel, accel, r.boot.Seconds(), time.Since(r.begin).Seconds())
+	fmt.Fprintf(r.log, "vm: Linux %s (%s): boot %.1f s, all %.1f s, %.1f s of processor time\n",
+		kernel, accel, r.boot.Seconds(), time.Since(r.begin).Seconds(), r.cpu().Seconds())
 	for _, line := range r.took {
 		fmt.Fprintf(r.log, "vm:   %s\n", line)
 	}
