@@ -39,13 +39,14 @@ var parts = []struct {
 	{"tiers", benchTiers},
 	{"images", benchImages},
 	{"herd", benchHerd},
+	{"scale", benchScale},
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
-	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,images,herd,detect", "which benches")
+	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,images,herd,detect,scale", "which benches")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
 	flag.StringVar(&o.traces, "traces", "", "folder with request traces of real sites (without: no figures on them)")

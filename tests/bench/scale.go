@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/demo/stage"
+	"github.com/fcnode/fcnode/runtime/spec"
+	openload "github.com/fcnode/fcnode/tests/load"
+)
+
+// The site: four workers that wait 20 ms for each request carry 200 requests a second.
+const (
+	scaleEnv       = `env: {WORKERS: "4", WAIT: 20ms}`
+	scaleOut       = scaleEnv + `, scale: {max: 4, target: {conns: 8}}, idle: never`
+	scaleFixed     = scaleEnv + `, idle: never`
+	scaleObjective = 250 * time.Millisecond
+	scaleLength    = 40 * time.Second
+
+	// Of the sites that a node knows so many run, and are triggered in turns.
+	scaleSites  = 1000
+	scaleAwake  = 50
+	scaleRounds = 4
+	scaleBurst  = 24 // connections at once, of a target of 4
+)
+
+// scaleShapes are the loads: each begins with what one replica carries, and rises to what
+// three do.
+func scaleShapes() []struct {
+	name  string
+	shape openload.Shape
+} {
+	return []struct {
+		name  string
+		shape openload.Shape
+	}{
+		{"step: 100, then 600 requests/s", openload.Step(100, 600, scaleLength/4)},
+		{"ramp: 100 to 600 requests/s in 10 s", openload.Ramp(100, 600, scaleLength/4, scaleLength/2)},
+		{"flash crowd: a World Cup evening in 40 s, 60 to 600 requests/s", openload.FlashCrowd(60, scaleLength)},
+	}
+}
+
+// scaleResult is one load on one site.
+type scaleResult struct {
+	load *openload.Result
+	mean float64 // replicas
+	most int
+}
+
+// benchScale loads a site that is scaled out and one that is not with the same arrivals,
+// and measures how soon the kernel's events lead to actions on a node with many sites.
+func benchScale(ctx context.Context, o options, r *report) error {
+	r.printf("## Scaling\n\n")
+	if err := scaleLoads(ctx, o, r); err != nil {
+		return err
+	}
+	return scaleDelays(ctx, o, r)
+}
+
+func scaleLoads(ctx context.Context, o options, r *report) (err error) {
+	s, err := open(ctx, o, "scale", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(s, err) }()
+	app := application{name: "workers"}
+	program, err := app.program(ctx, s, o)
+	if err != nil {
+		return err
+	}
+	r.printf("The site has four workers in each replica, each of which waits 20 ms for a request (as for a database): a replica carries 200 requests/s. Requests are "+
+		"sent on schedule (an open loop, Poisson arrivals, the same for both), each on a connection of its own; latency counts from when a request "+
+		"should have been sent. `scaled`: `scale: {max: 4, target: {conns: 8}}`; `fixed`: one replica. The objective is an answer within %s.\n\n", scaleObjective)
+	r.printf("| load | site | requests | over the objective | failed | median | p99 | replicas, mean | most |\n|---|---|---|---|---|---|---|---|---|\n")
+	var joined series
+	for i, shape := range scaleShapes() {
+		for _, way := range []struct{ name, spec string }{{"fixed", scaleFixed}, {"scaled", scaleOut}} {
+			name := fmt.Sprintf("%s-%d", way.name, i)
+			addr, err := deployWith(ctx, s, program, name, way.spec)
+			if err != nil {
+				return err
+			}
+			got, err := scaleLoad(ctx, s, name, addr, openload.Poisson(shape.shape, scaleLength, uint64(i)+1))
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", shape.name, way.name, err)
+			}
+			r.printf("| %s | %s | %d | %.1f %% | %d | %s | %s | %.1f | %d |\n", shape.name, way.name, got.load.Sent, 100*got.load.Over(), got.load.Errors(),
+				show(got.load.Quantile(0.5)), show(got.load.Quantile(0.99)), got.mean, got.most)
+			joined = append(joined, delays(ctx, s, name, "joined")...)
+			if err := s.API.Delete(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	r.printf("\nFrom the kernel's event to the new replica's first connection, from cold (%d replicas): minimum | median | p95: %s.\n\n", len(joined), joined.row())
+	return nil
+}
+
+// scaleLoad wakes the site and sends the schedule.
+func scaleLoad(ctx context.Context, s *stage.Stage, name string, addr netip.AddrPort, schedule openload.Schedule) (out scaleResult, err error) {
+	if _, err := s.API.Wake(ctx, name); err != nil {
+		return out, err
+	}
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan scaleResult, 1)
+	go func() { watched <- watchReplicas(watching, s, name) }()
+	out.load, err = openload.Run(ctx, openload.Config{
+		URL: "http://" + addr.String() + "/", Objective: scaleObjective, Dial: s.Client.Dial, Timeout: 5 * time.Second,
+	}, schedule)
+	stop()
+	seen := <-watched
+	out.mean, out.most = seen.mean, seen.most
+	return out, err
+}
+
+// watchReplicas looks twice a second how many take connections.
+func watchReplicas(ctx context.Context, s *stage.Stage, name string) (out scaleResult) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	var sum, looks int
+	for {
+		site, err := s.API.Get(ctx, name)
+		if err == nil {
+			ready := 0
+			for _, r := range site.Replicas {
+				if r.State == "ready" {
+					ready++
+				}
+			}
+			sum, looks, out.most = sum+ready, looks+1, max(out.most, ready)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			out.mean = float64(sum) / float64(max(1, looks))
+			return out
+		}
+	}
+}
+
+// delays are those of a site's events of a kind.
+func delays(ctx context.Context, s *stage.Stage, name, kind string) (out series) {
+	for ev, err := range s.API.Events(ctx, api.EventOptions{Site: name}) {
+		if err != nil {
+			return out
+		}
+		if ns, ok := ev.Fields["delayNs"].(float64); ok && ev.Kind == kind {
+			out = append(out, time.Duration(ns))
+		}
+	}
+	return out
+}
+
+// scaleDelays bursts connections into the sites that run, one after the other, while the
+// node knows many more.
+func scaleDelays(ctx context.Context, o options, r *report) (err error) {
+	s, err := open(ctx, o, "scale-delays", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(s, err) }()
+	app := application{name: "workers"}
+	program, err := app.program(ctx, s, o)
+	if err != nil {
+		return err
+	}
+	info, err := s.API.Info(ctx)
+	if err != nil {
+		return err
+	}
+	addrs, err := scaleApply(ctx, s, program)
+	if err != nil {
+		return err
+	}
+	for i := range scaleAwake {
+		if _, err := s.API.Wake(ctx, scaleName(i)); err != nil {
+			return err
+		}
+	}
+	for round := range scaleRounds {
+		for i := range scaleAwake {
+			if err := scaleBursts(ctx, s, scaleName(i), addrs[i], round+1); err != nil {
+				return fmt.Errorf("%s: %w", scaleName(i), err)
+			}
+		}
+	}
+	var decided, written, flowing series
+	for i := range scaleAwake {
+		decided = append(decided, delays(ctx, s, scaleName(i), "scaled-out")...)
+		written = append(written, delays(ctx, s, scaleName(i), "scaled-up")...)
+		flowing = append(flowing, delays(ctx, s, scaleName(i), "joined")...)
+	}
+	r.printf("### From the kernel's event to the action\n\n%d sites on the node, %d of them running and looked at; bursts of connections go to one after the other.\n\n"+
+		"| | measured | median | p95 | p99 |\n|---|---|---|---|---|\n", scaleSites, scaleAwake)
+	row := func(what string, v series) {
+		r.printf("| %s | %d | %s | %s | %s |\n", what, len(v), show(v.median()), show(v.quantile(0.95)), show(v.quantile(0.99)))
+	}
+	row("event to the decision to scale out", decided)
+	row("event to the new replica's first connection, from cold", flowing)
+	if slices.Contains(info.Cgroup.Controllers, "cpu") {
+		row("event to the written limit", written)
+		r.goal("an event leads to a written limit within 10 ms at p99", written.quantile(0.99) <= 10*time.Millisecond, show(written.quantile(0.99)))
+	} else {
+		r.printf("\nThis machine has no cpu controller in cgroup v2, so no limit is written here: the decision is taken, and the write is missing (a write of " +
+			"`cpu.max` is measured by `go test -bench Thousand ./runtime/cgroup` where there is one).\n\n")
+		r.goal("an event leads to a decision within 10 ms at p99", decided.quantile(0.99) <= 10*time.Millisecond, show(decided.quantile(0.99)))
+	}
+	r.printf("\n")
+	return nil
+}
+
+func scaleName(i int) string { return fmt.Sprintf("many-%04d", i) }
+
+// scaleApply makes the sites.
+func scaleApply(ctx context.Context, s *stage.Stage, program string) ([]netip.AddrPort, error) {
+	root := s.File("root-many")
+	raw, err := os.ReadFile(program)
+	if err == nil {
+		err = errors.Join(os.MkdirAll(root, 0o755), os.WriteFile(root+"/site", raw, 0o755))
+	}
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	for i := range scaleSites {
+		fmt.Fprintf(&text, "---\n{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: never, %s, limits: {cpu: {min: 0.25, max: 2}}, "+
+			"scale: {max: 2, target: {conns: 4}}}\n", scaleName(i), "dir:"+root, scaleEnv)
+	}
+	sites, err := spec.Parse("many", strings.NewReader(text.String()))
+	if err != nil {
+		return nil, err
+	}
+	results, err := s.API.Apply(ctx, sites, false)
+	if err != nil {
+		return nil, err
+	}
+	addrs := make([]netip.AddrPort, len(results))
+	for i, res := range results {
+		addrs[i] = netip.AddrPortFrom(res.Addresses[0], 80)
+	}
+	return addrs, nil
+}
+
+// scaleBursts opens connections until the site is scaled out for the nth time, then lets
+// them go and the replicas too.
+func scaleBursts(ctx context.Context, s *stage.Stage, name string, addr netip.AddrPort, round int) error {
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for range scaleBurst {
+		c, err := s.Client.Dial(ctx, "tcp", addr.String())
+		if err != nil {
+			return err
+		}
+		conns = append(conns, c)
+	}
+	seen := 0
+	for ev, err := range s.API.Events(ctx, api.EventOptions{Site: name, Follow: true}) {
+		if err != nil {
+			return fmt.Errorf("wait until it is scaled out: %w", err)
+		}
+		if ev.Kind == "scaled-out" {
+			seen++
+		}
+		if seen == round && ev.Kind == "running" && ev.Replica != "" {
+			break
+		}
+	}
+	// a connection for the new one, and back to one replica
+	for range 2 {
+		c, err := s.Client.Dial(ctx, "tcp", addr.String())
+		if err != nil {
+			return err
+		}
+		conns = append(conns, c)
+	}
+	if _, err := s.API.Park(ctx, name, true); err != nil {
+		return err
+	}
+	_, err := s.API.Wake(ctx, name)
+	return err
+}
