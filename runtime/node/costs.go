@@ -33,6 +33,9 @@ type experience struct {
 	Tiers  map[site.Tier]*tierExperience `json:"tiers"`
 	Ladder string                        `json:"ladder,omitempty"` // as it was told last
 	Answer time.Duration                 `json:"answer,omitempty"` // median of the running site's; 0: not known
+
+	Visitors detect.Visitors `json:"visitors,omitzero"` // of a site with an objective
+	Woke     time.Time       `json:"woke,omitzero"`     // its last wake that they count
 }
 
 // tierExperience is what one tier has taught.
@@ -111,6 +114,7 @@ func (n *Node) learn(e *entry, w *wakeTrace) {
 	}
 	x.tier(from).woke(took)
 	x.tier(from).worked()
+	n.learnVisits(e, x, took, time.Now())
 	n.learnt(e)
 }
 

@@ -45,6 +45,7 @@ type history struct {
 	idle     time.Time // when its last connection ended, as far as known
 	failed   bool      // the last wake failed
 	unscaled bool      // it was told which limits cannot be scaled
+	came     uint64    // connections since its last wake, as far as counted
 }
 
 // active is what a site has while it is not simply parked.
@@ -71,9 +72,10 @@ type replica struct {
 	image    string // digest
 	cancel   func() // ends a start that is under way
 	stopping bool
-	kill     bool // it is to be ended without being asked
-	asleep   bool // marked so in the data path, as far as known
-	execs    int  // sessions of `fcnode exec`, which keep it awake
+	kill     bool   // it is to be ended without being asked
+	asleep   bool   // marked so in the data path, as far as known
+	execs    int    // sessions of `fcnode exec`, which keep it awake
+	came     uint64 // connections, as last counted
 	ns       *netctl.Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container

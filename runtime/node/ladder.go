@@ -50,11 +50,15 @@ func (in ladderInput) choose() detect.Choice {
 	if len(rungs) == 0 {
 		return detect.Choice{Unused: unused}
 	}
-	c := detect.Ladder(detect.LadderInput{
+	input := detect.LadderInput{
 		Costs:     in.experience.costs(),
 		Objective: detect.Objective{Cold: in.spec.Objective.Cold.Share(), Wake: time.Duration(in.spec.Objective.Wake)},
 		Allowed:   rungs, Idle: time.Duration(in.spec.Idle.After), Pressure: in.pressure,
-	})
+	}
+	if input.Objective.Cold > 0 {
+		in.experience.Visitors.Tell(&input)
+	}
+	c := detect.Ladder(input)
 	c.Unused = append(c.Unused, unused...)
 	return c
 }

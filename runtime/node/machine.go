@@ -340,6 +340,7 @@ func (n *Node) activity(e *entry, id site.ReplicaID) (conns uint64, idle time.Du
 	if st.Last > 0 {
 		idle = time.Duration(bpf.Now() - st.Last)
 	}
+	e.came(r, st.ConnsTotal)
 	return st.ConnsNow + uint64(r.execs), idle
 }
 
