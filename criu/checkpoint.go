@@ -70,12 +70,10 @@ func (d *Draft) Finish(m Manifest) (Manifest, error) {
 // without having run again. Nothing happens if there is another checkpoint by
 // now, or none.
 func Complete(dir, id, upper string) error {
-	m, err := Read(dir)
-	if err != nil || m.ID != id {
-		return nil
-	}
-	if err := os.Rename(upper, filepath.Join(dir, UpperDir)); err != nil {
-		return fmt.Errorf("putting the writable layer into a checkpoint: %w", err)
+	if m, err := Read(dir); err == nil && m.ID == id {
+		if err := os.Rename(upper, filepath.Join(dir, UpperDir)); err != nil {
+			return fmt.Errorf("putting the writable layer into a checkpoint: %w", err)
+		}
 	}
 	return nil
 }

@@ -61,6 +61,7 @@ func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointO
 		return m, fmt.Errorf("making a checkpoint of container %s: %w", c.ID(), err)
 	}
 	c.dumped.Store(&checkpointed{dir: dir, id: m.ID})
+	_ = c.m.ExpectRestores(ctx) // CRIU was there a moment ago
 	return m, nil
 }
 
@@ -211,13 +212,16 @@ func (c *Container) refreeze() error {
 
 // completeCheckpoint puts the writable layer of a container that has ended into
 // the image of its processes, if they have not run since the dump: they were killed.
-func (c *Container) completeCheckpoint() error {
-	d := c.dumped.Load()
+// If that fails the image is of no use, and the container can be removed all the same.
+func (c *Container) completeCheckpoint() {
+	d := c.dumped.Swap(nil)
 	exit, ended := c.Exit()
 	if d == nil || !ended || exit.Signal != "SIGKILL" || exit.OOMKilled {
-		return nil
+		return
 	}
-	return criu.Complete(d.dir, d.id, c.state.Upper)
+	if err := criu.Complete(d.dir, d.id, c.state.Upper); err != nil {
+		c.m.log.Error("a checkpoint is lost", "container", c.ID(), "err", errors.Join(err, criu.Remove(d.dir)))
+	}
 }
 
 // recipe is what a restore needs to know besides the image: the part of the

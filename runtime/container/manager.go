@@ -273,9 +273,7 @@ func (m *Manager) Remove(id string) error {
 	if _, ended := c.Exit(); !ended {
 		return fmt.Errorf("removing container %s: it is running; stop it first", id)
 	}
-	if err := c.completeCheckpoint(); err != nil {
-		return fmt.Errorf("removing container %s: %w", id, err)
-	}
+	c.completeCheckpoint()
 	if err := errors.Join(c.group.Remove(), os.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}

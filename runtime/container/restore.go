@@ -171,6 +171,16 @@ func volumeSource(volumes []Mount, point string) string {
 // restoresAhead is how many shims wait for a restore, once there may be one.
 const restoresAhead = 1
 
+// ExpectRestores has a shim with CRIU wait for a restore from now on. It is called where
+// there may be one: by the first checkpoint, and by a daemon that finds some at its start.
+func (m *Manager) ExpectRestores(ctx context.Context) error {
+	tool, err := m.CRIU(ctx)
+	if err == nil {
+		m.restorePool(tool)
+	}
+	return err
+}
+
 // restoreSlot gives a shim that waits for a restore.
 func (m *Manager) restoreSlot(tool *criu.Tool) (*slot, error) {
 	pool := m.restorePool(tool)

@@ -231,6 +231,7 @@ func (r *restorer) source(b wire.Bind) string {
 		return emptyDir(r.opts.RunDir)
 	case wire.BindCgroup:
 		return r.opts.Cgroup
+	case wire.BindVolume:
 	}
 	return b.Source
 }
