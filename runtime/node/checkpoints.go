@@ -58,12 +58,17 @@ func (n *Node) findCRIU() {
 			return
 		}
 		n.log.Info("sites can be checkpointed", "by", tool.String())
+		images := false
 		for _, e := range n.all() {
 			e.mu.Lock()
+			images = images || e.image
 			if a := e.active; a != nil {
 				a.machine.SetPolicy(n.policy(e, a.spec))
 			}
 			e.mu.Unlock()
+		}
+		if images {
+			_ = n.containers.ExpectRestores(n.ctx) // it was there a moment ago
 		}
 	})
 }
@@ -81,7 +86,12 @@ func (n *Node) checkpoint(ctx context.Context, e *entry, r *replica, d *descent,
 	if err := n.canCheckpoint(); err != nil {
 		return err
 	}
-	warm, err := n.warm(r, s)
+	l, err := n.counted(r)
+	if err != nil {
+		return err
+	}
+	d.noteAnswers(l)
+	warm, err := warm(r.ctr, l, s)
 	if err != nil {
 		return err
 	}
@@ -106,13 +116,9 @@ func (n *Node) checkpoint(ctx context.Context, e *entry, r *replica, d *descent,
 }
 
 // warm says in words how warm the application is, or that it is not.
-func (n *Node) warm(r *replica, s *spec.Site) (string, error) {
-	if r.ctr.Meta()[metaRestored] != "" {
+func warm(c *container.Container, l bpf.Load, s *spec.Site) (string, error) {
+	if c.Meta()[metaRestored] != "" {
 		return "restored from a warm one", nil
-	}
-	l, err := n.counted(r)
-	if err != nil {
-		return "", err
 	}
 	// who does not take turns tells nothing of his answers
 	answers := l.Requests + l.NoTurns + l.UDPFlows

@@ -48,9 +48,6 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 	if err != nil {
 		return err
 	}
-	if l, err := n.counted(r); err == nil && l.Latency.Count() >= enoughAnswers {
-		d.answer = l.Latency.Quantile(0.5)
-	}
 	if d.tier == site.TierCheckpointed {
 		return n.checkpoint(ctx, e, r, d, s)
 	}
@@ -64,6 +61,9 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 	}
 	if memory, known := g.MemoryCurrent(); known == nil {
 		d.memory = memory
+	}
+	if l, known := n.counted(r); known == nil {
+		d.noteAnswers(l)
 	}
 	return err
 }
@@ -103,6 +103,12 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 	}
 	n.learnFailure(e, d.tier, err)
 	n.handle(e, site.DescendFailed{ID: r.id, Tier: d.tier, Reason: err.Error()})
+}
+
+func (d *descent) noteAnswers(l bpf.Load) {
+	if l.Latency.Count() >= enoughAnswers {
+		d.answer = l.Latency.Quantile(0.5)
+	}
 }
 
 // callBack ends a replica's descent. What it returns is to be called before the

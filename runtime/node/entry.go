@@ -84,7 +84,8 @@ type replica struct {
 	frozen  bool     // asleep, or found so
 	descent *descent // on its way there
 	gate    *gate    // at which it waits, prepared
-	leave   func()   // ends its turn in the queue of starts
+	queued  bool     // waits for its turn in the queue of starts
+	leave   func()   // ends the turn
 
 	dumped    bool // ends, and leaves an image
 	restoring bool // gets no packets yet, whatever its sockets say

@@ -161,7 +161,7 @@ func (n *Node) performSleep(e *entry, act site.Action) bool {
 func (n *Node) performTimer(e *entry, act site.Action) {
 	switch act := act.(type) {
 	case site.ArmStart:
-		n.arm(e, timerKey{timerStart, act.ID}, act.After, func() site.Event { return site.StartTimedOut{ID: act.ID} })
+		n.armStart(e, act.ID, act.After)
 	case site.ArmSettle:
 		n.arm(e, timerKey{timerSettle, act.ID}, act.After, func() site.Event { return site.SettleOver{ID: act.ID} })
 	case site.ArmIdle:
@@ -217,7 +217,9 @@ func (n *Node) arm(e *entry, key timerKey, after time.Duration, event func() sit
 			return
 		}
 		delete(a.timers, key)
-		n.handle(e, event())
+		if ev := event(); ev != nil {
+			n.handle(e, ev)
+		}
 	})
 	a.timers[key] = t
 }

@@ -41,8 +41,7 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 		return
 	}
 	a, id := e.active, act.ID
-	timeout := n.startTimeout(a.spec)
-	ctx, cancel := context.WithTimeout(n.ctx, timeout)
+	ctx, cancel := context.WithCancel(n.ctx)
 	r := &replica{
 		id: id, name: replicaName(e.name, id), started: time.Now(), cancel: cancel, trace: a.trace,
 	}
@@ -63,9 +62,11 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
 func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) (*container.Container, error) {
-	if err := n.takeTurn(ctx, e, r); err != nil {
+	if err := n.takeTurn(ctx, e, r, n.startTimeout(s)); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, n.startTimeout(s))
+	defer cancel()
 	with, err := n.place(ctx, e, r, s)
 	if err != nil {
 		return nil, err
