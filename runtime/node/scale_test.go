@@ -3,9 +3,13 @@ package node
 import (
 	"context"
 	"math"
+	"os"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
@@ -193,5 +197,31 @@ func TestSmooth(t *testing.T) {
 	smooth(&c, 160*time.Millisecond)
 	if c != 90*time.Millisecond {
 		t.Errorf("then an eighth of the difference: %s", c)
+	}
+}
+
+// TestMetricsAreDocumented: docs/metrics.md has each metric that there is, and no others.
+func TestMetricsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	descs := make(chan *prometheus.Desc, 100)
+	for _, c := range append(newScaleMetrics().collectors(), &collector{}) {
+		c.Describe(descs)
+	}
+	close(descs)
+	have := map[string]bool{}
+	for d := range descs {
+		have[regexp.MustCompile(`fqName: "([^"]+)"`).FindStringSubmatch(d.String())[1]] = true
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(fcnode_[a-z_]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		if !have[row[1]] {
+			t.Errorf("docs/metrics.md has %s, which there is not", row[1])
+		}
+		delete(have, row[1])
+	}
+	for name := range have {
+		t.Errorf("docs/metrics.md does not have %s", name)
 	}
 }
