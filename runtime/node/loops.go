@@ -82,6 +82,8 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 			}
 		}
 		n.handle(e, site.ReplicaReady{ID: id, All: n.allReady(e, ev.Ready4, ev.Ready6)})
+	case bpf.EventUnready:
+		n.handle(e, site.PortClosed{ID: id})
 	case bpf.EventKnock:
 		r.asleep = false // the program has cleared its mark
 		if r.trace == nil {

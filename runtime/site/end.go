@@ -51,6 +51,7 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 		if r.target.Depth() >= tier.Depth() {
 			return nil
 		}
+		return m.stop(r, e.Reason)
 	case Closing:
 		r.Reason, r.idle = e.Reason, false // the counters are on their way
 		if tier.Depth() > r.target.Depth() {
@@ -58,6 +59,7 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 			return []Action{Publish{}}
 		}
 		return nil
+	case Starting, Rising, Draining, Stopping:
 	}
 	return m.stop(r, e.Reason)
 }

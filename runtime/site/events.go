@@ -26,6 +26,8 @@ type (
 		ID  ReplicaID
 		All bool
 	}
+	// PortClosed means: nobody listens on one of its ports any more.
+	PortClosed struct{ ID ReplicaID }
 	// SettleOver means: ports that nobody listens on had their time.
 	SettleOver struct{ ID ReplicaID }
 	// StartFailed means: no container could be made, or it did not execute, or a
@@ -114,6 +116,7 @@ func (Knocked) event()        {}
 func (WakeAsked) event()      {}
 func (ParkAsked) event()      {}
 func (ReplicaReady) event()   {}
+func (PortClosed) event()     {}
 func (SettleOver) event()     {}
 func (StartFailed) event()    {}
 func (StartTimedOut) event()  {}

@@ -240,6 +240,8 @@ func (m *Machine) transition(now time.Time, ev Event) []Action {
 		return m.onPark(e)
 	case ReplicaReady:
 		return m.onReady(now, e)
+	case PortClosed:
+		return m.onPortClosed(e)
 	case SettleOver:
 		return m.onSettleOver(e)
 	case StartFailed:

@@ -157,7 +157,7 @@ func (md *model) perform(a Action) (Event, error) {
 	case Watch:
 		c := md.containers[a.ID]
 		if c.conns == 0 {
-			return Emptied{ID: a.ID}, nil
+			return Emptied(a), nil
 		}
 		c.watched = true
 	case Stop:
@@ -341,13 +341,6 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 
 func sameView(a, b View) bool {
 	return a.Parked == b.Parked && a.Refuse == b.Refuse && slices.Equal(a.Replicas, b.Replicas)
-}
-
-func ids(v View) (out []ReplicaID) {
-	for _, r := range v.Replicas {
-		out = append(out, r.ID)
-	}
-	return out
 }
 
 func forced(v View, id ReplicaID) bool {
@@ -591,6 +584,9 @@ func (md *model) containerStep() error {
 		return md.exit(id)
 	case n < 6:
 		return md.listen(id)
+	case n == 6 && !c.making:
+		c.listens[md.rng.IntN(int(ports))] = false
+		return md.handle(PortClosed{ID: id})
 	case c.conns > 0:
 		c.conns, c.last = c.conns-1, md.now
 	}
@@ -610,11 +606,11 @@ func (md *model) rest(work bool) error {
 		id, c := md.container()
 		var err error
 		if c != nil {
-			done := false
-			if done, err = md.tierStep(id, c, work); done {
-				if err != nil {
-					return err
-				}
+			var done bool
+			if done, err = md.tierStep(id, c, work); err != nil {
+				return err
+			}
+			if done {
 				continue
 			}
 		}

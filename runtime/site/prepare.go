@@ -27,10 +27,10 @@ func (m *Machine) onPrepared(e Prepared) []Action {
 	acts := []Action{Note{Kind: string(TierPrepared), Replica: e.ID, Reason: "waits at its gate"}}
 	at, deeper := Rung{}, Rung{}
 	for _, r := range m.policy.Ladder {
-		switch r.Tier {
-		case TierPrepared:
+		if r.Tier == TierPrepared {
 			at = r
-		case TierCold:
+		}
+		if r.Tier == TierCold {
 			deeper = r
 		}
 	}

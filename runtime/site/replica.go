@@ -40,11 +40,7 @@ type Replica struct {
 }
 
 func (r *Replica) alive() bool {
-	switch r.State {
-	case Starting, Ready, Closing, Sinking, Asleep, Rising:
-		return true
-	}
-	return false
+	return r.State != Draining && r.State != Stopping
 }
 
 // serves says whether it gets new flows, or will as soon as it listens.

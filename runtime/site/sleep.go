@@ -72,11 +72,8 @@ func (m *Machine) onRechecked(e Rechecked) []Action {
 	if e.Conns > 0 || (r.idle && e.IdleFor < m.idleNeeded(r)) {
 		return m.rouse(r, "a connection came while parking")
 	}
-	switch r.target {
-	case TierCold:
-		return m.stop(r, r.Reason)
-	case TierPrepared:
-		r.prepare = true
+	if r.target == TierCold || r.target == TierPrepared {
+		r.prepare = r.target == TierPrepared
 		return m.stop(r, r.Reason)
 	}
 	r.State = Sinking
@@ -154,8 +151,7 @@ func (m *Machine) onKnock(e Knocked) []Action {
 	if r == nil || r.spare {
 		return nil
 	}
-	switch r.State {
-	case Closing, Sinking, Asleep:
+	if r.State == Closing || r.State == Sinking || r.State == Asleep {
 		return m.rouse(r, "a packet came")
 	}
 	return nil

@@ -248,6 +248,25 @@ func TestPortThatNobodyListensOn(t *testing.T) {
 	})
 }
 
+func TestPortClosed(t *testing.T) {
+	up := []step{
+		{0, PacketHeld{}, starts1},
+		{0, ReplicaReady{ID: 1, All: true}, "release, … => running (1 ready)"},
+		{time.Minute, PortClosed{ID: 1}, "arm-settle 1 2s => running (1 ready)"},
+		{0, PacketHeld{}, "release => running (1 ready)"}, // of those whose port is open
+	}
+	t.Run("and open again", func(t *testing.T) {
+		tell(t, policy, append(up, step{time.Second, ReplicaReady{ID: 1, All: true}, "release => running (1 ready)"},
+			step{time.Second, SettleOver{ID: 1}, "nothing => running (1 ready)"})...)
+	})
+	t.Run("for good", func(t *testing.T) {
+		tell(t, policy, append(up, step{2 * time.Second, SettleOver{ID: 1}, "publish, release => running (1 ready) forced"})...)
+	})
+	t.Run("by one that ends", func(t *testing.T) {
+		tell(t, policy, append(up[:2], step{0, ParkAsked{Force: true}, "publish, stop 1 …"}, step{0, PortClosed{ID: 1}, "nothing …"})...)
+	})
+}
+
 func TestSpecChanged(t *testing.T) {
 	t.Run("running: the next when the old one has gone", func(t *testing.T) {
 		tell(t, policy,

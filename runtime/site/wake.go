@@ -107,6 +107,21 @@ func (m *Machine) armSettle(r *Replica) []Action {
 	return []Action{ArmSettle{ID: r.ID, After: m.policy.Settle}}
 }
 
+// onPortClosed: a server that listens anew in a moment, as many do when they
+// reload, loses nobody: visitors are held meanwhile. One that does not is given
+// up on like one that never listened, and its own kernel refuses them.
+func (m *Machine) onPortClosed(e PortClosed) []Action {
+	r := m.byID(e.ID)
+	if r == nil {
+		return nil
+	}
+	r.all = false
+	if r.State != Ready || r.spare {
+		return nil
+	}
+	return m.armSettle(r)
+}
+
 func (m *Machine) onSettleOver(e SettleOver) []Action {
 	r := m.byID(e.ID)
 	if r == nil || r.State != Ready || r.all || r.forced || r.spare {
