@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -247,4 +248,52 @@ func present(path string, want bool) error {
 		return errors.New(path + " is not yet as expected")
 	}
 	return nil
+}
+
+// TestRootClonesAtOnce: a template becomes several replicas at the same time, each with a
+// writable layer of its own.
+func TestRootClonesAtOnce(t *testing.T) {
+	e := newEnv(t)
+	e.file("var/x", "", 0o644)
+	_, dir := e.template("0", "/var/kept")
+	const clones = 4
+	var specs [clones]Spec
+	var spaces [clones]*testutil.NS
+	for i := range specs {
+		spaces[i] = replicaNS(t)
+		specs[i] = e.counterSpec(spaces[i], "0", "/var/kept")
+	}
+	var restored [clones]*Container
+	var errs [clones]error
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range specs {
+		wg.Go(func() { restored[i], _, errs[i] = e.m.Restore(testutil.Context(t, limit), specs[i], dir) })
+	}
+	wg.Wait()
+	t.Logf("%d clones in %s", clones, time.Since(begin))
+	for _, c := range restored {
+		if c != nil {
+			t.Cleanup(func() { e.remove(c) })
+		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	for i, ns := range spaces {
+		if got := get(t, ns, "/count"); got != "4" {
+			t.Errorf("clone %d counts %s instead of 4", i, got)
+		}
+		if got := get(t, ns, "/file"); got != "kept" {
+			t.Errorf("the file of clone %d has %q", i, got)
+		}
+		if _, out := e.execOut(restored[i], ExecSpec{Args: []string{"/bin/guest", "write", "/var/kept", specs[i].ID}}, ""); !strings.Contains(out, "written") {
+			t.Errorf("writing in clone %d: %q", i, out)
+		}
+	}
+	for i, spec := range specs {
+		if b, err := os.ReadFile(filepath.Join(spec.Upper, "var/kept")); err != nil || !strings.Contains(string(b), spec.ID) {
+			t.Errorf("the layer of clone %d has %q, %v", i, b, err)
+		}
+	}
 }
