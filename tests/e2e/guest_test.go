@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -29,6 +30,7 @@ import (
 //	GET /bytes?n=N    N bytes
 //	POST /sum         how many bytes came, and their SHA-256
 //	GET /hold         begins an answer, and ends it when the visitor goes away
+//	GET /pause?d=D    answers, stops listening on TCP, and listens again after D
 //	GET /listen?on=…  listens on one more of LISTEN's kind
 //	GET /print?out=…&err=…  prints lines
 //	GET /fetch?url=…  visits another and answers with what it got
@@ -78,7 +80,35 @@ func guestMain() int {
 	return 0
 }
 
-type guest struct{ http *http.Server }
+type guest struct {
+	http *http.Server
+
+	mu        sync.Mutex
+	listeners []net.Listener
+}
+
+// pause stops listening for a while.
+func (g *guest) pause(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(r.FormValue("d"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	g.mu.Lock()
+	listeners := g.listeners
+	g.listeners = nil
+	g.mu.Unlock()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	time.AfterFunc(d, func() {
+		for _, l := range listeners {
+			if err := g.listen(l.Addr().Network() + "/" + l.Addr().String()); err != nil {
+				fmt.Fprintln(os.Stderr, "guest:", err)
+			}
+		}
+	})
+}
 
 func newGuest() *guest {
 	g := &guest{}
@@ -92,6 +122,7 @@ func newGuest() *guest {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		}
 	})
+	mux.HandleFunc("GET /pause", g.pause)
 	mux.HandleFunc("GET /print", func(_ http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(os.Stdout, r.FormValue("out"))
 		fmt.Fprintln(os.Stderr, r.FormValue("err"))
@@ -122,6 +153,9 @@ func (g *guest) listen(on string) error {
 	}
 	l, err := net.Listen(network, addr)
 	if err == nil {
+		g.mu.Lock()
+		g.listeners = append(g.listeners, l)
+		g.mu.Unlock()
 		go g.http.Serve(l) //nolint:errcheck // until the process ends
 	}
 	return err

@@ -194,3 +194,34 @@ func TestRootHoldDeadline(t *testing.T) {
 		t.Errorf("the site is %s: %q", v.Phase, s.story(0))
 	}
 }
+
+// TestRootListenerComesBack: a server that stops listening for a moment, as many do when they reload, loses nobody; one that
+// does not come back is no reason to wait for ever.
+func TestRootListenerComesBack(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("reloads")
+	for _, c := range []*client{n.outside, n.local} {
+		pid := s.paused(c, "300ms")
+		c.greet(s.addr4(80))
+		if now := s.pid(); now != pid {
+			t.Errorf("process %d became %d", pid, now)
+		}
+	}
+	s.paused(n.outside, "1h")
+	if _, err := n.outside.connect(s.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) { // after a while
+		t.Errorf("the first visitor of a port that is closed for good: %v", err)
+	}
+	n.outside.refused(n, s.addr4(80))
+	n.outside.refused(n, s.addr6(80))
+}
+
+// paused has the site stop listening for a while.
+func (s *site) paused(c *client, d string) (pid int) {
+	s.n.t.Helper()
+	c.greet(s.addr4(80))
+	pid = s.pid()
+	c.mustGet(s.addr4(80), "/pause?d="+d)
+	return pid
+}
