@@ -228,7 +228,8 @@ func TestTooOld(t *testing.T) {
 		kernel string
 		ok     bool
 	}{
-		{Version{3, 17, 1}, "6.1.0-49-amd64", true},
+		{Version{3, 17, 1}, "6.1.0-49-amd64", false},
+		{Version{4, 0, 0}, "6.1.0-49-amd64", true},
 		{Version{4, 1, 1}, "6.12.90+deb13-amd64", true},
 		{Version{4, 1, 1}, "6.16.0", false},
 		{Version{4, 2, 0}, "6.16.0", true},

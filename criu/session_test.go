@@ -95,7 +95,7 @@ func TestFindWhatIsHere(t *testing.T) {
 		t.Skipf("%s CRIU: %v", testutil.SkipMarker, err)
 	}
 	t.Log(tool)
-	if tool.Version.Major < 3 {
+	if tool.Version.Major < 4 {
 		t.Errorf("it is said to be %+v", tool)
 	}
 	m, err := ThisMachine(tool)

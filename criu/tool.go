@@ -112,6 +112,10 @@ func tooOld(v Version, kernel string) error {
 	if (major > 6 || major == 6 && minor >= 16) && !v.atLeast(4, 2) {
 		return fmt.Errorf("criu %s cannot dump TCP sockets on Linux %s: 4.2 or newer is needed; packaging/criu.sh gets it", v, kernel)
 	}
+	// 3.17, of Debian 12, locks the network by a packet filter and cannot be told not to.
+	if !v.atLeast(4, 0) {
+		return fmt.Errorf("criu %s is too old: 4.0 or newer is needed; packaging/criu.sh gets it", v)
+	}
 	return nil
 }
 
