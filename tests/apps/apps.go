@@ -55,9 +55,10 @@ var table = []App{
 		Path: "/index.php", Users: true, Processes: 3, count: counted},
 }
 
-// All returns all of them.
+// All returns all of them, for a privileged test.
 func All(t testing.TB) []App {
 	t.Helper()
+	testutil.Privileged(t)
 	all := make([]App, 0, len(table))
 	for _, a := range table {
 		all = append(all, a.with(t))
@@ -68,6 +69,7 @@ func All(t testing.TB) []App {
 // Get returns one by its name.
 func Get(t testing.TB, name string) App {
 	t.Helper()
+	testutil.Privileged(t)
 	i := slices.IndexFunc(table, func(a App) bool { return a.Name == name })
 	if i < 0 {
 		t.Fatalf("there is no application %q", name)
