@@ -114,7 +114,7 @@ func length(name string) time.Duration {
 func TestScalerInTheLoop(t *testing.T) {
 	for name, rate := range loads() {
 		for _, limits := range []bool{false, true} {
-			for seed := range uint64(4) {
+			for seed := range uint64(2) {
 				f := scaler(limits)
 				o := Run(demo(seed), f, arrivals(seed, length(name), 16*base, rate))
 				need := rate(length(name)-time.Second) * 0.02 // cores
@@ -135,7 +135,7 @@ func TestScalerInTheLoop(t *testing.T) {
 
 // Far more than one replica carries is seen within a blink.
 func TestScalerIsQuick(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(5) {
 		f := scaler(false)
 		o := Run(demo(seed), f, arrivals(seed, learn+20*time.Second, 16*base, loads()["step by 16"]))
 		if o.Decided < 0 || o.Decided > 250*time.Millisecond || o.Served > 400*time.Millisecond {
@@ -146,7 +146,7 @@ func TestScalerIsQuick(t *testing.T) {
 
 // Under a steady load, and one of pages, there is little to do, and ever less.
 func TestScalerInTheLoopIgnoresNoise(t *testing.T) {
-	const length = 40 * time.Minute
+	const length = 30 * time.Minute
 	for name, page := range map[string]int{"single requests": 1, "pages of 5": 5} {
 		for _, limits := range []bool{false, true} {
 			f := scaler(limits)
