@@ -57,6 +57,7 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 func (p *Prepared) ID() string { return p.made.state.ID }
 
 // Group is the container's cgroup; its limits may be changed before it is opened.
+// It is not to be frozen: what waits would not see the end of the daemon.
 func (p *Prepared) Group() *cgroup.Group { return p.made.slot.group }
 
 // Gone is closed when nothing is left to be opened or running: it died at the

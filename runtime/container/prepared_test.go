@@ -146,7 +146,14 @@ func TestRootPreparedFails(t *testing.T) {
 	if _, _, err := e.m.Prepare(testutil.Context(t, limit), spec); !errors.Is(err, ErrSpec) {
 		t.Errorf("preparing nonsense: %v, want ErrSpec", err)
 	}
+	ctx, cancel := context.WithCancel(testutil.Context(t, limit))
+	cancel()
+	spec = e.spec("wait")
+	if _, _, err := e.m.Prepare(ctx, spec); !errors.Is(err, context.Canceled) {
+		t.Errorf("preparing without time: %v, want Canceled", err)
+	}
 	e.nothingLeft()
+	e.prepare(spec) // the name is free
 }
 
 // nothingLeft checks that there are no folders of containers, and no cgroups but
