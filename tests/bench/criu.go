@@ -30,6 +30,7 @@ type sleepyApp struct {
 
 	bytes    series // not times: of the images
 	fcnode   imageTimes
+	cold     series // to the first byte, by fcnode, of images that are not in the page cache
 	runc     imageTimes
 	runcFail error
 }
@@ -156,8 +157,11 @@ func (b *imageBench) apps() ([]*sleepyApp, error) {
 		{name: "python", args: []string{"/usr/bin/python3", "/srv/app.py"}},
 		{name: "php", args: []string{"/usr/bin/php", "-S", "[::]:80", "/srv/index.php"}},
 		{name: "node", args: []string{"/usr/bin/node", "/srv/app.js"}},
+		{name: "node with 128 MB", args: []string{
+			"/usr/bin/node", "-e", "global.heap = Buffer.alloc(128 << 20, 'fcnode'); require('/srv/app.js')",
+		}},
 	} {
-		a.root = filepath.Join(dir, a.name)
+		a.root = filepath.Join(dir, strings.Fields(a.name)[0])
 		if _, err := os.Stat(a.root); err == nil {
 			all = append(all, a)
 		}
@@ -197,7 +201,7 @@ func (b *imageBench) spec(a *sleepyApp) container.Spec {
 	}
 }
 
-// fcnodeOnce starts the application, dumps it and restores it.
+// fcnodeOnce starts the application, dumps it and restores it, twice: the second time from the disk.
 func (b *imageBench) fcnodeOnce(ctx context.Context, a *sleepyApp, counts bool) error {
 	c, _, err := b.m.Start(ctx, b.spec(a))
 	if err != nil {
@@ -206,26 +210,90 @@ func (b *imageBench) fcnodeOnce(ctx context.Context, a *sleepyApp, counts bool) 
 	if err := b.answers(ctx); err != nil {
 		return errors.Join(err, b.end(ctx, c))
 	}
+	var got imageTimes
+	var cold series
+	var bytes int64
+	if c, bytes, err = b.cycle(ctx, a, c, &got, nil); err != nil {
+		return err
+	}
+	var second imageTimes
+	if c, _, err = b.cycle(ctx, a, c, &second, dropFromCache); err != nil {
+		return err
+	}
+	cold = second.byte1
+	if err := b.end(ctx, c); err != nil {
+		return err
+	}
+	if counts {
+		a.fcnode.add(got.dump[0], got.restore[0], got.byte1[0])
+		a.cold = append(a.cold, cold...)
+		a.bytes = append(a.bytes, time.Duration(bytes))
+	}
+	return nil
+}
+
+// cycle dumps a container, does something with the image, restores it and asks the site.
+func (b *imageBench) cycle(
+	ctx context.Context, a *sleepyApp, c *container.Container, got *imageTimes, with func(dir string) error,
+) (*container.Container, int64, error) {
 	dir := filepath.Join(b.s.File("images-checkpoints"), "image")
+	if err := b.memoryThere(ctx, c); err != nil {
+		return nil, 0, errors.Join(err, b.end(ctx, c))
+	}
 	begin := time.Now()
 	m, err := c.Checkpoint(ctx, dir, container.CheckpointOptions{})
 	dump := time.Since(begin)
 	if err := errors.Join(err, b.end(ctx, c)); err != nil {
-		return err
+		return nil, 0, err
+	}
+	if with != nil {
+		if err := with(dir); err != nil {
+			return nil, 0, err
+		}
 	}
 	begin = time.Now()
 	if c, _, err = b.m.Restore(ctx, b.spec(a), dir); err != nil {
-		return err
+		return nil, 0, err
 	}
 	restore := time.Since(begin)
-	_, err = b.c.visit(b.addr())
-	byte1 := time.Since(begin)
-	if err := errors.Join(err, b.end(ctx, c)); err != nil {
+	if _, err = b.c.visit(b.addr()); err != nil {
+		return nil, 0, errors.Join(err, b.end(ctx, c))
+	}
+	got.add(dump, restore, time.Since(begin))
+	return c, m.Bytes, nil
+}
+
+// memoryThere waits until all memory of a container has arrived.
+func (b *imageBench) memoryThere(ctx context.Context, c *container.Container) error {
+	marker := filepath.Join(b.s.File("images-run"), "replicas", c.ID(), "lazy")
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		if _, err := os.Stat(marker); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("waiting for the memory of %s: %w", c.ID(), context.Cause(ctx))
+		}
+	}
+}
+
+// dropFromCache makes the next reading of an image come from the disk.
+func dropFromCache(dir string) error {
+	images := filepath.Join(dir, criu.ImagesDir)
+	entries, err := os.ReadDir(images)
+	if err != nil {
 		return err
 	}
-	if counts {
-		a.fcnode.add(dump, restore, byte1)
-		a.bytes = append(a.bytes, time.Duration(m.Bytes))
+	for _, e := range entries {
+		f, err := os.Open(filepath.Join(images, e.Name()))
+		if err != nil {
+			return err
+		}
+		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -270,15 +338,16 @@ func reportImages(r *report, apps []*sleepyApp, tool *criu.Tool) {
 	r.printf("## Checkpoints\n\nThe application is started, asked three times, dumped, restored in the same network namespace, and asked again: by "+
 		"fcnode's containers, and by `runc checkpoint` and `runc restore --detach` with the same CRIU (%s), the same network namespace, root file system and "+
 		"seccomp filter, without network lock and management of cgroups (both by CRIU's configuration file). fcnode's dump includes its checksums and the sync to the disk, its restore the "+
-		"checksums; runc has neither. The page cache is warm. Medians of %d runs in turns.\n\n", tool.Version, len(apps[0].fcnode.dump))
-	r.printf("| | image | dump, fcnode | dump, runc | restored, fcnode | restored, runc | first byte, fcnode | first byte, runc |\n|---|---|---|---|---|---|---|---|\n")
+		"checksums; runc has neither. The page cache is warm except in the last column, for "+
+		"which the image was dropped from it. From 32 MB on fcnode restores memory on demand. Medians of %d runs in turns.\n\n", tool.Version, len(apps[0].fcnode.dump))
+	r.printf("| | image | dump, fcnode | dump, runc | restored, fcnode | restored, runc | first byte, fcnode | first byte, runc | first byte, fcnode, from the disk |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, a := range apps {
 		other := [3]string{"-", "-", "-"}
 		if a.runcFail == nil {
 			other = [3]string{show(a.runc.dump.median()), show(a.runc.restore.median()), show(a.runc.byte1.median())}
 		}
-		r.printf("| %s | %.1f MB | %s | %s | %s | %s | %s | %s |\n", a.name, float64(a.bytes.median())/1e6,
-			show(a.fcnode.dump.median()), other[0], show(a.fcnode.restore.median()), other[1], show(a.fcnode.byte1.median()), other[2])
+		r.printf("| %s | %.1f MB | %s | %s | %s | %s | %s | %s | %s |\n", a.name, float64(a.bytes.median())/1e6,
+			show(a.fcnode.dump.median()), other[0], show(a.fcnode.restore.median()), other[1], show(a.fcnode.byte1.median()), other[2], show(a.cold.median()))
 	}
 	r.printf("\n")
 	for _, a := range apps {
@@ -288,6 +357,10 @@ func reportImages(r *report, apps []*sleepyApp, tool *criu.Tool) {
 			continue
 		}
 		part := ratio(a.fcnode.byte1.median(), a.runc.byte1.median())
+		if int64(a.bytes.median()) >= criu.LazyFrom {
+			r.printf("- %s, which is not small: %.2f of `runc restore`.\n", a.name, part)
+			continue
+		}
 		r.goal("restore of a small application to its first byte at most 1/2 of `runc restore`: "+a.name, part <= 0.5, fmt.Sprintf("%.2f", part))
 	}
 	r.printf("\n")

@@ -24,7 +24,7 @@ type runcImages struct {
 // newRuncImages makes a bundle whose root is an overlay over the application's,
 // as fcnode's is, and already mounted.
 func newRuncImages(b *imageBench, base *runcBench, a *sleepyApp) (*runcImages, error) {
-	name := strings.Fields(a.name)[0]
+	name := strings.NewReplacer(" ", "-", "(", "", ")", "").Replace(a.name)
 	rc := &runcImages{runcBench: &runcBench{bundle: b.s.File("images-runc-" + name), root: b.s.File("images-runc-state-" + name)}, b: b}
 	rc.rootfs = filepath.Join(rc.bundle, "rootfs")
 	upper, work := filepath.Join(rc.bundle, "upper"), filepath.Join(rc.bundle, "work")
