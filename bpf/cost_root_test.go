@@ -3,10 +3,12 @@
 package bpf
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,20 +101,46 @@ func BenchmarkRootLoad(b *testing.B) {
 }
 
 // BenchmarkRootCounting is what counting costs a request: rounds of small turns on
-// eight connections, with the counting programs attached and without, in turns.
+// eight connections, with the counting programs attached and without, in turns. Once
+// with a server that does nothing but echo, once with Go's for HTTP.
 func BenchmarkRootCounting(b *testing.B) {
-	w := newWire(b)
-	w.serve(b, false, func(c *net.TCPConn) {
-		defer c.Close()
-		for buf := make([]byte, 128); ; {
-			if _, err := io.ReadFull(c, buf); err != nil {
-				return
+	b.Run("echo", func(b *testing.B) {
+		w := newWire(b)
+		w.serve(b, false, func(c *net.TCPConn) {
+			defer c.Close()
+			for buf := make([]byte, 128); ; {
+				if _, err := io.ReadFull(c, buf); err != nil {
+					return
+				}
+				if _, err := c.Write(buf); err != nil {
+					return
+				}
 			}
-			if _, err := c.Write(buf); err != nil {
-				return
-			}
-		}
+		})
+		w.costOfCounting(b, pingPong)
 	})
+	b.Run("HTTP", func(b *testing.B) {
+		w := newWire(b)
+		accepted := make(listenerOf)
+		s := &http.Server{Handler: http.HandlerFunc(func(a http.ResponseWriter, _ *http.Request) {
+			_, _ = a.Write(make([]byte, 128))
+		})}
+		b.Cleanup(func() { s.Close() })
+		w.serve(b, false, func(c *net.TCPConn) { accepted <- c })
+		go func() { _ = s.Serve(accepted) }()
+		w.costOfCounting(b, getAgain)
+	})
+}
+
+// listenerOf is a listener whose connections were accepted elsewhere.
+type listenerOf chan net.Conn
+
+func (l listenerOf) Accept() (net.Conn, error) { return <-l, nil }
+func (l listenerOf) Close() error              { return nil }
+func (l listenerOf) Addr() net.Addr            { return &net.TCPAddr{} }
+
+func (w *wire) costOfCounting(b *testing.B, talk func(c net.Conn, turns int) error) {
+	b.Helper()
 	var conns []net.Conn
 	elsewhere(b, func() { // as visitors are: a socket belongs to the cgroup that it was made in
 		for range 8 {
@@ -127,12 +155,12 @@ func BenchmarkRootCounting(b *testing.B) {
 		for with := range 2 {
 			w.count(b, with == 1)
 			began, before := time.Now(), cpuTime(b)
-			pingPongs(b, conns, turns)
+			eachTalks(b, conns, turns, talk)
 			wall[with] = append(wall[with], time.Since(began)/n)
 			cpu[with] = append(cpu[with], (cpuTime(b)-before)/n)
 		}
 	}
-	inPrograms := w.timeInPrograms(b, func() { pingPongs(b, conns, turns) })
+	inPrograms := w.timeInPrograms(b, func() { eachTalks(b, conns, turns, talk) })
 	b.ReportMetric(float64((inPrograms / n).Nanoseconds()), "in-programs-ns/turn")
 	for _, c := range conns {
 		c.Close()
@@ -189,11 +217,11 @@ func (w *wire) timeInPrograms(b testing.TB, do func()) (d time.Duration) {
 	return d
 }
 
-func pingPongs(b testing.TB, conns []net.Conn, turns int) {
+func eachTalks(b testing.TB, conns []net.Conn, turns int, talk func(net.Conn, int) error) {
 	b.Helper()
 	done := make(chan error)
 	for _, c := range conns {
-		go func() { done <- pingPong(c, turns) }()
+		go func() { done <- talk(c, turns) }()
 	}
 	for range conns {
 		if err := <-done; err != nil {
@@ -242,6 +270,23 @@ func pingPong(c net.Conn, turns int) error {
 		}
 		if _, err := io.ReadFull(c, buf); err != nil {
 			return fmt.Errorf("read the answer: %w", err)
+		}
+	}
+	return nil
+}
+
+func getAgain(c net.Conn, turns int) error {
+	in := bufio.NewReader(c)
+	for range turns {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return err
+		}
+		a, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if _, err := io.Copy(io.Discard, a.Body); err != nil {
+			return err
 		}
 	}
 	return nil

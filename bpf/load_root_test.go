@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -397,6 +398,10 @@ func TestRootLoadOfManyReplicas(t *testing.T) {
 		if l.BytesIn != cpus*uint64(id) || l.Latency.Count() != 3 {
 			t.Errorf("replica %d: %d bytes, %d latencies", id, l.BytesIn, l.Latency.Count())
 		}
+	}
+	few, err := d.LoadOf(6, 7, n+1)
+	if err != nil || len(few) != 2 || !reflect.DeepEqual(few[6], loads[6]) || !reflect.DeepEqual(few[7], loads[7]) {
+		t.Errorf("read one by one: %v (%v), want %v and %v", few, err, loads[6], loads[7])
 	}
 	if err := d.RemoveReplica(7, Replica{Ifindex: 7, Cookie: 7}); err != nil {
 		t.Fatal(err)
