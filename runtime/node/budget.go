@@ -1,7 +1,10 @@
 package node
 
 import (
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
@@ -15,7 +18,8 @@ type budget struct {
 
 	mu     sync.Mutex
 	claims map[bpf.SiteID]claims
-	wanted claims // sums of Want
+	wanted claims    // sums of Want
+	shared time.Time // when those who have more than their share were looked for
 }
 
 type claims struct {
@@ -84,6 +88,19 @@ func (b *budget) share(id bpf.SiteID) (cpu, memory float64) {
 		memory = b.divide(id, b.memory, func(c claims) detect.Claim { return c.memory }) / mine.replicas
 	}
 	return cpu, memory
+}
+
+// sharing gives those who may have more than their share, when there is not enough for
+// all; at most once a second, as each of them is to be looked at.
+func (b *budget) sharing(now time.Time) []bpf.SiteID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	enough := (b.cpu == 0 || b.wanted.cpu.Want <= b.cpu) && (b.memory == 0 || b.wanted.memory.Want <= b.memory)
+	if enough || now.Sub(b.shared) < time.Second {
+		return nil
+	}
+	b.shared = now
+	return slices.Collect(maps.Keys(b.claims))
 }
 
 func (b *budget) divide(id bpf.SiteID, all float64, of func(claims) detect.Claim) float64 {

@@ -54,6 +54,7 @@ func (l *siteLimits) of(name detect.ResourceName) *detect.Limit {
 		return &l.memory
 	case detect.Pids:
 		return &l.pids
+	case detect.IO: // fixed
 	}
 	return nil
 }
@@ -124,6 +125,7 @@ func limitChange(name detect.ResourceName, to float64) cgroup.Change {
 	case detect.Pids:
 		pids := int64(math.Ceil(to))
 		return cgroup.Change{Pids: &pids}
+	case detect.IO: // fixed
 	}
 	return cgroup.Change{}
 }
@@ -184,7 +186,7 @@ func groupsOf(e *entry, ids []site.ReplicaID) []*cgroup.Group {
 func (n *Node) raise(e *entry, d detect.Decision) error {
 	s := e.active.scaling
 	begin := time.Now()
-	_, err := setLimit(groupsOf(e, serving(e)), d.Resource, d.To)
+	_, err := setLimit(groupsOf(e, settled(e)), d.Resource, d.To)
 	if err != nil {
 		return err
 	}
@@ -212,8 +214,9 @@ func (n *Node) lower(e *entry, d detect.Decision) {
 			return
 		}
 		s.limits.of(d.Resource).Now = inForce
-		d.To = inForce
-		n.scaled(e, d, cause{}, 0)
+		if d.To = inForce; inForce < d.From {
+			n.scaled(e, d, 0, cause{}, 0)
+		}
 		n.budget.claim(e.id, s.limits, len(groups), e.active.spec, false)
 	})
 }

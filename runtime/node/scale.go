@@ -29,7 +29,6 @@ const (
 	pressureWindow = time.Second
 	pressureCPU    = 200 * time.Millisecond
 	pressureMemory = 100 * time.Millisecond
-	pressureIO     = 200 * time.Millisecond
 )
 
 // scaling is what is known of a site that can be scaled, while it is awake. It is
@@ -48,7 +47,7 @@ type scaling struct {
 	fired   map[string]*api.Trigger
 
 	watched  map[site.ReplicaID][]io.Closer // what the kernel tells of its pressure
-	bursting map[site.ReplicaID]bool        // has the limits of a start still
+	bursting map[site.ReplicaID]uint64      // those that have the limits of a start still, and since when they serve
 	outs     map[site.ReplicaID]uint64      // those that scaling out has begun, and when the trigger was
 	begun    map[site.ReplicaID]uint64      // and when it was asked for
 
@@ -69,9 +68,12 @@ func (n *Node) followScaling(e *entry) {
 	if a.scaling != nil && a.scaling.spec != a.spec {
 		n.endScaling(e)
 	}
+	if a.scaling == nil && !scalable(a.spec) {
+		return
+	}
 	ready := serving(e)
 	if a.scaling == nil {
-		if len(ready) == 0 || !scalable(a.spec) {
+		if len(ready) == 0 {
 			return
 		}
 		n.beginScaling(e, ready)
@@ -105,7 +107,7 @@ func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
 		spec:   sp,
 		scaler: detect.NewScaler(detect.Targets{Conns: float64(sp.Scale.Target.Conns), Latency: time.Duration(sp.Scale.Target.Latency)}, n.costs.typical()),
 		limits: newLimits(sp.Limits, n.parent.Has),
-		fired:  map[string]*api.Trigger{}, watched: map[site.ReplicaID][]io.Closer{}, bursting: map[site.ReplicaID]bool{},
+		fired:  map[string]*api.Trigger{}, watched: map[site.ReplicaID][]io.Closer{}, bursting: map[site.ReplicaID]uint64{},
 		outs: map[site.ReplicaID]uint64{}, begun: map[site.ReplicaID]uint64{},
 	}
 	for _, g := range groupsOf(e, ready[:1]) {
@@ -125,6 +127,7 @@ func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
 // endScaling stops it. The caller holds e.mu.
 func (n *Node) endScaling(e *entry) {
 	n.budget.drop(e.id)
+	n.removeTrigger(e) // of an earlier daemon, perhaps
 	s := e.active.scaling
 	if s == nil {
 		return
@@ -133,7 +136,6 @@ func (n *Node) endScaling(e *entry) {
 	for id := range s.watched {
 		s.unwatch(id)
 	}
-	n.removeTrigger(e)
 	e.active.scaling = nil
 }
 
@@ -151,7 +153,7 @@ func (s *scaling) unwatch(id site.ReplicaID) {
 func (n *Node) watchReplica(e *entry, id site.ReplicaID) {
 	s := e.active.scaling
 	s.watched[id] = nil
-	s.bursting[id] = true
+	s.bursting[id] = bpf.Now()
 	s.timer.Reset(lookBusy)
 	r := e.active.replicas[id]
 	if r == nil || r.ctr == nil {
@@ -202,7 +204,7 @@ func (n *Node) look(e *entry, causes []cause) {
 	why := first(causes)
 	now := n.samples(e, why)
 	s.meter.add(now, e.startedAt)
-	n.settleBursts(e, now)
+	n.settleBursts(e)
 	s.alarm = n.alarms(e)
 	s.count(now)
 	sig := n.signals(e, now)
@@ -262,8 +264,9 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 				n.log.Error("cannot raise a limit", "site", e.name, "resource", d.Resource, "error", err)
 				return 0
 			}
-			n.scaled(e, d, why, bpf.Now())
+			n.scaled(e, d, 0, why, bpf.Now())
 			n.budget.claim(e.id, s.limits, len(serving(e)), e.active.spec, true)
+			n.shareOut()
 			s.meter.restart(now)
 			forget(sig, d.Resource)
 		case detect.Down:
@@ -292,6 +295,7 @@ func forget(sig *detect.Signals, name detect.ResourceName) {
 		sig.Memory.Hits, sig.Memory.Stall = 0, 0
 	case detect.Pids:
 		sig.Pids.Hits = 0
+	case detect.IO: // fixed
 	}
 }
 
@@ -310,50 +314,79 @@ func (n *Node) tellFull(e *entry, d detect.Decision) {
 
 // resize asks the site's machine for more or fewer replicas. The caller holds e.mu.
 func (n *Node) resize(e *entry, d detect.Decision, why cause) {
-	s := e.active.scaling
-	before := map[site.ReplicaID]bool{}
-	for id := range e.active.replicas {
-		before[id] = true
-	}
+	a, s := e.active, e.active.scaling
+	before, from := comers(e), a.machine.Serving()
 	asked := bpf.Now()
-	n.scaled(e, d, why, asked)
 	n.handle(e, site.ScaleAsked{Want: d.Replicas, Reason: d.Reason})
-	if e.active == nil || e.active.scaling != s || d.Kind != detect.Out {
+	if e.active != a || a.scaling != s {
 		return
 	}
-	for id := range e.active.replicas {
-		if !before[id] {
-			s.begun[id] = asked
-			if s.outs[id] = why.at; why.at == 0 {
-				s.outs[id] = asked
-			}
+	if a.machine.Serving() == from {
+		d.Kind, d.Reason = detect.None, d.Reason+", but starts have failed, and the next one is not tried yet"
+		n.tellFull(e, d)
+		return
+	}
+	n.scaled(e, d, from, why, asked)
+	if d.Kind != detect.Out {
+		return
+	}
+	for id := range comers(e) {
+		if before[id] {
+			continue
+		}
+		s.begun[id], s.outs[id] = asked, asked
+		if why.at != 0 {
+			s.outs[id] = why.at
 		}
 	}
 }
 
-// settleBursts gives a replica that has come up the limits that the others have.
-// The first one's are the site's. The caller holds e.mu.
-func (n *Node) settleBursts(e *entry, now map[site.ReplicaID]sample) {
+// comers are the replicas that get new flows, or will. The caller holds e.mu.
+func comers(e *entry) map[site.ReplicaID]bool {
+	out := map[site.ReplicaID]bool{}
+	for _, m := range e.active.machine.Replicas() {
+		out[m.ID] = m.State == site.Starting || m.State == site.Ready || m.State == site.Rising
+	}
+	return out
+}
+
+// settled are the replicas that have the site's limits: all but those that have come up
+// just now and have those of a start. The first one's are the site's. The caller holds e.mu.
+func settled(e *entry) []site.ReplicaID {
 	s := e.active.scaling
-	for id := range s.bursting {
-		v, ok := now[id]
-		if !ok || time.Duration(v.at-s.meter.base[id].at) < lookBusy && len(s.bursting) < len(s.watched) {
-			continue
+	ready := serving(e)
+	if len(ready) <= 1 {
+		return ready
+	}
+	return slices.DeleteFunc(ready, func(id site.ReplicaID) bool { return s.bursting[id] != 0 })
+}
+
+// settleBursts gives replicas that have come up the limits that the others have. The
+// caller holds e.mu.
+func (n *Node) settleBursts(e *entry) {
+	s := e.active.scaling
+	var late []site.ReplicaID
+	for id, since := range s.bursting {
+		if time.Duration(bpf.Now()-since) >= lookBusy {
+			late = append(late, id)
+			delete(s.bursting, id)
 		}
-		delete(s.bursting, id)
-		if len(s.watched) == 1 {
-			continue
-		}
+	}
+	if len(late) == 0 || len(s.watched) == 1 {
+		return
+	}
+	groups, now := groupsOf(e, late), s.limits
+	n.work.Go(func() { // memory may have to be reclaimed
 		for _, name := range []detect.ResourceName{detect.CPU, detect.Memory, detect.Pids} {
-			l := s.limits.of(name)
+			l := now.of(name)
 			if l.Max == 0 || l.Now >= l.Max {
 				continue
 			}
-			if _, err := setLimit(groupsOf(e, []site.ReplicaID{id}), name, l.Now); err != nil {
-				n.log.Error("cannot set a limit", "site", e.name, "replica", id, "resource", name, "error", err)
+			if _, err := setLimit(groups, name, l.Now); err != nil {
+				n.log.Error("cannot set a limit", "site", e.name, "resource", name, "error", err)
 			}
 		}
-	}
+	})
 }
 
 // Circulate implements api.Backend. What sleeps of the site is thrown away: its

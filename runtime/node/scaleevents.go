@@ -20,8 +20,8 @@ var scaledKinds = map[detect.Kind]string{
 }
 
 // scaled tells of a decision, with what it rests on. done is when it was carried
-// out; 0: the delay says nothing. The caller holds e.mu.
-func (n *Node) scaled(e *entry, d detect.Decision, why cause, done uint64) {
+// out; 0: the delay says nothing. replicas are those of before. The caller holds e.mu.
+func (n *Node) scaled(e *entry, d detect.Decision, replicas int, why cause, done uint64) {
 	kind := scaledKinds[d.Kind]
 	fields := evidence(d)
 	n.scaleMetrics.decisions.WithLabelValues(kind, string(d.Resource)).Inc()
@@ -40,8 +40,10 @@ func (n *Node) scaled(e *entry, d detect.Decision, why cause, done uint64) {
 		fields["resource"], fields["from"], fields["to"] = string(d.Resource), d.From, d.To
 		text = fmt.Sprintf("%s %s to %s: %s", d.Resource, amount(d.Resource, d.From), amount(d.Resource, d.To), d.Reason)
 	case detect.Out, detect.In:
-		fields["from"], fields["to"] = e.active.machine.Serving(), d.Replicas
-		text = fmt.Sprintf("%d to %d replicas: %s", e.active.machine.Serving(), d.Replicas, d.Reason)
+		fields["from"], fields["to"] = replicas, d.Replicas
+		text = fmt.Sprintf("%d to %d replicas: %s", replicas, d.Replicas, d.Reason)
+	case detect.None:
+		return
 	}
 	e.past().decision = &api.Decision{Time: now, Action: kind, Reason: text}
 	n.journalEvent(api.Event{Time: now, Site: e.name, Kind: kind, Reason: d.Reason, Text: text, Fields: fields})
@@ -75,6 +77,7 @@ func amount(name detect.ResourceName, v float64) string {
 		return fmt.Sprintf("%.0f MiB", v/(1<<20))
 	case detect.CPU:
 		return fmt.Sprintf("%.2f cores", v)
+	case detect.Pids, detect.IO:
 	}
 	return fmt.Sprintf("%.0f", v)
 }

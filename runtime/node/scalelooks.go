@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 )
@@ -85,6 +86,22 @@ func (l *looks) take() (*entry, []cause, bool) {
 		l.wake()
 	}
 	return e, why, true
+}
+
+// shareOut has those looked at who may have to give something back to others. It does so
+// in the background: the caller holds a site's lock, under which others are not looked up.
+func (n *Node) shareOut() {
+	ids := n.budget.sharing(time.Now())
+	if len(ids) == 0 {
+		return
+	}
+	n.work.Go(func() {
+		for _, id := range ids {
+			if e := n.byID(id); e != nil {
+				n.looks.add(e, cause{})
+			}
+		}
+	})
 }
 
 // work looks at sites until the context ends.
