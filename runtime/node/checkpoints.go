@@ -137,7 +137,7 @@ func (n *Node) counted(r *replica) (bpf.Load, error) {
 
 // dumped is called when the machine has accepted an image, or not. The caller
 // holds e.mu.
-func (n *Node) dumped(e *entry, r *replica, d *descent) {
+func (n *Node) dumped(e *entry, r *replica) {
 	if r.stopping {
 		r.dumped = true
 		return

@@ -90,7 +90,7 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 			return
 		}
 		if d.tier == site.TierCheckpointed {
-			n.dumped(e, r, d)
+			n.dumped(e, r)
 		}
 		n.learnHeld(e, d)
 		return

@@ -125,15 +125,13 @@ func (in ladderInput) usable(t site.Tier, asked bool) error {
 
 // can says why this node cannot do a tier.
 func (n *Node) can(t site.Tier, asked bool) error {
-	switch t {
-	case site.TierReclaimed:
+	switch {
+	case t == site.TierReclaimed:
 		return n.canReclaim(asked)
-	case site.TierPrepared:
-		if n.cfg.Prepared.Max == 0 {
-			return errors.New("the configuration allows none (prepared.max)")
-		}
-	case site.TierCheckpointed:
+	case t == site.TierCheckpointed:
 		return n.canCheckpoint()
+	case t == site.TierPrepared && n.cfg.Prepared.Max == 0:
+		return errors.New("the configuration allows none (prepared.max)")
 	}
 	return nil
 }
