@@ -74,7 +74,11 @@ var allLeft = []left{
 	}},
 	{pkg: "tests/e2e", why: "they start and stop the same containers as the tests that are run", on: aside, tests: []string{
 		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
-		"PreparedSiteIsWoken", "VisitorsWhileReclaiming", "ScaleLimitsSurviveKill", "ScaleBudget", "Apps",
+		"PreparedSiteIsWoken", "Apps",
+	}},
+	{pkg: "tests/e2e", why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, tests: []string{
+		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
+		"ScaleCPUInPlace", "ScaleMemoryInPlace", "ScaleLimitsSurviveKill", "ScaleBudget",
 	}},
 }
 
