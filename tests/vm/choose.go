@@ -60,6 +60,7 @@ var allLeft = []left{
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
+		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns",
 	}},
 	{pkg: "tests/e2e", why: "they try what others there try once in each of many moments, for longer than an emulated machine should", tests: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
