@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/continuity/fs"
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
 )
 
 // template makes a clonable checkpoint of a counter that has counted to three.
@@ -295,5 +296,48 @@ func TestRootClonesAtOnce(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(spec.Upper, "var/kept")); err != nil || !strings.Contains(string(b), spec.ID) {
 			t.Errorf("the layer of clone %d has %q, %v", i, b, err)
 		}
+	}
+}
+
+// TestRootFilesInMemory: what an application has left in /dev/shm and /dev is there
+// after a sleep, and so is a mount inside of a volume.
+func TestRootFilesInMemory(t *testing.T) {
+	e := newEnv(t)
+	needCRIU(t, e.m)
+	e.file("data/x", "", 0o644)
+	volume := filepath.Join(e.dir, "volume")
+	inner := filepath.Join(volume, "inner")
+	if err := os.MkdirAll(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", inner, "tmpfs", 0, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(inner, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	ns := replicaNS(t)
+	spec, next := e.counterSpec(ns), e.counterSpec(ns)
+	spec.Mounts = []Mount{{Source: volume, Target: "/data"}}
+	next.Mounts = spec.Mounts
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	files := []string{"/dev/shm/kept", "/dev/kept", "/data/inner/kept", "/tmp-kept"}
+	for _, name := range files {
+		if _, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "write", name, "in " + name}}, ""); !strings.Contains(out, "written") {
+			t.Fatalf("writing %s: %q", name, out)
+		}
+	}
+	e.park(c, e.checkpointDir(), options())
+	r := e.restore(next, e.checkpointDir())
+	for _, name := range files {
+		if _, out := e.execOut(r, ExecSpec{Args: []string{"/bin/guest", "cat", name}}, ""); out != "in "+name {
+			t.Errorf("%s has %q", name, out)
+		}
+	}
+	if got := get(t, ns, "/count"); got != "1" {
+		t.Errorf("it counts %s", got)
 	}
 }

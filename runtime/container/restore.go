@@ -86,7 +86,9 @@ func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restor
 		}
 		return req, nil
 	}
-	if req.Spent, err = criu.Consume(dir); err != nil {
+	if req.Spent, err = criu.Consume(dir); errors.Is(err, os.ErrNotExist) {
+		return req, fmt.Errorf("%w: somebody else has taken it: %w", criu.ErrUnusable, err)
+	} else if err != nil {
 		return req, err
 	}
 	req.Images = filepath.Join(req.Spent, criu.ImagesDir)
