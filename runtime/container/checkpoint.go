@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
@@ -115,15 +116,6 @@ func (c *Container) refuse() error {
 	if outside := strangers(pids, c.init.Pid); len(outside) > 0 {
 		return fmt.Errorf("%w: processes were executed in it that would not be in the image: %v", criu.ErrDump, outside)
 	}
-	mounts, err := mountsOf(c.init.Pid)
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		if m.point == "/" && m.readOnly {
-			return fmt.Errorf("%w: its root is read-only, and CRIU cannot restore that", criu.ErrDump)
-		}
-	}
 	return nil
 }
 
@@ -132,12 +124,13 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	if err != nil {
 		return m, err
 	}
-	if err = c.recordDump(session.Pid()); err == nil {
+	rec, err := c.recordDump(session.Pid(), plan.recipe.ReadOnlyRoot)
+	if err == nil {
 		err = session.Dump(ctx, criu.DumpOptions{
 			Pid: c.init.Pid, Images: draft.Images(), FreezeCgroup: c.group.Path(), External: plan.external,
 		})
 	}
-	if err := errors.Join(err, session.Close(), os.Remove(c.dumpFile())); err != nil {
+	if err := errors.Join(err, session.Close(), c.forgetDump(rec)); err != nil {
 		return m, err
 	}
 	if m.Restore, err = json.Marshal(plan.recipe); err != nil {
@@ -152,13 +145,34 @@ func (c *Container) dumpFile() string { return filepath.Join(c.m.dir(c.ID()), wi
 
 // recordDump writes down which process dumps the container: should this daemon
 // die, CRIU goes on, and freezes the container when it has finished, maybe long after
-// the next daemon has thawed it.
-func (c *Container) recordDump(pid int) error {
-	p, err := wire.FindProcess(pid)
-	if err != nil {
-		return fmt.Errorf("starting CRIU: %w", err)
+// the next daemon has thawed it. A root that is read-only is made writable for CRIU,
+// which could not restore it otherwise.
+func (c *Container) recordDump(pid int, readOnlyRoot bool) (wire.Dump, error) {
+	rec := wire.Dump{ReadOnlyRoot: readOnlyRoot}
+	var err error
+	if rec.CRIU, err = wire.FindProcess(pid); err != nil {
+		return rec, fmt.Errorf("starting CRIU: %w", err)
 	}
-	return wire.WriteFile(c.m.dir(c.ID()), wire.DumpFile, p)
+	if err = wire.WriteFile(c.m.dir(c.ID()), wire.DumpFile, rec); err == nil && readOnlyRoot {
+		err = mounts.RootReadOnly(c.init.Pid, false)
+	}
+	return rec, err
+}
+
+// forgetDump undoes recordDump.
+func (c *Container) forgetDump(rec wire.Dump) error {
+	if rec.ReadOnlyRoot {
+		if err := mounts.RootReadOnly(c.init.Pid, true); err != nil && !c.hasEnded() {
+			return err
+		}
+	}
+	return os.Remove(c.dumpFile())
+}
+
+// hasEnded reports whether init is gone.
+func (c *Container) hasEnded() bool {
+	now, err := wire.FindProcess(c.init.Pid)
+	return err != nil || now != c.init
 }
 
 // dumpTimeout is how long a dump that an earlier daemon has left may take to
@@ -168,17 +182,17 @@ const dumpTimeout = 30 * time.Second
 // endDump waits for the end of a dump that an earlier daemon has left. CRIU is not
 // killed in the middle, as that harms the processes; if it hangs, both are.
 func (c *Container) endDump(ctx context.Context) error {
-	var p wire.Process
-	err := wire.ReadFile(c.m.dir(c.ID()), wire.DumpFile, &p)
+	var rec wire.Dump
+	err := wire.ReadFile(c.m.dir(c.ID()), wire.DumpFile, &rec)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	pidfd, err := p.Open()
+	pidfd, err := rec.CRIU.Open()
 	if errors.Is(err, wire.ErrGone) {
-		return os.Remove(c.dumpFile())
+		return c.forgetDump(rec)
 	}
 	if err != nil {
 		return err
@@ -190,12 +204,12 @@ func (c *Container) endDump(ctx context.Context) error {
 	defer hung.Stop()
 	stop := context.AfterFunc(ctx, func() { _ = pidfd.Close() }) // ends the wait
 	defer stop()
-	err = errors.Join(wire.WaitEnd(pidfd), os.Remove(c.dumpFile()))
+	err = wire.WaitEnd(pidfd)
 	_ = pidfd.Close() // closed twice is fine
 	if err != nil {
 		return fmt.Errorf("waiting for the end of a dump of container %s: %w", c.ID(), orCause(ctx, err))
 	}
-	return nil
+	return c.forgetDump(rec)
 }
 
 // refreeze freezes the container after a dump that went wrong: CRIU thaws it to
@@ -231,6 +245,8 @@ type recipe struct {
 	Streams wire.Streams    `json:"streams"`
 	Nulls   []string        `json:"nulls,omitempty"`
 	Lib     json.RawMessage `json:"lib"`
+
+	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
 }
 
 // plan is what is not to be put into an image.
@@ -253,11 +269,14 @@ func (c *Container) plan() (*plan, error) {
 		return nil, fmt.Errorf("finding its network namespace: %w", err)
 	}
 	p.external = append(p.external, fmt.Sprintf("net[%d]:%s", netns.Ino, criu.NetKey))
-	mounts, err := mountsOf(c.init.Pid)
+	seen, err := mountsOf(c.init.Pid)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range mounts {
+	for _, m := range seen {
+		if m.point == "/" {
+			p.recipe.ReadOnlyRoot = m.readOnly
+		}
 		if kind := m.bindKind(); kind != "" {
 			p.recipe.Binds = append(p.recipe.Binds, wire.Bind{Key: m.point, Kind: kind})
 			p.external = append(p.external, "mnt["+m.point+"]:"+m.point)
@@ -267,7 +286,7 @@ func (c *Container) plan() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.recipe.Nulls = strayNulls(pids, mounts)
+	p.recipe.Nulls = strayNulls(pids, seen)
 	p.external = append(p.external, p.recipe.Nulls...)
 	return p, nil
 }

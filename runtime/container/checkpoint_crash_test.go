@@ -72,6 +72,7 @@ func TestRootDaemonKilledWhileDumping(t *testing.T) {
 	ns := replicaNS(t)
 	for i, after := range []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond} {
 		spec := e.counterSpec(ns)
+		spec.ReadOnlyRoot = true // which is writable during the dump
 		job := daemonJob{Do: doCheckpoint, Spec: spec, Dir: e.checkpointDir(), Checkpoint: options()}
 		daemon, out := e.daemonWith(job, 0)
 		testutil.WaitLine(t, limit, out, "dumping")
@@ -87,6 +88,9 @@ func TestRootDaemonKilledWhileDumping(t *testing.T) {
 		}
 		if got := get(t, ns, "/count"); got != "1" {
 			t.Fatalf("killed %s after the dump began: the site counts %s", after, got)
+		}
+		if _, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "write", "/new", "x"}}, ""); !strings.Contains(out, "read-only") {
+			t.Errorf("killed %s after the dump began: writing to the root: %q", after, out)
 		}
 		if _, err := os.Lstat(c.dumpFile()); err == nil {
 			t.Errorf("%d: the record of the dump is left", i)
@@ -215,48 +219,32 @@ func TestRootRestoreCancelled(t *testing.T) {
 	}
 }
 
-// TestRootDumpFails: what CRIU cannot dump is said, and lives on.
+// TestRootDumpFails: a process that somebody executes in the container would
+// not be in the image. What cannot be dumped is said, and lives on.
 func TestRootDumpFails(t *testing.T) {
 	e := newEnv(t)
 	needCRIU(t, e.m)
-	for _, tt := range []struct {
-		name, says string
-		prepare    func(c *Container, s *Spec)
-		edit       func(s *Spec)
-	}{
-		{name: "read-only root", says: "root is read-only", edit: func(s *Spec) { s.ReadOnlyRoot = true }},
-		{name: "a process that was executed in it", says: "processes were executed", prepare: func(c *Container, _ *Spec) {
-			p, err := c.Exec(testutil.Context(t, limit), ExecSpec{Args: []string{"/bin/guest", "wait"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = p.Close() })
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			ns := replicaNS(t)
-			spec := e.counterSpec(ns)
-			if tt.edit != nil {
-				tt.edit(&spec)
-			}
-			c := e.start(spec)
-			e.saw(spec, "listening")
-			if tt.prepare != nil {
-				tt.prepare(c, &spec)
-			}
-			ctx := testutil.Context(t, limit)
-			_, err := c.Checkpoint(ctx, e.checkpointDir(), options())
-			if !errors.Is(err, criu.ErrDump) || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("the dump gave %v", err)
-			}
-			t.Log(err)
-			if err := c.Group().Thaw(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if got := get(t, ns, "/count"); got != "1" {
-				t.Errorf("after it the site counts %s", got)
-			}
-		})
+	ns := replicaNS(t)
+	spec := e.counterSpec(ns)
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	ctx := testutil.Context(t, limit)
+	p, err := c.Exec(ctx, ExecSpec{Args: []string{"/bin/guest", "wait"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	if _, err = c.Checkpoint(ctx, e.checkpointDir(), options()); !errors.Is(err, criu.ErrDump) || !strings.Contains(err.Error(), "processes were executed") {
+		t.Errorf("the dump gave %v", err)
+	}
+	if findings, err := c.Preflight(); err != nil || len(findings) == 0 {
+		t.Errorf("it is not found beforehand: %v, %v", findings, err)
+	}
+	if err := c.Group().Thaw(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, ns, "/count"); got != "1" {
+		t.Errorf("after it the site counts %s", got)
 	}
 	e.noImages()
 }

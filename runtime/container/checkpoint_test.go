@@ -203,6 +203,7 @@ func TestRootRestoredIsAsStarted(t *testing.T) {
 		edit func(e *env, s *Spec)
 	}{
 		{"plain", func(*env, *Spec) {}},
+		{"read-only", func(_ *env, s *Spec) { s.ReadOnlyRoot = true }},
 		{"another user", func(e *env, s *Spec) {
 			testutil.RequireFeature(e.t, "CAP_SYS_RESOURCE")
 			s.User = "web"

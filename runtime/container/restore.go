@@ -144,6 +144,7 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
 	}
 	r.Binds, r.Streams, r.Nulls, r.Lib = from.Binds, from.Streams, from.Nulls, from.Lib
+	r.ReadOnlyRoot = from.ReadOnlyRoot
 	for i := range r.Binds {
 		b := &r.Binds[i]
 		if b.Kind != wire.BindVolume {

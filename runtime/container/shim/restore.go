@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -127,7 +126,7 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	if len(r.req.Nulls) > stagedNulls {
 		return init, copied, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
 	}
-	err = inMounts(r.session.Pid(), func() error {
+	err = mounts.In(r.session.Pid(), func() error {
 		return mounts.Overlay(mounts.Root{
 			ID: r.req.ID, Target: r.req.Rootfs, Lower: r.req.Lower, Upper: r.req.Upper, Work: r.req.Work,
 		})
@@ -155,30 +154,13 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	if err := r.holdLazy(); err != nil {
 		return init, copied, err
 	}
+	if r.req.ReadOnlyRoot {
+		if err := mounts.RootReadOnly(pid, true); err != nil {
+			return init, copied, err
+		}
+	}
 	init, err = r.record(pid)
 	return init, copied, err
-}
-
-// inMounts runs fn on a thread that is in the mount namespace of a process.
-func inMounts(pid int, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
-		if err == nil {
-			defer ns.Close() // a namespace
-			err = unix.Unshare(unix.CLONE_FS)
-		}
-		if err == nil {
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS)
-		}
-		if err != nil {
-			done <- fmt.Errorf("entering the mount namespace of CRIU: %w", err)
-			return
-		}
-		done <- fn()
-	}()
-	return <-done
 }
 
 // inNetwork runs fn while this thread, the process' first, is in a network

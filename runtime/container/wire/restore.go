@@ -13,6 +13,8 @@ type RestoreRequest struct {
 	Upper  string   `json:"upper"`
 	Work   string   `json:"work"`
 
+	ReadOnlyRoot bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
+
 	Images string `json:"images"`          // folder of CRIU's image files
 	Lazy   bool   `json:"lazy,omitempty"`  // memory comes on demand
 	Spent  string `json:"spent,omitempty"` // folder to remove when the images are not needed any more
@@ -55,4 +57,10 @@ type StageFailed struct {
 type Streams struct {
 	Stdout uint64 `json:"stdout"`
 	Stderr uint64 `json:"stderr"`
+}
+
+// Dump is what is written down while a container is dumped.
+type Dump struct {
+	CRIU         Process `json:"criu"`
+	ReadOnlyRoot bool    `json:"read_only_root,omitempty"` // the root is writable meanwhile
 }
