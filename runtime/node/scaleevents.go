@@ -107,10 +107,13 @@ func (n *Node) firstFlow(e *entry, id site.ReplicaID, at uint64) {
 	took := time.Duration(at - min(at, s.outs[id]))
 	delete(s.outs, id)
 	n.scaleMetrics.firstFlow.Observe(took.Seconds())
+	fields := map[string]any{"delayNs": int64(took)}
+	if r := e.active.replicas[id]; r != nil && r.trace != nil {
+		fields["from"] = r.trace.current().From
+	}
 	n.journalEvent(api.Event{
-		Site: e.name, Replica: replicaName(e.name, id), Kind: "joined",
+		Site: e.name, Replica: replicaName(e.name, id), Kind: "joined", Fields: fields,
 		Reason: "its first connection came " + took.Round(10*time.Microsecond).String() + " after the trigger",
-		Fields: map[string]any{"delayNs": int64(took)},
 	})
 }
 
