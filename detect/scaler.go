@@ -161,7 +161,9 @@ const (
 	shortPids      = 0.8
 	stallCPU       = 0.4 // PSI: others on the node make a task wait too
 	stallMemory    = 0.1
-	stallIO        = 0.2
+	// Meeting the limit by reading files is no need: the kernel drops others in no time.
+	hitMemory = 0.01
+	stallIO   = 0.2
 )
 
 // lacking says in words why a resource is short, or nothing; and how much of it is needed.
@@ -173,7 +175,7 @@ func lacking(name ResourceName, r *Resource) (string, []Evidence, float64) {
 	switch name {
 	case Memory:
 		switch {
-		case r.Hits > 0:
+		case r.Hits > 0 && r.Stall > hitMemory:
 			return say("memory limit met (memory.events)", r.Hits, 0, used*memoryRoom)
 		case used > shortMemory*now:
 			return say("memory in use over nine tenths of the limit", used, now, used*memoryRoom)

@@ -17,7 +17,7 @@ type Signals struct {
 
 	// Of the replica that is worst off. Limits hold for each replica.
 	CPU    Resource // cores
-	Memory Resource // bytes
+	Memory Resource // bytes, without file pages not used lately: they can go at any time
 	Pids   Resource // tasks
 	IO     Resource // as a multiple of the least that the spec gives
 

@@ -144,6 +144,7 @@ func TestUsage(t *testing.T) {
 		"cpu.stat":            "usage_usec 1500000\nuser_usec 1\nsystem_usec 2\nnr_periods 9\nnr_throttled 4\nthrottled_usec 250000\n",
 		"memory.current":      "4096\n",
 		"memory.swap.current": "8192\n",
+		"memory.stat":         "anon 1000\nfile 3000\nactive_file 1000\ninactive_file 2000\n",
 		"memory.events":       "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 0\n",
 		"pids.current":        "3\n",
 		"pids.events":         "max 7\n",
@@ -157,7 +158,7 @@ func TestUsage(t *testing.T) {
 	want := Usage{
 		CPU: CPUUsage{Known: true, Time: 1500e6, ThrottlingKnown: true, Periods: 9, Throttled: 4, ThrottledTime: 250e6},
 		Memory: MemoryUsage{
-			Known: true, Current: 4096, Swap: 8192, MemoryEvents: MemoryEvents{Low: 1, High: 2, Max: 3, OOM: 4, OOMKill: 5},
+			Known: true, Current: 4096, Swap: 8192, Idle: 2000, MemoryEvents: MemoryEvents{Low: 1, High: 2, Max: 3, OOM: 4, OOMKill: 5},
 		},
 		Pids:        PidsUsage{Known: true, Current: 3, Refused: 7},
 		IO:          IOUsage{Known: true, ReadBytes: 15, WriteBytes: 20, Reads: 2, Writes: 2},

@@ -39,11 +39,13 @@ type CPUUsage struct {
 	ThrottledTime   time.Duration `json:"throttled_time"` // of all processors
 }
 
-// MemoryUsage is memory.current and memory.events, in bytes and counts.
+// MemoryUsage is memory.current, memory.events and of memory.stat what could go, in
+// bytes and counts.
 type MemoryUsage struct {
 	Known   bool   `json:"known"`
 	Current uint64 `json:"current"`
 	Swap    uint64 `json:"swap"` // 0 where swap is not accounted
+	Idle    uint64 `json:"idle"` // of Current: file pages not used lately, which the kernel takes back at once
 	MemoryEvents
 }
 
@@ -186,7 +188,11 @@ func (r *reader) memory() MemoryUsage {
 	current, known := r.text("memory.current")
 	swap, _ := r.text("memory.swap.current")
 	events, _ := r.text("memory.events")
-	return MemoryUsage{Known: known, Current: single(current), Swap: single(swap), MemoryEvents: parseMemoryEvents(events)}
+	stat, _ := r.text("memory.stat")
+	return MemoryUsage{
+		Known: known, Current: single(current), Swap: single(swap), Idle: min(flat(stat)["inactive_file"], single(current)),
+		MemoryEvents: parseMemoryEvents(events),
+	}
 }
 
 func parseMemoryEvents(text string) MemoryEvents {

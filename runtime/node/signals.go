@@ -167,7 +167,7 @@ func memoryUse(now, base sample) detect.Resource {
 	}
 	hits := func(m cgroup.MemoryEvents) uint64 { return m.High + m.Max + m.OOM }
 	return detect.Resource{
-		Used:  float64(now.usage.Memory.Current),
+		Used:  float64(now.usage.Memory.Current - now.usage.Memory.Idle),
 		Stall: share(now.usage.MemoryPressure.Some, base.usage.MemoryPressure.Some, max(now.over(base), shortest.Seconds())),
 		Hits:  rate(hits(now.usage.Memory.MemoryEvents), hits(base.usage.Memory.MemoryEvents), 1),
 	}
