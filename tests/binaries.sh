@@ -19,7 +19,7 @@ mapfile -t dirs < <(grep -rl --include='*_test.go' '^func TestRoot' . | xargs -r
 : >"$out/manifest.new"
 for dir in "${dirs[@]}"; do
 	name=$(echo "$dir" | tr / _).test
-	CGO_ENABLED=0 go test -c -trimpath -o "$out/$name" "./$dir"
+	CGO_ENABLED=0 go test -c -trimpath -ldflags '-s -w' -o "$out/$name" "./$dir"
 	echo "$module/$dir $name $dir" >>"$out/manifest.new"
 	for main in "$dir"/testdata/*/main.go; do
 		[ -e "$main" ] || continue
