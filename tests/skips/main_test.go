@@ -31,6 +31,14 @@ func TestRead(t *testing.T) {
 			{"Action":"skip","Package":"p","Test":"B"}`,
 			result{ran: 1, unjustified: []string{"p B:\nno luck"}}, true,
 		},
+		{
+			"on the rig", `{"Action":"pass","Package":"sid:p","Test":"A"}
+			{"Action":"output","Package":"sid:p","Test":"B","Output":"` + testutil.SkipMarker + ` tcx comes with Linux 6.6\n"}
+			{"Action":"skip","Package":"sid:p","Test":"B"}
+			{"Action":"output","Package":"sid:p","Test":"C","Output":"` + testutil.SkipMarker + ` CRIU: this machine lacks it\n"}
+			{"Action":"skip","Package":"sid:p","Test":"C"}`,
+			result{ran: 1, justified: []string{"sid:p B: tcx comes with Linux 6.6"}, unjustified: []string{"sid:p C: CRIU: this machine lacks it"}}, true,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package testutil
 import (
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -49,6 +50,18 @@ func Has(t testing.TB, name string) bool {
 // .ci/run fail on any other skip in a privileged run.
 const SkipMarker = "feature not expected here:"
 
+// What follows in the message of a skip that is due to the kernel's age.
+const (
+	skipOlder  = "comes with Linux"
+	skipDebian = "is in Debian's kernels from"
+)
+
+// KernelIsOlder tells from the message of a skip that the kernel is too old for the test: the only reason there
+// is on a machine of the rig, which has everything else.
+func KernelIsOlder(message string) bool {
+	return strings.Contains(message, skipOlder) || strings.Contains(message, skipDebian)
+}
+
 type verdict struct {
 	skip string
 	err  error
@@ -60,10 +73,10 @@ func (f Feature) judge(kernel Version, probed error, strict bool) verdict {
 		return verdict{}
 	}
 	if kernel.Less(f.Since) {
-		return verdict{skip: fmt.Sprintf("%s %s comes with Linux %s, this is %s (%v)", SkipMarker, f.Name, f.Since, kernel, probed)}
+		return verdict{skip: fmt.Sprintf("%s %s %s %s, this is %s (%v)", SkipMarker, f.Name, skipOlder, f.Since, kernel, probed)}
 	}
 	if strict && kernel.Less(f.Expected()) {
-		return verdict{skip: fmt.Sprintf("%s %s is in Debian's kernels from %s on, this is %s (%v)", SkipMarker, f.Name, f.Debian, kernel, probed)}
+		return verdict{skip: fmt.Sprintf("%s %s %s %s on, this is %s (%v)", SkipMarker, f.Name, skipDebian, f.Debian, kernel, probed)}
 	}
 	if !strict && f.Lacks != nil {
 		if why := f.Lacks(); why != "" {
