@@ -18,8 +18,9 @@ import (
 // How often a site is looked at though nothing tells of it. The kernel tells what
 // matters; the looks see what has ended, and that it stays so.
 const (
-	lookBusy = time.Second
-	lookCalm = 15 * time.Second // nobody is there, and there is nothing to give back
+	lookBusy  = time.Second
+	lookCalm  = 15 * time.Second       // nobody is there, and there is nothing to give back
+	lookAgain = 200 * time.Millisecond // after a raise: has it been enough?
 	// After a decision the next is taken at once: a few are enough for all limits.
 	mostDecisions = 8
 )
@@ -269,6 +270,7 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 			n.shareOut()
 			s.meter.restart(now)
 			forget(sig, d.Resource)
+			again = lookAgain
 		case detect.Down:
 			if s.lowering {
 				return 0
@@ -277,13 +279,16 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 			return 0
 		case detect.Out, detect.In:
 			n.resize(e, d, why)
-			return 0
+			return again
 		default:
 			n.tellFull(e, d)
-			return d.Again
+			if d.Again > 0 {
+				again = d.Again
+			}
+			return again
 		}
 	}
-	return 0
+	return again
 }
 
 // forget drops what was seen of a resource under the limit that it had.

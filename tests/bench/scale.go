@@ -205,6 +205,13 @@ func scaleDelays(ctx context.Context, o options, r *report) (err error) {
 	}
 	row("event to the decision to scale out", decided)
 	row("event to the new replica's first connection, from cold", flowing)
+	cloned, err := scaleClones(ctx, s, program)
+	if err != nil {
+		return err
+	}
+	if len(cloned) > 0 {
+		row("event to the new replica's first connection, from a clonable checkpoint", cloned)
+	}
 	if slices.Contains(info.Cgroup.Controllers, "cpu") {
 		row("event to the written limit", written)
 		r.goal("an event leads to a written limit within 10 ms at p99", written.quantile(0.99) <= 10*time.Millisecond, show(written.quantile(0.99)))
@@ -215,6 +222,47 @@ func scaleDelays(ctx context.Context, o options, r *report) (err error) {
 	}
 	r.printf("\n")
 	return nil
+}
+
+// scaleClones scales a site out whose replicas may be restored from one image. Where the
+// node cannot make images there is nothing to measure.
+func scaleClones(ctx context.Context, s *stage.Stage, program string) (series, error) {
+	const name = "clone"
+	addr, err := deployWith(ctx, s, program, name,
+		scaleEnv+", idle: 1s, tiers: [checkpointed], checkpoint: {clonable: true, warm: 1}, scale: {max: 2, target: {conns: 4}}")
+	if err != nil {
+		return nil, err
+	}
+	for range 2 { // answers, so that there is something worth an image
+		if _, _, err := s.Client.Get(ctx, "http://"+addr.String()+"/"); err != nil {
+			return nil, err
+		}
+	}
+	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for ev, err := range s.API.Events(waiting, api.EventOptions{Site: name, Follow: true}) {
+		if err != nil || ev.Kind == string(api.TierCold) {
+			return nil, ctx.Err() // no image: the node says why in its events
+		}
+		if ev.Kind == string(api.TierCheckpointed) {
+			break
+		}
+	}
+	for round := range 2 * scaleRounds {
+		if err := scaleBursts(ctx, s, name, addr, round+1); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	var out series
+	for ev, err := range s.API.Events(ctx, api.EventOptions{Site: name}) {
+		if err != nil {
+			return nil, err
+		}
+		if ns, ok := ev.Fields["delayNs"].(float64); ok && ev.Kind == "joined" && ev.Fields["from"] == string(api.TierCheckpointed) {
+			out = append(out, time.Duration(ns))
+		}
+	}
+	return out, nil
 }
 
 func scaleName(i int) string { return fmt.Sprintf("many-%04d", i) }
