@@ -455,9 +455,9 @@ func TestRootReboot(t *testing.T) {
 	s := before.deploy("survivor")
 	before.outside.greet(s.addr4(80))
 	pid, sites := s.pid(), before.list()
-	monitor := parent(t, pid)
+	shim := monitor(t, pid)
 	before.kill()
-	for _, p := range []int{monitor, pid} {
+	for _, p := range []int{shim, pid} {
 		if err := unix.Kill(p, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}

@@ -139,7 +139,7 @@ func TestRootKilledMonitor(t *testing.T) {
 	n.outside.greet(s.addr4(80))
 	pid := s.pid()
 	mark := n.mark()
-	if err := unix.Kill(parent(t, pid), unix.SIGKILL); err != nil {
+	if err := unix.Kill(monitor(t, pid), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, "monitor") {
@@ -149,6 +149,20 @@ func TestRootKilledMonitor(t *testing.T) {
 	s.awaitPhase(api.PhaseParked)
 	n.outside.greet(s.addr4(80))
 	n.checkReplicas(s)
+}
+
+// monitor is the shim of a container. For a moment the process that made the container is still its parent.
+func monitor(t *testing.T, pid int) (shim int) {
+	t.Helper()
+	testutil.WaitFor(t, patience, "the monitor to be the container's parent", func() error {
+		shim = parent(t, pid)
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", shim))
+		if name := strings.TrimSpace(string(comm)); err == nil && name != "fcnode-shim" {
+			err = fmt.Errorf("it is %s", name)
+		}
+		return err
+	})
+	return shim
 }
 
 // parent is a process's parent.
