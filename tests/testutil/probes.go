@@ -3,6 +3,7 @@
 package testutil
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -281,6 +283,45 @@ func withoutSwap() string {
 		return fmt.Sprintf("swap: %v", err)
 	}
 	return ""
+}
+
+func probeUserfaultfd() error {
+	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("userfaultfd: %w", errno)
+	}
+	return unix.Close(int(fd))
+}
+
+// probeSoftDirty touches a page and looks whether the kernel has noticed (Documentation/admin-guide/mm/soft-dirty.rst).
+func probeSoftDirty() error {
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return fmt.Errorf("mmap: %w", err)
+	}
+	page[0] = 1
+	entry, err := pagemap(page)
+	err = errors.Join(err, unix.Munmap(page))
+	if softDirty := uint64(1) << 55; err == nil && entry&softDirty == 0 {
+		err = errors.New("a page that was written to is not marked as soft-dirty")
+	}
+	return err
+}
+
+// pagemap is what the kernel tells about a page of this process.
+func pagemap(page []byte) (uint64, error) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	const size = 8 // of an entry
+	entry := make([]byte, size)
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(page))) / uintptr(os.Getpagesize()) * size
+	if _, err := f.ReadAt(entry, int64(at)); err != nil {
+		return 0, fmt.Errorf("reading the pagemap: %w", err)
+	}
+	return binary.NativeEndian.Uint64(entry), nil
 }
 
 // capSysResource is CAP_SYS_RESOURCE of linux/capability.h.

@@ -119,6 +119,10 @@ var containerFeatures = []Feature{
 		Probe: probeSwap, Lacks: withoutSwap},
 	{Name: "CRIU", Since: V(6, 1), Use: "the tier checkpointed", Else: "without that tier",
 		Probe: probeCRIU, Lacks: withoutCRIU},
+	{Name: "userfaultfd", Since: V(4, 3), Use: "restored memory that comes on demand", Else: "all memory is restored at once",
+		Probe: probeUserfaultfd, Lacks: withoutConfig("CONFIG_USERFAULTFD")},
+	{Name: "soft-dirty pages", Since: V(3, 11), Use: "dumps of what has changed since the last one", Else: "whole dumps",
+		Probe: probeSoftDirty, Lacks: withoutConfig("CONFIG_MEM_SOFT_DIRTY")},
 	{Name: "CAP_SYS_RESOURCE", Since: V(2, 6), Use: "restoring processes of several users from a checkpoint", Else: "those start cold",
 		Probe: probeCapability(capSysResource), Lacks: withoutCapability(capSysResource, "the capability CAP_SYS_RESOURCE")},
 }
