@@ -36,7 +36,7 @@ func (c ActionCosts) complete() ActionCosts {
 
 const (
 	// duty is the share of the time that may go into changing things back and forth.
-	duty = 0.01
+	duty = 0.03
 	// regret is what a look may cost through acting on noise, on average.
 	regret = time.Millisecond
 	// A limit costs next to nothing to change, but its use swings with each page.
@@ -46,7 +46,7 @@ const (
 
 // hold is for how long a thing that was taken must have been unneeded before it is
 // given back, when giving back and taking again costs so much. A cycle then takes no
-// more than a hundredth (duty) of its time.
+// more than this share (duty) of its time.
 func hold(cost time.Duration) time.Duration {
 	return min(max(seconds(cost.Seconds()/duty), minHold), maxHold)
 }
