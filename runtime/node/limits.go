@@ -130,9 +130,14 @@ func limitChange(name detect.ResourceName, to float64) cgroup.Change {
 	return cgroup.Change{}
 }
 
+// limited is a replica's cgroup, as far as its limits go.
+type limited interface {
+	Apply(change cgroup.Change) error
+}
+
 // setLimit writes a limit of some replicas, and gives what is in force: memory that
 // is in use cannot be taken away.
-func setLimit(groups []*cgroup.Group, name detect.ResourceName, to float64) (float64, error) {
+func setLimit[G limited](groups []G, name detect.ResourceName, to float64) (float64, error) {
 	var errs []error
 	inForce := to
 	for _, g := range groups {
@@ -147,10 +152,11 @@ func setLimit(groups []*cgroup.Group, name detect.ResourceName, to float64) (flo
 	return inForce, errors.Join(errs...)
 }
 
-// readLimits finds out which limits a replica has that an earlier daemon left.
-func readLimits(g *cgroup.Group, l siteLimits) siteLimits {
+// readLimits finds out, in the folder of its cgroup, which limits a replica has that an
+// earlier daemon left.
+func readLimits(dir string, l siteLimits) siteLimits {
 	number := func(file string) (float64, bool) {
-		text, err := os.ReadFile(filepath.Join(g.Path(), file))
+		text, err := os.ReadFile(filepath.Join(dir, file))
 		fields := strings.Fields(string(text))
 		if err != nil || len(fields) == 0 {
 			return 0, false

@@ -112,7 +112,7 @@ func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
 		outs: map[site.ReplicaID]uint64{}, begun: map[site.ReplicaID]uint64{},
 	}
 	for _, g := range groupsOf(e, ready[:1]) {
-		s.limits = readLimits(g, s.limits)
+		s.limits = readLimits(g.Path(), s.limits)
 	}
 	s.timer = time.AfterFunc(lookBusy, func() { n.looks.add(e, cause{}) })
 	e.active.scaling = s
