@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,7 +27,7 @@ func (m vm) Release() (string, error)           { return "6.12.9-amd64", nil }
 func (m vm) UID() int                           { return 0 }
 func (m vm) Capabilities() (uint64, error)      { return ^uint64(0), nil }
 func (m vm) Group(string) error                 { return nil }
-func (m vm) ToolVersion(string) (string, error) { return "", exec.ErrNotFound }
+func (m vm) CRIU(string) (string, error)        { return "criu 4.2.1", nil }
 func (m vm) Mountable(string) ([]string, error) { return []string{"cpu", "io", "memory", "pids"}, nil }
 func (m vm) BPF() []bpf.Feature {
 	return []bpf.Feature{{Name: "BTF", Required: true, Purpose: "CO-RE"}}

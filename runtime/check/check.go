@@ -60,8 +60,9 @@ type Machine interface {
 	ReadFile(path string) ([]byte, error)
 	// Executable returns nil if there is a program at the path.
 	Executable(path string) error
-	// ToolVersion runs `name --version` for its first line; exec.ErrNotFound without the tool.
-	ToolVersion(name string) (string, error)
+	// CRIU describes the one that works here: the configured program, or the first of the usual
+	// places; criu.ErrUnavailable where there is none.
+	CRIU(configured string) (string, error)
 	// Group returns nil if there is a group of this name.
 	Group(name string) error
 	// FSType gives the magic number of the file system at the path, or at the nearest

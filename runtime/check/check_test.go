@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 )
@@ -24,7 +24,7 @@ type machine struct {
 	noCaps      uint64 // capabilities that are missing
 	files       map[string]string
 	noProgram   string
-	tools       map[string]string
+	noCRIU      bool
 	noGroup     bool
 	fs          map[string]int64
 	controllers []string
@@ -45,7 +45,6 @@ func good() *machine {
 			"/proc/meminfo":                          "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: 2097152 kB\n",
 			"/proc/swaps":                            "Filename Type\n/dev/zram0 partition\n",
 		},
-		tools:       map[string]string{"criu": "Version: 4.2.1"},
 		fs:          map[string]int64{"/sys/fs/bpf": unix.BPF_FS_MAGIC, "/var/lib/fcnode": unix.EXT4_SUPER_MAGIC},
 		controllers: []string{"cpu", "io", "memory", "pids"},
 		host:        cgroup.Host{Unified: true, Controllers: []string{"cpu", "io", "memory", "pids"}},
@@ -77,11 +76,11 @@ func (m *machine) Executable(path string) error {
 	return nil
 }
 
-func (m *machine) ToolVersion(name string) (string, error) {
-	if v, ok := m.tools[name]; ok {
-		return v, nil
+func (m *machine) CRIU(string) (string, error) {
+	if m.noCRIU {
+		return "", fmt.Errorf("%w: it is not installed", criu.ErrUnavailable)
 	}
-	return "", &exec.Error{Name: name, Err: exec.ErrNotFound}
+	return "criu 4.2.1", nil
 }
 
 func (m *machine) Group(name string) error {
@@ -186,7 +185,7 @@ func TestFindings(t *testing.T) {
 			m.files["/proc/meminfo"] = "MemTotal: 1048576 kB\nSwapTotal: 0 kB\n"
 		}, nil, "memory and swap", Warn, "1.0 GiB of memory", "zram"},
 		{"swap in zram", func(*machine, *config.Config) {}, nil, "memory and swap", OK, "2.0 GiB swap in zram", ""},
-		{"no criu", func(m *machine, _ *config.Config) { m.tools = nil }, nil, "criu", OK, "not needed", ""},
+		{"no criu", func(m *machine, _ *config.Config) { m.noCRIU = true }, nil, "criu", Warn, "not installed", "packaging/criu.sh"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

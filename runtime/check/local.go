@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
@@ -18,10 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 )
 
-// toolTimeout bounds how long a tool may take to say its version.
+// toolTimeout bounds how long CRIU may take to say what it is.
 const toolTimeout = 5 * time.Second
 
 // Local is the machine that this process runs on.
@@ -70,16 +70,15 @@ func (Local) Executable(path string) error {
 	return nil
 }
 
-// ToolVersion implements [Machine].
-func (Local) ToolVersion(name string) (string, error) {
+// CRIU implements [Machine].
+func (Local) CRIU(configured string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), toolTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, "--version").Output()
+	tool, err := criu.Find(ctx, configured)
 	if err != nil {
-		return "", fmt.Errorf("%s --version: %w", name, err)
+		return "", err
 	}
-	first, _, _ := strings.Cut(string(out), "\n")
-	return strings.TrimSpace(first), nil
+	return tool.String(), nil
 }
 
 // Group implements [Machine].

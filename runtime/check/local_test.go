@@ -3,13 +3,13 @@ package check
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -48,8 +48,8 @@ func TestLocal(t *testing.T) {
 	if magic, err := m.FSType("/proc"); err != nil || magic != unix.PROC_SUPER_MAGIC {
 		t.Errorf("FSType(/proc) = %#x, %v", magic, err)
 	}
-	if _, err := m.ToolVersion("fcnode-no-such-tool"); !errors.Is(err, exec.ErrNotFound) {
-		t.Errorf("no tool: %v", err)
+	if _, err := m.CRIU("/nonexistent/criu"); !errors.Is(err, criu.ErrUnavailable) {
+		t.Errorf("no CRIU: %v", err)
 	}
 	if err := m.Group("fcnode-no-such-group"); err == nil {
 		t.Error("a group that nobody made")

@@ -1,10 +1,8 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -216,14 +214,14 @@ func parseMeminfo(text string) map[string]uint64 {
 func gib(n uint64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
 
 func (c *checker) criu() {
-	const name, why = "criu", "optional: only checkpoints need it"
-	found, err := c.m.ToolVersion("criu")
+	const name, why = "criu", "optional: without it sites do not sleep as images on disk"
+	found, err := c.m.CRIU(c.cfg.Checkpoints.CRIU)
 	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		c.add(name, OK, "not installed, and not needed", why, "")
-	case err != nil:
-		c.add(name, Warn, err.Error(), why, "install it again, or remove it")
-	default:
+	case err == nil:
 		c.add(name, OK, found, why, "")
+	case c.unprivileged:
+		c.failed(name, Warn, err, why, "")
+	default:
+		c.add(name, Warn, err.Error(), why, "get one that works here by packaging/criu.sh (make deps), or forbid the tier checkpointed")
 	}
 }
