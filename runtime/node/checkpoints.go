@@ -278,6 +278,7 @@ func (n *Node) restored(e *entry, r *replica) {
 	}
 	if r.trace != nil {
 		r.trace.mark(api.StepListening, bpf.Now())
+		n.endByHand(r)
 	}
 	n.handle(e, site.ReplicaReady{ID: r.id, All: n.allReady(e, st.Ready4, st.Ready6)})
 }

@@ -130,10 +130,13 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	settled := r.callBack()
 	r.frozen = false
 	n.followRise(e, r)
+	trace := r.trace
 	n.work.Go(func() {
 		settled()
+		if trace != nil {
+			trace.mark(api.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
+		}
 		err := r.ctr.Group().Thaw(n.ctx)
-		now := bpf.Now()
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if r.stopping || e.active == nil || n.stopped() {
@@ -144,7 +147,6 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 			return
 		}
 		if r.trace != nil {
-			r.trace.mark(api.StepThawed, now)
 			n.endByHand(r)
 		}
 		n.handle(e, site.Ascended{ID: id})
