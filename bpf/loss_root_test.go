@@ -56,14 +56,19 @@ func TestRootCountedExactlyWithLoss(t *testing.T) {
 			w := newWire(t)
 			var s slowServer
 			w.serve(t, false, s.serve)
+			var conns []*net.TCPConn
+			for range 6 {
+				conns = append(conns, w.dial(t, f.web))
+			}
+			w.connections(t, 6, 6) // with the end of a handshake lost, the first request would come in its place
 			lose(t, w.client)
 			lose(t, w.replica)
 			var mu sync.Mutex
 			var all clientCount
 			var wg sync.WaitGroup
-			for range 6 {
+			for _, c := range conns {
 				wg.Go(func() {
-					n, err := talk(w.dial(t, f.web), 2+rand.IntN(4), false)
+					n, err := talk(c, 2+rand.IntN(4), false)
 					if err != nil {
 						t.Error(err)
 					}
