@@ -204,6 +204,10 @@ func (n *Node) look(e *entry, causes []cause) {
 	s.told(n, causes)
 	why := first(causes)
 	now := n.samples(e, why)
+	if len(now) == 0 {
+		s.timer.Reset(lookBusy)
+		return
+	}
 	s.meter.add(now, e.startedAt)
 	n.settleBursts(e)
 	s.alarm = n.alarms(e)

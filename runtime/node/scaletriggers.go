@@ -133,12 +133,17 @@ type loadCache struct {
 	all map[bpf.ReplicaID]bpf.Load
 }
 
-// read returns what was counted of all replicas, and when, not longer ago than fresh.
-func (c *loadCache) read(dp *bpf.Datapath, fresh time.Duration) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
+// read returns what was counted of all replicas, and when: not longer ago than
+// loadFresh, and not before there were these.
+func (c *loadCache) read(dp *bpf.Datapath, ids []bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := bpf.Now()
-	if c.all != nil && now-c.at < uint64(fresh) {
+	unknown := func(id bpf.ReplicaID) bool {
+		_, known := c.all[id]
+		return !known
+	}
+	if now-c.at < uint64(loadFresh) && !slices.ContainsFunc(ids, unknown) {
 		return c.all, c.at, nil
 	}
 	known, err := dp.Replicas()
@@ -157,7 +162,7 @@ func (c *loadCache) read(dp *bpf.Datapath, fresh time.Duration) (map[bpf.Replica
 // with all others. A queue that was told is as long as was told.
 func (n *Node) readLoads(ids []bpf.ReplicaID, why cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
 	if why.at == 0 {
-		return n.loads.read(n.dp, loadFresh)
+		return n.loads.read(n.dp, ids)
 	}
 	at := bpf.Now()
 	out, err := n.dp.LoadOf(ids...)

@@ -85,15 +85,20 @@ func (n *Node) samples(e *entry, why cause) map[site.ReplicaID]sample {
 	loads, counted, err := n.readLoads(ids, why)
 	if err != nil {
 		n.log.Error("cannot read the load of a site", "site", e.name, "error", err)
+		return nil
 	}
 	out := make(map[site.ReplicaID]sample, len(ids))
 	now := bpf.Now()
 	for _, id := range ids {
+		load, known := loads[id]
+		if !known {
+			continue // added since then
+		}
 		usage, err := e.active.replicas[site.ReplicaID(id)].ctr.Group().Usage()
 		if err != nil {
 			n.log.Debug("cannot read what a replica uses", "site", e.name, "replica", id, "error", err)
 		}
-		out[site.ReplicaID(id)] = sample{at: now, load: loads[id], counted: counted, usage: usage}
+		out[site.ReplicaID(id)] = sample{at: now, load: load, counted: counted, usage: usage}
 	}
 	return out
 }

@@ -130,7 +130,7 @@ func TestRootScaleMemoryInPlace(t *testing.T) {
 	replica := s.ready(1)[0]
 	memory := func() api.MemoryLimit { return *s.get().Limits.Memory }
 	testutil.WaitFor(t, 4*patience, "a lower memory limit", func() error {
-		if m := memory(); m.Now > 64*mib {
+		if m := memory(); m.Now > 128*mib {
 			return fmt.Errorf("memory.high is %d MiB: %q", m.Now/mib, s.story(mark))
 		}
 		return nil
