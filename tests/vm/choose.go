@@ -49,7 +49,7 @@ var allLeft = []left{
 	}},
 	{pkg: "runtime/container", why: "what they ask of the kernel has long been the same", on: aside, tests: []string{
 		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
-		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight",
+		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
 	}},
 	{pkg: "runtime/image", why: "a full disk is the same on each kernel", tests: []string{"NoSpace", "ResolveOnFullDisk"}},
 	{pkg: "tests/e2e", why: "they are about the daemon's own decisions, its state on disk, its API and its command line", tests: []string{
@@ -60,7 +60,7 @@ var allLeft = []left{
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
-		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns",
+		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge",
 	}},
 	{pkg: "tests/e2e", why: "they try what others there try once in each of many moments, for longer than an emulated machine should", tests: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
@@ -68,14 +68,15 @@ var allLeft = []left{
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
 		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
 		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSinking", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
-		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled",
+		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled", "KilledWhileAGateOpens", "KilledDuringARestore",
+		"KilledWhileASiteIsThawed",
 	}},
 	{pkg: "tests/e2e", why: "the processes of these have one user, and are restored on the machine itself too", tests: []string{
 		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
 	}},
 	{pkg: "tests/e2e", why: "they start and stop the same containers as the tests that are run", on: aside, tests: []string{
 		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
-		"PreparedSiteIsWoken", "Apps",
+		"PreparedSiteIsWoken", "Apps", "LoadIsSeen",
 	}},
 	{pkg: "tests/e2e", why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, tests: []string{
 		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
