@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	openload "github.com/fcnode/fcnode/tests/load"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -83,4 +85,45 @@ func TestRootCirculateByHand(t *testing.T) {
 	if err := visitor.ask(); err != nil {
 		t.Errorf("who was there before: %v", err)
 	}
+}
+
+// TestRootScaleSurge: the kernel learns what load is normal for a site, and tells when it changes, though no target is near.
+func TestRootScaleSurge(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("shop", "scale: {max: 2, target: {conns: 10000}}")
+	s.wake()
+	visit := func(shape openload.Shape, length time.Duration) {
+		t.Helper()
+		res, err := openload.Run(t.Context(), openload.Config{URL: "http://" + s.addr4(80).String() + "/bytes?n=10", Dial: n.outside.dial}, openload.Evenly(shape, length))
+		if err != nil || res.Errors() > 0 {
+			t.Fatalf("%v; failed: %v", err, res.Failed)
+		}
+	}
+	surge := func() (out api.Trigger) {
+		for _, trigger := range s.get().Triggers {
+			if trigger.Kind == api.TriggerSurge {
+				out = trigger
+			}
+		}
+		return out
+	}
+	testutil.WaitFor(t, 3*patience, "what is normal", func() error {
+		visit(openload.Constant(20), time.Second)
+		if surge().Threshold == 0 {
+			return fmt.Errorf("the kernel watches %+v", s.get().Triggers)
+		}
+		return nil
+	})
+	if before := surge(); before.Fired > 0 {
+		t.Errorf("a steady load is a surge: %+v", before)
+	}
+	visit(openload.Constant(400), 2*time.Second)
+	testutil.WaitFor(t, patience, "the surge", func() error {
+		if now := surge(); now.Fired == 0 {
+			return fmt.Errorf("the kernel has not told: %+v", now)
+		}
+		return nil
+	})
 }
