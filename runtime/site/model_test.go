@@ -524,6 +524,9 @@ func (md *model) drawTier() Tier {
 
 // gateStep lets something happen to what is prepared.
 func (md *model) gateStep() error {
+	if len(md.gates) == 0 && md.rng.IntN(4) == 0 {
+		return md.handle(PrepareAsked{}) // as at a daemon's start
+	}
 	for id, standing := range md.gates {
 		switch n := md.rng.IntN(4); {
 		case n == 0:
