@@ -171,12 +171,13 @@ func (m *machine) cpu() time.Duration {
 		return 0 // it has just ended
 	}
 	// After the name, which may contain anything, the 12th and 13th fields: utime and stime in ticks of 10 ms.
-	var user, system time.Duration
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) > 12 {
-		_, _ = fmt.Sscan(fields[11]+" "+fields[12], &user, &system) // zero when it is not as documented
+	var ticks int64
+	for _, field := range fields[min(len(fields), 11):min(len(fields), 13)] {
+		n, _ := strconv.ParseInt(field, 10, 64) // nothing where it is not as documented
+		ticks += n
 	}
-	return (user + system) * 10 * time.Millisecond
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // consoleTail returns the last lines the kernel printed.
