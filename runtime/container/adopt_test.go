@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,7 +180,8 @@ func (e *env) gone(containers int) {
 			return err
 		}
 		names, err := e.m.parent.Names()
-		if err == nil && len(names) > containers+e.m.opts.Ahead {
+		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, e.m.prefix) })
+		if err == nil && len(names) > containers {
 			err = fmt.Errorf("cgroups %v", names)
 		}
 		return err

@@ -75,6 +75,9 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	if _, ended := c.Exit(); ended {
 		return m, ErrNotRunning
 	}
+	if err := c.settle(ctx); err != nil {
+		return m, err
+	}
 	if err := c.group.Freeze(ctx); err != nil {
 		return m, err
 	}
@@ -102,6 +105,47 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 		err = errors.Join(err, c.refreeze(), draft.Drop())
 	}
 	return m, err
+}
+
+// settle waits for the end of what has made the container, the runner or CRIU. It
+// answers a little before it ends, and must not be frozen with the container.
+func (c *Container) settle(ctx context.Context) error {
+	pids, err := c.group.Procs()
+	if err != nil {
+		return err
+	}
+	if frozen, err := c.group.Frozen(); err != nil || frozen {
+		return err // nothing in it ends
+	}
+	for _, pid := range strangers(pids, c.init.Pid) {
+		if parent, ok := parentOf(pid); !ok || parent != c.state.Shim.Pid {
+			continue
+		}
+		maker, err := wire.FindProcess(pid)
+		if err == nil {
+			err = waitGone(ctx, maker)
+		}
+		if err != nil && !errors.Is(err, wire.ErrGone) {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitGone waits until a process has ended.
+func waitGone(ctx context.Context, p wire.Process) error {
+	pidfd, err := p.Open()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = pidfd.Close() }) // ends the wait
+	defer stop()
+	err = wire.WaitEnd(pidfd)
+	_ = pidfd.Close() // closed twice is fine
+	if err != nil {
+		return fmt.Errorf("waiting for the end of process %d: %w", p.Pid, orCause(ctx, err))
+	}
+	return nil
 }
 
 // refuse knows what CRIU would fail at, or get wrong.

@@ -48,7 +48,7 @@ func (s *shim) startRunner() (*os.File, error) {
 	for _, f := range append(cmd.ExtraFiles, s.opts.Runner) {
 		_ = f.Close() // the runner has its own
 	}
-	s.runner = cmd.Process.Pid
+	s.setMaker(cmd.Process.Pid)
 	s.stdout, s.stderr = reads[0], reads[1]
 	return reads[2], nil
 }
@@ -72,9 +72,35 @@ func (s *shim) reapUntil(pid int) unix.WaitStatus {
 		if !ok || got == pid {
 			return status
 		}
+		s.makerEnded(got)
 		if s.lazy != nil && got == s.lazy.server.Pid() {
 			s.lazyEnded(status)
 		}
+	}
+}
+
+func (s *shim) setMaker(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runner = pid
+}
+
+// makerEnded notes the end of the process that has made the container.
+func (s *shim) makerEnded(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pid == s.runner {
+		s.runner = 0
+	}
+}
+
+// endMaker ends that process if it is still there when the container has ended:
+// it may be frozen with it.
+func (s *shim) endMaker() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.runner != 0 {
+		_ = unix.Kill(s.runner, unix.SIGKILL) // a child of this process: not reaped, so not reused
 	}
 }
 
@@ -136,7 +162,7 @@ func (s *shim) handleSignals() {
 			case pid != 0:
 				go s.stopInit(pid)
 			default:
-				_ = unix.Kill(s.runner, unix.SIGKILL)
+				s.endMaker()
 			}
 		}
 	}()

@@ -52,7 +52,7 @@ func RunRestore(opts Options, criuPath string) error {
 	if err := r.startStage(); err != nil {
 		return r.answer(wire.StartReply{}, err)
 	}
-	r.runner = r.session.Pid()
+	r.setMaker(r.session.Pid())
 	netns, err := r.wait()
 	if err != nil || netns == nil {
 		r.end()

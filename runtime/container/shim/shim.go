@@ -35,10 +35,10 @@ type shim struct {
 	cgroup *os.File
 	stdout *os.File // the reading ends
 	stderr *os.File
-	runner int
 	lazy   *lazy // of a restored container whose memory is not all there
 
 	mu      sync.Mutex // guards what follows: signals come in between
+	runner  int        // what makes the container: the runner, or CRIU; 0 when it has ended
 	init    int        // 0 until the runner says it
 	stopped bool       // SIGTERM has come
 	monitor wire.Monitor
@@ -112,6 +112,7 @@ func (s *shim) failed(copied <-chan struct{}) error {
 
 // finish records the end of the container.
 func (s *shim) finish(status unix.WaitStatus, copied <-chan struct{}) error {
+	s.endMaker()
 	exit := wire.Exit{At: time.Now()}
 	switch {
 	case status.Signaled():
