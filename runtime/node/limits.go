@@ -201,12 +201,17 @@ func (n *Node) raise(e *entry, d detect.Decision) error {
 	return nil
 }
 
-// lower makes one smaller, in the background, as memory may have to be reclaimed
-// first. The caller holds e.mu.
+// lower makes one smaller: at once, but memory in the background, as it may have to be
+// reclaimed first. The caller holds e.mu.
 func (n *Node) lower(e *entry, d detect.Decision) {
 	a, s := e.active, e.active.scaling
-	s.lowering = true
 	groups := groupsOf(e, serving(e))
+	if d.Resource != detect.Memory {
+		inForce, err := setLimit(groups, d.Resource, d.To)
+		n.lowered(e, d, inForce, err)
+		return
+	}
+	s.lowering = true
 	n.work.Go(func() {
 		inForce, err := setLimit(groups, d.Resource, d.To)
 		e.mu.Lock()
@@ -215,16 +220,23 @@ func (n *Node) lower(e *entry, d detect.Decision) {
 			return
 		}
 		s.lowering = false
-		if err != nil {
-			n.log.Error("cannot lower a limit", "site", e.name, "resource", d.Resource, "error", err)
-			return
-		}
-		s.limits.of(d.Resource).Now = inForce
-		if d.To = inForce; inForce < d.From {
-			n.scaled(e, d, 0, cause{}, 0)
-		}
-		n.budget.claim(e.id, s.limits, len(groups), e.active.spec, false)
+		n.lowered(e, d, inForce, err)
+		n.looks.add(e, cause{}) // it may need more by now
 	})
+}
+
+// lowered notes what came of it. The caller holds e.mu.
+func (n *Node) lowered(e *entry, d detect.Decision, inForce float64, err error) {
+	s := e.active.scaling
+	if err != nil {
+		n.log.Error("cannot lower a limit", "site", e.name, "resource", d.Resource, "error", err)
+		return
+	}
+	s.limits.of(d.Resource).Now = inForce
+	if d.To = inForce; inForce < d.From {
+		n.scaled(e, d, 0, cause{}, 0)
+	}
+	n.budget.claim(e.id, s.limits, len(serving(e)), e.active.spec, false)
 }
 
 // fillLimits shows the limits that hold now, with the range that the spec has.

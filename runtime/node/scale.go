@@ -53,7 +53,7 @@ type scaling struct {
 	begun    map[site.ReplicaID]uint64      // and when it was asked for
 
 	timer    *time.Timer
-	lowering bool   // a limit is being lowered in the background
+	lowering bool   // the mark of memory is being lowered in the background
 	full     string // the last decision that could not be carried out
 }
 
@@ -265,6 +265,9 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 		d := s.scaler.Decide(time.Duration(bpf.Now()), *sig)
 		switch d.Kind {
 		case detect.Up:
+			if s.lowering && d.Resource == detect.Memory {
+				return lookAgain // the mark is about to move
+			}
 			if err := n.raise(e, d); err != nil {
 				n.log.Error("cannot raise a limit", "site", e.name, "resource", d.Resource, "error", err)
 				return 0
@@ -276,11 +279,11 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 			forget(sig, d.Resource)
 			again = lookAgain
 		case detect.Down:
-			if s.lowering {
-				return 0
+			if s.lowering && d.Resource == detect.Memory {
+				return again
 			}
 			n.lower(e, d)
-			return 0
+			return again
 		case detect.Out, detect.In:
 			n.resize(e, d, why)
 			return again
