@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -152,13 +153,14 @@ func (n *Node) imaged(e *entry, r *replica) {
 		return
 	}
 	r.dumped = false
-	if _, err := completeImage(n.checkpointDir(e.name)); err != nil {
+	m, err := completeImage(n.checkpointDir(e.name))
+	if err != nil {
 		n.log.Warn("a checkpoint is of no use", "site", e.name, "error", err)
 		n.removeImage(e.name)
 		return
 	}
 	e.image = true
-	n.work.Go(n.trimCheckpoints)
+	n.work.Go(func() { n.addImage(m.Bytes) })
 }
 
 // completeImage reads the manifest of an image that has all that belongs to it.
@@ -294,7 +296,8 @@ func (n *Node) findCheckpoints() error {
 		return fmt.Errorf("look for checkpoints: %w", err)
 	}
 	for _, d := range dirs {
-		_, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name()))
+		// that it is what it seems to be is found out by its restore
+		_, err := os.Stat(filepath.Join(n.checkpointsDir(), d.Name(), criu.UpperDir))
 		e := n.sites[d.Name()]
 		if err == nil && e != nil {
 			e.image = true
@@ -322,46 +325,72 @@ func (n *Node) refuseTwin(e *entry) {
 	n.dropSleep(e, "a replica was found alive")
 }
 
-// trimCheckpoints drops the oldest images while all of them take more disk than
-// they may.
-func (n *Node) trimCheckpoints() {
-	n.trimming.Lock()
-	defer n.trimming.Unlock()
-	dirs, err := os.ReadDir(n.checkpointsDir())
+// imageDisk is what is known of the disk that images take. What was removed since
+// the last look is not taken off: the next look is only sooner for it.
+type imageDisk struct {
+	mu     sync.Mutex
+	looked bool
+	bytes  int64
+}
+
+// addImage counts a new image, and drops the oldest while all of them take more
+// disk than they may; then a tenth more, so that not every image makes for a look
+// at all others.
+func (n *Node) addImage(bytes int64) {
+	most := int64(n.cfg.Checkpoints.Disk)
+	d := &n.imageDisk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes += bytes
+	if d.looked && d.bytes <= most {
+		return
+	}
+	all, err := n.keptImages()
 	if err != nil {
 		n.log.Error("cannot tell how much disk the checkpoints take", "error", err)
 		return
 	}
-	type image struct {
-		site  string
-		made  time.Time
-		bytes int64
+	d.looked, d.bytes = true, 0
+	for _, i := range all {
+		d.bytes += i.bytes
 	}
-	var all []image
-	var sum int64
-	for _, d := range dirs {
-		if m, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name())); err == nil {
-			all = append(all, image{site: d.Name(), made: m.Created, bytes: m.Bytes})
-			sum += m.Bytes
-		}
+	if d.bytes <= most {
+		return
 	}
-	for sum > int64(n.cfg.Checkpoints.Disk) {
-		oldest := 0
-		for i := range all {
-			if all[i].made.Before(all[oldest].made) {
-				oldest = i
-			}
+	for _, i := range all[:max(0, len(all)-1)] { // not the newest
+		if d.bytes <= most-most/10 {
+			return
 		}
-		out := all[oldest]
-		all[oldest] = all[len(all)-1]
-		all = all[:len(all)-1]
-		sum -= out.bytes
-		if e, err := n.byName(out.site); err == nil {
+		d.bytes -= i.bytes
+		if e, err := n.byName(i.site); err == nil {
 			e.mu.Lock()
 			n.dropSleep(e, "it made room for another site's (checkpoints.disk)")
 			e.mu.Unlock()
 		}
 	}
+}
+
+// keptImage is one on disk.
+type keptImage struct {
+	site  string
+	made  time.Time
+	bytes int64
+}
+
+// keptImages are all of them, the oldest first.
+func (n *Node) keptImages() ([]keptImage, error) {
+	dirs, err := os.ReadDir(n.checkpointsDir())
+	if err != nil {
+		return nil, err
+	}
+	var all []keptImage
+	for _, d := range dirs {
+		if m, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name())); err == nil {
+			all = append(all, keptImage{site: d.Name(), made: m.Created, bytes: m.Bytes})
+		}
+	}
+	slices.SortFunc(all, func(a, b keptImage) int { return a.made.Compare(b.made) })
+	return all, nil
 }
 
 // forgetSleep removes what is on disk of how a site slept. It is deleted.

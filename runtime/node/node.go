@@ -61,7 +61,7 @@ type Node struct {
 	preparedMu   sync.Mutex // guards their file
 	experienceMu sync.Mutex // guards the files of experience
 	criu         criuState
-	trimming     sync.Mutex // one look at the disk that checkpoints take at a time
+	imageDisk    imageDisk
 
 	budget       *budget
 	looks        *looks

@@ -277,3 +277,46 @@ func TestRootKilledWhileSinking(t *testing.T) {
 		}
 	}
 }
+
+// TestRootCheckpointsAreBounded: where one image more takes more disk than they may have the oldest goes, and its site
+// starts cold.
+func TestRootCheckpointsAreBounded(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	first := n.checkpointed("first")
+	first.awaitCheckpoint()
+	one := n.diskOf(first)
+	n.stop()
+	b, err := os.ReadFile(n.path("fcnode.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.write("fcnode.yaml", string(b)+fmt.Sprintf("checkpoints: {disk: %dB}\n", one*5/2)) // two have room
+	n.start()
+	first.awaitTier(api.TierCheckpointed)
+	mark := n.mark()
+	var later []*site
+	for _, name := range []string{"second", "third"} {
+		s := n.checkpointed(name)
+		s.awaitCheckpoint()
+		later = append(later, s)
+	}
+	if ev := first.await(mark, "checkpoint-dropped"); !strings.Contains(ev.Reason, "room") {
+		t.Errorf("it was dropped because %q", ev.Reason)
+	}
+	first.awaitTier(api.TierCold)
+	for _, s := range append(later, first) {
+		n.outside.greet(s.addr4(80))
+	}
+}
+
+// diskOf is what the files of a site's image have.
+func (n *node) diskOf(s *site) (bytes int64) {
+	n.t.Helper()
+	m, err := criu.Read(n.path("state/checkpoints/" + s.name))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return m.Bytes
+}
