@@ -121,23 +121,15 @@ func BenchmarkRootCounting(b *testing.B) {
 	})
 	b.Run("HTTP", func(b *testing.B) {
 		w := newWire(b)
-		accepted := make(listenerOf)
 		s := &http.Server{Handler: http.HandlerFunc(func(a http.ResponseWriter, _ *http.Request) {
 			_, _ = a.Write(make([]byte, 128))
 		})}
 		b.Cleanup(func() { s.Close() })
-		w.serve(b, false, func(c *net.TCPConn) { accepted <- c })
-		go func() { _ = s.Serve(accepted) }()
+		l := w.listener(b, false)
+		go func() { _ = s.Serve(l) }()
 		w.costOfCounting(b, getAgain)
 	})
 }
-
-// listenerOf is a listener whose connections were accepted elsewhere.
-type listenerOf chan net.Conn
-
-func (l listenerOf) Accept() (net.Conn, error) { return <-l, nil }
-func (l listenerOf) Close() error              { return nil }
-func (l listenerOf) Addr() net.Addr            { return &net.TCPAddr{} }
 
 func (w *wire) costOfCounting(b *testing.B, talk func(c net.Conn, turns int) error) {
 	b.Helper()

@@ -40,13 +40,11 @@ func newWire(t testing.TB) *wire {
 	return w
 }
 
-// serve accepts on a port of the replica and gives each connection to a goroutine of
-// its own, until the test ends.
-func (w *wire) serve(t testing.TB, mptcp bool, serve func(*net.TCPConn)) {
+// listener listens on port 80 of the replica until the test ends.
+func (w *wire) listener(t testing.TB, mptcp bool) (l net.Listener) {
 	t.Helper()
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(mptcp)
-	var l net.Listener
 	w.replica.Do(t, func() {
 		var err error
 		if l, err = lc.Listen(context.Background(), "tcp", "[::]:80"); err != nil {
@@ -54,6 +52,13 @@ func (w *wire) serve(t testing.TB, mptcp bool, serve func(*net.TCPConn)) {
 		}
 	})
 	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// serve accepts there and gives each connection to a goroutine of its own.
+func (w *wire) serve(t testing.TB, mptcp bool, serve func(*net.TCPConn)) {
+	t.Helper()
+	l := w.listener(t, mptcp)
 	go func() {
 		for {
 			c, err := l.Accept()
