@@ -1,0 +1,187 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func (n *Node) checkpointsDir() string { return filepath.Join(n.cfg.StateDir, "checkpoints") }
+
+func (n *Node) checkpointDir(siteName string) string {
+	return filepath.Join(n.checkpointsDir(), siteName)
+}
+
+// completeImage reads the manifest of an image that has all that belongs to it.
+func completeImage(dir string) (criu.Manifest, error) {
+	m, err := criu.Read(dir)
+	if err != nil {
+		return m, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, criu.UpperDir)); err != nil {
+		return m, fmt.Errorf("it was not finished: %w", err)
+	}
+	return m, nil
+}
+
+// dropSleep throws the site's image away. The caller holds e.mu.
+func (n *Node) dropSleep(e *entry, reason string) {
+	if e.active != nil {
+		for _, r := range e.active.replicas {
+			r.dumped = false
+		}
+	}
+	had := e.image
+	e.image = false
+	n.removeImage(e.name)
+	if had {
+		n.journalEvent(api.Event{Site: e.name, Kind: "checkpoint-dropped", Reason: reason})
+	}
+}
+
+// removeImage removes the site's image, if there is one: it cannot be restored
+// from when this returns.
+func (n *Node) removeImage(siteName string) {
+	spent, err := criu.Consume(n.checkpointDir(siteName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		n.log.Error("a checkpoint that is not to be used cannot be removed", "site", siteName, "error", err)
+		return
+	}
+	n.work.Go(func() {
+		if err := os.RemoveAll(spent); err != nil {
+			n.log.Error("what is left of a checkpoint stays on disk until the next daemon", "folder", spent, "error", err)
+		}
+	})
+}
+
+// findCheckpoints looks at what is on disk when the daemon starts: what is
+// half-made, or belongs to nobody, is removed.
+func (n *Node) findCheckpoints() error {
+	if err := criu.Sweep(n.checkpointsDir()); err != nil {
+		return err
+	}
+	dirs, err := os.ReadDir(n.checkpointsDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("look for checkpoints: %w", err)
+	}
+	for _, d := range dirs {
+		// that it is what it seems to be is found out by its restore
+		_, err := os.Stat(filepath.Join(n.checkpointsDir(), d.Name(), criu.UpperDir))
+		e := n.sites[d.Name()]
+		if err == nil && e != nil {
+			e.image = true
+			continue
+		}
+		if err == nil {
+			err = errors.New("its site is gone")
+		}
+		n.log.Info("removing a checkpoint", "site", d.Name(), "why", err)
+		n.removeImage(d.Name())
+	}
+	return nil
+}
+
+// refuseTwin drops the image of a site whose processes were found alive: the
+// last daemon died between making the one and ending the others, and both must
+// never run. The caller holds e.mu.
+func (n *Node) refuseTwin(e *entry) {
+	if !e.image {
+		return
+	}
+	if m, err := completeImage(n.checkpointDir(e.name)); err == nil && m.Clonable {
+		return
+	}
+	n.dropSleep(e, "a replica was found alive")
+}
+
+// imageDisk is what is known of the disk that images take. What was removed since
+// the last look is not taken off: the next look is only sooner for it.
+type imageDisk struct {
+	mu     sync.Mutex
+	looked bool
+	bytes  int64
+}
+
+// addImage counts a new image, and drops the oldest while all of them take more
+// disk than they may; then a tenth more, so that not every image makes for a look
+// at all others.
+func (n *Node) addImage(bytes int64) {
+	most := int64(n.cfg.Checkpoints.Disk)
+	d := &n.imageDisk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes += bytes
+	if d.looked && d.bytes <= most {
+		return
+	}
+	all, err := n.keptImages()
+	if err != nil {
+		n.log.Error("cannot tell how much disk the checkpoints take", "error", err)
+		return
+	}
+	d.looked, d.bytes = true, 0
+	for _, i := range all {
+		d.bytes += i.bytes
+	}
+	if d.bytes <= most {
+		return
+	}
+	for _, i := range all[:max(0, len(all)-1)] { // not the newest
+		if d.bytes <= most-most/10 {
+			return
+		}
+		d.bytes -= i.bytes
+		if e, err := n.byName(i.site); err == nil {
+			e.mu.Lock()
+			n.dropSleep(e, "it made room for another site's (checkpoints.disk)")
+			e.mu.Unlock()
+		}
+	}
+}
+
+// keptImage is one on disk.
+type keptImage struct {
+	site  string
+	made  time.Time
+	bytes int64
+}
+
+// keptImages are all of them, the oldest first.
+func (n *Node) keptImages() ([]keptImage, error) {
+	dirs, err := os.ReadDir(n.checkpointsDir())
+	if err != nil {
+		return nil, err
+	}
+	var all []keptImage
+	for _, d := range dirs {
+		if m, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name())); err == nil {
+			all = append(all, keptImage{site: d.Name(), made: m.Created, bytes: m.Bytes})
+		}
+	}
+	slices.SortFunc(all, func(a, b keptImage) int { return a.made.Compare(b.made) })
+	return all, nil
+}
+
+// forgetSleep removes what is on disk of how a site slept. It is deleted.
+func (n *Node) forgetSleep(e *entry) {
+	e.mu.Lock()
+	e.image = false
+	e.mu.Unlock()
+	n.removeImage(e.name)
+	n.experienceMu.Lock()
+	defer n.experienceMu.Unlock()
+	if err := os.Remove(n.experienceFile(e.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.log.Error("what was learnt of a site that is deleted stays on disk", "site", e.name, "error", err)
+	}
+}
