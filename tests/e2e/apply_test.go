@@ -51,7 +51,7 @@ func TestRootUpdateUnderLoad(t *testing.T) {
 		if got := n.deploy("blog", "hostname: "+name); got.v4 != s.v4 || got.v6 != s.v6 {
 			t.Errorf("the addresses were %v %v, and are %v %v", s.v4, s.v6, got.v4, got.v6)
 		}
-		s.await(mark, "running")
+		s.await(mark, "draining") // from here on the old one gets no new visitors
 		if host := n.outside.greet(s.addr4(80)); host != name {
 			t.Errorf("after the update to %q the host is called %q", name, host)
 		}
