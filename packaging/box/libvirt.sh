@@ -85,8 +85,8 @@ run() { # COMMAND…
 stop() {
 	local outer
 	outer=$(cat "$state/pid" 2>/dev/null) || return 0
-	# Process 1 goes with it, and all that is in its namespace with that.
-	kill "$outer" 2>/dev/null || true
+	# All that is in its namespace goes with process 1; unshare itself heeds no SIGTERM.
+	kill -KILL "$(process)" 2>/dev/null || true
 	while kill -0 "$outer" 2>/dev/null; do sleep 0.1; done
 	rm -rf --one-file-system "$state"
 }
