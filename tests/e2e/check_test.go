@@ -28,15 +28,11 @@ func TestRootCheckSite(t *testing.T) {
 		if tier.Usable != (len(tier.Findings) == 0) {
 			t.Errorf("%s: usable %v, with %+v", tier.Tier, tier.Usable, tier.Findings)
 		}
-		switch tier.Tier {
-		case api.TierFrozen, api.TierCold:
-			if !tier.Usable {
-				t.Errorf("%s cannot be had: %+v", tier.Tier, tier.Findings)
-			}
-		case api.TierPrepared:
-			if tier.Usable || !tier.Asked {
-				t.Errorf("prepared: %+v", tier)
-			}
+		if (tier.Tier == api.TierFrozen || tier.Tier == api.TierCold) && !tier.Usable {
+			t.Errorf("%s cannot be had: %+v", tier.Tier, tier.Findings)
+		}
+		if tier.Tier == api.TierPrepared && (tier.Usable || !tier.Asked) {
+			t.Errorf("prepared: %+v", tier)
 		}
 	}
 }

@@ -135,9 +135,9 @@ func TestRootCirculateNextFails(t *testing.T) {
 	s := n.deploy("steady", "circulate: {drain: 1s}", "hostname: old")
 	n.outside.greet(s.addr4(80))
 	l := startLoad(n.outside, s.addr4(80))
-	pid, mark := s.pid(), n.mark()
+	pid := s.pid()
 	for _, bad := range []string{"env: {GUEST: exit}", "command: [/no/such/program]"} {
-		mark = n.mark()
+		mark := n.mark()
 		n.deploy("steady", "circulate: {drain: 1s}", bad)
 		if ev := s.await(mark, "not-circulated"); ev.Reason == "" || !strings.Contains(ev.Text, "the old replica stays") {
 			t.Errorf("the event says %+v", ev)
@@ -147,7 +147,7 @@ func TestRootCirculateNextFails(t *testing.T) {
 			t.Errorf("process %d became %d", pid, now)
 		}
 	}
-	mark = n.mark()
+	mark := n.mark()
 	n.deploy("steady", "circulate: {drain: 1s}", "hostname: new")
 	s.await(mark, "drained")
 	l.more(t, 20)
