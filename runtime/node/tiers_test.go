@@ -87,6 +87,15 @@ func TestLadderByTheNode(t *testing.T) {
 	if len(fresh.Rungs) < 2 || fresh.Rungs[0].Tier != detect.TierFrozen || fresh.Rungs[0].After < 10*time.Second {
 		t.Errorf("of a site that nothing is known of: %s", fresh)
 	}
+	free := ladderInput{spec: parseSite(t, "idle: auto"), experience: newExperience(), can: can, now: now, pressure: 1}.choose()
+	if len(free.Rungs) < 2 || free.Rungs[0].After <= 0 || free.Rungs[0].After >= time.Minute {
+		t.Errorf("with nothing said about its idle time: %s", free)
+	}
+	for _, text := range []string{"idle: auto, tiers: [frozen, cold]", "idle: auto, tiers: [cold]"} {
+		if c := (ladderInput{spec: parseSite(t, text), experience: newExperience(), can: can, now: now, pressure: 1}).choose(); len(c.Rungs) == 0 || c.Rungs[0].After <= 0 {
+			t.Errorf("%s: %s", text, c)
+		}
+	}
 	// A site whose cold start is quick and whose checkpoint is slow has no use for the checkpoint.
 	x := newExperience()
 	for range wakesKept {

@@ -281,7 +281,8 @@ func (c checker) life(s *Site) {
 	switch {
 	case s.Scale.Min > 0 && !s.Idle.Never:
 		c.bad("idle", "never, or scale.min: 0", "%s has no effect: with scale.min: %d the site never sleeps", s.Idle, s.Scale.Min)
-	case !s.Idle.Never && (s.Idle.After < minIdle || s.Idle.After > maxIdle), s.Idle.Never && s.Idle.After != 0:
+	case s.Idle.Never && s.Idle.Auto, (s.Idle.Never || s.Idle.Auto) && s.Idle.After != 0,
+		!s.Idle.Never && !s.Idle.Auto && (s.Idle.After < minIdle || s.Idle.After > maxIdle):
 		c.bad("idle", idleAllowed, "%s is out of range", s.Idle)
 	}
 	if t := s.Start.Timeout; t != 0 && (t < minStartTimeout || t > maxStartTimeout) {

@@ -64,7 +64,8 @@ type Site struct {
 	Scale Scale `json:"scale" also:"replicas,scaling,autoscale"`
 
 	// Idle is how long a site without any connection stays awake before it goes to sleep, to the first of its tiers: a
-	// duration from 1s, or never. Default: 5m; tiers[0].after where it is given; never where scale.min is 1 or more.
+	// duration from 1s, auto (the node's choice, by measured costs and the objective), or never. Default: 5m; tiers[0].after
+	// where it is given; never where scale.min is 1 or more.
 	Idle Idle `json:"idle" also:"idletimeout,timeout,ttl"`
 
 	// Tiers are how deep the site may sleep, and after how long without a connection: auto (the node chooses by measured costs

@@ -146,19 +146,25 @@ func (Port) Allowed() string { return portAllowed }
 type Idle struct {
 	// Never parks the site by idleness; After is 0 then.
 	Never bool
+	// Auto leaves the time to the node; After is 0 then.
+	Auto bool
 	// After is how long there must have been no connection.
 	After Duration
 }
 
 const (
-	idleAllowed = "a duration from 1s, like 5m, or never"
+	idleAllowed = "a duration from 1s, like 5m, auto or never"
 	idleNever   = "never"
+	idleAuto    = "auto"
 )
 
-// ParseIdle reads a duration or "never". Errors are of type *strictyaml.Invalid.
+// ParseIdle reads a duration, "auto" or "never". Errors are of type *strictyaml.Invalid.
 func ParseIdle(text string) (Idle, error) {
-	if text == idleNever {
+	switch text {
+	case idleNever:
 		return Idle{Never: true}, nil
+	case idleAuto:
+		return Idle{Auto: true}, nil
 	}
 	d, bad := parseDuration(text)
 	if bad != nil {
@@ -170,10 +176,13 @@ func ParseIdle(text string) (Idle, error) {
 	return Idle{After: d}, nil
 }
 
-// String gives the duration or "never".
+// String gives the duration, "auto" or "never".
 func (i Idle) String() string {
-	if i.Never {
+	switch {
+	case i.Never:
 		return idleNever
+	case i.Auto:
+		return idleAuto
 	}
 	return i.After.String()
 }

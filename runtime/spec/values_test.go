@@ -121,14 +121,14 @@ func TestPort(t *testing.T) {
 
 func TestIdle(t *testing.T) {
 	for text, want := range map[string]Idle{
-		"never": {Never: true}, "5m": {After: Duration(5 * time.Minute)}, "1s": {After: Duration(time.Second)},
+		"never": {Never: true}, "auto": {Auto: true}, "5m": {After: Duration(5 * time.Minute)}, "1s": {After: Duration(time.Second)},
 	} {
 		got, err := ParseIdle(text)
 		if err != nil || got != want || got.String() != text {
 			t.Errorf("ParseIdle(%q) = %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "Never", "0s", "999ms", "auto", "5"} {
+	for _, text := range []string{"", "Never", "0s", "999ms", "Auto", "5"} {
 		if got, err := ParseIdle(text); err == nil {
 			t.Errorf("ParseIdle(%q) = %v, want an error", text, got)
 		} else {
