@@ -171,7 +171,11 @@ func TestRootMemoryEvents(t *testing.T) {
 	if err := g.Set(Limits{MemoryMax: 8 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	_ = startIn(t, g, "sh", "-c", "exec head -c 32M /dev/zero | tail").Wait() // killed, unless there is swap
+	// Without swap it is killed. With it, it would be moved in and out for as long as it likes.
+	if err := os.WriteFile(filepath.Join(g.Path(), "memory.swap.max"), []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	_ = startIn(t, g, "sh", "-c", "exec head -c 32M /dev/zero | tail").Wait()
 	if m := testutil.Receive(t, limit, "a change of memory.events", events); m.Max == 0 {
 		t.Errorf("events %+v: the limit was not met", m)
 	}
