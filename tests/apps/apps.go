@@ -77,6 +77,9 @@ func Get(t testing.TB, name string) App {
 	return table[i].with(t)
 }
 
+// Table returns all of them as they are in the table, without images, for programs that are no tests.
+func Table() []App { return slices.Clone(table) }
+
 // with completes an application by its image.
 func (a App) with(t testing.TB) App {
 	t.Helper()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -17,16 +16,16 @@ const tierIdle = time.Second
 
 // sleeper is a site that sleeps on one tier, and what its wakes gave.
 type sleeper struct {
+	site     string
 	tier     api.Tier
-	addr     netip.AddrPort
+	ask      question
+	uncached bool   // nothing of it is in the page cache when it is woken
 	wake     series // to the first byte
 	running  series // the same request to the running site
 	exec     series // held packet to exec, where there is an exec
 	beyond   series // wake, less the running site's median of the same round
 	unusable string // why it is not measured
 }
-
-func (sl *sleeper) name() string { return "sleeper-" + string(sl.tier) }
 
 // benchTiers wakes the demo site from each tier, in turns.
 func benchTiers(ctx context.Context, o options, r *report) (err error) {
@@ -61,7 +60,7 @@ func benchTiers(ctx context.Context, o options, r *report) (err error) {
 func deploySleepers(ctx context.Context, s *stage.Stage, c *client, o options) ([]*sleeper, error) {
 	var all []*sleeper
 	for _, tier := range []api.Tier{api.TierFrozen, api.TierReclaimed, api.TierPrepared, api.TierCheckpointed, api.TierCold} {
-		sl := &sleeper{tier: tier}
+		sl := &sleeper{site: "sleeper-" + string(tier), tier: tier}
 		all = append(all, sl)
 		var err error
 		if sl.unusable, err = unusable(ctx, s, tier); err != nil {
@@ -70,12 +69,13 @@ func deploySleepers(ctx context.Context, s *stage.Stage, c *client, o options) (
 		if sl.unusable != "" {
 			continue
 		}
-		sl.addr, err = deployWith(ctx, s, filepath.Join(o.bin, demoSite), sl.name(),
+		addr, err := deployWith(ctx, s, filepath.Join(o.bin, demoSite), sl.site,
 			fmt.Sprintf("idle: %s, tiers: [%s], checkpoint: {warm: 1}", tierIdle, tier))
 		if err != nil {
 			return nil, err
 		}
-		if _, err := c.visit(sl.addr); err != nil { // without a visitor it would not be warm
+		sl.ask = question{addr, greeting}
+		if _, err := c.ask(sl.ask); err != nil { // without a visitor it would not be warm
 			return nil, err
 		}
 	}
@@ -104,24 +104,29 @@ func unusable(ctx context.Context, s *stage.Stage, tier api.Tier) (why string, e
 	return "", nil
 }
 
-// once wakes the site and asks it again while it runs.
+// once wakes the site when it sleeps.
 func (sl *sleeper) once(ctx context.Context, s *stage.Stage, c *client, counts bool) error {
 	if err := sl.awaitSleep(ctx, s); err != nil {
 		return err
 	}
-	first, err := c.visit(sl.addr)
+	return sl.rouse(ctx, s, c, counts)
+}
+
+// rouse wakes the sleeping site and asks it again while it runs.
+func (sl *sleeper) rouse(ctx context.Context, s *stage.Stage, c *client, counts bool) error {
+	first, err := c.ask(sl.ask)
 	if err != nil {
 		return err
 	}
 	var running series
 	for range 5 {
-		v, err := c.visit(sl.addr)
+		v, err := c.ask(sl.ask)
 		if err != nil {
 			return err
 		}
 		running = append(running, v.firstByte)
 	}
-	traces, err := s.API.Traces(ctx, sl.name(), 1)
+	traces, err := s.API.Traces(ctx, sl.site, 1)
 	if err != nil {
 		return err
 	}
@@ -147,7 +152,7 @@ func (sl *sleeper) awaitSleep(ctx context.Context, s *stage.Stage) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		v, err := s.API.Get(ctx, sl.name())
+		v, err := s.API.Get(ctx, sl.site)
 		if err != nil {
 			return fmt.Errorf("wait for it to sleep: %w", err)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -18,8 +19,14 @@ type visit struct {
 // blocking system calls: what is measured is the kernel's connect() and read(),
 // not a runtime's poller.
 type client struct {
-	asked chan netip.AddrPort
+	asked chan question
 	given chan outcome[visit]
+}
+
+// question is a request to a site.
+type question struct {
+	to   netip.AddrPort
+	text []byte
 }
 
 // outcome of work on another thread.
@@ -29,7 +36,7 @@ type outcome[T any] struct {
 }
 
 func newClient(netns int) (*client, error) {
-	c := &client{asked: make(chan netip.AddrPort), given: make(chan outcome[visit])}
+	c := &client{asked: make(chan question), given: make(chan outcome[visit])}
 	entered := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -38,8 +45,8 @@ func newClient(netns int) (*client, error) {
 		if err != nil {
 			return
 		}
-		for addr := range c.asked {
-			v, err := visitNow(addr)
+		for q := range c.asked {
+			v, err := visitNow(q)
 			c.given <- outcome[visit]{v, err}
 		}
 	}()
@@ -52,8 +59,11 @@ func newClient(netns int) (*client, error) {
 func (c *client) close() { close(c.asked) }
 
 // visit connects, asks for the greeting and waits for the first byte.
-func (c *client) visit(addr netip.AddrPort) (visit, error) {
-	c.asked <- addr
+func (c *client) visit(addr netip.AddrPort) (visit, error) { return c.ask(question{addr, greeting}) }
+
+// ask does the same with another request.
+func (c *client) ask(q question) (visit, error) {
+	c.asked <- q
 	o := <-c.given
 	return o.value, o.err
 }
@@ -63,8 +73,8 @@ const visitBound = 30 * time.Second
 
 var greeting = []byte("GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
 
-func visitNow(addr netip.AddrPort) (v visit, err error) {
-	family, sa := sockaddr(addr)
+func visitNow(q question) (v visit, err error) {
+	family, sa := sockaddr(q.to)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return v, err
@@ -77,20 +87,34 @@ func visitNow(addr netip.AddrPort) (v visit, err error) {
 		}
 	}
 	begin := time.Now()
-	if err := unix.Connect(fd, sa); err != nil {
-		return v, fmt.Errorf("connect to %s: %w", addr, err)
+	if err := uninterrupted(func() error { return unix.Connect(fd, sa) }); err != nil {
+		return v, fmt.Errorf("connect to %s: %w", q.to, err)
 	}
 	v.connect = time.Since(begin)
-	if _, err := unix.Write(fd, greeting); err != nil {
-		return v, fmt.Errorf("ask %s: %w", addr, err)
+	if _, err := unix.Write(fd, q.text); err != nil {
+		return v, fmt.Errorf("ask %s: %w", q.to, err)
 	}
-	n, err := unix.Read(fd, make([]byte, 1))
+	n, first := 0, make([]byte, 1)
+	err = uninterrupted(func() (err error) {
+		n, err = unix.Read(fd, first)
+		return err
+	})
 	v.firstByte = time.Since(begin)
 	if err == nil && n == 0 {
 		err = errLoad
 	}
 	if err != nil {
-		return v, fmt.Errorf("answer of %s: %w", addr, err)
+		return v, fmt.Errorf("answer of %s: %w", q.to, err)
 	}
 	return v, nil
+}
+
+// uninterrupted goes on with a system call that one of the Go runtime's signals has ended: the kernel does not when
+// the socket has a timeout. A second connect() waits for the connection that the first has begun.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
