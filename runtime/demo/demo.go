@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +26,7 @@ type Options struct {
 // envInside marks the process inside of the demo's own namespaces.
 const envInside = "FCNODE_DEMO_DIR"
 
-const (
-	siteName  = "hello"
-	idleAfter = 2 * time.Second
-)
+const siteName = "hello"
 
 // Run runs the demo. The first call moves to namespaces of its own by executing
 // the program anew; what is mounted and made there goes when the last process
@@ -70,6 +68,7 @@ func outside(ctx context.Context, o Options) error {
 type demo struct {
 	Options
 	*stage.Stage
+	seen uint64 // number of the last event that was looked at
 }
 
 func inside(ctx context.Context, o Options, dir string) (err error) {
@@ -106,15 +105,21 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	steps := []func(context.Context) error{
-		func(ctx context.Context) error { return d.fcnode(ctx, "apply", "-f", d.spec()) },
-		func(ctx context.Context) error { return d.fcnode(ctx, "list") },
+		d.show("apply", "-f", d.spec()),
+		d.show("list"),
 		d.visit("Nothing of it runs. A visitor comes, and his first packet (SYN) wakes it:"),
-		func(ctx context.Context) error { return d.fcnode(ctx, "trace", siteName) },
+		d.show("trace", siteName),
 		d.visit("Awake, there is nothing between the visitor and the application:"),
-		d.waitParked,
+		d.sleeps("A second without a connection, and it sleeps lightly: frozen, with its memory.", "frozen"),
+		d.visit("The next visitor's packet goes to it as always, and has it thawed:"),
+		d.show("trace", siteName),
+		d.sleeps("Left alone for longer it goes to disk by CRIU, or, on a machine that cannot do that, ends. Nothing of it runs:",
+			"checkpointed", "parked"),
 		d.visit("The next visitor wakes it again:"),
-		func(ctx context.Context) error { return d.fcnode(ctx, "trace", siteName) },
-		func(ctx context.Context) error { return d.fcnode(ctx, "events", "--site", siteName) },
+		d.show("trace", siteName),
+		d.circulates,
+		d.show("get", siteName),
+		d.show("events", "--site", siteName),
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -179,20 +184,57 @@ func (d *demo) address(ctx context.Context) (string, error) {
 	return site.Addresses[0].String(), nil
 }
 
-// waitParked follows the journal until the site sleeps again.
-func (d *demo) waitParked(ctx context.Context) error {
-	d.say("Its spec says idle: %d. Without a connection for so long it is parked, and its memory is free:", idleAfter)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for ev, err := range d.API.Events(ctx, api.EventOptions{Site: siteName, Follow: true}) {
-		if err != nil {
-			return err
+// show makes a step that shows a command and runs it.
+func (d *demo) show(args ...string) func(context.Context) error {
+	return func(ctx context.Context) error { return d.fcnode(ctx, args...) }
+}
+
+// sleeps makes a step that waits until the site has gone to sleep, by the journal.
+func (d *demo) sleeps(why string, kinds ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		d.say("%s", why)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		for ev, err := range d.API.Events(ctx, api.EventOptions{Site: siteName, Since: d.seen, Follow: true}) {
+			if err != nil {
+				return err
+			}
+			if d.seen = ev.Seq; slices.Contains(kinds, ev.Kind) {
+				return d.fcnode(ctx, "list")
+			}
 		}
-		if ev.Kind == "parked" {
-			return d.fcnode(ctx, "list")
-		}
+		return fmt.Errorf("the site did not go to sleep: %w", ctx.Err())
 	}
-	return fmt.Errorf("the site was not parked: %w", ctx.Err())
+}
+
+// circulates replaces the replica while somebody visits all the time.
+func (d *demo) circulates(ctx context.Context) error {
+	addr, err := d.address(ctx)
+	if err != nil {
+		return err
+	}
+	d.say("Its replica is replaced by a fresh one, while a visitor asks for page after page:")
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	visits, failed := 0, error(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if _, _, err := d.Client.Get(ctx, "http://"+addr+"/"); err != nil && ctx.Err() == nil {
+				failed = errors.Join(failed, err)
+			}
+			visits++
+		}
+	}()
+	err = d.fcnode(ctx, "circulate", "--wait", siteName)
+	stop()
+	<-done
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("circulate under visits: %w", err)
+	}
+	fmt.Fprintf(d.Stdout, "        (%d pages meanwhile, none failed)\n\n", visits)
+	return nil
 }
 
 // goOn says how to go on by hand, and on a terminal waits for Ctrl-C.

@@ -13,7 +13,7 @@ const siteSpec = `name: %s
 domains: [hello.example.com]
 image: oci:%s
 ports: [80/tcp]
-idle: %s
+tiers: [{tier: frozen, after: 1s}, {tier: checkpointed, after: 3s}]
 `
 
 // writeSite makes the image and writes the spec.
@@ -28,7 +28,7 @@ func (d *demo) writeSite() error {
 	if _, err := build.Layout(image, "", cfg, build.NewLayer(build.FileFrom("site", 0o755, program))); err != nil {
 		return fmt.Errorf("make the image of the demo site: %w", err)
 	}
-	return os.WriteFile(d.spec(), fmt.Appendf(nil, siteSpec, siteName, image, idleAfter), 0o600)
+	return os.WriteFile(d.spec(), fmt.Appendf(nil, siteSpec, siteName, image), 0o600)
 }
 
 // FindSite looks for the program of the demo site where the build and the
