@@ -136,6 +136,20 @@ func (n *Node) dumped(e *entry, r *replica) {
 	n.removeImage(e.name) // somebody needs the processes, so nobody may restore them
 }
 
+// imageIsOrWillBe says whether the site has an image: for a moment after its
+// processes have ended the image lacks their writable layer. The caller holds
+// e.mu.
+func (e *entry) imageIsOrWillBe() bool {
+	if e.active != nil {
+		for _, r := range e.active.replicas {
+			if r.dumped {
+				return true
+			}
+		}
+	}
+	return e.image
+}
+
 // imaged is called when nothing is left of a replica that was dumped: its image
 // is complete now, unless it was dropped meanwhile. The caller holds e.mu.
 func (n *Node) imaged(e *entry, r *replica) {

@@ -75,7 +75,7 @@ func (n *Node) view(e *entry) api.Site {
 	if e.active != nil {
 		n.viewActive(e, &v)
 	}
-	if v.Tier == api.TierCold && e.image {
+	if v.Tier == api.TierCold && e.imageIsOrWillBe() {
 		v.Tier = api.TierCheckpointed
 	}
 	return v
