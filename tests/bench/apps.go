@@ -52,13 +52,9 @@ func benchApps(ctx context.Context, o options, r *report) (err error) {
 	}
 	defer c.close()
 	b := &appBench{o: o, s: s, c: c, disk: disk}
-	all, err := b.apps()
+	all, missing, err := b.apps()
 	if err != nil {
 		return err
-	}
-	if len(all) == 0 {
-		r.printf("## Applications\n\nNot measured: they are not built (`make apps`).\n\n")
-		return nil
 	}
 	if err := b.sleepByHand(ctx, all); err != nil {
 		return err
@@ -66,7 +62,7 @@ func benchApps(ctx context.Context, o options, r *report) (err error) {
 	if err := b.sleepByIdle(ctx, all); err != nil {
 		return err
 	}
-	reportApps(r, all)
+	reportApps(r, all, missing)
 	return nil
 }
 
@@ -97,26 +93,27 @@ type appBench struct {
 	disk string
 }
 
-// apps are those that are there.
-func (b *appBench) apps() (all []*hosted, err error) {
+// apps are those that are built, and the names of the others.
+func (b *appBench) apps() (all []*hosted, missing []string, err error) {
 	roots, err := appRoots()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, app := range apps.Table() {
 		a := &hosted{App: app, root: filepath.Join(roots, app.Name)}
 		if a.Name == "go" {
 			a.root = filepath.Join(b.disk, "go")
 			if err := copyProgram(filepath.Join(b.o.bin, demoSite), a.root); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		} else if _, err := os.Stat(a.root); err != nil {
+			missing = append(missing, a.Name)
 			continue
 		}
 		a.Image, a.Port = "dir:"+a.root, 80
 		all = append(all, a)
 	}
-	return all, nil
+	return all, missing, nil
 }
 
 // appRoots is the folder of the applications' root file systems.
@@ -381,12 +378,12 @@ func uncacheFile(path string) (size, kept int64, err error) {
 	return info.Size(), int64(state.cached) * int64(os.Getpagesize()), nil
 }
 
-func reportApps(r *report, all []*hosted) {
+func reportApps(r *report, all []*hosted, missing []string) {
 	r.printf("## Wake by application\n\nThe applications of tests/apps, each as a site of its own, asleep on each tier, and the same request to it while it runs. "+
 		"`running` is that request, with its connect(); the other times are what a wake adds to it: the time from before connect() to the first byte of the answer, less the median of the "+
 		"five requests after it. Between two wakes the node has %s to make ready what it makes ahead. `Uncached` is with a cold page cache: all files of the application's root file system and of its image were taken out of it by posix_fadvise(POSIX_FADV_DONTNEED) "+
 		"while nothing of the application ran, which cachestat() confirmed where the kernel has it; the kernel keeps names and inodes, the programs of the node stay in the page cache, and what the "+
-		"disk's own cache keeps is not known. The images and the root file systems are on a disk. `To sleep` is how long `fcnode park` takes to put the running "+
+		"disk's own cache keeps is not known. `To sleep` is how long `fcnode park` takes to put the running "+
 		"application, started cold and asked six times, into an image: freezing, dumping, checksums, the sync to the disk, and the end of its processes. ", rest)
 	r.printf("Medians of %d runs.\n\n", len(all[0].byIdle[0].wake))
 	r.printf("| | running | frozen | prepared | checkpointed | cold | checkpointed, uncached | cold, uncached | to sleep | image |\n|---|---|---|---|---|---|---|---|---|---|\n")
@@ -402,6 +399,9 @@ func reportApps(r *report, all []*hosted) {
 		r.printf(" %s | %s |\n", a.dump.cell(), size)
 	}
 	r.printf("\n")
+	if len(missing) > 0 {
+		r.printf("- Not built here (`make apps`): %s.\n", strings.Join(missing, ", "))
+	}
 	for _, a := range all {
 		for _, why := range a.whyNot() {
 			r.printf("- %s is not measured from %s\n", a.Name, why)
