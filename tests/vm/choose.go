@@ -31,7 +31,7 @@ var allLeft = []left{
 	}},
 	{pkg: "bpf", why: "the programs meet the same packets the same way on each kernel that has verified them", on: aside, tests: []string{
 		"HeldWholeUpToTheLimit", "CapPerSite", "OnlyFirstPacketsWake", "HeadersOnTheWay", "NotIP", "MalformedPackets", "FullRingEatsNoCap",
-		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread",
+		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS", "SwitchOfMode",
 	}},
 	{pkg: "netctl", why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", tests: []string{
 		"SetupAfterPartialState", "SetupFailsWhole", "SetupRefuses", "SetupWithoutRights", "DaemonIsKilled", "PoolReportsFailure", "PoolSkipsTakenNames",
@@ -60,7 +60,7 @@ var allLeft = []left{
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
-		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge",
+		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 	}},
 	{pkg: "tests/e2e", why: "they try what others there try once in each of many moments, for longer than an emulated machine should", tests: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
@@ -76,7 +76,7 @@ var allLeft = []left{
 	}},
 	{pkg: "tests/e2e", why: "they start and stop the same containers as the tests that are run", on: aside, tests: []string{
 		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
-		"PreparedSiteIsWoken", "Apps", "LoadIsSeen",
+		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "ConnectionOfAnEndedReplicaIsReset",
 	}},
 	{pkg: "tests/e2e", why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, tests: []string{
 		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
