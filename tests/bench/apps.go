@@ -293,34 +293,35 @@ func (b *appBench) failure(ctx context.Context, site string) (why string, err er
 	return why, nil
 }
 
-// sleepByIdle measures the tiers with processes, which are reached by idleness: all applications sleep at once,
-// and are woken in turns.
+// sleepByIdle measures the tiers with processes, which are reached by idleness: all applications sleep, and are
+// woken in turns, before the first one goes to sleep again and disturbs the others by that.
 func (b *appBench) sleepByIdle(ctx context.Context, all []*hosted) error {
-	tiers := []api.Tier{api.TierFrozen, api.TierPrepared}
+	if err := b.idleOn(ctx, all, api.TierFrozen, tierIdle); err != nil {
+		return err
+	}
+	return b.idleOn(ctx, all, api.TierPrepared, 2*tierIdle) // it starts all applications
+}
+
+func (b *appBench) idleOn(ctx context.Context, all []*hosted, tier api.Tier, idle time.Duration) error {
+	var sleepers []*sleeper
 	for _, a := range all {
-		for _, tier := range tiers {
-			sl := &sleeper{site: a.Name + "-" + string(tier), tier: tier}
-			a.byIdle = append(a.byIdle, sl)
-			var err error
-			if sl.ask, err = b.deploy(ctx, a, sl.site, fmt.Sprintf("idle: %s", tierIdle), fmt.Sprintf("tiers: [%s]", tier)); err != nil {
-				return fmt.Errorf("%s: %w", a.Name, err)
-			}
+		sl := &sleeper{site: a.Name + "-" + string(tier), tier: tier}
+		a.byIdle, sleepers = append(a.byIdle, sl), append(sleepers, sl)
+		var err error
+		if sl.ask, err = b.deploy(ctx, a, sl.site, fmt.Sprintf("idle: %s", idle), fmt.Sprintf("tiers: [%s]", tier)); err != nil {
+			return fmt.Errorf("%s: %w", sl.site, err)
 		}
 	}
 	for round := range min(b.o.runs, appRuns) + 1 {
-		for _, a := range all {
-			for _, sl := range a.byIdle { // before the first one wakes: what goes to sleep would disturb
-				if err := sl.awaitSleep(ctx, b.s); err != nil {
-					return err
-				}
+		for _, sl := range sleepers {
+			if err := sl.awaitSleep(ctx, b.s); err != nil {
+				return fmt.Errorf("%s: %w", sl.site, err)
 			}
 		}
-		for i := range tiers {
-			for _, a := range all {
-				time.Sleep(rest)
-				if err := a.byIdle[i].once(ctx, b.s, b.c, round > 0); err != nil {
-					return fmt.Errorf("%s: %s: %w", a.Name, a.byIdle[i].tier, err)
-				}
+		for _, sl := range sleepers {
+			time.Sleep(rest)
+			if err := sl.once(ctx, b.s, b.c, round > 0); err != nil { // the first round warms the caches
+				return fmt.Errorf("%s: %w", sl.site, err)
 			}
 		}
 	}
