@@ -45,7 +45,7 @@ type imageTimes struct {
 // benchImages compares checkpoints with those of runc, by the same CRIU, in the
 // same network namespace.
 func benchImages(ctx context.Context, o options, r *report) (err error) {
-	s, err := open(ctx, o, "images", "")
+	s, disk, err := openOnDisk(ctx, o, "images")
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func benchImages(ctx context.Context, o options, r *report) (err error) {
 	if err := withoutMPTCP(p); err != nil {
 		return err
 	}
-	b := &imageBench{o: o, s: s, c: c, p: p, tool: tool}
+	b := &imageBench{o: o, s: s, disk: disk, c: c, p: p, tool: tool}
 	apps, err := b.run(ctx)
 	if err != nil {
 		return err
@@ -85,6 +85,7 @@ type imageBench struct {
 	s    *stage.Stage
 	c    *client
 	p    *plain
+	disk string
 	tool *criu.Tool
 	m    *container.Manager
 	n    int
@@ -133,25 +134,14 @@ func (b *imageBench) run(ctx context.Context) (apps []*sleepyApp, err error) {
 // apps are the demo site and those of tests/apps that are built, of which one user's processes
 // are enough.
 func (b *imageBench) apps() ([]*sleepyApp, error) {
-	root := b.s.File("images-go")
-	program, err := os.ReadFile(filepath.Join(b.o.bin, demoSite))
-	if err == nil {
-		err = os.MkdirAll(root, 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(root, "site"), program, 0o755)
-	}
-	if err != nil {
+	root := filepath.Join(b.disk, "go")
+	if err := copyProgram(filepath.Join(b.o.bin, demoSite), root); err != nil {
 		return nil, err
 	}
 	all := []*sleepyApp{{name: "demo site (Go)", root: root, args: []string{"/site"}}}
-	dir := os.Getenv("FCNODE_APPS")
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, err
-		}
-		dir = filepath.Join(cache, "fcnode", "apps", "current", "root")
+	dir, err := appRoots()
+	if err != nil {
+		return nil, err
 	}
 	for _, a := range []*sleepyApp{
 		{name: "python", args: []string{"/usr/bin/python3", "/srv/app.py"}},
@@ -193,7 +183,7 @@ func (b *imageBench) answers(ctx context.Context) error {
 func (b *imageBench) spec(a *sleepyApp) container.Spec {
 	b.n++
 	id := fmt.Sprintf("image-%d", b.n)
-	dir := b.s.File("images-replicas")
+	dir := filepath.Join(b.disk, "replicas")
 	return container.Spec{
 		ID: id, Site: "image", Lower: []string{a.root}, Args: a.args, Netns: b.p.file,
 		Upper: filepath.Join(dir, id, "upper"), Work: filepath.Join(dir, id, "work"),
@@ -236,7 +226,7 @@ func (b *imageBench) fcnodeOnce(ctx context.Context, a *sleepyApp, counts bool) 
 func (b *imageBench) cycle(
 	ctx context.Context, a *sleepyApp, c *container.Container, got *imageTimes, with func(dir string) error,
 ) (*container.Container, int64, error) {
-	dir := filepath.Join(b.s.File("images-checkpoints"), "image")
+	dir := filepath.Join(b.disk, "checkpoints", "image")
 	if err := b.memoryThere(ctx, c); err != nil {
 		return nil, 0, errors.Join(err, b.end(ctx, c))
 	}
@@ -280,22 +270,11 @@ func (b *imageBench) memoryThere(ctx context.Context, c *container.Container) er
 
 // dropFromCache makes the next reading of an image come from the disk.
 func dropFromCache(dir string) error {
-	images := filepath.Join(dir, criu.ImagesDir)
-	entries, err := os.ReadDir(images)
-	if err != nil {
-		return err
+	why, err := uncache(filepath.Join(dir, criu.ImagesDir))
+	if err == nil && why != "" {
+		err = errors.New(why)
 	}
-	for _, e := range entries {
-		f, err := os.Open(filepath.Join(images, e.Name()))
-		if err != nil {
-			return err
-		}
-		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 func (b *imageBench) end(ctx context.Context, c *container.Container) error {

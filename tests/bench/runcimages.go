@@ -25,7 +25,7 @@ type runcImages struct {
 // as fcnode's is, and already mounted.
 func newRuncImages(b *imageBench, base *runcBench, a *sleepyApp) (*runcImages, error) {
 	name := strings.NewReplacer(" ", "-", "(", "", ")", "").Replace(a.name)
-	rc := &runcImages{runcBench: &runcBench{bundle: b.s.File("images-runc-" + name), root: b.s.File("images-runc-state-" + name)}, b: b}
+	rc := &runcImages{runcBench: &runcBench{bundle: filepath.Join(b.disk, "runc-"+name), root: b.s.File("images-runc-state-" + name)}, b: b}
 	rc.rootfs = filepath.Join(rc.bundle, "rootfs")
 	upper, work := filepath.Join(rc.bundle, "upper"), filepath.Join(rc.bundle, "work")
 	if err := errors.Join(os.MkdirAll(rc.rootfs, 0o755), os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755)); err != nil {
