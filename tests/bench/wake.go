@@ -21,7 +21,7 @@ const demoSite = "fcnode-demo-site"
 // deploy applies a site whose image has nothing but a program. It is parked
 // when the bench says so, not when it is idle.
 func deploy(ctx context.Context, s *stage.Stage, program, name string) (addr netip.AddrPort, err error) {
-	return deployWith(ctx, s, program, name, "idle: 1h")
+	return deployWith(ctx, s, program, name, "idle: 1h, tiers: [cold]") // else parking it is dumping it
 }
 
 // deployWith does so with more fields of the spec.
