@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/internal/meminfo"
 )
 
 // usedControllers are those by which fcnode limits sites.
@@ -176,12 +176,12 @@ func (c *checker) group() {
 
 func (c *checker) memory() {
 	const name, why = "memory and swap", "pages of sites that nobody visits can leave the memory only for swap"
-	text, err := c.m.ReadFile("/proc/meminfo")
+	text, err := c.m.ReadFile(meminfo.Path)
 	if err != nil {
 		c.add(name, Warn, err.Error(), why, "mount /proc")
 		return
 	}
-	info := parseMeminfo(string(text))
+	info := meminfo.Parse(string(text))
 	found := fmt.Sprintf("%s of memory, %s available", gib(info["MemTotal"]), gib(info["MemAvailable"]))
 	swaps, err := c.m.ReadFile("/proc/swaps")
 	if err != nil || info["SwapTotal"] == 0 {
@@ -193,22 +193,6 @@ func (c *checker) memory() {
 		kind = "swap in zram"
 	}
 	c.add(name, OK, fmt.Sprintf("%s, %s %s", found, gib(info["SwapTotal"]), kind), why, "")
-}
-
-// parseMeminfo gives bytes.
-func parseMeminfo(text string) map[string]uint64 {
-	info := map[string]uint64{}
-	for line := range strings.Lines(text) {
-		key, rest, ok := strings.Cut(line, ":")
-		fields := strings.Fields(rest)
-		if !ok || len(fields) == 0 {
-			continue
-		}
-		if n, err := strconv.ParseUint(fields[0], 10, 64); err == nil {
-			info[key] = n << 10
-		}
-	}
-	return info
 }
 
 func gib(n uint64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }

@@ -144,8 +144,6 @@ func (n *Node) announce(c change) {
 		e.active.spec = &c.record.Spec
 		e.active.machine.SetPolicy(n.policy(e, &c.record.Spec))
 		n.handle(e, site.SpecChanged{Apart: apart})
-	} else {
-		n.dropSleep(e, "spec changed")
 	}
 	e.mu.Unlock()
 	n.keepAwake(e, &c.record.Spec)

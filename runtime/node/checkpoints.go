@@ -122,7 +122,7 @@ func warm(c *container.Container, l bpf.Load, s *spec.Site) (string, error) {
 // counted is what the kernel has counted for one replica.
 func (n *Node) counted(r *replica) (bpf.Load, error) {
 	id := bpf.ReplicaID(r.id)
-	all, err := n.dp.Load([]bpf.ReplicaID{id})
+	all, err := n.dp.LoadOf(id)
 	return all[id], err
 }
 

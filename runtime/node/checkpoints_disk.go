@@ -34,6 +34,9 @@ func completeImage(dir string) (criu.Manifest, error) {
 
 // dropSleep throws the site's image away. The caller holds e.mu.
 func (n *Node) dropSleep(e *entry, reason string) {
+	if e.active == nil && !e.image {
+		return // only a site that is awake can have one that is not known yet
+	}
 	if e.active != nil {
 		for _, r := range e.active.replicas {
 			r.dumped = false
@@ -173,12 +176,8 @@ func (n *Node) keptImages() ([]keptImage, error) {
 	return all, nil
 }
 
-// forgetSleep removes what is on disk of how a site slept. It is deleted.
-func (n *Node) forgetSleep(e *entry) {
-	e.mu.Lock()
-	e.image = false
-	e.mu.Unlock()
-	n.removeImage(e.name)
+// forgetExperience removes what a site has taught. It is deleted.
+func (n *Node) forgetExperience(e *entry) {
 	n.experienceMu.Lock()
 	defer n.experienceMu.Unlock()
 	if err := os.Remove(n.experienceFile(e.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

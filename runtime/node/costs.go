@@ -240,20 +240,3 @@ func replaceFile(path string, b []byte) error {
 	}
 	return os.Rename(temp, path)
 }
-
-// from says which tier the site is woken from.
-func (w *wakeTrace) from(t site.Tier) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.t.From = api.Tier(t)
-	if t == site.TierRunning {
-		w.t.From = api.TierRunning // it was only about to sleep
-	}
-}
-
-// knocked says that a packet to a sleeping replica began the wake.
-func (w *wakeTrace) knocked() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.t.Steps) > 0 && w.t.Steps[0].Name == api.StepKnocked
-}

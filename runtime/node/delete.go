@@ -63,7 +63,7 @@ func (n *Node) delete(ctx context.Context, e *entry) error {
 		return err
 	}
 	n.unlist(e)
-	n.forgetSleep(e)
+	n.forgetExperience(e)
 	n.journalEvent(api.Event{Site: e.name, Kind: "deleted", Reason: "asked for"})
 	if err := os.RemoveAll(n.logDir(e.name)); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.name, err)

@@ -168,13 +168,16 @@ func (n *Node) pressure() float64 {
 // The caller holds e.mu.
 func (n *Node) tellLadder(e *entry) {
 	a := e.active
+	if !a.spec.Tiers.Auto {
+		return // it is the spec's
+	}
 	c := n.choose(e, a.spec)
 	var tiers []string
 	for _, r := range c.Rungs {
 		tiers = append(tiers, string(r.Tier))
 	}
 	now := strings.Join(tiers, " ")
-	if now == a.experience.Ladder || !a.spec.Tiers.Auto {
+	if now == a.experience.Ladder {
 		return
 	}
 	a.experience.Ladder = now
@@ -224,10 +227,10 @@ func (n *Node) fillLadder(e *entry, v *api.Site) {
 	v.Ladder, v.LadderUnused = ladderView(c, x), unusedView(c)
 }
 
-// tierOf is how awake a replica with a container is.
-func tierOf(m site.Replica) api.Tier {
-	if m.Tier == site.TierRunning {
+// apiTier is a tier as people see it.
+func apiTier(t site.Tier) api.Tier {
+	if t == site.TierRunning {
 		return api.TierRunning
 	}
-	return api.Tier(m.Tier)
+	return api.Tier(t)
 }

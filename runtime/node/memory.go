@@ -1,15 +1,14 @@
 package node
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/internal/meminfo"
 )
 
 // memoryFresh is for how long a reading of the node's memory will do: it is asked
@@ -41,36 +40,21 @@ func (m *nodeMemory) read() (memoryState, error) {
 
 func readMemory() (memoryState, error) {
 	var s memoryState
-	b, err := os.ReadFile("/proc/meminfo")
+	b, err := os.ReadFile(meminfo.Path)
 	if err != nil {
 		return s, fmt.Errorf("read how much memory is available: %w", err)
 	}
 	s.available, s.total = parseMemory(b)
 	if s.total == 0 {
-		return s, errors.New("read how much memory is available: /proc/meminfo does not say")
+		return s, errors.New("read how much memory is available: " + meminfo.Path + " does not say")
 	}
 	s.swap, err = cgroup.DetectSwap()
 	return s, err
 }
 
-func parseMemory(meminfo []byte) (available, total uint64) {
-	for line := range bytes.Lines(meminfo) {
-		f := bytes.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		kib, err := strconv.ParseUint(string(f[1]), 10, 64)
-		if err != nil {
-			continue
-		}
-		switch string(f[0]) {
-		case "MemTotal:":
-			total = kib << 10
-		case "MemAvailable:":
-			available = kib << 10
-		}
-	}
-	return available, total
+func parseMemory(text []byte) (available, total uint64) {
+	info := meminfo.Parse(string(text))
+	return info["MemAvailable"], info["MemTotal"]
 }
 
 // short says whether less than a share of the node's memory is available.

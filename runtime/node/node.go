@@ -129,16 +129,9 @@ func (n *Node) policy(e *entry, s *spec.Site) site.Policy {
 		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: n.ladder(e, s),
 		StartTimeout: n.startTimeout(s), Settle: settleTime,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
-		Lifetime: lifetime(s), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
+		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
 	}
-}
-
-func lifetime(s *spec.Site) time.Duration {
-	if s.Lifetime.After <= 0 {
-		return 0
-	}
-	return time.Duration(s.Lifetime.After)
 }
 
 func (n *Node) startTimeout(s *spec.Site) time.Duration {

@@ -357,7 +357,7 @@ func (n *Node) resize(e *entry, d detect.Decision, why cause) {
 func comers(e *entry) map[site.ReplicaID]bool {
 	out := map[site.ReplicaID]bool{}
 	for _, m := range e.active.machine.Replicas() {
-		out[m.ID] = m.State == site.Starting || m.State == site.Ready || m.State == site.Rising
+		out[m.ID] = m.Serves()
 	}
 	return out
 }

@@ -82,12 +82,8 @@ func (n *Node) rouse(ctx context.Context, e *entry, r *replica) error {
 
 // awake says whether a replica runs, or never will.
 func (a *active) awake(id site.ReplicaID) bool {
-	for _, m := range a.machine.Replicas() {
-		if m.ID == id {
-			return m.Tier == site.TierRunning && m.State != site.Sinking && m.State != site.Rising
-		}
-	}
-	return true
+	m, ok := a.machine.Replica(id)
+	return !ok || (m.Tier == site.TierRunning && m.State != site.Sinking && m.State != site.Rising)
 }
 
 // followRise gives a replica that is to run again the trace of the packet or the
@@ -98,10 +94,8 @@ func (n *Node) followRise(e *entry, r *replica) {
 	}
 	r.trace, e.active.trace = e.active.trace, nil
 	r.trace.replica(r.name)
-	for _, m := range e.active.machine.Replicas() {
-		if m.ID == r.id {
-			r.trace.from(m.Tier)
-		}
+	if m, ok := e.active.machine.Replica(r.id); ok {
+		r.trace.from(m.Tier)
 	}
 }
 

@@ -44,20 +44,29 @@ func packetTrace(siteName string, p bpf.HeldPacket, read uint64) *wakeTrace {
 // knockTrace is that of a wake by a packet which the kernel of a sleeping
 // replica has taken. The caller holds e.mu.
 func (n *Node) knockTrace(e *entry, r *replica, at uint64) *wakeTrace {
-	from := api.TierRunning
-	for _, m := range e.active.machine.Replicas() {
-		if m.ID == r.id && m.Tier != site.TierRunning {
-			from = api.Tier(m.Tier)
-		}
-	}
-	if from == api.TierRunning {
+	m, _ := e.active.machine.Replica(r.id)
+	if m.Tier == site.TierRunning {
 		return nil // it was only about to sleep
 	}
 	w := newTrace(e.name, at, api.StepKnocked)
-	w.t.From = from
+	w.from(m.Tier)
 	w.replica(r.name)
 	w.mark(api.StepEventRead, bpf.Now())
 	return w
+}
+
+// from says which tier the site is woken from.
+func (w *wakeTrace) from(t site.Tier) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.t.From = apiTier(t)
+}
+
+// knocked says that a packet to a sleeping replica began the wake.
+func (w *wakeTrace) knocked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.t.Steps) > 0 && w.t.Steps[0].Name == api.StepKnocked
 }
 
 func (w *wakeTrace) client(c netip.AddrPort) {

@@ -93,7 +93,7 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		}
 		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State)}
 		if r.ctr != nil {
-			view.PID, view.Tier = r.ctr.Pid(), tierOf(m)
+			view.PID, view.Tier = r.ctr.Pid(), apiTier(m.Tier)
 			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
 				v.Tier = view.Tier
 			}

@@ -44,7 +44,7 @@ func (m *Machine) onAllAdopted() []Action {
 	m.want = min(max(m.want, ready), m.most())
 	if m.Serving() == 0 {
 		if r := m.find(Draining); r != nil && !m.alive() {
-			return m.undrain(r, "no other was found")
+			return m.reopen(r, "no other was found")
 		}
 		return nil
 	}

@@ -210,11 +210,6 @@ func (m *Machine) onEmptied(e Emptied) []Action {
 	return m.drained(r, "its last connection has ended")
 }
 
-// undrain makes one serve again that was on its way out.
-func (m *Machine) undrain(r *Replica, reason string) []Action {
-	return m.reopen(r, reason)
-}
-
 // onSpareDue starts the replica that is kept for the next circulation.
 func (m *Machine) onSpareDue() []Action {
 	if !m.policy.Ahead || !m.policy.Overlap || m.deleted || m.find(Ready) == nil || m.anySpare() {

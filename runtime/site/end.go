@@ -121,7 +121,7 @@ func (m *Machine) recover() []Action {
 	}
 	if !m.alive() {
 		if r := m.find(Draining); r != nil {
-			return m.undrain(r, "its successor is gone")
+			return m.reopen(r, "its successor is gone")
 		}
 		if r := m.sleepingSpare(); r != nil && !m.backoff {
 			r.spare = false

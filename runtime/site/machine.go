@@ -113,6 +113,15 @@ func (m *Machine) Replicas() []Replica {
 	return out
 }
 
+// Replica returns one of them.
+func (m *Machine) Replica(id ReplicaID) (Replica, bool) {
+	r := m.byID(id)
+	if r == nil {
+		return Replica{}, false
+	}
+	return *r, true
+}
+
 // Prepared returns the replica that waits at its gate; 0: there is none.
 func (m *Machine) Prepared() ReplicaID {
 	if !m.standing {

@@ -25,17 +25,9 @@ func (m *Machine) onPrepared(e Prepared) []Action {
 	}
 	m.standing = true
 	acts := []Action{Note{Kind: string(TierPrepared), Replica: e.ID, Reason: "waits at its gate"}}
-	at, deeper := Rung{}, Rung{}
-	for _, r := range m.policy.Ladder {
-		if r.Tier == TierPrepared {
-			at = r
-		}
-		if r.Tier == TierCold {
-			deeper = r
-		}
-	}
-	if deeper.Tier == TierCold && m.policy.Min == 0 {
-		acts = append(acts, ArmIdle{ID: e.ID, After: max(0, deeper.After-at.After)})
+	at, _ := m.policy.rung(TierPrepared)
+	if cold, ok := m.policy.rung(TierCold); ok && m.policy.Min == 0 {
+		acts = append(acts, ArmIdle{ID: e.ID, After: max(0, cold.After-at.After)})
 	}
 	return acts
 }

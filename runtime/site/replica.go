@@ -43,8 +43,8 @@ func (r *Replica) alive() bool {
 	return r.State != Draining && r.State != Stopping
 }
 
-// serves says whether it gets new flows, or will as soon as it listens.
-func (r *Replica) serves() bool {
+// Serves says whether it gets new flows, or will as soon as it listens.
+func (r *Replica) Serves() bool {
 	return !r.spare && (r.State == Starting || r.State == Ready || r.State == Rising)
 }
 

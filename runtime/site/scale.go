@@ -4,7 +4,7 @@ package site
 func (m *Machine) serving() []*Replica {
 	var out []*Replica
 	for _, r := range m.replicas {
-		if r.serves() && !r.next {
+		if r.Serves() && !r.next {
 			out = append(out, r)
 		}
 	}
@@ -33,7 +33,7 @@ func (m *Machine) reconcile(reason string) []Action {
 	}
 	if len(have) < m.want && !m.retry {
 		if r := m.find(Draining); r != nil && m.renewing == "" {
-			return m.undrain(r, reason) // which comes back here if there is more to do
+			return m.reopen(r, reason) // which comes back here if there is more to do
 		}
 		if r := m.sleeper(); r != nil && !r.old {
 			return m.rouse(r, reason) // and so does this
@@ -50,7 +50,7 @@ func (m *Machine) reconcile(reason string) []Action {
 		}
 	}
 	for ; ready > m.want; ready-- { // those that start are not there yet
-		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.serves() && !r.next })
+		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && !r.next })
 		acts = append(acts, m.drain(r, reason)...)
 	}
 	return acts

@@ -1,9 +1,6 @@
 package site
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // armIdle sets the timer of the next rung of the ladder.
 func (m *Machine) armIdle(r *Replica) []Action {
@@ -11,13 +8,8 @@ func (m *Machine) armIdle(r *Replica) []Action {
 	if !ok || m.policy.Min > 0 || r.spare {
 		return nil
 	}
-	after := rung.After
-	for _, below := range m.policy.Ladder { // the time on the rung where it is has been waited for
-		if below.Tier == r.Tier && r.Tier != TierRunning {
-			after = max(0, rung.After-below.After)
-		}
-	}
-	return []Action{ArmIdle{ID: r.ID, After: after}}
+	here, _ := m.policy.rung(r.Tier) // the time up to where it is has been waited for
+	return []Action{ArmIdle{ID: r.ID, After: max(0, rung.After-here.After)}}
 }
 
 func (m *Machine) nextRung(r *Replica) (Rung, bool) {
@@ -68,8 +60,9 @@ func (m *Machine) onRechecked(e Rechecked) []Action {
 	if r == nil || r.State != Closing {
 		return nil
 	}
+	needed, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
 	// Whoever came between the decision and the holding back is seen here.
-	if e.Conns > 0 || (r.idle && e.IdleFor < m.idleNeeded(r)) {
+	if e.Conns > 0 || (r.idle && e.IdleFor < needed.After) {
 		return m.rouse(r, "a connection came while parking")
 	}
 	if r.target == TierCold || r.target == TierPrepared {
@@ -78,16 +71,6 @@ func (m *Machine) onRechecked(e Rechecked) []Action {
 	}
 	r.State = Sinking
 	return []Action{Descend{ID: r.ID, Tier: r.target}}
-}
-
-// idleNeeded is how long it must have been idle for what it is being put to.
-func (m *Machine) idleNeeded(r *Replica) time.Duration {
-	for _, rung := range m.policy.Ladder {
-		if rung.Tier == r.target {
-			return rung.After
-		}
-	}
-	return 0 // the ladder has changed meanwhile
 }
 
 func (m *Machine) onDescended(e Descended) []Action {

@@ -43,7 +43,18 @@ func (p Policy) nextRung(below Tier) (Rung, bool) {
 	return Rung{}, false
 }
 
+// rung is the ladder's for a tier, if it has one.
+func (p Policy) rung(t Tier) (Rung, bool) {
+	for _, r := range p.Ladder {
+		if r.Tier == t {
+			return r, true
+		}
+	}
+	return Rung{}, false
+}
+
 // allows says whether the ladder has the tier.
 func (p Policy) allows(t Tier) bool {
-	return slices.ContainsFunc(p.Ladder, func(r Rung) bool { return r.Tier == t })
+	_, ok := p.rung(t)
+	return ok
 }

@@ -20,7 +20,7 @@ func (m *Machine) onPacket() []Action {
 		return m.rouse(r, "a packet came while parking")
 	}
 	if r := m.find(Draining); r != nil {
-		return m.undrain(r, "a packet came")
+		return m.reopen(r, "a packet came")
 	}
 	return m.start("first packet")
 }

@@ -102,6 +102,26 @@ func TestRootVisitorsWhileParking(t *testing.T) {
 	}
 }
 
+// visitAtTheEnd visits sites whose idle time is a second, round after round: from a little before its end to a
+// little after it, each visit a step later; so many of them come before the end.
+func (n *node) visitAtTheEnd(all []*site, rounds, before int, step time.Duration) {
+	n.t.Helper()
+	err := visit(len(all), func(i int) error {
+		c := []*client{n.outside, n.local}[i%2]
+		for round := range rounds {
+			if _, err := c.get(all[i].addr4(80), "/"); err != nil {
+				return fmt.Errorf("site %d, round %d: %w", i, round, err)
+			}
+			// which moment it is, is what is tested
+			<-time.After(time.Second + time.Duration(i*rounds+round-before)*step)
+		}
+		return nil
+	})
+	if err != nil {
+		n.t.Error(err)
+	}
+}
+
 // TestRootVisitorsAtTheEndOfIdle: visitors who come at the moment when the idle time is over.
 func TestRootVisitorsAtTheEndOfIdle(t *testing.T) {
 	testutil.Privileged(t)
@@ -113,21 +133,7 @@ func TestRootVisitorsAtTheEndOfIdle(t *testing.T) {
 		all[i] = n.deploy(fmt.Sprintf("idle-%d", i), "idle: 1s")
 	}
 	mark := n.mark()
-	err := visit(sites, func(i int) error {
-		c := []*client{n.outside, n.local}[i%2]
-		for round := range rounds {
-			if _, err := c.get(all[i].addr4(80), "/"); err != nil {
-				return fmt.Errorf("site %d, round %d: %w", i, round, err)
-			}
-			// from a little before the end of the idle time to a little after it
-			<-time.After(time.Second + // which moment it is, is what is tested
-				time.Duration(i*rounds+round-sites*rounds/2)*500*time.Microsecond)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	n.visitAtTheEnd(all, rounds, sites*rounds/2, 500*time.Microsecond)
 	parked := 0
 	for _, s := range all {
 		parked += len(kinds(s.events(mark), "parked"))

@@ -97,12 +97,7 @@ func TestRootCheckpointedSiteIsRestored(t *testing.T) {
 
 func checkRestore(t *testing.T, s *site, mark uint64) {
 	t.Helper()
-	s.await(mark, "woken")
-	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
-	if err != nil || len(traces) != 1 {
-		t.Fatalf("traces: %v, %v", traces, err)
-	}
-	tr := traces[0]
+	tr := s.lastWake(mark)
 	t.Logf("%+v", tr.Steps)
 	if tr.Result != api.ResultOK || tr.From != api.TierCheckpointed {
 		t.Errorf("trace: %s from %s, steps %+v; %q", tr.Result, tr.From, tr.Steps, s.story(mark))

@@ -82,12 +82,7 @@ func TestRootFrozenSiteIsThawedByItsVisitor(t *testing.T) {
 // checkThaw reads the story of a thaw.
 func checkThaw(t *testing.T, s *site, mark uint64) {
 	t.Helper()
-	s.await(mark, "woken")
-	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
-	if err != nil || len(traces) != 1 {
-		t.Fatalf("traces: %v, %v", traces, err)
-	}
-	tr := traces[0]
+	tr := s.lastWake(mark)
 	want := []string{api.StepKnocked, api.StepEventRead, api.StepThawed, api.StepConnected, api.StepFirstByte}
 	var have []string
 	for _, step := range tr.Steps {
@@ -116,21 +111,7 @@ func TestRootVisitorsInEachStepOfFreezing(t *testing.T) {
 		all[i] = n.deploy(fmt.Sprintf("drowsy-%d", i), "idle: 1s", "tiers: [frozen]")
 	}
 	mark := n.mark()
-	err := visit(sites, func(i int) error {
-		c := []*client{n.outside, n.local}[i%2]
-		for round := range rounds {
-			if _, err := c.get(all[i].addr4(80), "/"); err != nil {
-				return fmt.Errorf("site %d, round %d: %w", i, round, err)
-			}
-			// from a little before the end of the idle time to a little after it
-			<-time.After(time.Second + // which moment it is, is what is tested
-				time.Duration(i*rounds+round-sites*rounds/4)*150*time.Microsecond)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	n.visitAtTheEnd(all, rounds, sites*rounds/4, 150*time.Microsecond)
 	slept, woken := 0, 0
 	for _, s := range all {
 		ev := s.events(mark)

@@ -80,15 +80,21 @@ func firstPacketWakes(t *testing.T, n *node) {
 	}
 }
 
-// checkTrace waits for the story of a wake and reads it.
-func checkTrace(t *testing.T, s *site, mark uint64) {
-	t.Helper()
+// lastWake waits for a wake after a mark to end, and returns the story of the last.
+func (s *site) lastWake(mark uint64) api.Trace {
+	s.n.t.Helper()
 	s.await(mark, "woken")
 	traces, err := s.n.api.Traces(s.n.ctx(), s.name, 1)
 	if err != nil || len(traces) != 1 {
-		t.Fatalf("traces: %v, %v", traces, err)
+		s.n.t.Fatalf("traces: %v, %v", traces, err)
 	}
-	tr := traces[0]
+	return traces[0]
+}
+
+// checkTrace waits for the story of a wake and reads it.
+func checkTrace(t *testing.T, s *site, mark uint64) {
+	t.Helper()
+	tr := s.lastWake(mark)
 	// What is released is not in the list: a SYN that its sender repeats meets the open port a little before that.
 	want := []string{api.StepHeld, api.StepEventRead, api.StepPrepared, api.StepListening, api.StepConnected, api.StepFirstByte}
 	var have []string
