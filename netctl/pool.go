@@ -33,13 +33,13 @@ type Pool struct {
 	mtu     int
 	log     *slog.Logger
 
+	places chan struct{}   // taken by the maker before it makes one, given back by who takes that one
 	ready  chan *Namespace // filled by the maker
 	failed chan error      // unbuffered: reaches only those who wait right now
 	stop   chan struct{}
 	done   chan struct{} // closed by the maker at its end
 
-	next  atomic.Uint32 // number of the next host end
-	spare atomic.Int32  // the maker's own one counts as ready too
+	next atomic.Uint32 // number of the next host end
 
 	close sync.Once
 	err   error // of Close
@@ -50,8 +50,8 @@ type Pool struct {
 func newPool(node *netlink.Handle, remover *remover, nodeNS *os.File, dp Datapath, size, mtu int, log *slog.Logger) (*Pool, error) {
 	p := &Pool{
 		node: node, remover: remover, nodeNS: nodeNS, dp: dp, mtu: mtu, log: log,
-		// One more is in the maker's hands.
-		ready:  make(chan *Namespace, size-1),
+		places: make(chan struct{}, size),
+		ready:  make(chan *Namespace, size),
 		failed: make(chan error),
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
@@ -99,11 +99,13 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 	}
 	select {
 	case n := <-p.ready:
+		<-p.places
 		return n, nil
 	default:
 	}
 	select {
 	case n := <-p.ready:
+		<-p.places
 		return n, nil
 	case err := <-p.failed:
 		return nil, err
@@ -115,28 +117,25 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 }
 
 // Ready is how many namespaces can be had without waiting.
-func (p *Pool) Ready() int { return len(p.ready) + int(p.spare.Load()) }
+func (p *Pool) Ready() int { return len(p.ready) }
 
 // fill is the maker: it makes one namespace after the other and offers it.
 func (p *Pool) fill() {
 	defer close(p.done)
 	for {
+		select {
+		case p.places <- struct{}{}:
+		case <-p.stop:
+			return
+		}
 		n, err := p.make()
-		if err != nil {
+		for err != nil {
 			if !p.report(err) {
 				return
 			}
-			continue
+			n, err = p.make()
 		}
-		p.spare.Store(1)
-		select {
-		case p.ready <- n:
-			p.spare.Store(0)
-		case <-p.stop:
-			p.spare.Store(0)
-			p.err = n.Close()
-			return
-		}
+		p.ready <- n // there is a place
 	}
 }
 
