@@ -159,8 +159,8 @@ func (n *Node) imaged(e *entry, r *replica) {
 	r.dumped = false
 	m, err := completeImage(n.checkpointDir(e.name))
 	if err != nil {
-		n.log.Warn("a checkpoint is of no use", "site", e.name, "error", err)
 		n.removeImage(e.name)
+		n.tellDropped(e, err.Error())
 		return
 	}
 	e.image = true

@@ -37,17 +37,21 @@ func (n *Node) dropSleep(e *entry, reason string) {
 	if e.active == nil && !e.image {
 		return // only a site that is awake can have one that is not known yet
 	}
+	had := e.imageIsOrWillBe()
 	if e.active != nil {
 		for _, r := range e.active.replicas {
 			r.dumped = false
 		}
 	}
-	had := e.image
 	e.image = false
 	n.removeImage(e.name)
 	if had {
-		n.journalEvent(api.Event{Site: e.name, Kind: "checkpoint-dropped", Reason: reason})
+		n.tellDropped(e, reason)
 	}
+}
+
+func (n *Node) tellDropped(e *entry, reason string) {
+	n.journalEvent(api.Event{Site: e.name, Kind: "checkpoint-dropped", Reason: reason})
 }
 
 // removeImage removes the site's image, if there is one: it cannot be restored

@@ -60,10 +60,10 @@ func kinds(events []api.Event, of ...string) []string {
 	return out
 }
 
-// await waits for an event of the site after a mark.
-func (s *site) await(after uint64, kind string) api.Event {
+// await waits for an event of the site, of one of the kinds, after a mark.
+func (s *site) await(after uint64, kinds ...string) api.Event {
 	s.n.t.Helper()
-	return s.n.awaitSite(after, s.name, kind)
+	return s.n.awaitSite(after, s.name, kinds...)
 }
 
 // await waits for an event after a mark.
@@ -73,21 +73,21 @@ func (n *node) await(after uint64, kind string) api.Event {
 }
 
 // awaitSite waits for an event of a site; none: of any or none.
-func (n *node) awaitSite(after uint64, name, kind string) api.Event {
+func (n *node) awaitSite(after uint64, name string, kinds ...string) api.Event {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), testutil.Timeout(patience))
 	defer cancel()
 	var seen []string
 	for ev, err := range n.api.Events(ctx, api.EventOptions{Since: after, Site: name, Follow: true}) {
 		if err != nil {
-			n.t.Fatalf("waiting for the event %q of site %q: %v; there were %q", kind, name, err, seen)
+			n.t.Fatalf("waiting for an event %q of site %q: %v; there were %q", kinds, name, err, seen)
 		}
-		if ev.Kind == kind {
+		if slices.Contains(kinds, ev.Kind) {
 			return ev
 		}
 		seen = append(seen, tell(ev))
 	}
-	n.t.Fatalf("waiting for the event %q of site %q: the stream ended after %q", kind, name, seen)
+	n.t.Fatalf("waiting for an event %q of site %q: the stream ended after %q", kinds, name, seen)
 	return api.Event{}
 }
 
