@@ -182,9 +182,7 @@ func (n *Node) keptImages() ([]keptImage, error) {
 
 // forgetExperience removes what a site has taught. It is deleted.
 func (n *Node) forgetExperience(e *entry) {
-	n.experienceMu.Lock()
-	defer n.experienceMu.Unlock()
-	if err := os.Remove(n.experienceFile(e.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := n.experiences.remove(e.name); err != nil {
 		n.log.Error("what was learnt of a site that is deleted stays on disk", "site", e.name, "error", err)
 	}
 }

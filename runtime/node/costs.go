@@ -1,11 +1,7 @@
 package node
 
 import (
-	"encoding/json"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -172,18 +168,13 @@ func (n *Node) learnt(e *entry) {
 	a := e.active
 	a.machine.SetPolicy(n.policy(e, a.spec))
 	n.tellLadder(e)
-	b, err := json.Marshal(a.experience)
-	if err != nil {
-		n.log.Error("what was learnt of a site is not kept", "site", e.name, "error", err)
-		return
+	if err := n.experiences.put(e.name, a.experience); err != nil {
+		n.notKept(e.name, err)
 	}
-	n.work.Go(func() {
-		n.experienceMu.Lock()
-		defer n.experienceMu.Unlock()
-		if err := replaceFile(n.experienceFile(e.name), b); err != nil {
-			n.log.Error("what was learnt of a site is not kept", "site", e.name, "error", err)
-		}
-	})
+}
+
+func (n *Node) notKept(siteName string, err error) {
+	n.log.Error("what was learnt of a site is not kept", "site", siteName, "error", err)
 }
 
 // recall reads what the site has taught before, in the background: its visitor
@@ -200,43 +191,11 @@ func (n *Node) recall(e *entry) {
 	})
 }
 
-func (n *Node) experienceFile(siteName string) string {
-	return filepath.Join(n.cfg.StateDir, "experience", siteName+".json")
-}
-
-// loadExperience reads it; what cannot be read is learnt anew.
+// loadExperience gives it; what cannot be read is learnt anew.
 func (n *Node) loadExperience(siteName string) *experience {
-	x := newExperience()
-	b, err := os.ReadFile(n.experienceFile(siteName))
-	if err == nil {
-		err = json.Unmarshal(b, x)
-	}
+	x, err := n.experiences.load(siteName)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			n.log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
-		}
-		return newExperience()
-	}
-	if x.Tiers == nil {
-		x.Tiers = map[site.Tier]*tierExperience{}
-	}
-	for name, t := range x.Tiers {
-		if t == nil {
-			delete(x.Tiers, name)
-		}
+		n.log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
 	}
 	return x
-}
-
-// replaceFile writes a file as a whole, or not at all. It is not synced: after a
-// power cut an older one, or none, will do.
-func replaceFile(path string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }

@@ -54,14 +54,14 @@ type Node struct {
 	containers *container.Manager
 	closers    []func() error
 
-	starts       *startQueue
-	memory       nodeMemory
-	prepared     preparedSet
-	preparing    sync.Mutex // one replica is prepared at a time
-	preparedMu   sync.Mutex // guards their file
-	experienceMu sync.Mutex // guards the files of experience
-	criu         criuState
-	imageDisk    imageDisk
+	starts      *startQueue
+	memory      nodeMemory
+	prepared    preparedSet
+	preparing   sync.Mutex // one replica is prepared at a time
+	preparedMu  sync.Mutex // guards their file
+	experiences *experiences
+	criu        criuState
+	imageDisk   imageDisk
 
 	budget       *budget
 	looks        *looks

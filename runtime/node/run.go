@@ -65,6 +65,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.ctx = ctx
+	n.experiences = newExperiences(cfg.StateDir, n.work.Go, n.notKept)
 	defer n.close()
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
@@ -218,6 +219,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	cancel()
 	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	n.work.Wait()
+	n.experiences.flush() // of what came when the last work was ending
 	n.journalEvent(api.Event{Kind: "stopped", Reason: "replicas and the data path live on"})
 	return err
 }

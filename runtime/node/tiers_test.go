@@ -179,6 +179,7 @@ func TestAdded(t *testing.T) {
 
 func TestExperienceIsKept(t *testing.T) {
 	n := &Node{cfg: config.Config{StateDir: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	n.experiences = newExperiences(n.cfg.StateDir, n.work.Go, n.notKept)
 	x := newExperience()
 	for i := range 3 * wakesKept {
 		x.tier(site.TierFrozen).woke(time.Duration(i) * time.Millisecond)
@@ -187,7 +188,7 @@ func TestExperienceIsKept(t *testing.T) {
 		t.Errorf("the last %d wakes are %v, with the median %s", wakesKept, got.Wakes, got.median())
 	}
 	for name, text := range map[string]string{"torn": `{"tiers":{"cold":{"wak`, "of nothing": `{"tiers":{"cold":null}}`, "empty": ""} {
-		if err := replaceFile(n.experienceFile("a"), []byte(text)); err != nil {
+		if err := replaceFile(n.experiences.file("a"), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		got := n.loadExperience("a")
