@@ -23,15 +23,27 @@ const (
 type Draft struct {
 	place string // where it is to be
 	dir   string
+	held  *os.File
 }
 
-// NewDraft begins a checkpoint that is to be at dir.
+// NewDraft begins a checkpoint that is to be at dir. Finish or Drop it.
 func NewDraft(dir string) (*Draft, error) {
-	d := &Draft{place: dir, dir: sibling(dir, newPrefix, rand.Text())}
-	if err := os.MkdirAll(filepath.Join(d.dir, ImagesDir), 0o700); err != nil {
-		return nil, fmt.Errorf("making a folder for a checkpoint: %w", err)
+	for {
+		d := &Draft{place: dir, dir: sibling(dir, newPrefix, rand.Text())}
+		if err := os.MkdirAll(d.dir, 0o700); err != nil {
+			return nil, fmt.Errorf("making a folder for a checkpoint: %w", err)
+		}
+		var err error
+		if d.held, err = Hold(d.dir); errors.Is(err, os.ErrNotExist) {
+			continue // swept before it was held
+		} else if err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(d.Images(), 0o700); err != nil {
+			return nil, errors.Join(fmt.Errorf("making a folder for a checkpoint: %w", err), d.Drop())
+		}
+		return d, nil
 	}
-	return d, nil
 }
 
 func sibling(dir, prefix, name string) string { return filepath.Join(filepath.Dir(dir), prefix+name) }
@@ -40,10 +52,15 @@ func sibling(dir, prefix, name string) string { return filepath.Join(filepath.Di
 func (d *Draft) Images() string { return filepath.Join(d.dir, ImagesDir) }
 
 // Drop throws the draft away.
-func (d *Draft) Drop() error { return os.RemoveAll(d.dir) }
+func (d *Draft) Drop() error {
+	err := os.RemoveAll(d.dir)
+	_ = d.held.Close() // a folder
+	return err
+}
 
 // Finish writes the manifest and puts the checkpoint in its place; an earlier
-// one there is removed. It is not complete before Complete.
+// one there is removed. It is not complete before Complete. After an error the
+// draft is still to be dropped.
 func (d *Draft) Finish(m Manifest) (Manifest, error) {
 	if err := os.Remove(filepath.Join(d.Images(), logFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return m, fmt.Errorf("tidying up a checkpoint: %w", err)
@@ -62,6 +79,7 @@ func (d *Draft) Finish(m Manifest) (Manifest, error) {
 	if err := os.Rename(d.dir, d.place); err != nil {
 		return m, fmt.Errorf("putting a checkpoint in its place: %w", err)
 	}
+	_ = d.held.Close() // a folder
 	return m, syncDir(filepath.Dir(d.place))
 }
 
@@ -88,7 +106,8 @@ func Consume(dir string) (string, error) {
 	return spent, nil
 }
 
-// Remove removes a checkpoint: all of it, or it is still there.
+// Remove removes a checkpoint: when it returns nobody can restore it any more, or
+// it is still there. What somebody still reads of it is left to a later Sweep.
 func Remove(dir string) error {
 	spent, err := Consume(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -97,27 +116,59 @@ func Remove(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(spent); err != nil {
+	return Discard(spent)
+}
+
+// Discard removes what Consume gave, now or, if somebody still reads it, by a later Sweep.
+func Discard(spent string) error {
+	if err := discard(spent); err != nil && !errors.Is(err, ErrHeld) {
 		return fmt.Errorf("removing a checkpoint: %w", err)
 	}
 	return nil
 }
 
-// Sweep removes what a crash has left in a folder of checkpoints. Call it before
-// the first dump or restore of a node.
-func Sweep(parent string) error {
+// List gives the names of the checkpoints in a folder of them, complete or not.
+func List(parent string) ([]string, error) {
+	entries, err := os.ReadDir(parent)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("looking for checkpoints: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if !onItsWay(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func onItsWay(name string) bool {
+	return strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, spentPrefix)
+}
+
+// Sweep removes what a crash has left in a folder of checkpoints, at any time:
+// what is being made or read is held by who does it, and stays. held is how many
+// such there are: an earlier daemon's monitors remove theirs when they have read
+// all, but for those that are killed meanwhile.
+func Sweep(parent string) (held int, err error) {
 	entries, err := os.ReadDir(parent)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return fmt.Errorf("looking for left-over checkpoints: %w", err)
+		return 0, fmt.Errorf("looking for left-over checkpoints: %w", err)
 	}
 	var errs []error
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), spentPrefix) {
-			errs = append(errs, os.RemoveAll(filepath.Join(parent, e.Name())))
+		if !onItsWay(e.Name()) {
+			continue
+		}
+		switch err := discard(filepath.Join(parent, e.Name())); {
+		case errors.Is(err, ErrHeld):
+			held++
+		case err != nil:
+			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return held, errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func machine() Machine {
@@ -157,7 +158,11 @@ func TestVerifyUnread(t *testing.T) {
 func TestOnce(t *testing.T) {
 	dir := made(t, images())
 	parent := filepath.Dir(dir)
-	if _, err := NewDraft(dir); err != nil { // and the daemon dies
+	draft, err := NewDraft(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := draft.held.Close(); err != nil { // the daemon dies
 		t.Fatal(err)
 	}
 	spent, err := Consume(dir)
@@ -170,7 +175,12 @@ func TestOnce(t *testing.T) {
 	if _, err := Read(spent); err != nil {
 		t.Errorf("what was taken cannot be read: %v", err)
 	}
-	if err := errors.Join(Sweep(parent), Sweep(filepath.Join(parent, "none")), Remove(dir)); err != nil {
+	for _, folder := range []string{parent, filepath.Join(parent, "none")} {
+		if held, err := Sweep(folder); held != 0 || err != nil {
+			t.Fatal(held, err)
+		}
+	}
+	if err := Remove(dir); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
@@ -265,5 +275,82 @@ func TestFailure(t *testing.T) {
 	err = &Failure{Op: "restore", Kind: ErrRestore, Err: cause}
 	if !errors.Is(err, cause) || !errors.Is(err, ErrRestore) || err.Error() != "criu restore failed: cause" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestHeld: what somebody reads or makes is not removed under his hands, by whatever way;
+// when the last of them is gone, it is.
+func TestHeld(t *testing.T) {
+	dir := made(t, images())
+	parent := filepath.Dir(dir)
+	held, err := Hold(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Hold(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, err := NewDraft(filepath.Join(parent, "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spent, err := Consume(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := List(parent); len(names) > 0 || err != nil {
+		t.Errorf("taken and half-made checkpoints are listed: %v %v", names, err)
+	}
+	if err := Discard(spent); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Sweep(parent); n != 2 || err != nil {
+		t.Errorf("held are %d, %v", n, err)
+	}
+	if _, err := os.ReadFile(filepath.Join(spent, ManifestFile)); err != nil {
+		t.Errorf("it was removed while it was held: %v", err)
+	}
+	if err := errors.Join(held.Close(), draft.Drop()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Sweep(parent); n != 1 || err != nil {
+		t.Errorf("one reader is left, held are %d, %v", n, err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Sweep(parent); n != 0 || err != nil {
+		t.Errorf("nobody is left, held are %d, %v", n, err)
+	}
+	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	if _, err := Hold(spent); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("holding what is gone: %v", err)
+	}
+}
+
+// TestHoldWhileRemoved: who comes while it is being removed is told that it is gone.
+func TestHoldWhileRemoved(t *testing.T) {
+	dir := made(t, images())
+	removing, err := lock(dir, unix.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer removing.Close()
+	if _, err := Hold(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it was held: %v", err)
+	}
+	if err := os.Rename(dir, dir+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Hold(dir); err != nil {
+		t.Errorf("another of the same name: %v", err)
+	} else {
+		_ = f.Close()
 	}
 }

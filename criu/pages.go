@@ -25,18 +25,23 @@ type Pages struct {
 	ready *os.File
 }
 
-// ServePages starts it. Session.Restore with the same folders and Lazy asks it
+// imagesFD is the folder of the checkpoint in the process.
+const imagesFD = rpcFD + 1
+
+// ServePages starts it for a checkpoint that is held (Hold): the process holds it too,
+// and finds it wherever it is moved to. Session.Restore with the same folders and Lazy asks it
 // for pages; wait for Ready before. The caller collects its child himself.
-func (t *Tool) ServePages(images, work string, attr *syscall.SysProcAttr) (*Pages, error) {
+func (t *Tool) ServePages(held *os.File, work string, attr *syscall.SysProcAttr) (*Pages, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("making a pipe: %w", err)
 	}
 	defer w.Close() // the process has its own
+	images := fmt.Sprintf("/proc/self/fd/%d/%s", imagesFD, ImagesDir)
 	cmd := exec.Command(t.Path, "lazy-pages", "--images-dir", images, "--work-dir", work,
 		"--status-fd", fmt.Sprint(rpcFD), "-v1", "--log-file", "pages.log")
 	cmd.Dir, cmd.Env = "/", []string{}
-	cmd.ExtraFiles = []*os.File{w}
+	cmd.ExtraFiles = []*os.File{w, held}
 	cmd.SysProcAttr = attr
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting %s: %w", t.Path, err), r.Close())

@@ -95,7 +95,8 @@ func TestRootDaemonKilledWhileDumping(t *testing.T) {
 		if _, err := os.Lstat(c.dumpFile()); err == nil {
 			t.Errorf("%d: the record of the dump is left", i)
 		}
-		if err := errors.Join(criu.Sweep(filepath.Dir(e.checkpointDir())), criu.Remove(e.checkpointDir())); err != nil {
+		e.sweep()
+		if err := criu.Remove(e.checkpointDir()); err != nil {
 			t.Fatal(err)
 		}
 		e.noImages()
@@ -121,9 +122,7 @@ func TestRootDaemonKilledWhileRestoring(t *testing.T) {
 		<-time.After(after) // the instant is what is tested
 		e.kill(daemon)
 		found := e.adopt()
-		if err := criu.Sweep(filepath.Dir(e.checkpointDir())); err != nil {
-			t.Fatal(err)
-		}
+		e.sweep()
 		_, kept := os.Lstat(e.checkpointDir())
 		switch {
 		case len(found) == 1 && kept != nil:
@@ -169,6 +168,78 @@ func TestRootServerOfMemoryKilled(t *testing.T) {
 		t.Errorf("it ended with %+v", exit)
 	}
 	e.noImages()
+}
+
+// sweep is what the next daemon does with what is left of checkpoints, and gives how many
+// somebody still needs.
+func (e *env) sweep() int {
+	e.t.Helper()
+	held, err := criu.Sweep(filepath.Dir(e.checkpointDir()))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return held
+}
+
+// TestRootMemoryServedWithoutItsDaemon: the daemon is killed while memory of a site it
+// restores is missing. The next one leaves the image to the process that reads it, and the site
+// gets all of its memory; then the image goes.
+func TestRootMemoryServedWithoutItsDaemon(t *testing.T) {
+	e := newEnv(t)
+	if !needCRIU(t, e.m).Lazy {
+		t.Skipf("%s userfaultfd, which CRIU restores memory on demand with", testutil.SkipMarker)
+	}
+	ns := replicaNS(t)
+	spec := e.counterSpec(ns, "128")
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	want := get(t, ns, "/heap")
+	e.park(c, e.checkpointDir(), options())
+	ns = replicaNS(t)
+	next := e.counterSpec(ns)
+	daemon, out := e.daemonWith(daemonJob{Do: doRestore, Spec: next, Dir: e.checkpointDir()}, 1)
+	testutil.WaitLine(t, limit, out, "calling")
+	server := e.stopServer(next)
+	e.kill(daemon)
+	if server == 0 {
+		t.Log("all memory had arrived at once") // on a machine that is quick; nothing is left to test
+		return
+	}
+	if held := e.sweep(); held != 1 {
+		t.Errorf("somebody needs %d images, and memory is served from one", held)
+	}
+	if err := unix.Kill(server, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	found := e.adopt()
+	if len(found) != 1 {
+		t.Fatalf("adopted %d containers", len(found))
+	}
+	if got := get(t, ns, "/heap"); got != want {
+		t.Errorf("the heap's sum is %s instead of %s", got, want)
+	}
+	e.noImages()
+}
+
+// stopServer stops the process that serves memory to a container that is being restored,
+// as soon as there is one; 0 if it had nothing left to do by then.
+func (e *env) stopServer(spec Spec) (server int) {
+	e.t.Helper()
+	testutil.WaitFor(e.t, limit, "the server of memory", func() error {
+		var state wire.State
+		if err := wire.ReadFile(e.m.dir(spec.ID), wire.StateFile, &state); err != nil {
+			return err
+		}
+		if server = childNamed(e.t, state.Shim.Pid, "lazy-pages"); server != 0 {
+			return unix.Kill(server, unix.SIGSTOP)
+		}
+		_, restored := os.Lstat(filepath.Join(e.m.dir(spec.ID), wire.InitFile))
+		if _, missing := os.Lstat(filepath.Join(e.m.dir(spec.ID), wire.LazyFile)); restored == nil && os.IsNotExist(missing) {
+			return nil
+		}
+		return errors.New("it does not run")
+	})
+	return server
 }
 
 // childNamed finds a child by a word of its command line; 0 if there is none.

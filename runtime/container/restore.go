@@ -52,13 +52,14 @@ func (m *Manager) restore(ctx context.Context, spec Spec, dir string, timing *Ti
 	}
 	timing.add("verified", wire.Now())
 	c, err := m.restoreInto(ctx, tool, spec, req, timing)
+	_ = req.held.Close() // a folder; the monitor holds it by now, if there is one
 	if err != nil && req.Spent != "" {
-		err = errors.Join(err, os.RemoveAll(req.Spent))
+		err = errors.Join(err, criu.Discard(req.Spent))
 	}
 	return c, err
 }
 
-// takeCheckpoint verifies a checkpoint, takes it out of reach of any other
+// takeCheckpoint holds and verifies a checkpoint, takes it out of reach of any other
 // restore, and puts its writable layer in its place. One that cannot be used is removed.
 func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restoreRequest, error) {
 	req := m.restoreRequest(spec)
@@ -66,36 +67,58 @@ func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restor
 	if err != nil {
 		return req, err
 	}
-	manifest, err := criu.Verify(dir, criu.Want{
-		Site: spec.Site, SpecDigest: spec.SpecDigest, ImageDigest: spec.ImageDigest, Machine: machine,
-	})
-	if err == nil {
-		err = req.follow(manifest.Restore, spec)
-		req.Lazy = tool.Lazy && manifest.Lazy()
-	}
-	if err != nil {
-		return req, errors.Join(err, criu.Remove(dir))
-	}
-	if err := os.MkdirAll(filepath.Dir(spec.Upper), 0o755); err != nil {
-		return req, fmt.Errorf("making a folder for the writable layer: %w", err)
-	}
-	if manifest.Clonable {
-		req.Images = filepath.Join(dir, criu.ImagesDir)
-		if err := fs.CopyDir(spec.Upper, filepath.Join(dir, criu.UpperDir)); err != nil {
-			return req, fmt.Errorf("copying the writable layer of a checkpoint: %w", err)
-		}
-		return req, nil
-	}
-	if req.Spent, err = criu.Consume(dir); errors.Is(err, os.ErrNotExist) {
-		return req, fmt.Errorf("%w: somebody else has taken it: %w", criu.ErrUnusable, err)
+	if req.held, err = criu.Hold(dir); errors.Is(err, os.ErrNotExist) {
+		return req, fmt.Errorf("%w: there is none: %w", criu.ErrUnusable, err)
 	} else if err != nil {
 		return req, err
 	}
-	req.Images = filepath.Join(req.Spent, criu.ImagesDir)
-	if err := os.Rename(filepath.Join(req.Spent, criu.UpperDir), spec.Upper); err != nil {
-		return req, errors.Join(fmt.Errorf("taking the writable layer of a checkpoint: %w", err), os.RemoveAll(req.Spent))
+	clonable, err := req.verify(tool, machine, spec, dir)
+	if err != nil {
+		_ = req.held.Close() // a folder
+		return req, errors.Join(err, criu.Remove(dir))
+	}
+	if err := req.take(spec, dir, clonable); err != nil {
+		_ = req.held.Close() // as above
+		if req.Spent != "" {
+			err = errors.Join(err, criu.Discard(req.Spent))
+		}
+		return req, err
 	}
 	return req, nil
+}
+
+// verify makes the request fit the checkpoint, or says why that cannot be used.
+func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec, dir string) (clonable bool, err error) {
+	manifest, err := criu.Verify(dir, criu.Want{
+		Site: spec.Site, SpecDigest: spec.SpecDigest, ImageDigest: spec.ImageDigest, Machine: machine,
+	})
+	if err != nil {
+		return false, err
+	}
+	r.Lazy = tool.Lazy && manifest.Lazy()
+	return manifest.Clonable, r.follow(manifest.Restore, spec)
+}
+
+// take takes the writable layer, and the checkpoint too unless that may be used again.
+func (r *restoreRequest) take(spec Spec, dir string, clonable bool) (err error) {
+	if err := os.MkdirAll(filepath.Dir(spec.Upper), 0o755); err != nil {
+		return fmt.Errorf("making a folder for the writable layer: %w", err)
+	}
+	if clonable {
+		if err := fs.CopyDir(spec.Upper, filepath.Join(dir, criu.UpperDir)); err != nil {
+			return fmt.Errorf("copying the writable layer of a checkpoint: %w", err)
+		}
+		return nil
+	}
+	if r.Spent, err = criu.Consume(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: somebody else has taken it: %w", criu.ErrUnusable, err)
+	} else if err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(r.Spent, criu.UpperDir), spec.Upper); err != nil {
+		return fmt.Errorf("taking the writable layer of a checkpoint: %w", err)
+	}
+	return nil
 }
 
 func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, req restoreRequest, timing *Timing) (*Container, error) {
@@ -115,7 +138,7 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 		return nil, errors.Join(err, slot.discard())
 	}
 	req.Sent = wire.Now()
-	if err := wire.Send(slot.conn, req.RestoreRequest, spec.Netns); err != nil {
+	if err := wire.Send(slot.conn, req.RestoreRequest, spec.Netns, req.held); err != nil {
 		return nil, errors.Join(fmt.Errorf("asking for the restore: %w", err), slot.abort())
 	}
 	reply, err := slot.wait(ctx, spec.ID, timing)
@@ -127,11 +150,14 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 }
 
 // restoreRequest is a request with what a checkpoint says.
-type restoreRequest struct{ wire.RestoreRequest }
+type restoreRequest struct {
+	wire.RestoreRequest
+	held *os.File // the checkpoint's folder
+}
 
 func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
-	return restoreRequest{wire.RestoreRequest{
+	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor,
 	}}

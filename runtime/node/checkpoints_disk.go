@@ -66,26 +66,23 @@ func (n *Node) removeImage(siteName string) {
 		return
 	}
 	n.work.Go(func() {
-		if err := os.RemoveAll(spent); err != nil {
+		if err := criu.Discard(spent); err != nil {
 			n.log.Error("what is left of a checkpoint stays on disk until the next daemon", "folder", spent, "error", err)
 		}
 	})
 }
 
-// findCheckpoints looks at what is on disk when the daemon starts: what is
-// half-made, or belongs to nobody, is removed.
+// findCheckpoints looks at what is on disk when the daemon starts: what belongs to
+// nobody, or lacks something, is removed.
 func (n *Node) findCheckpoints() error {
-	if err := criu.Sweep(n.checkpointsDir()); err != nil {
+	names, err := criu.List(n.checkpointsDir())
+	if err != nil {
 		return err
 	}
-	dirs, err := os.ReadDir(n.checkpointsDir())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for checkpoints: %w", err)
-	}
-	for _, d := range dirs {
+	for _, name := range names {
 		// that it is what it seems to be is found out by its restore
-		_, err := os.Stat(filepath.Join(n.checkpointsDir(), d.Name(), criu.UpperDir))
-		e := n.sites[d.Name()]
+		_, err := os.Stat(filepath.Join(n.checkpointDir(name), criu.UpperDir))
+		e := n.sites[name]
 		if err == nil && e != nil {
 			e.image = true
 			continue
@@ -93,10 +90,40 @@ func (n *Node) findCheckpoints() error {
 		if err == nil {
 			err = errors.New("its site is gone")
 		}
-		n.log.Info("removing a checkpoint", "site", d.Name(), "why", err)
-		n.removeImage(d.Name())
+		n.log.Info("removing a checkpoint", "site", name, "why", err)
+		n.removeImage(name)
 	}
 	return nil
+}
+
+// sweepEvery is how long the next look at what is left of checkpoints waits for those
+// who read it.
+const sweepEvery = time.Minute
+
+// sweepLeft removes, in the background, what earlier daemons have left of checkpoints.
+// Monitors of theirs may still restore from it, or serve memory: they remove it when they have read
+// all. Those of them that are killed before are why it looks again.
+func (n *Node) sweepLeft() {
+	n.work.Go(func() {
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for n.sweepImages() > 0 {
+			select {
+			case <-tick.C:
+			case <-n.ctx.Done():
+				return // the next daemon goes on
+			}
+		}
+	})
+}
+
+// sweepImages looks once, and gives how many are being read, or made.
+func (n *Node) sweepImages() int {
+	held, err := criu.Sweep(n.checkpointsDir())
+	if err != nil {
+		n.log.Error("what is left of checkpoints stays on disk for now", "error", err)
+	}
+	return held
 }
 
 // refuseTwin drops the image of a site whose processes were found alive: the
@@ -166,14 +193,14 @@ type keptImage struct {
 
 // keptImages are all of them, the oldest first.
 func (n *Node) keptImages() ([]keptImage, error) {
-	dirs, err := os.ReadDir(n.checkpointsDir())
+	names, err := criu.List(n.checkpointsDir())
 	if err != nil {
 		return nil, err
 	}
 	var all []keptImage
-	for _, d := range dirs {
-		if m, err := completeImage(filepath.Join(n.checkpointsDir(), d.Name())); err == nil {
-			all = append(all, keptImage{site: d.Name(), made: m.Created, bytes: m.Bytes})
+	for _, name := range names {
+		if m, err := completeImage(n.checkpointDir(name)); err == nil {
+			all = append(all, keptImage{site: name, made: m.Created, bytes: m.Bytes})
 		}
 	}
 	slices.SortFunc(all, func(a, b keptImage) int { return a.made.Compare(b.made) })

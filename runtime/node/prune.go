@@ -22,6 +22,7 @@ func (n *Node) pruneLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		n.sweepImages()
 		if err := n.pruneImages(ctx); err != nil {
 			n.log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
 		}

@@ -44,6 +44,7 @@ func (n *Node) restore() error {
 	if err != nil {
 		return err
 	}
+	n.sweepLeft() // now that dumps which were under way are over
 	if err := n.sweepLayers(containers); err != nil {
 		return err
 	}

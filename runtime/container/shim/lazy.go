@@ -28,7 +28,7 @@ func (r *restorer) startLazy() error {
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {
 		return fmt.Errorf("recording that memory is missing: %w", err)
 	}
-	server, err := r.tool.ServePages(r.req.Images, r.req.Dir, nil)
+	server, err := r.tool.ServePages(r.held, r.req.Dir, nil)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type restorer struct {
 	stage   *net.UnixConn
 	tool    *criu.Tool
 	req     wire.RestoreRequest
+	held    *os.File // the checkpoint's folder, which nobody removes meanwhile
 	steps   []wire.Step
 }
 
@@ -70,12 +71,13 @@ func (r *restorer) wait() (*os.File, error) {
 	if isEOF(err) {
 		return nil, nil // the daemon is gone, or does not need this one
 	}
-	if err == nil && len(fds) != 1 {
-		err = fmt.Errorf("the request came with %d descriptors instead of the network namespace alone", len(fds))
+	if err == nil && len(fds) != 2 {
+		err = fmt.Errorf("the request came with %d descriptors instead of the network namespace and the checkpoint", len(fds))
 	}
 	if err != nil {
 		return nil, r.answer(wire.StartReply{}, err)
 	}
+	r.held = fds[1]
 	r.step("received")
 	return fds[0], nil
 }
@@ -112,6 +114,7 @@ func (r *restorer) spent() {
 	if r.req.Spent != "" {
 		_ = os.RemoveAll(r.req.Spent) // as above
 	}
+	_ = r.held.Close() // others may remove it now
 }
 
 // restore makes the mounts and lets CRIU restore the tree. copied is closed
@@ -181,7 +184,8 @@ func inNetwork(netns *os.File, fn func() error) error {
 
 func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
-		Images: r.req.Images, Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy,
+		// wherever it is moved to
+		Images: fmt.Sprintf("/proc/self/fd/%d/%s", r.held.Fd(), criu.ImagesDir), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy,
 		Inherit: []criu.Inherit{
 			{Key: criu.NetKey, FD: stagedNetns},
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},

@@ -2,8 +2,10 @@ package wire
 
 import "encoding/json"
 
-// RestoreRequest asks a waiting shim to restore a container from a checkpoint. One
-// descriptor goes with it: the network namespace. A StartReply answers it.
+// RestoreRequest asks a waiting shim to restore a container from a checkpoint. Two
+// descriptors go with it: the network namespace, and the folder of the checkpoint, which
+// is held (criu.Hold) from before the request until nobody reads it any more. A StartReply
+// answers it.
 type RestoreRequest struct {
 	ID     string   `json:"id"`
 	Sent   int64    `json:"sent"` // CLOCK_MONOTONIC, ns
@@ -15,9 +17,8 @@ type RestoreRequest struct {
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
 
-	Images string `json:"images"`          // folder of CRIU's image files
-	Lazy   bool   `json:"lazy,omitempty"`  // memory comes on demand
-	Spent  string `json:"spent,omitempty"` // folder to remove when the images are not needed any more
+	Lazy  bool   `json:"lazy,omitempty"`  // memory comes on demand
+	Spent string `json:"spent,omitempty"` // the folder, to be removed when it is not needed any more
 
 	Binds   []Bind          `json:"binds"`
 	Streams Streams         `json:"streams"` // the pipes at the dump
