@@ -13,7 +13,10 @@ BIN := bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)" "HOME=$(HOME)" "GOCACHE=$(shell go env GOCACHE)" "GOMODCACHE=$(shell go env GOMODCACHE)")
 # Tools are pinned in a module of their own, so that their dependencies are not fcnode's.
 TOOL := go tool -modfile=tests/tools/go.mod
-GOTESTSUM := $(TOOL) gotestsum --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
+GOTESTSUM_FLAGS := --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
+GOTESTSUM := $(TOOL) gotestsum $(GOTESTSUM_FLAGS)
+# The same for privileged tests, built beside them: where BUILT=1 is said, there may be no Go.
+GOTESTSUM_ROOT := $(BIN)/tests/gotestsum $(GOTESTSUM_FLAGS)
 # What the test runs of this checkout reported, in the words of go test -json.
 RESULTS := $(BIN)/results
 
@@ -58,7 +61,8 @@ generate-check: generate ## Regenerate, and fail when that changes anything
 apps: ## Make the root file systems of the real applications in tests (nginx, PHP, node, …; once)
 	@tests/apps/build.sh >/dev/null
 
-# BUILT=1 spares what test-root and test-vm need when it is known to be there: .ci/run runs them side by side.
+# BUILT=1 spares what test-root, test-vm and install need when it is known to be there: .ci/run runs them side by side, and
+# Vagrant brings it from outside (FCNODE_BUILT=1).
 BUILT :=
 .PHONY: test test-unit test-root test-vm test-binaries
 test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged here, privileged on Linux 6.12
@@ -70,15 +74,15 @@ test-unit: ## Run the unit tests with the race detector
 
 test-root: $(if $(BUILT),,build test-binaries) ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
-	$(SUDO) $(GOTESTSUM) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
-	@go run ./tests/skips $(RESULTS)/root.json
+	$(SUDO) $(GOTESTSUM_ROOT) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
+	@$(BIN)/tests/skips $(RESULTS)/root.json
 
 test-vm: $(if $(BUILT),,deps-vm build test-binaries) ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
 	@mkdir -p $(RESULTS)
 	@for kernel in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do \
-		$(GOTESTSUM) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) \
+		$(GOTESTSUM_ROOT) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) \
 			-apps "$$(tests/apps/build.sh -disk)" $(if $(RUN),-run '$(RUN)'); \
-		go run ./tests/skips $(RESULTS)/$$kernel.json; \
+		$(BIN)/tests/skips $(RESULTS)/$$kernel.json; \
 	done
 
 test-binaries:
@@ -86,9 +90,9 @@ test-binaries:
 	@tests/binaries.sh $(BIN)/tests $(BIN)
 
 .PHONY: box vagrant-validate
-box: ## Make Vagrant boxes that need no network: KERNEL="6.1 6.12 7" (root or sudo)
+box: ## Make Vagrant boxes that need no network: KERNEL="6.1 6.12 7" (root or sudo); BUILT=1: that run what is built here
 	@packaging/deps.sh libvirt
-	@for release in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do packaging/box/build.sh $$release; done
+	@for release in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do BUILT=$(BUILT) packaging/box/build.sh $$release; done
 
 vagrant-validate: ## Check the Vagrantfile, with public boxes and with those of make box
 	@packaging/deps.sh vagrant
@@ -116,7 +120,7 @@ demo: deps build ## A node with a demo site: watch it wake (root or sudo)
 	@$(SUDO) $(BIN)/fcnode demo
 
 .PHONY: install uninstall
-install: build ## Install below DESTDIR and PREFIX (/usr/local)
+install: $(if $(BUILT),,build) ## Install below DESTDIR and PREFIX (/usr/local)
 	@packaging/install.sh install '$(DESTDIR)' '$(PREFIX)' $(BIN)
 
 uninstall: ## Remove what install put there; sites, their data and configuration stay

@@ -57,7 +57,9 @@ uninstall_all() {
 		"$destdir$prefix/share/bash-completion/completions/fcnode" "$destdir$prefix/share/zsh/site-functions/_fcnode" \
 		"$destdir$prefix/share/fish/vendor_completions.d/fcnode.fish" "$destdir$prefix"/share/man/man1/fcnode.1 \
 		"$destdir$prefix"/share/man/man1/fcnode-*.1
-	rm -rf "$destdir$lib" "$destdir$prefix/share/doc/fcnode"
+	rm -rf "$destdir$prefix/share/doc/fcnode" "$destdir$lib"/fcnode "$destdir$lib"/fcnode-*
+	# A CRIU that criu.sh put there is none of ours, and stays.
+	rmdir --ignore-fail-on-non-empty "$destdir$lib" 2>/dev/null || true
 	if on_live_system; then
 		[ ! -d /run/systemd/system ] || systemctl daemon-reload
 		echo "removed; kept: /etc/fcnode, /var/lib/fcnode (sites, their data and logs)"

@@ -5,7 +5,8 @@
 #   provision.sh base                 installs that, and CRIU where the release has it
 #   provision.sh tools                also what builds fcnode, compilers and Go, and a CRIU that is new enough
 #   provision.sh kernel RELEASE       the kernel of another release of Debian, from the next boot on
-#   provision.sh machine              what only a running machine can tell: is it emulated
+#   provision.sh machine              what only a running machine can tell and have: is it emulated; controllers, swap
+#   provision.sh tests                what the tests want of a machine that is theirs: a disk to fill, the rig's rights
 #
 # and for the topology of the Vagrantfile:
 #
@@ -21,6 +22,8 @@ set -euo pipefail
 # What the tests and the node use, besides what every Debian has.
 base_packages=(kmod iproute2 procps systemd systemd-sysv dbus)
 here=$(cd "$(dirname "$0")" && pwd)
+# What the machine is brought, and what it keeps, for fcnode's tests.
+state=/var/cache/fcnode
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
@@ -92,9 +95,7 @@ kernel() { # RELEASE
 }
 
 machine() {
-	# What the tests look for and no tool loads when it is first used.
-	echo zram >/etc/modules-load.d/fcnode.conf
-	modprobe zram
+	swap
 	# systemd hands down only the controllers that some unit asks for; this one asks for all.
 	printf '%s\n' '[Unit]' 'Description=All cgroup controllers below the root, for the tests of fcnode' '[Service]' Type=oneshot \
 		RemainAfterExit=yes Delegate=yes ExecStart=true '[Install]' WantedBy=multi-user.target >/etc/systemd/system/fcnode-controllers.service
@@ -103,9 +104,57 @@ machine() {
 	# The tests' deadlines are for real processors; the rig's for an emulated machine are as much longer (tests/vm/machine.go).
 	if [ "$(systemd-detect-virt)" = qemu ]; then setting FCNODE_TIME_SCALE 10; fi
 	# Modules that the Vagrantfile brought because the box has not those of this go.sum.
-	if [ -d /var/cache/fcnode/modules ]; then setting GOPROXY file:///var/cache/fcnode/modules,direct; fi
+	if [ -d "$state/modules" ]; then setting GOPROXY "file://$state/modules,direct"; fi
 	# `vagrant ssh -c 'sudo make test-root'` shall find the Makefile.
 	echo '[ "$PWD" = "$HOME" ] && [ -e /vagrant/go.mod ] && cd /vagrant || true' >/etc/profile.d/fcnode.sh
+}
+
+# swap is of the kind that the rig's machines have (tests/vm/guest): a file behind zswap where the kernel has that, else
+# compressed memory. Sites that sleep reclaimed go there.
+swap() {
+	local file=$state/swap
+	mkdir -p "$state"
+	# No tool loads it when it is first used.
+	echo zram >/etc/modules-load.d/fcnode.conf
+	modprobe zram
+	if [ ! -e "$file" ] && [ -e /sys/module/zswap ]; then
+		command install -m 0600 /dev/null "$file"
+		fallocate -l 512M "$file"
+		mkswap "$file" >/dev/null
+	fi
+	cat >/usr/local/sbin/fcnode-swap <<-END
+		#!/bin/sh
+		set -e
+		if [ -e /sys/module/zswap ]; then
+			echo Y >/sys/module/zswap/parameters/enabled
+			exec swapon $file
+		fi
+		echo 512M >/sys/block/zram0/disksize
+		mkswap /dev/zram0
+		exec swapon /dev/zram0
+	END
+	chmod +x /usr/local/sbin/fcnode-swap
+	printf '%s\n' '[Unit]' 'Description=Swap for the sites of fcnode that sleep' '[Service]' Type=oneshot RemainAfterExit=yes \
+		ExecStart=/usr/local/sbin/fcnode-swap '[Install]' WantedBy=multi-user.target >/etc/systemd/system/fcnode-swap.service
+	systemctl daemon-reload
+	systemctl enable --quiet --now fcnode-swap
+}
+
+# tests: the machine is made for them and thrown away after them.
+tests() {
+	local disk=$state/scratch.ext4 dir=$state/scratch
+	mkdir -p "$dir"
+	if [ ! -e "$disk" ]; then
+		truncate -s 128M "$disk"
+		mkfs.ext4 -q -F -O ^has_journal "$disk"
+	fi
+	grep -q " $dir " /etc/fstab || echo "$disk $dir ext4 loop,noatime 0 0" >>/etc/fstab
+	mountpoint -q "$dir" || mount "$dir"
+	setting FCNODE_SCRATCH "$dir"
+	# What tests/systemd installs for real may be installed here.
+	setting FCNODE_OWN_MACHINE 1
+	# The applications, where the Vagrantfile brought them; else `make test-root` makes them.
+	if [ -d "$state/apps" ]; then setting FCNODE_APPS "$state/apps"; fi
 }
 
 storage() { # NETWORK
@@ -134,7 +183,8 @@ node() { # STORAGE PREFIX4 PREFIX6 UPLINK
 	mkdir -p /etc/fcnode
 	printf '# Made by packaging/provision.sh at each `vagrant provision`.\nprefixes: [%s, "%s"]\nuplinks: [%s]\n' \
 		"$2" "$3" "$link" >/etc/fcnode/fcnode.yaml
-	make -C "$here/.." --no-print-directory install
+	# Of what the Vagrantfile brought, where it did (FCNODE_BUILT).
+	make -C "$here/.." --no-print-directory install BUILT="${BUILT:-}"
 	systemctl enable --quiet fcnode
 	systemctl restart fcnode
 }
@@ -157,7 +207,7 @@ step=${1:-}
 shift || true
 case $step in
 packages) printf '%s\n' "${base_packages[@]}" ;;
-base | tools | kernel | machine | storage | node | client) "$step" "$@" ;;
+base | tools | kernel | machine | tests | storage | node | client) "$step" "$@" ;;
 *)
 	sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
 	exit 2

@@ -4,7 +4,8 @@
 #   binaries.sh FOLDER PROGRAMS
 #
 # They are static, so that they run on any Debian. FOLDER/manifest gets a line for each: import path, binary, package folder.
-# The rig itself is built beside them. Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
+# The rig itself is built beside them, and what runs them and judges the run, so that a machine without Go can (make test-root
+# BUILT=1). Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
 # PROGRAMS/PACKAGE-NAME, beside fcnode's own (by the last part of the package's path).
 set -euo pipefail
 out=${1:?usage: binaries.sh FOLDER PROGRAMS} programs=${2:?usage: binaries.sh FOLDER PROGRAMS}
@@ -27,7 +28,10 @@ for dir in "${dirs[@]}"; do
 		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$programs/$(basename "$dir")-$(basename "$helper")" "./$helper"
 	done
 done
-# The rig's two halves.
-CGO_ENABLED=0 go build -trimpath -o "$out/guest" ./tests/vm/guest
-CGO_ENABLED=0 go build -trimpath -o "$out/vm" ./tests/vm
+# The rig's two halves, and what tests/root.sh and the Makefile run.
+export CGO_ENABLED=0
+go build -trimpath -o "$out/guest" ./tests/vm/guest
+go build -trimpath -o "$out/" ./tests/vm ./tests/leave ./tests/skips
+go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
+go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o "$out/gotestsum" gotest.tools/gotestsum
 mv "$out/manifest.new" "$out/manifest"

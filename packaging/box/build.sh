@@ -4,6 +4,9 @@
 #
 #   build.sh bookworm|trixie|sid [FOLDER]      FOLDER/fcnode-RELEASE.box; default folder: bin/boxes
 #
+# BUILT=1 leaves out what compiling leaves behind, half of the time that a box takes: for machines that are brought what was
+# built outside (FCNODE_BUILT=1, docs/vagrant.md).
+#
 # Debian comes from where this machine's own apt takes it, with the release's cloud kernel; packaging/provision.sh installs the
 # rest, as on any other machine. Go is this machine's, with the modules that the build and the tests take, the applications of
 # tests/apps, and what compiling HEAD leaves in Go's build cache: an emulated machine would need half an hour for that.
@@ -18,7 +21,7 @@ size=16 # GiB, of which nothing is taken before it is written
 
 goroot=$(go env GOROOT) modcache=$(go env GOMODCACHE) proxy=$(go env GOPROXY)
 if [ "$(id -u)" != 0 ]; then
-	exec sudo env "PATH=$PATH" "HOME=$HOME" "GOMODCACHE=$modcache" bash "$here/build.sh" "$release" "$out"
+	exec sudo env "PATH=$PATH" "HOME=$HOME" "GOMODCACHE=$modcache" "BUILT=${BUILT:-}" bash "$here/build.sh" "$release" "$out"
 fi
 # In a mount namespace of its own, so that nothing stays mounted however this ends.
 if [ "${FCNODE_BOX_NAMESPACE:-}" != 1 ]; then
@@ -104,12 +107,12 @@ compile() {
 	inside "${go[@]}" make -C /vagrant VERSION=box build test-binaries
 	inside "${go[@]}" sh -c 'cd /vagrant && go tool -modfile=tests/tools/go.mod gotestsum --version && go run ./tests/skips'
 	umount "$root/mnt" "$root/proc"
-	# Vagrant brings the tree.
-	rm -rf "$root/vagrant"
-	mkdir "$root/vagrant"
 }
 
 configure() {
+	# Vagrant brings the tree.
+	rm -rf "$root/vagrant"
+	mkdir "$root/vagrant"
 	inside useradd --create-home --shell /bin/bash vagrant
 	echo 'vagrant ALL=(ALL) NOPASSWD: ALL' | put /etc/sudoers.d/vagrant
 	chmod 0440 "$root/etc/sudoers.d/vagrant"
@@ -165,8 +168,11 @@ box() {
 	tar -c -C "$work" -f "$out/.fcnode-$release.box" metadata.json Vagrantfile box.img
 	mv "$out/.fcnode-$release.box" "$out/fcnode-$release.box"
 	# The Vagrantfile sees by this whether a machine needs other modules than the box has.
-	git -C "$tree" -c safe.directory="$tree" show HEAD:go.sum >"$out/fcnode-$release.go.sum"
+	: >"$out/fcnode-$release.go.sum"
+	[ "${BUILT:-}" = 1 ] || git -C "$tree" -c safe.directory="$tree" show HEAD:go.sum >"$out/fcnode-$release.go.sum"
 }
 
-for s in debian tools compile configure disk box; do stage $s; done
+for s in debian tools compile configure disk box; do
+	[ $s = compile ] && [ "${BUILT:-}" = 1 ] || stage $s
+done
 echo "build.sh: $out/fcnode-$release.box, $(du -m "$out/fcnode-$release.box" | cut -f1) MB, took $SECONDS s" >&2

@@ -52,7 +52,7 @@ func install(t *testing.T) {
 		if err != nil {
 			t.Errorf("uninstalling: %v\n%s", err, out)
 		}
-		for _, path := range []string{fcnode, "/usr/local/lib/fcnode", "/sys/fs/bpf/fcnode", "/sys/class/net/fc0"} {
+		for _, path := range []string{fcnode, "/usr/local/lib/fcnode/fcnode", "/usr/local/lib/fcnode/fcnode-shim", "/sys/fs/bpf/fcnode", "/sys/class/net/fc0"} {
 			if _, err := os.Lstat(path); err == nil {
 				t.Errorf("%s is still there after the uninstallation", path)
 			}
@@ -105,8 +105,14 @@ func ask(t *testing.T, address string) {
 // back by itself while the site runs on, it stops without the site, and an uninstallation takes all away.
 func TestRootUnit(t *testing.T) {
 	testutil.OwnMachine(t)
-	// Every real machine has an address, and connections to sites come from it; the rig's has no network card.
+	// Every real machine has an address, and connections to sites come from it; the rig's has no network card. One of
+	// Vagrant's gets a second.
 	run(t, "ip", "link", "add", "host0", "type", "dummy")
+	t.Cleanup(func() {
+		if out, err := exec.Command("ip", "link", "delete", "host0").CombinedOutput(); err != nil {
+			t.Errorf("removing the second address: %v\n%s", err, out)
+		}
+	})
 	run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "host0")
 	run(t, "ip", "link", "set", "host0", "up")
 	install(t)

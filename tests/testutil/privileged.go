@@ -28,11 +28,12 @@ func Privileged(t testing.TB) {
 	}
 }
 
-// EnvOwnMachine names the variable that, set to 1, tells that the whole machine belongs to the tests: the rig's, under systemd.
+// EnvOwnMachine names the variable that, set to 1, tells that the whole machine belongs to the tests: the rig's, under systemd, and
+// the Vagrantfile's machines of one kernel.
 const EnvOwnMachine = "FCNODE_OWN_MACHINE"
 
 // OwnMachine is the first line of a privileged test that needs a machine of its own with
-// systemd as process 1, because it installs things for real. Only the rig has one; elsewhere the test is skipped. Such a test runs
+// systemd as process 1, because it installs things for real. Elsewhere the test is skipped. Such a test runs
 // outside of [Main]'s sandbox, in a package without it.
 func OwnMachine(t testing.TB) {
 	t.Helper()

@@ -6,7 +6,7 @@ import (
 )
 
 // EnvScratch names the variable with the folder on which a small disk of its own is mounted, for tests that limit
-// a disk or fill it. The rig's machines have one.
+// a disk or fill it. The rig's machines have one, and Vagrant's.
 const EnvScratch = "FCNODE_SCRATCH"
 
 // Scratch returns a new folder on that disk; the test is skipped on machines without one.

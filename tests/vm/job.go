@@ -18,6 +18,7 @@ import (
 
 	"github.com/fcnode/fcnode/tests/apps"
 	"github.com/fcnode/fcnode/tests/testutil"
+	"github.com/fcnode/fcnode/tests/vm/left"
 	"github.com/fcnode/fcnode/tests/vm/wire"
 )
 
@@ -62,6 +63,7 @@ func makeJob(o options, a accel) (*job, error) {
 	if o.apps != "" {
 		j.Env = append(j.Env, apps.EnvDir+"="+wire.Apps)
 	}
+	leaves := leftBy(o, a)
 	for lines := bufio.NewScanner(manifest); lines.Scan(); {
 		f := strings.Fields(lines.Text())
 		if len(f) != 3 {
@@ -70,7 +72,7 @@ func makeJob(o options, a accel) (*job, error) {
 		j.Binaries = append(j.Binaries, wire.Binary{
 			Systemd: f[2] == systemdPackage, Package: f[0], Path: "tests/" + f[1], Dir: "src/" + f[2],
 			// The silence of a hung test is the host's to end; this is for its goroutines' traces.
-			Args: []string{"-test.v=test2json", "-test.run=" + o.run, "-test.skip=" + skipped(f[0], o, a), "-test.timeout=" + o.total.String()},
+			Args: []string{"-test.v=test2json", "-test.run=" + o.run, "-test.skip=" + left.Skip(leaves, f[0]), "-test.timeout=" + o.total.String()},
 		})
 	}
 	if len(j.Binaries) == 0 {

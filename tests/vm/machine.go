@@ -27,7 +27,7 @@ type accel struct {
 	name  string
 	args  []string
 	scale float64 // how much longer the tests' deadlines must be
-	// emulated machines do not run all tests (choose.go).
+	// emulated machines do not run all tests (package left).
 	emulated bool
 }
 

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/fcnode/fcnode/tests/vm/left"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,7 +54,7 @@ func parseFlags() options {
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
-	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but those that choose.go leaves)")
+	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but what tests/vm/left names)")
 	flag.DurationVar(&o.silence, "silence", 6*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
@@ -112,7 +113,7 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	tellLeft(os.Stderr, o, accel)
+	left.Tell(os.Stderr, "vm", leftBy(o, accel))
 	rep := newReporter(ctx, os.Stdout, os.Stderr, o, m.cpu)
 	err = m.follow(ctx, o.silence, rep)
 	err = errors.Join(err, m.stop(), rep.close())

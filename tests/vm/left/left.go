@@ -1,0 +1,127 @@
+//go:build linux
+
+// Package left says which privileged tests an emulated machine leaves to one that is not, and why: those of the rig (tests/vm)
+// leave them to the machine they run on, and those of Vagrant (tests/root.sh) to that of whoever works with them.
+//
+// An emulated machine takes five to thirty times as long, and much of what the privileged tests test does not depend on the
+// kernel. Everything that is not named here runs on each kernel of the rig, new tests too. A machine of KVM runs all.
+package left
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// Tests are tests of one package that are left for one reason.
+type Tests struct {
+	Package string   // its folder
+	Why     string   // ends the sentence "left to a machine that is not emulated, because …"
+	names   []string // without their "TestRoot"; "Name/sub" is one subtest. TestExist fails for one that no test has
+	on      []string // the releases that leave them; nil: all
+}
+
+// aside are the kernels on both sides of 6.12, which every developer's make test runs: what is rather likely to be the same
+// on all of them is tried there, and what differs by age is tried everywhere.
+var aside = []string{"bookworm", "sid"}
+
+var table = []Tests{
+	{Package: "bpf", Why: "they are about numbers, sizes and folders, which are the loader's own business", names: []string{
+		"IncompatibleSizesChangeNothing", "PinFolderMustBeOnBPFFS", "ReplicaNumbersAreTakenOnce", "SiteLimits", "MapsOfAnotherLayout",
+	}},
+	{Package: "bpf", Why: "the programs meet the same packets the same way on each kernel that has verified them", on: aside, names: []string{
+		"HeldWholeUpToTheLimit", "CapPerSite", "OnlyFirstPacketsWake", "HeadersOnTheWay", "NotIP", "MalformedPackets", "FullRingEatsNoCap",
+		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS", "SwitchOfMode",
+	}},
+	{Package: "netctl", Why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", names: []string{
+		"SetupAfterPartialState", "SetupFailsWhole", "SetupRefuses", "SetupWithoutRights", "DaemonIsKilled", "PoolReportsFailure", "PoolSkipsTakenNames",
+	}},
+	{Package: "runtime/container", Why: "they are about mistakes of users and of images, found before or without the kernel", names: []string{
+		"StartFails", "StartExists", "StartCancelled", "ExitStatus", "ExecFails", "ExecClosed", "User", "Files", "PreparedFails", "DaemonOutput",
+	}},
+	{Package: "runtime/container", Why: "they are about what daemon, monitor and runner say to each other when one of them dies", names: []string{
+		"AdoptMidStart", "AdoptEnded", "AdoptLost", "MonitorTerminated", "IdleSlotKilled", "StopCancelled", "PreparedDies", "PreparedInitDiesInOpen",
+		"PreparedDaemonKilled", "PreparedDaemonKilledInOpen", "PreparedDiscard", "ManagerCloseDiscardsPrepared",
+		"DaemonKilledWhileDumping", "DaemonKilledWhileRestoring", "RestoreCancelled", "CheckpointAfterAdoption",
+	}},
+	{Package: "runtime/container", Why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", names: []string{
+		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
+	}},
+	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
+		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
+		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
+	}},
+	{Package: "runtime/image", Why: "a full disk is the same on each kernel", names: []string{"NoSpace", "ResolveOnFullDisk"}},
+	{Package: "tests/e2e", Why: "they are about the daemon's own decisions, its state on disk, its API and its command line", names: []string{
+		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
+		"CommandLine", "BadSpecIsExplained", "Logs", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
+		"SecondDaemonIsRefused", "KilledDuringApply", "KilledDuringDelete", "SiteThatEndsWhileNoDaemonRuns", "Reboot",
+		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
+		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
+		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
+		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
+		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
+	}},
+	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
+		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
+		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
+		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
+		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
+		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSinking", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
+		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled", "KilledWhileAGateOpens", "KilledDuringARestore",
+		"KilledWhileASiteIsThawed",
+	}},
+	{Package: "tests/e2e", Why: "the processes of these have one user, and are restored on machines that are not emulated", names: []string{
+		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
+	}},
+	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
+		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
+		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "ConnectionOfAnEndedReplicaIsReset",
+	}},
+	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
+		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
+		"ScaleCPUInPlace", "ScaleMemoryInPlace", "ScaleLimitsSurviveKill", "ScaleBudget",
+	}},
+}
+
+// On is what an emulated machine with the kernel of a Debian release leaves.
+func On(release string) []Tests {
+	return slices.DeleteFunc(slices.Clone(table), func(t Tests) bool {
+		return t.on != nil && !slices.Contains(t.on, release)
+	})
+}
+
+// Release is the release of the rig whose kernel is the one that runs, or is nearest to it: what is said of that holds here.
+func Release(kernel testutil.Version) string {
+	switch {
+	case kernel.Less(testutil.V(6, 12)):
+		return "bookworm"
+	case testutil.V(6, 12).Less(kernel):
+		return "sid"
+	}
+	return "trixie"
+}
+
+// Skip is the -test.skip of the package of that import path; "" when it leaves nothing.
+func Skip(leaves []Tests, path string) string {
+	var patterns []string
+	for _, t := range leaves {
+		if !strings.HasSuffix(path, "/"+t.Package) {
+			continue
+		}
+		for _, name := range t.names {
+			patterns = append(patterns, "^TestRoot"+strings.Replace(name, "/", "$/^", 1)+"$")
+		}
+	}
+	return strings.Join(patterns, "|")
+}
+
+// Tell lists what is left.
+func Tell(out io.Writer, who string, leaves []Tests) {
+	for _, t := range leaves {
+		fmt.Fprintf(out, "%s: %d tests of %s are left to a machine that is not emulated, because %s\n", who, len(t.names), t.Package, t.Why)
+	}
+}
