@@ -396,9 +396,14 @@ func TestRootKilledDuringApply(t *testing.T) {
 			_, err := n.api.Apply(n.ctx(), sites, false)
 			return err
 		})
-		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
-		n.kill()
+		if round < rounds-1 {
+			<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+			n.kill()
+		}
 		err := <-applied
+		if round == rounds-1 { // in the end they are applied, however slow the machine is
+			n.kill()
+		}
 		n.start()
 		now := len(n.list())
 		if now != there && now != there+batch || err == nil && now == there {
@@ -411,8 +416,8 @@ func TestRootKilledDuringApply(t *testing.T) {
 		}
 		there = now
 	}
-	if there == 0 && !slow() {
-		t.Error("nothing was ever applied: the test tests too little")
+	if there == 0 {
+		t.Error("nothing was ever applied")
 	}
 }
 

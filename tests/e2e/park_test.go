@@ -79,11 +79,16 @@ func TestRootVisitorsWhileParking(t *testing.T) {
 	for round := range rounds {
 		s.wake()
 		mark := n.mark()
-		parked := later(func() error {
+		park := func() error {
 			_, err := n.api.Park(n.ctx(), s.name, false)
 			return err
-		})
-		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		}
+		parked := later(park)
+		if round < rounds-1 {
+			<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
+		} else { // one comes too late, however slow the machine is
+			testutil.WaitFor(t, patience, "the site to be parked", park)
+		}
 		c, to := []*client{n.outside, n.local}[round%2], []netip.AddrPort{s.addr4(80), s.addr6(80)}[round/2%2]
 		if _, err := c.get(to, "/"); err != nil {
 			t.Errorf("%s client, %v after it was to be parked: %v; %q", c.name, time.Duration(round)*apart, err, s.story(mark))
@@ -97,8 +102,9 @@ func TestRootVisitorsWhileParking(t *testing.T) {
 		}
 		woken += got
 	}
-	if !slow() && (woken == 0 || woken == rounds) {
-		t.Errorf("%d of %d visitors came too late for the old replica: the test tests too little", woken, rounds)
+	t.Logf("%d of %d visitors came too late for the old replica", woken, rounds)
+	if woken == 0 {
+		t.Error("not even he who came after it was parked woke it")
 	}
 }
 
