@@ -65,6 +65,7 @@ type Node struct {
 
 	budget       *budget
 	looks        *looks
+	allowance    allowance // of the looks that go before others
 	watcher      *cgroup.Watcher
 	loads        loadCache
 	costs        actionCosts

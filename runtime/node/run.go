@@ -192,15 +192,18 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	failed := make(chan error, 1)
 	n.work.Go(func() { n.readEvents(events) })
 	n.work.Go(func() { n.readHeld(held) })
-	n.work.Go(func() { n.readTriggers(triggers) })
+	n.work.Go(func() { n.followTriggers(triggers) })
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.log.Error("the metrics can be had on the socket only", "error", err)
 	}
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
+	for range toldWorkers {
+		n.work.Go(func() { n.looks.work(ctx, true, n.look) })
+	}
 	for range lookWorkers {
-		n.work.Go(func() { n.looks.work(ctx, n.look) })
+		n.work.Go(func() { n.looks.work(ctx, false, n.look) })
 	}
 	n.findCRIU()
 	n.prepareAgain()

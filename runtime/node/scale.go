@@ -190,8 +190,19 @@ func (n *Node) watchReplica(e *entry, id site.ReplicaID) {
 
 // look reads the site's signals and decides. It runs in the workers of the looks.
 func (n *Node) look(e *entry, causes []cause) {
+	why := first(causes)
+	why.way.begun = bpf.Now()
+	if why.at == 0 {
+		n.refreshLoads()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	n.lookAt(e, causes, why)
+}
+
+// lookAt is that; why is the first cause. The caller holds e.mu.
+func (n *Node) lookAt(e *entry, causes []cause, why cause) {
+	why.way.locked = bpf.Now()
 	a := e.active
 	if a == nil || a.scaling == nil || n.stopped() {
 		return
@@ -202,8 +213,8 @@ func (n *Node) look(e *entry, causes []cause) {
 		return
 	}
 	s.told(n, causes)
-	why := first(causes)
 	now := n.samples(e, why)
+	why.way.counted = bpf.Now()
 	if len(now) == 0 {
 		s.timer.Reset(lookBusy)
 		return

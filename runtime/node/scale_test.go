@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,43 +141,58 @@ func TestMeter(t *testing.T) {
 	}
 }
 
-// TestLooks: a site that is told of often is looked at once, timed from the first; none is forgotten.
+// TestLooks: a site that is told of often is looked at once, timed from the first, and before those that are looked at
+// because it is time; none is forgotten.
 func TestLooks(t *testing.T) {
 	l := newLooks()
-	a, b := &entry{name: "a"}, &entry{name: "b"}
+	a, b, c := &entry{name: "a"}, &entry{name: "b"}, &entry{name: "c"}
+	l.add(c, cause{})
 	l.add(a, cause{})
 	l.add(b, cause{kind: "conns", at: 7})
 	for at := uint64(20); at > 5; at-- {
 		l.add(a, cause{kind: "latency", at: at})
 	}
-	e, causes, ok := l.take()
-	if !ok || e != a || len(causes) != mostCauses || first(causes).at > 20 || first(causes).at == 0 {
+	if e, causes, ok := l.take(true); !ok || e != b || first(causes) != (cause{kind: "conns", at: 7}) {
 		t.Errorf("first %v, %v, %v", e, causes, ok)
 	}
-	if e, causes, ok := l.take(); !ok || e != b || first(causes) != (cause{kind: "conns", at: 7}) {
+	e, causes, ok := l.take(true)
+	if !ok || e != a || len(causes) != mostCauses || first(causes).at > 20 || first(causes).at == 0 {
 		t.Errorf("second %v, %v, %v", e, causes, ok)
 	}
-	if _, _, ok := l.take(); ok {
-		t.Error("a third")
+	if e, _, ok := l.take(true); ok {
+		t.Errorf("of %s nothing was told", e.name)
+	}
+	l.add(a, cause{}) // again, and only for this
+	for _, want := range []*entry{c, a} {
+		if e, causes, ok := l.take(false); !ok || e != want || first(causes) != (cause{}) {
+			t.Errorf("then %v, %v, %v; want %s", e, causes, ok, want.name)
+		}
+	}
+	if _, _, ok := l.take(false); ok {
+		t.Error("one more")
 	}
 	if first([]cause{{}, {}}) != (cause{}) {
 		t.Error("what nobody told has a time")
 	}
+}
 
+// TestLooksAreShared: workers side by side see each site, told of or not.
+func TestLooksAreShared(t *testing.T) {
 	const sites, each = 50, 200
+	l := newLooks()
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := make(chan *entry, sites*each)
 	var workers, adders sync.WaitGroup
-	for range lookWorkers {
-		workers.Go(func() { l.work(ctx, func(e *entry, _ []cause) { seen <- e }) })
+	for i := range toldWorkers + lookWorkers {
+		workers.Go(func() { l.work(ctx, i < toldWorkers, func(e *entry, _ []cause) { seen <- e }) })
 	}
 	want := map[*entry]bool{}
-	for range sites {
+	for i := range sites {
 		e := &entry{}
 		want[e] = true
 		adders.Go(func() {
 			for range each {
-				l.add(e, cause{})
+				l.add(e, cause{at: uint64(i % 3)})
 			}
 		})
 	}
@@ -186,6 +202,65 @@ func TestLooks(t *testing.T) {
 	}
 	cancel()
 	workers.Wait()
+}
+
+// TestAllowance: what goes before others may take a part of the time, and no more of a long pause than a moment.
+func TestAllowance(t *testing.T) {
+	var a allowance
+	now := uint64(5e9)
+	if !a.some(now) {
+		t.Error("nothing at the start")
+	}
+	a.spend(urgentBurst - 1)
+	if !a.some(now) {
+		t.Error("nothing though a little is left")
+	}
+	a.spend(time.Millisecond)
+	if a.some(now) {
+		t.Error("more than was allowed at once")
+	}
+	if now += 4e6; a.some(now) {
+		t.Error("too soon again")
+	}
+	if now += 2e6; !a.some(now) {
+		t.Errorf("a millisecond does not come back within %s", time.Duration(1/urgentShare)*time.Millisecond)
+	}
+	a.some(now + 3600e9)
+	a.spend(urgentBurst)
+	if a.some(now + 3600e9) {
+		t.Error("an hour's pause is more than a moment's worth")
+	}
+	if a.some(now) {
+		t.Error("a clock that goes back gives something")
+	}
+}
+
+// TestBaton: one at a time has it, and each gets it.
+func TestBaton(t *testing.T) {
+	b, err := newBaton()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	var users sync.WaitGroup
+	var inside, turns atomic.Int32
+	for range 4 {
+		users.Go(func() {
+			for range 500 {
+				b.take()
+				if n := inside.Add(1); n != 1 {
+					t.Errorf("%d have it", n)
+				}
+				turns.Add(1)
+				inside.Add(-1)
+				b.pass()
+			}
+		})
+	}
+	users.Wait()
+	if turns.Load() != 4*500 {
+		t.Errorf("%d turns", turns.Load())
+	}
 }
 
 func TestSmooth(t *testing.T) {

@@ -28,7 +28,7 @@ func (n *Node) scaled(e *entry, d detect.Decision, replicas int, why cause, done
 	if why.at != 0 && done > why.at {
 		delay := time.Duration(done - why.at)
 		n.scaleMetrics.delay.WithLabelValues(kind, why.kind).Observe(delay.Seconds())
-		fields["trigger"], fields["delayNs"] = why.what, int64(delay)
+		fields["trigger"], fields["delayNs"], fields["wayNs"] = why.what, int64(delay), why.way.fields(why.at)
 		if why.threshold > 0 {
 			fields["triggerValue"], fields["triggerThreshold"] = why.value, why.threshold
 		}

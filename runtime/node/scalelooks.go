@@ -14,14 +14,35 @@ type cause struct {
 	kind string // names the metric
 	what string // in words
 	at   uint64 // CLOCK_MONOTONIC
+	way  way
 
 	value, threshold float64
 	replica          bpf.ReplicaID
 }
 
-// lookWorkers look at sites side by side: one that waits for a site's lock holds
-// nobody up.
-const lookWorkers = 4
+// way is how far a look has come when: it says where the time between the kernel's event
+// and what was done went. CLOCK_MONOTONIC.
+type way struct {
+	read, begun, locked, counted uint64
+}
+
+// fields are the times since the event.
+func (w way) fields(at uint64) map[string]any {
+	out := map[string]any{}
+	for name, when := range map[string]uint64{"read": w.read, "begun": w.begun, "locked": w.locked, "counted": w.counted} {
+		if when != 0 {
+			out[name] = int64(when - min(at, when))
+		}
+	}
+	return out
+}
+
+// Workers look at sites side by side: one that waits for a site's lock holds nobody up. Some are there for sites of
+// which something was told, however many others are looked at because it is time.
+const (
+	toldWorkers = 2
+	lookWorkers = 2
+)
 
 // mostCauses bounds what is remembered of a site in the queue.
 const mostCauses = 8
@@ -36,56 +57,107 @@ func first(causes []cause) (out cause) {
 	return out
 }
 
-// looks is the queue of sites to look at. A site that is in it already is not put
-// there again: what was told meanwhile is seen at the one look, which is timed from the
+// looks is the queue of sites to look at; those of which something was told come first. A site that is in it already is
+// not put there again: what was told meanwhile is seen at the one look, which is timed from the
 // first cause.
 type looks struct {
-	mu     sync.Mutex
-	queue  []*entry
-	causes map[*entry][]cause
-	more   chan struct{} // has one if the queue may have something
+	mu      sync.Mutex
+	told    []*entry
+	routine []*entry // some of them may have been told of since, and looked at
+	causes  map[*entry][]cause
+	urgent  chan struct{} // has one if somebody may have been told of
+	more    chan struct{} // has one if the queue may have something
 }
 
 func newLooks() *looks {
-	return &looks{causes: map[*entry][]cause{}, more: make(chan struct{}, 1)}
+	return &looks{causes: map[*entry][]cause{}, urgent: make(chan struct{}, 1), more: make(chan struct{}, 1)}
 }
 
 // add never blocks.
 func (l *looks) add(e *entry, why cause) {
 	l.mu.Lock()
 	before, waiting := l.causes[e]
-	if !waiting {
-		l.queue = append(l.queue, e)
+	told := why.at != 0
+	switch {
+	case told && first(before).at == 0:
+		l.told = append(l.told, e)
+	case !told && !waiting:
+		l.routine = append(l.routine, e)
 	}
-	if len(before) < mostCauses {
+	if len(before) < mostCauses || told && first(before).at == 0 {
 		l.causes[e] = append(before, why)
 	}
 	l.mu.Unlock()
-	l.wake()
+	poke(l.more)
+	if told {
+		poke(l.urgent)
+	}
 }
 
-func (l *looks) wake() {
+func poke(c chan struct{}) {
 	select {
-	case l.more <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
 // take gives the next site, and says whether there is one.
-func (l *looks) take() (*entry, []cause, bool) {
+func (l *looks) take(onlyTold bool) (*entry, []cause, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) == 0 {
+	if e, why := l.next(&l.told); e != nil {
+		if len(l.told) > 0 {
+			poke(l.urgent)
+			poke(l.more)
+		}
+		return e, why, true
+	}
+	if onlyTold {
 		return nil, nil, false
 	}
-	e := l.queue[0]
-	l.queue = l.queue[1:]
-	why := l.causes[e]
-	delete(l.causes, e)
-	if len(l.queue) > 0 {
-		l.wake()
+	e, why := l.next(&l.routine)
+	if len(l.routine) > 0 {
+		poke(l.more)
 	}
-	return e, why, true
+	return e, why, e != nil
+}
+
+// next takes the first of a queue that is still to be looked at. The caller holds l.mu.
+func (l *looks) next(queue *[]*entry) (*entry, []cause) {
+	for len(*queue) > 0 {
+		e := (*queue)[0]
+		*queue = (*queue)[1:]
+		if why, waiting := l.causes[e]; waiting {
+			delete(l.causes, e)
+			return e, why
+		}
+	}
+	return nil, nil
+}
+
+// work looks at sites until the context ends.
+func (l *looks) work(ctx context.Context, onlyTold bool, look func(*entry, []cause)) {
+	more := l.more
+	if onlyTold {
+		more = l.urgent
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-more:
+		}
+		for {
+			e, why, ok := l.take(onlyTold)
+			if !ok {
+				break
+			}
+			look(e, why)
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
 }
 
 // shareOut has those looked at who may have to give something back to others. It does so
@@ -102,25 +174,4 @@ func (n *Node) shareOut() {
 			}
 		}
 	})
-}
-
-// work looks at sites until the context ends.
-func (l *looks) work(ctx context.Context, look func(*entry, []cause)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-l.more:
-		}
-		for {
-			e, why, ok := l.take()
-			if !ok {
-				break
-			}
-			look(e, why)
-			if ctx.Err() != nil {
-				return
-			}
-		}
-	}
 }

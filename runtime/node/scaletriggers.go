@@ -1,13 +1,12 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -21,23 +20,11 @@ var triggerKinds = map[bpf.TriggerKind]string{
 	bpf.TriggerLatency: api.TriggerLatency, bpf.TriggerSurge: api.TriggerSurge,
 }
 
-// readTriggers takes what the kernel tells of the sites that are scaled.
-func (n *Node) readTriggers(r *bpf.TriggerReader) {
-	for {
-		ev, err := r.Read()
-		if errors.Is(err, os.ErrClosed) {
-			return
-		}
-		if err != nil {
-			n.log.Error("a trigger of the data path cannot be read", "error", err)
-			continue
-		}
-		if e := n.byID(ev.Site); e != nil {
-			n.looks.add(e, cause{
-				kind: triggerKinds[ev.Kind], what: fmt.Sprintf("%s of replica %d", ev.Kind, ev.Replica), at: ev.Time,
-				value: float64(ev.Value), threshold: float64(ev.Threshold), replica: ev.Replica,
-			})
-		}
+// causeOf puts what the kernel has told into the words of a look.
+func causeOf(ev bpf.TriggerEvent) cause {
+	return cause{
+		kind: triggerKinds[ev.Kind], what: fmt.Sprintf("%s of replica %d", ev.Kind, ev.Replica), at: ev.Time,
+		way: way{read: bpf.Now()}, value: float64(ev.Value), threshold: float64(ev.Threshold), replica: ev.Replica,
 	}
 }
 
@@ -128,51 +115,75 @@ const loadFresh = 400 * time.Millisecond
 
 // loadCache is the last reading of all replicas.
 type loadCache struct {
-	mu  sync.Mutex
+	reading sync.Mutex // one reads for all
+	last    atomic.Pointer[loads]
+}
+
+// loads is what was counted of all replicas, and when. It does not change.
+type loads struct {
 	at  uint64
 	all map[bpf.ReplicaID]bpf.Load
 }
 
-// read returns what was counted of all replicas, and when: not longer ago than
-// loadFresh, and not before there were these.
-func (c *loadCache) read(dp *bpf.Datapath, ids []bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := bpf.Now()
-	unknown := func(id bpf.ReplicaID) bool {
-		_, known := c.all[id]
-		return !known
+func (l *loads) fresh() bool { return bpf.Now()-l.at < uint64(loadFresh) }
+
+// now is the last reading; before the first an empty one.
+func (c *loadCache) now() *loads {
+	if l := c.last.Load(); l != nil {
+		return l
 	}
-	if now-c.at < uint64(loadFresh) && !slices.ContainsFunc(ids, unknown) {
-		return c.all, c.at, nil
+	return &loads{}
+}
+
+// refresh reads all replicas unless somebody has done so a moment ago. That takes a while, so it is for those who hold
+// no site's lock.
+func (c *loadCache) refresh(dp *bpf.Datapath) error {
+	if c.now().fresh() {
+		return nil
 	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if c.now().fresh() {
+		return nil
+	}
+	at := bpf.Now()
 	known, err := dp.Replicas()
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
 	all, err := dp.Load(slices.Collect(maps.Keys(known)))
 	if err != nil {
-		return nil, 0, err
+		return err
 	}
-	c.all, c.at = all, now
-	return all, now, nil
+	c.last.Store(&loads{at: at, all: all})
+	return nil
 }
 
-// readLoads reads replicas: at this moment for those of which the kernel has told, else
-// with all others. A queue that was told is as long as was told.
+func (n *Node) refreshLoads() {
+	if err := n.loads.refresh(n.dp); err != nil {
+		n.log.Error("cannot read the load of the sites", "error", err)
+	}
+}
+
+// readLoads gives what was counted of replicas, and when: for a look that nothing asked for in the last reading of all,
+// else, and if there were not all of them then, at this moment by a few system calls. It never waits for a reading of
+// all. A queue that was told is as long as was told.
 func (n *Node) readLoads(ids []bpf.ReplicaID, why cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {
-	if why.at == 0 {
-		return n.loads.read(n.dp, ids)
+	last := n.loads.now()
+	unknown := func(id bpf.ReplicaID) bool {
+		_, known := last.all[id]
+		return !known
+	}
+	if why.at == 0 && last.fresh() && !slices.ContainsFunc(ids, unknown) {
+		return last.all, last.at, nil
 	}
 	at := bpf.Now()
 	out, err := n.dp.LoadOf(ids...)
 	if err != nil {
 		return nil, 0, err
 	}
-	n.loads.mu.Lock()
-	defer n.loads.mu.Unlock()
 	for id, l := range out {
-		l.AcceptQueue, l.AcceptMax = n.loads.all[id].AcceptQueue, n.loads.all[id].AcceptMax
+		l.AcceptQueue, l.AcceptMax = last.all[id].AcceptQueue, last.all[id].AcceptMax
 		if why.kind == api.TriggerAcceptQueue && why.replica == id {
 			l.AcceptQueue = max(l.AcceptQueue, uint32(why.value))
 			l.AcceptMax = max(l.AcceptMax, l.AcceptQueue)

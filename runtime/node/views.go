@@ -56,6 +56,7 @@ func (e *entry) awake() bool {
 }
 
 func (n *Node) view(e *entry) api.Site {
+	n.refreshLoads() // for all who are looked at soon, and before anybody's lock
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	v := api.Site{

@@ -40,6 +40,7 @@ var parts = []struct {
 	{"apps", benchApps},
 	{"images", benchImages},
 	{"herd", benchHerd},
+	{"looks", benchLooks},
 	{"scale", benchScale},
 }
 
@@ -47,7 +48,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
-	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,apps,images,herd,detect,scale", "which benches")
+	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,apps,images,herd,detect,looks,scale", "which benches")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
 	flag.StringVar(&o.traces, "traces", "", "folder with request traces of real sites (without: no figures on them)")

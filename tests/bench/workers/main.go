@@ -3,7 +3,8 @@
 // Command workers is a web server as PHP sites are: a fixed number of workers, each of
 // which waits for a database most of the time that a request takes. One replica so carries
 // workers/wait requests a second, whatever processors there are, and what comes on top
-// waits for a worker. WORKERS and WAIT say how many, and for how long.
+// waits for a worker. WORKERS and WAIT say how many, and for how long. GET /burn?for=20ms is
+// a page that takes so much of a processor instead.
 package main
 
 import (
@@ -12,9 +13,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -40,6 +44,15 @@ func serve() error {
 		<-free
 		fmt.Fprintln(w, "hello")
 	})
+	http.HandleFunc("GET /burn", func(w http.ResponseWriter, r *http.Request) {
+		d, err := time.ParseDuration(r.FormValue("for"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		burn(d)
+		fmt.Fprintln(w, "burnt")
+	})
 	server := &http.Server{Addr: ":80", ReadHeaderTimeout: time.Minute}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
@@ -51,4 +64,21 @@ func serve() error {
 		return err
 	}
 	return nil
+}
+
+// burn uses a processor for so long by the kernel's account, however long that takes.
+func burn(d time.Duration) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for end := used() + d; used() < end; {
+	}
+}
+
+// used is the processor time of this thread.
+func used() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		panic(err) // every kernel has this clock
+	}
+	return time.Duration(t.Nano())
 }

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/bpf"
+)
+
+// A site that has too little has it most often when the whole machine has: then a thread of
+// the daemon waits for its turn as long as all others, some milliseconds each time, and so
+// does each goroutine that is handed something by another. What the kernel tells is
+// therefore read by threads that the kernel runs before others, and they look at the site
+// themselves: from the event to the write nobody else has to get a turn.
+
+// urgentReaders take turns: one reads while the other looks. A look may have to wait for a
+// disk or for a lock of the kernel's.
+const urgentReaders = 2
+
+// spareProcs are more Go processors than the machine has. A goroutine that comes back from the kernel needs one, and
+// each of the machine's may be with a thread that waits for its turn.
+const spareProcs = urgentReaders
+
+// What these threads may take of the machine before others: over a longer time this share of one processor, at once so
+// much. The rest is for the workers, as busy as the machine is: whoever makes the kernel tell very often must not be
+// able to stop everything else.
+const (
+	urgentShare = 0.2
+	urgentBurst = 20 * time.Millisecond
+)
+
+// urgentPriority is the least of those that go before all others (sched(7)).
+const urgentPriority = 1
+
+// allowance is time that may be spent; it comes back with time.
+type allowance struct {
+	mu   sync.Mutex
+	left time.Duration
+	at   uint64 // CLOCK_MONOTONIC
+}
+
+// some says whether there is anything left now.
+func (a *allowance) some(now uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.at == 0 {
+		a.left = urgentBurst
+	}
+	if now > a.at {
+		a.left = min(urgentBurst, a.left+time.Duration(float64(now-a.at)*urgentShare))
+		a.at = now
+	}
+	return a.left > 0
+}
+
+func (a *allowance) spend(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left -= d
+}
+
+// goFirst has the kernel run the calling goroutine before others: on a thread of its own, which ends with it. Threads and
+// processes that it starts are as all others.
+func (n *Node) goFirst() {
+	runtime.LockOSThread()
+	first := unix.SchedAttr{Policy: unix.SCHED_RR, Priority: urgentPriority, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+	err := unix.SchedSetAttr(0, &first, 0)
+	if err != nil { // a kernel that rations this by cgroups (CONFIG_RT_GROUP_SCHED) has none for us
+		most := unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+		err = unix.SchedSetAttr(0, &most, 0)
+	}
+	if err != nil {
+		n.log.Warn("the kernel does not run the daemon before others: on a busy machine sites are scaled later", "error", err)
+	}
+}
+
+// followTriggers takes what the kernel tells of the sites that are scaled.
+func (n *Node) followTriggers(r *bpf.TriggerReader) {
+	turn, err := newBaton()
+	if err != nil {
+		n.log.Error("triggers are read by one thread only", "error", err)
+		n.readTriggers(r, nil)
+		return
+	}
+	defer turn.close()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	var readers sync.WaitGroup
+	for range urgentReaders {
+		readers.Go(func() {
+			n.goFirst()
+			n.readTriggers(r, turn)
+		})
+	}
+	readers.Wait()
+}
+
+// readTriggers reads and looks until the reader is closed.
+func (n *Node) readTriggers(r *bpf.TriggerReader, turn *baton) {
+	for {
+		turn.take()
+		ev, err := r.Read()
+		turn.pass()
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err != nil {
+			n.log.Error("a trigger of the data path cannot be read", "error", err)
+			continue
+		}
+		if e := n.byID(ev.Site); e != nil {
+			n.urgent(e, causeOf(ev))
+		}
+	}
+}
+
+// urgent looks at a site at once, unless somebody else is busy with it.
+func (n *Node) urgent(e *entry, why cause) {
+	begun := bpf.Now()
+	if !n.allowance.some(begun) || !e.mu.TryLock() {
+		n.looks.add(e, why)
+		return
+	}
+	why.way.begun = begun
+	n.lookAt(e, []cause{why}, why)
+	e.mu.Unlock()
+	n.allowance.spend(time.Duration(bpf.Now() - begun))
+}
+
+// baton is a lock of threads: the kernel itself wakes the one that gets it, which a
+// sync.Mutex leaves to whichever thread of Go's next has a turn.
+type baton struct{ fd int }
+
+func newBaton() (*baton, error) {
+	fd, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE)
+	if err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	return &baton{fd: fd}, nil
+}
+
+// take waits for it.
+func (b *baton) take() {
+	if b == nil {
+		return
+	}
+	var one [8]byte
+	for {
+		// nothing but a signal can come instead
+		if _, err := unix.Read(b.fd, one[:]); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// pass lets the next one have it.
+func (b *baton) pass() {
+	if b == nil {
+		return
+	}
+	_, _ = unix.Write(b.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // at most one is in it
+}
+
+func (b *baton) close() { unix.Close(b.fd) }
