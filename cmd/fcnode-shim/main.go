@@ -10,9 +10,11 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/fcnode/fcnode/runtime/container/shim"
+	"github.com/fcnode/fcnode/runtime/container/wire"
 )
 
 // The descriptors that the daemon passes on.
@@ -23,7 +25,11 @@ const (
 
 // The first thread of the process has to be the one that restores: it is known
 // by the process' number.
-func init() { runtime.LockOSThread() }
+func init() {
+	runtime.LockOSThread()
+	// The daemon executes an open file, and the kernel would call the process by its number.
+	_ = os.WriteFile("/proc/self/comm", []byte("fcnode-shim"), 0) // for people
+}
 
 func main() {
 	debug.SetGCPercent(20) // one shim per container: small matters more than fast
@@ -47,8 +53,9 @@ func run(args []string) error {
 }
 
 func options(args []string) shim.Options {
+	version, _ := strconv.Atoi(os.Getenv(wire.VersionEnv)) // 0 of a daemon that says nothing
 	return shim.Options{
-		Cgroup: args[0], RunDir: args[1],
+		Cgroup: args[0], RunDir: args[1], Version: version,
 		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
 	}
 }

@@ -62,6 +62,10 @@ func (m *Manager) adoptOne(ctx context.Context, id string) (*Container, error) {
 	} else if err != nil {
 		return nil, err
 	}
+	if state.Version > wire.Version {
+		m.log.Warn("a container of a newer fcnode is adopted: what is only known there is not heeded", "container", id,
+			"its version", state.Version, "this version", wire.Version)
+	}
 	shim, err := state.Shim.Open()
 	if err != nil && !errors.Is(err, wire.ErrGone) {
 		return nil, err

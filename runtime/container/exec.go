@@ -39,6 +39,8 @@ type ExecProcess struct {
 	console *os.File // nil without TTY
 	conn    *net.UnixConn
 	cmd     *exec.Cmd
+
+	generation int // of the programs
 }
 
 // Exec starts one more process in the container. Close the ExecProcess. It is
@@ -50,14 +52,19 @@ func (c *Container) Exec(ctx context.Context, spec ExecSpec) (*ExecProcess, erro
 	if _, ended := c.Exit(); ended {
 		return nil, fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), ErrNotRunning)
 	}
-	p, err := c.m.startExec(c.ID(), spec)
-	if err != nil {
-		return nil, err
+	for {
+		p, err := c.m.startExec(c.ID(), spec)
+		if err != nil {
+			return nil, err
+		}
+		if err = p.begin(ctx, c.execRequest(spec)); err == nil {
+			return p, nil
+		}
+		err = errors.Join(fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), err), p.Close())
+		if ctx.Err() != nil || !c.m.otherPrograms(p.generation, err) {
+			return nil, err
+		}
 	}
-	if err := p.begin(ctx, c.execRequest(spec)); err != nil {
-		return nil, errors.Join(fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), err), p.Close())
-	}
-	return p, nil
 }
 
 func (c *Container) execRequest(spec ExecSpec) wire.ExecRequest {
@@ -78,29 +85,38 @@ func (m *Manager) startExec(id string, spec ExecSpec) (*ExecProcess, error) {
 		return nil, err
 	}
 	defer theirs.Close() // the runner has its own
-	// By this process' number, as the descriptors of the child are others.
-	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), m.exe.Fd()), "exec")
-	cmd.Args[0] = "fcnode-runner"
-	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it waits
-	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{theirs}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if !spec.TTY { // an interface that holds a nil *os.File is not nil
-		if spec.Stdin != nil {
-			cmd.Stdin = spec.Stdin
-		}
-		if spec.Stdout != nil {
-			cmd.Stdout = spec.Stdout
-		}
-		if spec.Stderr != nil {
-			cmd.Stderr = spec.Stderr
-		}
-	}
-	if err := cmd.Start(); err != nil {
+	cmd, generation, err := m.programs.start(func(runner, _ *os.File) *exec.Cmd {
+		cmd := execCommand(runner, spec)
+		cmd.ExtraFiles = []*os.File{theirs}
+		return cmd
+	})
+	if err != nil {
 		_ = conn.Close() // of no use without a runner
 		return nil, fmt.Errorf("starting the runner: %w", err)
 	}
-	return &ExecProcess{id: id, conn: conn, cmd: cmd}, nil
+	return &ExecProcess{id: id, conn: conn, cmd: cmd, generation: generation}, nil
+}
+
+func execCommand(runner *os.File, spec ExecSpec) *exec.Cmd {
+	cmd := exec.Command(opened(runner), "exec")
+	cmd.Args[0] = "fcnode-runner"
+	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it waits
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if spec.TTY {
+		return cmd
+	}
+	// an interface that holds a nil *os.File is not nil
+	if spec.Stdin != nil {
+		cmd.Stdin = spec.Stdin
+	}
+	if spec.Stdout != nil {
+		cmd.Stdout = spec.Stdout
+	}
+	if spec.Stderr != nil {
+		cmd.Stderr = spec.Stderr
+	}
+	return cmd
 }
 
 // begin sends the request and waits until the process runs.

@@ -48,6 +48,7 @@ var binDir = sync.OnceValues(func() (string, error) {
 		{"fcnode-runner", "github.com/fcnode/fcnode/cmd/fcnode-runner", "1", []string{"-tags=seccomp,netgo,osusergo", "-ldflags=-extldflags=-static"}},
 		{"fcnode-shim", "github.com/fcnode/fcnode/cmd/fcnode-shim", "0", nil},
 		{"container-guest", "./testdata/guest", "0", nil},
+		{"container-otherversion", "./testdata/otherversion", "0", nil},
 	} {
 		args := append([]string{"build", "-o", filepath.Join(dir, b.name)}, b.flags...)
 		cmd := exec.Command("go", append(args, b.pkg)...)

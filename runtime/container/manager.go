@@ -36,9 +36,11 @@ type Options struct {
 type Manager struct {
 	opts   Options
 	parent *cgroup.Parent
-	exe    *os.File // the sealed runner
 	log    *slog.Logger
 	pool   *pool
+
+	programs *programs
+
 	prefix string        // of the names of this Manager's cgroups
 	slots  atomic.Uint64 // how many it has made
 
@@ -69,12 +71,12 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	exe, err := sealed(opts.RunnerPath)
+	programs, err := openPrograms(opts.RunnerPath, opts.ShimPath)
 	if err != nil {
 		return nil, err
 	}
 	m := &Manager{
-		opts: opts, parent: parent, exe: exe, log: opts.Log, prefix: cgroupPrefix(),
+		opts: opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Log)
@@ -111,7 +113,7 @@ func (m *Manager) Close() error {
 			c.forget()
 		}
 	}
-	return errors.Join(err, m.exe.Close())
+	return errors.Join(err, m.programs.close())
 }
 
 // Start starts a container. It returns when the container's program is being
@@ -152,13 +154,25 @@ type created struct {
 }
 
 // create asks a waiting runner for the container, which then runs or, with hold,
-// waits just before that.
+// waits just before that. After an error there may be files.
 func (m *Manager) create(ctx context.Context, spec Spec, hold bool, timing *Timing) (*created, error) {
-	slot, err := m.pool.take()
-	if err != nil {
-		return nil, err
+	for {
+		slot, err := m.pool.take()
+		if err != nil {
+			return nil, err
+		}
+		timing.add("runner", wire.Now())
+		made, err := m.createIn(ctx, slot, spec, hold, timing)
+		if err == nil || !m.otherPrograms(slot.generation, err) {
+			return made, err
+		}
+		if err := errors.Join(context.Cause(ctx), m.undo(spec)); err != nil {
+			return nil, err
+		}
 	}
-	timing.add("runner", wire.Now())
+}
+
+func (m *Manager) createIn(ctx context.Context, slot *slot, spec Spec, hold bool, timing *Timing) (*created, error) {
 	if err := slot.group.Set(spec.Limits); err != nil {
 		return nil, errors.Join(err, slot.discard())
 	}
@@ -169,7 +183,7 @@ func (m *Manager) create(ctx context.Context, spec Spec, hold bool, timing *Timi
 	timing.add("recorded state", wire.Now())
 	req := m.request(spec)
 	req.Hold = hold
-	if err := wire.Send(slot.conn, req, spec.Netns); err != nil {
+	if err := slot.ask(req, spec.Netns); err != nil {
 		return nil, errors.Join(fmt.Errorf("asking the runner to start container %s: %w", spec.ID, err), slot.abort())
 	}
 	reply, err := slot.wait(ctx, spec.ID, timing)
@@ -195,7 +209,7 @@ func (s *slot) wait(ctx context.Context, id string, timing *Timing) (wire.StartR
 	case ctx.Err() != nil:
 		return reply, fmt.Errorf("starting container %s: %w", id, context.Cause(ctx))
 	case errors.Is(err, io.EOF):
-		return reply, fmt.Errorf("starting container %s: the runner ended without an answer; was it killed?", id)
+		return reply, fmt.Errorf("starting container %s: the runner ended without an answer; was it killed, or is it of another release than fcnode?", id)
 	}
 	return reply, fmt.Errorf("starting container %s: %w", id, err)
 }
@@ -203,7 +217,7 @@ func (s *slot) wait(ctx context.Context, id string, timing *Timing) (wire.StartR
 func (m *Manager) state(spec Spec, slot *slot) wire.State {
 	sig, _ := parseSignal(spec.StopSignal) // validated
 	return wire.State{
-		ID: spec.ID, Site: spec.Site, Created: time.Now(), Shim: slot.shim, Cgroup: slot.group.Name(),
+		Version: wire.Version, ID: spec.ID, Site: spec.Site, Created: time.Now(), Shim: slot.shim, Cgroup: slot.group.Name(),
 		Upper: spec.Upper, Work: spec.Work, LogDir: spec.LogDir, StopSignal: int(sig), Meta: spec.Meta,
 	}
 }

@@ -43,6 +43,9 @@ func (p *pool) take() (*slot, error) {
 		if s.alive() {
 			return s, nil
 		}
+		if why := s.lastWords(); why != nil {
+			p.log.Warn("a runner that waited has ended", "why", why)
+		}
 		if err := s.discard(); err != nil {
 			p.log.Warn("a runner that waited was killed, and something of it is left", "err", err)
 		}
@@ -107,6 +110,20 @@ func (p *pool) put(s *slot) {
 	if err := s.discard(); err != nil {
 		p.log.Warn("something is left of a runner that is not needed", "err", err)
 	}
+}
+
+// flush throws away what waits, and makes others.
+func (p *pool) flush() {
+	p.mu.Lock()
+	slots := p.slots
+	p.slots = nil
+	p.mu.Unlock()
+	for _, s := range slots {
+		if err := s.discard(); err != nil {
+			p.log.Warn("something is left of a runner that is not needed", "err", err)
+		}
+	}
+	p.refill()
 }
 
 func (p *pool) close() error {

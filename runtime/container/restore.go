@@ -138,11 +138,12 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 		return nil, errors.Join(err, slot.discard())
 	}
 	req.Sent = wire.Now()
-	if err := wire.Send(slot.conn, req.RestoreRequest, spec.Netns, req.held); err != nil {
+	if err := slot.ask(req.RestoreRequest, spec.Netns, req.held); err != nil {
 		return nil, errors.Join(fmt.Errorf("asking for the restore: %w", err), slot.abort())
 	}
 	reply, err := slot.wait(ctx, spec.ID, timing)
 	if err != nil {
+		m.otherPrograms(slot.generation, err) // for the cold start that comes next
 		return nil, errors.Join(err, slot.abort())
 	}
 	_ = slot.conn.Close() // the shim says nothing more
@@ -224,6 +225,16 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(tool.Path) }, m.log)
 	}
 	return m.restores
+}
+
+// flushRestores throws away those that wait for a restore.
+func (m *Manager) flushRestores() {
+	m.criuMu.Lock()
+	pool := m.restores
+	m.criuMu.Unlock()
+	if pool != nil {
+		pool.flush()
+	}
 }
 
 func (m *Manager) closeRestores() error {

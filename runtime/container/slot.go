@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -25,6 +26,8 @@ type slot struct {
 	shim   wire.Process
 	libDir string        // libcontainer's state
 	ended  chan struct{} // closed when the shim has ended and is collected
+
+	generation int // of the programs
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
@@ -57,19 +60,23 @@ func (m *Manager) startShim(group *cgroup.Group, args []string) (*slot, error) {
 		return nil, err
 	}
 	defer theirs.Close() // the shim has its own
-	cmd := exec.Command(m.opts.ShimPath, append([]string{group.Path(), m.opts.RunDir}, args...)...)
-	cmd.Env = []string{}
-	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{theirs, m.exe}
-	// A session of its own: what the terminal of the daemon sends is not for it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	cmd, generation, err := m.programs.start(func(runner, shim *os.File) *exec.Cmd {
+		cmd := exec.Command(opened(shim), append([]string{group.Path(), m.opts.RunDir}, args...)...)
+		cmd.Args[0] = "fcnode-shim"
+		cmd.Env = versionEnv()
+		cmd.Dir = "/"
+		cmd.ExtraFiles = []*os.File{theirs, runner}
+		// A session of its own: what the terminal of the daemon sends is not for it.
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		return cmd
+	})
+	if err != nil {
 		_ = conn.Close() // of no use without a shim
 		return nil, fmt.Errorf("starting the monitor %s: %w; is fcnode installed completely?", m.opts.ShimPath, err)
 	}
 	s := &slot{
 		group: group, conn: conn, ended: make(chan struct{}),
-		libDir: m.libDir(group.Name()),
+		libDir: m.libDir(group.Name()), generation: generation,
 	}
 	// Not collected yet, so it is there even if it has ended.
 	if s.shim, err = wire.FindProcess(cmd.Process.Pid); err != nil {
@@ -92,6 +99,37 @@ func (s *slot) alive() bool {
 	default:
 		return true
 	}
+}
+
+// ask sends the request. If nobody takes it, the error is what the other side
+// has said before it ended, should it have said anything.
+func (s *slot) ask(req any, files ...*os.File) error {
+	err := wire.Send(s.conn, req, files...)
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, s.lastWords())
+}
+
+// lastWordsTime is for what should have been said before: it is read, or there is none.
+const lastWordsTime = 10 * time.Millisecond
+
+// lastWords are why the processes of a slot have ended while it waited; nil if they
+// have not said it.
+func (s *slot) lastWords() error {
+	if err := s.conn.SetReadDeadline(time.Now().Add(lastWordsTime)); err != nil {
+		return nil // closed
+	}
+	var reply wire.StartReply
+	_, err := wire.Recv(s.conn, &reply)
+	var version *wire.VersionError
+	if errors.As(err, &version) {
+		return err
+	}
+	if err == nil && reply.Error != nil {
+		return reply.Error
+	}
+	return nil
 }
 
 // discard gives up a slot that waits; its processes end by themselves, unless

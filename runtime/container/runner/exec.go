@@ -29,7 +29,8 @@ func Exec() error {
 	defer conn.Close() // the process ends
 	var req wire.ExecRequest
 	if _, err := wire.Recv(conn, &req); err != nil {
-		return fmt.Errorf("waiting for a request: %w", err)
+		err = fmt.Errorf("waiting for a request: %w", err)
+		return errors.Join(err, wire.Send(conn, wire.ExecStarted{Error: asError(err)}))
 	}
 	p, console, err := startExec(req)
 	if err != nil {

@@ -60,7 +60,7 @@ func Serve(slot, runDir string) error {
 		return nil // and Gate sees the same of this process
 	}
 	if err != nil {
-		return fmt.Errorf("waiting for a request: %w", err)
+		return s.answer(fmt.Errorf("waiting for a request: %w", err))
 	}
 	s.step("received")
 	if len(fds) != 1 {

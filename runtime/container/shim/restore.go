@@ -37,6 +37,9 @@ type restorer struct {
 // monitors the container. It returns when that has ended, or when the daemon is gone without
 // a request. Call it on the first thread of the process, which is to stay locked.
 func RunRestore(opts Options, criuPath string) error {
+	if err := opts.sameVersion(); err != nil {
+		return errors.Join(err, tell(opts.Socket, err))
+	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("becoming the parent of orphans: %w", err)
 	}

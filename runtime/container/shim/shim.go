@@ -28,6 +28,8 @@ type Options struct {
 	RunDir string   // the node's
 	Socket *os.File // the runner's end of its connection to the daemon
 	Runner *os.File // the runner's program
+
+	Version int // of the daemon (wire.Version)
 }
 
 type shim struct {
@@ -47,6 +49,9 @@ type shim struct {
 // Run starts a runner and monitors the container it makes. It returns when
 // that has ended, or when the runner has ended without a request.
 func Run(opts Options) error {
+	if err := opts.sameVersion(); err != nil {
+		return errors.Join(err, tell(opts.Socket, err))
+	}
 	// The parent of the container's processes must be this one, not pid 1, once
 	// the runner is gone.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -64,6 +69,15 @@ func Run(opts Options) error {
 		return errors.Join(err, tell(opts.Socket, err))
 	}
 	return s.watch(link)
+}
+
+// sameVersion is an error where the daemon is of another release. It learns this program's
+// version with the answer.
+func (o Options) sameVersion() error {
+	if o.Version == wire.Version {
+		return nil
+	}
+	return &wire.VersionError{Ours: wire.Version, Theirs: o.Version}
 }
 
 // tell answers the daemon for a runner that could not be started.

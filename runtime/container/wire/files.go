@@ -34,6 +34,7 @@ func SystemMounts() []string { return []string{"proc", "dev", "sys"} }
 
 // State is what is known of a replica before it is started.
 type State struct {
+	Version    int               `json:"version"` // of who wrote it; 0 before there were any
 	ID         string            `json:"id"`
 	Site       string            `json:"site"`
 	Created    time.Time         `json:"created"`

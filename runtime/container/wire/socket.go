@@ -50,7 +50,7 @@ func Conn(f *os.File) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// Send sends v as JSON behind its length, with descriptors.
+// Send sends v as JSON behind version and length, with descriptors.
 func Send(c *net.UnixConn, v any, files ...*os.File) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -59,7 +59,7 @@ func Send(c *net.UnixConn, v any, files ...*os.File) error {
 	if len(body) > maxMessage {
 		return fmt.Errorf("a %T of %d bytes is more than the %d that can be sent", v, len(body), maxMessage)
 	}
-	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	msg := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), Version<<versionShift|uint32(len(body)))
 	msg = append(msg, body...)
 	var oob []byte
 	if len(files) > 0 {
@@ -79,7 +79,8 @@ func Send(c *net.UnixConn, v any, files ...*os.File) error {
 	return nil
 }
 
-// Recv receives what Send sent. io.EOF means that the other side is gone.
+// Recv receives what Send sent. io.EOF means that the other side is gone, a
+// VersionError that it is of another release; then its message is taken, and unread.
 func Recv(c *net.UnixConn, v any) ([]*os.File, error) {
 	head := make([]byte, 4)
 	oob := make([]byte, unix.CmsgSpace(maxFiles*4))
@@ -106,12 +107,17 @@ func recvBody(c *net.UnixConn, head []byte, n int, v any) error {
 		return fmt.Errorf("receiving a %T: %w", v, err)
 	}
 	size := binary.BigEndian.Uint32(head)
+	version := size >> versionShift
+	size &= 1<<versionShift - 1
 	if size > maxMessage {
 		return fmt.Errorf("receiving a %T: %d bytes are too many", v, size)
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(c, body); err != nil {
 		return fmt.Errorf("receiving a %T: %w", v, err)
+	}
+	if version != Version {
+		return fmt.Errorf("receiving a %T: %w", v, &VersionError{Ours: Version, Theirs: int(version)})
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("decoding a %T: %w", v, err)

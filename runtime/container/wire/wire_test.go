@@ -4,6 +4,7 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -170,5 +171,30 @@ func TestNow(t *testing.T) {
 	}
 	if after := Now(); before > ts.Nano() || ts.Nano() > after {
 		t.Errorf("%d, %d, %d do not follow each other", before, ts.Nano(), after)
+	}
+}
+
+// TestOtherVersion: a message of another release is not taken for one of this, and the
+// error names both.
+func TestOtherVersion(t *testing.T) {
+	a, b := pair(t)
+	if _, err := a.Write([]byte("\x63\x00\x00\x09{\"pid\":7}")); err != nil {
+		t.Fatal(err)
+	}
+	var v Started
+	_, err := Recv(b, &v)
+	var version *VersionError
+	if !errors.As(err, &version) || version.Ours != Version || version.Theirs != 99 {
+		t.Fatalf("error %v", err)
+	}
+	if text := err.Error(); v.Pid != 0 || !strings.Contains(text, "version 99") || !strings.Contains(text, fmt.Sprint("version ", Version)) {
+		t.Errorf("%+v: %s", v, text)
+	}
+	// The next one can be read: an answer in the words of this version, say.
+	if err := Send(a, Started{Pid: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Recv(b, &v); err != nil || v.Pid != 8 {
+		t.Errorf("%+v %v", v, err)
 	}
 }

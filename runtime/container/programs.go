@@ -1,0 +1,123 @@
+//go:build linux
+
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+)
+
+// programs are the runner and the shim, as they were when this daemon began to
+// use them. A package that is upgraded replaces the files under a daemon that runs:
+// until that is restarted it goes on with those that speak its version (wire.Version).
+type programs struct {
+	runnerPath, shimPath string
+
+	mu         sync.RWMutex // held for reading while one of them is started
+	generation int
+	runner     *os.File // a sealed copy
+	shim       *os.File
+	found      [2]os.FileInfo
+}
+
+func openPrograms(runnerPath, shimPath string) (*programs, error) {
+	p := &programs{runnerPath: runnerPath, shimPath: shimPath}
+	return p, p.open()
+}
+
+// open opens what is there now. The caller holds mu, or is alone.
+func (p *programs) open() error {
+	shim, err := os.Open(p.shimPath)
+	if err != nil {
+		return fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err)
+	}
+	found, err := p.look()
+	if err != nil {
+		return errors.Join(err, shim.Close())
+	}
+	runner, err := sealed(p.runnerPath)
+	if err != nil {
+		return errors.Join(err, shim.Close())
+	}
+	p.runner, p.shim, p.found = runner, shim, found
+	p.generation++
+	return nil
+}
+
+func (p *programs) look() (found [2]os.FileInfo, err error) {
+	for i, path := range []string{p.runnerPath, p.shimPath} {
+		if found[i], err = os.Stat(path); err != nil {
+			return found, fmt.Errorf("looking at a program: %w; is fcnode installed completely?", err)
+		}
+	}
+	return found, nil
+}
+
+// renew is called when those of a generation turned out to be of another version:
+// whoever installs may have been half way when this daemon started. It says whether there
+// are others now.
+func (p *programs) renew(generation int) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.generation != generation {
+		return true, nil // somebody else has been here
+	}
+	found, err := p.look()
+	if err != nil {
+		return false, err
+	}
+	same := true
+	for i := range found {
+		same = same && os.SameFile(found[i], p.found[i]) && found[i].ModTime().Equal(p.found[i].ModTime())
+	}
+	if same {
+		return false, nil
+	}
+	runner, shim := p.runner, p.shim
+	if err := p.open(); err != nil {
+		return false, err
+	}
+	return true, errors.Join(runner.Close(), shim.Close())
+}
+
+// start starts the command that make makes, while no other programs take their place.
+func (p *programs) start(make func(runner, shim *os.File) *exec.Cmd) (cmd *exec.Cmd, generation int, err error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	cmd = make(p.runner, p.shim)
+	return cmd, p.generation, cmd.Start()
+}
+
+func (p *programs) close() error { return errors.Join(p.runner.Close(), p.shim.Close()) }
+
+// opened is the path by which a child can execute an open file: by this process'
+// number, as the descriptors of the child are others.
+func opened(f *os.File) string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()) }
+
+// versionEnv tells a shim which version it is to speak.
+func versionEnv() []string { return []string{wire.VersionEnv + "=" + strconv.Itoa(wire.Version)} }
+
+// otherPrograms says whether what failed is to be tried again: the programs were of another
+// version, and there are others now. What waits of the old ones is thrown away.
+func (m *Manager) otherPrograms(generation int, err error) bool {
+	var version *wire.VersionError
+	if !errors.As(err, &version) {
+		return false
+	}
+	others, renewErr := m.programs.renew(generation)
+	if renewErr != nil {
+		m.log.Error("the programs are of another version, and none can be had in their place", "err", errors.Join(err, renewErr))
+	}
+	if others {
+		m.log.Warn("the programs that start containers were of another version; using those that are installed now", "err", err)
+		m.pool.flush()
+		m.flushRestores()
+	}
+	return others
+}
