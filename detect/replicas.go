@@ -57,8 +57,8 @@ func (s *Scaler) out(at time.Duration, sig *Signals) Decision {
 // raiseFirst raises the CPU limit if that is what the load lacks, and gives it the
 // time to show.
 func (s *Scaler) raiseFirst(at time.Duration, sig *Signals, w wish, n int) (Decision, bool) {
-	const cpu = 2 // in resources
-	r, st := &sig.CPU, &s.limits[cpu]
+	l := slot{name: CPU, r: &sig.CPU, st: &s.limits[2]} // as in resources
+	r, st := l.r, l.st
 	if !r.Limit.known() || w.urgent {
 		return Decision{Kind: None}, false
 	}
@@ -71,7 +71,7 @@ func (s *Scaler) raiseFirst(at time.Duration, sig *Signals, w wish, n int) (Deci
 	if !busy || to <= 1.001*r.Limit.Now {
 		return Decision{Kind: None}, false
 	}
-	return s.up(at, cpu, r, to, w.reason+", and the CPU limit can still be raised", []Evidence{w.evidence}), false
+	return s.up(at, l, to, w.reason+", and the CPU limit can still be raised", []Evidence{w.evidence}), false
 }
 
 // outCost is what one more replica costs.

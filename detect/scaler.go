@@ -24,7 +24,8 @@ type Scaler struct {
 	Costs   ActionCosts
 	Policy  LimitsPolicy
 
-	limits  [4]limitState
+	limits  [3]limitState // in the order of resources
+	rates   []limitState  // of Signals.IO
 	flow    flow
 	answers answers
 
@@ -72,20 +73,43 @@ func (l *limitState) lower(at, window time.Duration) {
 // NewScaler decides for a site with these targets. Costs may be changed at any time.
 func NewScaler(t Targets, c ActionCosts) *Scaler { return &Scaler{Targets: t, Costs: c} }
 
-var resources = [4]ResourceName{Memory, Pids, CPU, IO} // what kills first comes first
+var resources = [3]ResourceName{Memory, Pids, CPU} // what kills first comes first; the disk's rates come last
 
 // of returns one resource of the signals.
-func (s *Signals) of(r ResourceName) *Resource {
+func (s *Signals) of(r ResourceName, part int) *Resource {
 	switch r {
 	case Memory:
 		return &s.Memory
 	case Pids:
 		return &s.Pids
 	case IO:
-		return &s.IO
+		return &s.IO[part]
 	default:
 		return &s.CPU
 	}
+}
+
+// slot is one limit that can move.
+type slot struct {
+	name ResourceName
+	part int
+	r    *Resource
+	st   *limitState
+}
+
+// slots are all limits of the signals.
+func (s *Scaler) slots(sig *Signals) []slot {
+	for len(s.rates) < len(sig.IO) {
+		s.rates = append(s.rates, limitState{})
+	}
+	out := make([]slot, 0, len(resources)+len(sig.IO))
+	for i, name := range resources {
+		out = append(out, slot{name: name, r: sig.of(name, 0), st: &s.limits[i]})
+	}
+	for i := range sig.IO {
+		out = append(out, slot{name: IO, part: i, r: &sig.IO[i], st: &s.rates[i]})
+	}
+	return out
 }
 
 // replicas now, at least one: a site without any is for the ladder, not for the Scaler.
@@ -124,13 +148,12 @@ func settle(sig *Signals, cost time.Duration) time.Duration {
 
 // raise looks for a limit that is met.
 func (s *Scaler) raise(at time.Duration, sig *Signals) Decision {
-	for i, name := range resources {
-		r := sig.of(name)
-		st := &s.limits[i]
-		if !r.Limit.known() || st.ever && at-st.changed < settle(sig, s.Costs.complete().Limit) {
+	for _, l := range s.slots(sig) {
+		r := l.r
+		if !r.Limit.known() || l.st.ever && at-l.st.changed < settle(sig, s.Costs.complete().Limit) {
 			continue
 		}
-		reason, evidence, need := lacking(name, r)
+		reason, evidence, need := lacking(l.name, r)
 		low, _ := r.Limit.Bounds()
 		if r.Limit.Now < low {
 			reason, need = "below what the spec promises", low
@@ -142,16 +165,16 @@ func (s *Scaler) raise(at time.Duration, sig *Signals) Decision {
 			need = max(need, r.Limit.Now*min(sig.Alarm.Ratio(), 4))
 		}
 		if to := s.Policy.Raise(r.Limit, need); to > r.Limit.Now*1.001 {
-			return s.up(at, i, r, to, reason, evidence)
+			return s.up(at, l, to, reason, evidence)
 		}
 	}
 	return Decision{Kind: None}
 }
 
-// up decides to raise limit i.
-func (s *Scaler) up(at time.Duration, i int, r *Resource, to float64, reason string, evidence []Evidence) Decision {
-	s.limits[i].raised(at, s.limitHold(i, r))
-	return Decision{Kind: Up, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason, Evidence: evidence}
+// up decides to raise a limit.
+func (s *Scaler) up(at time.Duration, l slot, to float64, reason string, evidence []Evidence) Decision {
+	l.st.raised(at, s.limitHold(l))
+	return Decision{Kind: Up, Resource: l.name, Part: l.part, From: l.r.Limit.Now, To: to, Reason: reason, Evidence: evidence}
 }
 
 // What says that a limit is met.
@@ -164,6 +187,7 @@ const (
 	// Meeting the limit by reading files is no need: the kernel drops others in no time.
 	hitMemory = 0.01
 	stallIO   = 0.2
+	fullIO    = 0.9 // used of the limit, as io.stat tells
 )
 
 // lacking says in words why a resource is short, or nothing; and how much of it is needed.
@@ -199,8 +223,12 @@ func lacking(name ResourceName, r *Resource) (string, []Evidence, float64) {
 			return say("tasks wait for the CPU (PSI)", r.Stall, stallCPU, used*headroom)
 		}
 	case IO:
-		if r.Stall > stallIO {
-			return say("tasks wait for the disk (PSI)", r.Stall, stallIO, 0)
+		switch {
+		// What is beyond the limit for a moment is what it let through at once, not what is needed.
+		case used > fullIO*now:
+			return say(r.Name+" used up to its limit", used, now, min(used, now)*headroom)
+		case r.Stall > stallIO && used > now/2:
+			return say("tasks wait for the disk (PSI), "+r.Name, r.Stall, stallIO, used*headroom)
 		}
 	}
 	return "", nil, 0
@@ -208,39 +236,47 @@ func lacking(name ResourceName, r *Resource) (string, []Evidence, float64) {
 
 // lower gives back what was not needed.
 func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
-	for i, name := range resources {
-		r := sig.of(name)
+	for _, l := range s.slots(sig) {
+		r := l.r
 		if !r.Limit.known() {
 			continue
 		}
-		st := &s.limits[i]
-		window := s.limitHold(i, r)
+		window := s.limitHold(l)
 		used := positive(r.Used)
-		if lack, _, _ := lacking(name, r); lack != "" || name == IO && r.Stall > stallIO/4 {
+		if lack, _, _ := lacking(l.name, r); lack != "" || l.name == IO && r.Stall > stallIO/4 {
 			used = max(used, r.Limit.Now)
 		}
-		top, full := st.peak.add(at, window, used)
+		top, full := l.st.peak.add(at, window, used)
 		_, high := r.Limit.Bounds()
-		if over := s.Policy.Fit(r.Limit, r.Used); r.Limit.Now > high && over < 0.999*r.Limit.Now {
-			return s.down(at, i, r, over, "the node has less to give", high)
+		if over := s.Policy.Fit(r.Limit, inUse(l)); r.Limit.Now > high && over < 0.999*r.Limit.Now {
+			return s.down(at, l, over, "the node has less to give", high)
 		}
 		room := headroom
-		if name == Memory {
+		if l.name == Memory {
 			room = memoryRoom
 		}
 		to, worth := s.Policy.Lower(r.Limit, top, room)
 		if full && worth {
-			return s.down(at, i, r, to, fmt.Sprintf("not needed for %s", short(window)), top)
+			return s.down(at, l, to, fmt.Sprintf("not needed for %s", short(window)), top)
 		}
 	}
 	return Decision{Kind: None}
 }
 
-func (s *Scaler) down(at time.Duration, i int, r *Resource, to float64, reason string, against float64) Decision {
-	s.limits[i].lower(at, s.limitHold(i, r))
+// inUse is what a budget that is short leaves a site in any case. A disk's rate it does not: nothing like
+// cpu.weight divides a disk, so that one who came first would keep it from all others.
+func inUse(l slot) float64 {
+	if l.name == IO {
+		return 0
+	}
+	return l.r.Used
+}
+
+func (s *Scaler) down(at time.Duration, l slot, to float64, reason string, against float64) Decision {
+	l.st.lower(at, s.limitHold(l))
 	return Decision{
-		Kind: Down, Resource: resources[i], From: r.Limit.Now, To: to, Reason: reason,
-		Evidence: []Evidence{{Name: "most in use", Value: against, Limit: r.Limit.Now}},
+		Kind: Down, Resource: l.name, Part: l.part, From: l.r.Limit.Now, To: to, Reason: reason,
+		Evidence: []Evidence{{Name: "most in use", Value: against, Limit: l.r.Limit.Now}},
 	}
 }
 
@@ -249,11 +285,11 @@ const reclaimCost = time.Second
 
 // limitHold is for how long a limit must have been unneeded. Each time that it was
 // lowered too soon doubles it.
-func (s *Scaler) limitHold(i int, r *Resource) time.Duration {
+func (s *Scaler) limitHold(l slot) time.Duration {
 	cost := 2 * s.Costs.complete().Limit
-	if resources[i] == Memory {
+	if l.name == Memory {
 		// Rounded to powers of two, so that the window does not change with every page.
-		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, r.Limit.Now)))) / gib * reclaimCost.Seconds())
+		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, l.r.Limit.Now)))) / gib * reclaimCost.Seconds())
 	}
-	return min(hold(cost)<<s.limits[i].patience, maxHold)
+	return min(hold(cost)<<l.st.patience, maxHold)
 }

@@ -44,7 +44,13 @@ func TestScalerAnswersEachSignal(t *testing.T) {
 		{"files went through the limit, nobody waited", func(s *Signals) { s.Memory.Hits = 1 }, "none"},
 		{"memory before CPU", func(s *Signals) { s.Memory.Used, s.CPU.Used = 500*mib, 1 }, "up memory 5.37e+08 -> 1.07e+09"},
 		{"forks refused", func(s *Signals) { s.Pids.Hits = 3 }, "up pids 64 -> 128"},
-		{"disk", func(s *Signals) { s.IO = Resource{Limit: Limit{Now: 1, Min: 1, Max: 10}, Stall: 0.5} }, "up io 1 -> 2"},
+		{"waiting for the disk", func(s *Signals) { s.IO = disk(1, 0.6, 0.5) }, "up io 1 -> 2"},
+		{"waiting for the disk, and not for this rate", func(s *Signals) { s.IO = disk(1, 0.3, 0.5) }, "none"},
+		{"a rate used up", func(s *Signals) { s.IO = disk(1, 0.95, 0) }, "up io 1 -> 2"},
+		{"a rate that let more through at once", func(s *Signals) { s.IO = disk(1, 8, 0) }, "up io 1 -> 2"},
+		{"a rate in an alarm", func(s *Signals) { s.IO, s.Alarm = disk(1, 0.95, 0), 0b111 }, "up io 1 -> 4"},
+		{"the budget of a disk", func(s *Signals) { s.IO = disk(1, 0.95, 0); s.IO[1].Limit.Budget = 1.25 }, "up io 1 -> 1.25"},
+		{"less of a disk, though it is in use", func(s *Signals) { s.IO = disk(4, 3.5, 0); s.IO[1].Limit.Budget = 2 }, "down io 4 -> 2"},
 		{"many connections, CPU to spare", func(s *Signals) { s.Conns[0] = 170 }, "out 4"},
 		{"many connections, CPU busy", func(s *Signals) { s.Conns[0], s.CPU.Used = 170, 0.7 }, "up cpu 1 -> 4"},
 		{"many connections, no controllers", func(s *Signals) { noCPU(s); s.Conns[0] = 140 }, "out 3"},
@@ -69,6 +75,14 @@ func TestScalerAnswersEachSignal(t *testing.T) {
 				t.Errorf("no reason or no evidence: %+v", d)
 			}
 		})
+	}
+}
+
+// disk are two rates, the first of which is of no interest.
+func disk(now, used, stall float64) []Resource {
+	return []Resource{
+		{Limit: Limit{Now: 1e6, Min: 1e6, Max: 1e9}, Stall: stall, Name: "rbps of /srv"},
+		{Limit: Limit{Now: now, Min: 1, Max: 10}, Used: used, Stall: stall, Name: "wbps of /srv"},
 	}
 }
 
@@ -103,7 +117,7 @@ func play(s *Scaler, from, length time.Duration, sig Signals, change func(at tim
 func carryOut(d Decision, sig *Signals) {
 	switch d.Kind {
 	case Up, Down:
-		sig.of(d.Resource).Limit.Now = d.To
+		sig.of(d.Resource, d.Part).Limit.Now = d.To
 	case Out, In:
 		var total uint64
 		for _, c := range sig.Conns {
@@ -257,8 +271,9 @@ func FuzzScaler(f *testing.F) {
 		})
 		sig := Signals{Replicas: Replicas{Min: int(replicas) / 16, Max: int(replicas), Now: 1}}
 		for _, r := range resources {
-			*sig.of(r) = Resource{Limit: Limit{Now: now, Min: least, Max: most, Step: step, Budget: budget}}
+			*sig.of(r, 0) = Resource{Limit: Limit{Now: now, Min: least, Max: most, Step: step, Budget: budget}}
 		}
+		sig.IO = []Resource{{}, *sig.of(CPU, 0)}
 		at := time.Duration(rnd.Int64N(1e18))
 		for range 60 {
 			at += time.Duration(rnd.Int64N(20e9))
@@ -270,8 +285,9 @@ func FuzzScaler(f *testing.F) {
 			sig.AcceptQueue, sig.AcceptMax = rnd.Uint32(), rnd.Uint32()
 			sig.Latency = Latency{P50: time.Duration(rnd.Int64()), P99: time.Duration(rnd.Int64()), Samples: rnd.Uint64N(1000)}
 			for _, r := range resources {
-				sig.of(r).Used, sig.of(r).Stall, sig.of(r).Hits = rnd.ExpFloat64()*positive(most), rnd.Float64(), rnd.Float64()
+				sig.of(r, 0).Used, sig.of(r, 0).Stall, sig.of(r, 0).Hits = rnd.ExpFloat64()*positive(most), rnd.Float64(), rnd.Float64()
 			}
+			sig.IO[1].Used, sig.IO[1].Stall = rnd.ExpFloat64()*positive(most), rnd.Float64()
 			d := s.Decide(at, sig)
 			check(t, d, &sig)
 			carryOut(d, &sig)
@@ -295,7 +311,7 @@ func check(t *testing.T, d Decision, sig *Signals) {
 			t.Fatalf("from %d replicas (min %d): %+v", n, sig.Replicas.Min, d)
 		}
 	case Up, Down:
-		r := sig.of(d.Resource)
+		r := sig.of(d.Resource, d.Part)
 		low, high := r.Limit.Bounds()
 		if math.IsNaN(d.To) || math.IsInf(d.To, 0) || d.To <= 0 || d.From != r.Limit.Now {
 			t.Fatalf("%+v", d)
@@ -303,7 +319,8 @@ func check(t *testing.T, d Decision, sig *Signals) {
 		if d.Kind == Up && (d.To <= d.From || d.To > high*(1+1e-9)) || d.Kind == Down && (d.To >= d.From || d.To < low*(1-1e-9)) {
 			t.Fatalf("bounds %v to %v: %+v", low, high, d)
 		}
-		if d.Kind == Down && d.To < min(r.Used, d.From)*(1-1e-9) {
+		given := d.Resource == IO && d.To >= high*(1-1e-9) // what the budget has; a disk's rate may be taken away
+		if d.Kind == Down && !given && d.To < min(r.Used, d.From)*(1-1e-9) {
 			t.Fatalf("below the %v in use: %+v", r.Used, d)
 		}
 	}

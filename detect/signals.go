@@ -19,7 +19,8 @@ type Signals struct {
 	CPU    Resource // cores
 	Memory Resource // bytes, without file pages not used lately: they can go at any time
 	Pids   Resource // tasks
-	IO     Resource // as a multiple of the least that the spec gives
+	// IO are the rates of disks that are limited, in the order that Decision.Part tells.
+	IO []Resource
 
 	Replicas Replicas
 }
@@ -40,6 +41,8 @@ type Resource struct {
 	// were throttled (0 to 1), for memory the new events "high", "max" and "oom", for
 	// pids the refused forks.
 	Hits float64
+	// Name is what a rate of a disk is called in reasons.
+	Name string
 }
 
 // Limit is one limit of a replica, now and where it may go. Max 0: it is not known
@@ -87,6 +90,7 @@ const (
 type Decision struct {
 	Kind     Kind
 	Resource ResourceName // Up, Down
+	Part     int          // Up, Down of IO: which of Signals.IO
 	From, To float64      // Up, Down: the limit of each replica
 	Replicas int          // Out, In: how many there shall be
 	Reason   string       // for people: "61 connections a replica > 50"

@@ -130,19 +130,28 @@ func withRange[N int64 | float64](name string, now, lowest, highest N, format fu
 	}
 }
 
-// ioLimit is "io of /dev/vda: 10 MiB/s read, 50/s writes".
+// ioLimit is "io of /dev/vda: 10 MiB/s read (1.0 MiB to 20 MiB), 50 writes/s".
 func ioLimit(l api.IOLimit) string {
 	var parts []string
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	for _, v := range []struct {
-		n    int64
-		text string
+		now, lowest, highest int64
+		format               func(int64) string
+		unit                 string
 	}{
-		{l.ReadBytes, size(l.ReadBytes) + "/s read"}, {l.WriteBytes, size(l.WriteBytes) + "/s written"},
-		{l.Reads, fmt.Sprintf("%d reads/s", l.Reads)}, {l.Writes, fmt.Sprintf("%d writes/s", l.Writes)},
+		{l.ReadBytes, l.Min.ReadBytes, l.Max.ReadBytes, size, "/s read"},
+		{l.WriteBytes, l.Min.WriteBytes, l.Max.WriteBytes, size, "/s written"},
+		{l.Reads, l.Min.Reads, l.Max.Reads, number, " reads/s"},
+		{l.Writes, l.Min.Writes, l.Max.Writes, number, " writes/s"},
 	} {
-		if v.n > 0 {
-			parts = append(parts, v.text)
+		if v.now == 0 {
+			continue
 		}
+		text := v.format(v.now) + v.unit
+		if v.lowest > 0 {
+			text += fmt.Sprintf(" (%s to %s)", v.format(v.lowest), v.format(v.highest))
+		}
+		parts = append(parts, text)
 	}
 	return "io of " + l.Device + ": " + strings.Join(parts, ", ")
 }

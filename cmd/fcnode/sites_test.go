@@ -51,7 +51,7 @@ func exampleSites() []api.Site {
 			Limits: api.Limits{
 				CPU:    &api.CPULimit{Now: 4, Min: 0.25, Max: 4},
 				Memory: &api.MemoryLimit{Now: 2 << 30, Min: 128 << 20, Max: 2 << 30}, PIDs: &api.PIDsLimit{Now: 256, Min: 64, Max: 512},
-				IO: []api.IOLimit{{Device: "/dev/vda", ReadBytes: 10 << 20, Writes: 50}},
+				IO: []api.IOLimit{{Device: "/dev/vda", IORates: api.IORates{ReadBytes: 10 << 20, Writes: 50}, Min: api.IORates{ReadBytes: 1 << 20}, Max: api.IORates{ReadBytes: 20 << 20}}},
 			},
 			Usage:    &api.Usage{CPU: ptr(2.1), Memory: ptr(int64(1181116006)), PIDs: ptr(int64(31))},
 			Decision: &api.Decision{Time: noon.Add(-4 * time.Second), Action: "scaled out", Reason: "61 conns/replica > 50"}, SpecDigest: "sha256:5409",

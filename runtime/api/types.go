@@ -201,11 +201,19 @@ type PIDsLimit struct {
 
 // IOLimit is what may be read from and written to a device in a second. Zero is not limited.
 type IOLimit struct {
-	Device     string `json:"device"`
-	ReadBytes  int64  `json:"readBytes,omitempty"`
-	WriteBytes int64  `json:"writeBytes,omitempty"`
-	Reads      int64  `json:"reads,omitempty"`
-	Writes     int64  `json:"writes,omitempty"`
+	Device string `json:"device"`
+	IORates
+	// Min and Max are between what the rates are scaled; those that are fixed are zero.
+	Min IORates `json:"min,omitzero"`
+	Max IORates `json:"max,omitzero"`
+}
+
+// IORates are bytes and operations a second.
+type IORates struct {
+	ReadBytes  int64 `json:"readBytes,omitempty"`
+	WriteBytes int64 `json:"writeBytes,omitempty"`
+	Reads      int64 `json:"reads,omitempty"`
+	Writes     int64 `json:"writes,omitempty"`
 }
 
 // Usage of all replicas of a site together. A nil member is not known.

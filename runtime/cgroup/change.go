@@ -18,6 +18,7 @@ type Change struct {
 	MemoryLow  *uint64
 	MemoryHigh *uint64
 	MemoryMax  *uint64
+	MemorySwap *int64
 	Pids       *int64
 	CPUSet     *string
 	IO         []IOLimit // of the disks that change
@@ -28,7 +29,7 @@ func Difference(from, to Limits) Change {
 	c := Change{
 		CPU: changed(from.CPU, to.CPU), CPUWeight: changed(from.CPUWeight, to.CPUWeight),
 		MemoryLow: changed(from.MemoryLow, to.MemoryLow), MemoryHigh: changed(from.MemoryHigh, to.MemoryHigh),
-		MemoryMax: changed(from.MemoryMax, to.MemoryMax), Pids: changed(from.Pids, to.Pids), CPUSet: changed(from.CPUSet, to.CPUSet),
+		MemoryMax: changed(from.MemoryMax, to.MemoryMax), MemorySwap: changed(from.MemorySwap, to.MemorySwap), Pids: changed(from.Pids, to.Pids), CPUSet: changed(from.CPUSet, to.CPUSet),
 	}
 	for _, l := range to.IO {
 		if !slices.Contains(from.IO, l) {
@@ -58,6 +59,7 @@ func (c Change) limits() Limits {
 	set(&l.MemoryLow, c.MemoryLow)
 	set(&l.MemoryHigh, c.MemoryHigh)
 	set(&l.MemoryMax, c.MemoryMax)
+	set(&l.MemorySwap, c.MemorySwap)
 	set(&l.Pids, c.Pids)
 	set(&l.CPUSet, c.CPUSet)
 	l.IO = c.IO
@@ -75,7 +77,7 @@ func (c Change) files() map[string]bool {
 	return map[string]bool{
 		"cpu.max": c.CPU != nil, "cpu.weight": c.CPUWeight != nil, "cpuset.cpus": c.CPUSet != nil,
 		"memory.low": c.MemoryLow != nil, "memory.high": c.MemoryHigh != nil, "memory.max": c.MemoryMax != nil,
-		"pids.max": c.Pids != nil,
+		swapFile: c.MemorySwap != nil, "pids.max": c.Pids != nil,
 	}
 }
 

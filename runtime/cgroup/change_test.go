@@ -160,8 +160,11 @@ func TestUsage(t *testing.T) {
 		Memory: MemoryUsage{
 			Known: true, Current: 4096, Swap: 8192, Idle: 2000, MemoryEvents: MemoryEvents{Low: 1, High: 2, Max: 3, OOM: 4, OOMKill: 5},
 		},
-		Pids:        PidsUsage{Known: true, Current: 3, Refused: 7},
-		IO:          IOUsage{Known: true, ReadBytes: 15, WriteBytes: 20, Reads: 2, Writes: 2},
+		Pids: PidsUsage{Known: true, Current: 3, Refused: 7},
+		IO: IOUsage{
+			Known: true, ReadBytes: 15, WriteBytes: 20, Reads: 2, Writes: 2,
+			Disks: []DiskUsage{{Disk{8, 0}, Rates{10, 20, 1, 2}}, {Disk: Disk{254, 0}}, {Disk{7, 0}, Rates{5, 0, 1, 0}}},
+		},
 		CPUPressure: Stall{Known: true, Some: 1e6, Full: 1e4},
 	}
 	if d := cmp.Diff(want, got); d != "" {

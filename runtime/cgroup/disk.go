@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,41 @@ var ErrNoDisk = errors.New("no disk whose use can be limited")
 type Disk struct{ Major, Minor uint32 }
 
 func (d Disk) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
+
+// Rates are four figures of a disk: bytes read and written, reads and writes. Of a limit, 0 is none.
+type Rates [4]uint64
+
+// ParseIOMax reads io.max: what is limited of each disk.
+func ParseIOMax(text string) map[Disk]Rates {
+	out := map[Disk]Rates{}
+	for line := range strings.Lines(text) {
+		if disk, rates, ok := parseRates(line, [4]string{"rbps", "wbps", "riops", "wiops"}); ok {
+			out[disk] = rates
+		}
+	}
+	return out
+}
+
+// parseRates reads a line of io.max or io.stat. What is "max", or no number, is 0.
+func parseRates(line string, names [4]string) (d Disk, out Rates, ok bool) {
+	fields := strings.Fields(line)
+	if len(fields) == 0 {
+		return d, out, false
+	}
+	major, minor, _ := strings.Cut(fields[0], ":")
+	ma, bad := strconv.ParseUint(major, 10, 32)
+	mi, err := strconv.ParseUint(minor, 10, 32)
+	if bad != nil || err != nil {
+		return d, out, false
+	}
+	for _, field := range fields[1:] {
+		key, value, _ := strings.Cut(field, "=")
+		if i := slices.Index(names[:], key); i >= 0 {
+			out[i] = single(value)
+		}
+	}
+	return Disk{uint32(ma), uint32(mi)}, out, true
+}
 
 // FindDisk resolves the path of a block device, or of something on a file
 // system, to the disk below it. Errors: ErrNoDisk, fs.ErrNotExist.

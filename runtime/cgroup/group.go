@@ -169,6 +169,11 @@ func (g *Group) write(w write) error {
 		_, err = unix.Write(fd, []byte(w.value))
 		_ = unix.Close(fd) // the write has said it all
 	}
+	if w.file == swapFile && errors.Is(err, os.ErrNotExist) {
+		if _, gone := os.Stat(g.Path()); gone == nil {
+			return nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("writing %q to %s of cgroup %s: %w", w.value, w.file, g.Path(), err)
 	}
@@ -184,7 +189,7 @@ func (p *Parent) Unlimited(l Limits) []string {
 		}
 	}
 	need(l.CPU != 0 || l.CPUWeight != 0, "cpu")
-	need(l.MemoryLow|l.MemoryHigh|l.MemoryMax != 0, "memory")
+	need(l.MemoryLow|l.MemoryHigh|l.MemoryMax != 0 || l.MemorySwap != 0, "memory")
 	need(l.Pids != 0, "pids")
 	need(len(l.IO) > 0, "io")
 	need(l.CPUSet != "", "cpuset")

@@ -83,7 +83,7 @@ func TestLimitsWrites(t *testing.T) {
 	got = Limits{Pids: 5}.writes(true)
 	want = []write{
 		{"cpu", "cpu.max", "max 100000"}, {"cpu", "cpu.weight", "100"}, {"cpuset", "cpuset.cpus", processors()},
-		{"memory", "memory.low", "0"}, {"memory", "memory.high", "max"}, {"memory", "memory.max", "max"}, {"pids", "pids.max", "5"},
+		{"memory", "memory.low", "0"}, {"memory", "memory.high", "max"}, {"memory", "memory.max", "max"}, {"memory", "memory.swap.max", "max"}, {"pids", "pids.max", "5"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("for an update %v, want %v", got, want)

@@ -33,6 +33,8 @@ type Limits struct {
 	MemoryHigh uint64 `json:"memory_high,omitempty"`
 	// MemoryMax is the memory, in bytes, above which the kernel kills.
 	MemoryMax uint64 `json:"memory_max,omitempty"`
+	// MemorySwap is what may lie in swap, in bytes, or NoSwap. What lies there already stays.
+	MemorySwap int64 `json:"memory_swap,omitempty"`
 	// Pids is the greatest number of processes and threads.
 	Pids int64 `json:"pids,omitempty"`
 	// IO are the limits of reading and writing, one for each device.
@@ -40,6 +42,12 @@ type Limits struct {
 	// CPUSet are the processors that may be used, as the kernel writes them: "0-1,3".
 	CPUSet string `json:"cpu_set,omitempty"`
 }
+
+// NoSwap as Limits.MemorySwap keeps everything in memory.
+const NoSwap = -1
+
+// swapFile is absent where the kernel has no swap: then there is nothing to bound.
+const swapFile = "memory.swap.max"
 
 // IOLimit limits reading and writing of one disk. The zero value of each field
 // means: not limited.
@@ -72,6 +80,9 @@ func (l Limits) Validate() error {
 		if m.bytes > math.MaxInt64 {
 			errs = append(errs, fmt.Errorf("memory %s of %d bytes is more than the kernel can count", m.name, m.bytes))
 		}
+	}
+	if l.MemorySwap < NoSwap {
+		errs = append(errs, fmt.Errorf("swap limit of %d bytes: allowed are %d (none), 0 (not limited) and above", l.MemorySwap, NoSwap))
 	}
 	if l.CPUSet != "" && !validCPUSet.MatchString(l.CPUSet) {
 		errs = append(errs, fmt.Errorf("processors %q: give numbers and ranges, such as 0-1,3", l.CPUSet))
@@ -112,6 +123,7 @@ func (l Limits) writes(all bool) []write {
 	add(l.MemoryLow != 0, "memory", "memory.low", number(l.MemoryLow))
 	add(l.MemoryHigh != 0, "memory", "memory.high", orMax(l.MemoryHigh))
 	add(l.MemoryMax != 0, "memory", "memory.max", orMax(l.MemoryMax))
+	add(l.MemorySwap != 0, "memory", swapFile, swapMax(l.MemorySwap))
 	add(l.Pids != 0, "pids", "pids.max", orMax(uint64(max(l.Pids, 0))))
 	return ws
 }
@@ -123,6 +135,14 @@ func cpuMax(cores float64) string {
 		quota = strconv.FormatInt(int64(math.Round(cores*cpuPeriod)), 10)
 	}
 	return quota + " " + strconv.Itoa(cpuPeriod)
+}
+
+// swapMax is the value of memory.swap.max.
+func swapMax(bytes int64) string {
+	if bytes == NoSwap {
+		return "0"
+	}
+	return orMax(uint64(max(bytes, 0)))
 }
 
 // orAll names all processors for none: the kernel refuses an empty set where

@@ -72,6 +72,24 @@ type IOUsage struct {
 	WriteBytes uint64 `json:"write_bytes"`
 	Reads      uint64 `json:"reads"`
 	Writes     uint64 `json:"writes"`
+
+	Disks []DiskUsage `json:"disks,omitempty"`
+}
+
+// DiskUsage is a line of io.stat.
+type DiskUsage struct {
+	Disk Disk  `json:"disk"`
+	Done Rates `json:"done"`
+}
+
+// Of is what was read from and written to one disk.
+func (u IOUsage) Of(d Disk) Rates {
+	for _, one := range u.Disks {
+		if one.Disk == d {
+			return one.Done
+		}
+	}
+	return Rates{}
 }
 
 // Stall is how long some, or all, processes of a group have waited for a resource.
@@ -210,20 +228,15 @@ func (r *reader) io() IOUsage {
 	text, known := r.text("io.stat")
 	u := IOUsage{Known: known}
 	for line := range strings.Lines(text) {
-		for _, field := range strings.Fields(line)[min(1, len(strings.Fields(line))):] {
-			key, value, _ := strings.Cut(field, "=")
-			n := single(value)
-			switch key {
-			case "rbytes":
-				u.ReadBytes += n
-			case "wbytes":
-				u.WriteBytes += n
-			case "rios":
-				u.Reads += n
-			case "wios":
-				u.Writes += n
-			}
+		disk, done, ok := parseRates(line, [4]string{"rbytes", "wbytes", "rios", "wios"})
+		if !ok {
+			continue
 		}
+		u.Disks = append(u.Disks, DiskUsage{Disk: disk, Done: done})
+		u.ReadBytes += done[0]
+		u.WriteBytes += done[1]
+		u.Reads += done[2]
+		u.Writes += done[3]
 	}
 	return u
 }

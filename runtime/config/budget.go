@@ -14,6 +14,18 @@ type Budget struct {
 	CPU Cores `json:"cpu" also:"cpus"`
 	// Memory is a size.
 	Memory Size `json:"memory" also:"mem,ram"`
+	// IO is what disks can do. Those that are not named have no budget: no kernel knows what a disk can do.
+	IO []DiskBudget `json:"io,omitempty" also:"disk,disks,blkio"`
+}
+
+// DiskBudget is what one disk has to give in a second. Zero fields are not bounded.
+type DiskBudget struct {
+	// Device is the absolute path of a block device, or of something on the file system whose device is meant.
+	Device     string     `json:"device" also:"path,dev,mount"`
+	ReadBytes  spec.Bytes `json:"rbps,omitzero" also:"read,readbps"`
+	WriteBytes spec.Bytes `json:"wbps,omitzero" also:"write,writebps"`
+	Reads      int        `json:"riops,omitzero" also:"readiops"`
+	Writes     int        `json:"wiops,omitzero" also:"writeiops"`
 }
 
 // Metrics says where they can be had besides the socket.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -91,6 +92,15 @@ func (c checker) scaling(cfg *Config) {
 	}
 	if b := cfg.Budget.Memory; b != 0 && (b < Size(spec.MiB) || b > Size(1024*spec.TiB)) {
 		c.bad("budget.memory", "1MiB to 1024TiB, or all", "%s is out of range", spec.Bytes(b))
+	}
+	for i, d := range cfg.Budget.IO {
+		at := fmt.Sprintf("budget.io[%d]", i)
+		c.path(at+".device", d.Device)
+		c.number(at+".riops", d.Reads, 0, math.MaxInt32)
+		c.number(at+".wiops", d.Writes, 0, math.MaxInt32)
+		if d == (DiskBudget{Device: d.Device}) {
+			c.bad(at, "at least one of rbps, wbps, riops, wiops", "bounds nothing")
+		}
 	}
 	if cfg.Metrics.Listen == "" {
 		return

@@ -146,6 +146,8 @@ func TestParseBad(t *testing.T) {
 		{"no disk for checkpoints", "checkpoints: {disk: 1B}\n", "1:21: checkpoints.disk: 1B is out of range"},
 		{"CRIU by no path", "checkpoints: {criu: criu}\n", `1:21: checkpoints.criu: "criu" is not an absolute`},
 		{"budget of nothing", "budget: {cpu: 0}\n", "1:15: budget.cpu: 0 is no CPU time"},
+		{"budget of a disk without a path", "budget: {io: [{device: sda, wbps: 1MiB}]}\n", "1:24: budget.io[0].device: "},
+		{"budget of nothing of a disk", "budget: {io: [{device: /srv}]}\n", "1:15: budget.io[0]: bounds nothing"},
 		{"budget in words", "budget: {cpu: much}\n", `1:15: budget.cpu: "much" is not a number of cores`},
 		{"budget of memory too small", "budget: {memory: 1KiB}\n", "1:18: budget.memory: 1KiB is out of range"},
 		{"budget of memory in words", "budget: {memory: some}\n", `1:18: budget.memory: "some" is not a size`},

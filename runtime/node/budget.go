@@ -18,7 +18,8 @@ type budget struct {
 
 	mu     sync.Mutex
 	claims map[bpf.SiteID]claims
-	wanted claims    // sums of Want
+	wanted claims // sums of Want
+	io     map[ioKey]*diskPool
 	shared time.Time // when those who have more than their share were looked for
 }
 
@@ -28,12 +29,13 @@ type claims struct {
 }
 
 func newBudget(cpu, memory float64) *budget {
-	return &budget{cpu: cpu, memory: memory, claims: map[bpf.SiteID]claims{}}
+	return &budget{cpu: cpu, memory: memory, claims: map[bpf.SiteID]claims{}, io: map[ioKey]*diskPool{}}
 }
 
 // claim notes what a site has, and that it wants more if it is short of it.
 func (b *budget) claim(id bpf.SiteID, l siteLimits, replicas int, s *spec.Site, short bool) {
 	b.put(id, claimsOf(l, replicas, s, short))
+	b.putIO(id, l.io, replicas, float64(s.Limits.CPU.Min), short)
 }
 
 func claimsOf(l siteLimits, replicas int, s *spec.Site, short bool) claims {
@@ -63,6 +65,9 @@ func (b *budget) drop(id bpf.SiteID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.remove(id)
+	for _, p := range b.io {
+		p.remove(id)
+	}
 }
 
 func (b *budget) remove(id bpf.SiteID) {
@@ -96,6 +101,9 @@ func (b *budget) sharing(now time.Time) []bpf.SiteID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	enough := (b.cpu == 0 || b.wanted.cpu.Want <= b.cpu) && (b.memory == 0 || b.wanted.memory.Want <= b.memory)
+	for _, p := range b.io {
+		enough = enough && p.wanted <= p.total
+	}
 	if enough || now.Sub(b.shared) < time.Second {
 		return nil
 	}
@@ -114,17 +122,24 @@ func (b *budget) divide(id bpf.SiteID, all float64, of func(claims) detect.Claim
 	return detect.FairShare(all, list)[mine]
 }
 
-// burst is how much each replica may have when one more starts and wants the most;
-// 0 means that there is enough for all. The claim stands until the site is looked at,
+// burst is how much each replica may have when one more starts and wants the most: in the Budget of each limit,
+// 0 where there is enough for all. The claim stands until the site is looked at,
 // so that many who wake together share, too.
-func (b *budget) burst(id bpf.SiteID, s *spec.Site) (cpu, memory float64) {
-	if !s.Limits.CPU.Scaled() && !s.Limits.Memory.Scaled() {
-		return 0, 0
+func (b *budget) burst(id bpf.SiteID, s *spec.Site) siteLimits {
+	if !s.Limits.Scaled() {
+		return siteLimits{}
 	}
 	b.mu.Lock()
 	before := b.claims[id]
 	b.mu.Unlock()
 	everything := newLimits(s.Limits, func(string) bool { return true })
 	b.claim(id, everything, int(before.replicas)+1, s, true)
-	return b.share(id)
+	b.bound(id, &everything)
+	return everything
+}
+
+// bound notes in the limits of a site what the node can give it at the moment.
+func (b *budget) bound(id bpf.SiteID, l *siteLimits) {
+	l.cpu.Budget, l.memory.Budget = b.share(id)
+	b.boundIO(id, l.io)
 }

@@ -52,6 +52,7 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 		return n.checkpoint(ctx, e, r, d, s)
 	}
 	g := r.ctr.Group()
+	n.boundSwap(r, s, true)
 	if err := g.Freeze(ctx); err != nil {
 		return err
 	}
@@ -100,6 +101,7 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 			n.endStuck(e, r, thaw)
 			return
 		}
+		n.boundSwap(r, e.active.spec, false)
 	}
 	n.learnFailure(e, d.tier, err)
 	n.handle(e, site.DescendFailed{ID: r.id, Tier: d.tier, Reason: err.Error()})
@@ -130,13 +132,14 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	settled := r.callBack()
 	r.frozen = false
 	n.followRise(e, r)
-	trace := r.trace
+	trace, sp := r.trace, e.active.spec
 	n.work.Go(func() {
 		settled()
 		if trace != nil {
 			trace.mark(api.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
 		}
 		err := r.ctr.Group().Thaw(n.ctx)
+		n.boundSwap(r, sp, false)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if r.stopping || e.active == nil || n.stopped() {

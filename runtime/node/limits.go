@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,11 +25,14 @@ type siteLimits struct {
 	cpu    detect.Limit // cores
 	memory detect.Limit // memory.high, in bytes
 	pids   detect.Limit
+	io     []ioRate // those that are scaled
+
+	spec spec.Limits
 }
 
 // newLimits begins where a start ends: with all that may be given.
 func newLimits(l spec.Limits, has func(controller string) bool) siteLimits {
-	var out siteLimits
+	out := siteLimits{spec: l}
 	if has("cpu") && l.CPU.Max > 0 {
 		out.cpu = detect.Limit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Max), Max: float64(l.CPU.Max), Step: l.CPU.Factor()}
 		if l.CPU.Scaled() {
@@ -42,11 +46,14 @@ func newLimits(l spec.Limits, has func(controller string) bool) siteLimits {
 	if has("pids") && l.Pids.Scaled() {
 		out.pids = detect.Limit{Now: float64(l.Pids.Max), Min: float64(l.Pids.Min), Max: float64(l.Pids.Max), Step: l.Pids.Factor()}
 	}
+	if has("io") {
+		out.io = newRates(l.IO, cgroup.FindDisk)
+	}
 	return out
 }
 
-// of gives the limit of a resource.
-func (l *siteLimits) of(name detect.ResourceName) *detect.Limit {
+// of gives the limit of a resource; part is for the rates of disks.
+func (l *siteLimits) of(name detect.ResourceName, part int) *detect.Limit {
 	switch name {
 	case detect.CPU:
 		return &l.cpu
@@ -54,9 +61,26 @@ func (l *siteLimits) of(name detect.ResourceName) *detect.Limit {
 		return &l.memory
 	case detect.Pids:
 		return &l.pids
-	case detect.IO: // fixed
+	case detect.IO:
+		return &l.io[part].limit
 	}
 	return nil
+}
+
+// clone is for whoever writes them in the background.
+func (l *siteLimits) clone() siteLimits {
+	out := *l
+	out.io = slices.Clone(l.io)
+	return out
+}
+
+// all are the limits that there are.
+func (l *siteLimits) all() []detect.Limit {
+	out := []detect.Limit{l.cpu, l.memory, l.pids}
+	for _, r := range l.io {
+		out = append(out, r.limit)
+	}
+	return out
 }
 
 // lacking says of each limit that the spec wants scaled and this machine cannot
@@ -66,7 +90,7 @@ func lacking(l spec.Limits, host cgroup.Host, has func(controller string) bool) 
 	for _, limit := range []struct {
 		name, controller string
 		scaled           bool
-	}{{"cpu", "cpu", l.CPU.Scaled()}, {"memory", "memory", l.Memory.Scaled()}, {"pids", "pids", l.Pids.Scaled()}} {
+	}{{"cpu", "cpu", l.CPU.Scaled()}, {"memory", "memory", l.Memory.Scaled()}, {"pids", "pids", l.Pids.Scaled()}, {"io", "io", l.IOScaled()}} {
 		if !limit.scaled || has(limit.controller) {
 			continue
 		}
@@ -93,10 +117,9 @@ func limits(l spec.Limits) cgroup.Limits {
 	if l.Memory.Scaled() {
 		out.MemoryHigh = uint64(l.Memory.Ceiling())
 	}
+	out.MemorySwap, _ = swapAwake(l.Memory)
 	for _, d := range l.IO {
-		out.IO = append(out.IO, cgroup.IOLimit{
-			Device: d.Device, ReadBytes: uint64(d.ReadBytes), WriteBytes: uint64(d.WriteBytes), Reads: uint64(d.Reads), Writes: uint64(d.Writes),
-		})
+		out.IO = append(out.IO, ioLimit(d.Device, most(d)))
 	}
 	return out
 }
@@ -104,18 +127,24 @@ func limits(l spec.Limits) cgroup.Limits {
 // startLimits are those, within what the node's budget has for the site.
 func (n *Node) startLimits(e *entry, s *spec.Site) cgroup.Limits {
 	out := limits(s.Limits)
-	cpu, memory := n.budget.burst(e.id, s)
-	if cpu > 0 && s.Limits.CPU.Scaled() {
+	had := n.budget.burst(e.id, s)
+	if cpu := had.cpu.Budget; cpu > 0 && s.Limits.CPU.Scaled() {
 		out.CPU = min(out.CPU, max(cpu, float64(s.Limits.CPU.Min)))
 	}
-	if memory > 0 && s.Limits.Memory.Scaled() {
+	if memory := had.memory.Budget; memory > 0 && s.Limits.Memory.Scaled() {
 		out.MemoryHigh = min(out.MemoryHigh, max(uint64(memory), uint64(s.Limits.Memory.Min)))
+		out.MemoryMax = uint64(s.Limits.Memory.Hard(spec.Bytes(out.MemoryHigh)))
+	}
+	for part := range had.io {
+		r := &had.io[part]
+		_, r.limit.Now = r.limit.Bounds()
+		out.IO[r.device] = had.line(part, r.limit.Now)
 	}
 	return out
 }
 
 // limitChange is the one write that a limit takes.
-func limitChange(name detect.ResourceName, to float64) cgroup.Change {
+func limitChange(l *siteLimits, name detect.ResourceName, part int, to float64) cgroup.Change {
 	switch name {
 	case detect.CPU:
 		return cgroup.Change{CPU: &to}
@@ -125,7 +154,8 @@ func limitChange(name detect.ResourceName, to float64) cgroup.Change {
 	case detect.Pids:
 		pids := int64(math.Ceil(to))
 		return cgroup.Change{Pids: &pids}
-	case detect.IO: // fixed
+	case detect.IO:
+		return cgroup.Change{IO: []cgroup.IOLimit{l.line(part, to)}}
 	}
 	return cgroup.Change{}
 }
@@ -137,19 +167,53 @@ type limited interface {
 
 // setLimit writes a limit of some replicas, and gives what is in force: memory that
 // is in use cannot be taken away.
-func setLimit[G limited](groups []G, name detect.ResourceName, to float64) (float64, error) {
+func setLimit[G limited](groups []G, l *siteLimits, name detect.ResourceName, part int, to float64) (float64, error) {
 	var errs []error
 	inForce := to
 	for _, g := range groups {
-		err := g.Apply(limitChange(name, to))
-		var used *cgroup.InUseError
-		if errors.As(err, &used) {
-			inForce = max(inForce, float64(used.Set))
+		if name == detect.Memory && l.spec.Memory.Follow {
+			now, err := setFollowed(g, l, to)
+			inForce = max(inForce, now)
+			errs = append(errs, err)
 			continue
 		}
+		now, err := applied(to, g.Apply(limitChange(l, name, part, to)))
+		inForce = max(inForce, now)
 		errs = append(errs, err)
 	}
 	return inForce, errors.Join(errs...)
+}
+
+// applied gives the limit in force after a write that was asked for so much.
+func applied(to float64, err error) (float64, error) {
+	var used *cgroup.InUseError
+	if errors.As(err, &used) {
+		return float64(used.Set), nil
+	}
+	return to, err
+}
+
+// setFollowed moves memory.high, and memory.max at a distance above it: first up where it goes up, last
+// down where it goes down, so that whoever dies in between leaves a memory.max that is too high and not one
+// that kills. What is in force of memory.high decides where memory.max goes.
+func setFollowed(g limited, l *siteLimits, to float64) (float64, error) {
+	high := func() (float64, error) { return applied(to, g.Apply(limitChange(l, detect.Memory, 0, to))) }
+	hard := func(high float64) error {
+		bytes := uint64(l.spec.Memory.Hard(spec.Bytes(high)))
+		_, err := applied(0, g.Apply(cgroup.Change{MemoryMax: &bytes}))
+		return err
+	}
+	if to >= l.memory.Now {
+		if err := hard(to); err != nil {
+			return l.memory.Now, err
+		}
+		return high()
+	}
+	now, err := high()
+	if err != nil {
+		return l.memory.Now, err
+	}
+	return now, hard(now)
 }
 
 // readLimits finds out, in the folder of its cgroup, which limits a replica has that an
@@ -173,6 +237,9 @@ func readLimits(dir string, l siteLimits) siteLimits {
 			limit.Now = min(max(v, limit.Min), limit.Max)
 		}
 	}
+	if text, err := os.ReadFile(filepath.Join(dir, "io.max")); err == nil {
+		l.readRates(cgroup.ParseIOMax(string(text)))
+	}
 	return l
 }
 
@@ -192,11 +259,11 @@ func groupsOf(e *entry, ids []site.ReplicaID) []*cgroup.Group {
 func (n *Node) raise(e *entry, d detect.Decision) error {
 	s := e.active.scaling
 	begin := time.Now()
-	_, err := setLimit(groupsOf(e, settled(e)), d.Resource, d.To)
+	_, err := setLimit(groupsOf(e, settled(e)), &s.limits, d.Resource, d.Part, d.To)
 	if err != nil {
 		return err
 	}
-	s.limits.of(d.Resource).Now = d.To
+	s.limits.of(d.Resource, d.Part).Now = d.To
 	smooth(&s.scaler.Costs.Limit, time.Since(begin))
 	return nil
 }
@@ -207,13 +274,14 @@ func (n *Node) lower(e *entry, d detect.Decision) {
 	a, s := e.active, e.active.scaling
 	groups := groupsOf(e, serving(e))
 	if d.Resource != detect.Memory {
-		inForce, err := setLimit(groups, d.Resource, d.To)
+		inForce, err := setLimit(groups, &s.limits, d.Resource, d.Part, d.To)
 		n.lowered(e, d, inForce, err)
 		return
 	}
 	s.lowering = true
+	now := s.limits.clone()
 	n.work.Go(func() {
-		inForce, err := setLimit(groups, d.Resource, d.To)
+		inForce, err := setLimit(groups, &now, d.Resource, d.Part, d.To)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if e.active != a || a.scaling != s {
@@ -232,7 +300,7 @@ func (n *Node) lowered(e *entry, d detect.Decision, inForce float64, err error) 
 		n.log.Error("cannot lower a limit", "site", e.name, "resource", d.Resource, "error", err)
 		return
 	}
-	s.limits.of(d.Resource).Now = inForce
+	s.limits.of(d.Resource, d.Part).Now = inForce
 	if d.To = inForce; inForce < d.From {
 		n.scaled(e, d, 0, cause{}, 0)
 	}
@@ -260,10 +328,6 @@ func (n *Node) fillLimits(v *api.Site, l spec.Limits, now *siteLimits) {
 		}
 	}
 	if n.parent.Has("io") {
-		for _, d := range l.IO {
-			v.Limits.IO = append(v.Limits.IO, api.IOLimit{
-				Device: d.Device, ReadBytes: int64(d.ReadBytes), WriteBytes: int64(d.WriteBytes), Reads: int64(d.Reads), Writes: int64(d.Writes),
-			})
-		}
+		v.Limits.IO = viewRates(l.IO, now)
 	}
 }

@@ -38,7 +38,7 @@ func TestSetLimit(t *testing.T) {
 		{detect.Pids, 95.5, func(c cgroup.Change) bool { return *c.Pids == 96 && c.CPU == nil }},
 	} {
 		one, two := &written{}, &written{}
-		got, err := setLimit([]*written{one, two}, tt.name, tt.to)
+		got, err := setLimit([]*written{one, two}, &siteLimits{}, tt.name, 0, tt.to)
 		if err != nil || got != tt.to {
 			t.Errorf("%s: %v, %v", tt.name, got, err)
 		}
@@ -49,11 +49,11 @@ func TestSetLimit(t *testing.T) {
 		}
 	}
 	inUse := &written{fail: &cgroup.InUseError{File: "memory.high", Wanted: 10, Set: 30, InUse: 28}}
-	if got, err := setLimit([]*written{{}, inUse}, detect.Memory, 10); err != nil || got != 30 {
+	if got, err := setLimit([]*written{{}, inUse}, &siteLimits{}, detect.Memory, 0, 10); err != nil || got != 30 {
 		t.Errorf("what is in use cannot be taken: %v, %v", got, err)
 	}
 	broken := errors.New("broken")
-	if _, err := setLimit([]*written{{fail: broken}, {}}, detect.CPU, 1); !errors.Is(err, broken) {
+	if _, err := setLimit([]*written{{fail: broken}, {}}, &siteLimits{}, detect.CPU, 0, 1); !errors.Is(err, broken) {
 		t.Errorf("a write that fails: %v", err)
 	}
 }

@@ -173,6 +173,19 @@ func collectUse(to chan<- prometheus.Metric, s *api.Site) {
 	if l := s.Limits.PIDs; l != nil {
 		limit("pids", float64(l.Now), float64(l.Max))
 	}
+	for _, d := range s.Limits.IO {
+		for _, r := range []struct {
+			name      string
+			now, most int64
+		}{
+			{"rbps", d.ReadBytes, d.Max.ReadBytes}, {"wbps", d.WriteBytes, d.Max.WriteBytes},
+			{"riops", d.Reads, d.Max.Reads}, {"wiops", d.Writes, d.Max.Writes},
+		} {
+			if r.now > 0 {
+				limit(r.name+" of "+d.Device, float64(r.now), float64(max(r.now, r.most)))
+			}
+		}
+	}
 }
 
 func collectLoad(to chan<- prometheus.Metric, s *api.Site) {

@@ -190,7 +190,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 		was.Draining = was.Draining || in.ID == bpf.ReplicaID(id) && in.Draining
 	}
 	n.refuseTwin(e)
-	n.findTier(r, stats, &was)
+	n.findTier(r, e.active.spec, stats, &was)
 	for _, act := range e.active.machine.Adopt(time.Now(), r.id, was) {
 		n.perform(e, act)
 	}

@@ -30,6 +30,7 @@ const (
 	pressureWindow = time.Second
 	pressureCPU    = 200 * time.Millisecond
 	pressureMemory = 100 * time.Millisecond
+	pressureIO     = 200 * time.Millisecond
 )
 
 // scaling is what is known of a site that can be scaled, while it is awake. It is
@@ -59,7 +60,7 @@ type scaling struct {
 
 // scalable says whether there is anything to scale.
 func scalable(s *spec.Site) bool {
-	return s.Scale.Max > max(1, s.Scale.Min) || s.Limits.CPU.Scaled() || s.Limits.Memory.Scaled() || s.Limits.Pids.Scaled()
+	return s.Scale.Max > max(1, s.Scale.Min) || s.Limits.Scaled()
 }
 
 // followScaling brings what watches a site in line with its replicas. It is called
@@ -179,6 +180,9 @@ func (n *Node) watchReplica(e *entry, id site.ReplicaID) {
 	if s.limits.cpu.Max > 0 {
 		pressure(cgroup.CPU, pressureCPU)
 	}
+	if len(s.limits.io) > 0 {
+		pressure(cgroup.IO, pressureIO)
+	}
 	if s.limits.memory.Max > 0 {
 		pressure(cgroup.Memory, pressureMemory)
 		w, err := n.watcher.MemoryEvents(r.ctr.Group(), func(cgroup.MemoryEvents) {
@@ -240,7 +244,7 @@ func (n *Node) lookAt(e *entry, causes []cause, why cause) {
 
 // calm says that nobody is there and nothing is left to give back.
 func (s *scaling) calm(sig *detect.Signals) bool {
-	for _, l := range []detect.Limit{s.limits.cpu, s.limits.memory, s.limits.pids} {
+	for _, l := range s.limits.all() {
 		if l.Now > l.Min*1.001 {
 			return false
 		}
@@ -270,9 +274,8 @@ func (s *scaling) count(now map[site.ReplicaID]sample) {
 func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *detect.Signals) (again time.Duration) {
 	s := e.active.scaling
 	for range mostDecisions {
-		cpu, memory := n.budget.share(e.id)
-		sig.CPU.Limit, sig.Memory.Limit, sig.Pids.Limit = s.limits.cpu, s.limits.memory, s.limits.pids
-		sig.CPU.Limit.Budget, sig.Memory.Limit.Budget = cpu, memory
+		n.budget.bound(e.id, &s.limits)
+		s.limits.show(sig)
 		d := s.scaler.Decide(time.Duration(bpf.Now()), *sig)
 		switch d.Kind {
 		case detect.Up:
@@ -287,7 +290,7 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 			n.budget.claim(e.id, s.limits, len(serving(e)), e.active.spec, true)
 			n.shareOut()
 			s.meter.restart(now)
-			forget(sig, d.Resource)
+			forget(sig, d)
 			again = lookAgain
 		case detect.Down:
 			if s.lowering && d.Resource == detect.Memory {
@@ -310,15 +313,19 @@ func (n *Node) decide(e *entry, why cause, now map[site.ReplicaID]sample, sig *d
 }
 
 // forget drops what was seen of a resource under the limit that it had.
-func forget(sig *detect.Signals, name detect.ResourceName) {
-	switch name {
+func forget(sig *detect.Signals, d detect.Decision) {
+	switch d.Resource {
 	case detect.CPU:
 		sig.CPU.Hits, sig.CPU.Used, sig.CPU.Stall = 0, 0, 0
 	case detect.Memory:
 		sig.Memory.Hits, sig.Memory.Stall = 0, 0
 	case detect.Pids:
 		sig.Pids.Hits = 0
-	case detect.IO: // fixed
+	case detect.IO:
+		for i := range sig.IO { // who waits for one rate waits for the disk
+			sig.IO[i].Stall = 0
+		}
+		sig.IO[d.Part].Used = 0
 	}
 }
 
@@ -398,16 +405,26 @@ func (n *Node) settleBursts(e *entry) {
 	if len(late) == 0 || len(s.watched) == 1 {
 		return
 	}
-	groups, now := groupsOf(e, late), s.limits
+	groups, now := groupsOf(e, late), s.limits.clone()
 	n.work.Go(func() { // memory may have to be reclaimed
-		for _, name := range []detect.ResourceName{detect.CPU, detect.Memory, detect.Pids} {
-			l := now.of(name)
+		set := func(name detect.ResourceName, part int) {
+			l := now.of(name, part)
 			if l.Max == 0 || l.Now >= l.Max {
-				continue
+				return
 			}
-			if _, err := setLimit(groups, name, l.Now); err != nil {
+			to := l.Now
+			l.Now = l.Max // what they have: see setFollowed
+			_, err := setLimit(groups, &now, name, part, to)
+			l.Now = to
+			if err != nil {
 				n.log.Error("cannot set a limit", "site", e.name, "resource", name, "error", err)
 			}
+		}
+		for _, name := range []detect.ResourceName{detect.CPU, detect.Memory, detect.Pids} {
+			set(name, 0)
+		}
+		for part := range now.io {
+			set(detect.IO, part)
 		}
 	})
 }

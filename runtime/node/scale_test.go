@@ -73,13 +73,17 @@ func TestBudget(t *testing.T) {
 func TestBudgetBurst(t *testing.T) {
 	b := newBudget(2, 0)
 	s := scaled(0.5, 2, 0, 0)
-	if cpu, _ := b.burst(1, s); cpu != 0 {
+	burst := func(id bpf.SiteID, s *spec.Site) float64 {
+		l := b.burst(id, s)
+		return l.cpu.Budget
+	}
+	if cpu := burst(1, s); cpu != 0 {
 		t.Errorf("alone: %v cores", cpu)
 	}
-	if cpu, _ := b.burst(2, s); cpu != 1 {
+	if cpu := burst(2, s); cpu != 1 {
 		t.Errorf("the second of two: %v cores", cpu)
 	}
-	if cpu, _ := b.burst(3, &spec.Site{Limits: spec.Limits{CPU: spec.CPULimits{Max: 2}}}); cpu != 0 {
+	if cpu := burst(3, &spec.Site{Limits: spec.Limits{CPU: spec.CPULimits{Max: 2}}}); cpu != 0 {
 		t.Errorf("what is fixed is not bounded: %v", cpu)
 	}
 }
@@ -91,7 +95,7 @@ func TestNewLimits(t *testing.T) {
 	if l.cpu != (detect.Limit{Now: 4, Min: 0.25, Max: 4, Step: 2}) || l.memory.Max != 512<<20 || l.memory.Min != 64<<20 || l.pids.Max != 0 {
 		t.Errorf("limits %+v", l)
 	}
-	if none := newLimits(s.Limits, func(string) bool { return false }); none != (siteLimits{}) {
+	if none := newLimits(s.Limits, func(string) bool { return false }); none.cpu.Max != 0 || none.memory.Max != 0 || none.pids.Max != 0 || none.io != nil {
 		t.Errorf("without controllers: %+v", none)
 	}
 	host := cgroup.Host{Lacks: []cgroup.Lack{{Controller: "cpu", Why: "the controller belongs to cgroup v1", Remedy: "boot without it"}}}

@@ -38,7 +38,11 @@ func (n *Node) scaled(e *entry, d detect.Decision, replicas int, why cause, done
 	switch d.Kind {
 	case detect.Up, detect.Down:
 		fields["resource"], fields["from"], fields["to"] = string(d.Resource), d.From, d.To
-		text = fmt.Sprintf("%s %s to %s: %s", d.Resource, amount(d.Resource, d.From), amount(d.Resource, d.To), d.Reason)
+		what, in := string(d.Resource), amount
+		if d.Resource == detect.IO {
+			what, in = e.active.scaling.limits.tellRate(d.Part, fields)
+		}
+		text = fmt.Sprintf("%s %s to %s: %s", what, in(d.Resource, d.From), in(d.Resource, d.To), d.Reason)
 	case detect.Out, detect.In:
 		fields["from"], fields["to"] = replicas, d.Replicas
 		text = fmt.Sprintf("%d to %d replicas: %s", replicas, d.Replicas, d.Reason)

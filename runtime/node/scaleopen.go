@@ -16,6 +16,11 @@ func (n *Node) openScaling() (err error) {
 		memory = float64(state.total)
 	}
 	n.budget = newBudget(cpu, memory)
+	for _, d := range n.cfg.Budget.IO {
+		if err := n.budget.addDisk(d); err != nil { // it may be mounted later; sites are not to wait for it
+			n.log.Error("a disk has no budget: sites may have of it what their specs allow", "error", err)
+		}
+	}
 	if n.watcher, err = cgroup.NewWatcher(); err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ func (e *entry) startedAt(id site.ReplicaID) uint64 {
 func (n *Node) signals(e *entry, now map[site.ReplicaID]sample) detect.Signals {
 	s := e.active.scaling
 	sig := detect.Signals{Alarm: s.alarm, Replicas: replicasOf(e)}
+	sig.IO = make([]detect.Resource, len(s.limits.io))
 	var answers bpf.Histogram
 	for _, m := range e.active.machine.Replicas() {
 		read, ok := now[m.ID]
@@ -134,12 +135,23 @@ func (n *Node) signals(e *entry, now map[site.ReplicaID]sample) detect.Signals {
 		worst(&sig.CPU, cpuUse(read, base))
 		worst(&sig.Memory, memoryUse(read, base))
 		worst(&sig.Pids, pidsUse(read, base))
+		for part, use := range ioUse(read, base, &s.limits) {
+			worst(&sig.IO[part], use)
+		}
 	}
 	if count := answers.Count(); count > 0 {
 		sig.Latency = detect.Latency{P50: answers.Quantile(0.5), P99: answers.Quantile(0.99), Samples: count}
 	}
-	sig.CPU.Limit, sig.Memory.Limit, sig.Pids.Limit = s.limits.cpu, s.limits.memory, s.limits.pids
+	s.limits.show(&sig)
 	return sig
+}
+
+// show puts the limits into the signals.
+func (l *siteLimits) show(sig *detect.Signals) {
+	sig.CPU.Limit, sig.Memory.Limit, sig.Pids.Limit = l.cpu, l.memory, l.pids
+	for part := range l.io {
+		sig.IO[part].Limit, sig.IO[part].Name = l.io[part].limit, l.rateName(part)
+	}
 }
 
 // worst keeps, of each figure, the one of the replica that is worst off.

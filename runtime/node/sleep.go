@@ -51,7 +51,8 @@ func reclaimable(in reclaimInput) uint64 {
 // findTier says how a replica that was found sleeps. One whose mark is gone has a
 // visitor: his knock may have died with the daemon that read it. Anything
 // half-done is undone.
-func (n *Node) findTier(r *replica, st bpf.ReplicaStats, was *site.Found) {
+func (n *Node) findTier(r *replica, s *spec.Site, st bpf.ReplicaStats, was *site.Found) {
+	defer func() { n.boundSwap(r, s, r.frozen) }()
 	r.asleep = st.Asleep
 	frozen, err := r.ctr.Group().Frozen()
 	if err != nil {

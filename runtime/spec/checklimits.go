@@ -59,6 +59,12 @@ func (c checker) memory(l MemoryLimits) {
 		}
 	}
 	c.step("limits.memory", l.Step, l.Scaled())
+	if l.Follow && !l.Scaled() {
+		c.bad("limits.memory.follow", "min and max, and min less than max", "has no effect: only where memory is scaled memory.max can follow")
+	}
+	if l.Swap < NoSwap {
+		c.bad("limits.memory.swap", swapAllowed, "%d is negative", int64(l.Swap))
+	}
 }
 
 // step checks the factor of a raise, which means nothing where nothing is scaled.
@@ -78,19 +84,41 @@ func (c checker) io(list []IOLimit) {
 		if c.path(at+".device", l.Device) && slices.IndexFunc(list, func(o IOLimit) bool { return o.Device == l.Device }) < i {
 			c.bad(at+".device", "each device once", "%s stands in the list twice", l.Device)
 		}
-		for _, v := range []struct {
-			field string
-			n     int
-		}{{"riops", l.Reads}, {"wiops", l.Writes}} {
-			if v.n < 0 || v.n > maxIOPS {
-				c.bad(at+"."+v.field, "1 to 2147483647", "%d is out of range", v.n)
-			}
-		}
-		if l.ReadBytes < 0 || l.WriteBytes < 0 {
-			c.bad(at, bytesAllowed, "has a negative rate")
+		c.byteRate(at+".rbps", l.ReadBytes)
+		c.byteRate(at+".wbps", l.WriteBytes)
+		c.opsRate(at+".riops", l.Reads)
+		c.opsRate(at+".wiops", l.Writes)
+		for _, r := range l.Rates() {
+			c.step(at+"."+r.Name, r.Step, r.Scaled())
 		}
 		if l == (IOLimit{Device: l.Device}) {
 			c.bad(at, "at least one of rbps, wbps, riops, wiops", "limits nothing")
 		}
+	}
+}
+
+func (c checker) byteRate(at string, r ByteRate) {
+	switch {
+	case r == ByteRate{}:
+	case r.Min < 0 || r.Max < 0:
+		c.bad(at, bytesAllowed, "has a negative rate")
+	case r.Max == 0:
+		c.bad(at, "max, or min and max", "has no max")
+	case r.Min > r.Max:
+		c.bad(at+".min", "min up to max", "%s is more than %s.max, %s", r.Min, at, r.Max)
+	}
+}
+
+func (c checker) opsRate(at string, r OpsRate) {
+	switch {
+	case r == OpsRate{}:
+	case r.Min < 0 || r.Min > maxIOPS:
+		c.bad(at+".min", opsAllowed, "%d is out of range", r.Min)
+	case r.Max < 0 || r.Max > maxIOPS:
+		c.bad(at+".max", opsAllowed, "%d is out of range", r.Max)
+	case r.Max == 0:
+		c.bad(at, "max, or min and max", "has no max")
+	case r.Min > r.Max:
+		c.bad(at+".min", "min up to max", "%d is more than %s.max, %d", r.Min, at, r.Max)
 	}
 }

@@ -154,7 +154,9 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 	}
 	for i, l := range s.Limits.IO {
 		at := fmt.Sprintf("limits.io[%d]", i)
-		fields = append(fields, field{at + ".riops", l.Reads == 0}, field{at + ".wiops", l.Writes == 0})
+		for _, r := range l.Rates() {
+			fields = append(fields, field{at + "." + r.Name + ".min", r.Min == 0}, field{at + "." + r.Name + ".step", r.Step == 0})
+		}
 	}
 	for _, f := range fields {
 		if f.empty && doc.Has(f.path) {

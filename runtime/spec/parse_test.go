@@ -89,8 +89,8 @@ var everythingSite = Site{
 		Memory: MemoryLimits{Min: 128 * MiB, High: 1536 * MiB, Max: 2 * GiB},
 		Pids:   PidsLimits{Min: 64, Max: 512, Step: 4},
 		IO: []IOLimit{
-			{Device: "/dev/vda", ReadBytes: 100 * MiB, WriteBytes: 50e6},
-			{Device: "/srv/blog", Reads: 1000, Writes: 500},
+			{Device: "/dev/vda", ReadBytes: ByteRate{Max: 100 * MiB}, WriteBytes: ByteRate{Max: 50e6}},
+			{Device: "/srv/blog", Reads: OpsRate{Max: 1000}, Writes: OpsRate{Max: 500}},
 		},
 	},
 	Scale: Scale{Min: 0, Max: 4, Target: Target{Conns: 50, Latency: Duration(200 * time.Millisecond)}},
@@ -177,7 +177,17 @@ func TestParseGood(t *testing.T) {
 		{"limits: {pids: {min: 64}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Min: 64, Max: 2048}},
 		{"limits: {cpu: {min: 1, max: 2, step: 2}}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Min: 1, Max: 2}},
 		{"limits: {memory: {min: 64MiB, max: 1GiB, step: 1.25}}", func(s *Site) any { return s.Limits.Memory.Factor() }, 1.25},
-		{"limits: {io: [{device: /dev/vda, wiops: 7}]}", func(s *Site) any { return s.Limits.IO }, []IOLimit{{Device: "/dev/vda", Writes: 7}}},
+		{"limits: {io: [{device: /dev/vda, wiops: 7}]}", func(s *Site) any { return s.Limits.IO }, []IOLimit{{Device: "/dev/vda", Writes: OpsRate{Max: 7}}}},
+		{
+			"limits: {io: [{device: /dev/vda, rbps: {min: 1MiB, max: 8MiB, step: 2}, riops: {min: 50, max: 500, step: 4}, wbps: {max: 2MiB}}]}",
+			func(s *Site) any { return s.Limits.IO }, []IOLimit{{
+				Device: "/dev/vda", ReadBytes: ByteRate{Min: MiB, Max: 8 * MiB}, WriteBytes: ByteRate{Max: 2 * MiB}, Reads: OpsRate{Min: 50, Max: 500, Step: 4},
+			}},
+		},
+		{"limits: {memory: {max: 64MiB, swap: none}}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 64 * MiB, Swap: NoSwap}},
+		{"limits: {memory: {max: 64MiB, swap: unlimited}}", func(s *Site) any { return s.Limits.Memory.Swap }, AllSwap},
+		{"limits: {memory: {swap: 16MiB}}", func(s *Site) any { return s.Limits.Memory.Swap }, Swap(16 * MiB)},
+		{"limits: {memory: {min: 32MiB, max: 64MiB, follow: true}}", func(s *Site) any { return s.Limits.Memory.Follow }, true},
 		{"scale: {min: 3, max: 3}", func(s *Site) any { return s.Idle }, Idle{Never: true}},
 		{"scale: {max: 15, target: {conns: 1}}", func(s *Site) any { return s.Scale.Target.Conns }, 1},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
@@ -341,7 +351,7 @@ var badSpecs = []struct {
 	{"io of a name", "limits: {io: [{device: vda, rbps: 1MiB}]}", `4:24: limits.io[0].device: "vda" is not an absolute clean path`, false},
 	{"io of nothing", "limits: {io: [{device: /dev/vda}]}", "4:15: limits.io[0]: limits nothing", true},
 	{"io device twice", "limits: {io: [{device: /dev/vda, rbps: 1MiB}, {device: /dev/vda, wbps: 1MiB}]}", "4:56: limits.io[1].device: /dev/vda stands in the list twice", true},
-	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: is empty", false},
+	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: 0 would let nothing through", false},
 	{"io no list", "limits: {io: {device: /dev/vda, riops: 1}}", "4:14: limits.io: is a mapping", false},
 
 	{"sixteen replicas", "scale: {max: 16}", "4:14: scale.max: 16 replicas", false},

@@ -89,6 +89,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
 		}}
+	case reflect.TypeFor[Swap]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: swapNone}, {Const: swapAll}, text(bytesPattern, "128MiB")}}
 	case reflect.TypeFor[Percent]():
 		return text(percentPattern, "1%", "0.5%")
 	case reflect.TypeFor[Tiers]():
@@ -159,9 +161,9 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	bounds("Scale.max", "1", "15")
 	bounds("Target.conns", "1", "1000000")
 	bounds("Checkpoint.warm", "0", "1000000")
-	bounds("IOLimit.riops", "1", "2147483647")
-	bounds("IOLimit.wiops", "1", "2147483647")
-	for _, def := range []string{"CPULimits", "MemoryLimits", "PidsLimits"} {
+	bounds("OpsRate.min", "1", "2147483647")
+	bounds("OpsRate.max", "1", "2147483647")
+	for _, def := range []string{"CPULimits", "MemoryLimits", "PidsLimits", "ByteRate", "OpsRate"} {
 		bounds(def+".step", "1.1", "16")
 	}
 	get("IOLimit.device").Pattern = pathPattern
@@ -179,6 +181,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"CPULimits":    {scalarSchema(reflect.TypeFor[CPU]())},
 		"MemoryLimits": {scalarSchema(reflect.TypeFor[Bytes]())},
 		"PidsLimits":   {plainPids},
+		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
+		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
 	} {
 		mapping := s.Definitions[def]

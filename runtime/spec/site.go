@@ -141,6 +141,12 @@ type MemoryLimits struct {
 	Max Bytes `json:"max,omitzero" also:"limit,hard"`
 	// Step is the factor of one raise, 1.1 to 16. Default: 2.
 	Step float64 `json:"step,omitzero" also:"factor"`
+	// Follow makes memory.max follow memory.high at a distance of a quarter (16MiB at least), up to max, so that the kernel holds the site to
+	// what it was given. Default: false, and memory.max is max at all times.
+	Follow bool `json:"follow,omitzero" also:"following"`
+	// Swap is how much of the site may lie in swap while it is awake (memory.swap.max): none, unlimited, or a size. A site that sleeps is never
+	// bounded. Default: none where max is given, so that max is all that the site has; else unlimited.
+	Swap Swap `json:"swap,omitzero" also:"swapmax,memoryswap"`
 }
 
 // PidsLimits are limits of processes and threads. Where min is less than max the limit is scaled in place between them.
@@ -153,18 +159,39 @@ type PidsLimits struct {
 	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
-// IOLimit limits reading and writing on one device (io.max). What is left out is not limited.
+// IOLimit limits reading and writing on one device (io.max). What is left out is not limited. A plain value is the maximum; where min is less
+// than max the rate is scaled in place between them.
 type IOLimit struct {
 	// Device is the absolute path of a block device, or of something on the file system whose device is meant.
 	Device string `json:"device" jsonschema:"required" also:"path,dev,mount"`
-	// ReadBytes is the most that is read in a second.
-	ReadBytes Bytes `json:"rbps,omitzero" also:"read,readbps"`
-	// WriteBytes is the most that is written in a second.
-	WriteBytes Bytes `json:"wbps,omitzero" also:"write,writebps"`
-	// Reads is the most read operations in a second.
-	Reads int `json:"riops,omitzero" also:"readiops"`
-	// Writes is the most write operations in a second.
-	Writes int `json:"wiops,omitzero" also:"writeiops"`
+	// ReadBytes is how much may be read in a second.
+	ReadBytes ByteRate `json:"rbps,omitzero" also:"read,readbps"`
+	// WriteBytes is how much may be written in a second.
+	WriteBytes ByteRate `json:"wbps,omitzero" also:"write,writebps"`
+	// Reads is how many read operations may be made in a second.
+	Reads OpsRate `json:"riops,omitzero" also:"readiops"`
+	// Writes is how many write operations may be made in a second.
+	Writes OpsRate `json:"wiops,omitzero" also:"writeiops"`
+}
+
+// ByteRate is how many bytes may go in a second. Where min is less than max it is scaled in place between them.
+type ByteRate struct {
+	// Min is the rate from which scaling starts. Default: nothing is scaled.
+	Min Bytes `json:"min,omitzero"`
+	// Max is the most that is allowed.
+	Max Bytes `json:"max,omitzero" also:"limit"`
+	// Step is the factor of one raise, 1.1 to 16. Default: 2.
+	Step float64 `json:"step,omitzero" also:"factor"`
+}
+
+// OpsRate is how many operations may be made in a second. Where min is less than max it is scaled in place between them.
+type OpsRate struct {
+	// Min is the rate from which scaling starts. Default: nothing is scaled.
+	Min int `json:"min,omitzero"`
+	// Max is the most that is allowed, up to 2147483647.
+	Max int `json:"max,omitzero" also:"limit"`
+	// Step is the factor of one raise, 1.1 to 16. Default: 2.
+	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
 // Scale is the number of replicas, and what makes it grow and shrink between min and max.
@@ -239,7 +266,12 @@ func (s *Site) complete() {
 	if len(s.Limits.IO) == 0 {
 		s.Limits.IO = nil
 	}
-	for _, step := range []*float64{&s.Limits.CPU.Step, &s.Limits.Memory.Step, &s.Limits.Pids.Step} {
+	steps := []*float64{&s.Limits.CPU.Step, &s.Limits.Memory.Step, &s.Limits.Pids.Step}
+	for i := range s.Limits.IO {
+		l := &s.Limits.IO[i]
+		steps = append(steps, &l.ReadBytes.Step, &l.WriteBytes.Step, &l.Reads.Step, &l.Writes.Step)
+	}
+	for _, step := range steps {
 		if *step == DefaultStep {
 			*step = 0
 		}

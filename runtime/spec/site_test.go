@@ -193,7 +193,7 @@ func TestValidate(t *testing.T) {
 		{"objective not a number", func(s *Site) { s.Objective.Cold = Percent(math.NaN()) }, "objective.cold"},
 		{"step not a number", func(s *Site) { s.Limits.CPU.Step = math.NaN() }, "limits.cpu.step"},
 		{"tiers chosen and listed", func(s *Site) { s.Tiers.Auto = true }, "tiers"},
-		{"rates negative", func(s *Site) { s.Limits.IO = []IOLimit{{Device: "/a", ReadBytes: -1}} }, "limits.io[0]"},
+		{"rates negative", func(s *Site) { s.Limits.IO = []IOLimit{{Device: "/a", ReadBytes: ByteRate{Max: -1}}} }, "limits.io[0].rbps"},
 		{"start negative", func(s *Site) { s.Start.Timeout = Duration(-time.Second) }, "start.timeout"},
 	} {
 		s := everythingSite

@@ -62,7 +62,9 @@ func (l CPULimits) Weight() uint64 {
 func (l *MemoryLimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
 
 // Allowed implements strictyaml.Describer.
-func (MemoryLimits) Allowed() string { return bytesAllowed + ", or a mapping of min, high, max, step" }
+func (MemoryLimits) Allowed() string {
+	return bytesAllowed + ", or a mapping of min, high, max, step, follow, swap"
+}
 
 // User is a user and perhaps a group, each by name or number: www-data, 33, 33:33, www-data:www-data.
 type User string
