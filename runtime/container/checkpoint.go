@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
@@ -84,7 +85,11 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	if m.Machine, err = criu.ThisMachine(tool); err != nil {
 		return m, err
 	}
-	if err := c.refuse(); err != nil {
+	pids, err := c.group.Procs()
+	if err != nil {
+		return m, err
+	}
+	if err := c.refuse(pids); err != nil {
 		return m, err
 	}
 	plan, err := c.plan()
@@ -117,10 +122,7 @@ func (c *Container) settle(ctx context.Context) error {
 	if frozen, err := c.group.Frozen(); err != nil || frozen {
 		return err // nothing in it ends
 	}
-	for _, pid := range strangers(pids, c.init.Pid) {
-		if parent, ok := parentOf(pid); !ok || parent != c.state.Shim.Pid {
-			continue
-		}
+	for _, pid := range c.makers(pids) {
 		maker, err := wire.FindProcess(pid)
 		if err == nil {
 			err = waitGone(ctx, maker)
@@ -130,6 +132,15 @@ func (c *Container) settle(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makers are those of the processes that the shim has started beside the application: what has made the
+// container, on its way out.
+func (c *Container) makers(pids []int) []int {
+	return slices.DeleteFunc(strangers(pids, c.init.Pid), func(pid int) bool {
+		parent, ok := parentOf(pid)
+		return !ok || parent != c.state.Shim.Pid
+	})
 }
 
 // waitGone waits until a process has ended.
@@ -148,14 +159,10 @@ func waitGone(ctx context.Context, p wire.Process) error {
 	return nil
 }
 
-// refuse knows what CRIU would fail at, or get wrong.
-func (c *Container) refuse() error {
+// refuse knows what CRIU would fail at, or get wrong, with these processes.
+func (c *Container) refuse(pids []int) error {
 	if _, err := os.Stat(c.lazyFile()); err == nil {
 		return fmt.Errorf("%w: not all of its memory is back from the last checkpoint", criu.ErrDump)
-	}
-	pids, err := c.group.Procs()
-	if err != nil {
-		return err
 	}
 	if outside := strangers(pids, c.init.Pid); len(outside) > 0 {
 		return fmt.Errorf("%w: processes were executed in it that would not be in the image: %v", criu.ErrDump, outside)

@@ -4,6 +4,7 @@ package container
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/fcnode/fcnode/criu"
 )
@@ -15,11 +16,13 @@ func (c *Container) Preflight() ([]criu.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	makers := c.makers(pids) // a checkpoint waits for their end
+	pids = slices.DeleteFunc(pids, func(pid int) bool { return slices.Contains(makers, pid) })
 	findings, err := criu.Preflight(pids)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", c.ID(), err)
 	}
-	if err := c.refuse(); err != nil {
+	if err := c.refuse(pids); err != nil {
 		findings = append(findings, criu.Finding{Process: c.ID(), What: err.Error(), Remedy: "see docs/checkpoints.md"})
 	}
 	return findings, nil
