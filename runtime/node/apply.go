@@ -142,7 +142,7 @@ func (n *Node) announce(c change) {
 	if e.active != nil {
 		apart := !slices.Equal(e.active.spec.Ports, c.record.Spec.Ports) // a port's bit is its place in the list
 		e.active.spec = &c.record.Spec
-		e.active.machine.SetPolicy(n.policy(e, &c.record.Spec))
+		n.newLadder(e)
 		n.handle(e, site.SpecChanged{Apart: apart})
 	}
 	e.mu.Unlock()

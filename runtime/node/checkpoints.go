@@ -23,8 +23,12 @@ const metaRestored = "restored"
 // image: what the application loads with its first answers would be missing.
 var errNotWarm = errors.New("not warm yet")
 
-// criuState is whether this machine can make checkpoints.
+// criuState is whether this machine can make checkpoints. Until that is known, it is
+// taken for granted: a site that would go cold for want of it would be lost to its tier until
+// its next visitor, and who makes a checkpoint can wait.
 type criuState struct {
+	known chan struct{} // closed when err is valid
+
 	mu  sync.Mutex
 	err error
 }
@@ -35,10 +39,22 @@ func (c *criuState) get() error {
 	return c.err
 }
 
+// set is called once.
 func (c *criuState) set(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.err = err
+	c.mu.Unlock()
+	close(c.known)
+}
+
+// wait waits until it is known.
+func (c *criuState) wait(ctx context.Context) error {
+	select {
+	case <-c.known:
+		return c.get()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (n *Node) canCheckpoint() error { return n.criu.get() }
@@ -46,12 +62,12 @@ func (n *Node) canCheckpoint() error { return n.criu.get() }
 // findCRIU looks for the program in the background, as it has to be started for
 // that, and tells the sites that are awake.
 func (n *Node) findCRIU() {
-	n.criu.set(errors.New("it is not known yet whether this machine has a usable CRIU"))
 	n.work.Go(func() {
 		tool, err := n.containers.CRIU(n.ctx)
 		n.criu.set(err)
 		if err != nil {
 			n.log.Info("sites are not checkpointed", "why", err)
+			n.newLadders()
 			return
 		}
 		n.log.Info("sites can be checkpointed", "by", tool.String())
@@ -59,9 +75,6 @@ func (n *Node) findCRIU() {
 		for _, e := range n.all() {
 			e.mu.Lock()
 			images = images || e.image
-			if a := e.active; a != nil {
-				a.machine.SetPolicy(n.policy(e, a.spec))
-			}
 			e.mu.Unlock()
 		}
 		if images {
@@ -74,7 +87,7 @@ func (n *Node) findCRIU() {
 // broken off in the middle, when it has code of its own in the processes: a
 // visitor waits for the rest.
 func (n *Node) checkpoint(ctx context.Context, e *entry, r *replica, d *descent, s *spec.Site) error {
-	if err := n.canCheckpoint(); err != nil {
+	if err := n.criu.wait(ctx); err != nil {
 		return err
 	}
 	l, err := n.counted(r)

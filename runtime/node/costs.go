@@ -150,6 +150,9 @@ func (n *Node) learnFailure(e *entry, tier site.Tier, err error) {
 	if errors.Is(err, errNotWarm) {
 		return // the next time, perhaps
 	}
+	if tier == site.TierCheckpointed && n.canCheckpoint() != nil {
+		return // it is the machine that cannot
+	}
 	n.experience(e).tier(tier).failed(time.Now(), err.Error())
 	n.learnt(e)
 }
@@ -186,7 +189,7 @@ func (n *Node) recall(e *entry) {
 		defer e.mu.Unlock()
 		if a := e.active; a != nil && a.experience == nil {
 			a.experience = x
-			a.machine.SetPolicy(n.policy(e, a.spec))
+			n.newLadder(e)
 		}
 	})
 }

@@ -59,6 +59,7 @@ type active struct {
 	retry    time.Time     // end of the backoff
 
 	experience *experience // nil until it was read
+	rungs      []site.Rung // of the machine's ladder, when it was last looked at
 	scaling    *scaling    // nil while nothing serves, or there is nothing to scale
 	seen       meter       // for those who look at the site
 }

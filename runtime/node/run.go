@@ -65,6 +65,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.ctx = ctx
+	n.criu.known = make(chan struct{})
 	n.experiences = newExperiences(cfg.StateDir, n.work.Go, n.notKept)
 	defer n.close()
 	serving := false
@@ -199,6 +200,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	}
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
+	n.work.Go(func() { n.ladderLoop(ctx) })
 	for range toldWorkers {
 		n.work.Go(func() { n.looks.work(ctx, true, n.look) })
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-func parseSite(t *testing.T, more string) *spec.Site {
+func parseSite(t testing.TB, more string) *spec.Site {
 	t.Helper()
 	sites, err := spec.Parse("test", strings.NewReader("{name: a, image: 'dir:/a', ports: [80/tcp], "+more+"}"))
 	if err != nil {

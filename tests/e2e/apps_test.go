@@ -59,7 +59,6 @@ func appSleeps(t *testing.T, n *node, app apps.App, tier api.Tier) {
 		if app.Users {
 			testutil.RequireFeature(t, "CAP_SYS_RESOURCE")
 		}
-		n.awaitCRIU()
 	}
 	s := n.apply(app.Spec(app.Name+"-"+string(tier), "idle: 1s", fmt.Sprintf("tiers: [%s]", tier), "checkpoint: {warm: 1}"))
 	defer n.remove(s)

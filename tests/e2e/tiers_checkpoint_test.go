@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,23 +41,9 @@ func (s *site) pull(path string) string {
 	return s.n.outside.mustGet(s.addr4(80), "/file?path="+path).body
 }
 
-// awaitCRIU waits until the daemon has found CRIU, which it looks for beside its start: a site that is idle before then
-// is stopped.
-func (n *node) awaitCRIU() {
-	n.t.Helper()
-	testutil.WaitFor(n.t, patience, "the daemon to find CRIU", func() error {
-		log, err := os.ReadFile(n.path("daemon.log"))
-		if err == nil && !bytes.Contains(log, []byte("sites can be checkpointed")) {
-			err = errors.New("it has not said so")
-		}
-		return err
-	})
-}
-
 // checkpointed deploys a site that is checkpointed soon.
 func (n *node) checkpointed(name string, more ...string) *site {
 	n.t.Helper()
-	n.awaitCRIU()
 	return n.deploy(name, append([]string{"idle: 1s", "tiers: [checkpointed]", "checkpoint: {warm: 1}"}, more...)...)
 }
 
@@ -109,7 +94,6 @@ func TestRootNotWarmIsNotCheckpointed(t *testing.T) {
 	needCRIU(t)
 	t.Parallel()
 	n := newNode(t, options{})
-	n.awaitCRIU()
 	s := n.deploy("cool", "idle: 1s", "tiers: [checkpointed, {tier: cold, after: 2s}]", "checkpoint: {warm: 2}")
 	mark := n.mark()
 	s.sleepOn("not-checkpointed")
@@ -258,7 +242,6 @@ func TestRootKilledWhileSinking(t *testing.T) {
 	needCRIU(t)
 	t.Parallel()
 	n := newNode(t, options{})
-	n.awaitCRIU()
 	s := n.deploy("dying", "idle: 1s", "tiers: [{tier: frozen, after: 1s}, {tier: checkpointed, after: 2s}]", "checkpoint: {warm: 1}")
 	rounds := few(12)
 	for round := range rounds {
