@@ -52,7 +52,7 @@ func printSite(e *env, s *api.Site) error {
 	add("domains", strings.Join(s.Domains, ", "))
 	add("phase", string(s.Phase))
 	add("tier", string(s.Tier))
-	add("replicas", fmt.Sprintf("%d of at most %d", len(s.Replicas), s.ReplicasMax))
+	add("replicas", replicasInFull(s))
 	add("ladder", ladder(s))
 	add("not used", unused(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
@@ -79,6 +79,16 @@ func printSite(e *env, s *api.Site) error {
 	return printReplicas(e, s.Replicas, now)
 }
 
+// replicasInFull is "1 of at most 4, 1 spare".
+func replicasInFull(s *api.Site) string {
+	serving, spare := countReplicas(s)
+	out := fmt.Sprintf("%d of at most %d", serving, s.ReplicasMax)
+	if spare > 0 {
+		out += fmt.Sprintf(", %d spare", spare)
+	}
+	return out
+}
+
 func printReplicas(e *env, all []api.Replica, now time.Time) error {
 	var t table
 	t.row("REPLICA", "TIER", "STATE", "PID", "STARTED", "CONNS", "TOTAL")
@@ -87,7 +97,11 @@ func printReplicas(e *env, all []api.Replica, now time.Time) error {
 		if r.PID != 0 {
 			pid = strconv.Itoa(r.PID)
 		}
-		t.row(r.ID, string(r.Tier), r.State, pid, ago(now, r.Started), strconv.FormatUint(r.Conns.Now, 10), strconv.FormatUint(r.Conns.Total, 10))
+		state := r.State
+		if r.Spare {
+			state = "spare"
+		}
+		t.row(r.ID, string(r.Tier), state, pid, ago(now, r.Started), strconv.FormatUint(r.Conns.Now, 10), strconv.FormatUint(r.Conns.Total, 10))
 	}
 	return t.print(e.stdout)
 }

@@ -83,7 +83,22 @@ func replicas(s *api.Site) string {
 	if len(s.Replicas) == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d/%d", len(s.Replicas), s.ReplicasMax)
+	serving, spare := countReplicas(s)
+	out := fmt.Sprintf("%d/%d", serving, s.ReplicasMax)
+	if spare > 0 {
+		out += fmt.Sprintf("+%d", spare)
+	}
+	return out
+}
+
+// countReplicas tells those that stand ready to be added from the others.
+func countReplicas(s *api.Site) (serving, spare int) {
+	for _, r := range s.Replicas {
+		if r.Spare {
+			spare++
+		}
+	}
+	return len(s.Replicas) - spare, spare
 }
 
 func listLatency(s *api.Site) string {

@@ -100,6 +100,8 @@ type Replica struct {
 	Conns   Conns     `json:"conns"`
 	// State is starting, ready, closing (takes no new connections) or stopping.
 	State string `json:"state"`
+	// Spare ones get no connections: they stand ready to be added.
+	Spare bool `json:"spare,omitempty"`
 	// Image is the digest of the image that it was started from.
 	Image string `json:"imageDigest,omitempty"`
 }

@@ -33,6 +33,9 @@ func (n *Node) descend(e *entry, id site.ReplicaID, tier site.Tier) {
 	d.settle = sync.OnceFunc(func() { close(d.over) })
 	r.descent = d
 	s := e.active.spec
+	if m, ok := e.active.machine.Replica(id); ok && m.Spare() {
+		n.readySpare(e, r, s)
+	}
 	n.work.Go(func() {
 		defer cancel()
 		defer d.settle()
@@ -132,6 +135,7 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	settled := r.callBack()
 	r.frozen = false
 	n.followRise(e, r)
+	n.followJoin(e, r)
 	trace, sp := r.trace, e.active.spec
 	n.work.Go(func() {
 		settled()

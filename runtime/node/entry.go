@@ -81,6 +81,7 @@ type replica struct {
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container
 	trace    *wakeTrace // until its first byte
+	from     site.Tier  // that it was last on, if it is known; TierRunning: it was started
 
 	frozen  bool     // asleep, or found so
 	descent *descent // on its way there

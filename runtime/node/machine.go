@@ -174,7 +174,7 @@ func (n *Node) performTimer(e *entry, act site.Action) {
 	case site.ArmDrain:
 		n.arm(e, timerKey{timerDrain, act.ID}, act.After, func() site.Event { return site.DrainOver{ID: act.ID} })
 	case site.ArmSpare:
-		n.arm(e, timerKey{kind: timerSpare}, act.After, func() site.Event { return site.SpareDue{} })
+		n.armSpare(e, act.After, time.Now().Add(act.After+spareWaits))
 	case site.ArmBackoff:
 		e.active.retry = time.Now().Add(act.After)
 		n.arm(e, timerKey{kind: timerBackoff}, act.After, func() site.Event { return site.BackoffOver{} })

@@ -137,6 +137,10 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 func collectSite(to chan<- prometheus.Metric, s *api.Site) {
 	states := map[string]int{}
 	for _, r := range s.Replicas {
+		if r.Spare {
+			states["spare"]++
+			continue
+		}
 		states[r.State]++
 	}
 	for state, count := range states {

@@ -132,6 +132,7 @@ func (n *Node) policy(e *entry, s *spec.Site) site.Policy {
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
+		Spares: n.spares(s), SpareTier: site.Tier(s.Scale.Spare.Tier),
 	}
 }
 

@@ -140,6 +140,9 @@ func (n *Node) passGate(e *entry, r *replica, p *container.Prepared) {
 		n.forget(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
 		trace.from(site.TierCold)
+		e.mu.Lock()
+		r.from = site.TierRunning
+		e.mu.Unlock()
 		ctr, err = n.start(ctx, e, r, trace, s)
 	}
 	n.started(e, r, ctr, err)
@@ -160,6 +163,7 @@ func (n *Node) openGate(e *entry, id site.ReplicaID) {
 	}
 	r.trace.from(site.TierPrepared)
 	r.trace.replica(r.name)
+	r.from = site.TierPrepared
 	r.gate.open()
 	r.gate = nil
 }
@@ -181,7 +185,7 @@ func (n *Node) makeRoom(w *waiting) {
 		return // opened, or on its way out
 	}
 	w.r.gate.drop()
-	n.handle(w.e, site.PrepareFailed{ID: w.r.id, Reason: "it made room for another site's (prepared.max, prepared.memory)"})
+	n.handle(w.e, site.PrepareFailed{ID: w.r.id, Reason: "it made room for another site's (prepared.max, prepared.memory)", NoRoom: true})
 }
 
 // waiting is a replica at its gate.

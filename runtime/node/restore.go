@@ -186,9 +186,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	}
 	e.active.replicas[r.id] = r
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0}
-	for _, in := range sites[e.id].Replicas {
-		was.Draining = was.Draining || in.ID == bpf.ReplicaID(id) && in.Draining
-	}
+	placed(&was, bpf.ReplicaID(id), sites[e.id])
 	n.refuseTwin(e)
 	n.findTier(r, e.active.spec, stats, &was)
 	for _, act := range e.active.machine.Adopt(time.Now(), r.id, was) {

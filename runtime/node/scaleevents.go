@@ -96,8 +96,12 @@ func (n *Node) joined(e *entry, id site.ReplicaID) {
 	}
 	delete(s.begun, id)
 	took := time.Duration(bpf.Now() - begun)
-	smooth(&s.scaler.Costs.Out, took)
-	n.costs.out(took)
+	if r := e.active.replicas[id]; r != nil && r.from != site.TierRunning {
+		smooth(&s.scaler.Costs.OutSpare, took)
+	} else {
+		smooth(&s.scaler.Costs.Out, took)
+		n.costs.out(took)
+	}
 	n.scaleMetrics.joined.Observe(took.Seconds())
 }
 
@@ -111,10 +115,7 @@ func (n *Node) firstFlow(e *entry, id site.ReplicaID, at uint64) {
 	took := time.Duration(at - min(at, s.outs[id]))
 	delete(s.outs, id)
 	n.scaleMetrics.firstFlow.Observe(took.Seconds())
-	fields := map[string]any{"delayNs": int64(took)}
-	if r := e.active.replicas[id]; r != nil && r.trace != nil {
-		fields["from"] = r.trace.current().From
-	}
+	fields := map[string]any{"delayNs": int64(took), "from": cameFrom(e.active.replicas[id])}
 	n.journalEvent(api.Event{
 		Site: e.name, Replica: replicaName(e.name, id), Kind: "joined", Fields: fields,
 		Reason: "its first connection came " + took.Round(10*time.Microsecond).String() + " after the trigger",

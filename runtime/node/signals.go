@@ -122,7 +122,7 @@ func (n *Node) signals(e *entry, now map[site.ReplicaID]sample) detect.Signals {
 	var answers bpf.Histogram
 	for _, m := range e.active.machine.Replicas() {
 		read, ok := now[m.ID]
-		if !ok || m.State != site.Ready {
+		if !ok || m.State != site.Ready || m.Spare() {
 			continue
 		}
 		base := s.meter.base[m.ID]
@@ -203,15 +203,16 @@ func replicasOf(e *entry) detect.Replicas {
 	for _, m := range e.active.machine.Replicas() {
 		switch {
 		case m.Spare():
+			if m.State == site.Asleep {
+				out.Spare++
+			}
 		case m.State == site.Starting, m.State == site.Rising:
 			out.Starting++
 		case m.State == site.Asleep, m.State == site.Draining:
 			out.Spare++
 		}
 	}
-	if e.active.machine.Prepared() != 0 {
-		out.Spare++
-	}
+	out.Spare += len(e.active.machine.Prepared())
 	return out
 }
 
@@ -220,7 +221,7 @@ func replicasOf(e *entry) detect.Replicas {
 func serving(e *entry) []site.ReplicaID {
 	var out []site.ReplicaID
 	for _, m := range e.active.machine.Replicas() {
-		if m.State == site.Ready {
+		if m.State == site.Ready && !m.Spare() {
 			out = append(out, m.ID)
 		}
 	}

@@ -50,7 +50,7 @@ func reclaimable(in reclaimInput) uint64 {
 
 // findTier says how a replica that was found sleeps. One whose mark is gone has a
 // visitor: his knock may have died with the daemon that read it. Anything
-// half-done is undone.
+// half-done is undone. A spare one has no mark: nothing is sent to it.
 func (n *Node) findTier(r *replica, s *spec.Site, st bpf.ReplicaStats, was *site.Found) {
 	defer func() { n.boundSwap(r, s, r.frozen) }()
 	r.asleep = st.Asleep
@@ -61,7 +61,7 @@ func (n *Node) findTier(r *replica, s *spec.Site, st bpf.ReplicaStats, was *site
 	if !frozen {
 		return
 	}
-	if st.Asleep {
+	if st.Asleep || was.Spare {
 		r.frozen = true
 		was.Asleep = site.TierFrozen
 		return

@@ -92,7 +92,7 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		if r == nil {
 			continue
 		}
-		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State)}
+		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State), Spare: m.Spare()}
 		if r.ctr != nil {
 			view.PID, view.Tier = r.ctr.Pid(), apiTier(m.Tier)
 			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
@@ -103,15 +103,19 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 			view.Conns = api.Conns{Now: st.ConnsNow, Total: st.ConnsTotal}
 			v.Conns.Now += st.ConnsNow
 			v.Conns.Total += st.ConnsTotal
-			if _, quiet := n.activity(e, r.id); quiet < idle {
+			if _, quiet := n.activity(e, r.id); quiet < idle && !m.Spare() {
 				idle = quiet
 			}
 		}
 		v.Replicas = append(v.Replicas, view)
 	}
-	if r := a.replicas[a.machine.Prepared()]; r != nil {
+	for _, id := range a.machine.Prepared() {
+		r := a.replicas[id]
+		if r == nil {
+			continue
+		}
 		v.Replicas = append(v.Replicas, api.Replica{
-			ID: r.name, Tier: api.TierPrepared, Started: r.started, Image: r.image, State: string(api.TierPrepared),
+			ID: r.name, Tier: api.TierPrepared, Started: r.started, Image: r.image, State: string(api.TierPrepared), Spare: v.Phase == api.PhaseRunning,
 		})
 		if v.Tier == api.TierCold {
 			v.Tier = api.TierPrepared

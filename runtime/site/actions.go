@@ -70,7 +70,7 @@ type (
 		ID    ReplicaID
 		After time.Duration
 	}
-	// ArmSpare does so for the site's spare replica.
+	// ArmSpare does so for the site's next spare replica; answered by SpareDue.
 	ArmSpare struct{ After time.Duration }
 	// ArmBackoff does so for the site's backoff.
 	ArmBackoff struct{ After time.Duration }

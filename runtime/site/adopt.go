@@ -7,28 +7,37 @@ type Found struct {
 	Ready    bool // somebody listens on a port of it
 	Draining bool
 	Asleep   Tier // frozen or reclaimed; its mark is set, no packet has come
+	// Spare says that it was not in the site's set, though others are: a spare one if it
+	// is frozen, else one that was being made or ended.
+	Spare bool
 }
 
 // Adopt puts a replica into the machine that an earlier daemon had started.
 // It returns what is to be armed for it. After the last one AllAdopted is to be
-// handed in.
+// handed in: only then the data path is told, which has the set of before until then.
 func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 	r := &Replica{ID: id, State: Starting}
 	m.replicas = append(m.replicas, r)
 	switch {
+	case was.Spare && was.Asleep == TierFrozen:
+		r.State, r.ReadyAt, r.Tier, r.target, r.spare = Asleep, now, TierFrozen, TierFrozen, true
+		return nil
+	case was.Spare:
+		r.State, r.Reason, r.spare = Stopping, "found half-made, or on its way out", true
+		return []Action{Stop{ID: id}}
 	case was.Asleep != TierRunning:
 		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
-		return append([]Action{Publish{}}, m.armIdle(r)...)
+		return m.armIdle(r)
 	case was.Draining:
 		r.State, r.ReadyAt, r.Reason = Draining, now, "found draining"
-		return []Action{Publish{}, ArmDrain{ID: id, After: m.policy.Linger}}
+		return []Action{ArmDrain{ID: id, After: m.policy.Linger}}
 	case was.Ready:
 		// its other ports have the time to settle once more
 		r.State, r.ReadyAt = Ready, now
-		acts := append([]Action{Publish{}, ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(r)...)
+		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(r)...)
 		return append(acts, m.armLife(r)...)
 	}
-	return []Action{Publish{}, ArmStart{ID: id, After: m.policy.StartTimeout}}
+	return []Action{ArmStart{ID: id, After: m.policy.StartTimeout}}
 }
 
 // onAllAdopted keeps as many as were serving, within the bounds: a site that
@@ -37,14 +46,21 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 func (m *Machine) onAllAdopted() []Action {
 	ready := 0
 	for _, r := range m.replicas {
-		if r.State == Ready {
+		if r.State == Ready && !r.spare {
 			ready++
 		}
 	}
 	m.want = min(max(m.want, ready), m.most())
+	return append([]Action{Publish{}}, m.resume()...)
+}
+
+func (m *Machine) resume() []Action {
 	if m.Serving() == 0 {
 		if r := m.find(Draining); r != nil && !m.alive() {
 			return m.reopen(r, "no other was found")
+		}
+		if r := m.spare(false); r != nil && !m.alive() {
+			return m.join(r, "the spare one takes over")
 		}
 		return nil
 	}

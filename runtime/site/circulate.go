@@ -12,18 +12,24 @@ func (m *Machine) armLife(r *Replica) []Action {
 	if m.policy.Lifetime > 0 {
 		acts = append(acts, ArmLife{ID: r.ID, After: m.policy.Lifetime})
 	}
-	if m.policy.Ahead {
-		acts = append(acts, ArmSpare{After: m.policy.Stable})
-	}
 	return acts
 }
 
 func (m *Machine) onLifeOver(e LifeOver) []Action {
 	r := m.byID(e.ID)
-	if r == nil || !r.alive() || r.spare {
+	if r == nil {
 		return nil
 	}
 	reason := "its lifetime is over"
+	switch {
+	case r.State == Draining:
+		r.keep = false // it is too old for a spare one
+		return nil
+	case !r.alive():
+		return nil
+	case r.spare: // it has served before
+		return m.stop(r, reason)
+	}
 	if m.renewing != "" {
 		reason = m.renewing // a further try
 	}
@@ -40,12 +46,8 @@ func (m *Machine) circulate(reason string) []Action {
 	if m.deleted {
 		return nil
 	}
-	acts := m.stopSpares(reason)
-	if m.prepared != 0 {
-		acts = append(acts, m.unprepare(TierRunning)...)
-		acts = append(acts, m.prepare()...)
-	}
-	m.renewals, m.holdoff = 0, false
+	acts := append(m.stopSpares(reason), m.renewGates()...)
+	m.renewals, m.holdoff, m.spareFailures = 0, false, 0
 	for _, r := range m.replicas {
 		if r.spare || !r.alive() {
 			continue
@@ -78,9 +80,9 @@ func (m *Machine) renew() []Action {
 		old.again, old.old = true, false
 		return m.stop(old, m.renewing)
 	}
-	if s := m.sleepingSpare(); s != nil {
-		s.spare, s.next = false, true
-		return m.ascend(s, m.renewing)
+	if s := m.spare(true); s != nil {
+		s.next = true
+		return m.join(s, m.renewing)
 	}
 	acts := m.start(m.renewing)
 	m.replicas[len(m.replicas)-1].next = true
@@ -150,7 +152,7 @@ func (m *Machine) onSpecChanged(e SpecChanged) []Action {
 		}
 		acts = append(acts, m.circulate(reason)...)
 	}
-	if !m.deleted && (m.waiting && !m.alive() || len(m.replicas) == 0 && m.restartsAlone()) {
+	if !m.deleted && (m.waiting && !m.alive() || !m.anyButSpares() && m.restartsAlone()) {
 		acts = append(acts, m.start(reason)...)
 	}
 	return acts
@@ -162,15 +164,22 @@ func (m *Machine) onSpecChanged(e SpecChanged) []Action {
 // already.
 func (m *Machine) replaceApart(reason string) []Action {
 	m.renewing = ""
-	had := m.prepared != 0
-	acts := m.unprepare(TierRunning)
+	acts := m.renewGates()
 	for _, r := range m.replicas {
 		if r.State != Stopping {
 			r.again = !r.spare && r.State != Asleep && r.State != Sinking
 			acts = append(acts, m.stop(r, reason)...)
 		}
 	}
-	if had {
+	return acts
+}
+
+// renewGates throws away what waits at the gates; where that was for a visitor
+// another one is made.
+func (m *Machine) renewGates() []Action {
+	had := len(m.gates) > 0
+	acts := m.dropGates(0)
+	if had && !m.anyButSpares() {
 		acts = append(acts, m.prepare()...)
 	}
 	return acts
@@ -179,11 +188,15 @@ func (m *Machine) replaceApart(reason string) []Action {
 // drain gives a replica no new flows. Those whose handshake is under way have a
 // moment to become connections; then it is watched until the last has ended.
 func (m *Machine) drain(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.old, r.next, r.lingered = Draining, reason, false, false, false
-	return []Action{
+	r.State, r.Reason, r.old, r.next, r.lingered, r.keep = Draining, reason, false, false, false, false
+	acts := []Action{
 		Publish{}, Note{Kind: "draining", Replica: r.ID, Reason: reason},
 		ArmDrain{ID: r.ID, After: m.policy.Linger},
 	}
+	if old := m.anyOld(); old != nil && m.holdoff { // the timer of a further try may have been r's
+		acts = append(acts, ArmLife{ID: old.ID, After: m.policy.Stable})
+	}
+	return acts
 }
 
 func (m *Machine) onDrainOver(e DrainOver) []Action {
@@ -207,43 +220,10 @@ func (m *Machine) onEmptied(e Emptied) []Action {
 	if r == nil || r.State != Draining || !r.lingered {
 		return nil
 	}
+	if m.keepsAsSpare(r) {
+		return m.becomeSpare(r)
+	}
 	return m.drained(r, "its last connection has ended")
-}
-
-// onSpareDue starts the replica that is kept for the next circulation.
-func (m *Machine) onSpareDue() []Action {
-	if !m.policy.Ahead || !m.policy.Overlap || m.deleted || m.find(Ready) == nil || m.anySpare() {
-		return nil
-	}
-	prepared, standing := m.prepared, m.standing
-	m.prepared, m.standing = 0, false
-	acts := m.start("the next one, ahead of its time")
-	m.prepared, m.standing = prepared, standing
-	m.replicas[len(m.replicas)-1].spare = true
-	return acts
-}
-
-func (m *Machine) freezeSpare(r *Replica) []Action {
-	r.State, r.target = Sinking, TierFrozen
-	return []Action{Descend{ID: r.ID, Tier: TierFrozen}}
-}
-
-func (m *Machine) anySpare() bool {
-	return m.oldest(func(r *Replica) bool { return r.spare && r.alive() }) != nil
-}
-
-func (m *Machine) sleepingSpare() *Replica {
-	return m.oldest(func(r *Replica) bool { return r.spare && r.State == Asleep })
-}
-
-func (m *Machine) stopSpares(reason string) []Action {
-	var acts []Action
-	for _, r := range m.replicas {
-		if r.spare && r.alive() {
-			acts = append(acts, m.stop(r, reason)...)
-		}
-	}
-	return acts
 }
 
 func (m *Machine) oldest(is func(*Replica) bool) *Replica {

@@ -15,7 +15,10 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 		return nil // somebody is held, or knocked, and to be cut off only by force
 	}
 	m.byHand = true
-	acts := m.unprepare(e.Tier)
+	var acts []Action
+	if e.Tier != TierPrepared {
+		acts = m.dropGates(0)
+	}
 	for _, r := range m.replicas {
 		if r.State == Stopping {
 			r.again, r.prepare = false, false
@@ -72,18 +75,11 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 	}
 	m.drop(id)
 	acts := []Action{Publish{}}
-	switch r.State {
-	case Stopping, Closing, Sinking, Asleep:
-		acts = append(acts, m.onStopped(r, reason)...)
-	case Draining:
-		acts = append(acts, Note{Kind: "exited", Replica: id, Reason: "while draining: " + reason})
-	case Starting:
-		if !atStart {
-			reason = "ended before it listened: " + reason
-		}
+	switch {
+	case r.spare && r.State != Stopping:
 		acts = append(acts, m.failed(r, reason)...)
 	default:
-		acts = append(acts, m.onCrash(now, r, reason)...)
+		acts = append(acts, m.onOwnEnd(now, r, reason, atStart)...)
 	}
 	if m.anyOld() == nil { // the next one has nobody to replace: it is one like others
 		for _, n := range m.replicas {
@@ -100,9 +96,29 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 	return append(acts, m.forgetIfDone()...)
 }
 
+// onOwnEnd says what the end of a replica means, by what it was doing.
+func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart bool) []Action {
+	switch r.State {
+	case Stopping, Closing, Sinking, Asleep:
+		return m.onStopped(r, reason)
+	case Draining:
+		return []Action{Note{Kind: "exited", Replica: r.ID, Reason: "while draining: " + reason}}
+	case Starting:
+		if !atStart {
+			reason = "ended before it listened: " + reason
+		}
+		return m.failed(r, reason)
+	default:
+		return m.onCrash(now, r, reason)
+	}
+}
+
 // onCrash: it was serving.
 func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
-	if lived := now.Sub(r.ReadyAt); lived < m.policy.Stable && !r.spare {
+	if r.joining {
+		return m.failed(r, reason)
+	}
+	if lived := now.Sub(r.ReadyAt); lived < m.policy.Stable {
 		reason = fmt.Sprintf("ended %s after it was ready: %s", lived.Round(time.Millisecond), reason)
 		return m.failed(r, reason)
 	}
@@ -123,9 +139,8 @@ func (m *Machine) recover() []Action {
 		if r := m.find(Draining); r != nil {
 			return m.reopen(r, "its successor is gone")
 		}
-		if r := m.sleepingSpare(); r != nil && !m.backoff {
-			r.spare = false
-			return m.ascend(r, "the spare one takes over")
+		if r := m.spare(false); r != nil && !m.backoff {
+			return m.join(r, "the spare one takes over")
 		}
 	}
 	if m.restartsAlone() {
@@ -164,7 +179,7 @@ func (m *Machine) onStopped(r *Replica, reason string) []Action {
 	if r.prepare && !m.deleted {
 		acts = append(acts, m.prepare()...)
 	}
-	return append(acts, m.stopSpares("nobody needs it")...)
+	return acts
 }
 
 func (m *Machine) anyButSpares() bool {
@@ -178,7 +193,7 @@ func (m *Machine) anyButSpares() bool {
 
 func (m *Machine) onDeleted() []Action {
 	m.deleted, m.waiting, m.renewing = true, false, ""
-	acts := append([]Action{Refuse{}}, m.unprepare(TierRunning)...)
+	acts := append([]Action{Refuse{}}, m.dropGates(0)...)
 	for _, r := range m.replicas {
 		if r.State != Stopping {
 			acts = append(acts, m.stop(r, "deleted")...)

@@ -77,6 +77,7 @@ type (
 	PrepareFailed struct {
 		ID     ReplicaID
 		Reason string
+		NoRoom bool // it had to make room for another site's
 	}
 	// PrepareAsked means: the site slept prepared, and what waited at its gate has
 	// ended with an earlier daemon.
@@ -91,8 +92,7 @@ type (
 	CirculateAsked struct{ Reason string }
 	// LifeOver means: the replica has lived for as long as it is to.
 	LifeOver struct{ ID ReplicaID }
-	// SpareDue means: the site has been up for a while, and may have a replica that
-	// is kept for the next circulation.
+	// SpareDue means: the time has come for a spare replica that is missing.
 	SpareDue struct{}
 	// Emptied means: a draining replica has no connection any more.
 	Emptied struct{ ID ReplicaID }

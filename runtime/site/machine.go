@@ -37,6 +37,8 @@ type Policy struct {
 	Drain        time.Duration // its connections have this time after that
 	Overlap      bool          // old and new replicas may stand side by side
 	Ahead        bool          // the next replica of a circulation is kept ready, frozen
+	Spares       int           // replicas that are kept ready for scaling out
+	SpareTier    Tier          // and how: frozen, or prepared
 }
 
 // Machine is the state of one site. It is not safe for concurrent use: the
@@ -45,12 +47,11 @@ type Machine struct {
 	policy   Policy
 	newID    func() ReplicaID
 	replicas []*Replica
-	want     int       // replicas that are to serve while the site is awake
-	prepared ReplicaID // waits at its gate, or is on its way there; 0: none
-	standing bool      // the prepared one stands at the gate
-	failures int       // in a row
-	backoff  bool      // refusing until BackoffOver; never while a replica is alive
-	retry    bool      // no further replicas until BackoffOver, but serving
+	want     int    // replicas that are to serve while the site is awake
+	gates    []gate // of prepared containers
+	failures int    // in a row
+	backoff  bool   // refusing until BackoffOver; never while a replica is alive
+	retry    bool   // no further replicas until BackoffOver, but serving
 	deleted  bool
 	forgot   bool   // Forget was said
 	waiting  bool   // packets may be held that were neither released nor refused
@@ -58,6 +59,10 @@ type Machine struct {
 	renewing string // why replicas are being replaced; empty: they are not
 	renewals int    // failed in a row
 	holdoff  bool   // the next try waits for a LifeOver
+
+	spareDue      bool // a SpareDue is to come
+	spareFailures int  // spares that came to nothing since one was of use
+	noRoom        bool // a prepared one had to make room: no other before a replica comes up
 }
 
 // New makes the machine of a parked site. newID allocates replica ids.
@@ -101,7 +106,7 @@ func (m *Machine) Phase() Phase {
 // may be thrown away. A parked site that failed to start does not qualify, as
 // its next failure is to be followed by a longer backoff.
 func (m *Machine) Settled() bool {
-	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0 && m.prepared == 0
+	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0 && len(m.gates) == 0
 }
 
 // Replicas returns the replicas, the oldest first.
@@ -122,12 +127,15 @@ func (m *Machine) Replica(id ReplicaID) (Replica, bool) {
 	return *r, true
 }
 
-// Prepared returns the replica that waits at its gate; 0: there is none.
-func (m *Machine) Prepared() ReplicaID {
-	if !m.standing {
-		return 0
+// Prepared returns the replicas that wait at their gates.
+func (m *Machine) Prepared() []ReplicaID {
+	var out []ReplicaID
+	for _, g := range m.gates {
+		if g.standing {
+			out = append(out, g.id)
+		}
 	}
-	return m.prepared
+	return out
 }
 
 // Serving is how many replicas get new flows, or will.
@@ -217,6 +225,7 @@ func (m *Machine) Handle(now time.Time, ev Event) []Action {
 	if !m.alive() && m.want > m.least() {
 		m.want = m.least() // the crowd is gone, and with it the need
 	}
+	acts = append(acts, m.keepSpares()...)
 	return publishOnce(acts)
 }
 

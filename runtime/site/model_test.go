@@ -31,7 +31,8 @@ type container struct {
 	rising  bool      // asked to run again, not answered
 	marked  bool      // a packet is to be told of
 	knocked bool      // it was, and nobody has read it
-	watched bool      // the end of its last connection is to be told
+	frozen  bool
+	watched bool // the end of its last connection is to be told
 }
 
 func (c *container) listensOnAll() bool { return !slices.Contains(c.listens[:], false) }
@@ -45,6 +46,7 @@ type model struct {
 	rng    *rand.Rand
 	policy Policy
 	m      *Machine
+	newID  func() ReplicaID
 	now    time.Time
 
 	containers map[ReplicaID]*container
@@ -55,6 +57,7 @@ type model struct {
 	used       map[ReplicaID]bool // ids, for ever
 	deleted    bool
 	parked     bool // by hand, and nobody came since
+	surplus    bool // those that an earlier daemon was ending are found among those that serve
 	forgets    int
 	gates      map[ReplicaID]bool // prepared containers; true: it stands at its gate
 	log        []string
@@ -77,7 +80,8 @@ func newModel(seed uint64) *model {
 		md.policy.Ladder = nil
 	}
 	var last ReplicaID
-	md.m = New(md.policy, func() ReplicaID { last++; return last })
+	md.newID = func() ReplicaID { last++; return last }
+	md.m = New(md.policy, md.newID)
 	return md
 }
 
@@ -86,6 +90,9 @@ func (md *model) drawPolicy() {
 	p.Max = 1 + md.rng.IntN(3)
 	p.Overlap = md.rng.IntN(4) > 0
 	p.Ahead = md.rng.IntN(3) == 0
+	if md.rng.IntN(2) == 0 {
+		p.Spares, p.SpareTier = 1+md.rng.IntN(2), []Tier{TierFrozen, TierPrepared}[md.rng.IntN(2)]
+	}
 	if md.rng.IntN(2) == 0 {
 		p.Lifetime = time.Hour
 	}
@@ -233,10 +240,12 @@ func (md *model) check() error {
 	starting, ready, closing := md.states(Starting), md.states(Ready), md.states(Closing)
 	v := md.m.View()
 	alive := len(starting) + len(ready) + len(closing) + len(md.states(Rising)) + len(md.states(Asleep)) + len(md.states(Sinking))
+	tooMany := md.m.Serving() > max(1, md.policy.Max, md.policy.Min)
+	md.surplus = md.surplus && tooMany
 	switch {
-	case md.m.Serving() > max(1, md.policy.Max, md.policy.Min):
+	case tooMany && !md.surplus:
 		return fmt.Errorf("%d serve, %d may", md.m.Serving(), md.policy.Max)
-	case len(starting) > max(1, md.policy.Max)+2: // a next one and a spare one beside those that serve
+	case len(starting) > max(1, md.policy.Max)+3: // a next one and spare ones beside those that serve
 		return fmt.Errorf("so many are starting: %v", starting)
 	case len(closing) > 0:
 		return fmt.Errorf("%v is still closing after its counters were read", closing)
@@ -256,8 +265,11 @@ func (md *model) check() error {
 		return fmt.Errorf("forgotten, but not deleted")
 	case md.m.Settled() && (len(md.containers) > 0 || len(md.gates) > 0 || v.Refuse):
 		return fmt.Errorf("settled, with %d containers and %v at the gate", len(md.containers), md.gates)
-	case len(md.gates) > 1 || md.deleted && len(md.gates) > 0:
+	case len(md.gates) > max(1, md.policy.Spares) || md.deleted && len(md.gates) > 0:
 		return fmt.Errorf("at the gate: %v, deleted: %v", md.gates, md.deleted)
+	}
+	if err := md.checkSpares(); err != nil {
+		return err
 	}
 	if want := md.phase(); md.m.Phase() != want {
 		return fmt.Errorf("phase %s, want %s", md.m.Phase(), want)
@@ -282,6 +294,27 @@ func (md *model) spares() (n int) {
 	return n
 }
 
+// checkSpares: what serves and what is ready to are no more than may serve, and what
+// is missing will be made.
+func (md *model) checkSpares() error {
+	frozen, gates, ahead := md.spares(), len(md.gates), 0
+	if md.policy.Ahead {
+		ahead = 1
+	}
+	room := max(0, max(1, md.policy.Max, md.policy.Min)-md.m.Serving())
+	switch running := len(md.states(Ready)) > 0 && md.m.Phase() == Running; {
+	case frozen > max(room, ahead):
+		return fmt.Errorf("%d spares, there is room for %d", frozen, room)
+	case md.m.Phase() == Running && gates > room:
+		return fmt.Errorf("%d at their gates, there is room for %d", gates, room)
+	case md.m.Phase() == Parked && frozen > 0:
+		return fmt.Errorf("the site sleeps, and has %d spares", frozen)
+	case running && md.m.find(Ready) != nil && md.m.spareMissing() && !md.armed("spare", 0):
+		return fmt.Errorf("a spare is missing, and will never be made: %d frozen, %d at their gates", frozen, gates)
+	}
+	return nil
+}
+
 // checkReplica: whatever a replica is doing, somebody will end it.
 func (md *model) checkReplica(r Replica) error {
 	c := md.containers[r.ID]
@@ -297,10 +330,12 @@ func (md *model) checkReplica(r Replica) error {
 		return fmt.Errorf("%d may drain for ever: no timer", r.ID)
 	case (r.State == Sinking) != (c.sinking != "") && !c.stopped:
 		return fmt.Errorf("%d is %s, asked to sink to %q", r.ID, r.State, c.sinking)
-	case (r.State == Rising) != c.rising && !c.stopped:
+	case (r.State == Rising) != c.rising && !c.stopped && r.State != Draining:
 		return fmt.Errorf("%d is %s, asked to rise: %v", r.ID, r.State, c.rising)
 	case r.State == Asleep && !r.Spare() && !c.marked && !c.knocked:
 		return fmt.Errorf("%d sleeps, and a packet would not be told of", r.ID)
+	case r.State == Asleep && !c.frozen:
+		return fmt.Errorf("%d sleeps, and runs", r.ID)
 	case r.Spare() && in:
 		return fmt.Errorf("%d is a spare one, and gets packets", r.ID)
 	case !r.Spare() && !in && (r.State == Ready || r.State == Rising || r.State == Asleep):
@@ -320,7 +355,7 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.next || o.old && o.ID != id }) {
 			return fmt.Errorf("%d is to be replaced, and nothing is done about it", id)
 		}
-		if !c.listensOnAll() && !forced(md.m.View(), id) && !r.spare && !md.armed("settle", id) {
+		if !c.listensOnAll() && !forced(md.m.View(), id) && !r.forced && !md.armed("settle", id) {
 			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
 		}
 	}
@@ -513,8 +548,55 @@ func (md *model) step() error {
 	case n < 96 && md.rng.IntN(3) == 0:
 		md.deleted = true
 		return md.handle(Deleted{})
+	case n < 97 && !md.deleted:
+		return md.kill()
 	}
 	return nil
+}
+
+// kill ends the daemon with no warning, and has the next one find what is left: what
+// stands at a gate and what is only being made ends with it, packets in its hands are sent
+// again by their clients, and a sleeping replica whose mark is gone is thawed.
+func (md *model) kill() error {
+	before := md.view
+	md.timers, md.gates = map[modelTimer]time.Time{}, map[ReplicaID]bool{}
+	md.held, md.unread, md.parked = [ports]int{}, [ports]int{}, false
+	md.m = New(md.policy, md.newID)
+	var ids []ReplicaID
+	others := slices.ContainsFunc(before.Replicas, func(v ViewReplica) bool { return !v.Draining })
+	for id, c := range md.containers {
+		if c.making {
+			delete(md.containers, id)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		c := md.containers[id]
+		at := slices.IndexFunc(before.Replicas, func(v ViewReplica) bool { return v.ID == id })
+		was := Found{Ready: slices.Contains(c.listens[:], true), Spare: at < 0 && others}
+		if at >= 0 {
+			was.Draining = before.Replicas[at].Draining
+		}
+		if c.frozen && (c.marked || was.Spare) {
+			was.Asleep = TierFrozen
+		}
+		*c = container{listens: c.listens, conns: c.conns, last: c.last, marked: c.marked, frozen: was.Asleep != TierRunning}
+		for _, a := range md.m.Adopt(md.now, id, was) {
+			if _, err := md.perform(a); err != nil {
+				return err
+			}
+		}
+	}
+	md.log = append(md.log, fmt.Sprintf("%s killed: => %s", md.now.Sub(now), state(md.m)))
+	md.parked, md.surplus = true, true // until somebody asks for it
+	err := md.handle(AllAdopted{})
+	md.parked = false
+	if err != nil || md.policy.Min == 0 {
+		return err
+	}
+	return md.handle(WakeAsked{Reason: "scale.min"})
 }
 
 // drawTier for somebody who parks the site; mostly that is left to the machine.
@@ -531,7 +613,7 @@ func (md *model) gateStep() error {
 		switch n := md.rng.IntN(4); {
 		case n == 0:
 			delete(md.gates, id)
-			return md.handle(PrepareFailed{ID: id, Reason: "no memory"})
+			return md.handle(PrepareFailed{ID: id, Reason: "no memory", NoRoom: md.rng.IntN(2) == 0})
 		case !standing:
 			md.gates[id] = true
 			return md.handle(Prepared{ID: id})
@@ -552,10 +634,10 @@ func (md *model) tierStep(id ReplicaID, c *container, works bool) (bool, error) 
 		c.sinking = ""
 		return true, md.handle(DescendFailed{ID: id, Tier: tier, Reason: "EBUSY"})
 	case tier != "":
-		c.sinking = ""
+		c.sinking, c.frozen = "", true
 		return true, md.handle(Descended{ID: id, Tier: tier})
 	case c.rising:
-		c.rising = false
+		c.rising, c.frozen = false, false
 		return true, md.handle(Ascended{ID: id})
 	case c.watched && c.conns == 0:
 		c.watched = false

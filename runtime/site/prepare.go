@@ -1,35 +1,82 @@
 package site
 
-// prepare has a container made that waits at its gate for the next visitor.
-func (m *Machine) prepare() []Action {
-	if m.prepared != 0 || m.deleted || !m.policy.allows(TierPrepared) {
-		return nil
-	}
-	m.prepared, m.standing = m.newID(), false
-	return []Action{Prepare{ID: m.prepared}}
+import "slices"
+
+// gate is where a container waits, or is on its way to.
+type gate struct {
+	id       ReplicaID
+	standing bool
 }
 
-// unprepare throws it away, unless it is what was asked for.
-func (m *Machine) unprepare(unless Tier) []Action {
-	if m.prepared == 0 || unless == TierPrepared {
+// prepare has a container made that waits at its gate for the next visitor, unless
+// one does so already.
+func (m *Machine) prepare() []Action {
+	switch {
+	case m.deleted || !m.policy.allows(TierPrepared):
 		return nil
+	case len(m.gates) == 0:
+		return m.addGate()
+	case m.gates[0].standing:
+		return m.waits(m.gates[0].id)
 	}
-	id := m.prepared
-	m.prepared, m.standing = 0, false
-	return []Action{Unprepare{ID: id}}
+	return nil
+}
+
+func (m *Machine) addGate() []Action {
+	id := m.newID()
+	m.gates = append(m.gates, gate{id: id})
+	return []Action{Prepare{ID: id}}
+}
+
+// dropGates throws away what waits there, but for some.
+func (m *Machine) dropGates(keep int) []Action {
+	var acts []Action
+	for len(m.gates) > keep {
+		last := len(m.gates) - 1
+		acts = append(acts, Unprepare{ID: m.gates[last].id})
+		m.gates = m.gates[:last]
+	}
+	return acts
+}
+
+// takeGate gives the one that can be opened soonest; 0: there is none.
+func (m *Machine) takeGate() ReplicaID {
+	if len(m.gates) == 0 {
+		return 0
+	}
+	i := max(0, slices.IndexFunc(m.gates, func(g gate) bool { return g.standing }))
+	id := m.gates[i].id
+	m.gates = slices.Delete(m.gates, i, i+1)
+	return id
+}
+
+func (m *Machine) gateAt(id ReplicaID) int {
+	return slices.IndexFunc(m.gates, func(g gate) bool { return g.id == id })
+}
+
+// waits tells of a container at its gate. For a visitor it does not wait for ever.
+func (m *Machine) waits(id ReplicaID) []Action {
+	acts := []Action{Note{Kind: string(TierPrepared), Replica: id, Reason: "waits at its gate"}}
+	at, _ := m.policy.rung(TierPrepared)
+	if cold, ok := m.policy.rung(TierCold); ok && m.policy.Min == 0 {
+		acts = append(acts, ArmIdle{ID: id, After: max(0, cold.After-at.After)})
+	}
+	return acts
 }
 
 func (m *Machine) onPrepared(e Prepared) []Action {
-	if e.ID != m.prepared || m.standing {
+	i := m.gateAt(e.ID)
+	if i < 0 || m.gates[i].standing {
 		return nil // opened, or thrown away meanwhile
 	}
-	m.standing = true
-	acts := []Action{Note{Kind: string(TierPrepared), Replica: e.ID, Reason: "waits at its gate"}}
-	at, _ := m.policy.rung(TierPrepared)
-	if cold, ok := m.policy.rung(TierCold); ok && m.policy.Min == 0 {
-		acts = append(acts, ArmIdle{ID: e.ID, After: max(0, cold.After-at.After)})
+	m.gates[i].standing = true
+	switch {
+	case m.up():
+		return []Action{Note{Kind: "spare", Replica: e.ID, Reason: "stands ready, prepared"}}
+	case m.anyButSpares():
+		return nil // it is told when the last replica has ended
 	}
-	return acts
+	return m.waits(e.ID)
 }
 
 func (m *Machine) onPrepareAsked() []Action {
@@ -40,9 +87,14 @@ func (m *Machine) onPrepareAsked() []Action {
 }
 
 func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
-	if e.ID != m.prepared {
+	i := m.gateAt(e.ID)
+	if i < 0 {
 		return nil
 	}
-	m.prepared, m.standing = 0, false
+	m.gates = slices.Delete(m.gates, i, i+1)
+	if m.up() {
+		m.spareFailures++
+		m.noRoom = e.NoRoom
+	}
 	return []Action{Note{Kind: "not-" + string(TierPrepared), Replica: e.ID, Reason: e.Reason}}
 }

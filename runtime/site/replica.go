@@ -34,7 +34,9 @@ type Replica struct {
 	prepare  bool // prepare another one when it has gone
 	old      bool // it is to be replaced
 	next     bool // it is to replace one
-	spare    bool // it is kept for the next circulation, and gets no packets
+	spare    bool // it is kept for when it is needed, and gets no packets
+	joining  bool // it was a spare one, and does not run yet
+	keep     bool // it drains because fewer are needed, and may become the spare one
 	living   bool // its lifetime has begun
 	lingered bool // handshakes that were under way when its draining began have had their time
 }
@@ -48,5 +50,8 @@ func (r *Replica) Serves() bool {
 	return !r.spare && (r.State == Starting || r.State == Ready || r.State == Rising)
 }
 
-// Spare says that it is kept for the next circulation.
+// Spare says that it is kept for scaling out, or for the next circulation.
 func (r *Replica) Spare() bool { return r.spare }
+
+// Joining says that it was a spare one, and is made to run.
+func (r *Replica) Joining() bool { return r.joining }

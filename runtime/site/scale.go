@@ -21,8 +21,8 @@ func (m *Machine) onScale(e ScaleAsked) []Action {
 }
 
 // reconcile brings the number of serving replicas to what is wanted. One that is
-// still draining is taken back before a new one is made; the oldest go first, as
-// that is what circulation would do next.
+// still draining is taken back before a spare one joins or a new one is made; the
+// oldest go first, as that is what circulation would do next.
 func (m *Machine) reconcile(reason string) []Action {
 	if m.deleted || m.backoff || m.byHand {
 		return nil
@@ -39,12 +39,9 @@ func (m *Machine) reconcile(reason string) []Action {
 			return m.rouse(r, reason) // and so does this
 		}
 	}
-	var acts []Action
-	for n := len(have); n < m.want && !m.retry; n++ {
-		acts = append(acts, m.start(reason)...)
-	}
+	acts := append(m.grow(reason), m.bound(reason)...)
 	ready := 0
-	for _, r := range have {
+	for _, r := range m.serving() {
 		if r.State == Ready {
 			ready++
 		}
@@ -52,6 +49,38 @@ func (m *Machine) reconcile(reason string) []Action {
 	for ; ready > m.want; ready-- { // those that start are not there yet
 		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && !r.next })
 		acts = append(acts, m.drain(r, reason)...)
+		r.keep = true
+	}
+	return acts
+}
+
+// bound stops what was only begun and would be one too many: for one that was
+// taken for lost, and came back.
+func (m *Machine) bound(reason string) []Action {
+	var acts []Action
+	for m.Serving() > m.most() {
+		r := m.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && !r.next })
+		if r == nil {
+			break
+		}
+		acts = append(acts, m.stop(r, reason)...)
+	}
+	return acts
+}
+
+// grow adds the replicas that are missing: spare ones as long as there are any,
+// then those at their gates, then new ones.
+func (m *Machine) grow(reason string) []Action {
+	var acts []Action
+	for m.Serving() < m.want {
+		if s := m.spare(false); s != nil {
+			acts = append(acts, m.join(s, reason)...)
+			continue
+		}
+		if m.retry {
+			break
+		}
+		acts = append(acts, m.start(reason)...)
 	}
 	return acts
 }

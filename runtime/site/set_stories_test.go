@@ -91,8 +91,8 @@ func TestLifetimeAndSpare(t *testing.T) {
 	t.Run("of a site that goes to sleep", func(t *testing.T) {
 		tell(t, p, append(spared,
 			step{time.Hour, IdleOver{ID: 1, IdleFor: 5 * time.Minute}, "publish, recheck 1 …"},
-			step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "publish, stop 1 …"},
-			step{0, ReplicaExited{ID: 1}, "publish, note parked …, stop 2 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "publish, stop 1, stop 2 …"},
+			step{0, ReplicaExited{ID: 1}, "publish, note parked …"},
 			step{0, ReplicaExited{ID: 2}, "publish => parked"})...)
 	})
 }
@@ -141,7 +141,7 @@ func TestAdoptDraining(t *testing.T) {
 	s := newStory(beside(1))
 	s.m.Adopt(s.now, 7, Found{Ready: true, Draining: true})
 	s.m.Adopt(s.now, 8, Found{Ready: true})
-	if got, want := s.on(AllAdopted{}), "nothing => running (7 draining, 8 ready)"; got != want {
+	if got, want := s.on(AllAdopted{}), "publish => running (7 draining, 8 ready)"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got := s.on(DrainOver{ID: 7}); !matches("arm-drain 7 30s, watch 7 …", got) {

@@ -21,8 +21,8 @@ func (m *Machine) nextRung(r *Replica) (Rung, bool) {
 }
 
 func (m *Machine) onIdle(e IdleOver) []Action {
-	if e.ID == m.prepared && e.ID != 0 {
-		return append(m.unprepare(TierCold), Note{Kind: "parked", Reason: "nobody came while it was prepared"})
+	if m.gateAt(e.ID) >= 0 && !m.anyButSpares() {
+		return append(m.dropGates(0), Note{Kind: "parked", Reason: "nobody came while it was prepared"})
 	}
 	r := m.byID(e.ID)
 	if r == nil || (r.State != Ready && r.State != Asleep) || r.spare || m.policy.Min > 0 {
@@ -40,7 +40,9 @@ func (m *Machine) onIdle(e IdleOver) []Action {
 	}
 	if r.State == Ready && m.Serving() > 1 {
 		m.want = max(m.least(), m.Serving()-1)
-		return m.drain(r, fmt.Sprintf("idle %s, others serve", rung.After))
+		acts := m.drain(r, fmt.Sprintf("idle %s, others serve", rung.After))
+		r.keep = true
+		return acts
 	}
 	r.idle = true
 	return m.closeReplica(r, rung.Tier, "idle "+rung.After.String())
@@ -88,10 +90,9 @@ func (m *Machine) onDescended(e Descended) []Action {
 		return m.stop(r, m.renewing)
 	}
 	if r.spare {
-		return []Action{Note{Kind: "spare", Replica: r.ID, Reason: "kept frozen for the next circulation"}}
+		return []Action{Note{Kind: "spare", Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
-	acts = append(acts, m.stopSpares("the site sleeps")...)
 	return append(acts, m.armIdle(r)...)
 }
 
@@ -105,6 +106,7 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 		Detail: "the site goes on to the next rung of its ladder, and this one is tried again later",
 	}
 	if r.spare {
+		m.spareFailures++
 		return append([]Action{note}, m.stop(r, "it cannot be kept frozen")...)
 	}
 	r.given, r.target = e.Tier, r.Tier
@@ -158,10 +160,17 @@ func (m *Machine) ascend(r *Replica, reason string) []Action {
 
 func (m *Machine) onAscended(e Ascended) []Action {
 	r := m.byID(e.ID)
-	if r == nil || r.State != Rising {
+	if r == nil || r.State != Rising && r.State != Draining {
 		return nil
 	}
 	r.Tier = TierRunning
+	if r.State == Draining { // replaced while it was made to run
+		return nil
+	}
+	if r.joining {
+		r.joining, m.spareFailures = false, 0
+	}
+	m.joined()
 	acts := m.reopen(r, r.Reason)
 	if !r.living { // it was the spare one
 		acts = append(acts, m.armLife(r)...)
@@ -172,7 +181,7 @@ func (m *Machine) onAscended(e Ascended) []Action {
 // reopen makes it one that serves, again.
 func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
-	r.target, r.given = TierRunning, TierRunning
+	r.target, r.given, r.keep = TierRunning, TierRunning, false
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
 	acts = append(acts, m.armSettle(r)...)

@@ -438,7 +438,7 @@ func TestAdopt(t *testing.T) {
 	t.Run("ready", func(t *testing.T) {
 		s := newStory(policy)
 		got := words(s.m.Adopt(s.now, 7, Found{Ready: true})) + " => " + state(s.m)
-		if want := "publish, arm-settle 7 2s, arm-idle 7 5m0s => running (7 ready)"; got != want {
+		if want := "arm-settle 7 2s, arm-idle 7 5m0s => running (7 ready)"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		if got := s.on(SettleOver{ID: 7}); got != "publish, release => running (7 ready) forced" {
@@ -448,7 +448,7 @@ func TestAdopt(t *testing.T) {
 	t.Run("starting", func(t *testing.T) {
 		s := newStory(policy)
 		got := words(s.m.Adopt(s.now, 7, Found{})) + " => " + state(s.m)
-		if want := "publish, arm-start 7 30s => waking (7 starting)"; got != want {
+		if want := "arm-start 7 30s => waking (7 starting)"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		if got := s.on(ReplicaReady{ID: 7, All: true}); !strings.HasPrefix(got, "release, ") {

@@ -179,7 +179,7 @@ func TestPrepared(t *testing.T) {
 
 func TestAdoptAsleep(t *testing.T) {
 	s := newStory(deep())
-	if got, want := words(s.m.Adopt(s.now, 7, Found{Ready: true, Asleep: TierFrozen}))+" => "+state(s.m), "publish, arm-idle 7 50s => parked (7 asleep) asleep"; got != want {
+	if got, want := words(s.m.Adopt(s.now, 7, Found{Ready: true, Asleep: TierFrozen}))+" => "+state(s.m), "arm-idle 7 50s => parked (7 asleep) asleep"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got := s.on(AllAdopted{}, Knocked{ID: 7}); !matches("publish, ascend 7, …", got) {

@@ -49,11 +49,13 @@ func (m *Machine) sleeper() *Replica {
 
 // start makes a replica, from what stands at the gate if there is such a one.
 func (m *Machine) start(reason string) []Action {
-	id, from := m.prepared, TierPrepared
-	if id == 0 {
-		id, from = m.newID(), TierRunning
+	if id := m.takeGate(); id != 0 {
+		return m.launch(id, TierPrepared, reason)
 	}
-	m.prepared, m.standing = 0, false
+	return m.launch(m.newID(), TierRunning, reason)
+}
+
+func (m *Machine) launch(id ReplicaID, from Tier, reason string) []Action {
 	m.replicas = append(m.replicas, &Replica{ID: id, State: Starting})
 	m.byHand = false
 	return []Action{
@@ -68,17 +70,19 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 		return nil
 	}
 	r.all = r.all || e.All
-	switch r.State {
-	case Ready:
+	switch {
+	case r.State == Ready && r.spare:
+		return m.freezeSpare(r)
+	case r.State == Ready:
 		return m.release(r) // one more port
-	case Starting:
-	default:
+	case r.State != Starting:
 		return nil
 	}
 	r.State, r.ReadyAt = Ready, now
 	if r.spare {
 		return m.freezeSpare(r)
 	}
+	m.joined()
 	acts := m.release(r)
 	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: "listening"})
 	acts = append(acts, m.armSettle(r)...)
@@ -116,7 +120,7 @@ func (m *Machine) onPortClosed(e PortClosed) []Action {
 		return nil
 	}
 	r.all = false
-	if r.State != Ready || r.spare {
+	if r.State != Ready {
 		return nil
 	}
 	return m.armSettle(r)
@@ -124,10 +128,13 @@ func (m *Machine) onPortClosed(e PortClosed) []Action {
 
 func (m *Machine) onSettleOver(e SettleOver) []Action {
 	r := m.byID(e.ID)
-	if r == nil || r.State != Ready || r.all || r.forced || r.spare {
+	if r == nil || r.State != Ready || r.all || r.forced {
 		return nil
 	}
 	r.forced = true
+	if r.spare {
+		return m.freezeSpare(r)
+	}
 	return append([]Action{Publish{}}, m.release(r)...)
 }
 
@@ -141,14 +148,15 @@ func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
 		reason = fmt.Sprintf("it did not run again within %s", m.policy.StartTimeout)
 	}
 	acts := m.stop(r, reason)
-	return append(acts, m.failed(r, reason)...)
+	acts = append(acts, m.failed(r, reason)...)
+	return append(acts, m.recover()...)
 }
 
 // failed says what comes of a replica that did not come up.
 func (m *Machine) failed(r *Replica, reason string) []Action {
 	switch {
-	case r.spare:
-		return []Action{Note{Kind: "exited", Replica: r.ID, Failure: true, Reason: "the spare replica: " + reason}}
+	case r.spare, r.joining: // another way is taken at once
+		return m.spareFailed(r, reason)
 	case r.next && m.anyOld() != nil:
 		return m.renewalFailed(r, reason)
 	}
@@ -156,12 +164,12 @@ func (m *Machine) failed(r *Replica, reason string) []Action {
 }
 
 // fail counts a failure and refuses visitors for a while: what cannot start
-// must not be started by every packet. Not so if another replica is there: then
-// only no further one is tried for a while.
+// must not be started by every packet. Not so if another replica is there, or a
+// spare one: then only no further one is tried for a while.
 func (m *Machine) fail(id ReplicaID, reason string) []Action {
-	if m.alive() || m.find(Draining) != nil {
+	if m.alive() || m.find(Draining) != nil || m.spare(false) != nil {
 		acts := []Action{Note{Kind: "exited", Replica: id, Failure: true, Reason: reason}}
-		if m.policy.Max <= 1 && m.policy.Min <= 1 {
+		if m.policy.Max <= 1 && m.policy.Min <= 1 && !m.policy.Ahead {
 			return acts
 		}
 		m.failures++

@@ -34,6 +34,7 @@ func (c checker) scale(s Scale) {
 		c.bad("scale.target.conns", "1 to 1000000", "%d is out of range", n)
 	}
 	c.between("scale.target.latency", s.Target.Latency, minLatency, maxLatency)
+	c.spare(s)
 }
 
 // between checks a duration that may be left out.

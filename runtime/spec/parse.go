@@ -144,6 +144,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"lifetime.after", s.Lifetime.After == 0},
 		{"scale.target.conns", s.Scale.Target.Conns == 0},
 		{"scale.target.latency", s.Scale.Target.Latency == 0},
+		{"scale.spare.tier", s.Scale.Spare.Tier == ""},
 		{"limits.cpu.step", s.Limits.CPU.Step == 0},
 		{"limits.memory.step", s.Limits.Memory.Step == 0},
 		{"limits.pids.step", s.Limits.Pids.Step == 0},

@@ -160,6 +160,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	bounds("Scale.min", "0", "15")
 	bounds("Scale.max", "1", "15")
 	bounds("Target.conns", "1", "1000000")
+	bounds("Spare.count", "0", "14")
+	get("Spare.tier").Enum = []any{TierFrozen, TierPrepared}
 	bounds("Checkpoint.warm", "0", "1000000")
 	bounds("OpsRate.min", "1", "2147483647")
 	bounds("OpsRate.max", "1", "2147483647")
@@ -183,6 +185,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"PidsLimits":   {plainPids},
 		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
+		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
 	} {
 		mapping := s.Definitions[def]

@@ -202,6 +202,9 @@ type Scale struct {
 	Max int `json:"max"`
 	// Target is what each replica should carry. Default: the node sees by queues, latency and pressure that a replica is full.
 	Target Target `json:"target,omitzero" also:"targets,metrics"`
+	// Spare are replicas that stand ready to be added, so that scaling out does not wait for a start: a number, frozen, prepared, or a
+	// mapping. Default: none.
+	Spare Spare `json:"spare,omitzero" also:"spares,standby,ahead,warm"`
 }
 
 // Target is what each replica should carry at most; past it the site is scaled out.
@@ -279,6 +282,7 @@ func (s *Site) complete() {
 	if s.Hostname == "" {
 		s.Hostname = s.Name
 	}
+	s.Scale.Spare.complete()
 	if s.Idle == (Idle{}) {
 		s.Idle = Idle{After: DefaultIdle}
 		if first := s.Tiers.first(); first != 0 {

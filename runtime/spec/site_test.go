@@ -146,7 +146,7 @@ func TestDigest(t *testing.T) {
 	for _, fragment := range []string{
 		"command: []", "command: ['']", "command: [a, b]", "command: ['a b']", "entrypoint: [a]", "env: {A: b}", "env: {B: a}", "idle: 6m",
 		"limits: {cpu: 1}", "limits: {cpu: {min: 1}}", "limits: {memory: 1GiB}", "stop: {grace: 0s}", "domains: [a.example]", "readOnlyRoot: true",
-		"scale: {max: 2}", "scale: {max: 2, target: {conns: 5}}", "tiers: [frozen]", "tiers: [cold]", "lifetime: 1h", "lifetime: {after: 1h, jitter: 0%}",
+		"scale: {max: 2}", "scale: {max: 2, target: {conns: 5}}", "scale: {max: 2, spare: 1}", "scale: {max: 2, spare: prepared}", "tiers: [frozen]", "tiers: [cold]", "lifetime: 1h", "lifetime: {after: 1h, jitter: 0%}",
 		"objective: {cold: 1%}", "circulate: {overlap: false}", "checkpoint: {warm: 0}", "limits: {pids: {min: 1}}", "limits: {cpu: {min: 1, max: 2}}",
 		"limits: {cpu: {min: 1, max: 2, step: 3}}", "limits: {io: [{device: /dev/vda, rbps: 1MiB}]}",
 	} {

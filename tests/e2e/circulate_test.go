@@ -206,16 +206,16 @@ func TestRootCirculateAhead(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, options{})
 	mark := n.mark()
-	s := n.deploy("ahead", "lifetime: {after: 20s, jitter: 0%}", "circulate: {ahead: true, drain: 1s}")
+	s := n.deploy("ahead", "lifetime: {after: 40s, jitter: 0%}", "circulate: {ahead: true, drain: 1s}")
 	n.outside.greet(s.addr4(80))
-	spare := s.await(mark, "spare")
+	spare := n.awaitSlow(mark, s.name, "spare")
 	l := startLoad(n.outside, s.addr4(80))
 	l.more(t, 20)
 	if got := s.replicas(2); got[0].Conns.Total == 0 || got[1].Conns.Total != 0 {
 		t.Errorf("the spare replica has visitors: %+v", got)
 	}
 	mark = n.mark()
-	s.await(mark, "drained") // at the end of its lifetime
+	n.awaitSlow(mark, s.name, "drained") // at the end of its lifetime
 	l.more(t, 20)
 	l.end(t)
 	found := false
