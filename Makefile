@@ -114,6 +114,15 @@ lint: ## Lint (golangci-lint, shell syntax)
 bench: build ## Measure, and rewrite the tables of docs/performance.md (root or sudo)
 	$(SUDO) go run ./tests/bench -bin $(BIN) -write docs/performance.md
 
+.PHONY: bench-vm
+bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and rewrite docs/performance-vm.md
+	@mkdir -p $(BIN)/bench-vm
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/bench-vm/ ./tests/bench ./tests/bench/workers ./tests/vm ./tests/vm/guest
+	@cp $(addprefix $(BIN)/,fcnode fcnode-shim fcnode-runner fcnode-demo-site) "$$(command -v runc)" $(BIN)/bench-vm/
+	$(BIN)/bench-vm/vm -release trixie -binaries $(BIN)/bench-vm -programs $(BIN)/bench-vm -apps "$$(tests/apps/build.sh -disk)" \
+		-bench $(or $(PARTS),tiers,apps,wake,looks) -runs $(or $(RUNS),5) -total 2h -silence 1h >$(BIN)/bench-vm/report
+	@mv $(BIN)/bench-vm/report docs/performance-vm.md
+
 ## Try and install
 .PHONY: demo
 demo: deps build ## A node with a demo site: watch it wake (root or sudo)

@@ -476,5 +476,21 @@ func (a *hosted) goals(r *report) {
 			r.goal(goal+sl.way()+", "+show(limit), sl.wake.median() <= limit, show(sl.wake.median()))
 		}
 	}
+	for _, sl := range a.byHand {
+		if sl.tier == api.TierCheckpointed && len(sl.wake) > 0 && len(a.byIdle) > 0 {
+			r.printf("- Apache with PHP, %s: %.1f x its running request; it adds %.1f x what a thaw adds, and %.2f x what a cold start adds.\n", sl.way(),
+				ratio(sl.wake.median(), a.running().median()), ratio(sl.beyond.median(), a.byIdle[0].beyond.median()), ratio(sl.beyond.median(), a.cold(sl.uncached).median()))
+		}
+	}
 	r.printf("- For comparison with these %s, from the other tiers: %s.\n", show(limit), strings.Join(others, "; "))
+}
+
+// cold is what a start adds.
+func (a *hosted) cold(uncached bool) series {
+	for _, sl := range a.byHand {
+		if sl.tier == api.TierCold && sl.uncached == uncached {
+			return sl.beyond
+		}
+	}
+	return nil
 }

@@ -19,12 +19,13 @@ import (
 const envInside = "FCNODE_BENCH_DIR"
 
 type options struct {
-	bin    string
-	write  string
-	only   string
-	traces string
-	runs   int
-	sites  int
+	bin     string
+	write   string
+	only    string
+	traces  string
+	machine string // what kind it is, where it is a virtual one
+	runs    int
+	sites   int
 }
 
 // parts are the benches in the order of the report.
@@ -49,6 +50,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
 	flag.StringVar(&o.only, "only", "wake,steady,parked,tiers,apps,images,herd,detect,looks,scale", "which benches")
+	flag.StringVar(&o.machine, "machine", "", "what kind of virtual machine this is (tests/vm tells)")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
 	flag.StringVar(&o.traces, "traces", "", "folder with request traces of real sites (without: no figures on them)")

@@ -10,12 +10,24 @@ import (
 
 // report is docs/performance.md in the making.
 type report struct {
-	b strings.Builder
+	b        strings.Builder
+	emulated bool // the machine is: its figures are no one's
 }
 
 func newReport(o options) *report {
-	r := &report{}
+	r := &report{emulated: strings.Contains(o.machine, "emulated")}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	if o.machine != "" {
+		r.printf("# Performance in a virtual machine\n\nMade by `make bench-vm`; do not edit. %s, Linux %s, %s, %d processors, %s.\n\n",
+			time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(kernel)), o.machine, runtime.NumCPU(), runtime.Version())
+		r.printf("What the machine of [performance.md](performance.md) lacks is here: a memory controller and swap (zram), a cpu controller, and CAP_SYS_RESOURCE. ")
+		if r.emulated {
+			r.printf("An emulated machine is 5 to 30 times slower than the one it runs on, and not by the same factor in all it does: the figures say nothing of a real machine, "+
+				"and the goals, which are for one, are harder here. The **ratios** between what was measured in this run, in turns and with %d runs each, say something. ", o.runs)
+		}
+		r.printf("Client, node and application share the processors.\n\n")
+		return r
+	}
 	r.printf("# Performance\n\nMade by `make bench`; do not edit. %s, Linux %s, %d cores (%s), %s.\n\n",
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(kernel)), runtime.NumCPU(), cpuModel(), runtime.Version())
 	r.printf("The machine is shared and noisy. What is compared was measured in turns within one run (%d runs where runs are counted), so the "+
@@ -43,6 +55,9 @@ func (r *report) goal(what string, met bool, measured string) {
 	verdict := "missed"
 	if met {
 		verdict = "met"
+	}
+	if r.emulated {
+		verdict += " (emulated)"
 	}
 	r.printf("- Goal: %s. Measured: %s: **%s**.\n", what, measured, verdict)
 }

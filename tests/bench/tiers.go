@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
@@ -179,6 +180,7 @@ func reportTiers(r *report, all []*sleeper) {
 		r.printf("| %s | %s | %s | %s | %s |\n", sl.tier, sl.wake.row(), show(sl.running.median()), show(sl.beyond.median()), exec)
 	}
 	r.printf("\n")
+	reportRatios(r, all)
 	for _, sl := range all {
 		if sl.unusable != "" {
 			continue
@@ -186,6 +188,21 @@ func reportTiers(r *report, all []*sleeper) {
 		if what, limit, took := sl.goal(); what != "" {
 			r.goal(what, took <= limit, show(took))
 		}
+	}
+	r.printf("\n")
+}
+
+// reportRatios compares the wakes with the running site, and what they add with what the first and the last tier add.
+func reportRatios(r *report, all []*sleeper) {
+	usable := slices.DeleteFunc(slices.Clone(all), func(sl *sleeper) bool { return sl.unusable != "" })
+	if len(usable) == 0 {
+		return
+	}
+	shallow, deep := usable[0], usable[len(usable)-1]
+	r.printf("| from | wake ÷ running request | added ÷ added from %s | added ÷ added from %s |\n|---|---|---|---|\n", shallow.tier, deep.tier)
+	for _, sl := range usable {
+		r.printf("| %s | %.1f | %.1f | %.2f |\n", sl.tier, ratio(sl.wake.median(), sl.running.median()),
+			ratio(sl.beyond.median(), shallow.beyond.median()), ratio(sl.beyond.median(), deep.beyond.median()))
 	}
 	r.printf("\n")
 }

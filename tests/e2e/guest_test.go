@@ -25,6 +25,7 @@ import (
 //	         its input to its output, writes "the end" to its error output and ends with code 42)
 //	LISTEN   what it listens on, in order: "tcp4/:80 tcp6/[::]:80 udp/:53" (default tcp/:80)
 //	STUBBORN 1: SIGTERM does not end it
+//	START    how long it takes until it listens
 //
 //	GET /             who asked whom: see greeting
 //	GET /bytes?n=N    N bytes
@@ -58,6 +59,9 @@ func guestMain() int {
 	case "deaf":
 		<-stop
 		return 0
+	}
+	if d, err := time.ParseDuration(os.Getenv("START")); err == nil {
+		<-time.After(d)
 	}
 	g := newGuest()
 	listen := os.Getenv("LISTEN")

@@ -43,9 +43,36 @@ type job struct {
 	files string // folder of programs
 }
 
-// makeJob reads the manifest that tests/binaries.sh wrote beside the test binaries: a line
-// per package with its import path, the name of its binary, and its folder.
+// makeJob makes the job of tests or of the bench.
 func makeJob(o options, a accel) (*job, error) {
+	if o.bench != "" {
+		return benchJob(o, a), nil
+	}
+	return testJob(o, a)
+}
+
+// benchBinary is the bench among the binaries.
+const benchBinary = "bench"
+
+// benchJob runs the bench, which finds its programs where the tests find theirs.
+func benchJob(o options, a accel) *job {
+	const programs = "/job/bin"
+	j := &job{guest: filepath.Join(o.binaries, "guest"), tests: o.binaries, files: o.files}
+	j.Modules = modules
+	j.Env = []string{"PATH=" + programs + ":/usr/sbin:/usr/bin:/sbin:/bin"} // runc is one of the programs
+	if o.apps != "" {
+		j.Env = append(j.Env, apps.EnvDir+"="+wire.Apps)
+	}
+	j.Binaries = []wire.Binary{{
+		Plain: true, Package: "tests/bench", Path: "tests/" + benchBinary, Dir: "src/tests/bench",
+		Args: []string{"-bin", programs, "-only", o.bench, "-runs", strconv.Itoa(o.runs), "-machine", a.describe()},
+	}}
+	return j
+}
+
+// testJob reads the manifest that tests/binaries.sh wrote beside the test binaries: a line
+// per package with its import path, the name of its binary, and its folder.
+func testJob(o options, a accel) (*job, error) {
 	manifest, err := os.Open(filepath.Join(o.binaries, "manifest"))
 	if err != nil {
 		return nil, fmt.Errorf("the test binaries are not built (run `make test-binaries`): %w", err)

@@ -45,6 +45,14 @@ func accelerator() accel {
 	return accel{name: "tcg", args: []string{"-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"}, scale: 10, emulated: true}
 }
 
+// describe says in words what kind of machine it is.
+func (a accel) describe() string {
+	if a.emulated {
+		return "QEMU, emulated (TCG)"
+	}
+	return "QEMU with KVM"
+}
+
 // machine is a running QEMU.
 type machine struct {
 	cmd      *exec.Cmd

@@ -5,6 +5,10 @@
 //
 //	vm -release trixie -binaries bin/tests [-run '^TestRoot']
 //
+// or runs parts of the bench there and prints its report:
+//
+//	vm -release trixie -binaries bin/bench-vm -programs bin/bench-vm -bench tiers,apps
+//
 // The machine is QEMU with the release's own kernel and root file system (image.sh), a disk
 // with the test binaries, and a virtio port on which the guest (tests/vm/guest) tells how things go. It exits
 // with 1 when a test failed, and with 3 when the machine hung, died or never came up; then
@@ -40,6 +44,8 @@ type options struct {
 	files    string        // folder of programs the tests start
 	apps     string        // disk with the real applications, "" for none
 	run      string        // -test.run
+	bench    string        // parts of the bench to run instead of tests
+	runs     int           // of each thing that it measures by runs
 	silence  time.Duration // without a word from the guest
 	total    time.Duration
 	scale    float64
@@ -55,6 +61,8 @@ func parseFlags() options {
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
 	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but what tests/vm/left names)")
+	flag.StringVar(&o.bench, "bench", "", "parts of the bench to run instead of tests")
+	flag.IntVar(&o.runs, "runs", 5, "runs of each thing that the bench measures by runs")
 	flag.DurationVar(&o.silence, "silence", 6*time.Minute, "kill a machine that says nothing for so long")
 	flag.DurationVar(&o.total, "total", 40*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")

@@ -21,6 +21,7 @@ type reporter struct {
 	log    io.Writer
 	name   string // put before each package, so that results of several kernels can be told apart
 	begin  time.Time
+	plain  bool                 // what is run is no test binary
 	cpu    func() time.Duration // that the machine has used so far
 	used   time.Duration        // of that before the package that runs
 	boot   time.Duration
@@ -33,7 +34,7 @@ type reporter struct {
 }
 
 func newReporter(ctx context.Context, out, log io.Writer, o options, cpu func() time.Duration) *reporter {
-	return &reporter{ctx: ctx, out: out, log: log, name: o.release + ":", begin: time.Now(), cpu: cpu}
+	return &reporter{ctx: ctx, out: out, log: log, name: o.release + ":", begin: time.Now(), plain: o.bench != "", cpu: cpu}
 }
 
 // take handles one message.
@@ -47,9 +48,7 @@ func (r *reporter) take(m wire.Message) error {
 	case wire.Start:
 		return r.start(m.Package)
 	case wire.Output:
-		if _, err := io.WriteString(r.stdin, m.Text); err != nil {
-			return fmt.Errorf("writing to test2json: %w", err)
-		}
+		return r.output(m.Text)
 	case wire.Exit:
 		return r.exit(m)
 	case wire.Done:
@@ -58,8 +57,22 @@ func (r *reporter) take(m wire.Message) error {
 	return nil
 }
 
+func (r *reporter) output(text string) error {
+	if r.plain {
+		_, err := io.WriteString(r.out, text)
+		return err
+	}
+	if _, err := io.WriteString(r.stdin, text); err != nil {
+		return fmt.Errorf("writing to test2json: %w", err)
+	}
+	return nil
+}
+
 func (r *reporter) start(pkg string) error {
 	r.used = r.cpu()
+	if r.plain {
+		return nil
+	}
 	r.json = exec.CommandContext(r.ctx, "go", "tool", "test2json", "-t", "-p", r.name+pkg)
 	r.json.Stdout, r.json.Stderr = r.out, r.log
 	var err error
@@ -83,7 +96,7 @@ func (r *reporter) exit(m wire.Message) error {
 	used := r.cpu()
 	r.took = append(r.took, fmt.Sprintf("%-40s %4s %7.1f s %7.1f s of processor time",
 		strings.TrimPrefix(m.Package, "github.com/fcnode/fcnode/"), verdict, m.Seconds, (used-r.used).Seconds()))
-	if m.Code != 0 {
+	if m.Code != 0 && !r.plain {
 		if _, err := fmt.Fprintf(r.stdin, "exit status %d\nFAIL\n", m.Code); err != nil {
 			return fmt.Errorf("writing to test2json: %w", err)
 		}

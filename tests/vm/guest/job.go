@@ -139,6 +139,9 @@ func runBinary(host *port, b wire.Binary, env []string) error {
 	cmd.Env = append(os.Environ(), env...)
 	out := &sender{host: host, pkg: b.Package}
 	cmd.Stdout, cmd.Stderr = out, out
+	if b.Plain {
+		cmd.Stderr = &noter{host: host}
+	}
 	// A leaked process that holds the output must not hold up the machine.
 	cmd.WaitDelay = 10 * time.Second
 	begin := time.Now()
@@ -163,6 +166,14 @@ type sender struct {
 
 func (s *sender) Write(p []byte) (int, error) {
 	s.host.say(wire.Message{Kind: wire.Output, Package: s.pkg, Text: string(p)})
+	return len(p), nil
+}
+
+// noter sends what is written to it as notes.
+type noter struct{ host *port }
+
+func (n *noter) Write(p []byte) (int, error) {
+	n.host.note("%s", strings.TrimSuffix(string(p), "\n"))
 	return len(p), nil
 }
 

@@ -31,7 +31,7 @@ type Job struct {
 	Modules []string `json:"modules"`
 }
 
-// Binary is one test binary.
+// Binary is one test binary, or the bench.
 type Binary struct {
 	Package string   `json:"package"` // import path
 	Path    string   `json:"path"`    // on the job disk
@@ -39,6 +39,8 @@ type Binary struct {
 	Args    []string `json:"args"`
 	// Systemd asks for systemd as process 1. Those binaries run last, on the whole machine.
 	Systemd bool `json:"systemd"`
+	// Plain tells that it is no test binary: its output is the result as it is, and its errors are notes.
+	Plain bool `json:"plain"`
 }
 
 // Kind tells what a message means.
