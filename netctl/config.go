@@ -41,6 +41,9 @@ type Config struct {
 	// one, what would have been refused meets silence. Running replicas are not
 	// concerned.
 	MountNS *os.File
+	// Yield is called before a namespace is made ahead, and returns when that
+	// may be done; it is to return when hurry is closed. nil: at once.
+	Yield func(hurry <-chan struct{})
 }
 
 // HoldConfig bounds what a [Holder] keeps.

@@ -163,7 +163,7 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 	if err := n.dp.PruneReplicaPins(); err != nil {
 		return fmt.Errorf("forgetting replicas that are gone: %w", err)
 	}
-	n.pool, err = newPool(n.node, n.remover, n.nodeNS, n.dp, n.cfg.Pool, n.mtu, n.log)
+	n.pool, err = newPool(n)
 	return err
 }
 

@@ -31,6 +31,7 @@ type Pool struct {
 	nodeNS  *os.File
 	dp      Datapath
 	mtu     int
+	yield   func(hurry <-chan struct{})
 	log     *slog.Logger
 
 	places chan struct{}   // taken by the maker before it makes one, given back by who takes that one
@@ -41,17 +42,21 @@ type Pool struct {
 
 	next atomic.Uint32 // number of the next host end
 
+	waitMu  sync.Mutex
+	waiting int           // who wants one and found none
+	hurry   chan struct{} // closed when somebody does; nil unless the maker yields
+
 	close sync.Once
 	err   error // of Close
 }
 
-// newPool starts filling the pool. node, remover and nodeNS stay the caller's and
-// must outlive the pool.
-func newPool(node *netlink.Handle, remover *remover, nodeNS *os.File, dp Datapath, size, mtu int, log *slog.Logger) (*Pool, error) {
+// newPool starts filling the pool. The node's handles stay its own and must
+// outlive the pool.
+func newPool(n *Net) (*Pool, error) {
 	p := &Pool{
-		node: node, remover: remover, nodeNS: nodeNS, dp: dp, mtu: mtu, log: log,
-		places: make(chan struct{}, size),
-		ready:  make(chan *Namespace, size),
+		node: n.node, remover: n.remover, nodeNS: n.nodeNS, dp: n.dp, mtu: n.mtu, yield: n.cfg.Yield, log: n.log,
+		places: make(chan struct{}, n.cfg.Pool),
+		ready:  make(chan *Namespace, n.cfg.Pool),
 		failed: make(chan error),
 		stop:   make(chan struct{}),
 		done:   make(chan struct{}),
@@ -92,10 +97,8 @@ func replicaNumber(name string) (uint64, bool) {
 // It fails when making one fails meanwhile, when ctx ends or the pool is closed.
 func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 	// Not by the select below, which picks at random: a closed pool gives nothing.
-	select {
-	case <-p.stop:
+	if p.closed() {
 		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
-	default:
 	}
 	select {
 	case n := <-p.ready:
@@ -103,6 +106,8 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 		return n, nil
 	default:
 	}
+	p.wait(1)
+	defer p.wait(-1)
 	select {
 	case n := <-p.ready:
 		<-p.places
@@ -113,6 +118,15 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for a network namespace: %w", ctx.Err())
+	}
+}
+
+func (p *Pool) closed() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -128,6 +142,7 @@ func (p *Pool) fill() {
 		case <-p.stop:
 			return
 		}
+		p.letOthers()
 		n, err := p.make()
 		for err != nil {
 			if !p.report(err) {
@@ -137,6 +152,45 @@ func (p *Pool) fill() {
 		}
 		p.ready <- n // there is a place
 	}
+}
+
+// wait counts who waits.
+func (p *Pool) wait(more int) {
+	p.waitMu.Lock()
+	defer p.waitMu.Unlock()
+	p.waiting += more
+	if p.waiting > 0 {
+		p.hasten()
+	}
+}
+
+// hasten ends the maker's yielding. The caller holds p.waitMu.
+func (p *Pool) hasten() {
+	if p.hurry != nil {
+		close(p.hurry)
+		p.hurry = nil
+	}
+}
+
+// letOthers lets those go first who have more use for the processors than a
+// namespace for later has. It does not where somebody waits for one, or where so
+// many went so quickly that less than half are left.
+func (p *Pool) letOthers() {
+	if p.yield == nil || len(p.ready) < cap(p.ready)/2 {
+		return
+	}
+	p.waitMu.Lock()
+	if p.waiting > 0 || p.closed() {
+		p.waitMu.Unlock()
+		return
+	}
+	hurry := make(chan struct{})
+	p.hurry = hurry
+	p.waitMu.Unlock()
+	p.yield(hurry)
+	p.waitMu.Lock()
+	defer p.waitMu.Unlock()
+	p.hurry = nil
 }
 
 // report tells who waits why there is nothing, or the log if nobody does, and
@@ -218,6 +272,9 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 func (p *Pool) Close() error {
 	p.close.Do(func() {
 		close(p.stop)
+		p.waitMu.Lock()
+		p.hasten()
+		p.waitMu.Unlock()
 		<-p.done
 		for {
 			select {

@@ -30,6 +30,10 @@ type Options struct {
 	LogMaxSize int64  // bytes, of each file of a site's log; 0 means the default
 	LogFiles   int    // of a site's log; 0 means the default
 	Log        *slog.Logger
+
+	// Yield is called before a runner is made ahead, and returns when that may be
+	// done; it is to return when hurry is closed. nil: at once.
+	Yield func(hurry <-chan struct{}) `json:"-"`
 }
 
 // Manager starts and adopts containers. It is safe for concurrent use.
@@ -79,7 +83,7 @@ func NewManager(opts Options) (*Manager, error) {
 		opts: opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
-	m.pool = newPool(opts.Ahead, m.newSlot, opts.Log)
+	m.pool = newPool(opts.Ahead, m.newSlot, opts.Yield, opts.Log)
 	return m, nil
 }
 

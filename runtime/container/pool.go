@@ -13,6 +13,7 @@ import (
 type pool struct {
 	ahead int
 	make  func() (*slot, error)
+	yield func(hurry <-chan struct{})
 	log   *slog.Logger
 
 	mu     sync.Mutex
@@ -20,10 +21,14 @@ type pool struct {
 	closed bool
 	timer  *time.Timer    // of refillSoon, nil when none is due
 	wg     sync.WaitGroup // refills
+	ending chan struct{}  // closed by close: nothing is yielded to any more
 }
 
-func newPool(ahead int, newSlot func() (*slot, error), log *slog.Logger) *pool {
-	p := &pool{ahead: ahead, make: newSlot, log: log}
+func newPool(ahead int, newSlot func() (*slot, error), yield func(hurry <-chan struct{}), log *slog.Logger) *pool {
+	if yield == nil {
+		yield = func(<-chan struct{}) {}
+	}
+	p := &pool{ahead: ahead, make: newSlot, yield: yield, log: log, ending: make(chan struct{})}
 	p.refill()
 	return p
 }
@@ -71,7 +76,8 @@ func (p *pool) refillSoon() {
 	})
 }
 
-// refill makes slots in the background until there are enough.
+// refill makes slots in the background until there are enough, one after the
+// other, each when it disturbs nobody. Who needs one meanwhile makes his own.
 func (p *pool) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,6 +86,10 @@ func (p *pool) refill() {
 	}
 	p.wg.Go(func() {
 		for p.wants() {
+			p.yield(p.ending)
+			if !p.wants() {
+				return
+			}
 			s, err := p.make()
 			if err != nil {
 				// The next start meets the same error, and returns it.
@@ -128,6 +138,9 @@ func (p *pool) flush() {
 
 func (p *pool) close() error {
 	p.mu.Lock()
+	if !p.closed {
+		close(p.ending)
+	}
 	p.closed = true
 	if p.timer != nil {
 		p.timer.Stop()

@@ -222,7 +222,7 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 	m.criuMu.Lock()
 	defer m.criuMu.Unlock()
 	if m.restores == nil {
-		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(tool.Path) }, m.log)
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(tool.Path) }, m.opts.Yield, m.log)
 	}
 	return m.restores
 }

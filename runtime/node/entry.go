@@ -88,6 +88,7 @@ type replica struct {
 	gate    *gate    // at which it waits, prepared
 	queued  bool     // waits for its turn in the queue of starts
 	leave   func()   // ends the turn
+	woken   func()   // ends its precedence; nil unless somebody waits for it
 
 	dumped    bool // ends, and leaves an image
 	restoring bool // gets no packets yet, whatever its sockets say

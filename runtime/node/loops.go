@@ -77,6 +77,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 		if r.trace != nil {
 			r.trace.mark(api.StepListening, ev.Time)
 			if r.trace.byHand() {
+				r.endWake()
 				n.endTrace(r.trace, api.ResultOK, "")
 				r.trace = nil
 			}
@@ -98,6 +99,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 			r.trace.mark(api.StepConnected, ev.Time)
 		}
 	case bpf.EventFirstByte:
+		r.endWake()
 		if r.trace != nil {
 			r.trace.mark(api.StepFirstByte, ev.Time)
 			n.learn(e, r.trace)

@@ -55,6 +55,7 @@ type Node struct {
 	closers    []func() error
 
 	starts      *startQueue
+	wakes       precedence
 	memory      nodeMemory
 	prepared    preparedSet
 	preparing   sync.Mutex // one replica is prepared at a time

@@ -24,14 +24,16 @@ import (
 type gate struct {
 	opened  chan struct{} // closed by open
 	dropped chan struct{} // closed by drop
+	decided chan struct{} // closed by both
 	open    func()
 	drop    func()
 }
 
 func newGate() *gate {
-	g := &gate{opened: make(chan struct{}), dropped: make(chan struct{})}
-	g.open = sync.OnceFunc(func() { close(g.opened) })
-	g.drop = sync.OnceFunc(func() { close(g.dropped) })
+	g := &gate{opened: make(chan struct{}), dropped: make(chan struct{}), decided: make(chan struct{})}
+	decide := sync.OnceFunc(func() { close(g.decided) })
+	g.open = sync.OnceFunc(func() { close(g.opened); decide() })
+	g.drop = sync.OnceFunc(func() { close(g.dropped); decide() })
 	return g
 }
 
@@ -44,6 +46,7 @@ func (n *Node) prepare(e *entry, id site.ReplicaID) {
 	a.replicas[id] = r
 	g, s := r.gate, a.spec
 	n.work.Go(func() {
+		n.wakes.yield(g.decided)
 		p, err := n.makePrepared(ctx, e, r, s)
 		cancel()
 		if err != nil {
@@ -157,6 +160,7 @@ func (n *Node) openGate(e *entry, id site.ReplicaID) {
 		return
 	}
 	r.started = time.Now()
+	r.woken = n.wakes.begin()
 	r.trace, a.trace = a.trace, nil
 	if r.trace == nil {
 		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)

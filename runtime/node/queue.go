@@ -69,6 +69,16 @@ func (n *Node) armStart(e *entry, id site.ReplicaID, after time.Duration) {
 	})
 }
 
+// endWake ends what a replica has before others while somebody waits for it. The
+// caller holds the entry's mu.
+func (r *replica) endWake() {
+	r.endTurn()
+	if r.woken != nil {
+		r.woken()
+		r.woken = nil
+	}
+}
+
 // endTurn lets the next one start. The caller holds the entry's mu.
 func (r *replica) endTurn() {
 	if r.leave != nil {

@@ -121,7 +121,7 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
-		CRIU: cfg.Checkpoints.CRIU,
+		CRIU: cfg.Checkpoints.CRIU, Yield: n.wakes.yield,
 	})
 	if err != nil {
 		return err
@@ -141,6 +141,7 @@ func (n *Node) openNet() (err error) {
 	}
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
+		Yield: n.wakes.yield,
 	}, n.dp, n.log)
 	if err != nil {
 		return err

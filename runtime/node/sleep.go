@@ -104,6 +104,7 @@ func (n *Node) followRise(e *entry, r *replica) {
 // entry's mu.
 func (n *Node) endByHand(r *replica) {
 	if r.trace.byHand() && !r.trace.knocked() {
+		r.endWake()
 		n.endTrace(r.trace, api.ResultOK, "")
 		r.trace = nil
 	}

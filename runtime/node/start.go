@@ -44,6 +44,7 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	r := &replica{
 		id: id, name: replicaName(e.name, id), started: time.Now(), cancel: cancel, trace: a.trace,
+		woken: n.wakes.begin(),
 	}
 	a.trace = nil
 	if r.trace == nil {
@@ -139,7 +140,7 @@ func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error
 		n.forget(r)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		r.endTurn()
+		r.endWake()
 		if r.trace != nil {
 			n.endTrace(r.trace, api.ResultFailed, err.Error())
 			r.trace = nil
@@ -174,16 +175,17 @@ func (n *Node) watch(e *entry, r *replica) {
 		reason = describe(st)
 	}
 	e.mu.Lock()
-	r.endTurn()
+	r.endWake()
 	// First the data path learns that it is gone, then its belongings go.
 	n.handle(e, site.ReplicaExited{ID: r.id, Reason: reason})
 	if r.trace != nil { // it was woken, and no visitor came
 		n.endTrace(r.trace, api.ResultOK, "")
 		r.trace = nil
 	}
+	dumped := r.dumped
 	e.mu.Unlock()
 
-	n.forget(r)
+	n.tidy(e, r, dumped)
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -193,6 +195,26 @@ func (n *Node) watch(e *entry, r *replica) {
 		e.active.notify()
 		n.settle(e)
 	}
+}
+
+// tidy takes away what belongs to a replica that has ended, when it disturbs
+// nobody. What the next wake of its site needs does not wait: the rest of its
+// image.
+func (n *Node) tidy(e *entry, r *replica, dumped bool) {
+	if dumped {
+		n.removeContainer(r)
+		e.mu.Lock()
+		if e.active != nil {
+			n.imaged(e, r)
+			e.active.notify()
+		}
+		e.mu.Unlock()
+	}
+	n.wakes.later(n.ctx.Done())
+	if !dumped {
+		n.removeContainer(r)
+	}
+	n.forgetPlace(r)
 }
 
 // describe says in a few words how a container ended.
@@ -210,19 +232,27 @@ func describe(st container.ExitStatus) string {
 
 // forget takes away what belongs to a replica that runs no more.
 func (n *Node) forget(r *replica) {
-	fail := func(what string, err error) {
-		if err != nil {
-			n.log.Error("cannot clean up after a replica", "replica", r.name, "what", what, "error", err)
-		}
+	n.forgetPlace(r)
+	if r.ctr != nil {
+		n.removeContainer(r)
 	}
+}
+
+// forgetPlace takes away a replica's place in the data path and in the network.
+func (n *Node) forgetPlace(r *replica) {
 	if r.kernel.Site != 0 {
-		fail("data path", n.dp.RemoveReplica(bpf.ReplicaID(r.id), r.kernel))
+		n.notTidy(r, "data path", n.dp.RemoveReplica(bpf.ReplicaID(r.id), r.kernel))
 	}
 	if r.ns != nil {
-		fail("network namespace", r.ns.Close())
+		n.notTidy(r, "network namespace", r.ns.Close())
 	}
-	if r.ctr != nil {
-		fail("files", n.containers.Remove(r.name))
+}
+
+func (n *Node) removeContainer(r *replica) { n.notTidy(r, "files", n.containers.Remove(r.name)) }
+
+func (n *Node) notTidy(r *replica, what string, err error) {
+	if err != nil {
+		n.log.Error("cannot clean up after a replica", "replica", r.name, "what", what, "error", err)
 	}
 }
 
