@@ -262,3 +262,44 @@ func TestDetectSwap(t *testing.T) {
 		t.Error("no error for a size that is none")
 	}
 }
+
+// TestSwapLimit: none is 0, no limit is max, and a kernel without swap has no such file.
+func TestSwapLimit(t *testing.T) {
+	for _, tt := range []struct {
+		bytes int64
+		want  string
+	}{{NoSwap, "0"}, {1 << 20, "1048576"}, {0, "max"}} {
+		g := fakeGroup(t, []string{"memory"}, map[string]string{"memory.swap.max": ""})
+		if err := g.Apply(Change{MemorySwap: &tt.bytes}); err != nil {
+			t.Fatal(err)
+		}
+		if got := contents(t, g, "memory.swap.max")["memory.swap.max"]; got != tt.want {
+			t.Errorf("%d: memory.swap.max is %q, want %q", tt.bytes, got, tt.want)
+		}
+	}
+	without := fakeGroup(t, []string{"memory"}, nil)
+	if err := without.Apply(Change{MemorySwap: new(int64(-2))}); err == nil {
+		t.Error("less than none")
+	}
+	if err := without.Apply(Change{MemorySwap: new(int64(NoSwap))}); err != nil {
+		t.Errorf("a kernel without swap: %v", err)
+	}
+	if err := without.parent.Open("gone").Apply(Change{MemorySwap: new(int64(NoSwap))}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a cgroup that is gone: %v", err)
+	}
+}
+
+func TestParseIOMax(t *testing.T) {
+	text := "8:0 rbps=max wbps=1048576 riops=max wiops=50\n253:16 rbps=9 wbps=max riops=max wiops=max\nrubbish\n\n"
+	want := map[Disk]Rates{{8, 0}: {0, 1 << 20, 0, 50}, {253, 16}: {9, 0, 0, 0}}
+	if d := cmp.Diff(want, ParseIOMax(text)); d != "" {
+		t.Error(d)
+	}
+	used := IOUsage{Disks: []DiskUsage{{Disk{8, 0}, Rates{1, 2, 3, 4}}}}
+	if got := used.Of(Disk{8, 0}); got != (Rates{1, 2, 3, 4}) {
+		t.Errorf("%v", got)
+	}
+	if got := used.Of(Disk{8, 16}); got != (Rates{}) {
+		t.Errorf("of a disk that was not touched: %v", got)
+	}
+}

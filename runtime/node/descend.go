@@ -95,6 +95,7 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 		if e.active == nil {
 			return
 		}
+		n.giveBurst(e, r)
 		if d.tier == site.TierCheckpointed {
 			n.dumped(e, r)
 		}

@@ -30,10 +30,11 @@ type ioClaim struct {
 }
 
 func (p *diskPool) remove(id bpf.SiteID) {
-	if p.wanted -= p.claims[id].Want; len(p.claims) <= 1 {
+	p.wanted -= p.claims[id].Want
+	delete(p.claims, id)
+	if len(p.claims) == 0 {
 		p.wanted = 0 // no error of rounding is left
 	}
-	delete(p.claims, id)
 }
 
 // share is what each replica of a site may have, 0 if there is enough for all, though it wanted the most.

@@ -268,6 +268,47 @@ func (n *Node) raise(e *entry, d detect.Decision) error {
 	return nil
 }
 
+// giveBurst gives a replica that has gone to sleep the limits of a start, within which it is to wake: asleep it uses
+// nothing, and when a visitor comes there is nothing to be written. What it did not need will be taken back. The caller holds e.mu.
+func (n *Node) giveBurst(e *entry, r *replica) {
+	s := e.active.scaling
+	if s == nil || !s.spec.Limits.Scaled() || r.ctr == nil {
+		return
+	}
+	full := newLimits(s.spec.Limits, n.parent.Has)
+	if err := r.ctr.Group().Apply(full.everything()); err != nil && !errors.Is(err, cgroup.ErrNoController) {
+		n.log.Error("a sleeping replica keeps the limits that it had", "replica", r.name, "error", err)
+		return
+	}
+	if len(serving(e)) == 0 {
+		s.limits = full
+	}
+}
+
+// everything is the change that gives all limits their values now.
+func (l *siteLimits) everything() cgroup.Change {
+	var out cgroup.Change
+	if l.cpu.Max > 0 {
+		out.CPU = &l.cpu.Now
+	}
+	if l.pids.Max > 0 {
+		out.Pids = limitChange(l, detect.Pids, 0, l.pids.Now).Pids
+	}
+	if l.memory.Max > 0 {
+		out.MemoryHigh = limitChange(l, detect.Memory, 0, l.memory.Now).MemoryHigh
+		if l.spec.Memory.Follow {
+			hard := uint64(l.spec.Memory.Hard(spec.Bytes(l.memory.Now)))
+			out.MemoryMax = &hard
+		}
+	}
+	for part, r := range l.io {
+		if part == 0 || l.io[part-1].device != r.device { // one line has all rates of a disk
+			out.IO = append(out.IO, l.line(part, r.limit.Now))
+		}
+	}
+	return out
+}
+
 // lower makes one smaller: at once, but memory in the background, as it may have to be
 // reclaimed first. The caller holds e.mu.
 func (n *Node) lower(e *entry, d detect.Decision) {

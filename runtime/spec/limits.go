@@ -105,7 +105,7 @@ func (r Rate) Scaled() bool { return r.Min > 0 && r.Min < r.Max }
 // Factor of one raise.
 func (r Rate) Factor() float64 { return factor(r.Step) }
 
-// The names of rates, in the order of [IOLimit.Rates].
+// RateNames are in the order of [IOLimit.Rates].
 var RateNames = [4]string{"rbps", "wbps", "riops", "wiops"}
 
 // Rates are the four rates of a disk, those that are not limited among them.
@@ -205,6 +205,7 @@ func (r *OpsRate) UnmarshalJSON(data []byte) error {
 // Swap is how much of a site may lie in swap: a size, NoSwap or AllSwap; 0 is no wish.
 type Swap Bytes
 
+// The sizes of Swap that are written as words.
 const (
 	NoSwap  Swap = -1
 	AllSwap Swap = math.MaxInt64

@@ -356,6 +356,13 @@ var badSpecs = []struct {
 	{"io of a name", "limits: {io: [{device: vda, rbps: 1MiB}]}", `4:24: limits.io[0].device: "vda" is not an absolute clean path`, false},
 	{"io of nothing", "limits: {io: [{device: /dev/vda}]}", "4:15: limits.io[0]: limits nothing", true},
 	{"io device twice", "limits: {io: [{device: /dev/vda, rbps: 1MiB}, {device: /dev/vda, wbps: 1MiB}]}", "4:56: limits.io[1].device: /dev/vda stands in the list twice", true},
+	{"io min above max", "limits: {io: [{device: /dev/vda, wbps: {min: 2MiB, max: 1MiB}}]}", "4:46: limits.io[0].wbps.min: 2MiB is more than limits.io[0].wbps.max, 1MiB", true},
+	{"io operations, min above max", "limits: {io: [{device: /dev/vda, riops: {min: 9, max: 8}}]}", "4:47: limits.io[0].riops.min: 9 is more than limits.io[0].riops.max, 8", true},
+	{"io without max", "limits: {io: [{device: /dev/vda, rbps: {min: 1MiB}}]}", "4:40: limits.io[0].rbps: has no max", true},
+	{"io step without a range", "limits: {io: [{device: /dev/vda, rbps: {max: 1MiB, step: 3}}]}", "4:58: limits.io[0].rbps.step: 3 has no effect", true},
+	{"follow without a range", "limits: {memory: {max: 64MiB, follow: true}}", "4:39: limits.memory.follow: has no effect", true},
+	{"swap in words", "limits: {memory: {swap: much}}", `4:25: limits.memory.swap: "much" is no amount of swap`, false},
+	{"swap of nothing", "limits: {memory: {swap: 0MiB}}", `4:25: limits.memory.swap: "0MiB" is no amount of swap`, true},
 	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: 0 would let nothing through", false},
 	{"io no list", "limits: {io: {device: /dev/vda, riops: 1}}", "4:14: limits.io: is a mapping", false},
 

@@ -152,3 +152,25 @@ func isInvalid(t *testing.T, err error) {
 		t.Errorf("%v does not say what is wrong and what is allowed", err)
 	}
 }
+
+// TestMemoryHard: memory.max follows only where it is told to, never beyond max, and is max where memory.high is at its highest.
+func TestMemoryHard(t *testing.T) {
+	follow := MemoryLimits{Min: 32 * MiB, High: 800 * MiB, Max: GiB, Follow: true}
+	for _, tt := range []struct {
+		limits MemoryLimits
+		high   Bytes
+		want   Bytes
+	}{
+		{follow, 32 * MiB, 48 * MiB},
+		{follow, 400 * MiB, 500 * MiB},
+		{follow, 799 * MiB, 799*MiB + 799*MiB/4},
+		{follow, 800 * MiB, GiB},
+		{MemoryLimits{Min: 32 * MiB, Max: 64 * MiB, Follow: true}, 60 * MiB, 64 * MiB},
+		{MemoryLimits{Min: 32 * MiB, Max: GiB}, 32 * MiB, GiB},
+		{MemoryLimits{Max: GiB, Follow: true}, 32 * MiB, GiB},
+	} {
+		if got := tt.limits.Hard(tt.high); got != tt.want {
+			t.Errorf("%+v at %s: %s, want %s", tt.limits, tt.high, got, tt.want)
+		}
+	}
+}

@@ -3,15 +3,19 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -21,6 +25,8 @@ import (
 //
 //	GET /spin?for=2s   uses a processor for so long
 //	GET /grow?bytes=N  holds so much memory, instead of what it held before
+//	GET /held          how much it holds, all of it read again
+//	GET /write?path=P&bytes=N  writes so much to a disk, past the page cache
 func scaleGuest(mux *http.ServeMux) {
 	mux.HandleFunc("GET /spin", func(w http.ResponseWriter, r *http.Request) {
 		d, err := time.ParseDuration(r.FormValue("for"))
@@ -33,8 +39,28 @@ func scaleGuest(mux *http.ServeMux) {
 		}
 		fmt.Fprintln(w, rounds)
 	})
+	mux.HandleFunc("GET /write", func(w http.ResponseWriter, r *http.Request) {
+		n, err := strconv.Atoi(r.FormValue("bytes"))
+		if err == nil {
+			err = writeDirect(r.FormValue("path"), n)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, n)
+	})
 	var mu sync.Mutex
 	var held []byte
+	mux.HandleFunc("GET /held", func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		sum := 0
+		for i := 0; i < len(held); i += os.Getpagesize() {
+			sum += int(held[i]) * os.Getpagesize()
+		}
+		fmt.Fprintln(w, sum)
+	})
 	mux.HandleFunc("GET /grow", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -43,12 +69,31 @@ func scaleGuest(mux *http.ServeMux) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		held = nil
+		debug.FreeOSMemory() // at once, and not at some later collection
 		held = make([]byte, n)
 		for i := 0; i < n; i += os.Getpagesize() {
 			held[i] = 1
 		}
 		fmt.Fprintln(w, len(held))
 	})
+}
+
+// writeDirect writes a file anew, in pieces of 128 KiB.
+func writeDirect(path string, bytes int) error {
+	const piece = 128 << 10
+	buf, err := unix.Mmap(-1, 0, piece, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // as aligned as it has to be
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_DIRECT, 0o644)
+	if err != nil {
+		return errors.Join(err, unix.Munmap(buf))
+	}
+	for done := 0; done < bytes && err == nil; done += piece {
+		_, err = f.Write(buf)
+	}
+	return errors.Join(err, f.Close(), unix.Munmap(buf))
 }
 
 // limit reads a file of a replica's cgroup.
@@ -123,7 +168,6 @@ func TestRootScaleMemoryInPlace(t *testing.T) {
 	testutil.RequireFeature(t, "memory controller")
 	t.Parallel()
 	n := newNode(t, options{})
-	const mib = 1 << 20
 	s := n.deploy("shop", "limits: {memory: {min: 32MiB, max: 256MiB}, pids: {min: 64, max: 512}}")
 	mark := n.mark()
 	n.outside.greet(s.addr4(80))
@@ -214,4 +258,34 @@ func TestRootScaleBudget(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRootWakeBurst: a site that was given less before it slept has all that its limits allow when a visitor wakes it, with nothing to be
+// written first.
+func TestRootWakeBurst(t *testing.T) {
+	testutil.Privileged(t)
+	testutil.RequireFeature(t, "cpu controller")
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("shop", "limits: {cpu: {min: 0.25, max: 2}}", "idle: 12s", "tiers: [frozen]")
+	mark := n.mark()
+	n.outside.greet(s.addr4(80))
+	replica := s.ready(1)[0]
+	n.awaitSlow(mark, s.name, "scaled-down")
+	n.awaitSlow(mark, s.name, "frozen")
+	testutil.WaitFor(t, patience, "the limits of a start", func() error {
+		if have := n.limit(replica, "cpu.max"); have != "200000 100000" {
+			return fmt.Errorf("asleep it has %q", have)
+		}
+		return nil
+	})
+	mark = n.mark()
+	n.outside.greet(s.addr4(80))
+	s.await(mark, "woken")
+	if now := s.get().Replicas[0]; now.PID != replica.PID {
+		t.Errorf("the process is another: %+v, was %+v", now, replica)
+	}
+	if down := n.awaitSlow(mark, s.name, "scaled-down"); down.Fields["from"] != 2.0 {
+		t.Errorf("awake it had %v cores: %+v", down.Fields["from"], down)
+	}
 }
