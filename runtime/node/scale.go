@@ -81,6 +81,9 @@ func (n *Node) followScaling(e *entry) {
 		n.beginScaling(e, ready)
 	}
 	s := a.scaling
+	if len(s.outs) > 0 {
+		s.inherit(comers(e))
+	}
 	for id := range s.watched {
 		if !slices.Contains(ready, id) {
 			s.unwatch(id)

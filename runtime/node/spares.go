@@ -131,6 +131,25 @@ func (n *Node) followJoin(e *entry, r *replica) {
 	}
 }
 
+// inherit passes the time at which a replica was asked for on to the one that is made
+// in its place, if it ended before anybody came.
+func (s *scaling) inherit(comers map[site.ReplicaID]bool) {
+	for id, told := range s.outs {
+		if comers[id] {
+			continue
+		}
+		delete(s.begun, id)
+		delete(s.outs, id)
+		for heir, serves := range comers {
+			_, known := s.outs[heir]
+			if _, watched := s.watched[heir]; serves && !known && !watched {
+				s.outs[heir] = told
+				break
+			}
+		}
+	}
+}
+
 // cameFrom is the tier from which a replica came to serve.
 func cameFrom(r *replica) api.Tier {
 	switch {

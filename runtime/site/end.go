@@ -115,10 +115,11 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 
 // onCrash: it was serving.
 func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
-	if r.joining {
-		return m.failed(r, reason)
+	lived := now.Sub(r.ReadyAt)
+	if r.lent && lived < m.policy.Stable { // so another way is taken at once: one that is started shows whether it can live
+		return m.spareFailed(r, reason)
 	}
-	if lived := now.Sub(r.ReadyAt); lived < m.policy.Stable {
+	if lived < m.policy.Stable {
 		reason = fmt.Sprintf("ended %s after it was ready: %s", lived.Round(time.Millisecond), reason)
 		return m.failed(r, reason)
 	}

@@ -36,6 +36,7 @@ type Replica struct {
 	next     bool // it is to replace one
 	spare    bool // it is kept for when it is needed, and gets no packets
 	joining  bool // it was a spare one, and does not run yet
+	lent     bool // it was a spare one
 	keep     bool // it drains because fewer are needed, and may become the spare one
 	living   bool // its lifetime has begun
 	lingered bool // handshakes that were under way when its draining began have had their time

@@ -39,7 +39,7 @@ func (m *Machine) reconcile(reason string) []Action {
 			return m.rouse(r, reason) // and so does this
 		}
 	}
-	acts := append(m.grow(reason), m.bound(reason)...)
+	acts := m.grow(reason)
 	ready := 0
 	for _, r := range m.serving() {
 		if r.State == Ready {
@@ -54,16 +54,16 @@ func (m *Machine) reconcile(reason string) []Action {
 	return acts
 }
 
-// bound stops what was only begun and would be one too many: for one that was
-// taken for lost, and came back.
-func (m *Machine) bound(reason string) []Action {
+// bound is called when a replica serves again that was taken for lost: what was only
+// begun in its place would be one too many.
+func (m *Machine) bound() []Action {
 	var acts []Action
 	for m.Serving() > m.most() {
 		r := m.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && !r.next })
 		if r == nil {
 			break
 		}
-		acts = append(acts, m.stop(r, reason)...)
+		acts = append(acts, m.stop(r, "another one serves again")...)
 	}
 	return acts
 }

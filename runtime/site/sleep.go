@@ -127,6 +127,7 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 		if r.old {
 			acts = append(acts, m.renew()...)
 		}
+		acts = append(acts, m.bound()...)
 	}
 	return append(acts, m.armIdle(r)...)
 }
@@ -189,5 +190,6 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	if r.old { // its replacement was put off
 		acts = append(acts, m.renew()...)
 	}
-	return append(acts, m.reconcile("found more or less than are wanted")...)
+	acts = append(acts, m.reconcile("found more or less than are wanted")...)
+	return append(acts, m.bound()...)
 }

@@ -175,7 +175,7 @@ func (m *Machine) spare(fresh bool) *Replica {
 
 // join makes a spare one that serves.
 func (m *Machine) join(r *Replica, reason string) []Action {
-	r.spare = false
+	r.spare, r.lent = false, true
 	switch r.State {
 	case Starting: // it serves as soon as it listens
 		return []Action{Publish{}, Note{Kind: "waking", Replica: r.ID, Reason: reason}}

@@ -1,0 +1,348 @@
+//go:build linux
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// spare waits until a spare replica stands ready, and returns it.
+func (s *site) spare() (out api.Replica) {
+	s.n.t.Helper()
+	testutil.WaitFor(s.n.t, 3*patience, "the spare replica", func() error {
+		all := s.get().Replicas
+		for _, r := range all {
+			if r.Spare && (r.State == "asleep" || r.State == "prepared") {
+				out = r
+				return nil
+			}
+		}
+		return fmt.Errorf("the replicas are %+v; %q", all, s.story(0))
+	})
+	return out
+}
+
+// crowd keeps connections to the site open.
+func (s *site) crowd(count int) (out []kept) {
+	s.n.t.Helper()
+	for range count {
+		out = append(out, s.n.outside.keep(s.addr4(80)))
+	}
+	return out
+}
+
+func (s *site) allAnswered(visitors []kept) {
+	s.n.t.Helper()
+	for i, v := range visitors {
+		if err := v.ask(); err != nil {
+			s.n.t.Errorf("connection %d of %d: %v; %q", i, len(visitors), err, s.story(0))
+		}
+	}
+}
+
+func leave(visitors []kept) {
+	for _, v := range visitors {
+		v.conn.Close()
+	}
+}
+
+// joins waits for the first connection of a replica that scaling out has added, and says from where it came.
+func (s *site) joins(mark uint64) (replica, from string) {
+	s.n.t.Helper()
+	ev := s.await(mark, "joined")
+	from, _ = ev.Fields["from"].(string)
+	return ev.Replica, from
+}
+
+// TestRootScaleOutFrozenSpare: a spare replica stands frozen beside those that serve, gets nobody, and joins them when the
+// kernel tells of a crowd. When that has gone, one that has served becomes the spare one, and joins again.
+func TestRootScaleOutFrozenSpare(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("shop", "scale: {max: 2, target: {conns: 4}, spare: 1}")
+	first := s.crowd(1)
+	spare := s.spare()
+	if spare.Tier != api.TierFrozen || !frozen(t, spare.PID) {
+		t.Errorf("the spare replica is %+v, frozen %v", spare, frozen(t, spare.PID))
+	}
+	for range 20 {
+		n.local.greet(s.addr6(80))
+	}
+	if now := s.spare(); now.Conns.Total != 0 || now.ID != spare.ID {
+		t.Errorf("the spare replica has visitors: %+v", now)
+	}
+	if out := n.cli("get", s.name); !strings.Contains(out, "1 of at most 2, 1 spare") {
+		t.Errorf("fcnode get says\n%s", out)
+	}
+	for round := range 2 {
+		mark := n.mark()
+		visitors := s.crowd(30)
+		s.ready(2)
+		visitors = append(visitors, s.crowd(10)...)
+		if id, from := s.joins(mark); id != spare.ID || from != string(api.TierFrozen) {
+			t.Errorf("round %d: %s joined from %s, want %s; %q", round, id, from, spare.ID, s.story(mark))
+		}
+		s.allAnswered(append(visitors, first...))
+		if got := kinds(s.events(mark), "spare", "exited", "failed"); len(got) > 0 {
+			t.Errorf("round %d: %q", round, s.story(mark))
+		}
+		if all := s.get().Replicas; len(all) != 2 {
+			t.Errorf("no more may be added, and there are %+v", all)
+		}
+		leave(append(visitors, first...))
+		mark = n.mark()
+		n.awaitSlow(mark, s.name, "scaled-in")
+		first = s.crowd(1)
+		spare = s.spare() // the one that has drained
+		if len(kinds(s.events(mark), "waking")) > 0 || !frozen(t, spare.PID) {
+			t.Errorf("round %d: the one that was not needed any more is not kept as the spare one: %q", round, s.story(mark))
+		}
+		if !strings.Contains(fmt.Sprint(s.story(mark)), "kept as the spare one") {
+			t.Errorf("round %d: %q", round, s.story(mark))
+		}
+	}
+	s.allAnswered(first)
+}
+
+// TestRootScaleOutPreparedSpare: a container that waits at its gate is opened, and another one is prepared later.
+func TestRootScaleOutPreparedSpare(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("shop", "scale: {max: 3, target: {conns: 8}, spare: {tier: prepared}}")
+	visitors := s.crowd(1)
+	spare := s.spare()
+	if spare.Tier != api.TierPrepared {
+		t.Errorf("the spare replica is %+v", spare)
+	}
+	mark := n.mark()
+	visitors = append(visitors, s.crowd(12)...)
+	s.ready(2)
+	for range 30 {
+		n.local.greet(s.addr4(80))
+	}
+	if id, from := s.joins(mark); id != spare.ID || from != string(api.TierPrepared) {
+		t.Errorf("%s joined from %s, want %s; %q", id, from, spare.ID, s.story(mark))
+	}
+	s.allAnswered(visitors)
+	if next := s.spare(); next.ID == spare.ID || next.Tier != api.TierPrepared {
+		t.Errorf("the next spare replica is %+v", next)
+	}
+	n.awaitSlow(mark, s.name, "spare")
+	s.park()
+	testutil.WaitFor(t, patience, "nothing to stand ready for a site that sleeps", func() error {
+		if all := s.get().Replicas; len(all) > 0 {
+			return fmt.Errorf("there are %+v", all)
+		}
+		return nil
+	})
+}
+
+// TestRootKilledWithSpare: the spare replica outlives the daemon as what it is; a gate does not, and another one is prepared.
+func TestRootKilledWithSpare(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared} {
+		t.Run(string(tier), func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, options{})
+			s := n.deploy("shop", fmt.Sprintf("scale: {max: 2, target: {conns: 4}, spare: %s}", tier))
+			visitors := s.crowd(1)
+			spare := s.spare()
+			n.kill()
+			n.start()
+			if got := s.ready(1); got[0].ID == spare.ID {
+				t.Errorf("the spare replica serves: %q", s.story(0))
+			}
+			now := s.spare()
+			if tier == api.TierFrozen && (now.ID != spare.ID || !frozen(t, now.PID)) {
+				t.Errorf("the spare replica was %+v, is %+v: %q", spare, now, s.story(0))
+			}
+			mark := n.mark()
+			visitors = append(visitors, s.crowd(30)...)
+			s.ready(2)
+			visitors = append(visitors, s.crowd(10)...)
+			if id, from := s.joins(mark); id != now.ID || from != string(tier) {
+				t.Errorf("%s joined from %s, want %s; %q", id, from, now.ID, s.story(mark))
+			}
+			s.allAnswered(visitors)
+		})
+	}
+}
+
+// TestRootKilledWhileSpareJoins: at whatever moment of scaling out by a spare replica the daemon is killed, whoever is
+// connected stays so, and the next daemon goes on.
+func TestRootKilledWhileSpareJoins(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("shop", "scale: {max: 2, target: {conns: 4}, spare: 1}")
+	rounds := few(4)
+	for round := range rounds {
+		visitors := s.crowd(1)
+		s.spare()
+		mark := n.mark()
+		come := later(func() error {
+			for range 30 {
+				visitors = append(visitors, n.outside.keep(s.addr4(80)))
+			}
+			return nil
+		})
+		if round%2 == 0 {
+			s.await(mark, "scaled-out")
+		} else {
+			<-time.After(testutil.Timeout(3*time.Millisecond) * time.Duration(round)) // which moment it is, is what is tested
+		}
+		n.kill()
+		n.start()
+		if err := testutil.Receive(t, patience, "the visitors", come); err != nil {
+			t.Error(err)
+		}
+		s.ready(2)
+		s.allAnswered(visitors)
+		leave(visitors)
+		s.park()
+	}
+}
+
+// processesOf are those of a replica; none once it is gone.
+func (n *node) processesOf(id string) (out []int) {
+	n.t.Helper()
+	var state wire.State
+	err := wire.ReadFile(n.run("replicas/"+id), wire.StateFile, &state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", n.id, state.Cgroup, "cgroup.procs"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, field := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(field)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		out = append(out, pid)
+	}
+	return out
+}
+
+// TestRootSpareDiesWhileScalingOut: the daemon learns at the same moment that its site has too many visitors and that the
+// spare replica is dead. Another replica is started in the same breath, with no pause as after a failure.
+func TestRootSpareDiesWhileScalingOut(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared} {
+		t.Run(string(tier), func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, options{})
+			s := n.deploy("shop", fmt.Sprintf("scale: {max: 2, target: {conns: 4}, spare: %s}", tier))
+			visitors := s.crowd(1)
+			spare := s.spare()
+			dying := n.processesOf(spare.ID)
+			if len(dying) == 0 {
+				t.Fatalf("nothing of %s runs", spare.ID)
+			}
+			mark := n.mark()
+			if err := n.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			visitors = append(visitors, s.crowd(30)...)
+			for _, pid := range dying {
+				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+					t.Error(err)
+				}
+			}
+			for _, pid := range dying {
+				testutil.WaitExit(t, patience, pid)
+			}
+			if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+			s.await(mark, "scaled-out")
+			testutil.WaitFor(t, patience, "another replica", func() error {
+				for _, r := range s.ready(2) {
+					if r.PID == spare.PID || slices.Contains(dying, r.PID) {
+						return fmt.Errorf("%+v is dead", r)
+					}
+				}
+				return nil
+			})
+			visitors = append(visitors, s.crowd(10)...)
+			if id, from := s.joins(mark); from != string(api.TierCold) {
+				t.Errorf("%s joined from %s", id, from)
+			}
+			s.allAnswered(visitors)
+			began := s.await(mark, "scaled-out").Time
+			for _, ev := range s.events(mark) {
+				if ev.Kind == "running" && ev.Replica != spare.ID && ev.Time.Sub(began) > testutil.Timeout(900*time.Millisecond) {
+					t.Errorf("there was a pause as after a failure: %q", s.story(mark))
+				}
+			}
+		})
+	}
+}
+
+// TestRootSpareOfAnOldSpec: what stands ready is made anew with the spec, and nobody notices.
+func TestRootSpareOfAnOldSpec(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	const scale = "scale: {max: 2, target: {conns: 40}, spare: 1}"
+	s := n.deploy("shop", scale)
+	n.outside.greet(s.addr4(80))
+	old := s.spare()
+	if len(n.processesOf(old.ID)) == 0 {
+		t.Fatalf("nothing of %s runs", old.ID)
+	}
+	l := startLoad(n.outside, s.addr4(80), s.addr6(80))
+	mark := n.mark()
+	n.deploy("shop", scale, "circulate: {drain: 1s}")
+	s.await(mark, "drained")
+	testutil.WaitFor(t, patience, "the old replicas to go", func() error {
+		if left := n.processesOf(old.ID); len(left) > 0 {
+			return fmt.Errorf("of the old spare replica there are %v", left)
+		}
+		return nil
+	})
+	now := s.spare()
+	if now.ID == old.ID {
+		t.Errorf("the spare replica is the old one: %+v", now)
+	}
+	l.more(t, 20)
+	l.end(t)
+	s.await(mark, "circulating")
+	mark = n.mark()
+	if err := n.api.Delete(n.ctx(), s.name); err != nil {
+		t.Error(err)
+	}
+	testutil.WaitFor(t, patience, "nothing to be left of a deleted site's spare replica", func() error {
+		if left := n.processesOf(now.ID); len(left) > 0 {
+			return fmt.Errorf("there are %v", left)
+		}
+		return nil
+	})
+}
