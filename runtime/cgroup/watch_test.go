@@ -20,7 +20,7 @@ import (
 
 func newWatcher(t testing.TB) *Watcher {
 	t.Helper()
-	w, err := NewWatcher()
+	w, err := NewWatcher(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

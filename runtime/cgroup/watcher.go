@@ -35,8 +35,9 @@ type Watch struct {
 	notify func(events uint32) (gone bool)
 }
 
-// NewWatcher starts the goroutine. Close ends it.
-func NewWatcher() (*Watcher, error) {
+// NewWatcher starts the goroutine. Close ends it. What begin does, if there is any, the goroutine
+// does first: it may have wishes for its thread.
+func NewWatcher(begin func()) (*Watcher, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("making an epoll descriptor: %w", err)
@@ -49,7 +50,12 @@ func NewWatcher() (*Watcher, error) {
 		return nil, errors.Join(fmt.Errorf("making a descriptor that ends the watch: %w", err), unix.Close(epoll))
 	}
 	w := &Watcher{epoll: epoll, stop: stop, done: make(chan struct{}), watches: map[uint64]*Watch{}}
-	go w.loop()
+	go func() {
+		if begin != nil {
+			begin()
+		}
+		w.loop()
+	}()
 	return w, nil
 }
 

@@ -427,7 +427,7 @@ func TestRootLimitIO(t *testing.T) {
 
 func watcher(t *testing.T) *cgroup.Watcher {
 	t.Helper()
-	w, err := cgroup.NewWatcher()
+	w, err := cgroup.NewWatcher(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

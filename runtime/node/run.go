@@ -57,9 +57,9 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	n := &Node{
 		cfg: cfg, log: log,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
-		nextReplica: 1, // of none: the first wake takes a block
-		starts:      newStartQueue(cfg.Start.Parallel),
-		looks:       newLooks(), scaleMetrics: newScaleMetrics(),
+		nextReplica:  1, // of none: the first wake takes a block
+		starts:       newStartQueue(cfg.Start.Parallel),
+		scaleMetrics: newScaleMetrics(),
 	}
 	n.info.Started, n.info.PID = time.Now(), os.Getpid()
 	ctx, cancel := context.WithCancel(ctx)
@@ -194,7 +194,6 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	failed := make(chan error, 1)
 	n.work.Go(func() { n.readEvents(events) })
 	n.work.Go(func() { n.readHeld(held) })
-	n.work.Go(func() { n.followTriggers(triggers) })
 	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.log.Error("the metrics can be had on the socket only", "error", err)
@@ -202,12 +201,10 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 
 	n.work.Go(func() { n.pruneLoop(ctx) })
 	n.work.Go(func() { n.ladderLoop(ctx) })
-	for range toldWorkers {
-		n.work.Go(func() { n.looks.work(ctx, true, n.look) })
-	}
 	for range lookWorkers {
-		n.work.Go(func() { n.looks.work(ctx, false, n.look) })
+		n.work.Go(func() { n.looks.work(ctx, n.look) })
 	}
+	n.startUrgent(ctx, triggers)
 	n.findCRIU()
 	n.prepareAgain()
 

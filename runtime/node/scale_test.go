@@ -187,8 +187,8 @@ func TestLooksAreShared(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := make(chan *entry, sites*each)
 	var workers, adders sync.WaitGroup
-	for i := range toldWorkers + lookWorkers {
-		workers.Go(func() { l.work(ctx, i < toldWorkers, func(e *entry, _ []cause) { seen <- e }) })
+	for range lookWorkers {
+		workers.Go(func() { l.work(ctx, func(e *entry, _ []cause) { seen <- e }) })
 	}
 	want := map[*entry]bool{}
 	for i := range sites {
@@ -239,13 +239,14 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// TestBaton: one at a time has it, and each gets it.
-func TestBaton(t *testing.T) {
-	b, err := newBaton()
+// TestTurns: no more are taken at a time than there are, and each gets them.
+func TestTurns(t *testing.T) {
+	b, err := newTurns(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.close()
+	b.give()
 	var users sync.WaitGroup
 	var inside, turns atomic.Int32
 	for range 4 {
@@ -257,7 +258,7 @@ func TestBaton(t *testing.T) {
 				}
 				turns.Add(1)
 				inside.Add(-1)
-				b.pass()
+				b.give()
 			}
 		})
 	}

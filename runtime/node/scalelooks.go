@@ -37,12 +37,9 @@ func (w way) fields(at uint64) map[string]any {
 	return out
 }
 
-// Workers look at sites side by side: one that waits for a site's lock holds nobody up. Some are there for sites of
-// which something was told, however many others are looked at because it is time.
-const (
-	toldWorkers = 2
-	lookWorkers = 2
-)
+// lookWorkers look at sites side by side: one that waits for a site's lock holds
+// nobody up.
+const lookWorkers = 4
 
 // mostCauses bounds what is remembered of a site in the queue.
 const mostCauses = 8
@@ -62,62 +59,55 @@ func first(causes []cause) (out cause) {
 // first cause.
 type looks struct {
 	mu      sync.Mutex
-	told    []*entry
-	routine []*entry // some of them may have been told of since, and looked at
+	urgent  []*entry // something was told of them
+	routine []*entry // some of these may have been told of since, and looked at
 	causes  map[*entry][]cause
-	urgent  chan struct{} // has one if somebody may have been told of
 	more    chan struct{} // has one if the queue may have something
+	told    *turns        // one for each of which something was told; nil if nobody waits for them
 }
 
 func newLooks() *looks {
-	return &looks{causes: map[*entry][]cause{}, urgent: make(chan struct{}, 1), more: make(chan struct{}, 1)}
+	return &looks{causes: map[*entry][]cause{}, more: make(chan struct{}, 1)}
 }
 
 // add never blocks.
 func (l *looks) add(e *entry, why cause) {
 	l.mu.Lock()
 	before, waiting := l.causes[e]
-	told := why.at != 0
+	urgent := why.at != 0 && first(before).at == 0
 	switch {
-	case told && first(before).at == 0:
-		l.told = append(l.told, e)
-	case !told && !waiting:
+	case urgent:
+		l.urgent = append(l.urgent, e)
+	case !waiting:
 		l.routine = append(l.routine, e)
 	}
-	if len(before) < mostCauses || told && first(before).at == 0 {
+	if len(before) < mostCauses || urgent {
 		l.causes[e] = append(before, why)
 	}
 	l.mu.Unlock()
-	poke(l.more)
-	if told {
-		poke(l.urgent)
+	if urgent {
+		l.told.give()
 	}
+	l.wake()
 }
 
-func poke(c chan struct{}) {
+func (l *looks) wake() {
 	select {
-	case c <- struct{}{}:
+	case l.more <- struct{}{}:
 	default:
 	}
 }
 
 // take gives the next site, and says whether there is one.
-func (l *looks) take(onlyTold bool) (*entry, []cause, bool) {
+func (l *looks) take(onlyUrgent bool) (*entry, []cause, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, why := l.next(&l.told); e != nil {
-		if len(l.told) > 0 {
-			poke(l.urgent)
-			poke(l.more)
-		}
-		return e, why, true
+	e, why := l.next(&l.urgent)
+	if e == nil && !onlyUrgent {
+		e, why = l.next(&l.routine)
 	}
-	if onlyTold {
-		return nil, nil, false
-	}
-	e, why := l.next(&l.routine)
-	if len(l.routine) > 0 {
-		poke(l.more)
+	if len(l.urgent)+len(l.routine) > 0 {
+		l.wake()
 	}
 	return e, why, e != nil
 }
@@ -136,19 +126,15 @@ func (l *looks) next(queue *[]*entry) (*entry, []cause) {
 }
 
 // work looks at sites until the context ends.
-func (l *looks) work(ctx context.Context, onlyTold bool, look func(*entry, []cause)) {
-	more := l.more
-	if onlyTold {
-		more = l.urgent
-	}
+func (l *looks) work(ctx context.Context, look func(*entry, []cause)) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-more:
+		case <-l.more:
 		}
 		for {
-			e, why, ok := l.take(onlyTold)
+			e, why, ok := l.take(false)
 			if !ok {
 				break
 			}

@@ -21,9 +21,14 @@ func (n *Node) openScaling() (err error) {
 			n.log.Error("a disk has no budget: sites may have of it what their specs allow", "error", err)
 		}
 	}
-	if n.watcher, err = cgroup.NewWatcher(); err != nil {
+	if n.watcher, err = cgroup.NewWatcher(n.goFirst); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.watcher.Close)
+	n.looks = newLooks()
+	if n.looks.told, err = newTurns(0); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.looks.told.close) // after those who may tell
 	return nil
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"runtime"
@@ -22,9 +24,13 @@ import (
 // disk or for a lock of the kernel's.
 const urgentReaders = 2
 
+// urgentWorkers are threads of the same kind for what is told in another way (pressure, memory events), or could not be
+// done at once.
+const urgentWorkers = 2
+
 // spareProcs are more Go processors than the machine has. A goroutine that comes back from the kernel needs one, and
 // each of the machine's may be with a thread that waits for its turn.
-const spareProcs = urgentReaders
+const spareProcs = 2
 
 // What these threads may take of the machine before others: over a longer time this share of one processor, at once so
 // much. The rest is for the workers, as busy as the machine is: whoever makes the kernel tell very often must not be
@@ -79,16 +85,30 @@ func (n *Node) goFirst() {
 	}
 }
 
+// startUrgent starts all who go first.
+func (n *Node) startUrgent(ctx context.Context, triggers *bpf.TriggerReader) {
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
+	n.work.Go(func() { n.followTriggers(triggers) })
+	for range urgentWorkers {
+		n.work.Go(func() { n.lookFirst(ctx) })
+	}
+	n.work.Go(func() {
+		<-ctx.Done()
+		for range urgentWorkers {
+			n.looks.told.give()
+		}
+	})
+}
+
 // followTriggers takes what the kernel tells of the sites that are scaled.
 func (n *Node) followTriggers(r *bpf.TriggerReader) {
-	turn, err := newBaton()
+	turn, err := newTurns(1)
 	if err != nil {
 		n.log.Error("triggers are read by one thread only", "error", err)
+		n.goFirst()
 		n.readTriggers(r, nil)
 		return
 	}
-	defer turn.close()
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	var readers sync.WaitGroup
 	for range urgentReaders {
 		readers.Go(func() {
@@ -97,14 +117,17 @@ func (n *Node) followTriggers(r *bpf.TriggerReader) {
 		})
 	}
 	readers.Wait()
+	if err := turn.close(); err != nil {
+		n.log.Error("while closing", "error", err)
+	}
 }
 
 // readTriggers reads and looks until the reader is closed.
-func (n *Node) readTriggers(r *bpf.TriggerReader, turn *baton) {
+func (n *Node) readTriggers(r *bpf.TriggerReader, turn *turns) {
 	for {
 		turn.take()
 		ev, err := r.Read()
-		turn.pass()
+		turn.give()
 		if errors.Is(err, os.ErrClosed) {
 			return
 		}
@@ -131,38 +154,58 @@ func (n *Node) urgent(e *entry, why cause) {
 	n.allowance.spend(time.Duration(bpf.Now() - begun))
 }
 
-// baton is a lock of threads: the kernel itself wakes the one that gets it, which a
-// sync.Mutex leaves to whichever thread of Go's next has a turn.
-type baton struct{ fd int }
+// lookFirst looks at sites of which something was told, until the context ends. What it leaves when its time is used
+// up is for the other workers.
+func (n *Node) lookFirst(ctx context.Context) {
+	n.goFirst()
+	for {
+		n.looks.told.take()
+		if ctx.Err() != nil {
+			return
+		}
+		begun := bpf.Now()
+		if !n.allowance.some(begun) {
+			continue
+		}
+		if e, why, ok := n.looks.take(true); ok {
+			n.look(e, why)
+			n.allowance.spend(time.Duration(bpf.Now() - begun))
+		}
+	}
+}
 
-func newBaton() (*baton, error) {
-	fd, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE)
+// turns are what threads wait for: the kernel itself wakes the one that gets the next, which channels and locks leave to
+// whichever of Go's threads has a turn of its own.
+type turns struct{ fd int }
+
+func newTurns(count uint) (*turns, error) {
+	fd, err := unix.Eventfd(count, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE)
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &baton{fd: fd}, nil
+	return &turns{fd: fd}, nil
 }
 
-// take waits for it.
-func (b *baton) take() {
-	if b == nil {
+// take waits for one.
+func (t *turns) take() {
+	if t == nil {
 		return
 	}
 	var one [8]byte
 	for {
 		// nothing but a signal can come instead
-		if _, err := unix.Read(b.fd, one[:]); !errors.Is(err, unix.EINTR) {
+		if _, err := unix.Read(t.fd, one[:]); !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
 }
 
-// pass lets the next one have it.
-func (b *baton) pass() {
-	if b == nil {
+// give adds one.
+func (t *turns) give() {
+	if t == nil {
 		return
 	}
-	_, _ = unix.Write(b.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // at most one is in it
+	_, _ = unix.Write(t.fd, binary.NativeEndian.AppendUint64(nil, 1)) // it would take 2^64 of them to fill it
 }
 
-func (b *baton) close() { unix.Close(b.fd) }
+func (t *turns) close() error { return unix.Close(t.fd) }
