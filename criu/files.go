@@ -18,9 +18,12 @@ import (
 // in the middle of a wake.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// large is the size from which a file is read piece by piece, and on a
-// processor of its own.
+// large is the size from which a file is read on a processor of its own.
 const large = 1 << 20
+
+// piece is how much is read at once: it is still in the processor's cache when
+// the checksum is made of it.
+const piece = 128 << 10
 
 // sum gives the record of a file.
 func sum(dir, name string, sync bool) (File, error) {
@@ -34,7 +37,7 @@ func sum(dir, name string, sync bool) (File, error) {
 		return File{}, err
 	}
 	rec := File{Name: name}
-	buf := make([]byte, min(st.Size()+1, large)) // one more: the end is seen at once
+	buf := make([]byte, min(st.Size()+1, piece)) // one more: the end is seen at once
 	for err == nil {
 		var n int
 		n, err = f.Read(buf)

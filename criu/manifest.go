@@ -133,7 +133,7 @@ func Verify(dir string, want Want) (Manifest, error) {
 
 // write writes the manifest into dir, synced.
 func (m *Manifest) write(dir string) error {
-	b, err := json.MarshalIndent(m, "", "\t")
+	b, err := json.Marshal(m) // not for people: a wake reads it
 	if err != nil {
 		return fmt.Errorf("encoding the manifest of a checkpoint: %w", err)
 	}
