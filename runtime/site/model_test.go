@@ -364,7 +364,7 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 		return fmt.Errorf("%d visitors are held by a site that is %s", all, md.m.Phase())
 	}
 	for p, n := range md.held {
-		if n > 0 && md.listened(modelPort(p)) && len(ready) > 0 {
+		if n > 0 && md.listened(modelPort(p)) && md.m.find(Ready) != nil {
 			return fmt.Errorf("%d visitors of port %d are held, though it is listened on", n, p)
 		}
 	}

@@ -92,9 +92,8 @@ func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
 		return nil
 	}
 	m.gates = slices.Delete(m.gates, i, i+1)
-	if m.up() {
+	if m.noRoom = e.NoRoom; m.up() && !e.NoRoom {
 		m.spareFailures++
-		m.noRoom = e.NoRoom
 	}
 	return []Action{Note{Kind: "not-" + string(TierPrepared), Replica: e.ID, Reason: e.Reason}}
 }

@@ -168,9 +168,7 @@ func (m *Machine) onAscended(e Ascended) []Action {
 	if r.State == Draining { // replaced while it was made to run
 		return nil
 	}
-	if r.joining {
-		r.joining, m.spareFailures = false, 0
-	}
+	r.joining = false
 	m.joined()
 	acts := m.reopen(r, r.Reason)
 	if !r.living { // it was the spare one

@@ -190,7 +190,7 @@ func (m *Machine) join(r *Replica, reason string) []Action {
 // joined is called when a replica has come up: what is missing now is made when
 // no other has come up for a while.
 func (m *Machine) joined() {
-	m.spareDue, m.noRoom = false, false
+	m.spareDue, m.noRoom, m.spareFailures = false, false, 0
 }
 
 // spareFailed tells of one that stands there no more, or never did.

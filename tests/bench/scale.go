@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/demo/stage"
-	"github.com/fcnode/fcnode/runtime/spec"
 	openload "github.com/fcnode/fcnode/tests/load"
 )
 
@@ -24,11 +20,7 @@ const (
 	scaleObjective = 250 * time.Millisecond
 	scaleLength    = 40 * time.Second
 
-	// Of the sites that a node knows so many run, and are triggered in turns.
-	scaleSites  = 1000
-	scaleAwake  = 50
-	scaleRounds = 4
-	scaleBurst  = 24 // connections at once, of a target of 4
+	scaleBurst = 24 // connections at once, of a target of 4
 )
 
 // scaleShapes are the loads: each begins with what one replica carries, and rises to what
@@ -54,17 +46,9 @@ type scaleResult struct {
 	most int
 }
 
-// benchScale loads a site that is scaled out and one that is not with the same arrivals,
-// and measures how soon the kernel's events lead to actions on a node with many sites.
-func benchScale(ctx context.Context, o options, r *report) error {
+// benchScale loads a site that is scaled out and one that is not with the same arrivals.
+func benchScale(ctx context.Context, o options, r *report) (err error) {
 	r.printf("## Scaling\n\n")
-	if err := scaleLoads(ctx, o, r); err != nil {
-		return err
-	}
-	return scaleDelays(ctx, o, r)
-}
-
-func scaleLoads(ctx context.Context, o options, r *report) (err error) {
 	s, err := open(ctx, o, "scale", "")
 	if err != nil {
 		return err
@@ -79,7 +63,6 @@ func scaleLoads(ctx context.Context, o options, r *report) (err error) {
 		"sent on schedule (an open loop, Poisson arrivals, the same for both), each on a connection of its own; latency counts from when a request "+
 		"should have been sent. `scaled`: `scale: {max: 4, target: {conns: 8}}`; `fixed`: one replica. The objective is an answer within %s.\n\n", scaleObjective)
 	r.printf("| load | site | requests | over the objective | failed | median | p99 | replicas, mean | most |\n|---|---|---|---|---|---|---|---|---|\n")
-	var joined series
 	for i, shape := range scaleShapes() {
 		for _, way := range []struct{ name, spec string }{{"fixed", scaleFixed}, {"scaled", scaleOut}} {
 			name := fmt.Sprintf("%s-%d", way.name, i)
@@ -93,13 +76,12 @@ func scaleLoads(ctx context.Context, o options, r *report) (err error) {
 			}
 			r.printf("| %s | %s | %d | %.1f %% | %d | %s | %s | %.1f | %d |\n", shape.name, way.name, got.load.Sent, 100*got.load.Over(), got.load.Errors(),
 				show(got.load.Quantile(0.5)), show(got.load.Quantile(0.99)), got.mean, got.most)
-			joined = append(joined, delays(ctx, s, name, "joined")...)
 			if err := s.API.Delete(ctx, name); err != nil {
 				return err
 			}
 		}
 	}
-	r.printf("\nFrom the kernel's event to the new replica's first connection, from cold (%d replicas): minimum | median | p95: %s.\n\n", len(joined), joined.row())
+	r.printf("\n")
 	return nil
 }
 
@@ -156,129 +138,6 @@ func delays(ctx context.Context, s *stage.Stage, name, kind string) (out series)
 		}
 	}
 	return out
-}
-
-// scaleDelays bursts connections into the sites that run, one after the other, while the
-// node knows many more.
-func scaleDelays(ctx context.Context, o options, r *report) (err error) {
-	s, err := open(ctx, o, "scale-delays", "")
-	if err != nil {
-		return err
-	}
-	defer func() { err = done(s, err) }()
-	app := application{name: "workers"}
-	program, err := app.program(ctx, s, o)
-	if err != nil {
-		return err
-	}
-	addrs, err := scaleApply(ctx, s, program)
-	if err != nil {
-		return err
-	}
-	for i := range scaleAwake {
-		if _, err := s.API.Wake(ctx, scaleName(i)); err != nil {
-			return err
-		}
-	}
-	for round := range scaleRounds {
-		for i := range scaleAwake {
-			if err := scaleBursts(ctx, s, scaleName(i), addrs[i], round+1); err != nil {
-				return fmt.Errorf("%s: %w", scaleName(i), err)
-			}
-		}
-	}
-	var flowing series
-	for i := range scaleAwake {
-		flowing = append(flowing, delays(ctx, s, scaleName(i), "joined")...)
-	}
-	r.printf("### From the kernel's event to the new replica\n\n%d sites on the node, %d of them running and looked at; bursts of connections go to one after the other.\n\n"+
-		"| | measured | median | p95 | p99 |\n|---|---|---|---|---|\n", scaleSites, scaleAwake)
-	row := func(what string, v series) {
-		r.printf("| %s | %d | %s | %s | %s |\n", what, len(v), show(v.median()), show(v.quantile(0.95)), show(v.quantile(0.99)))
-	}
-	row("event to the new replica's first connection, from cold", flowing)
-	cloned, err := scaleClones(ctx, s, program)
-	if err != nil {
-		return err
-	}
-	if len(cloned) > 0 {
-		row("event to the new replica's first connection, from a clonable checkpoint", cloned)
-	}
-	r.printf("\n")
-	return nil
-}
-
-// scaleClones scales a site out whose replicas may be restored from one image. Where the
-// node cannot make images there is nothing to measure.
-func scaleClones(ctx context.Context, s *stage.Stage, program string) (series, error) {
-	const name = "clone"
-	addr, err := deployWith(ctx, s, program, name,
-		scaleEnv+", idle: 1s, tiers: [checkpointed], checkpoint: {clonable: true, warm: 1}, scale: {max: 2, target: {conns: 4}}")
-	if err != nil {
-		return nil, err
-	}
-	for range 2 { // answers, so that there is something worth an image
-		if _, _, err := s.Client.Get(ctx, "http://"+addr.String()+"/"); err != nil {
-			return nil, err
-		}
-	}
-	waiting, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for ev, err := range s.API.Events(waiting, api.EventOptions{Site: name, Follow: true}) {
-		if err != nil || ev.Kind == string(api.TierCold) {
-			return nil, ctx.Err() // no image: the node says why in its events
-		}
-		if ev.Kind == string(api.TierCheckpointed) {
-			break
-		}
-	}
-	for round := range 2 * scaleRounds {
-		if err := scaleBursts(ctx, s, name, addr, round+1); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	var out series
-	for ev, err := range s.API.Events(ctx, api.EventOptions{Site: name}) {
-		if err != nil {
-			return nil, err
-		}
-		if ns, ok := ev.Fields["delayNs"].(float64); ok && ev.Kind == "joined" && ev.Fields["from"] == string(api.TierCheckpointed) {
-			out = append(out, time.Duration(ns))
-		}
-	}
-	return out, nil
-}
-
-func scaleName(i int) string { return fmt.Sprintf("many-%04d", i) }
-
-// scaleApply makes the sites.
-func scaleApply(ctx context.Context, s *stage.Stage, program string) ([]netip.AddrPort, error) {
-	root := s.File("root-many")
-	raw, err := os.ReadFile(program)
-	if err == nil {
-		err = errors.Join(os.MkdirAll(root, 0o755), os.WriteFile(root+"/site", raw, 0o755))
-	}
-	if err != nil {
-		return nil, err
-	}
-	var text strings.Builder
-	for i := range scaleSites {
-		fmt.Fprintf(&text, "---\n{name: %s, image: %q, command: [/site], ports: [80/tcp], idle: never, %s, limits: {cpu: {min: 0.25, max: 2}}, "+
-			"scale: {max: 2, target: {conns: 4}}}\n", scaleName(i), "dir:"+root, scaleEnv)
-	}
-	sites, err := spec.Parse("many", strings.NewReader(text.String()))
-	if err != nil {
-		return nil, err
-	}
-	results, err := s.API.Apply(ctx, sites, false)
-	if err != nil {
-		return nil, err
-	}
-	addrs := make([]netip.AddrPort, len(results))
-	for i, res := range results {
-		addrs[i] = netip.AddrPortFrom(res.Addresses[0], 80)
-	}
-	return addrs, nil
 }
 
 // scaleBursts opens connections until the site is scaled out for the nth time, then lets
