@@ -112,6 +112,17 @@ func (s *Scaler) slots(sig *Signals) []slot {
 	return out
 }
 
+// Burst notes that the limits were set to the most while the site sleeps. What was used before says nothing of what
+// who wakes it will need: nothing is taken back before it was seen for a full hold.
+func (s *Scaler) Burst() {
+	for i := range s.limits {
+		s.limits[i].peak.reset()
+	}
+	for i := range s.rates {
+		s.rates[i].peak.reset()
+	}
+}
+
 // replicas now, at least one: a site without any is for the ladder, not for the Scaler.
 func (s *Signals) replicas() int { return max(1, s.Replicas.Now, len(s.Conns)) }
 

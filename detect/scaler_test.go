@@ -328,3 +328,28 @@ func check(t *testing.T, d Decision, sig *Signals) {
 		t.Fatalf("without a reason: %+v", d)
 	}
 }
+
+// TestScalerBurst: what a site was given for its wake is taken back when it was not needed for a hold, counted from the wake and not from
+// before the sleep.
+func TestScalerBurst(t *testing.T) {
+	idle := func(s *Signals) {
+		s.CPU = Resource{Limit: Limit{Now: 4, Min: 0.25, Max: 4}, Used: 0.01}
+		s.Memory, s.Pids = Resource{}, Resource{}
+		s.IO = []Resource{{Limit: Limit{Now: 100, Min: 1, Max: 100}, Name: "wbps of /srv"}}
+	}
+	given := func(s *Scaler, from time.Duration) time.Duration {
+		_, all := play(s, from, time.Minute, loaded(idle), func(time.Duration, *Signals) {})
+		if len(all) != 2 || all[0].Kind != Down || all[1].Kind != Down || all[0].Resource != CPU || all[1].Resource != IO {
+			t.Fatalf("decided %+v", all)
+		}
+		return s.limits[2].changed - from
+	}
+	s := NewScaler(Targets{}, ActionCosts{})
+	if took := given(s, time.Hour); took < minHold {
+		t.Errorf("after a start: taken back after %s", took)
+	}
+	s.Burst()
+	if took := given(s, 3*time.Hour); took < minHold {
+		t.Errorf("after a wake: taken back after %s", took)
+	}
+}

@@ -383,6 +383,50 @@ func TestRootLimitMemoryMax(t *testing.T) {
 	}
 }
 
+// TestRootLimitSwap: with swap on the machine, memory.max kills only who may not go there; and what lies there already comes back,
+// whatever the limit of swap is by then.
+func TestRootLimitSwap(t *testing.T) {
+	needs(t, "memory controller", "memory.reclaim")
+	swapOn(t)
+	e := newEnv(t)
+	limits := cgroup.Limits{MemoryMax: 80 * mib, MemorySwap: cgroup.NoSwap}
+	without, spec := e.running(limits, "grow", "48")
+	ask(t, without)
+	e.saw(spec, "grown 1")
+	ask(t, without)
+	if exit := e.ended(without); !exit.OOMKilled {
+		t.Errorf("96 MiB in 80, without swap: %+v, want OOMKilled", exit)
+	}
+	limits.MemorySwap = 0
+	with, spec := e.running(limits, "grow", "48")
+	ask(t, with)
+	e.saw(spec, "grown 1")
+	ask(t, with)
+	e.saw(spec, "grown 2")
+	if u := usage(t, with).Memory; u.OOMKill != 0 || u.Swap == 0 {
+		t.Errorf("with swap: %+v", u)
+	}
+
+	held, spec := e.running(cgroup.Limits{}, "hold", "64")
+	ctx := testutil.Context(t, limit)
+	if _, err := held.Group().Reclaim(ctx, 48*mib); err != nil {
+		t.Fatal(err)
+	}
+	e.apply(held, cgroup.Change{MemorySwap: new(int64(cgroup.NoSwap))})
+	before := usage(t, held).Memory
+	if _, err := held.Group().Reclaim(ctx, 48*mib); err != nil {
+		t.Fatal(err)
+	}
+	after := usage(t, held).Memory
+	t.Logf("%d MiB in swap, %d when no more may go there", before.Swap/mib, after.Swap/mib)
+	if before.Swap < 16*mib || after.Swap > before.Swap || after.OOMKill != 0 {
+		t.Errorf("swap was not bounded: %+v, then %+v", before, after)
+	}
+	ask(t, held)
+	e.saw(spec, "intact")
+	e.same(held)
+}
+
 // TestRootLimitIO: writing past the page cache is as slow as io.max says.
 func TestRootLimitIO(t *testing.T) {
 	needs(t, "io controller")

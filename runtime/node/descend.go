@@ -139,14 +139,13 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	r.frozen = false
 	n.followRise(e, r)
 	n.followJoin(e, r)
-	trace, sp := r.trace, e.active.spec
+	trace := r.trace
 	n.work.Go(func() {
 		settled()
 		if trace != nil {
 			trace.mark(api.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
 		}
 		err := r.ctr.Group().Thaw(n.ctx)
-		n.boundSwap(r, sp, false)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if r.stopping || e.active == nil || n.stopped() {
@@ -160,6 +159,9 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 			n.endByHand(r)
 		}
 		n.handle(e, site.Ascended{ID: id})
+		if e.active != nil && r.descent == nil { // else it is on its way back, and has lifted the bound
+			n.boundSwap(r, e.active.spec, false)
+		}
 	})
 }
 

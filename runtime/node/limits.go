@@ -282,6 +282,7 @@ func (n *Node) giveBurst(e *entry, r *replica) {
 	}
 	if len(serving(e)) == 0 {
 		s.limits = full
+		s.scaler.Burst()
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"os"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -30,14 +31,14 @@ func swapAwake(l spec.MemoryLimits) (limit int64, bounded bool) {
 // A daemon that dies in between leaves one too many or too few to swap, no more; the next one puts it right when it finds the replica.
 func (n *Node) boundSwap(r *replica, s *spec.Site, asleep bool) {
 	limit, bounded := swapAwake(s.Limits.Memory)
-	if !bounded {
+	if !bounded || !n.parent.Has("memory") {
 		return
 	}
 	if asleep {
 		limit = 0
 	}
 	err := r.ctr.Group().Apply(cgroup.Change{MemorySwap: &limit})
-	if err != nil && !errors.Is(err, cgroup.ErrNoController) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it has ended
 		n.log.Error("cannot say how much of a replica may lie in swap", "replica", r.name, "asleep", asleep, "error", err)
 	}
 }

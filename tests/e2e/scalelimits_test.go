@@ -281,11 +281,13 @@ func TestRootWakeBurst(t *testing.T) {
 	})
 	mark = n.mark()
 	n.outside.greet(s.addr4(80))
-	s.await(mark, "woken")
+	woken := s.await(mark, "woken")
 	if now := s.get().Replicas[0]; now.PID != replica.PID {
 		t.Errorf("the process is another: %+v, was %+v", now, replica)
 	}
 	if down := n.awaitSlow(mark, s.name, "scaled-down"); down.Fields["from"] != 2.0 {
 		t.Errorf("awake it had %v cores: %+v", down.Fields["from"], down)
+	} else if after := down.Time.Sub(woken.Time); after < 3*time.Second {
+		t.Errorf("what it was given was taken back after %s", after)
 	}
 }
