@@ -458,3 +458,68 @@ func BenchmarkRootAssignWhileOthersClose(b *testing.B) {
 	report(b, "get", waited)
 	report(b, "assign", assigned)
 }
+
+// busyNode is one on which others have more use for the processors.
+type busyNode struct {
+	asked chan struct{} // sent to when the maker yields
+	calm  chan struct{} // closed when it need not any more
+}
+
+func (b *busyNode) yield(hurry <-chan struct{}) {
+	select {
+	case b.asked <- struct{}{}:
+	default: // nobody looks
+	}
+	select {
+	case <-b.calm:
+	case <-hurry:
+	}
+}
+
+// TestRootPoolYields: namespaces are made ahead when that disturbs nobody, but
+// at once for who waits for one.
+func TestRootPoolYields(t *testing.T) {
+	testutil.Privileged(t)
+	node := testutil.NetNS(t)
+	b := &busyNode{asked: make(chan struct{}, 1), calm: make(chan struct{})}
+	cfg := testConfig(t)
+	cfg.Yield = b.yield
+	n, err := trySetup(t, node, cfg, &fakeDatapath{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove(t, n)
+
+	var spaces []*Namespace
+	for range 3 * cfg.Pool { // far more than are ready; each Get waits and is a hurry
+		spaces = append(spaces, get(t, n))
+	}
+	for n.Pool().Ready() < cfg.Pool/2 { // until then it makes them without being asked to
+		<-b.asked
+	}
+	if r := n.Pool().Ready(); r == cfg.Pool {
+		t.Errorf("the pool is full though others were to go first")
+	}
+	close(b.calm)
+	full(t, n)
+	for _, s := range spaces {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRootPoolClosesWhileItYields: the end of the daemon waits for nobody's wake.
+func TestRootPoolClosesWhileItYields(t *testing.T) {
+	testutil.Privileged(t)
+	node := testutil.NetNS(t)
+	b := &busyNode{asked: make(chan struct{}, 1), calm: make(chan struct{})} // never
+	cfg := testConfig(t)
+	cfg.Yield = b.yield
+	n, err := trySetup(t, node, cfg, &fakeDatapath{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-b.asked
+	remove(t, n)
+}

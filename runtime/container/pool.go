@@ -19,6 +19,7 @@ type pool struct {
 	mu     sync.Mutex
 	slots  []*slot
 	closed bool
+	busy   bool           // a refill is under way
 	timer  *time.Timer    // of refillSoon, nil when none is due
 	wg     sync.WaitGroup // refills
 	ending chan struct{}  // closed by close: nothing is yielded to any more
@@ -81,9 +82,10 @@ func (p *pool) refillSoon() {
 func (p *pool) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.busy {
 		return
 	}
+	p.busy = true
 	p.wg.Go(func() {
 		for p.wants() {
 			p.yield(p.ending)
@@ -94,6 +96,9 @@ func (p *pool) refill() {
 			if err != nil {
 				// The next start meets the same error, and returns it.
 				p.log.Warn("cannot start a runner ahead", "err", err)
+				p.mu.Lock()
+				p.busy = false
+				p.mu.Unlock()
 				return
 			}
 			p.put(s)
@@ -101,10 +106,12 @@ func (p *pool) refill() {
 	})
 }
 
+// wants says whether the refill goes on; if not, the next one may begin.
 func (p *pool) wants() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.closed && len(p.slots) < p.ahead
+	p.busy = !p.closed && len(p.slots) < p.ahead
+	return p.busy
 }
 
 func (p *pool) put(s *slot) {
