@@ -8,15 +8,15 @@
 # tests/vm/left names, and says so.
 set -uo pipefail
 binaries=$(cd "$1" && pwd) programs=$2
-failed=0
 emulated=false
 # With KVM it says kvm.
 [ "$(systemd-detect-virt --vm 2>/dev/null)" != qemu ] || emulated=true
 
-# Tests that run side by side mostly wait for each other, so there are more of them at a time than processors; what
-# is emulated has no processor to spare while they wait.
-parallel=4
-if $emulated; then parallel=$(nproc); fi
+# Tests that run side by side mostly wait for each other, so there are more of them at a time than processors. What is
+# emulated has no processor to spare while they wait; there packages run side by side, since those with one test at a time would
+# leave the others' idle.
+parallel=4 packages=1
+if $emulated; then parallel=$(nproc) packages=$(nproc); fi
 scale=${FCNODE_TIME_SCALE:-1}
 args=(-test.v=test2json "-test.parallel=$parallel" "-test.timeout=$((20 * ${scale%.*}))m" "-test.run=${RUN:-^TestRoot}")
 
@@ -25,10 +25,29 @@ if $emulated && [ -z "${RUN:-}" ]; then
 	leave=true
 	"$binaries/leave"
 fi
-while read -r package name dir; do
-	skip=
-	if $leave; then skip=$("$binaries/leave" "$package"); fi
-	(cd "$dir" && FCNODE_ROOT_TESTS=1 FCNODE_BIN_DIR=$programs \
-		"$binaries/test2json" -t -p "$package" "$binaries/$name" "${args[@]}" "-test.skip=$skip") || failed=1
-done <"$binaries/manifest"
-exit $failed
+
+run() { # PACKAGE BINARY FOLDER
+	local skip=
+	if $leave; then skip=$("$binaries/leave" "$1"); fi
+	cd "$3" && FCNODE_ROOT_TESTS=1 FCNODE_BIN_DIR=$programs \
+		"$binaries/test2json" -t -p "$1" "$binaries/$2" "${args[@]}" "-test.skip=$skip"
+}
+
+all() {
+	local package name dir
+	while read -r package name dir; do
+		while [ "$(jobs -rp | wc -l)" -ge "$packages" ]; do wait -n; done
+		(run "$package" "$name" "$dir" || echo "$package" >>"$work/failed") </dev/null &
+	done <"$binaries/manifest"
+	wait
+}
+
+# Through a file: what several append to it is never mixed within a line, as in a pipe long lines are.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# What runs in the background does not hear Ctrl-C by itself.
+trap 'trap "" TERM; kill 0' INT TERM
+: >"$work/out"
+all >>"$work/out" &
+tail -n +1 -f --pid=$! "$work/out"
+[ ! -e "$work/failed" ]
