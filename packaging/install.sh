@@ -28,6 +28,7 @@ install_all() {
 	install -d "$destdir$prefix/bin"
 	ln -sfn ../lib/fcnode/fcnode "$destdir$prefix/bin/fcnode"
 	put 0644 "$(filled "$here/fcnode.service")" "$prefix/lib/systemd/system/fcnode.service"
+	put 0644 "$here/fcnode-sites.service" "$prefix/lib/systemd/system/fcnode-sites.service"
 	put 0644 "$here/fcnode.sysusers" "$prefix/lib/sysusers.d/fcnode.conf"
 	put 0644 "$here/fcnode.tmpfiles" "$prefix/lib/tmpfiles.d/fcnode.conf"
 	put 0644 "$here/fcnode.yaml" "$prefix/share/doc/fcnode/fcnode.yaml"
@@ -51,8 +52,9 @@ uninstall_all() {
 		[ ! -d /run/systemd/system ] || systemctl disable --now fcnode.service 2>/dev/null || true
 		# Takes the data path and the sites' processes off the machine, which outlive the daemon.
 		if [ -x "$prefix/bin/fcnode" ]; then "$prefix/bin/fcnode" teardown; fi
+		[ ! -d /run/systemd/system ] || systemctl stop fcnode-sites.service 2>/dev/null || true
 	fi
-	rm -f "$destdir$prefix/bin/fcnode" "$destdir$prefix/lib/systemd/system/fcnode.service" \
+	rm -f "$destdir$prefix/bin/fcnode" "$destdir$prefix/lib/systemd/system/fcnode.service" "$destdir$prefix/lib/systemd/system/fcnode-sites.service" \
 		"$destdir$prefix/lib/sysusers.d/fcnode.conf" "$destdir$prefix/lib/tmpfiles.d/fcnode.conf" \
 		"$destdir$prefix/share/bash-completion/completions/fcnode" "$destdir$prefix/share/zsh/site-functions/_fcnode" \
 		"$destdir$prefix/share/fish/vendor_completions.d/fcnode.fish" "$destdir$prefix"/share/man/man1/fcnode.1 \

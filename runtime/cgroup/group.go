@@ -43,6 +43,9 @@ func openParent(mount, group string) (*Parent, error) {
 		return nil, fmt.Errorf("making cgroup %s below %s: %w; is it mounted writable?", group, mount, err)
 	}
 	p := &Parent{mount: mount, group: group}
+	if err := vacate(p.Path()); err != nil {
+		return nil, err
+	}
 	if p.has, err = enable(m, mount, group); err != nil {
 		return nil, err
 	}
@@ -103,15 +106,22 @@ func (p *Parent) Names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && !isLeaf(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}
 	return names, nil
 }
 
-// Remove removes the parent cgroup; it fails while a replica is left in it.
+// Remove removes the parent cgroup; it fails while a replica is left in it. That of a
+// unit of systemd stays, and goes with the unit.
 func (p *Parent) Remove() error {
+	if err := unix.Rmdir(filepath.Join(p.Path(), monitors)); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing the cgroup of monitors: %w", err)
+	}
+	if _, err := os.Lstat(filepath.Join(p.Path(), keeper)); err == nil {
+		return nil
+	}
 	if err := unix.Rmdir(p.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing cgroup %s: %w", p.Path(), err)
 	}

@@ -233,7 +233,9 @@ func (c checker) prefixes(prefixes []netip.Prefix) {
 
 func (c checker) paths(cfg *Config) {
 	c.path("stateDir", cfg.StateDir)
-	c.path("cgroupRoot", cfg.CgroupRoot)
+	if cfg.CgroupRoot != "auto" {
+		c.path("cgroupRoot", cfg.CgroupRoot)
+	}
 	c.path("sitesDir", cfg.SitesDir)
 	c.path("runner", cfg.Runner)
 	// What follows from a bad path would only be bad for the same reason.

@@ -36,7 +36,8 @@ type Config struct {
 	BPFFS string `json:"bpffs"`
 	// PinDir holds the pinned maps and links. Below BPFFS. Empty in a file: <BPFFS>/fcnode.
 	PinDir string `json:"pinDir"`
-	// CgroupRoot is the parent of all replicas' cgroups, below the mount point of cgroup2.
+	// CgroupRoot is the parent of all replicas' cgroups, below the mount point of cgroup2; auto: that of the unit
+	// fcnode-sites.service where systemd runs it, else /fcnode.
 	CgroupRoot string `json:"cgroupRoot"`
 	// SitesDir has the specs that are applied when the daemon starts.
 	SitesDir string `json:"sitesDir"`
@@ -136,7 +137,7 @@ func base() Config {
 		StateDir:    "/var/lib/fcnode",
 		RunDir:      "/run/fcnode",
 		BPFFS:       "/sys/fs/bpf",
-		CgroupRoot:  "/fcnode",
+		CgroupRoot:  "auto",
 		SitesDir:    "/etc/fcnode/sites",
 		SocketGroup: "fcnode",
 		Pool:        4,

@@ -44,6 +44,7 @@ type Manager struct {
 	pool   *pool
 
 	programs *programs
+	monitors *os.File // their cgroup
 
 	prefix string        // of the names of this Manager's cgroups
 	slots  atomic.Uint64 // how many it has made
@@ -79,8 +80,13 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	monitors, err := parent.Monitors()
+	if err != nil {
+		return nil, errors.Join(err, programs.close())
+	}
 	m := &Manager{
-		opts: opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
+		monitors: monitors,
+		opts:     opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Yield, opts.Log)
@@ -117,7 +123,7 @@ func (m *Manager) Close() error {
 			c.forget()
 		}
 	}
-	return errors.Join(err, m.programs.close())
+	return errors.Join(err, m.programs.close(), m.monitors.Close())
 }
 
 // Start starts a container. It returns when the container's program is being

@@ -67,7 +67,7 @@ func (m *Manager) startShim(group *cgroup.Group, args []string) (*slot, error) {
 		cmd.Dir = "/"
 		cmd.ExtraFiles = []*os.File{theirs, runner}
 		// A session of its own: what the terminal of the daemon sends is not for it.
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(m.monitors.Fd())}
 		return cmd
 	})
 	if err != nil {

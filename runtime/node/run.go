@@ -49,6 +49,9 @@ func PrepareHost(cfg config.Config) error {
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
 	_, err := os.Lstat(cfg.PinDir)
 	first := errors.Is(err, fs.ErrNotExist)
+	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
+		return err
+	}
 	locks, err := takeLocks(ctx, cfg, true)
 	if err != nil {
 		return err

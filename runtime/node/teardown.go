@@ -23,6 +23,9 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		return err
 	}
 	defer locks.release()
+	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
+		return err
+	}
 	var errs []error
 	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
 		n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}

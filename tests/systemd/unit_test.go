@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func install(t *testing.T) {
 		if err != nil {
 			t.Errorf("uninstalling: %v\n%s", err, out)
 		}
-		for _, path := range []string{fcnode, "/usr/local/lib/fcnode/fcnode", "/usr/local/lib/fcnode/fcnode-shim", "/sys/fs/bpf/fcnode", "/sys/class/net/fc0"} {
+		for _, path := range []string{fcnode, "/usr/local/lib/fcnode/fcnode", "/usr/local/lib/fcnode/fcnode-shim", "/sys/fs/bpf/fcnode", "/sys/class/net/fc0", "/sys/fs/cgroup/fcnode.slice/fcnode-sites.service", "/sys/fs/cgroup/fcnode"} {
 			if _, err := os.Lstat(path); err == nil {
 				t.Errorf("%s is still there after the uninstallation", path)
 			}
@@ -101,10 +102,9 @@ func ask(t *testing.T, address string) {
 	}
 }
 
-// TestRootUnit goes through the life of the unit: it starts and says so, a site wakes, the daemon is killed and comes
-// back by itself while the site runs on, it stops without the site, and an uninstallation takes all away.
-func TestRootUnit(t *testing.T) {
-	testutil.OwnMachine(t)
+// address gives the machine one, as every real machine has.
+func address(t *testing.T) {
+	t.Helper()
 	// Every real machine has an address, and connections to sites come from it; the rig's has no network card. One of
 	// Vagrant's gets a second.
 	run(t, "ip", "link", "add", "host0", "type", "dummy")
@@ -115,6 +115,190 @@ func TestRootUnit(t *testing.T) {
 	})
 	run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "host0")
 	run(t, "ip", "link", "set", "host0", "up")
+}
+
+// process is the site's, as the daemon knows it, with its cgroup.
+func process(t *testing.T) (pid int, cgroup string) {
+	t.Helper()
+	var site struct {
+		Replicas []struct {
+			PID int `json:"pid"`
+		} `json:"replicas"`
+	}
+	// It listens, and answers, a little before the daemon is told which it is.
+	testutil.WaitFor(t, 30*time.Second, "the site's process", func() error {
+		got := run(t, fcnode, "get", "one", "-o", "json")
+		if err := json.Unmarshal([]byte(got), &site); err != nil || len(site.Replicas) != 1 || site.Replicas[0].PID == 0 {
+			return fmt.Errorf("fcnode get gave no process (%w):\n%s", err, got)
+		}
+		return nil
+	})
+	return site.Replicas[0].PID, cgroupOf(t, site.Replicas[0].PID)
+}
+
+func cgroupOf(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, path, ok := strings.Cut("\n"+string(b), "\n0::") // of cgroup v2; before it are those of v1, if there are any
+	if !ok {
+		t.Fatalf("process %d is in no cgroup v2: %s", pid, b)
+	}
+	path, _, _ = strings.Cut(path, "\n")
+	return path
+}
+
+// alone checks that the daemon's unit has no process but the daemon: what outlives it is elsewhere.
+func alone(t *testing.T) {
+	t.Helper()
+	testutil.WaitFor(t, 30*time.Second, "the daemon to be alone in its unit", func() error { // it may be trying CRIU
+		b, err := os.ReadFile("/sys/fs/cgroup/system.slice/fcnode.service/cgroup.procs")
+		if daemon := property(t, "MainPID"); err != nil || strings.TrimSpace(string(b)) != daemon {
+			return fmt.Errorf("with process %s there are %q (%w)", daemon, strings.Fields(string(b)), err)
+		}
+		return nil
+	})
+	if log := unitLog(); strings.Contains(log, "left-over") {
+		t.Errorf("systemd found processes left over:\n%s", log)
+	}
+}
+
+// visits keeps asking until stop is called, which gives how many were answered and the first failure.
+func visits(to string) (stop func() (int, error)) {
+	client := http.Client{Timeout: testutil.Timeout(20 * time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
+	end, done := make(chan struct{}), make(chan error, 1)
+	count := 0
+	go func() {
+		for {
+			select {
+			case <-end:
+				done <- nil
+				return
+			default:
+			}
+			response, err := client.Get("http://" + net.JoinHostPort(to, "80") + "/")
+			if err == nil {
+				_, err = io.Copy(io.Discard, response.Body)
+				_ = response.Body.Close() // read
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+			count++
+		}
+	}()
+	return func() (int, error) {
+		close(end)
+		err := <-done
+		return count, err
+	}
+}
+
+// upgrade installs once more, as a newer package does, and restarts the daemon.
+func upgrade(t *testing.T) {
+	t.Helper()
+	run(t, "bash", filepath.Join("..", "..", "packaging", "install.sh"), "install", "", "/usr/local", filepath.Dir(testutil.Program(t, "fcnode")))
+	run(t, "systemctl", "restart", "fcnode")
+}
+
+// TestRootUpgrade: programs and units are installed anew and the daemon is restarted, under visitors: none of them
+// notices, and the site's process stays, in the unit of the sites. Stopping that unit ends the sites and the daemon.
+func TestRootUpgrade(t *testing.T) {
+	testutil.OwnMachine(t)
+	address(t)
+	install(t)
+	run(t, "systemctl", "start", "fcnode")
+	to := deploy(t)
+	ask(t, to)
+	pid, cgroup := process(t)
+	if !strings.HasPrefix(cgroup, "/fcnode.slice/fcnode-sites.service/r-") {
+		t.Errorf("the site is in cgroup %s", cgroup)
+	}
+	alone(t)
+	has := strings.Fields(run(t, "cat", "/sys/fs/cgroup/cgroup.controllers"))
+	passed := strings.Fields(run(t, "cat", "/sys/fs/cgroup/fcnode.slice/fcnode-sites.service/cgroup.subtree_control"))
+	for _, controller := range []string{"cpu", "memory", "pids", "io", "cpuset"} {
+		if slices.Contains(has, controller) && !slices.Contains(passed, controller) {
+			t.Errorf("sites cannot be limited by %s: the machine has %q, they have %q", controller, has, passed)
+		}
+	}
+	stop := visits(to)
+	upgrade(t)
+	run(t, "systemctl", "daemon-reload")
+	if now, _ := process(t); now != pid {
+		t.Errorf("the site's process was %d and is %d", pid, now)
+	}
+	if count, err := stop(); err != nil || count == 0 {
+		t.Errorf("%d visitors were answered, then: %v", count, err)
+	}
+	alone(t)
+
+	run(t, "systemctl", "stop", "fcnode-sites")
+	if state := property(t, "ActiveState"); state != "inactive" {
+		t.Errorf("without the unit of the sites the daemon is %s", state)
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+		t.Errorf("the site runs on, in %s", cgroupOf(t, pid))
+	}
+	run(t, "systemctl", "start", "fcnode") // both
+	ask(t, to)
+}
+
+// TestRootUpgradeFromOwnCgroup: sites that an older fcnode has started below /fcnode stay there, and are adopted.
+func TestRootUpgradeFromOwnCgroup(t *testing.T) {
+	testutil.OwnMachine(t)
+	address(t)
+	install(t)
+	const config = "/etc/fcnode/fcnode.yaml"
+	installed, err := os.ReadFile(config)
+	if err == nil {
+		err = os.WriteFile(config, []byte("cgroupRoot: /fcnode\n"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(config, installed, 0o644); err != nil {
+			t.Error(err)
+		}
+	})
+	run(t, "systemctl", "start", "fcnode")
+	to := deploy(t)
+	ask(t, to)
+	pid, cgroup := process(t)
+	if !strings.HasPrefix(cgroup, "/fcnode/r-") {
+		t.Fatalf("the site is in cgroup %s", cgroup)
+	}
+	if err := os.WriteFile(config, installed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stop := visits(to)
+	upgrade(t)
+	if now, _ := process(t); now != pid {
+		t.Errorf("the site's process was %d and is %d", pid, now)
+	}
+	if count, err := stop(); err != nil || count == 0 {
+		t.Errorf("%d visitors were answered, then: %v", count, err)
+	}
+	run(t, fcnode, "delete", "one")
+	run(t, "systemctl", "stop", "fcnode")
+	run(t, fcnode, "teardown")
+	run(t, "systemctl", "start", "fcnode")
+	to = deploy(t)
+	ask(t, to)
+	if _, cgroup := process(t); !strings.HasPrefix(cgroup, "/fcnode.slice/fcnode-sites.service/r-") {
+		t.Errorf("after a teardown the site is in cgroup %s", cgroup)
+	}
+}
+
+// TestRootUnit goes through the life of the unit: it starts and says so, a site wakes, the daemon is killed and comes
+// back by itself while the site runs on, it stops without the site, and an uninstallation takes all away.
+func TestRootUnit(t *testing.T) {
+	testutil.OwnMachine(t)
+	address(t)
 	install(t)
 
 	run(t, "systemctl", "start", "fcnode") // returns when the daemon has said that it is ready
@@ -124,19 +308,19 @@ func TestRootUnit(t *testing.T) {
 	if owner := run(t, "stat", "-c", "%U:%G %a", "/run/fcnode/fcnode.sock"); owner != "root:fcnode 660" {
 		t.Errorf("the socket belongs to %s, want root:fcnode 660", owner)
 	}
-	address := deploy(t)
-	ask(t, address)
+	to := deploy(t)
+	ask(t, to)
 
 	daemon := property(t, "MainPID")
 	run(t, "kill", "-KILL", daemon)
-	ask(t, address) // nobody is there to wake it: the replica must still be running
+	ask(t, to) // nobody is there to wake it: the replica must still be running
 	testutil.WaitFor(t, 30*time.Second, "the daemon to be started again", func() error {
 		if pid, state := property(t, "MainPID"), property(t, "SubState"); pid == daemon || state != "running" {
 			return fmt.Errorf("the unit is %s with the main process %s", state, pid)
 		}
 		return nil
 	})
-	ask(t, address)
+	ask(t, to)
 	if starts := run(t, fcnode, "list"); !strings.Contains(starts, "running") {
 		t.Errorf("the new daemon does not know that the site runs:\n%s", starts)
 	}
@@ -145,5 +329,5 @@ func TestRootUnit(t *testing.T) {
 	if got := property(t, "Result"); got != "success" {
 		t.Errorf("stopping the unit ended with %q\n%s", got, unitLog())
 	}
-	ask(t, address) // the data path and the replica outlive the daemon
+	ask(t, to) // the data path and the replica outlive the daemon
 }
