@@ -31,7 +31,8 @@ func newReport(o options) *report {
 	r.printf("# Performance\n\nMade by `make bench`; do not edit. %s, Linux %s, %d cores (%s), %s.\n\n",
 		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(kernel)), runtime.NumCPU(), cpuModel(), runtime.Version())
 	r.printf("The machine is shared and noisy. What is compared was measured in turns within one run (%d runs where runs are counted), so the "+
-		"ratios say more than the figures. Client, node and application share the cores.\n\n", o.runs)
+		"ratios say more than the figures. Client, node and application share the cores. What this machine cannot do is measured in a virtual one, "+
+		"as far as that says something: [performance-vm.md](performance-vm.md).\n\n", o.runs)
 	return r
 }
 

@@ -20,7 +20,7 @@ import (
 // sleep for them, and that it holds so much memory that any sleep pays. What keeps such a site awake is its objective.
 func (n *node) taught(name string, share float64, timeout time.Duration) {
 	n.t.Helper()
-	const memory = 1 << 40
+	const memory = 1 << 46 // pays also where a wake takes seconds
 	text, err := json.Marshal(map[string]any{
 		"tiers":    map[api.Tier]any{api.TierFrozen: map[string]any{"memory": memory}},
 		"visitors": detect.Visitors{Requests: 1000, Seconds: 100, Timeout: timeout, Share: share},
