@@ -127,19 +127,6 @@ func watchReplicas(ctx context.Context, s *stage.Stage, name string) (out scaleR
 	}
 }
 
-// delays are those of a site's events of a kind.
-func delays(ctx context.Context, s *stage.Stage, name, kind string) (out series) {
-	for ev, err := range s.API.Events(ctx, api.EventOptions{Site: name}) {
-		if err != nil {
-			return out
-		}
-		if ns, ok := ev.Fields["delayNs"].(float64); ok && ev.Kind == kind {
-			out = append(out, time.Duration(ns))
-		}
-	}
-	return out
-}
-
 // scaleBursts opens connections until the site is scaled out for the nth time, then lets
 // them go and the replicas too.
 func scaleBursts(ctx context.Context, s *stage.Stage, name string, addr netip.AddrPort, round int) error {

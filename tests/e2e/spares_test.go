@@ -335,7 +335,6 @@ func TestRootSpareOfAnOldSpec(t *testing.T) {
 	l.more(t, 20)
 	l.end(t)
 	s.await(mark, "circulating")
-	mark = n.mark()
 	if err := n.api.Delete(n.ctx(), s.name); err != nil {
 		t.Error(err)
 	}
