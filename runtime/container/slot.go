@@ -117,11 +117,11 @@ const lastWordsTime = 10 * time.Millisecond
 // lastWords are why the processes of a slot have ended while it waited; nil if they
 // have not said it.
 func (s *slot) lastWords() error {
-	if err := s.conn.SetReadDeadline(time.Now().Add(lastWordsTime)); err != nil {
-		return nil // closed
-	}
 	var reply wire.StartReply
-	_, err := wire.Recv(s.conn, &reply)
+	err := s.conn.SetReadDeadline(time.Now().Add(lastWordsTime))
+	if err == nil {
+		_, err = wire.Recv(s.conn, &reply)
+	}
 	var version *wire.VersionError
 	if errors.As(err, &version) {
 		return err
