@@ -130,8 +130,8 @@ func TestRootSwapOfSleepers(t *testing.T) {
 		if err := s.grow(64 * mib); err != nil {
 			t.Fatal(err)
 		}
-		replica := s.ready(1)[0]
 		s.await(mark, "reclaimed")
+		replica := s.get().Replicas[0]
 		if got := n.limit(replica, "memory.swap.max"); got != "max" {
 			t.Errorf("memory.swap.max is %s while it sleeps", got)
 		}
