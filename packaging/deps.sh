@@ -46,17 +46,17 @@ install_missing() {
 }
 
 # The Go that go.mod asks for is not in Debian stable, so it is only checked for. A Go that is a
-# little too old fetches the right toolchain by itself (GOTOOLCHAIN=auto).
+# little too old, as Debian 13's golang-go, fetches the right toolchain by itself (GOTOOLCHAIN=auto).
 check_go() {
 	local want have
 	want=$(awk '$1 == "go" {print $2; exit}' go.mod)
 	if ! command -v go >/dev/null; then
-		echo "deps.sh: no go command found: install Go $want or newer (Debian: golang-go of backports; or the archive of the Go project)" >&2
+		echo "deps.sh: no go command found: install Go $want or newer (Debian 13: apt install golang-go, which fetches it; Debian 12: golang-go of backports; or the archive of the Go project)" >&2
 		return 1
 	fi
-	have=$(go env GOVERSION | sed 's/^go//; s/ .*//')
+	have=$(go env GOVERSION | sed 's/^go//; s/ .*//') || true # it says itself what kept it from fetching another
 	if [ "$(printf '%s\n' "$want" "$have" | sort -V | head -n 1)" != "$want" ]; then
-		echo "deps.sh: go is $have, and go.mod asks for $want: install a newer Go, or set GOTOOLCHAIN=auto" >&2
+		echo "deps.sh: go is ${have:-of no use here}, and go.mod asks for $want: install a newer Go, or set GOTOOLCHAIN=auto" >&2
 		return 1
 	fi
 }
@@ -93,14 +93,27 @@ install_qemu() {
 
 cd "$(dirname "$0")/.."
 for set in "$@"; do
+	# One command after the other, not joined by &&: what fails in such a list does not end the script.
 	case $set in
-	compile) check_go && install_missing "${compile_packages[@]}" ;;
-	build) check_go && install_missing "${build_packages[@]}" ;;
+	compile)
+		check_go
+		install_missing "${compile_packages[@]}"
+		;;
+	build)
+		check_go
+		install_missing "${build_packages[@]}"
+		;;
 	demo) install_missing "${demo_packages[@]}" ;;
 	criu) packaging/criu.sh || echo "deps.sh: going on without CRIU" >&2 ;;
-	vm) install_missing "${vm_packages[@]}" && install_qemu ;;
+	vm)
+		install_missing "${vm_packages[@]}"
+		install_qemu
+		;;
 	vagrant) install_missing "${vagrant_packages[@]}" ;;
-	libvirt) install_missing "${vm_packages[@]}" "${libvirt_packages[@]}" && install_qemu ;;
+	libvirt)
+		install_missing "${vm_packages[@]}" "${libvirt_packages[@]}"
+		install_qemu
+		;;
 	*)
 		echo "deps.sh: unknown set $set; known are compile, build, demo, criu, vm, vagrant, libvirt" >&2
 		exit 2
