@@ -9,9 +9,9 @@ const (
 	// yieldAtMost is how long work in the background waits for wakes: on a node
 	// where there is always one under way it is to be done all the same.
 	yieldAtMost = 500 * time.Millisecond
-	// tidyDelay is how long what a replica has left lies there: sites often end
-	// together, and what is taken away together costs little more than one alone.
-	tidyDelay = 100 * time.Millisecond
+	// laterBy keeps what is not urgent at all away from wakes that come one right
+	// after the other: begun as soon as the first is over, it would meet the second.
+	laterBy = 100 * time.Millisecond
 )
 
 // precedence lets wakes go first. While one is under way, a visitor waits for
@@ -80,7 +80,7 @@ func (p *precedence) yield(hurry <-chan struct{}) {
 
 // later is yield, a little later.
 func (p *precedence) later(hurry <-chan struct{}) {
-	timer := time.NewTimer(tidyDelay)
+	timer := time.NewTimer(laterBy)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

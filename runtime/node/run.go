@@ -144,7 +144,7 @@ func (n *Node) openNet() (err error) {
 	}
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
-		Yield: n.wakes.yield,
+		Yield: n.wakes.later,
 	}, n.dp, n.log)
 	if err != nil {
 		return err
