@@ -100,7 +100,7 @@ func TestWakeWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &precedence{}
 		end := p.begin()
-		time.Sleep(startPatience)
+		<-time.After(startPatience) // of the same clock
 		if done := yielding(p, nil); !isDone(done) {
 			t.Error("a wake that takes for ever still goes first")
 		}
