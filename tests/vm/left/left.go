@@ -39,6 +39,7 @@ var table = []Tests{
 	{Package: "netctl", Why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", names: []string{
 		"SetupAfterPartialState", "SetupFailsWhole", "SetupRefuses", "SetupWithoutRights", "DaemonIsKilled", "PoolReportsFailure", "PoolSkipsTakenNames",
 	}},
+	{Package: "netctl", Why: "who goes first is decided before the kernel is asked", names: []string{"PoolYields", "PoolClosesWhileItYields"}},
 	{Package: "runtime/container", Why: "they are about mistakes of users and of images, found before or without the kernel", names: []string{
 		"StartFails", "StartExists", "StartCancelled", "ExitStatus", "ExecFails", "ExecClosed", "User", "Files", "PreparedFails", "DaemonOutput",
 	}},
@@ -46,6 +47,7 @@ var table = []Tests{
 		"AdoptMidStart", "AdoptEnded", "AdoptLost", "MonitorTerminated", "IdleSlotKilled", "StopCancelled", "PreparedDies", "PreparedInitDiesInOpen",
 		"PreparedDaemonKilled", "PreparedDaemonKilledInOpen", "PreparedDiscard", "ManagerCloseDiscardsPrepared",
 		"DaemonKilledWhileDumping", "DaemonKilledWhileRestoring", "RestoreCancelled", "CheckpointAfterAdoption",
+		"UpgradeUnderTheDaemon", "ProgramsOfAnotherVersion", "RunnerOfAnotherVersion", "AdoptAnotherVersion", "MemoryServedWithoutItsDaemon",
 	}},
 	{Package: "runtime/container", Why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", names: []string{
 		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
@@ -64,6 +66,8 @@ var table = []Tests{
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
+		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
+		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
@@ -72,7 +76,7 @@ var table = []Tests{
 		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
 		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSinking", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
 		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled", "KilledWhileAGateOpens", "KilledDuringARestore",
-		"KilledWhileASiteIsThawed",
+		"KilledWhileASiteIsThawed", "KilledWhileSpareJoins",
 	}},
 	{Package: "tests/e2e", Why: "the processes of these have one user, and are restored on machines that are not emulated", names: []string{
 		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
@@ -80,10 +84,12 @@ var table = []Tests{
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
 		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
 		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "ConnectionOfAnEndedReplicaIsReset",
+		"SeveralReplicas", "ScaleGoesFirst",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
 		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
 		"ScaleCPUInPlace", "ScaleMemoryInPlace", "ScaleLimitsSurviveKill", "ScaleBudget",
+		"ScaleIOInPlace", "ScaleIOBudget", "ScaleMemoryFollows", "WakeBurst", "BeyondMemoryMaxIsKilled", "SwapOfSleepers", "SwapIsBoundAgain",
 	}},
 }
 
