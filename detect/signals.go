@@ -37,8 +37,8 @@ type Resource struct {
 	Used  float64
 	// Stall is the share of the last seconds in which some task waited for it (PSI), 0 to 1.
 	Stall float64
-	// Hits say since the last look that the limit was met: for CPU the share of the periods that
-	// were throttled (0 to 1), for memory the new events "high", "max" and "oom", for
+	// Hits say since the last look that the limit was met: for CPU the share of the time's periods
+	// that were throttled (0 to 1), for memory the new events "high", "max" and "oom", for
 	// pids the refused forks.
 	Hits float64
 	// Name is what a rate of a disk is called in reasons.

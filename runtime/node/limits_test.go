@@ -112,6 +112,11 @@ func TestUses(t *testing.T) {
 	if got, want := pidsUse(now, base), (detect.Resource{Used: 7, Hits: 3}); got != want {
 		t.Errorf("pids %+v, want %+v", got, want)
 	}
+	idler := now
+	idler.usage.CPU.Time, idler.usage.CPU.Periods, idler.usage.CPU.Throttled = base.usage.CPU.Time, 11, 3
+	if got := cpuUse(idler, base); got.Hits != 0.05 {
+		t.Errorf("one throttled period of 20, the only one with something to do: %+v", got)
+	}
 	soon := now
 	soon.at = base.at + uint64(50*time.Millisecond)
 	if got := cpuUse(soon, base); got != (detect.Resource{}) {

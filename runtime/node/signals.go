@@ -172,9 +172,9 @@ func cpuUse(now, base sample) detect.Resource {
 		Used:  max(0, (now.usage.CPU.Time-base.usage.CPU.Time).Seconds()/seconds),
 		Stall: share(now.usage.CPUPressure.Some, base.usage.CPUPressure.Some, seconds),
 	}
-	if periods := now.usage.CPU.Periods - min(base.usage.CPU.Periods, now.usage.CPU.Periods); periods > 0 {
-		r.Hits = min(1, rate(now.usage.CPU.Throttled, base.usage.CPU.Throttled, float64(periods)))
-	}
+	// The kernel counts the periods in which something ran: of a site that does next to nothing one throttled
+	// moment would be all of them.
+	r.Hits = min(1, rate(now.usage.CPU.Throttled, base.usage.CPU.Throttled, seconds/shortest.Seconds()))
 	return r
 }
 
