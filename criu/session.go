@@ -60,11 +60,26 @@ func (t *Tool) Start(opts SessionOptions) (*Session, error) {
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} // it calls tar and the like
 	cmd.Dir = "/"
 	cmd.ExtraFiles = append([]*os.File{theirs}, opts.Files...)
-	cmd.SysProcAttr = opts.Attr
+	cmd.SysProcAttr = withoutGroups(opts.Attr)
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting %s: %w", line[0], err), conn.Close())
 	}
 	return &Session{cmd: cmd, conn: conn, keepOpen: opts.KeepOpen}, nil
+}
+
+// withoutGroups lets CRIU have none of this process's supplementary groups, such as one that sudo started has: to a process whose
+// image has none it gives its own.
+func withoutGroups(attr *syscall.SysProcAttr) *syscall.SysProcAttr {
+	groups, err := os.Getgroups()
+	if os.Geteuid() != 0 || err == nil && len(groups) == 0 {
+		return attr
+	}
+	var own syscall.SysProcAttr
+	if attr != nil {
+		own = *attr
+	}
+	own.Credential = &syscall.Credential{Gid: uint32(os.Getegid())} //nolint:gosec // a group's number
+	return &own
 }
 
 // Pid is the number of CRIU's process.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -198,6 +199,7 @@ func mustFind(t testing.TB, pid int) wire.Process {
 // TestRootRestoredIsAsStarted compares all that a program can see of where it
 // runs, before the dump and after the restore.
 func TestRootRestoredIsAsStarted(t *testing.T) {
+	withGroups(t, 0, 4) // like a daemon that somebody started by sudo
 	for _, tt := range []struct {
 		name string
 		edit func(e *env, s *Spec)
@@ -235,6 +237,24 @@ func TestRootRestoredIsAsStarted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withGroups gives this process supplementary groups until the test ends.
+func withGroups(t *testing.T, groups ...int) {
+	t.Helper()
+	testutil.Privileged(t)
+	before, err := syscall.Getgroups()
+	if err == nil {
+		err = syscall.Setgroups(groups)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Setgroups(before); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // seen is what a container's program sees.
