@@ -57,6 +57,9 @@ var table = []Tests{
 		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
 	}},
 	{Package: "runtime/image", Why: "a full disk is the same on each kernel", names: []string{"NoSpace", "ResolveOnFullDisk"}},
+	{Package: "tests/systemd", Why: "that nothing is taken from under an older daemon's sites is decided by the daemon", on: aside, names: []string{
+		"UpgradeFromOwnCgroup",
+	}},
 	{Package: "tests/e2e", Why: "they are about the daemon's own decisions, its state on disk, its API and its command line", names: []string{
 		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
 		"CommandLine", "BadSpecIsExplained", "Logs", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
