@@ -33,13 +33,13 @@ func openPrograms(runnerPath, shimPath string) (*programs, error) {
 
 // open opens what is there now. The caller holds mu, or is alone.
 func (p *programs) open() error {
+	found, err := p.look()
+	if err != nil {
+		return err
+	}
 	shim, err := os.Open(p.shimPath)
 	if err != nil {
 		return fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err)
-	}
-	found, err := p.look()
-	if err != nil {
-		return errors.Join(err, shim.Close())
 	}
 	runner, err := sealed(p.runnerPath)
 	if err != nil {
