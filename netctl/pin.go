@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +16,7 @@ func inMountNS(mnt *os.File, f func() error) error {
 	if mnt == nil {
 		return f()
 	}
-	return onThrowawayThread(func() error {
+	return thread.Throwaway(func() error {
 		// Threads share their root and working directory, which a change of
 		// mount namespace resets: first have them for this thread alone.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/fcnode/fcnode/tests/testutil"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -422,7 +423,7 @@ func TestRootSetupRefuses(t *testing.T) {
 func TestRootSetupWithoutRights(t *testing.T) {
 	testutil.Privileged(t)
 	cfg := testConfig(t)
-	err := onThrowawayThread(func() error {
+	err := thread.Throwaway(func() error {
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var data [2]unix.CapUserData
 		if err := unix.Capget(&hdr, &data[0]); err != nil {

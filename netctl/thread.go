@@ -3,8 +3,8 @@ package netctl
 import (
 	"fmt"
 	"os"
-	"runtime"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +20,7 @@ func currentNetns() (*os.File, error) {
 // inNetns runs f on a thread inside of the namespace. The thread is thrown away
 // afterwards: it need not come back, so coming back cannot fail.
 func inNetns(ns *os.File, f func() error) error {
-	return onThrowawayThread(func() error {
+	return thread.Throwaway(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("entering network namespace %s: %w", ns.Name(), err)
 		}
@@ -30,7 +30,7 @@ func inNetns(ns *os.File, f func() error) error {
 
 // inNewNetns runs f on a thread inside of a network namespace made for it.
 func inNewNetns(f func(ns *os.File) error) error {
-	return onThrowawayThread(func() error {
+	return thread.Throwaway(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace: %w", err)
 		}
@@ -44,21 +44,4 @@ func inNewNetns(f func(ns *os.File) error) error {
 		}
 		return nil
 	})
-}
-
-func onThrowawayThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot be thrown away: it would stay in the other
-			// namespace and keep it. While it waits here the other goroutine gets
-			// another thread.
-			done <- onThrowawayThread(f)
-			runtime.UnlockOSThread()
-			return
-		}
-		done <- f() // never unlocked: the runtime ends the thread with the goroutine
-	}()
-	return <-done
 }

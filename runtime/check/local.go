@@ -8,11 +8,11 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -137,14 +137,7 @@ func (Local) Mountable(fstype string) ([]string, error) {
 
 // LinkKind implements [Machine] in a network namespace of its own.
 func (Local) LinkKind(kind string) error {
-	result := make(chan error, 1)
-	go func() {
-		// The thread is in another namespace afterwards. It stays locked, so that it
-		// ends with this goroutine, and the namespace with it.
-		runtime.LockOSThread()
-		result <- tryLink(kind)
-	}()
-	return <-result
+	return thread.Throwaway(func() error { return tryLink(kind) }) // the namespace ends with it
 }
 
 func tryLink(kind string) error {

@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/criu"
@@ -301,16 +301,12 @@ func withoutMPTCP(p *plain) error {
 
 // inNetns runs fn on a thread in a network namespace.
 func inNetns(ns *os.File, fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		if err == nil {
-			err = fn()
+	return thread.Throwaway(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		done <- err
-	}()
-	return <-done
+		return fn()
+	})
 }
 
 func reportImages(r *report, apps []*sleepyApp, tool *criu.Tool) {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -44,14 +44,11 @@ func newPlain(c *stage.Client) (*plain, error) {
 		return nil, fmt.Errorf("turn forwarding on in the bench's own namespace: %w", err)
 	}
 	p := &plain{}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var err error
+	err := thread.Throwaway(func() (err error) {
 		p.ns, err = netns.New()
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	p.file = os.NewFile(uintptr(p.ns), "netns")

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"strconv"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,15 +49,12 @@ func requestFor(host string, n int, reuse bool) []byte {
 }
 
 // run loads the target from a thread inside of the client's namespace.
-func (l load) run(ctx context.Context) (loadResult, error) {
-	done := make(chan outcome[loadResult])
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		r, err := l.loop(ctx)
-		done <- outcome[loadResult]{r, err}
-	}()
-	o := <-done
-	return o.value, o.err
+func (l load) run(ctx context.Context) (r loadResult, err error) {
+	err = thread.Throwaway(func() (err error) {
+		r, err = l.loop(ctx)
+		return err
+	})
+	return r, err
 }
 
 // visitor is one connection of the loop.

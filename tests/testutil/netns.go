@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -64,19 +65,12 @@ func NetNS(t testing.TB) *NS {
 
 // newNetNS unshares on a thread that is thrown away, so that no thread of the
 // Go runtime is ever left in the wrong namespace by a failure here.
-func newNetNS() (netns.NsHandle, error) {
-	type result struct {
-		handle netns.NsHandle
-		err    error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		h, err := netns.New()
-		done <- result{h, err}
-	}()
-	r := <-done
-	return r.handle, r.err
+func newNetNS() (h netns.NsHandle, err error) {
+	err = thread.Throwaway(func() (err error) {
+		h, err = netns.New()
+		return err
+	})
+	return h, err
 }
 
 // Do runs fn with the calling goroutine locked to a thread inside of the namespace, and

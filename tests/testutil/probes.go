@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -18,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -39,17 +39,13 @@ func probeFile(path string) func() error {
 
 // inNewNetNS runs fn on a thread of its own in a network namespace that ends with it.
 func inNewNetNS(fn func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+	return thread.Throwaway(func() error {
 		ns, err := netns.New()
 		if err != nil {
-			done <- fmt.Errorf("making a network namespace: %w", err)
-			return
+			return fmt.Errorf("making a network namespace: %w", err)
 		}
-		done <- errors.Join(fn(), ns.Close())
-	}()
-	return <-done
+		return errors.Join(fn(), ns.Close())
+	})
 }
 
 // probeLink tries to make a link of a kind.

@@ -5,17 +5,15 @@ package mounts
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"golang.org/x/sys/unix"
 )
 
 // In runs fn on a thread that is in the mount namespace of a process.
 func In(pid int, fn func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	return thread.Throwaway(func() error {
 		ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
 		if err == nil {
 			defer ns.Close() // a namespace
@@ -25,12 +23,10 @@ func In(pid int, fn func() error) error {
 			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS)
 		}
 		if err != nil {
-			done <- fmt.Errorf("entering the mount namespace of process %d: %w", pid, err)
-			return
+			return fmt.Errorf("entering the mount namespace of process %d: %w", pid, err)
 		}
-		done <- fn()
-	}()
-	return <-done
+		return fn()
+	})
 }
 
 // RootReadOnly makes the root that a process sees read-only, or writable.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
@@ -32,14 +33,10 @@ func newClient() (*Client, error) {
 
 // make makes the namespace on a thread that is thrown away.
 func (c *Client) make() error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		var err error
+	return thread.Throwaway(func() (err error) {
 		c.ns, err = netns.New()
-		done <- err
-	}()
-	return <-done
+		return err
+	})
 }
 
 func (c *Client) cable() error {
