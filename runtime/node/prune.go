@@ -13,19 +13,10 @@ import (
 // two of these.
 const pruneEvery = 12 * time.Hour
 
-func (n *Node) pruneLoop(ctx context.Context) {
-	tick := time.NewTicker(pruneEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		n.sweepImages()
-		if err := n.pruneImages(ctx); err != nil {
-			n.log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
-		}
+func (n *Node) prune(ctx context.Context) {
+	n.sweepImages()
+	if err := n.pruneImages(ctx); err != nil {
+		n.log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -13,19 +12,6 @@ import (
 // anew. What they rest on changes without anything happening to the site: a tier that
 // was given up may be tried again, the node's memory becomes short.
 const ladderEvery = 15 * time.Second
-
-func (n *Node) ladderLoop(ctx context.Context) {
-	tick := time.NewTicker(ladderEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			n.newLadders()
-		}
-	}
-}
 
 func (n *Node) newLadders() {
 	for _, e := range n.all() {

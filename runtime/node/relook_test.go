@@ -34,7 +34,7 @@ func TestDueIn(t *testing.T) {
 }
 
 // TestGivenUpForAWhile: a tier that was given up is on the ladder again when its time has
-// passed, which ladderLoop finds out.
+// passed, which newLadders finds out.
 func TestGivenUpForAWhile(t *testing.T) {
 	x, now := newExperience(), time.Now()
 	in := ladderInput{

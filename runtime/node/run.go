@@ -202,8 +202,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 		n.log.Error("the metrics can be had on the socket only", "error", err)
 	}
 
-	n.work.Go(func() { n.pruneLoop(ctx) })
-	n.work.Go(func() { n.ladderLoop(ctx) })
+	n.work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.work.Go(func() { every(ctx, ladderEvery, n.newLadders) })
 	for range lookWorkers {
 		n.work.Go(func() { n.looks.work(ctx, n.look) })
 	}
@@ -302,5 +302,19 @@ func (n *Node) leaveReplicas() {
 			}
 		}
 		e.mu.Unlock()
+	}
+}
+
+// every does something at intervals until the context ends; for the first time after one of them.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
+		}
 	}
 }

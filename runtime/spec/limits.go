@@ -63,6 +63,22 @@ func factor(step float64) float64 {
 	return step
 }
 
+// plainJSON is the canonical form of what may be written as a maximum alone.
+func plainJSON(alone bool, most, mapping any) ([]byte, error) {
+	if alone {
+		return json.Marshal(most)
+	}
+	return json.Marshal(mapping)
+}
+
+// plainOrMapping reads both forms.
+func plainOrMapping(data []byte, most, mapping any) error {
+	if len(data) > 0 && data[0] != '{' {
+		return json.Unmarshal(data, most)
+	}
+	return strictJSON(data, mapping)
+}
+
 // DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
 func (l *PidsLimits) DecodeScalar(s strictyaml.Scalar) error {
 	n, err := s.Int(32)
@@ -75,21 +91,15 @@ func (PidsLimits) Allowed() string { return "a whole number, or a mapping of min
 
 // MarshalJSON implements json.Marshaler: a maximum alone is a plain number.
 func (l PidsLimits) MarshalJSON() ([]byte, error) {
-	if l.Min == 0 && l.Step == 0 {
-		return json.Marshal(l.Max)
-	}
 	type wire PidsLimits
-	return json.Marshal(wire(l))
+	return plainJSON(l.Min == 0 && l.Step == 0, l.Max, wire(l))
 }
 
 // UnmarshalJSON implements json.Unmarshaler; what is left out keeps its default.
 func (l *PidsLimits) UnmarshalJSON(data []byte) error {
 	*l = PidsLimits{Max: DefaultPids}
-	if len(data) > 0 && data[0] != '{' {
-		return json.Unmarshal(data, &l.Max)
-	}
 	type wire PidsLimits
-	return strictJSON(data, (*wire)(l))
+	return plainOrMapping(data, &l.Max, (*wire)(l))
 }
 
 // Rate is one of the rates of a disk, in bytes or operations a second.
@@ -151,21 +161,15 @@ func (ByteRate) Allowed() string { return bytesAllowed + ", or a mapping of min,
 
 // MarshalJSON implements json.Marshaler: a maximum alone is a plain size.
 func (r ByteRate) MarshalJSON() ([]byte, error) {
-	if r.Min == 0 && r.Step == 0 {
-		return json.Marshal(r.Max)
-	}
 	type wire ByteRate
-	return json.Marshal(wire(r))
+	return plainJSON(r.Min == 0 && r.Step == 0, r.Max, wire(r))
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *ByteRate) UnmarshalJSON(data []byte) error {
 	*r = ByteRate{}
-	if len(data) > 0 && data[0] != '{' {
-		return json.Unmarshal(data, &r.Max)
-	}
 	type wire ByteRate
-	return strictJSON(data, (*wire)(r))
+	return plainOrMapping(data, &r.Max, (*wire)(r))
 }
 
 // DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
@@ -185,21 +189,15 @@ func (OpsRate) Allowed() string { return "a whole number, or a mapping of min, m
 
 // MarshalJSON implements json.Marshaler: a maximum alone is a plain number.
 func (r OpsRate) MarshalJSON() ([]byte, error) {
-	if r.Min == 0 && r.Step == 0 {
-		return json.Marshal(r.Max)
-	}
 	type wire OpsRate
-	return json.Marshal(wire(r))
+	return plainJSON(r.Min == 0 && r.Step == 0, r.Max, wire(r))
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (r *OpsRate) UnmarshalJSON(data []byte) error {
 	*r = OpsRate{}
-	if len(data) > 0 && data[0] != '{' {
-		return json.Unmarshal(data, &r.Max)
-	}
 	type wire OpsRate
-	return strictJSON(data, (*wire)(r))
+	return plainOrMapping(data, &r.Max, (*wire)(r))
 }
 
 // Swap is how much of a site may lie in swap: a size, NoSwap or AllSwap; 0 is no wish.

@@ -87,16 +87,11 @@ func (a *actions) report(r *report, what string) {
 // benchLooks triggers the sites that run, one after the other, while the node knows many more, and shows how soon
 // the kernel's events lead to actions: another replica, and where limits can be written, a higher limit.
 func benchLooks(ctx context.Context, o options, r *report) (err error) {
-	s, err := open(ctx, o, "looks", tightBudget)
+	s, program, err := openWorkers(ctx, o, "looks", tightBudget)
 	if err != nil {
 		return err
 	}
 	defer func() { err = done(s, err) }()
-	app := application{name: "workers"}
-	program, err := app.program(ctx, s, o)
-	if err != nil {
-		return err
-	}
 	addrs, err := lookApply(ctx, s, program)
 	if err != nil {
 		return err

@@ -46,19 +46,28 @@ type scaleResult struct {
 	most int
 }
 
+// openWorkers is open, with the program of the sites that are scaled.
+func openWorkers(ctx context.Context, o options, name, config string) (*stage.Stage, string, error) {
+	s, err := open(ctx, o, name, config)
+	if err != nil {
+		return nil, "", err
+	}
+	app := application{name: "workers"}
+	program, err := app.program(ctx, s, o)
+	if err != nil {
+		return nil, "", done(s, err)
+	}
+	return s, program, nil
+}
+
 // benchScale loads a site that is scaled out and one that is not with the same arrivals.
 func benchScale(ctx context.Context, o options, r *report) (err error) {
 	r.printf("## Scaling\n\n")
-	s, err := open(ctx, o, "scale", "")
+	s, program, err := openWorkers(ctx, o, "scale", "")
 	if err != nil {
 		return err
 	}
 	defer func() { err = done(s, err) }()
-	app := application{name: "workers"}
-	program, err := app.program(ctx, s, o)
-	if err != nil {
-		return err
-	}
 	r.printf("The site has four workers in each replica, each of which waits 20 ms for a request (as for a database): a replica carries 200 requests/s. Requests are "+
 		"sent on schedule (an open loop, Poisson arrivals, the same for both), each on a connection of its own; latency counts from when a request "+
 		"should have been sent. `scaled`: `scale: {max: 4, target: {conns: 8}}`; `fixed`: one replica. The objective is an answer within %s.\n\n", scaleObjective)

@@ -44,16 +44,11 @@ func scaleTierList() []scaleTier {
 // connection, by the tier that it came from. Connections come all the time, so that the
 // first one is there as soon as the replica can have it.
 func benchScaleOut(ctx context.Context, o options, r *report) (err error) {
-	s, err := open(ctx, o, "scale-tiers", "")
+	s, program, err := openWorkers(ctx, o, "scale-tiers", "")
 	if err != nil {
 		return err
 	}
 	defer func() { err = done(s, err) }()
-	app := application{name: "workers"}
-	program, err := app.program(ctx, s, o)
-	if err != nil {
-		return err
-	}
 	r.printf("### From the kernel's event to the new replica's first connection\n\nBy the tier that the replica came from: %d sites each, scaled out %d times from one "+
 		"replica to two by a burst of connections, one after the other; a new connection comes each half millisecond.\n\n"+
 		"| the new replica came from | which is | measured | minimum | median | p95 | p99 |\n|---|---|---|---|---|---|---|\n", scaleTierSites, scaleTierRounds)
