@@ -95,9 +95,6 @@ func TestRootScaleOut(t *testing.T) {
 	if !strings.Contains(out.Reason, "connections a replica > 4") || out.Fields["evidence"] == nil {
 		t.Errorf("scaled out for %q with %v", out.Reason, out.Fields)
 	}
-	if out.Fields["trigger"] == nil || out.Fields["delayNs"] == nil {
-		t.Errorf("the kernel has not told of it: %v", out.Fields)
-	}
 	// those who are there have stayed where they were
 	s.awaitConns(31)
 	if now := conns(s.get().Replicas); now[first.ID] < 10 {
@@ -123,7 +120,8 @@ func TestRootScaleOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`fcnode_scale_decisions_total{decision="scaled-out",resource=""} `, `fcnode_scale_triggers_total{trigger="conns"} `,
+		`fcnode_scale_decisions_total{decision="scaled-out",resource=""} `,
+		`fcnode_scale_triggers_total{trigger="conns"} `, // the kernel has told; what came of it: TestRootScaleGoesFirst
 		`fcnode_site_connections{site="shop"} 61`, `fcnode_scale_out_first_connection_seconds_count `,
 	} {
 		if !strings.Contains(metrics.String(), want) {
