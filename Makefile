@@ -15,10 +15,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)" "HOME=$(HOME)" 
 TOOL := go tool -modfile=tests/tools/go.mod
 GOTESTSUM_FLAGS := --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
 GOTESTSUM := $(TOOL) gotestsum $(GOTESTSUM_FLAGS)
-# The same for privileged tests, built beside them: where BUILT=1 is said, there may be no Go.
-GOTESTSUM_ROOT := $(BIN)/tests/gotestsum $(GOTESTSUM_FLAGS)
 # What the test runs of this checkout reported, in the words of go test -json.
 RESULTS := $(BIN)/results
+# A privileged suite, judged. Its tools are built beside its tests: where BUILT=1 is said, there may be no Go.
+SUITE := env BIN=$(BIN) RESULTS=$(RESULTS) GOTESTSUM_FLAGS="$(GOTESTSUM_FLAGS)" RUN="$(RUN)" tests/suite.sh
 
 # The kernels of the rig by the Debian release that has them. Any part of the list can be chosen: KERNEL="6.1 6.12".
 release_6.1 := bookworm
@@ -74,15 +74,12 @@ test-unit: ## Run the unit tests with the race detector
 
 test-root: $(if $(BUILT),,build test-binaries) ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)
-	$(SUDO) $(GOTESTSUM_ROOT) --jsonfile $(RESULTS)/root.json --raw-command -- env RUN="$(RUN)" tests/root.sh $(BIN)/tests $(abspath $(BIN))
-	@$(BIN)/tests/skips $(RESULTS)/root.json
+	@$(SUDO) $(SUITE) root tests/root.sh $(BIN)/tests $(abspath $(BIN))
 
 test-vm: $(if $(BUILT),,deps-vm build test-binaries) ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
 	@mkdir -p $(RESULTS)
 	@for kernel in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do \
-		$(GOTESTSUM_ROOT) --jsonfile $(RESULTS)/$$kernel.json --raw-command -- $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) \
-			-apps "$$(tests/apps/build.sh -disk)" $(if $(RUN),-run '$(RUN)'); \
-		$(BIN)/tests/skips $(RESULTS)/$$kernel.json; \
+		$(SUITE) $$kernel $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) -apps "$$(tests/apps/build.sh -disk)"; \
 	done
 
 test-binaries:

@@ -4,7 +4,7 @@
 #   binaries.sh FOLDER PROGRAMS
 #
 # They are static, so that they run on any Debian. FOLDER/manifest gets a line for each: import path, binary, package folder.
-# The rig itself is built beside them, and what runs them and judges the run, so that a machine without Go can (make test-root
+# The rig itself is built beside them, and what runs them and judges the run (tests/suite.sh), so that a machine without Go can (make test-root
 # BUILT=1). Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
 # PROGRAMS/PACKAGE-NAME, beside fcnode's own (by the last part of the package's path).
 set -euo pipefail
@@ -31,7 +31,7 @@ done
 # The rig's two halves, and what tests/root.sh and the Makefile run.
 export CGO_ENABLED=0
 go build -trimpath -o "$out/guest" ./tests/vm/guest
-go build -trimpath -o "$out/" ./tests/vm ./tests/leave ./tests/skips
+go build -trimpath -o "$out/" ./tests/vm ./tests/leave ./tests/skips ./tests/again
 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
 go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o "$out/gotestsum" gotest.tools/gotestsum
 mv "$out/manifest.new" "$out/manifest"

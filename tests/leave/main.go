@@ -3,7 +3,7 @@
 // Command leave tells tests/root.sh what an emulated machine leaves of the privileged tests (package left), by the kernel
 // that it has:
 //
-//	leave            lists it with the reasons, on standard error
+//	leave            lists it with the reasons, for people
 //	leave PACKAGE    prints the -test.skip of a package, by its import path
 package main
 
@@ -23,7 +23,7 @@ func main() {
 	}
 	leaves := left.On(left.Release(kernel))
 	if len(os.Args) < 2 {
-		left.Tell(os.Stderr, "root.sh", leaves)
+		left.Tell(os.Stdout, "root.sh", leaves)
 		return
 	}
 	fmt.Println(left.Skip(leaves, os.Args[1]))

@@ -11,13 +11,12 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/fcnode/fcnode/tests/gotest"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -41,9 +40,6 @@ func main() {
 	}
 }
 
-// event is a line of `go test -json`.
-type event struct{ Action, Package, Test, Output string }
-
 // result is what a run did.
 type result struct {
 	ran                    int
@@ -54,14 +50,9 @@ type result struct {
 func read(in io.Reader) (result, error) {
 	var r result
 	output := map[string]string{}
-	for dec := json.NewDecoder(bufio.NewReader(in)); ; {
-		var e event
-		err := dec.Decode(&e)
-		if err == io.EOF {
-			return r, nil
-		}
+	for e, err := range gotest.Events(in) {
 		if err != nil {
-			return r, fmt.Errorf("reading go test's events: %w", err)
+			return r, err
 		}
 		name := e.Package + " " + e.Test
 		switch {
@@ -82,6 +73,7 @@ func read(in io.Reader) (result, error) {
 			r.unjustified = append(r.unjustified, name+":\n"+strings.TrimSpace(output[name]))
 		}
 	}
+	return r, nil
 }
 
 // print tells what was skipped, and whether that is wrong. A run without a single test is.

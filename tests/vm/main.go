@@ -16,6 +16,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -60,7 +61,7 @@ func parseFlags() options {
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
-	flag.StringVar(&o.run, "run", allTests, "which tests to run (unless given: all but what tests/vm/left names)")
+	flag.StringVar(&o.run, "run", cmp.Or(os.Getenv("RUN"), allTests), "which tests to run; else those that RUN in the environment names, else all but what tests/vm/left names")
 	flag.StringVar(&o.bench, "bench", "", "parts of the bench to run instead of tests")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each thing that the bench measures by runs")
 	flag.DurationVar(&o.silence, "silence", 6*time.Minute, "kill a machine that says nothing for so long")
@@ -121,8 +122,12 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	left.Tell(os.Stderr, "vm", leftBy(o, accel))
-	rep := newReporter(ctx, os.Stdout, os.Stderr, o, m.cpu)
+	notes := os.Stdout // between packages, where nothing else prints; on standard error gotestsum would count them as errors
+	if o.bench != "" {
+		notes = os.Stderr
+	}
+	left.Tell(notes, "vm", leftBy(o, accel))
+	rep := newReporter(ctx, os.Stdout, notes, o, m.cpu)
 	err = m.follow(ctx, o.silence, rep)
 	err = errors.Join(err, m.stop(), rep.close())
 	if err == nil && !rep.done {
