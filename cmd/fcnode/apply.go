@@ -23,7 +23,8 @@ func newApply(e *env) *cobra.Command {
 of them are applied, or none. A file may hold several sites; of a folder all *.yaml
 files are read; - is the standard input. Sites that are not mentioned stay.
 
-What is wrong in a file is reported with its line, and what would be right.`,
+What is wrong in a file is reported with its line, and what would be right. What a
+site asks for and this node cannot do is a warning: the site gets the next best.`,
 		Example: "  fcnode apply -f blog.yaml\n  fcnode apply -f /etc/fcnode/sites --dry-run",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(files) == 0 {
@@ -46,6 +47,7 @@ What is wrong in a file is reported with its line, and what would be right.`,
 		if err != nil {
 			return err
 		}
+		warn(e, results)
 		if *output == formatJSON {
 			return printJSON(e.stdout, results)
 		}
@@ -93,4 +95,13 @@ func printApplied(e *env, results []api.ApplyResult, dryRun bool) error {
 		t.row(r.Name, what, addresses(r.Addresses))
 	}
 	return t.print(e.stdout)
+}
+
+// warn says what the node does not do of what was applied: on stderr also where the answer is JSON, which has it as well.
+func warn(e *env, results []api.ApplyResult) {
+	for _, r := range results {
+		for _, w := range r.Warnings {
+			fmt.Fprintf(e.stderr, "fcnode: warning: site %s: %s\n", r.Name, w)
+		}
+	}
 }

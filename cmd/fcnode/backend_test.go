@@ -66,9 +66,11 @@ func (b *recorded) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]a
 				Details: []api.Detail{{Site: "taken", Field: "addresses[0]", Message: "10.77.0.12 is blog's"}},
 			}
 		}
-		results = append(results, api.ApplyResult{
-			Name: sites[i].Name, Action: api.ActionCreated, Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.12")},
-		})
+		r := api.ApplyResult{Name: sites[i].Name, Action: api.ActionCreated, Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.12")}}
+		if sites[i].Scale.Spare.Tier == spec.TierPrepared {
+			r.Warnings = []string{"scale.spare: none here"}
+		}
+		results = append(results, r)
 	}
 	return results, nil
 }

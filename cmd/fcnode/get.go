@@ -53,6 +53,7 @@ func printSite(e *env, s *api.Site) error {
 	add("phase", string(s.Phase))
 	add("tier", string(s.Tier))
 	add("replicas", replicasInFull(s))
+	add("no spare", s.SpareUnused)
 	add("ladder", ladder(s))
 	add("not used", unused(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))

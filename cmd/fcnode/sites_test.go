@@ -46,8 +46,9 @@ func exampleSites() []api.Site {
 				{Kind: api.TriggerConns, Threshold: 50, Fired: 3, Last: noon.Add(-4 * time.Second)},
 				{Kind: api.TriggerLatency, Threshold: float64(200 * time.Millisecond)},
 			},
-			NotScaled: []string{"memory: this machine has no memory controller in cgroup v2"},
-			Latency:   &api.Latency{P50: api.Nanoseconds(9 * time.Millisecond), P99: api.Nanoseconds(38 * time.Millisecond)},
+			NotScaled:   []string{"memory: this machine has no memory controller in cgroup v2"},
+			SpareUnused: "no replica is kept prepared: the configuration allows none (prepared.max)",
+			Latency:     &api.Latency{P50: api.Nanoseconds(9 * time.Millisecond), P99: api.Nanoseconds(38 * time.Millisecond)},
 			Limits: api.Limits{
 				CPU:    &api.CPULimit{Now: 4, Min: 0.25, Max: 4},
 				Memory: &api.MemoryLimit{Now: 2 << 30, Min: 128 << 20, Max: 2 << 30}, PIDs: &api.PIDsLimit{Now: 256, Min: 64, Max: 512},
@@ -174,6 +175,8 @@ func TestApply(t *testing.T) {
 		{"folder", "", []string{"-f", filepath.Dir(good)}, 0, "blog  created  10.77.0.12\nshop  created  10.77.0.12\n", nil},
 		{"standard input", goodSpec, []string{"-f", "-"}, 0, "blog  created  10.77.0.12\n", nil},
 		{"dry run", "", []string{"-f", good, "--dry-run"}, 0, "blog  created (dry run)  10.77.0.12\n", nil},
+		{"what the node does not do", goodSpec + "scale: {max: 2, spare: prepared}\n", []string{"-f", "-"}, 0, "blog  created  10.77.0.12\n",
+			[]string{"fcnode: warning: site blog: scale.spare: none here\n"}},
 		{"two errors", "", []string{"-f", bad}, 1, "", []string{"fcnode: there are 2 errors\n", "  " + bad + ":4:7: idle: ", "  " + bad + ":5:1: "}},
 		{"one error", strings.ReplaceAll(badSpec, "limit: {}\n", ""), []string{"-f", "-"}, 1, "", []string{"fcnode: stdin:4:7: idle: "}},
 		{"refused by the node", "", []string{"-f", taken}, 1, "", []string{

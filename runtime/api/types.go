@@ -78,6 +78,8 @@ type Site struct {
 	Triggers []Trigger `json:"triggers,omitempty"`
 	// NotScaled says which limits are not scaled though the spec asks for it, and why.
 	NotScaled []string `json:"notScaled,omitempty"`
+	// SpareUnused says why no spare replicas are kept though the spec asks for them.
+	SpareUnused string `json:"spareUnused,omitempty"`
 
 	// Decision is the last one that the node took about this site.
 	Decision *Decision `json:"lastDecision,omitempty"`
@@ -335,6 +337,8 @@ type ApplyResult struct {
 	Action Action `json:"action"`
 	// Addresses which the site got; absent in a dry run that would create it.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Warnings say what the spec asks for and this node does not do, and why.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // LogLine is one line of output of a replica.

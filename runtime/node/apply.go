@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
@@ -47,7 +48,7 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 		if err != nil {
 			return nil, err
 		}
-		return results(changes, true), nil
+		return n.results(changes, true), nil
 	}
 	if err := n.commit(changes); err != nil {
 		n.giveBack(changes)
@@ -60,7 +61,7 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 		}
 		n.announce(c)
 	}
-	return results(changes, false), nil
+	return n.results(changes, false), nil
 }
 
 // renewImage circulates a site of which the spec is the same, and the image that
@@ -114,10 +115,10 @@ func (n *Node) checkImages(ctx context.Context, sites []spec.Site, source string
 	return nil
 }
 
-func results(changes []change, dryRun bool) []api.ApplyResult {
+func (n *Node) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: notHad(&c.record.Spec, n.can)}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -136,7 +137,7 @@ func (n *Node) announce(c change) {
 	if err != nil {
 		return // deleted meanwhile
 	}
-	n.journalEvent(api.Event{Site: e.name, Kind: "applied", Reason: string(c.action)})
+	n.journalEvent(appliedEvent(c, notHad(&c.record.Spec, n.can)))
 	e.mu.Lock()
 	n.dropSleep(e, "spec changed")
 	if e.active != nil {
@@ -147,6 +148,16 @@ func (n *Node) announce(c change) {
 	}
 	e.mu.Unlock()
 	n.keepAwake(e, &c.record.Spec)
+}
+
+// appliedEvent tells what was applied, and what the node does not do of it.
+func appliedEvent(c change, warnings []string) api.Event {
+	ev := api.Event{Site: c.record.Spec.Name, Kind: "applied", Reason: string(c.action)}
+	if len(warnings) > 0 {
+		ev.Text = ev.Reason + "; " + strings.Join(warnings, "; ")
+		ev.Fields = map[string]any{"warnings": warnings}
+	}
+	return ev
 }
 
 // keepAwake starts sites of which one replica is always to run.

@@ -31,6 +31,9 @@ func (n *Node) Check(_ context.Context, name string) (api.SiteCheck, error) {
 	for _, tier := range []site.Tier{site.TierFrozen, site.TierReclaimed, site.TierPrepared, site.TierCheckpointed, site.TierCold} {
 		t := api.TierCheck{Tier: api.Tier(tier)}
 		t.Asked = slices.ContainsFunc(kept.Spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == string(tier) })
+		if tier == site.TierPrepared {
+			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
+		}
 		if err := n.can(tier, t.Asked); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}

@@ -103,7 +103,14 @@ func (n *Node) sweepLayers(found []*container.Container) error {
 func (n *Node) loadSites() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	var lacking unprepared
+	defer func() {
+		if lacking.count > 0 {
+			n.log.Warn("sites ask for prepared replicas and get none: the configuration allows none (prepared.max)", "sites", lacking.count, "one", lacking.first)
+		}
+	}()
 	return n.store.Readable(func(s *store.Site) error {
+		lacking.add(&s.Spec, n.can)
 		e := newEntry(s)
 		n.sites[e.name], n.ids[e.id] = e, e
 		if s.Spec.Scale.Min > 0 {

@@ -24,7 +24,7 @@ const (
 
 // spares is how many replicas the site's machine is to keep ready for scaling out.
 func (n *Node) spares(s *spec.Site) int {
-	if tier := site.Tier(s.Scale.Spare.Tier); tier == site.TierPrepared && n.can(tier, true) != nil {
+	if noSpare(s, n.can) != "" {
 		return 0
 	}
 	return s.Scale.Spare.Count

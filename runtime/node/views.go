@@ -44,6 +44,7 @@ func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
 		n.fillLimits(&v, kept.Spec.Limits, nil)
 	}
 	v.NotScaled = lacking(kept.Spec.Limits, n.host, n.parent.Has)
+	v.SpareUnused = noSpare(&kept.Spec, n.can)
 	n.fillLadder(e, &v)
 	return v, nil
 }

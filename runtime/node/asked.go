@@ -1,0 +1,63 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// A spec is written for any node, so what this one cannot do of it refuses nothing: the site gets the next best. Whoever
+// applies it is told, as nothing else would until the day on which it is missed.
+
+// notHad says what a spec asks for by name and the node cannot do, and why.
+func notHad(s *spec.Site, can func(t site.Tier, asked bool) error) []string {
+	var out []string
+	for _, r := range s.Tiers.Rungs {
+		if err := can(site.Tier(r.Tier), true); err != nil {
+			out = append(out, fmt.Sprintf("tiers: %s is not used: %v", r.Tier, err))
+		}
+	}
+	if why := noSpare(s, can); why != "" {
+		out = append(out, "scale.spare: "+why)
+	}
+	return out
+}
+
+// noSpare says why the spare replicas that a spec asks for are not kept; empty: they are, or it asks for none.
+func noSpare(s *spec.Site, can func(t site.Tier, asked bool) error) string {
+	tier := site.Tier(s.Scale.Spare.Tier)
+	if s.Scale.Spare.Count == 0 || tier != site.TierPrepared {
+		return "" // nothing but itself is needed for a frozen one
+	}
+	if err := can(tier, true); err != nil {
+		return fmt.Sprintf("no replica is kept %s: %v", tier, err)
+	}
+	return ""
+}
+
+// unprepared counts the sites on disk that ask for prepared replicas of a node that allows none: the configuration may be
+// another than when they were applied.
+type unprepared struct {
+	count int
+	first string
+}
+
+func (u *unprepared) add(s *spec.Site, can func(t site.Tier, asked bool) error) {
+	for _, r := range s.Tiers.Rungs {
+		if r.Tier == spec.TierPrepared && can(site.TierPrepared, true) != nil {
+			u.note(s.Name)
+			return
+		}
+	}
+	if noSpare(s, can) != "" {
+		u.note(s.Name)
+	}
+}
+
+func (u *unprepared) note(name string) {
+	if u.count == 0 {
+		u.first = name
+	}
+	u.count++
+}
