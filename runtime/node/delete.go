@@ -94,7 +94,7 @@ func (n *Node) end(ctx context.Context, e *entry) error {
 		}
 		n.endScaling(e)
 		e.active.notify()
-		e.active = nil
+		n.awake.become(e, nil)
 	}
 	return n.dp.ParkSite(e.id)
 }

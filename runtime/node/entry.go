@@ -34,7 +34,7 @@ type entry struct {
 	mu      sync.Mutex
 	gone    bool     // deleted; guarded by mu, as all below
 	image   bool     // there is a checkpoint of it
-	active  *active  // nil while parked
+	active  *active  // nil while parked; set by awake.become only
 	history *history // nil until something has happened
 }
 

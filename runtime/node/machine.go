@@ -66,13 +66,13 @@ func (n *Node) activate(e *entry) error {
 	if err != nil {
 		return err
 	}
-	e.active = &active{
+	n.awake.become(e, &active{
 		spec:     &s.Spec,
 		machine:  site.New(n.policy(e, &s.Spec), n.newReplicaID),
 		replicas: map[site.ReplicaID]*replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),
-	}
+	})
 	n.recall(e)
 	return nil
 }
@@ -105,7 +105,7 @@ func (n *Node) settle(e *entry) {
 		t.Stop()
 	}
 	n.endScaling(e)
-	e.active = nil
+	n.awake.become(e, nil)
 }
 
 // perform carries out one action; what it returns is the machine's next event.

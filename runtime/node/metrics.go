@@ -117,7 +117,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		}
 		collectSite(to, s)
 	}
-	sites[string(api.TierCold)] += len(c.node.all()) - len(awake)
+	sites[string(api.TierCold)] += c.node.count() - len(awake)
 	for tier, count := range sites {
 		to <- gauge(descSites, float64(count), tier)
 	}

@@ -83,6 +83,8 @@ type Node struct {
 	domains map[string]string // to the site's name
 	pools   []*addresses
 
+	awake awake // those of them that are not parked
+
 	apply sync.Mutex // one change of the set of sites at a time
 
 	replicaMu   sync.Mutex
@@ -112,6 +114,13 @@ func notFound(name string) error {
 		Code: api.CodeNotFound, Message: fmt.Sprintf("site %q: not found", name),
 		Hint: "fcnode list shows the sites of this node",
 	}
+}
+
+// count is how many sites there are.
+func (n *Node) count() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.sites)
 }
 
 // all returns the sites in no order.

@@ -40,7 +40,7 @@ func (n *Node) pruneImages(ctx context.Context) error {
 		}
 		keep = append(keep, img.Digest)
 	}
-	for _, e := range n.all() {
+	for _, e := range n.awake.all() {
 		e.mu.Lock()
 		if e.active != nil {
 			for _, r := range e.active.replicas {

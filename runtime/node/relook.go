@@ -14,7 +14,7 @@ import (
 const ladderEvery = 15 * time.Second
 
 func (n *Node) newLadders() {
-	for _, e := range n.all() {
+	for _, e := range n.awake.all() {
 		e.mu.Lock()
 		if e.active != nil && !e.gone {
 			n.newLadder(e)

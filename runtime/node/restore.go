@@ -208,7 +208,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 // applied, but the last daemon died before it acted on it; two replicas of which
 // one was to replace the other.
 func (n *Node) allAdopted() {
-	for _, e := range n.all() {
+	for _, e := range n.awake.all() {
 		e.mu.Lock()
 		if a := e.active; a != nil {
 			n.handle(e, site.AllAdopted{})

@@ -193,6 +193,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	if !grouped {
 		n.log.Info("the group that may use the socket does not exist: only root may", "group", n.cfg.SocketGroup)
 	}
+	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
 	server := api.NewServer(n, n.log)
 	failed := make(chan error, 1)
 	n.work.Go(func() { n.readEvents(events) })
@@ -218,10 +221,10 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	}
 	n.alwaysOn = nil
 	n.applyDir(ctx)
-	sites := len(n.all())
+	sites := n.count()
 	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
-	err = n.untilEnd(ctx, failed)
+	err = n.untilEnd(ctx, failed, reload)
 	cancel()
 	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	n.work.Wait()
@@ -232,10 +235,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 
 // untilEnd waits for the daemon's end, and reads the specs folder anew when
 // asked to by SIGHUP (systemctl reload).
-func (n *Node) untilEnd(ctx context.Context, failed <-chan error) error {
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, unix.SIGHUP)
-	defer signal.Stop(reload)
+func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -287,7 +287,7 @@ func (n *Node) shut() error {
 
 // leaveReplicas lets go of the namespaces of replicas that live on.
 func (n *Node) leaveReplicas() {
-	for _, e := range n.all() {
+	for _, e := range n.awake.all() {
 		e.mu.Lock()
 		if e.active != nil {
 			for _, t := range e.active.timers {

@@ -9,11 +9,15 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // List implements api.Backend.
 func (n *Node) List(ctx context.Context, opts api.ListOptions) ([]api.Site, error) {
-	entries := n.all()
+	entries := n.awake.all()
+	if !opts.Awake {
+		entries = n.all()
+	}
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.name, b.name) })
 	out := make([]api.Site, 0, len(entries))
 	for i, e := range entries {
@@ -95,7 +99,10 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		}
 		view := api.Replica{ID: r.name, Tier: api.TierCold, Started: r.started, Image: r.image, State: string(m.State), Spare: m.Spare()}
 		if r.ctr != nil {
-			view.PID, view.Tier = r.ctr.Pid(), apiTier(m.Tier)
+			view.PID = r.ctr.Pid()
+		}
+		if r.ctr != nil || m.State == site.Ready { // it listens a little before its container is known
+			view.Tier = apiTier(m.Tier)
 			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
 				v.Tier = view.Tier
 			}
