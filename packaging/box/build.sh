@@ -127,6 +127,8 @@ configure() {
 	# Vagrant's way in and, where there is one, out. It configures all other links itself.
 	printf '[Match]\nName=eth0\n\n[Network]\nDHCP=ipv4\n' | put /etc/systemd/network/80-eth0.network
 	ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+	# Since Debian 13 anybody may ping by this, which comes with a package that is only recommended (linux-sysctl-defaults).
+	echo 'net.ipv4.ping_group_range = 0 2147483647' | put /etc/sysctl.d/50-ping.conf
 	# Each machine makes its own identity when it first boots.
 	: | put /etc/machine-id
 	rm -f "$root"/etc/ssh/ssh_host_*
@@ -137,6 +139,7 @@ configure() {
 	inside systemctl disable nfs-server apt-daily.timer apt-daily-upgrade.timer
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/tmp/* "$root"/boot/System.map*
 }
+
 # disk makes the image without mounting it: GRUB's first sector loads the next ones, which hold its core, and that
 # reads the kernel that Debian's links in / name.
 disk() {
