@@ -12,7 +12,7 @@ import (
 
 // Check implements api.Backend: what the node lacks for a tier, and what the
 // processes of a running replica hold that cannot be put into an image.
-func (n *Node) Check(_ context.Context, name string) (api.SiteCheck, error) {
+func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
 	e, err := n.byName(name)
 	if err != nil {
 		return api.SiteCheck{}, err
@@ -22,7 +22,7 @@ func (n *Node) Check(_ context.Context, name string) (api.SiteCheck, error) {
 		return api.SiteCheck{}, err
 	}
 	out := api.SiteCheck{Site: name}
-	r, err := n.running(e, "")
+	r, err := n.running(ctx, e, "")
 	if err == nil {
 		out.Replica = r.name
 	} else {

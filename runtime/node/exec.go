@@ -26,7 +26,7 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio
 	if err != nil {
 		return nil, err
 	}
-	r, err := n.running(e, req.Replica)
+	r, err := n.running(ctx, e, req.Replica)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,12 @@ func asleep(name string) error {
 }
 
 // running finds the replica asked for, or the oldest that runs.
-func (n *Node) running(e *entry, wanted string) (*replica, error) {
+func (n *Node) running(ctx context.Context, e *entry, wanted string) (*replica, error) {
+	// One that listens is running for everybody, a little before the daemon knows of its container.
+	err := n.wait(ctx, e, func(a *active) bool { return a == nil || a.allKnown() })
+	if err != nil && !errors.Is(err, errAsleep) {
+		return nil, fmt.Errorf("wait for the replicas of %s: %w", e.name, err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.active == nil {
@@ -108,6 +113,16 @@ func (n *Node) running(e *entry, wanted string) (*replica, error) {
 		return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", e.name, wanted)}
 	}
 	return nil, asleep(e.name)
+}
+
+// allKnown says whether the daemon knows the containers of all replicas that listen.
+func (a *active) allKnown() bool {
+	for _, m := range a.machine.Replicas() {
+		if r := a.replicas[m.ID]; m.State == site.Ready && r != nil && r.ctr == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // execProcess is api.Process.
