@@ -58,6 +58,22 @@ func TestSetLimit(t *testing.T) {
 	}
 }
 
+// TestWeightStays: what a site is sure of when all want more than there is does not move with what it is given (docs/limits.md).
+func TestWeightStays(t *testing.T) {
+	s := parseSite(t, "limits: {cpu: {min: 0.25, max: 2}}")
+	if got := limits(s.Limits); got.CPUWeight != 25 || got.CPU != 2 {
+		t.Errorf("it starts with the weight %d and %v cores, want 25 and 2", got.CPUWeight, got.CPU)
+	}
+	l := newLimits(s.Limits, func(string) bool { return true })
+	for what, c := range map[string]cgroup.Change{
+		"raised": limitChange(&l, detect.CPU, 0, 2), "for a wake": l.everything(), "a spare one": settable(limits(s.Limits), func(string) bool { return true }),
+	} {
+		if c.CPU == nil || *c.CPU != 2 || c.CPUWeight != nil {
+			t.Errorf("%s: cores %v, weight %v", what, c.CPU, c.CPUWeight)
+		}
+	}
+}
+
 func TestReadLimits(t *testing.T) {
 	s := scaled(0.25, 4, 64*spec.MiB, spec.GiB)
 	s.Limits.Pids = spec.PidsLimits{Min: 64, Max: 512}
