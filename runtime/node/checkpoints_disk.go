@@ -67,7 +67,7 @@ func (n *Node) removeImage(siteName string) {
 	}
 	n.work.Go(func() {
 		if err := criu.Discard(spent); err != nil {
-			n.log.Error("what is left of a checkpoint stays on disk until the next daemon", "folder", spent, "error", err)
+			n.log.Error("what is left of a checkpoint, which nobody can use any more, stays on disk; it is tried again when a daemon starts", "folder", spent, "error", err)
 		}
 	})
 }
