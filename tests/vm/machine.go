@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fcnode/fcnode/tests/vm/wire"
 )
 
@@ -88,6 +90,8 @@ func startMachine(o options, a accel, img image, dir string) (*machine, error) {
 	}, drives(img.root, o.apps, dir), a.args)
 	m.cmd = exec.Command("qemu-system-x86_64", args...)
 	m.cmd.Stdout, m.cmd.Stderr = &m.output, &m.output
+	// Who kills this program shall not have to look for the machine.
+	m.cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := m.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting QEMU (`make deps-vm` installs it): %w", err)
 	}
