@@ -66,8 +66,18 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 	if err := n.takeTurn(ctx, e, r, n.startTimeout(s)); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.startTimeout(s))
+	within, cancel := context.WithTimeout(ctx, n.startTimeout(s))
 	defer cancel()
+	ctr, err := n.startNow(within, e, r, trace, s)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		// The site's machine has a timer for the same time: whichever is first, people read the same.
+		err = fmt.Errorf("nobody listened on its ports within %s: %w", n.startTimeout(s), err)
+	}
+	return ctr, err
+}
+
+// startNow does so when the replica has its turn.
+func (n *Node) startNow(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) (*container.Container, error) {
 	with, err := n.place(ctx, e, r, s)
 	if err != nil {
 		return nil, err
