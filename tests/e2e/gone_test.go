@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -97,13 +96,13 @@ func (n *node) checkGone() {
 			n.t.Errorf("a mount is left: %s", line)
 		}
 	}
-	deadline := time.Now().Add(testutil.Timeout(2 * time.Second))
-	for left := n.processes(); len(left) > 0; left = n.processes() {
-		if time.Now().After(deadline) { // their end is announced to the parent only, which is init
-			n.t.Errorf("processes are left: %q", left)
-			return
+	// Their end is announced to the parent only, which is init.
+	testutil.WaitFor(n.t, patience, "the last processes to end", func() error {
+		if left := n.processes(); len(left) > 0 {
+			return fmt.Errorf("there are still %q", left)
 		}
-	}
+		return nil
+	})
 }
 
 func (n *node) same(what string, before, after []string) {

@@ -76,9 +76,8 @@ func guestMain() int {
 	}
 	fmt.Println("listening on", listen)
 	<-stop
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := g.http.Shutdown(ctx); err != nil { // what is under way is answered before the end
+	// What is under way is answered before the end; how long it may take is for stop.grace to say.
+	if err := g.http.Shutdown(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 	}
 	return 0

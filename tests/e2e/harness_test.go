@@ -168,8 +168,10 @@ cgroupRoot: /%s
 sitesDir: %s
 runner: %s
 maxSites: 1024
+start: {timeout: %s}
+hold: {deadline: %s}
 `, o.attach, o.prefixes, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
-		testutil.Program(n.t, "fcnode-runner"))
+		testutil.Program(n.t, "fcnode-runner"), testutil.Timeout(30*time.Second), testutil.Timeout(30*time.Second)) // the defaults
 	for line := range strings.Lines(o.more) { // in the place of ours
 		field, _, _ := strings.Cut(line, ":")
 		text = regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(field)+`:.*\n`).ReplaceAllString(text, "")
@@ -298,6 +300,11 @@ func (n *node) stop() {
 
 // end stops the daemon, tears the node down and checks that nothing is left.
 func (n *node) end() {
+	defer func() {
+		if n.t.Failed() {
+			n.t.Logf("the daemon's log:\n%s", n.log())
+		}
+	}()
 	if n.daemon != nil {
 		n.stop()
 	}
@@ -313,9 +320,6 @@ func (n *node) end() {
 		n.t.Errorf("teardown: %v\n%s", err, out.String())
 	}
 	n.checkGone()
-	if n.t.Failed() {
-		n.t.Logf("the daemon's log:\n%s", n.log())
-	}
 }
 
 // log is what the daemons have written.
@@ -352,6 +356,7 @@ func (n *node) spec(name string, more ...string) string {
 	given := strings.Join(more, "\n") + "\n"
 	for field, line := range map[string]string{
 		"command:": "command: [/site]", "ports:": "ports: [80/tcp]", "env:": "env: {GUEST: serve}", "idle:": "idle: never",
+		"stop:": "stop: {grace: " + testutil.Timeout(10*time.Second).String() + "}", // the default
 	} {
 		if !strings.Contains("\n"+given, "\n"+field) {
 			text += line + "\n"
