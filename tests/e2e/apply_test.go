@@ -288,8 +288,8 @@ func TestRootAlwaysAwake(t *testing.T) {
 	}
 	n.start()
 	testutil.WaitFor(t, patience, "the site to run again", func() error {
-		if v := s.get(); v.Phase != api.PhaseRunning {
-			return fmt.Errorf("it is %s", v.Phase)
+		if v := s.get(); v.Phase != api.PhaseRunning || slices.ContainsFunc(v.Replicas, func(r api.Replica) bool { return r.PID == pid }) {
+			return fmt.Errorf("it is %s, with %+v; what was killed is %d", v.Phase, v.Replicas, pid)
 		}
 		return nil
 	})

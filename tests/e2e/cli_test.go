@@ -68,6 +68,7 @@ func TestRootCommandLine(t *testing.T) {
 	if err := json.Unmarshal([]byte(n.cli("get", "blog", "-o", "json")), &v); err != nil || v.Phase != api.PhaseRunning || v.Spec == nil {
 		t.Errorf("get -o json: %+v, %v", v, err)
 	}
+	s.awaitConns(0) // who is there keeps it awake
 	n.cli("park", "blog")
 	says(t, "list", n.cli("list"), "cold")
 	n.cli("wake", "blog")
