@@ -59,7 +59,10 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Files) != 3 || m.Memory != 4<<20 || m.Bytes != 4<<20+4 || m.ID == "" || m.Created.IsZero() {
+	if err := VerifyMemory(filepath.Join(dir, ImagesDir), m.MemoryFiles(), false); err != nil {
+		t.Error(err)
+	}
+	if len(m.MemoryFiles()) != 1 || len(m.Files) != 3 || m.Memory != 4<<20 || m.Bytes != 4<<20+4 || m.ID == "" || m.Created.IsZero() {
 		t.Errorf("the manifest says %+v", m)
 	}
 }
@@ -116,7 +119,7 @@ func TestVerifyMore(t *testing.T) {
 	if _, err := Verify(dir, w); err != nil {
 		t.Error(err)
 	}
-	err := verifyFiles(filepath.Join(dir, ImagesDir), []File{{Name: "../manifest.json"}}, false)
+	err := verifyFiles(filepath.Join(dir, ImagesDir), []File{{Name: "../manifest.json"}})
 	if !errors.Is(err, ErrUnusable) {
 		t.Errorf("a file outside: %v", err)
 	}
@@ -352,5 +355,39 @@ func TestHoldWhileRemoved(t *testing.T) {
 		t.Errorf("another of the same name: %v", err)
 	} else {
 		_ = f.Close()
+	}
+}
+
+// TestVerifyMemory: what Verify leaves to it, it finds; what CRIU could not even copy, Verify does.
+func TestVerifyMemory(t *testing.T) {
+	files := images()
+	files["pages-2.img"] = strings.Repeat("page", 1<<19)
+	for name, at := range map[string]int64{"pages-1.img": 0, "pages-2.img": 1 << 20} {
+		dir := made(t, files)
+		path := filepath.Join(dir, ImagesDir, name)
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{0}, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m, err := Verify(dir, want())
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = VerifyMemory(filepath.Join(dir, ImagesDir), m.MemoryFiles(), false)
+		if !errors.Is(err, ErrUnusable) || !strings.Contains(err.Error(), name+" is damaged") {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+		if err := os.Truncate(path, at); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Verify(dir, want()); !errors.Is(err, ErrUnusable) {
+			t.Errorf("%s is shorter: the error is %v", name, err)
+		}
 	}
 }

@@ -14,10 +14,13 @@
 // A checkpoint is a folder:
 //
 //	manifest.json   what it is an image of and what it fits; written last
-//	images/         CRIU's files, each with size and checksum in the manifest
+//	images/         CRIU's files, each with size and checksum in the manifest, and what the maker puts beside them
 //	upper/          the replica's writable layer; it is put here when the
 //	                processes of the dump are gone, and only then is the
 //	                checkpoint complete
+//
+// Verify is for all of it but the memory, which takes as long to read as CRIU takes to copy it: VerifyMemory may run beside
+// Session.Restore, as nothing of the tree runs before RestoreOptions.Gate says that it may.
 //
 // It is written as .new-* beside its place, synced, and renamed. An image is good for
 // one restore: Consume renames it away first, so that no crash can lead to a

@@ -14,8 +14,8 @@ import (
 	"syscall"
 )
 
-// castagnoli is a checksum that processors compute: an image's memory is read
-// in the middle of a wake.
+// castagnoli is a checksum that processors compute: an image is read in the
+// middle of a wake.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // large is the size from which a file is read on a processor of its own.
@@ -95,15 +95,33 @@ func sumAll(dir string) (files []File, memory, bytes int64, err error) {
 
 func isPages(name string) bool { return strings.HasPrefix(name, "pages-") }
 
-// verifyFiles compares files with their records, the large ones side by side.
-func verifyFiles(dir string, want []File, lazy bool) error {
-	errs := make([]error, len(want))
-	var wg sync.WaitGroup
-	for i, w := range want {
+// verifyFiles compares files with their records: memory by its size, all else by its content.
+func verifyFiles(dir string, want []File) error {
+	for _, w := range want {
 		if w.Name != filepath.Base(w.Name) {
 			return unusable("its manifest names the file %q", w.Name)
 		}
-		check := func() { errs[i] = verifyFile(dir, w, lazy && isPages(w.Name)) }
+		var err error
+		if isPages(w.Name) {
+			_, err = sized(dir, w)
+		} else {
+			err = verifyFile(dir, w, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// VerifyMemory reports, as ErrUnusable, damage of the files of memory in a folder of images. It
+// takes as long as CRIU does to copy them, and may run at the same time: RestoreOptions.Gate is the moment by which it
+// has to be over. With lazy, which is for memory that is restored on demand, it reads only what somebody has touched.
+func VerifyMemory(images string, want []File, lazy bool) error {
+	errs := make([]error, len(want))
+	var wg sync.WaitGroup
+	for i, w := range want {
+		check := func() { errs[i] = verifyFile(images, w, lazy) }
 		if w.Size < large {
 			check()
 		} else {
@@ -117,25 +135,36 @@ func verifyFiles(dir string, want []File, lazy bool) error {
 // verifyFile compares a file with its record: by its content, unless unread
 // and nobody has changed it.
 func verifyFile(dir string, want File, unread bool) error {
-	st, err := os.Lstat(filepath.Join(dir, want.Name))
+	have, err := sized(dir, want)
 	if err != nil {
-		return unusable("looking at its files: %w", err)
+		return err
 	}
-	have := stamp(st)
 	have.CRC = want.CRC
 	if unread && have == want {
 		return nil
 	}
-	if have.Size == want.Size {
-		if have, err = sum(dir, want.Name, false); err != nil {
-			return unusable("reading it: %w", err)
-		}
+	if have, err = sum(dir, want.Name, false); err != nil {
+		return unusable("reading it: %w", err)
 	}
 	if have.Size != want.Size || have.CRC != want.CRC {
-		return unusable("its file %s is damaged", want.Name)
+		return damaged(want)
 	}
 	return nil
 }
+
+// sized gives the record, without a checksum, of a file that has the right size.
+func sized(dir string, want File) (File, error) {
+	st, err := os.Lstat(filepath.Join(dir, want.Name))
+	if err != nil {
+		return File{}, unusable("looking at its files: %w", err)
+	}
+	if st.Size() != want.Size {
+		return File{}, damaged(want)
+	}
+	return stamp(st), nil
+}
+
+func damaged(f File) error { return unusable("its file %s is damaged", f.Name) }
 
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

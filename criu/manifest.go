@@ -12,7 +12,7 @@ import (
 )
 
 // Format is the version of the manifest and of the folder's layout.
-const Format = 1
+const Format = 2
 
 // The names in a checkpoint's folder.
 const (
@@ -112,9 +112,8 @@ func (m *Manifest) fits(want Want) error {
 	return m.Machine.fits(want.Machine)
 }
 
-// Verify reports why the checkpoint in dir cannot be restored as want. It reads
-// the image files, except for memory that is restored on demand (LazyFrom): of
-// that it finds out whether it was changed.
+// Verify reports why the checkpoint in dir cannot be restored as want. It reads all that
+// CRIU makes sense of; memory, which CRIU only copies, is VerifyMemory's.
 func Verify(dir string, want Want) (Manifest, error) {
 	m, err := Fits(dir, want)
 	if err != nil {
@@ -128,7 +127,18 @@ func Verify(dir string, want Want) (Manifest, error) {
 	if len(have) != len(m.Files) {
 		return m, unusable("it has %d files, and its manifest names %d", len(have), len(m.Files))
 	}
-	return m, verifyFiles(images, m.Files, m.Lazy())
+	return m, verifyFiles(images, m.Files)
+}
+
+// MemoryFiles are the files for VerifyMemory.
+func (m *Manifest) MemoryFiles() []File {
+	var files []File
+	for _, f := range m.Files {
+		if isPages(f.Name) {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // write writes the manifest into dir, synced.

@@ -27,6 +27,10 @@ type RestoreOptions struct {
 	External []string
 	Inherit  []Inherit
 	Lazy     bool // pages come on demand, from a `criu lazy-pages` in Work
+
+	// Gate is asked when all of the tree is there, and before any of it runs. If it has an error all of it
+	// is killed, and Restore returns that.
+	Gate func(root int) error
 }
 
 // Restore restores a tree. Its root becomes a child of the caller's process,
@@ -47,14 +51,50 @@ func (s *Session) Restore(ctx context.Context, o RestoreOptions) (int, error) {
 		Root: ptr(o.Root), External: o.External, TcpClose: ptr(true), RstSibling: ptr(true),
 		ManageCgroups: ptr(true), ManageCgroupsMode: rpc.CriuCgMode_IGNORE.Enum(),
 		FileLocks: ptr(true), LinkRemap: ptr(true), LazyPages: ptr(o.Lazy), OrphanPtsMaster: ptr(true),
-		NetworkLock: rpc.CriuNetworkLockMethod_SKIP.Enum(),
+		NetworkLock: rpc.CriuNetworkLockMethod_SKIP.Enum(), NotifyScripts: ptr(true),
 	}
 	for _, i := range o.Inherit {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: ptr(i.Key), Fd: ptr(int32(i.FD))})
 	}
-	resp, err := s.request(ctx, rpc.CriuReqType_RESTORE, opts)
+	g := &gate{ask: o.Gate}
+	resp, err := s.call(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_RESTORE.Enum(), Opts: opts}, g.notified)
+	if g.err != nil {
+		return 0, g.err // CRIU's own is its consequence
+	}
 	if err := outcome("restore", ErrRestore, resp, err, o.Work); err != nil {
 		return 0, err
 	}
+	if !g.asked {
+		return 0, fmt.Errorf("%w: CRIU did not ask before the processes ran", ErrRestore)
+	}
 	return int(resp.GetRestore().GetPid()), nil
+}
+
+// What CRIU tells and asks in the middle of a restore: "scripts" in its documents.
+const (
+	// restored comes when all processes have their memory, files and sockets and wait in CRIU's code
+	// for the last step, in which they get their credentials and go on where they were. "No" has them killed. (The later
+	// "pre-resume" must not be refused.)
+	restored = "post-restore"
+	// terminal brings the master of a terminal, which nobody here takes.
+	terminal = "orphan-pts-master"
+)
+
+// gate answers CRIU.
+type gate struct {
+	ask   func(root int) error
+	asked bool
+	err   error
+}
+
+func (g *gate) notified(n *rpc.CriuNotify) bool {
+	switch n.GetScript() {
+	case restored:
+		g.asked = true
+		g.err = g.ask(int(n.GetPid()))
+		return g.err == nil
+	case terminal:
+		return false
+	}
+	return true
 }

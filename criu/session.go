@@ -110,7 +110,7 @@ func (s *Session) wait(kill bool) error {
 
 // Version asks what CRIU is.
 func (s *Session) Version(ctx context.Context) (Version, error) {
-	resp, err := s.call(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()})
+	resp, err := s.call(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_VERSION.Enum()}, nil)
 	if err != nil {
 		return Version{}, err
 	}
@@ -123,7 +123,7 @@ func (s *Session) Features(ctx context.Context) (*rpc.CriuFeatures, error) {
 	yes := true
 	resp, err := s.call(ctx, &rpc.CriuReq{
 		Type: rpc.CriuReqType_FEATURE_CHECK.Enum(), Features: &rpc.CriuFeatures{MemTrack: &yes, LazyPages: &yes, PidfdStore: &yes},
-	})
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -132,24 +132,41 @@ func (s *Session) Features(ctx context.Context) (*rpc.CriuFeatures, error) {
 
 // request carries out one request with options. After the end of ctx CRIU is killed.
 func (s *Session) request(ctx context.Context, kind rpc.CriuReqType, opts *rpc.CriuOpts) (*rpc.CriuResp, error) {
-	return s.call(ctx, &rpc.CriuReq{Type: &kind, Opts: opts})
+	return s.call(ctx, &rpc.CriuReq{Type: &kind, Opts: opts}, nil)
 }
 
-func (s *Session) call(ctx context.Context, req *rpc.CriuReq) (*rpc.CriuResp, error) {
+// call sends a request and waits for its answer. Meanwhile CRIU waits for what notified says
+// to its notifications, where it was asked to have any.
+func (s *Session) call(ctx context.Context, req *rpc.CriuReq, notified func(*rpc.CriuNotify) bool) (*rpc.CriuResp, error) {
 	if s.keepOpen {
-		yes := true
-		req.KeepOpen = &yes
+		req.KeepOpen = ptr(true)
 	}
+	stop := context.AfterFunc(ctx, func() { _ = s.wait(true) }) // its end ends the read
+	defer stop()
+	reply := make([]byte, maxReply)
+	resp, err := s.exchange(ctx, req, reply)
+	for err == nil && notified != nil && resp.GetType() == rpc.CriuReqType_NOTIFY {
+		yes := notified(resp.GetNotify())
+		resp, err = s.exchange(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_NOTIFY.Enum(), NotifySuccess: &yes}, reply)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if resp.GetSuccess() && resp.GetType() != req.GetType() {
+		return nil, fmt.Errorf("criu answered %s to %s", resp.GetType(), req.GetType())
+	}
+	return resp, nil
+}
+
+// exchange sends one message and receives one.
+func (s *Session) exchange(ctx context.Context, req *rpc.CriuReq, reply []byte) (*rpc.CriuResp, error) {
 	msg, err := req.MarshalVT()
 	if err != nil {
 		return nil, fmt.Errorf("encoding a request to criu: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.wait(true) }) // its end ends the read
-	defer stop()
 	if _, err := s.conn.Write(msg); err != nil {
 		return nil, s.broken(ctx, err)
 	}
-	reply := make([]byte, maxReply)
 	n, err := s.conn.Read(reply)
 	if err != nil {
 		return nil, s.broken(ctx, err)
@@ -157,9 +174,6 @@ func (s *Session) call(ctx context.Context, req *rpc.CriuReq) (*rpc.CriuResp, er
 	resp := &rpc.CriuResp{}
 	if err := resp.UnmarshalVT(reply[:n]); err != nil {
 		return nil, fmt.Errorf("decoding criu's answer: %w", err)
-	}
-	if resp.GetSuccess() && resp.GetType() != req.GetType() {
-		return nil, fmt.Errorf("criu answered %s to %s", resp.GetType(), req.GetType())
 	}
 	return resp, nil
 }

@@ -181,3 +181,93 @@ func sleeper(t *testing.T) int {
 	})
 	return cmd.Process.Pid
 }
+
+// peer takes CRIU's place at the other end of a session: it sends what it is given, one after
+// the other, and returns what was answered to each.
+func peer(t *testing.T, say ...*rpc.CriuResp) (*Session, <-chan []*rpc.CriuReq) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	t.Cleanup(func() { _ = ours.Close() })
+	heard := make(chan []*rpc.CriuReq, 1)
+	go func() {
+		defer theirs.Close()
+		var all []*rpc.CriuReq
+		buf := make([]byte, maxReply)
+		for _, s := range say {
+			req := &rpc.CriuReq{}
+			n, err := theirs.Read(buf)
+			if err == nil {
+				err = req.UnmarshalVT(buf[:n])
+			}
+			msg, merr := s.MarshalVT()
+			if err = errors.Join(err, merr); err == nil {
+				all = append(all, req)
+				_, err = theirs.Write(msg)
+			}
+			if err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		heard <- all
+	}()
+	return &Session{conn: ours}, heard
+}
+
+func notification(script string) *rpc.CriuResp {
+	return &rpc.CriuResp{
+		Type: rpc.CriuReqType_NOTIFY.Enum(), Success: ptr(true), Notify: &rpc.CriuNotify{Script: &script, Pid: ptr[int32](42)},
+	}
+}
+
+// TestGate: CRIU has an answer to each of its questions, and what the gate says to the one that matters.
+func TestGate(t *testing.T) {
+	done := func(yes bool) *rpc.CriuResp {
+		return &rpc.CriuResp{Type: rpc.CriuReqType_RESTORE.Enum(), Success: &yes, Restore: &rpc.CriuRestoreResp{Pid: ptr[int32](42)}}
+	}
+	shut := errors.New("shut")
+	for name, tt := range map[string]struct {
+		say  []*rpc.CriuResp
+		gate error
+		yes  []bool
+		want error
+	}{
+		"open": {
+			say: []*rpc.CriuResp{notification("setup-namespaces"), notification("post-restore"), notification("pre-resume"), done(true)},
+			yes: []bool{true, true, true},
+		},
+		"shut":      {say: []*rpc.CriuResp{notification("post-restore"), done(false)}, gate: shut, yes: []bool{false}, want: shut},
+		"a liar":    {say: []*rpc.CriuResp{notification("post-restore"), done(true)}, gate: shut, yes: []bool{false}, want: shut},
+		"terminal":  {say: []*rpc.CriuResp{notification("orphan-pts-master"), done(false)}, yes: []bool{false}, want: ErrRestore},
+		"not asked": {say: []*rpc.CriuResp{notification("pre-resume"), done(true)}, yes: []bool{true}, want: ErrRestore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, heard := peer(t, tt.say...)
+			dir := t.TempDir()
+			root, err := s.Restore(testutil.Context(t, limit), RestoreOptions{Images: dir, Work: dir, Gate: func(root int) error {
+				if root != 42 {
+					t.Errorf("the root is said to be %d", root)
+				}
+				return tt.gate
+			}})
+			if !errors.Is(err, tt.want) || err == nil && root != 42 {
+				t.Errorf("process %d, error %v", root, err)
+			}
+			all := <-heard
+			if len(all) == 0 || !all[0].GetOpts().GetNotifyScripts() {
+				t.Fatalf("asked was %v", all)
+			}
+			var yes []bool
+			for _, r := range all[1:] {
+				yes = append(yes, r.GetNotifySuccess())
+			}
+			if !slices.Equal(yes, tt.yes) {
+				t.Errorf("answered was %v, want %v", yes, tt.yes)
+			}
+		})
+	}
+}

@@ -187,6 +187,9 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	if m.Restore, err = json.Marshal(plan.recipe); err != nil {
 		return m, fmt.Errorf("encoding a checkpoint's manifest: %w", err)
 	}
+	if err := os.WriteFile(filepath.Join(draft.Images(), wire.LibFile), plan.lib, 0o600); err != nil {
+		return m, fmt.Errorf("putting libcontainer's record into a checkpoint: %w", err)
+	}
 	return draft.Finish(m)
 }
 
@@ -292,10 +295,9 @@ func (c *Container) completeCheckpoint() {
 // recipe is what a restore needs to know besides the image: the part of the
 // manifest that is this package's.
 type recipe struct {
-	Binds   []wire.Bind     `json:"binds"`
-	Streams wire.Streams    `json:"streams"`
-	Nulls   []string        `json:"nulls,omitempty"`
-	Lib     json.RawMessage `json:"lib"`
+	Binds   []wire.Bind  `json:"binds"`
+	Streams wire.Streams `json:"streams"`
+	Nulls   []string     `json:"nulls,omitempty"`
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
 }
@@ -304,6 +306,7 @@ type recipe struct {
 type plan struct {
 	recipe   recipe
 	external []string // as CRIU wants it
+	lib      []byte   // libcontainer's record
 }
 
 func (c *Container) plan() (*plan, error) {
@@ -312,7 +315,7 @@ func (c *Container) plan() (*plan, error) {
 		return nil, fmt.Errorf("finding the pipes of its output (a container started by an older fcnode has no record of them): %w", err)
 	}
 	var err error
-	if p.recipe.Lib, err = os.ReadFile(filepath.Join(c.m.libDir(c.state.Cgroup), "state.json")); err != nil {
+	if p.lib, err = os.ReadFile(filepath.Join(c.m.libDir(c.state.Cgroup), "state.json")); err != nil {
 		return nil, fmt.Errorf("reading libcontainer's record: %w", err)
 	}
 	var netns unix.Stat_t

@@ -22,7 +22,8 @@ import (
 // (arguments, environment, user) is as it was.
 //
 // The checkpoint is gone from dir before anything of it can run, so that it is
-// never used twice, unless it is clonable. Errors: criu.ErrUnavailable, criu.ErrUnusable and
+// never used twice, unless it is clonable. Memory is compared with its checksums while CRIU copies it, and
+// nothing runs before that is over. Errors: criu.ErrUnavailable, criu.ErrUnusable and
 // criu.ErrRestore, besides those of Start; after any of them nothing of the container
 // and, unless it is clonable and the fault another's, of the checkpoint is left.
 func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Container, Timing, error) {
@@ -50,16 +51,20 @@ func (m *Manager) restore(ctx context.Context, spec Spec, dir string, timing *Ti
 	if err != nil {
 		return nil, err
 	}
-	timing.add("verified", wire.Now())
+	timing.add("taken", wire.Now())
 	c, err := m.restoreInto(ctx, tool, spec, req, timing)
 	_ = req.held.Close() // a folder; the monitor holds it by now, if there is one
-	if err != nil && req.Spent != "" {
+	switch {
+	case err == nil:
+	case req.Spent != "":
 		err = errors.Join(err, criu.Discard(req.Spent))
+	case errors.Is(err, criu.ErrUnusable): // found by the monitor
+		err = errors.Join(err, criu.Remove(dir))
 	}
 	return c, err
 }
 
-// takeCheckpoint holds and verifies a checkpoint, takes it out of reach of any other
+// takeCheckpoint holds and, but for its memory, verifies a checkpoint, takes it out of reach of any other
 // restore, and puts its writable layer in its place. One that cannot be used is removed.
 func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restoreRequest, error) {
 	req := m.restoreRequest(spec)
@@ -96,6 +101,9 @@ func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec
 		return false, err
 	}
 	r.Lazy = tool.Lazy && manifest.Lazy()
+	for _, f := range manifest.MemoryFiles() {
+		r.Memory = append(r.Memory, wire.MemoryFile(f))
+	}
 	return manifest.Clonable, r.follow(manifest.Restore, spec)
 }
 
@@ -170,7 +178,7 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 	if err := json.Unmarshal(raw, &from); err != nil {
 		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
 	}
-	r.Binds, r.Streams, r.Nulls, r.Lib = from.Binds, from.Streams, from.Nulls, from.Lib
+	r.Binds, r.Streams, r.Nulls = from.Binds, from.Streams, from.Nulls
 	r.ReadOnlyRoot = from.ReadOnlyRoot
 	for i := range r.Binds {
 		b := &r.Binds[i]

@@ -31,6 +31,9 @@ type restorer struct {
 	req     wire.RestoreRequest
 	held    *os.File // the checkpoint's folder, which nobody removes meanwhile
 	steps   []wire.Step
+
+	verdict  func() error // on the image's memory
+	recorded func() error // for libcontainer; nil before the gate is open
 }
 
 // RunRestore waits for a request to restore a container, carries it out and
@@ -89,8 +92,10 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 func (r *restorer) run(netns *os.File) error {
 	r.monitor = r.req.Monitor
+	r.verdict = r.verify()
 	init, copied, err := r.restore(netns)
 	if err != nil {
+		err = r.orDamaged(err)
 		r.end()
 		<-copied
 		r.spent() // a second restore of it is not allowed
@@ -169,6 +174,11 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	return init, copied, err
 }
 
+// images is their folder, wherever it is moved to.
+func (r *restorer) images() string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", r.held.Fd(), criu.ImagesDir)
+}
+
 // inNetwork runs fn while this thread, the process' first, is in a network
 // namespace: it is the one that CRIU enters. Nothing else of this process needs a network.
 func inNetwork(netns *os.File, fn func() error) error {
@@ -187,8 +197,7 @@ func inNetwork(netns *os.File, fn func() error) error {
 
 func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
-		// wherever it is moved to
-		Images: fmt.Sprintf("/proc/self/fd/%d/%s", r.held.Fd(), criu.ImagesDir), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy,
+		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Gate: r.gate,
 		Inherit: []criu.Inherit{
 			{Key: criu.NetKey, FD: stagedNetns},
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},
@@ -225,22 +234,39 @@ func (r *restorer) source(b wire.Bind) string {
 	return b.Source
 }
 
-// record says on disk which process the container's init is: for every later
-// daemon, and for libcontainer, which executes further processes.
+// record says on disk which process the container's init is, for every later
+// daemon: from then on the container is there.
 func (r *restorer) record(pid int) (wire.Process, error) {
 	init, err := wire.FindProcess(pid)
 	if err != nil {
 		return init, fmt.Errorf("the restored container %s: %w", r.req.ID, err)
 	}
-	lib, err := revise(r.req.Lib, filepath.Base(r.opts.Cgroup), init)
-	if err != nil {
+	if err := r.recorded(); err != nil {
 		return init, err
 	}
-	dir := filepath.Join(r.opts.RunDir, wire.LibDir, filepath.Base(r.opts.Cgroup))
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return init, fmt.Errorf("recording container %s: %w", r.req.ID, err)
+	return init, wire.WriteFile(r.req.Dir, wire.InitFile, init)
+}
+
+// recordLib says it to libcontainer, which executes further processes.
+func (r *restorer) recordLib(pid int) error {
+	init, err := wire.FindProcess(pid)
+	if err != nil {
+		return fmt.Errorf("the restored container %s: %w", r.req.ID, err)
 	}
-	return init, errors.Join(wire.WriteFile(dir, "state.json", lib), wire.WriteFile(r.req.Dir, wire.InitFile, init))
+	record, err := os.ReadFile(filepath.Join(r.images(), wire.LibFile))
+	if err != nil {
+		return fmt.Errorf("reading libcontainer's record: %w", err)
+	}
+	slot := filepath.Base(r.opts.Cgroup)
+	lib, err := revise(record, slot, init)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(r.opts.RunDir, wire.LibDir, slot)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("recording container %s: %w", r.req.ID, err)
+	}
+	return wire.WriteFile(dir, "state.json", lib)
 }
 
 // revise changes libcontainer's record of a container into that of a restored one.
@@ -278,7 +304,10 @@ func (r *restorer) answer(reply wire.StartReply, err error) error {
 	reply.Steps = r.steps
 	if err != nil {
 		reply.Error = wire.AsError(err)
-		if errors.Is(err, criu.ErrRestore) {
+		switch {
+		case errors.Is(err, criu.ErrUnusable):
+			reply.Error.Kind = wire.KindUnusable
+		case errors.Is(err, criu.ErrRestore):
 			reply.Error.Kind = wire.KindRestore
 		}
 	}

@@ -17,6 +17,9 @@ const (
 	StreamsFile = "streams.json"
 	// LazyFile is there while memory of a restored container is missing.
 	LazyFile = "lazy"
+	// LibFile is libcontainer's record at the dump, beside the images of a checkpoint: too large to be sent and
+	// decoded in the middle of a restore.
+	LibFile = "libcontainer.json"
 	// DumpFile names, while a checkpoint is made, CRIU's process.
 	DumpFile = "dump.json"
 )

@@ -80,6 +80,7 @@ const (
 	KindMount    Kind = "mount"    // a volume cannot be mounted
 	KindNoSpace  Kind = "no-space" // the disk is full
 	KindRestore  Kind = "restore"  // CRIU could not restore the checkpoint
+	KindUnusable Kind = "unusable" // the checkpoint is damaged
 	KindInternal Kind = "internal" // everything else
 )
 

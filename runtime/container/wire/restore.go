@@ -1,7 +1,5 @@
 package wire
 
-import "encoding/json"
-
 // RestoreRequest asks a waiting shim to restore a container from a checkpoint. Two
 // descriptors go with it: the network namespace, and the folder of the checkpoint, which
 // is held (criu.Hold) from before the request until nobody reads it any more. A StartReply
@@ -20,12 +18,22 @@ type RestoreRequest struct {
 	Lazy  bool   `json:"lazy,omitempty"`  // memory comes on demand
 	Spent string `json:"spent,omitempty"` // the folder, to be removed when it is not needed any more
 
-	Binds   []Bind          `json:"binds"`
-	Streams Streams         `json:"streams"` // the pipes at the dump
-	Nulls   []string        `json:"nulls"`   // CRIU's names of files that are /dev/null
-	Lib     json.RawMessage `json:"lib"`     // libcontainer's record at the dump
+	Memory []MemoryFile `json:"memory"` // to be verified before anything runs
+
+	Binds   []Bind   `json:"binds"`
+	Streams Streams  `json:"streams"` // the pipes at the dump
+	Nulls   []string `json:"nulls"`   // CRIU's names of files that are /dev/null
 
 	Monitor Monitor `json:"monitor"`
+}
+
+// MemoryFile is a criu.File: the runner, which has this package too, is to stay without CRIU's.
+type MemoryFile struct {
+	Name    string `json:"name"`
+	Size    int64  `json:"size"`
+	CRC     uint32 `json:"crc32c"`
+	Inode   uint64 `json:"inode"`
+	Changed int64  `json:"changed"`
 }
 
 // Bind is a mount of a container that is not in its image: where it comes from

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// counter is a server with state: ADDRESS [MIB of heap] [FILE to write to].
+// counter is a server with state: ADDRESS [MIB of heap] [FILE to write to] [FILE that grows as long as it runs].
 //
 //	GET /count   counts up, in memory, and says it in the log
 //	GET /random  a random number of a generator that was seeded at the start
@@ -48,12 +48,21 @@ func counter(args []string) {
 		check(err)
 		check2(file.WriteString("kept"))
 	}
+	var trace *os.File
+	if len(args) > 3 {
+		var err error
+		trace, err = os.OpenFile(args[3], os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		check(err)
+	}
 	random := rand.NewChaCha8([32]byte{}) // replaced: a generator as programs have them, seeded from the kernel once
 	random.Seed(seed())
 	var count, ticks atomic.Int64
 	go func() {
 		for range time.Tick(10 * time.Millisecond) {
 			ticks.Add(1)
+			if trace != nil {
+				check2(trace.WriteString("."))
+			}
 		}
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)

@@ -1,0 +1,57 @@
+//go:build linux
+
+package shim
+
+import (
+	"errors"
+
+	"github.com/fcnode/fcnode/criu"
+)
+
+// beside runs fn beside the caller. The result waits for what comes of it, each time that it is called.
+func beside(fn func() error) (wait func() error) {
+	done := make(chan struct{})
+	var err error
+	go func() {
+		defer close(done)
+		err = fn()
+	}()
+	return func() error {
+		<-done
+		return err
+	}
+}
+
+// verify begins to compare the image's memory with its checksums. One processor does that while CRIU,
+// on another, copies it.
+func (r *restorer) verify() (verdict func() error) {
+	files := make([]criu.File, len(r.req.Memory))
+	for i, f := range r.req.Memory {
+		files[i] = criu.File(f)
+	}
+	images, lazy := r.images(), r.req.Lazy
+	return beside(func() error { return criu.VerifyMemory(images, files, lazy) })
+}
+
+// gate is asked by CRIU when all processes are there and wait for the last step: they run only if their
+// memory is what it was. While CRIU does that step the container is recorded for libcontainer.
+func (r *restorer) gate(root int) error {
+	if err := r.verdict(); err != nil {
+		return err
+	}
+	r.step("verified")
+	r.recorded = beside(func() error { return r.recordLib(root) })
+	return nil
+}
+
+// orDamaged is the error of a restore that failed, when all that ran beside it is over: that the image is
+// damaged explains whatever CRIU has met.
+func (r *restorer) orDamaged(err error) error {
+	if r.recorded != nil {
+		_ = r.recorded() // it failed already
+	}
+	if damaged := r.verdict(); damaged != nil && !errors.Is(err, criu.ErrUnusable) {
+		return errors.Join(damaged, err)
+	}
+	return err
+}
