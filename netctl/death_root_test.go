@@ -85,11 +85,11 @@ func TestRootDaemonIsKilled(t *testing.T) {
 			wantRefused(t, client)
 			kill()
 
-			testutil.WaitFor(t, 10*time.Second, "what was prepared to vanish", func() error { return noReplicas(node) })
+			testutil.WaitFor(t, gone, "what was prepared to vanish", func() error { return noReplicas(node) })
 			if tc.survives {
 				wantRefused(t, client)
 			} else {
-				testutil.WaitFor(t, 10*time.Second, "the sink to vanish", func() error {
+				testutil.WaitFor(t, gone, "the sink to vanish", func() error {
 					if l, err := findLink(node.Netlink(), cfg.sinkName()); l != nil || err != nil {
 						return fmt.Errorf("still there (%w)", err)
 					}
@@ -113,7 +113,7 @@ func TestRootDaemonIsKilled(t *testing.T) {
 
 func wantRefused(t testing.TB, from place) {
 	t.Helper()
-	if _, err := dial(t, from, "tcp", netip.AddrPortFrom(strangers[0], 80), 5*time.Second); !errors.Is(err, unix.ECONNREFUSED) {
+	if _, err := dial(t, from, "tcp", netip.AddrPortFrom(strangers[0], 80), limit); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("dialing a VIP that nobody has: %v, want a refusal", err)
 	}
 }
@@ -159,6 +159,6 @@ func startDaemon(t testing.TB, node *testutil.NS, cfg Config, pins string, priva
 		stdin.Close()
 	}
 	t.Cleanup(kill)
-	testutil.WaitLine(t, 20*time.Second, bufio.NewReader(stdout), daemonReady)
+	testutil.WaitLine(t, limit, bufio.NewReader(stdout), daemonReady)
 	return kill
 }
