@@ -59,9 +59,14 @@ func TestRootObjectiveCold(t *testing.T) {
 	asleep := func(visitors int) {
 		t.Helper()
 		mark, begin := n.mark(), time.Now()
-		for range visitors {
+		first := n.outside.keep(lax.addr4(80))
+		if err := first.ask(); err != nil {
+			t.Fatal(err)
+		}
+		for range visitors - 1 { // while he is there, however slow they are, it does not sleep
 			n.outside.greet(lax.addr4(80))
 		}
+		first.conn.Close()
 		ev := n.awaitSlow(mark, lax.name, "parked")
 		if awake := ev.Time.Sub(begin); awake < after {
 			t.Errorf("it was awake for %s; visitors may find it asleep after %s: %q", awake, after, lax.story(mark))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -140,13 +141,17 @@ func TestRootVisitorsAtTheEndOfIdle(t *testing.T) {
 	}
 	mark := n.mark()
 	n.visitAtTheEnd(all, rounds, sites*rounds/2, 500*time.Microsecond)
-	parked := 0
+	late := 0
 	for _, s := range all {
-		parked += len(kinds(s.events(mark), "parked"))
+		late += s.starts(mark) - 1
+		s.awaitPhase(api.PhaseParked) // and one comes too late, however slow the machine is
+		parked := n.mark()
+		n.outside.greet(s.addr4(80))
+		if got := s.starts(parked); got != 1 {
+			t.Errorf("%d starts for one visitor of a parked site: %q", got, s.story(parked))
+		}
 	}
-	if parked == 0 {
-		t.Error("nothing was ever parked: the test tests nothing")
-	}
+	t.Logf("%d of %d visitors came too late for the replica of before", late, sites*(rounds-1))
 }
 
 // TestRootStubbornSiteIsParked: what does not heed its stop signal is killed after its grace.
@@ -159,10 +164,10 @@ func TestRootStubbornSiteIsParked(t *testing.T) {
 	pid := s.pid()
 	begin := time.Now()
 	s.park()
-	if took := time.Since(begin); took < 500*time.Millisecond || took > testutil.Timeout(5*time.Second) {
+	if took := time.Since(begin); took < 500*time.Millisecond || took >= time.Duration(spec.DefaultGrace) {
 		t.Errorf("it took %v to park a site that has half a second of grace", took)
 	}
-	testutil.WaitExit(t, time.Second, pid)
+	testutil.WaitExit(t, patience, pid)
 	n.outside.greet(s.addr4(80))
 }
 
@@ -177,7 +182,7 @@ func TestRootCrashedSiteIsWokenAgain(t *testing.T) {
 	if _, err := n.outside.get(s.addr4(80), "/exit?code=7"); err == nil {
 		t.Error("it answered and did not end")
 	}
-	n.t.Logf("%s", s.await(mark, "failed").Reason)
+	n.t.Logf("%s", s.await(mark, "failed", "exited").Reason) // the latter if the machine stood still: who lived for long is no crash loop
 	if v := s.get(); v.Error == nil {
 		t.Error("a crash is no error")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +29,15 @@ func slowCRIU(t *testing.T) (path string, open func()) {
 	if err := errors.Join(os.WriteFile(path, []byte(script), 0o755), unix.Mkfifo(gate, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	// Held for reading too, so that nobody has to stand at the gate when it is opened: who comes later finds it open.
+	f, err := os.OpenFile(gate, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
 	return path, func() {
-		if err := errors.Join(os.WriteFile(opened, nil, 0o600), os.WriteFile(gate, []byte("open\n"), 0)); err != nil {
+		_, err := f.WriteString(strings.Repeat("open\n", 100))
+		if err := errors.Join(os.WriteFile(opened, nil, 0o600), err); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,12 +25,21 @@ type kept struct {
 
 func (c *client) keep(to netip.AddrPort) kept {
 	c.t.Helper()
+	k, err := c.tryKeep(to)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return k
+}
+
+// tryKeep is for visitors in the background, who cannot end the test.
+func (c *client) tryKeep(to netip.AddrPort) (kept, error) {
 	conn, err := c.connect(to)
 	if err != nil {
-		c.t.Fatalf("%s client: connecting to %s: %v", c.name, to, err)
+		return kept{}, fmt.Errorf("%s client: connecting to %s: %w", c.name, to, err)
 	}
 	c.t.Cleanup(func() { conn.Close() })
-	return kept{conn: conn, in: bufio.NewReader(conn)}
+	return kept{conn: conn, in: bufio.NewReader(conn)}, nil
 }
 
 // ask gets a page over it.

@@ -35,6 +35,14 @@ func (s *site) grow(bytes int) error {
 	return err
 }
 
+// limited deploys a site with limits of memory, visits it, and returns it with its replica.
+func (n *node) limited(name, memory string, more ...string) (*site, api.Replica) {
+	n.t.Helper()
+	s := n.deploy(name, append(more, "limits: {memory: "+memory+"}")...)
+	n.outside.greet(s.addr4(80))
+	return s, s.replicas(1)[0]
+}
+
 // TestRootScaleMemoryFollows: memory.max goes down after memory.high and up before it, so that a site that grows as fast as it can is
 // never killed below the most that its spec allows.
 func TestRootScaleMemoryFollows(t *testing.T) {
@@ -42,15 +50,12 @@ func TestRootScaleMemoryFollows(t *testing.T) {
 	testutil.RequireFeature(t, "memory controller")
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("shop", "limits: {memory: {min: 32MiB, max: 320MiB, follow: true}}")
-	mark := n.mark()
-	n.outside.greet(s.addr4(80))
-	replica := s.ready(1)[0]
+	s, replica := n.limited("shop", "{min: 32MiB, max: 320MiB, follow: true}")
 	for round := range 2 {
 		testutil.WaitFor(t, 6*patience, "a lower memory.max", func() error {
 			high, most := n.number(replica, "memory.high"), n.number(replica, "memory.max")
 			if high > 128*mib || most > high+max(high/4, 16*mib) || most < high+high/8 {
-				return fmt.Errorf("memory.high is %d MiB, memory.max %d MiB: %q", high/mib, most/mib, s.story(mark))
+				return fmt.Errorf("memory.high is %d MiB, memory.max %d MiB: %q", high/mib, most/mib, s.story(0))
 			}
 			return nil
 		})
@@ -65,9 +70,12 @@ func TestRootScaleMemoryFollows(t *testing.T) {
 		if events := n.limit(replica, "memory.events"); !strings.Contains(events, "oom_kill 0") {
 			t.Errorf("something was killed: %s", events)
 		}
-		if high, most := n.number(replica, "memory.high"), n.number(replica, "memory.max"); high < 256*mib || most < high {
-			t.Errorf("memory.high is %d MiB, memory.max %d MiB", high/mib, most/mib)
-		}
+		testutil.WaitFor(t, patience, "limits above what it holds", func() error { // only memory.max has to be there before it holds that
+			if high, most := n.number(replica, "memory.high"), n.number(replica, "memory.max"); high < 256*mib || most < high {
+				return fmt.Errorf("memory.high is %d MiB, memory.max %d MiB", high/mib, most/mib)
+			}
+			return nil
+		})
 		if err := s.grow(mib); err != nil { // so that it is lowered again
 			t.Fatal(err)
 		}
@@ -82,9 +90,7 @@ func TestRootBeyondMemoryMaxIsKilled(t *testing.T) {
 	testutil.RequireFeature(t, "swap")
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("greedy", "limits: {memory: 64MiB}")
-	n.outside.greet(s.addr4(80))
-	replica := s.ready(1)[0]
+	s, replica := n.limited("greedy", "64MiB")
 	if got := n.limit(replica, "memory.swap.max"); got != "0" {
 		t.Errorf("memory.swap.max is %s while it is awake", got)
 	}
@@ -96,18 +102,15 @@ func TestRootBeyondMemoryMaxIsKilled(t *testing.T) {
 		t.Errorf("the event does not say that it was for want of memory: %+v", ev)
 	}
 
-	swapping := n.deploy("swapping", "limits: {memory: {max: 64MiB, swap: unlimited}}")
-	n.outside.greet(swapping.addr4(80))
-	other := swapping.ready(1)[0]
+	swapping, other := n.limited("swapping", "{max: 64MiB, swap: unlimited}")
 	if err := swapping.grow(96 * mib); err != nil {
 		t.Errorf("with swap: %v", err)
 	}
 	if used := n.number(other, "memory.swap.current"); used < 16*mib {
 		t.Errorf("%d MiB are in swap, of 96 in 64", used/mib)
 	}
-	bounded := n.deploy("bounded", "limits: {memory: {max: 64MiB, swap: 8MiB}}")
-	n.outside.greet(bounded.addr4(80))
-	if got := n.limit(bounded.ready(1)[0], "memory.swap.max"); got != strconv.Itoa(8*mib) {
+	bounded, third := n.limited("bounded", "{max: 64MiB, swap: 8MiB}")
+	if got := n.limit(third, "memory.swap.max"); got != strconv.Itoa(8*mib) {
 		t.Errorf("memory.swap.max is %s, want 8 MiB", got)
 	}
 	if err := bounded.grow(96 * mib); err == nil {
@@ -124,14 +127,14 @@ func TestRootSwapOfSleepers(t *testing.T) {
 	testutil.RequireFeature(t, "swap")
 	t.Parallel()
 	n := newNode(t, options{more: "reclaim: {keep: 64KiB}"})
-	s := n.deploy("pushed", "idle: 1s", "tiers: [{tier: frozen, after: 1s}, {tier: reclaimed, after: 2s}]", "limits: {memory: 256MiB}")
+	s, replica := n.limited("pushed", "256MiB", "idle: 1s", "tiers: [{tier: frozen, after: 1s}, {tier: reclaimed, after: 2s}]")
 	for round := range 2 {
 		mark := n.mark()
 		if err := s.grow(64 * mib); err != nil {
 			t.Fatal(err)
 		}
 		s.await(mark, "reclaimed")
-		replica := s.get().Replicas[0]
+		s.awaitTier(api.TierReclaimed)
 		if got := n.limit(replica, "memory.swap.max"); got != "max" {
 			t.Errorf("memory.swap.max is %s while it sleeps", got)
 		}
@@ -161,8 +164,8 @@ func TestRootSwapOfSleepers(t *testing.T) {
 			}
 			return nil
 		})
-		if now := s.get().Replicas[0]; now.PID != replica.PID {
-			t.Errorf("the process is another: %+v, was %+v", now, replica)
+		if now := s.pid(); now != replica.PID {
+			t.Errorf("the process is %d, was %+v", now, replica)
 		}
 	}
 }
@@ -174,9 +177,7 @@ func TestRootSwapIsBoundAgain(t *testing.T) {
 	testutil.RequireFeature(t, "swap")
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("shop", "limits: {memory: 256MiB}")
-	n.outside.greet(s.addr4(80))
-	replica := s.ready(1)[0]
+	s, replica := n.limited("shop", "256MiB")
 	n.kill()
 	group := cgroupOf(t, replica.PID)
 	if err := os.WriteFile(filepath.Join(group, "memory.swap.max"), []byte("max"), 0); err != nil {

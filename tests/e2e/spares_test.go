@@ -38,6 +38,27 @@ func (s *site) spare() (out api.Replica) {
 	return out
 }
 
+// withSpare deploys a site that scales out beyond so many connections a replica, and returns it with its first visitor when its spare replica
+// stands ready.
+func (n *node) withSpare(most, conns int, spare string) (s *site, first []kept, ready api.Replica) {
+	n.t.Helper()
+	s = n.deploy("shop", fmt.Sprintf("scale: {max: %d, target: {conns: %d}, spare: %s}", most, conns, spare))
+	first = s.crowd(1)
+	return s, first, s.spare()
+}
+
+// onEachSpare runs a test with a spare replica of each kind.
+func onEachSpare(t *testing.T, test func(t *testing.T, n *node, tier api.Tier)) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared} {
+		t.Run(string(tier), func(t *testing.T) {
+			t.Parallel()
+			test(t, newNode(t, options{}), tier)
+		})
+	}
+}
+
 // crowd keeps connections to the site open.
 func (s *site) crowd(count int) (out []kept) {
 	s.n.t.Helper()
@@ -62,6 +83,17 @@ func leave(visitors []kept) {
 	}
 }
 
+// overrun has so many visitors come to a site of one replica that it needs another, and as soon as that serves, some for it too. It says which one it is and
+// from where it came.
+func (s *site) overrun(mark uint64) (visitors []kept, replica, from string) {
+	s.n.t.Helper()
+	visitors = s.crowd(30)
+	s.ready(2)
+	visitors = append(visitors, s.crowd(10)...)
+	replica, from = s.joins(mark)
+	return visitors, replica, from
+}
+
 // joins waits for the first connection of a replica that scaling out has added, and says from where it came.
 func (s *site) joins(mark uint64) (replica, from string) {
 	s.n.t.Helper()
@@ -76,9 +108,7 @@ func TestRootScaleOutFrozenSpare(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("shop", "scale: {max: 2, target: {conns: 4}, spare: 1}")
-	first := s.crowd(1)
-	spare := s.spare()
+	s, first, spare := n.withSpare(2, 4, "1")
 	if spare.Tier != api.TierFrozen || !frozen(t, spare.PID) {
 		t.Errorf("the spare replica is %+v, frozen %v", spare, frozen(t, spare.PID))
 	}
@@ -93,10 +123,8 @@ func TestRootScaleOutFrozenSpare(t *testing.T) {
 	}
 	for round := range 2 {
 		mark := n.mark()
-		visitors := s.crowd(30)
-		s.ready(2)
-		visitors = append(visitors, s.crowd(10)...)
-		if id, from := s.joins(mark); id != spare.ID || from != string(api.TierFrozen) {
+		visitors, id, from := s.overrun(mark)
+		if id != spare.ID || from != string(api.TierFrozen) {
 			t.Errorf("round %d: %s joined from %s, want %s; %q", round, id, from, spare.ID, s.story(mark))
 		}
 		s.allAnswered(append(visitors, first...))
@@ -106,8 +134,8 @@ func TestRootScaleOutFrozenSpare(t *testing.T) {
 		if all := s.get().Replicas; len(all) != 2 {
 			t.Errorf("no more may be added, and there are %+v", all)
 		}
-		leave(append(visitors, first...))
 		mark = n.mark()
+		leave(append(visitors, first...))
 		n.awaitSlow(mark, s.name, "scaled-in")
 		first = s.crowd(1)
 		spare = s.spare() // the one that has drained
@@ -126,9 +154,7 @@ func TestRootScaleOutPreparedSpare(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("shop", "scale: {max: 3, target: {conns: 8}, spare: {tier: prepared}}")
-	visitors := s.crowd(1)
-	spare := s.spare()
+	s, visitors, spare := n.withSpare(3, 8, "{tier: prepared}")
 	if spare.Tier != api.TierPrepared {
 		t.Errorf("the spare replica is %+v", spare)
 	}
@@ -157,34 +183,24 @@ func TestRootScaleOutPreparedSpare(t *testing.T) {
 
 // TestRootKilledWithSpare: the spare replica outlives the daemon as what it is; a gate does not, and another one is prepared.
 func TestRootKilledWithSpare(t *testing.T) {
-	testutil.Privileged(t)
-	t.Parallel()
-	for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared} {
-		t.Run(string(tier), func(t *testing.T) {
-			t.Parallel()
-			n := newNode(t, options{})
-			s := n.deploy("shop", fmt.Sprintf("scale: {max: 2, target: {conns: 4}, spare: %s}", tier))
-			visitors := s.crowd(1)
-			spare := s.spare()
-			n.kill()
-			n.start()
-			if got := s.ready(1); got[0].ID == spare.ID {
-				t.Errorf("the spare replica serves: %q", s.story(0))
-			}
-			now := s.spare()
-			if tier == api.TierFrozen && (now.ID != spare.ID || !frozen(t, now.PID)) {
-				t.Errorf("the spare replica was %+v, is %+v: %q", spare, now, s.story(0))
-			}
-			mark := n.mark()
-			visitors = append(visitors, s.crowd(30)...)
-			s.ready(2)
-			visitors = append(visitors, s.crowd(10)...)
-			if id, from := s.joins(mark); id != now.ID || from != string(tier) {
-				t.Errorf("%s joined from %s, want %s; %q", id, from, now.ID, s.story(mark))
-			}
-			s.allAnswered(visitors)
-		})
-	}
+	onEachSpare(t, func(t *testing.T, n *node, tier api.Tier) {
+		s, first, spare := n.withSpare(2, 4, string(tier))
+		n.kill()
+		n.start()
+		if got := s.ready(1); got[0].ID == spare.ID {
+			t.Errorf("the spare replica serves: %q", s.story(0))
+		}
+		now := s.spare()
+		if tier == api.TierFrozen && (now.ID != spare.ID || !frozen(t, now.PID)) {
+			t.Errorf("the spare replica was %+v, is %+v: %q", spare, now, s.story(0))
+		}
+		mark := n.mark()
+		visitors, id, from := s.overrun(mark)
+		if id != now.ID || from != string(tier) {
+			t.Errorf("%s joined from %s, want %s; %q", id, from, now.ID, s.story(mark))
+		}
+		s.allAnswered(append(visitors, first...))
+	})
 }
 
 // TestRootKilledWhileSpareJoins: at whatever moment of scaling out by a spare replica the daemon is killed, whoever is
@@ -201,7 +217,11 @@ func TestRootKilledWhileSpareJoins(t *testing.T) {
 		mark := n.mark()
 		come := later(func() error {
 			for range 30 {
-				visitors = append(visitors, n.outside.keep(s.addr4(80)))
+				v, err := n.outside.tryKeep(s.addr4(80))
+				if err != nil {
+					return err
+				}
+				visitors = append(visitors, v)
 			}
 			return nil
 		})
@@ -253,56 +273,63 @@ func (n *node) processesOf(id string) (out []int) {
 // TestRootSpareDiesWhileScalingOut: the daemon learns at the same moment that its site has too many visitors and that the
 // spare replica is dead. Another replica is started in the same breath, with no pause as after a failure.
 func TestRootSpareDiesWhileScalingOut(t *testing.T) {
-	testutil.Privileged(t)
-	t.Parallel()
-	for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared} {
-		t.Run(string(tier), func(t *testing.T) {
-			t.Parallel()
-			n := newNode(t, options{})
-			s := n.deploy("shop", fmt.Sprintf("scale: {max: 2, target: {conns: 4}, spare: %s}", tier))
-			visitors := s.crowd(1)
-			spare := s.spare()
-			dying := n.processesOf(spare.ID)
-			if len(dying) == 0 {
-				t.Fatalf("nothing of %s runs", spare.ID)
-			}
-			mark := n.mark()
-			if err := n.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+	onEachSpare(t, func(t *testing.T, n *node, tier api.Tier) {
+		s, visitors, spare := n.withSpare(2, 4, string(tier))
+		dying := n.processesOf(spare.ID)
+		if len(dying) == 0 {
+			t.Fatalf("nothing of %s runs", spare.ID)
+		}
+		mark := n.mark()
+		n.pauseDaemon(func() {
 			visitors = append(visitors, s.crowd(30)...)
-			for _, pid := range dying {
-				if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-					t.Error(err)
-				}
-			}
-			for _, pid := range dying {
-				testutil.WaitExit(t, patience, pid)
-			}
-			if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
-				t.Fatal(err)
-			}
-			s.await(mark, "scaled-out")
-			testutil.WaitFor(t, patience, "another replica", func() error {
-				for _, r := range s.ready(2) {
-					if r.PID == spare.PID || slices.Contains(dying, r.PID) {
-						return fmt.Errorf("%+v is dead", r)
-					}
-				}
-				return nil
-			})
-			visitors = append(visitors, s.crowd(10)...)
-			if id, from := s.joins(mark); from != string(api.TierCold) {
-				t.Errorf("%s joined from %s", id, from)
-			}
-			s.allAnswered(visitors)
-			began := s.await(mark, "scaled-out").Time
-			for _, ev := range s.events(mark) {
-				if ev.Kind == "running" && ev.Replica != spare.ID && ev.Time.Sub(began) > testutil.Timeout(900*time.Millisecond) {
-					t.Errorf("there was a pause as after a failure: %q", s.story(mark))
-				}
-			}
+			killAll(t, dying)
 		})
+		s.await(mark, "scaled-out")
+		testutil.WaitFor(t, patience, "another replica", func() error {
+			for _, r := range s.ready(2) {
+				if r.PID == spare.PID || slices.Contains(dying, r.PID) {
+					return fmt.Errorf("%+v is dead", r)
+				}
+			}
+			return nil
+		})
+		visitors = append(visitors, s.crowd(10)...)
+		if id, from := s.joins(mark); from != string(api.TierCold) {
+			t.Errorf("%s joined from %s", id, from)
+		}
+		s.allAnswered(visitors)
+		for _, ev := range s.events(mark) {
+			if ev.Kind == "waking" && strings.Contains(ev.Reason, "backoff") {
+				t.Errorf("there was a pause as after a failure: %q", s.story(mark))
+			}
+		}
+	})
+}
+
+// pauseDaemon stops the daemon while something is done.
+func (n *node) pauseDaemon(during func()) {
+	n.t.Helper()
+	if err := n.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
+		n.t.Fatal(err)
+	}
+	defer func() {
+		if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
+			n.t.Error(err)
+		}
+	}()
+	during()
+}
+
+// killAll kills processes, some of which may end with another one of them.
+func killAll(t *testing.T, pids []int) {
+	t.Helper()
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			t.Error(err)
+		}
+	}
+	for _, pid := range pids {
+		testutil.WaitExit(t, patience, pid)
 	}
 }
 

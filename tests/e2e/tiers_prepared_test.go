@@ -37,12 +37,8 @@ func TestRootPreparedSiteIsWoken(t *testing.T) {
 			name := s.get().Replicas[0].ID
 			mark := n.mark()
 			c.greet(to)
-			if got := s.get().Replicas[0].ID; got != name {
-				t.Errorf("replica %s waited, and %s serves", name, got)
-			}
-			s.await(mark, "woken")
-			if tr, err := n.api.Traces(n.ctx(), "ready", 1); err != nil || tr[0].From != api.TierPrepared {
-				t.Errorf("trace: %+v, %v", tr, err)
+			if tr := s.lastWake(mark); tr.From != api.TierPrepared || tr.Replica != name {
+				t.Errorf("replica %s waited; trace: %+v", name, tr)
 			}
 			c.transfer(to, 1<<20)
 			s.await(mark, "prepared") // another one, once it is parked again
