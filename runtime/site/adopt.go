@@ -37,6 +37,7 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(r)...)
 		return append(acts, m.armLife(r)...)
 	}
+	r.found = true
 	return []Action{ArmStart{ID: id, After: m.policy.StartTimeout}}
 }
 

@@ -104,6 +104,10 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 	case Draining:
 		return []Action{Note{Kind: "exited", Replica: r.ID, Reason: "while draining: " + reason}}
 	case Starting:
+		if r.found && !m.alive() { // no failure for all that is known: the next start shows whether it is one
+			r.Reason = "found when it did not listen, and ended: " + reason
+			return m.onStopped(r, reason)
+		}
 		if !atStart {
 			reason = "ended before it listened: " + reason
 		}

@@ -39,6 +39,7 @@ type Replica struct {
 	lent     bool // it was a spare one
 	keep     bool // it drains because fewer are needed, and may become the spare one
 	living   bool // its lifetime has begun
+	found    bool // an earlier daemon has started it, and may have told it to end
 	lingered bool // handshakes that were under way when its draining began have had their time
 }
 

@@ -455,6 +455,23 @@ func TestAdopt(t *testing.T) {
 			t.Errorf("its readiness: %s", got)
 		}
 	})
+	// the daemon died while it parked one, which takes its time to end
+	t.Run("ending", func(t *testing.T) {
+		s := newStory(policy)
+		s.m.Adopt(s.now, 7, Found{})
+		if got, want := s.on(ReplicaExited{ID: 7, Reason: "exit code 0"}), `publish, note parked "found when it did not listen, and ended: exit code 0" => parked`; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		visited := newStory(policy)
+		visited.m.Adopt(visited.now, 7, Found{})
+		visited.on(PacketHeld{})
+		if got := visited.on(ReplicaExited{ID: 7, Reason: "exit code 0"}); !matches("publish, start 1, …waking 1 …", got) {
+			t.Errorf("with a visitor: %s", got)
+		}
+		if got := visited.on(ReplicaExited{ID: 1, Reason: "exit code 3"}); !matches("publish, refuse, …note! failed 1 …", got) {
+			t.Errorf("one that ends again: %s", got)
+		}
+	})
 	// the daemon died while it replaced one by another
 	t.Run("one ready and one starting", func(t *testing.T) {
 		s := newStory(withMin(1))
