@@ -26,6 +26,8 @@ type Prepared struct {
 	made *created
 	gone chan struct{}
 
+	over chan struct{} // closed when who has taken it is done
+
 	mu    sync.Mutex
 	taken bool // by Open, Discard or death, whichever is first
 }
@@ -47,7 +49,7 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 		m.release(spec.ID, nil)
 		return nil, timing, err
 	}
-	p := &Prepared{m: m, made: made, gone: make(chan struct{})}
+	p := &Prepared{m: m, made: made, gone: make(chan struct{}), over: make(chan struct{})}
 	m.keepPrepared(p)
 	go p.watch()
 	return p, timing, nil
@@ -70,8 +72,10 @@ func (p *Prepared) Gone() <-chan struct{} { return p.gone }
 func (p *Prepared) Open(ctx context.Context) (*Container, Timing, error) {
 	timing := Timing{Started: wire.Now()}
 	if !p.take() {
+		<-p.over // it may only be on its way out
 		return nil, timing, fmt.Errorf("opening prepared container %s: %w", p.ID(), ErrNotRunning)
 	}
+	defer close(p.over)
 	c, err := p.open(ctx, &timing)
 	if err != nil {
 		err = errors.Join(err, p.made.slot.abort(), p.remove())
@@ -103,6 +107,7 @@ func (p *Prepared) Discard() error {
 	if !p.take() {
 		return nil
 	}
+	defer close(p.over)
 	err := errors.Join(p.made.slot.discard(), p.remove())
 	p.m.release(p.ID(), nil)
 	if err != nil {
@@ -161,6 +166,7 @@ func (p *Prepared) watch() {
 	if p.take() {
 		err := errors.Join(p.made.slot.discard(), p.remove())
 		p.m.release(p.ID(), nil)
+		close(p.over)
 		p.m.log.Warn("a prepared container was killed while it waited", "container", p.ID(), "err", err)
 	}
 	p.m.dropPrepared(p)

@@ -67,6 +67,7 @@ func TestRootPreparedOpen(t *testing.T) {
 	if _, _, err := e.m.Start(testutil.Context(t, limit), spec); !errors.Is(err, ErrExists) {
 		t.Errorf("starting another of its name: %v, want ErrExists", err)
 	}
+	opened := time.Now().Truncate(0) // as it is written down
 	c, timing, err := p.Open(testutil.Context(t, limit))
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestRootPreparedOpen(t *testing.T) {
 	t.Cleanup(func() { e.remove(c) })
 	logSteps(t, timing)
 	e.saw(spec, "waiting")
-	if c.Meta()["slot"] != "3" || c.Created().Before(time.Now().Add(-limit)) {
+	if c.Meta()["slot"] != "3" || c.Created().Before(opened) {
 		t.Errorf("opened %+v", c.state)
 	}
 	if _, _, err := p.Open(testutil.Context(t, limit)); !errors.Is(err, ErrNotRunning) {
@@ -223,6 +224,36 @@ func TestRootPreparedDies(t *testing.T) {
 	}
 	spec := e.spec("wait")
 	spec.ID = "site-1" // the name of the first of them is free
+	e.start(spec)
+}
+
+// TestRootPreparedOpenedAsItDies: who opens what has just died hears of it when all of it is gone, so that its name can be used at once.
+func TestRootPreparedOpenedAsItDies(t *testing.T) {
+	e := newEnv(t)
+	spec := e.spec("wait")
+	for range 5 {
+		p, _, err := e.m.Prepare(testutil.Context(t, limit), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Kill(p.made.state.Shim.Pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		testutil.WaitFor(t, limit, "somebody to see that it has died", func() error {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if !p.taken {
+				return errors.New("nobody has")
+			}
+			return nil
+		})
+		if _, _, err := p.Open(testutil.Context(t, limit)); !errors.Is(err, ErrNotRunning) {
+			t.Errorf("opening it: %v, want ErrNotRunning", err)
+		}
+		if left, err := os.Stat(e.m.dir(spec.ID)); err == nil {
+			t.Errorf("%s is left", left.Name())
+		}
+	}
 	e.start(spec)
 }
 

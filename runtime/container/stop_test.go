@@ -32,18 +32,22 @@ func TestRootStop(t *testing.T) {
 
 func TestRootStopKills(t *testing.T) {
 	e := newEnv(t)
-	spec := e.spec("ignore")
-	c := e.start(spec)
-	e.saw(spec, "ignoring")
-	if err := c.Stop(testutil.Context(t, limit), 50*time.Millisecond); err != nil {
-		t.Fatal(err)
+	// On a slow machine the first of these graces may be over before it has said that the signal has come.
+	for _, grace := range []time.Duration{50 * time.Millisecond, time.Second, limit / 2} {
+		spec := e.spec("ignore")
+		c := e.start(spec)
+		e.saw(spec, "ignoring")
+		if err := c.Stop(testutil.Context(t, limit), grace); err != nil {
+			t.Fatal(err)
+		}
+		if exit, ended := c.Exit(); !ended || exit.Signal != "SIGKILL" {
+			t.Errorf("exit %+v %v, want SIGKILL", exit, ended)
+		}
+		if strings.Contains(e.output(spec), "ignored") {
+			return
+		}
 	}
-	if exit, ended := c.Exit(); !ended || exit.Signal != "SIGKILL" {
-		t.Errorf("exit %+v %v, want SIGKILL", exit, ended)
-	}
-	if out := e.output(spec); !strings.Contains(out, "ignored") {
-		t.Errorf("output %q: the stop signal has not come", out)
-	}
+	t.Error("the stop signal has not come")
 }
 
 // TestRootStopUnheeded: a program without a handler does not cost the grace.
@@ -53,13 +57,9 @@ func TestRootStopUnheeded(t *testing.T) {
 	spec.StopSignal = "SIGRTMIN+3" // Go's runtime handles all others
 	c := e.start(spec)
 	e.saw(spec, "sleeping")
-	c.state.StopSignal = int(unix.SIGSTOP) // nobody can catch it
-	began := time.Now()
-	if err := c.Stop(testutil.Context(t, limit), limit); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took > limit/2 {
-		t.Errorf("it took %v", took)
+	c.state.StopSignal = int(unix.SIGSTOP)                                   // nobody can catch it
+	if err := c.Stop(testutil.Context(t, limit), 24*time.Hour); err != nil { // for which the context does not wait
+		t.Error(err)
 	}
 }
 
