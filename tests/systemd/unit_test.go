@@ -237,12 +237,13 @@ func TestRootUpgrade(t *testing.T) {
 	alone(t)
 
 	run(t, "systemctl", "stop", "fcnode-sites")
-	if state := property(t, "ActiveState"); state != "inactive" {
-		t.Errorf("without the unit of the sites the daemon is %s", state)
-	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
-		t.Errorf("the site runs on, in %s", cgroupOf(t, pid))
-	}
+	testutil.WaitFor(t, 30*time.Second, "the daemon to end with the unit of the sites", func() error {
+		if state := property(t, "ActiveState"); state != "inactive" {
+			return fmt.Errorf("it is %s", state)
+		}
+		return nil
+	})
+	testutil.WaitExit(t, 30*time.Second, pid)
 	run(t, "systemctl", "start", "fcnode") // both
 	ask(t, to)
 }
