@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,18 +78,7 @@ func repeatedSYNs(n *node) int {
 	n.t.Helper()
 	total := 0
 	for _, c := range []*client{n.local, n.outside} {
-		c.ns.Do(n.t, func() {
-			b, err := os.ReadFile("/proc/thread-self/net/netstat")
-			if err != nil {
-				n.t.Fatal(err)
-			}
-			lines := strings.Split(string(b), "\n") // TcpExt: names, TcpExt: values, …
-			count, err := strconv.Atoi(strings.Fields(lines[1])[slices.Index(strings.Fields(lines[0]), "TCPSynRetrans")])
-			if err != nil {
-				n.t.Fatal(err)
-			}
-			total += count
-		})
+		c.ns.Do(n.t, func() { total += testutil.RepeatedSYNs(n.t) })
 	}
 	return total
 }
