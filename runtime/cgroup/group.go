@@ -212,6 +212,9 @@ func (g *Group) Freeze(ctx context.Context) error { return g.freezer(ctx, "1", "
 // Thaw lets the processes of the group run again.
 func (g *Group) Thaw(ctx context.Context) error { return g.freezer(ctx, "0", "frozen 0") }
 
+// BeginThaw lets them run again soon, and does not wait for it.
+func (g *Group) BeginThaw() error { return g.tellFreezer("0") }
+
 // Frozen says whether the group was told to freeze.
 func (g *Group) Frozen() (bool, error) {
 	b, err := os.ReadFile(filepath.Join(g.Path(), "cgroup.freeze"))
@@ -222,10 +225,17 @@ func (g *Group) Frozen() (bool, error) {
 }
 
 func (g *Group) freezer(ctx context.Context, value, event string) error {
+	if err := g.tellFreezer(value); err != nil {
+		return err
+	}
+	return waitEvent(ctx, g.Path(), event)
+}
+
+func (g *Group) tellFreezer(value string) error {
 	if err := os.WriteFile(filepath.Join(g.Path(), "cgroup.freeze"), []byte(value), 0); err != nil {
 		return fmt.Errorf("writing %s to the freezer of %s: %w", value, g.Path(), err)
 	}
-	return waitEvent(ctx, g.Path(), event)
+	return nil
 }
 
 // Procs lists the processes in the group, as seen from the caller's PID namespace.

@@ -135,16 +135,24 @@ func (r *replica) callBack() (settled func()) {
 // ascend makes a replica run again. The caller holds e.mu.
 func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	r := e.active.replicas[id]
+	asleep := r.descent == nil
 	settled := r.callBack()
 	r.frozen = false
 	n.followRise(e, r)
 	n.followJoin(e, r)
 	trace := r.trace
-	n.work.Go(func() {
-		settled()
+	mark := func() {
 		if trace != nil {
 			trace.mark(api.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
 		}
+	}
+	if asleep { // at once: the other goroutine may have to wait for a turn of its own first
+		mark()
+		_ = r.ctr.Group().BeginThaw() // whether it came to anything is seen there
+	}
+	n.work.Go(func() {
+		settled()
+		mark()
 		err := r.ctr.Group().Thaw(n.ctx)
 		e.mu.Lock()
 		defer e.mu.Unlock()

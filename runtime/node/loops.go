@@ -9,9 +9,11 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
-// readHeld takes held packets from the kernel's ring: each wakes its site.
+// readHeld takes held packets from the kernel's ring: each wakes its site. A visitor waits behind each of them.
 func (n *Node) readHeld(r *bpf.HeldReader) {
-	for {
+	first := n.goFirstRationed()
+	defer first.end()
+	for ; ; first.account() {
 		p, err := r.Read()
 		if errors.Is(err, os.ErrClosed) {
 			return
@@ -40,9 +42,12 @@ func (n *Node) held(p bpf.HeldPacket) {
 	}
 }
 
-// readEvents takes what the replicas' sockets did from the other ring.
+// readEvents takes what the replicas' sockets did from the other ring: that one listens at last for which visitors wait, or
+// is knocked at.
 func (n *Node) readEvents(r *bpf.EventReader) {
-	for {
+	first := n.goFirstRationed()
+	defer first.end()
+	for ; ; first.account() {
 		ev, err := r.Read()
 		if errors.Is(err, os.ErrClosed) {
 			return

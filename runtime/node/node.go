@@ -66,7 +66,8 @@ type Node struct {
 
 	budget       *budget
 	looks        *looks
-	allowance    allowance // of the looks that go before others
+	allowance    allowance // of the threads that go before others
+	notFirst     sync.Once // it is told once where they do not
 	watcher      *cgroup.Watcher
 	loads        loadCache
 	costs        actionCosts

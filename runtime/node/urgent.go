@@ -40,9 +40,6 @@ const (
 	urgentBurst = 20 * time.Millisecond
 )
 
-// urgentPriority is the least of those that go before all others (sched(7)).
-const urgentPriority = 1
-
 // allowance is time that may be spent; it comes back with time.
 type allowance struct {
 	mu   sync.Mutex
@@ -68,21 +65,6 @@ func (a *allowance) spend(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.left -= d
-}
-
-// goFirst has the kernel run the calling goroutine before others: on a thread of its own, which ends with it. Threads and
-// processes that it starts are as all others.
-func (n *Node) goFirst() {
-	runtime.LockOSThread()
-	first := unix.SchedAttr{Policy: unix.SCHED_RR, Priority: urgentPriority, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
-	err := unix.SchedSetAttr(0, &first, 0)
-	if err != nil { // a kernel that rations this by cgroups (CONFIG_RT_GROUP_SCHED) has none for us
-		most := unix.SchedAttr{Policy: unix.SCHED_NORMAL, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
-		err = unix.SchedSetAttr(0, &most, 0)
-	}
-	if err != nil {
-		n.log.Warn("the kernel does not run the daemon before others: on a busy machine sites are scaled later", "error", err)
-	}
 }
 
 // startUrgent starts all who go first.
