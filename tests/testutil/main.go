@@ -20,7 +20,7 @@ const (
 
 // settle is how long things that end by themselves (closing goroutines, exiting
 // processes) may take before they count as left behind.
-const settle = 2 * time.Second
+const settle = 20 * time.Second
 
 // Main is the TestMain of every package with privileged tests, and does nothing
 // special unless those were asked for. Then the binary runs itself again as a child that has

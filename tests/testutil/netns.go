@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/vishvananda/netlink"
@@ -212,7 +211,7 @@ func waitUp(t testing.TB, n *NS, link netlink.Link) {
 	if err != nil {
 		t.Fatalf("watching link %s: %v", link.Attrs().Name, err)
 	}
-	for Receive(t, 5*time.Second, "link "+link.Attrs().Name+" to be up", updates).Attrs().OperState != netlink.OperUp {
+	for Receive(t, settle, "link "+link.Attrs().Name+" to be up", updates).Attrs().OperState != netlink.OperUp {
 	}
 	close(done)
 }

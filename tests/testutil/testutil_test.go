@@ -59,7 +59,7 @@ func TestSnapshotSeesFileDescriptor(t *testing.T) {
 	}
 	_ = r.Close()
 	_ = w.Close()
-	if leaks, err = before.leaks(time.Second); err != nil || len(leaks) != 0 {
+	if leaks, err = before.leaks(Timeout(settle)); err != nil || len(leaks) != 0 {
 		t.Errorf("after closing: %q, %v", leaks, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestRootCable(t *testing.T) {
 			}
 		})
 		a.Do(t, func() {
-			c, err := net.DialTimeout("tcp", addr, Timeout(5*time.Second))
+			c, err := net.DialTimeout("tcp", addr, Timeout(settle))
 			if err != nil {
 				t.Fatal(err)
 			}
