@@ -28,6 +28,9 @@ type RestoreOptions struct {
 	Inherit  []Inherit
 	Lazy     bool // pages come on demand, from a `criu lazy-pages` in Work
 
+	// Created is told of the root as soon as it is there, in its namespaces and with nothing restored yet. CRIU waits for its
+	// return.
+	Created func(root int)
 	// Gate is asked when all of the tree is there, and before any of it runs. If it has an error all of it
 	// is killed, and Restore returns that.
 	Gate func(root int) error
@@ -56,7 +59,7 @@ func (s *Session) Restore(ctx context.Context, o RestoreOptions) (int, error) {
 	for _, i := range o.Inherit {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: ptr(i.Key), Fd: ptr(int32(i.FD))})
 	}
-	g := &gate{ask: o.Gate}
+	g := &gate{created: o.Created, ask: o.Gate}
 	resp, err := s.call(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_RESTORE.Enum(), Opts: opts}, g.notified)
 	if g.err != nil {
 		return 0, g.err // CRIU's own is its consequence
@@ -72,6 +75,8 @@ func (s *Session) Restore(ctx context.Context, o RestoreOptions) (int, error) {
 
 // What CRIU tells and asks in the middle of a restore: "scripts" in its documents.
 const (
+	// created comes when the root has been born.
+	created = "setup-namespaces"
 	// restored comes when all processes have their memory, files and sockets and wait in CRIU's code
 	// for the last step, in which they get their credentials and go on where they were. "No" has them killed. (The later
 	// "pre-resume" must not be refused.)
@@ -82,13 +87,16 @@ const (
 
 // gate answers CRIU.
 type gate struct {
-	ask   func(root int) error
-	asked bool
-	err   error
+	created func(root int)
+	ask     func(root int) error
+	asked   bool
+	err     error
 }
 
 func (g *gate) notified(n *rpc.CriuNotify) bool {
 	switch n.GetScript() {
+	case created:
+		g.created(int(n.GetPid()))
 	case restored:
 		g.asked = true
 		g.err = g.ask(int(n.GetPid()))

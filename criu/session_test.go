@@ -248,14 +248,21 @@ func TestGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, heard := peer(t, tt.say...)
 			dir := t.TempDir()
-			root, err := s.Restore(testutil.Context(t, limit), RestoreOptions{Images: dir, Work: dir, Gate: func(root int) error {
+			born := false
+			check := func(root int) {
 				if root != 42 {
 					t.Errorf("the root is said to be %d", root)
 				}
+			}
+			root, err := s.Restore(testutil.Context(t, limit), RestoreOptions{Images: dir, Work: dir, Created: func(root int) {
+				check(root)
+				born = true
+			}, Gate: func(root int) error {
+				check(root)
 				return tt.gate
 			}})
-			if !errors.Is(err, tt.want) || err == nil && root != 42 {
-				t.Errorf("process %d, error %v", root, err)
+			if !errors.Is(err, tt.want) || err == nil && (root != 42 || !born) {
+				t.Errorf("process %d, error %v; told of its birth: %v", root, err, born)
 			}
 			all := <-heard
 			if len(all) == 0 || !all[0].GetOpts().GetNotifyScripts() {

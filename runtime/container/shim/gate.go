@@ -33,15 +33,19 @@ func (r *restorer) verify() (verdict func() error) {
 	return beside(func() error { return criu.VerifyMemory(images, files, lazy) })
 }
 
-// gate is asked by CRIU when all processes are there and wait for the last step: they run only if their
-// memory is what it was. While CRIU does that step the container is recorded for libcontainer.
-func (r *restorer) gate(root int) error {
-	if err := r.verdict(); err != nil {
-		return err
-	}
-	r.step("verified")
+// created begins to record the container for libcontainer, while CRIU fills it. That means nothing as long as init.json is missing.
+func (r *restorer) created(root int) {
 	r.recorded = beside(func() error { return r.recordLib(root) })
-	return nil
+}
+
+// gate is asked by CRIU when all processes are there and wait for the last step: they run only if their
+// memory is what it was.
+func (r *restorer) gate(int) error {
+	err := r.verdict()
+	if err == nil {
+		r.step("verified")
+	}
+	return err
 }
 
 // orDamaged is the error of a restore that failed, when all that ran beside it is over: that the image is

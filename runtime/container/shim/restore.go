@@ -33,7 +33,7 @@ type restorer struct {
 	steps   []wire.Step
 
 	verdict  func() error // on the image's memory
-	recorded func() error // for libcontainer; nil before the gate is open
+	recorded func() error // for libcontainer; nil before the container's init is born
 }
 
 // RunRestore waits for a request to restore a container, carries it out and
@@ -197,7 +197,7 @@ func inNetwork(netns *os.File, fn func() error) error {
 
 func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
-		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Gate: r.gate,
+		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Created: r.created, Gate: r.gate,
 		Inherit: []criu.Inherit{
 			{Key: criu.NetKey, FD: stagedNetns},
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},
@@ -240,6 +240,9 @@ func (r *restorer) record(pid int) (wire.Process, error) {
 	init, err := wire.FindProcess(pid)
 	if err != nil {
 		return init, fmt.Errorf("the restored container %s: %w", r.req.ID, err)
+	}
+	if r.recorded == nil {
+		return init, fmt.Errorf("%w: CRIU did not say that init was born", criu.ErrRestore)
 	}
 	if err := r.recorded(); err != nil {
 		return init, err
