@@ -6,4 +6,4 @@ import (
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) { testutil.Main(m, releaseShared) }

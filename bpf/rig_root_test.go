@@ -37,7 +37,10 @@ func pinDir(t testing.TB) string {
 func openAt(t testing.TB, o Options) *Datapath {
 	t.Helper()
 	if o.MaxSites == 0 {
-		o.MaxSites = 1024
+		o.MaxSites = testSites
+	}
+	if o.MaxFlows == 0 {
+		o.MaxFlows = testFlows
 	}
 	d, err := Open(o)
 	if err != nil {
@@ -58,16 +61,32 @@ const (
 	testDevice = 1 // any number does where nothing is really sent
 	testSink   = 1
 	testCap    = 4
+	testSites  = 1024
+	testFlows  = 8192 // the table is made whole, and each time
 )
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	d := openAt(t, Options{PinDir: pinDir(t), HoldPerSite: testCap})
-	if err := errors.Join(d.SetDevice(testDevice), d.SetSink(testSink)); err != nil {
+	return rigOf(t, byHand.take(t))
+}
+
+// newSocketRig is for tests whose sockets run the programs. They make them for replica 5 or for nobody.
+func newSocketRig(t testing.TB) *rig {
+	t.Helper()
+	r := rigOf(t, ofSocket.take(t))
+	if err := r.AttachCgroup(ownCgroup); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func rigOf(t testing.TB, d *Datapath) *rig {
+	t.Helper()
+	err := d.updateSettings(func(s *dpFcSettings) { *s = dpFcSettings{HoldPerSite: testCap} })
+	if err := errors.Join(err, d.SetDevice(testDevice), d.SetSink(testSink)); err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{Datapath: d}
-	var err error
 	if r.held, err = d.Held(); err != nil {
 		t.Fatal(err)
 	}

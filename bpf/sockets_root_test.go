@@ -21,7 +21,7 @@ const ownCgroup = "/sys/fs/cgroup/main"
 // site 1, or nobody's if `known` is not set.
 func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 	t.Helper()
-	r := newRig(t)
+	r := newSocketRig(t)
 	r.listen(t, 1, vip4, vip6)
 	ns := testutil.NetNS(t)
 	for _, a := range []string{"10.77.0.2/32", "fd77:fc::2/128", "10.77.0.3/32"} {
@@ -32,9 +32,6 @@ func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := r.AttachCgroup(ownCgroup); err != nil {
-		t.Fatal(err)
 	}
 	return r, ns
 }

@@ -4,7 +4,6 @@ package bpf
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,15 +24,12 @@ func newWire(t testing.TB) *wire {
 	t.Helper()
 	testutil.Privileged(t)
 	testutil.RequireFeature(t, "netns cookie in sock_ops")
-	w := &wire{rig: newRig(t), replica: testutil.NetNS(t), client: testutil.NetNS(t)}
+	w := &wire{rig: newSocketRig(t), replica: testutil.NetNS(t), client: testutil.NetNS(t)}
 	w.listen(t, 1, vip4, vip6)
 	p := netip.MustParsePrefix
 	testutil.Cable(t, w.replica, w.client, "fctest",
 		[]netip.Prefix{p("10.77.0.2/24"), p("fd77:fc::2/64")}, []netip.Prefix{p("10.77.0.9/24"), p("fd77:fc::9/64")})
-	err := errors.Join(
-		w.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: w.replica.Cookie(t), VIP4: vip4, VIP6: vip6}),
-		w.AttachCgroup(ownCgroup),
-	)
+	err := w.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: w.replica.Cookie(t), VIP4: vip4, VIP6: vip6})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,24 +18,49 @@ static __always_inline bool ready(const struct fc_site *s, __u32 slot, const str
 	return mask & (1U << (port_bit & 31));
 }
 
-/* The first replica from slot `from` on that may get new flows. */
-static __always_inline struct choice next_ready(struct fc_site *s, const struct packet *p, __u32 port_bit, __u32 from)
+/* What a slot's replica is, if it may get new flows: its id, and above that its
+ * connections now. 0 if it may not. */
+static __always_inline __u64 candidate(struct fc_site *s, const struct packet *p, __u32 port_bit, __u32 slot)
 {
-	struct choice c = {};
+	struct fc_replica *r;
+	__u32 id;
 
-	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
-		__u32 slot = (from + i) & (FC_MAX_REPLICAS - 1);
+	slot &= FC_MAX_REPLICAS - 1;
+	if (s->draining & (1U << slot))
+		return 0;
+	id = s->replicas[slot];
+	r = bpf_map_lookup_elem(&fc_replicas, &id);
+	if (!r || !ready(s, slot, r, p, port_bit))
+		return 0;
+	return *(volatile __u64 *)&r->conns_now << 32 | id;
+}
 
-		if (slot >= s->n || (s->draining & (1U << slot)))
-			continue;
-		c.id = s->replicas[slot];
-		c.r = bpf_map_lookup_elem(&fc_replicas, &c.id);
-		if (c.r && ready(s, slot, c.r, p, port_bit))
-			return c;
-	}
-	c.id = 0;
-	c.r = NULL;
-	return c;
+struct next_ready {
+	struct fc_site *s;
+	struct packet *p;
+	__u32 port_bit;
+	__u32 from;
+	__u64 found;
+};
+
+static long try_slot(__u32 i, struct next_ready *q)
+{
+	__u32 slot = q->from + i;
+
+	if (slot >= q->s->n)
+		slot -= q->s->n;
+	q->found = candidate(q->s, q->p, q->port_bit, slot);
+	return q->found ? 1 : 0;
+}
+
+/* The first candidate from slot `from` on. The loop is the kernel's: its body is
+ * verified once, where each round of one of our own is by itself. */
+static __always_inline __u64 next_ready(struct fc_site *s, struct packet *p, __u32 port_bit, __u32 from)
+{
+	struct next_ready q = { .s = s, .p = p, .port_bit = port_bit, .from = from };
+
+	bpf_loop(s->n, try_slot, &q, 0);
+	return q.found;
 }
 
 /* The less loaded of two at random: Mitzenmacher, "The power of two choices
@@ -43,67 +68,75 @@ static __always_inline struct choice next_ready(struct fc_site *s, const struct 
  * id, 0 if none may get new flows. */
 __noinline int fc_choose(struct fc_site *s, struct packet *p, __u32 port_bit)
 {
-	struct choice a, b;
 	__u32 n, random;
+	__u64 a, b;
 
 	if (!s || !p)
 		return 0;
-	n = s->n ? s->n : 1;
-	random = n > 1 ? bpf_get_prandom_u32() : 0;
+	n = s->n;
+	if (n <= 1)
+		return n ? candidate(s, p, port_bit, 0) : 0;
+	random = bpf_get_prandom_u32();
 	a = next_ready(s, p, port_bit, random % n);
-	if (n == 1 || !a.r)
-		return a.id;
+	if (!a)
+		return 0;
 	b = next_ready(s, p, port_bit, (random >> 16) % n);
-	if (b.r && b.r->conns_now < a.r->conns_now)
-		return b.id;
-	return a.id;
+	return b && b >> 32 < a >> 32 ? b : a;
+}
+
+struct by_socket {
+	struct __sk_buff *skb;
+	struct fc_site *s;
+	struct bpf_sock_tuple t;
+	__u32 size;
+	__u32 found;
+};
+
+static long ask_slot(__u32 i, struct by_socket *q)
+{
+	__u32 id = q->s->replicas[i & (FC_MAX_REPLICAS - 1)];
+	struct fc_replica *r = bpf_map_lookup_elem(&fc_replicas, &id);
+	struct bpf_sock *sk;
+
+	if (!r || r->nsid < 0)
+		return 0;
+	if (q->size == sizeof(q->t.ipv4))
+		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv4), r->nsid, 0);
+	else
+		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv6), r->nsid, 0);
+	if (!sk)
+		return 0;
+	if (sk->state != BPF_TCP_LISTEN)
+		q->found = id;
+	bpf_sk_release(sk);
+	return q->found ? 1 : 0;
 }
 
 /* Which replica owns this established connection: asked of the sockets
  * themselves, for flows that the table has lost. Returns its id, or 0. */
 __noinline int fc_choose_by_socket(struct __sk_buff *skb, struct fc_site *s, struct packet *p)
 {
-	struct bpf_sock_tuple t = {};
-	__u32 size;
+	struct by_socket q = { .skb = skb, .s = s };
 
 	if (!s || !p)
 		return 0;
 	if (addr_is_v4(&p->dst)) {
-		t.ipv4.saddr = p->src.w[3];
-		t.ipv4.daddr = p->dst.w[3];
-		t.ipv4.sport = p->sport;
-		t.ipv4.dport = p->dport;
-		size = sizeof(t.ipv4);
+		q.t.ipv4.saddr = p->src.w[3];
+		q.t.ipv4.daddr = p->dst.w[3];
+		q.t.ipv4.sport = p->sport;
+		q.t.ipv4.dport = p->dport;
+		q.size = sizeof(q.t.ipv4);
 	} else {
-		__builtin_memcpy(t.ipv6.saddr, &p->src, 16);
-		__builtin_memcpy(t.ipv6.daddr, &p->dst, 16);
-		t.ipv6.sport = p->sport;
-		t.ipv6.dport = p->dport;
-		size = sizeof(t.ipv6);
+		__builtin_memcpy(q.t.ipv6.saddr, &p->src, 16);
+		__builtin_memcpy(q.t.ipv6.daddr, &p->dst, 16);
+		q.t.ipv6.sport = p->sport;
+		q.t.ipv6.dport = p->dport;
+		q.size = sizeof(q.t.ipv6);
 	}
-	for (__u32 i = 0; i < FC_MAX_REPLICAS; i++) {
-		struct fc_replica *r;
-		struct bpf_sock *sk;
-		bool listener;
-		__u32 id;
-
-		if (i >= s->n)
-			break;
-		id = s->replicas[i];
-		r = bpf_map_lookup_elem(&fc_replicas, &id);
-		if (!r || r->nsid < 0)
-			continue;
-		sk = bpf_skc_lookup_tcp(skb, &t, size, r->nsid, 0);
-		if (!sk)
-			continue;
-		listener = sk->state == BPF_TCP_LISTEN;
-		bpf_sk_release(sk);
-		if (!listener) {
-			count(FC_STAT_FLOW_FOUND_BY_SOCKET);
-			return id;
-		}
-	}
-	return 0;
+	bpf_loop(s->n, ask_slot, &q, 0);
+	if (q.found)
+		count(FC_STAT_FLOW_FOUND_BY_SOCKET);
+	return q.found;
 }
 
 static __always_inline struct choice by_id(__u32 id)

@@ -63,6 +63,61 @@ struct frag_header {
 	__be32 id;
 };
 
+struct extension_headers {
+	struct __sk_buff *skb;
+	struct packet *p;
+	int err;
+	__u32 pad;
+};
+
+/* Steps over one extension header; 1: it was the last, or none that can be read. */
+static long next_header(__u32 i, struct extension_headers *q)
+{
+	struct packet *p = q->p;
+	struct frag_header f;
+	struct ext_header h;
+
+	switch (p->proto) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_AH:
+		if (bpf_skb_load_bytes(q->skb, p->l4, &h, sizeof(h)) < 0)
+			return 1;
+		p->l4 += 8 + (p->proto == IPPROTO_AH ? 4 : 8) * (__u32)h.len;
+		p->proto = h.next;
+		return 0;
+	case IPPROTO_FRAGMENT:
+		if (bpf_skb_load_bytes(q->skb, p->l4, &f, sizeof(f)) < 0)
+			return 1;
+		p->frag_id = f.id;
+		p->proto = f.next;
+		p->l4 += sizeof(f);
+		if (f.off & bpf_htons(0xfff8)) {
+			p->frag = FC_FRAG_LATER;
+			q->err = 0;
+			return 1;
+		}
+		/* an "atomic" fragment (RFC 6946) is a whole packet */
+		if (f.off & bpf_htons(1))
+			p->frag = FC_FRAG_FIRST;
+		return 0;
+	}
+	q->err = 0;
+	return 1;
+}
+
+/* Called where there are some: common packets do not pay for it. */
+__noinline int fc_extension_headers(struct __sk_buff *skb, struct packet *p)
+{
+	struct extension_headers q = { .skb = skb, .p = p, .err = -1 };
+
+	if (!p)
+		return -1;
+	bpf_loop(FC_IPV6_EXT_MAX, next_header, &q, 0);
+	return q.err;
+}
+
 static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p, __u32 off)
 {
 	struct ipv6hdr ip;
@@ -74,47 +129,15 @@ static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p, __u
 	p->proto = ip.nexthdr;
 	p->l4 = off + sizeof(ip);
 	p->end = p->l4 + bpf_ntohs(ip.payload_len);
-
-	for (int i = 0; i < FC_IPV6_EXT_MAX; i++) {
-		struct ext_header h;
-
-		switch (p->proto) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-			if (bpf_skb_load_bytes(skb, p->l4, &h, sizeof(h)) < 0)
-				return -1;
-			p->l4 += 8 + 8 * (__u32)h.len;
-			p->proto = h.next;
-			break;
-		case IPPROTO_AH:
-			if (bpf_skb_load_bytes(skb, p->l4, &h, sizeof(h)) < 0)
-				return -1;
-			p->l4 += 8 + 4 * (__u32)h.len;
-			p->proto = h.next;
-			break;
-		case IPPROTO_FRAGMENT: {
-			struct frag_header f;
-
-			if (bpf_skb_load_bytes(skb, p->l4, &f, sizeof(f)) < 0)
-				return -1;
-			p->frag_id = f.id;
-			p->proto = f.next;
-			p->l4 += sizeof(f);
-			if (f.off & bpf_htons(0xfff8)) {
-				p->frag = FC_FRAG_LATER;
-				return 0;
-			}
-			/* an "atomic" fragment (RFC 6946) is a whole packet */
-			if (f.off & bpf_htons(1))
-				p->frag = FC_FRAG_FIRST;
-			break;
-		}
-		default:
-			return 0;
-		}
+	switch (p->proto) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_AH:
+	case IPPROTO_FRAGMENT:
+		return fc_extension_headers(skb, p);
 	}
-	return -1;
+	return 0;
 }
 
 static __always_inline bool icmp_is_error(__u8 proto, __u8 type)
@@ -173,7 +196,9 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 /* This and the other functions that are neither static nor inlined are
  * verified once, by themselves, and not again on every path that leads to
  * them: loading takes a tenth of the time. They take pointers that may be NULL
- * as far as the verifier knows, and return only numbers.
+ * as far as the verifier knows, and return only numbers. Loops off the common
+ * path are bpf_loop's for the same reason: the body is walked once, not in
+ * each of its rounds.
  *
  * Returns 1 for an IP packet, 0 for anything else, below 0 for one that
  * cannot be read. */

@@ -27,13 +27,17 @@ static __always_inline struct choice replica_of(void *ctx)
 	return c;
 }
 
-/* Which port (bit) of this replica's site (vip, port) is, or FC_NO_PORT. */
-static __always_inline __u8 port_of(const struct fc_replica *r, const struct fc_addr *vip, __be16 port, __u8 proto)
+/* Which port (bit) of a site (vip, port) is, or FC_NO_PORT. */
+__noinline int fc_port_of(__u32 site, struct fc_addr *vip, __be16 port, __u8 proto)
 {
-	struct fc_listener_key k = { .addr = *vip, .port = port, .proto = proto };
-	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &k);
+	struct fc_listener_key k = { .port = port, .proto = proto };
+	struct fc_listener *l;
 
-	if (!l || l->site != r->site)
+	if (!vip)
+		return FC_NO_PORT;
+	k.addr = *vip;
+	l = bpf_map_lookup_elem(&fc_listeners, &k);
+	if (!l || l->site != site)
 		return FC_NO_PORT;
 	return l->port_bit & (FC_MAX_PORTS - 1);
 }
@@ -52,9 +56,9 @@ static __always_inline struct fc_listening ports_of(struct choice c, const struc
 	bool any = addr_is_any(addr);
 
 	if (addr_equal(addr, &c.r->vip4) || (any && !only6))
-		l.port4 = port_of(c.r, &c.r->vip4, port, proto);
+		l.port4 = fc_port_of(l.site, &c.r->vip4, port, proto);
 	if (addr_equal(addr, &c.r->vip6) || (any && !addr_is_v4(addr)))
-		l.port6 = port_of(c.r, &c.r->vip6, port, proto);
+		l.port6 = fc_port_of(l.site, &c.r->vip6, port, proto);
 	return l;
 }
 

@@ -98,19 +98,63 @@ static __always_inline __u32 tls_len(const struct tls_record *r)
 	return (__u32)r->len_hi << 8 | r->len_lo;
 }
 
-/* Whether a list of protocol names has HTTP/2 in it. */
-static __always_inline bool alpn_has_h2(struct __sk_buff *skb, __u32 at, __u32 end)
+struct alpn {
+	struct __sk_buff *skb;
+	__u32 at, end;
+	__u32 h2;
+	__u32 pad;
+};
+
+static long next_protocol(__u32 i, struct alpn *q)
 {
 	__u8 name[3];
 
-	for (int i = 0; i < FC_TLS_PROTOCOLS && at + 3 <= end; i++) {
-		if (bpf_skb_load_bytes(skb, at, name, sizeof(name)) < 0)
-			return true;
-		if (name[0] == 2 && name[1] == 'h' && name[2] == '2')
-			return true;
-		at += 1 + (__u32)name[0];
+	if (q->at + 3 > q->end)
+		return 1;
+	if (bpf_skb_load_bytes(q->skb, q->at, name, sizeof(name)) < 0 ||
+	    (name[0] == 2 && name[1] == 'h' && name[2] == '2')) {
+		q->h2 = 1;
+		return 1;
 	}
-	return at + 3 <= end;
+	q->at += 1 + (__u32)name[0];
+	return 0;
+}
+
+/* Whether a list of protocol names has HTTP/2 in it. */
+__noinline int fc_alpn_has_h2(struct __sk_buff *skb, __u32 at, __u32 end)
+{
+	struct alpn q = { .skb = skb, .at = at, .end = end };
+
+	bpf_loop(FC_TLS_PROTOCOLS, next_protocol, &q, 0);
+	return q.h2 || q.at + 3 <= end;
+}
+
+struct extensions {
+	struct __sk_buff *skb;
+	__u32 at, end;
+	__u32 h2;
+	__u32 pad;
+};
+
+static long next_extension(__u32 i, struct extensions *q)
+{
+	struct {
+		__be16 type, len;
+	} ext;
+
+	if (q->at >= q->end) {
+		q->h2 = 0;
+		return 1;
+	}
+	if (bpf_skb_load_bytes(q->skb, q->at, &ext, sizeof(ext)) < 0)
+		return 1;
+	q->at += sizeof(ext);
+	if (ext.type == bpf_htons(FC_TLS_ALPN)) {
+		q->h2 = fc_alpn_has_h2(q->skb, q->at + 2, q->at + bpf_ntohs(ext.len));
+		return 1;
+	}
+	q->at += bpf_ntohs(ext.len);
+	return 0;
 }
 
 /* Whether a client offers HTTP/2 in its first message; also if the message is
@@ -118,11 +162,8 @@ static __always_inline bool alpn_has_h2(struct __sk_buff *skb, __u32 at, __u32 e
  * such a connection cannot be said to take turns. */
 __noinline int fc_offers_h2(struct __sk_buff *skb, __u32 at)
 {
-	__u32 end;
+	struct extensions q = { .skb = skb, .h2 = 1 };
 	__u8 b[2];
-	struct {
-		__be16 type, len;
-	} ext;
 
 	at += 5 + 4 + 2 + 32; /* record, message, version, random */
 	if (bpf_skb_load_bytes(skb, at, b, 1) < 0)
@@ -136,19 +177,10 @@ __noinline int fc_offers_h2(struct __sk_buff *skb, __u32 at)
 	at += 1 + (__u32)b[0]; /* compression */
 	if (bpf_skb_load_bytes(skb, at, b, 2) < 0)
 		return at < skb->len; /* no extensions at all */
-	at += 2;
-	end = at + ((__u32)b[0] << 8 | b[1]);
-	for (int i = 0; i < FC_TLS_EXTENSIONS; i++) {
-		if (at >= end)
-			return 0;
-		if (bpf_skb_load_bytes(skb, at, &ext, sizeof(ext)) < 0)
-			return 1;
-		at += sizeof(ext);
-		if (ext.type == bpf_htons(FC_TLS_ALPN))
-			return alpn_has_h2(skb, at + 2, at + bpf_ntohs(ext.len));
-		at += bpf_ntohs(ext.len);
-	}
-	return 1;
+	q.at = at + 2;
+	q.end = q.at + ((__u32)b[0] << 8 | b[1]);
+	bpf_loop(FC_TLS_EXTENSIONS, next_extension, &q, 0);
+	return q.h2;
 }
 
 /* Records of the client until its first request. TLS 1.3 hides the end of the

@@ -36,8 +36,11 @@ const settle = 20 * time.Second
 // links, pins, cgroups, processes) and fails the run for it. Namespaces
 // are covered by that: each is held by a descriptor, a mount or a process.
 //
+// What tests share lives until the last of them has ended: release closes it, before
+// that is looked at.
+//
 // Main does not return.
-func Main(m *testing.M) {
+func Main(m *testing.M, release ...func() error) {
 	if !RootTests() || os.Geteuid() != 0 || os.Getenv(envStage) == stageInside {
 		os.Exit(m.Run())
 	}
@@ -52,17 +55,23 @@ func Main(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "testutil: setting up the sandbox of the privileged tests: %v\n", err)
 		os.Exit(1)
 	}
-	os.Exit(runChecked(m))
+	os.Exit(runChecked(m, release))
 }
 
 // runChecked runs the tests and fails the run for what they leave behind.
-func runChecked(m *testing.M) int {
+func runChecked(m *testing.M, release []func() error) int {
 	before, err := takeSnapshot()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testutil: %v\n", err)
 		return 1
 	}
 	code := m.Run()
+	for _, f := range release {
+		if err := f(); err != nil {
+			fmt.Fprintf(os.Stderr, "testutil: releasing what the tests shared: %v\n", err)
+			return 1
+		}
+	}
 	leaks, err := before.leaks(Timeout(settle))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testutil: looking for leaks: %v\n", err)

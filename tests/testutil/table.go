@@ -54,6 +54,8 @@ var bpfFeatures = []Feature{
 		Probe: helper(ebpf.CGroupSock, asm.FnGetNetnsCookie)},
 	{Name: "programs run by system call", Since: V(5, 14), Use: "marks on replicas, set beside the programs that count",
 		Probe: func() error { return features.HaveProgramType(ebpf.Syscall) }},
+	{Name: "bpf_loop", Since: V(5, 17), Use: "loops that the verifier walks once, so that loading is quick",
+		Probe: helper(ebpf.SchedCLS, asm.FnLoop)},
 	{Name: "storage of sockets", Since: V(5, 9), Use: "connections and listeners that are counted",
 		Probe: helper(ebpf.SockOps, asm.FnSkStorageGet)},
 	{Name: "programs on a cgroup's packets", Since: V(5, 2), Use: "bytes and latency",
