@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // envLearns makes this test binary the child of TestExperienceOfAKilledDaemon.
@@ -18,7 +20,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(envLearns); dir != "" {
 		learnForEver(dir)
 	}
-	os.Exit(m.Run())
+	testutil.Main(m)
 }
 
 // learnForEver puts one more, again and again, and says so when it is written.

@@ -21,10 +21,10 @@ var before = []unix.SchedAttr{
 	{Policy: unix.SCHED_NORMAL, Nice: -20, Flags: unix.SCHED_FLAG_RESET_ON_FORK},
 }
 
-// runBefore has the kernel run a thread before others; 0 is the calling one.
-func runBefore(tid int) error {
+// runBefore has the kernel run a thread before others, by the first of the ways that it grants; 0 is the calling one.
+func runBefore(tid int, ways []unix.SchedAttr) error {
 	var err error
-	for _, way := range before {
+	for _, way := range ways {
 		if err = unix.SchedSetAttr(tid, &way, 0); err == nil {
 			return nil
 		}
@@ -35,7 +35,7 @@ func runBefore(tid int) error {
 // goFirst has the kernel run the calling goroutine before others: on a thread of its own, which ends with it.
 func (n *Node) goFirst() {
 	runtime.LockOSThread()
-	if err := runBefore(0); err != nil {
+	if err := runBefore(0, before); err != nil {
 		n.notFirst.Do(func() {
 			n.log.Warn("the kernel does not run the daemon before others: on a busy machine sites are woken and scaled later", "error", err)
 		})
@@ -70,7 +70,7 @@ func (n *Node) goFirstRationed() *rationed {
 	n.goFirst()
 	return &rationed{allowance: &n.allowance, used: threadTime(), first: true, run: func(first bool) error {
 		if first {
-			return runBefore(tid)
+			return runBefore(tid, before)
 		}
 		return unix.SchedSetAttr(tid, &was, 0)
 	}}
