@@ -124,7 +124,7 @@ func (p *ExecProcess) begin(ctx context.Context, req wire.ExecRequest) error {
 	stop := boundRead(ctx, p.conn)
 	defer stop()
 	if err := wire.Send(p.conn, req); err != nil {
-		return err
+		return errors.Join(err, lastWords(p.conn, lastWordsTime))
 	}
 	var started wire.ExecStarted
 	files, err := wire.Recv(p.conn, &started)

@@ -49,7 +49,7 @@ func (p *pool) take() (*slot, error) {
 		if s.alive() {
 			return s, nil
 		}
-		if why := s.lastWords(); why != nil {
+		if why := lastWords(s.conn, 10*time.Millisecond); why != nil { // for people only: a visitor waits
 			p.log.Warn("a runner that waited has ended", "why", why)
 		}
 		if err := s.discard(); err != nil {

@@ -108,19 +108,20 @@ func (s *slot) ask(req any, files ...*os.File) error {
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, s.lastWords())
+	return errors.Join(err, lastWords(s.conn, lastWordsTime))
 }
 
-// lastWordsTime is for what should have been said before: it is read, or there is none.
-const lastWordsTime = 10 * time.Millisecond
+// lastWordsTime bounds the wait for what should have been said before: it is there, or the end of the connection is. A daemon that
+// has to wait for the processor must not take that for silence.
+const lastWordsTime = time.Second
 
-// lastWords are why the processes of a slot have ended while it waited; nil if they
-// have not said it.
-func (s *slot) lastWords() error {
+// lastWords are why the processes at the other end have ended before they were asked for anything; nil if they
+// have not said it within that time.
+func lastWords(conn *net.UnixConn, within time.Duration) error {
 	var reply wire.StartReply
-	err := s.conn.SetReadDeadline(time.Now().Add(lastWordsTime))
+	err := conn.SetReadDeadline(time.Now().Add(within))
 	if err == nil {
-		_, err = wire.Recv(s.conn, &reply)
+		_, err = wire.Recv(conn, &reply)
 	}
 	var version *wire.VersionError
 	if errors.As(err, &version) {

@@ -133,6 +133,17 @@ func TestRootRunnerOfAnotherVersion(t *testing.T) {
 	if _, err := c.Exec(testutil.Context(t, limit), ExecSpec{Args: []string{"/bin/guest", "echo", "hello"}}); !errors.As(err, &version) {
 		t.Errorf("executing something: %v", err)
 	}
+	early, err := e.m.startExec(c.ID(), ExecSpec{Args: []string{"/bin/guest"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = early.cmd.Wait() // before it is asked: how it ended does not matter
+	if err := early.begin(testutil.Context(t, limit), c.execRequest(ExecSpec{Args: []string{"/bin/guest"}})); !errors.As(err, &version) {
+		t.Errorf("executing something by a runner that has ended: %v", err)
+	}
+	if err := early.Close(); err != nil {
+		t.Error(err)
+	}
 	if _, _, err := e.m.Start(testutil.Context(t, limit), e.spec("wait")); !errors.As(err, &version) {
 		t.Errorf("starting a container: %v", err)
 	}
