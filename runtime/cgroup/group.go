@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup2"
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
@@ -113,10 +114,13 @@ func (p *Parent) Names() ([]string, error) {
 	return names, nil
 }
 
+// monitorsTime is for monitors of containers that have ended: they have told that, and are about to end.
+const monitorsTime = 10 * time.Second
+
 // Remove removes the parent cgroup; it fails while a replica is left in it. That of a
 // unit of systemd stays, and goes with the unit.
 func (p *Parent) Remove() error {
-	if err := unix.Rmdir(filepath.Join(p.Path(), monitors)); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := p.removeMonitors(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing the cgroup of monitors: %w", err)
 	}
 	if _, err := os.Lstat(filepath.Join(p.Path(), keeper)); err == nil {
@@ -126,6 +130,24 @@ func (p *Parent) Remove() error {
 		return fmt.Errorf("removing cgroup %s: %w", p.Path(), err)
 	}
 	return nil
+}
+
+// removeMonitors removes the cgroup of monitors, when the last of them has ended.
+func (p *Parent) removeMonitors() error {
+	dir := filepath.Join(p.Path(), monitors)
+	err := unix.Rmdir(dir)
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	if left, namesErr := p.Names(); namesErr != nil || len(left) > 0 {
+		return errors.Join(err, namesErr) // they watch these
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), monitorsTime)
+	defer cancel()
+	if err := waitEvent(ctx, dir, "populated 0"); err != nil {
+		return err
+	}
+	return unix.Rmdir(dir)
 }
 
 // Group is the cgroup of one replica.

@@ -127,6 +127,46 @@ func TestRootKillAll(t *testing.T) {
 	}
 }
 
+// TestRootRemoveAwaitsMonitors: a monitor tells of its container's end a little before its own.
+func TestRootRemoveAwaitsMonitors(t *testing.T) {
+	p := newParent(t)
+	leaf, err := p.Monitors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leaf.Close()
+	monitor := exec.Command("cat")
+	monitor.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(leaf.Fd())}
+	in, err := monitor.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := monitor.Start(); err != nil {
+		t.Fatal(err)
+	}
+	g, err := p.Create("r-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Remove(); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("removing it with a replica in it: %v, want EBUSY at once", err)
+	}
+	if err := g.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan error, 1)
+	go func() { removed <- p.Remove() }()
+	if err := in.Close(); err != nil { // ends it
+		t.Error(err)
+	}
+	if err := testutil.Receive(t, limit, "the removal", removed); err != nil {
+		t.Error(err)
+	}
+	if err := monitor.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRootReuseAfterKill: a group whose processes were killed takes new ones
 // (it would not, on some kernels, after a write to cgroup.kill).
 func TestRootReuseAfterKill(t *testing.T) {
