@@ -62,9 +62,10 @@ put() { # PATH : writes standard input there
 	cat >"$root$1"
 }
 
-# What makes a root file system a box: it boots, has an address, lets Vagrant in. And what the topology's machines run.
+# What makes a root file system a box: it boots, has an address, lets Vagrant in, which wants scp: sid's server comes without the client
+# that has it. And what the topology's machines run.
 box_packages=(linux-image-cloud-amd64 initramfs-tools grub-pc-bin grub-common udev libpam-systemd systemd-resolved
-	openssh-server sudo rsync ca-certificates iputils-ping curl nfs-common nfs-kernel-server)
+	openssh-server openssh-client sudo rsync ca-certificates iputils-ping curl nfs-common nfs-kernel-server)
 
 debian() {
 	# The machine's own settings of how to fetch (proxies, time checks of a mirror that lags behind).
