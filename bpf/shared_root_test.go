@@ -19,8 +19,9 @@ import (
 
 // To most tests it is the same who has loaded the programs that they run, and loading takes
 // most of their time: on an emulated machine more than a second. So they take turns with a few
-// data paths. Each is emptied before the next test has it, and looked at whether it is empty;
-// what a failed test has had is thrown away. Tests of loading, pinning and attaching load their own.
+// data paths (the tests of this package run one after another). Each is emptied before the next
+// test has it, and looked at whether it is empty; what a failed test has had is thrown away.
+// Tests of loading, pinning and attaching load their own.
 type pool struct {
 	attached bool // to ownCgroup: sockets leave something with it that no map shows, see quiet
 	resting  []*Datapath

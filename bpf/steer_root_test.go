@@ -332,9 +332,11 @@ func TestRootICMPErrorsFollowTheirFlow(t *testing.T) {
 			router := map[string]string{"IPv4": "198.51.100.1", "IPv6": "2001:db8:9::1"}[f.name]
 			for _, in := range []packet{tcpPacket(f.client, f.web, syn), udpPacket(f.client, f.dns)} {
 				answer := in.reply(ack, "a long answer")
+				r.site(t, 1, Site{Replicas: replicas(5, 6)})
 				for _, kind := range kinds {
 					r.device(t, "about a flow that nobody knows", icmpError(router, answer, kind), actOK, counted{})
 				}
+				r.site(t, 1, Site{Replicas: replicas(5)})
 				r.device(t, "first", in, actRedirect, steered)
 				for _, kind := range kinds {
 					r.device(t, fmt.Sprintf("type %d", kind), icmpError(router, answer, kind), actRedirect, steered)

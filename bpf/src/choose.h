@@ -45,7 +45,7 @@ struct next_ready {
 
 static long try_slot(__u32 i, struct next_ready *q)
 {
-	__u32 slot = q->from + i;
+	__u32 slot = q->from + 1 + i;
 
 	if (slot >= q->s->n)
 		slot -= q->s->n;
@@ -53,13 +53,17 @@ static long try_slot(__u32 i, struct next_ready *q)
 	return q->found ? 1 : 0;
 }
 
-/* The first candidate from slot `from` on. The loop is the kernel's: its body is
- * verified once, where each round of one of our own is by itself. */
+/* The first candidate from slot `from` on, which mostly is that one. The loop is the
+ * kernel's: its body is verified once, where each round of one of our own is by
+ * itself. */
 static __always_inline __u64 next_ready(struct fc_site *s, struct packet *p, __u32 port_bit, __u32 from)
 {
 	struct next_ready q = { .s = s, .p = p, .port_bit = port_bit, .from = from };
+	__u64 found = candidate(s, p, port_bit, from);
 
-	bpf_loop(s->n, try_slot, &q, 0);
+	if (found)
+		return found;
+	bpf_loop(s->n - 1, try_slot, &q, 0);
 	return q.found;
 }
 

@@ -231,27 +231,30 @@ static __always_inline struct fc_flow_key flow_key(const struct fc_addr *client,
 	return k;
 }
 
-/* The flow that an ICMP error speaks of: its payload is the head of a packet
- * that a replica sent, from the VIP to the client. */
-__noinline int fc_parse_icmp_error(struct __sk_buff *skb, struct packet *p, struct fc_flow_key *k)
+/* What an ICMP error speaks of: its payload is the head of a packet that a
+ * replica sent, from the VIP to the client. `in` becomes what the client sends in
+ * that flow. */
+static __always_inline int parse_icmp_error(struct __sk_buff *skb, const struct packet *p, struct packet *in)
 {
-	struct packet in = {};
+	struct fc_addr vip;
 	struct tcp_ports ports;
 	int err;
 
-	if (!p || !k)
-		return -1;
 	if (p->proto == IPPROTO_ICMP)
-		err = parse_v4(skb, &in, p->l4 + 8);
+		err = parse_v4(skb, in, p->l4 + 8);
 	else
-		err = parse_v6(skb, &in, p->l4 + 8);
-	if (err || in.frag == FC_FRAG_LATER)
+		err = parse_v6(skb, in, p->l4 + 8);
+	if (err || in->frag == FC_FRAG_LATER)
 		return -1;
-	if (in.proto != IPPROTO_TCP && in.proto != IPPROTO_UDP)
+	if (in->proto != IPPROTO_TCP && in->proto != IPPROTO_UDP)
 		return -1;
-	if (bpf_skb_load_bytes(skb, in.l4, &ports, sizeof(ports)) < 0)
+	if (bpf_skb_load_bytes(skb, in->l4, &ports, sizeof(ports)) < 0)
 		return -1;
-	*k = flow_key(&in.dst, ports.dest, &in.src, ports.source, in.proto);
+	vip = in->src;
+	in->src = in->dst;
+	in->dst = vip;
+	in->sport = ports.dest;
+	in->dport = ports.source;
 	return 0;
 }
 

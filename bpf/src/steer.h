@@ -126,6 +126,38 @@ static __always_inline int steer_fragment(const struct packet *p)
 	return r ? to_replica(r) : FC_EATEN;
 }
 
+/* Whom an ICMP error is for: its id, or 0. If the flow table has lost the flow,
+ * the answer is its socket's, as for the client's next packet: that may be long
+ * in coming, since what the error is about (a path's MTU) holds the answer up.
+ * A datagram's flow without an entry is anybody's, and so clear only where the
+ * site has one replica. */
+__noinline int fc_replica_of_error(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet in = {};
+	struct fc_listener *l;
+	struct fc_site *s;
+	struct fc_flow *f;
+
+	if (!p || parse_icmp_error(skb, p, &in) < 0)
+		return 0;
+
+	struct fc_flow_key fk = flow_key(&in.src, in.sport, &in.dst, in.dport, in.proto);
+
+	f = bpf_map_lookup_elem(&fc_flows, &fk);
+	if (f)
+		return f->replica;
+
+	struct fc_listener_key lk = { .addr = in.dst, .port = in.dport, .proto = in.proto };
+
+	l = bpf_map_lookup_elem(&fc_listeners, &lk);
+	s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
+	if (!s)
+		return 0;
+	if (in.proto == IPPROTO_TCP)
+		return fc_choose_by_socket(skb, s, &in);
+	return s->n == 1 ? s->replicas[0] : 0;
+}
+
 /* Errors about a flow go where the flow goes, and answers to a replica's own
  * ping to it; all else (echo) to the sink, so that a ping neither wakes a site
  * nor goes without answer. */
@@ -135,9 +167,7 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 	struct choice c;
 
 	if (p->icmp_error) {
-		if (fc_parse_icmp_error(skb, p, &k) < 0)
-			return FC_EATEN;
-		c = by_flow(&k);
+		c = by_id(fc_replica_of_error(skb, p));
 		return c.r ? to_replica(c.r) : FC_EATEN;
 	}
 	if (!p->echo_reply)
