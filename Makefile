@@ -14,10 +14,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)" "HOME=$(HOME)" 
 # Tools are pinned in a module of their own, so that their dependencies are not fcnode's.
 TOOL := go tool -modfile=tests/tools/go.mod
 GOTESTSUM_FLAGS := --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
-GOTESTSUM := $(TOOL) gotestsum $(GOTESTSUM_FLAGS)
 # What the test runs of this checkout reported, in the words of go test -json.
 RESULTS := $(BIN)/results
-# A privileged suite, judged. Its tools are built beside its tests: where BUILT=1 is said, there may be no Go.
+# Runs a suite of tests and judges it. Its tools are built beside the privileged tests: where BUILT=1 is said, there may be no Go.
 SUITE := env BIN=$(BIN) RESULTS=$(RESULTS) GOTESTSUM_FLAGS="$(GOTESTSUM_FLAGS)" RUN="$(RUN)" tests/suite.sh
 
 # The kernels of the rig by the Debian release that has them. Any part of the list can be chosen: KERNEL="6.1 6.12".
@@ -70,7 +69,9 @@ test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
-	$(GOTESTSUM) --hide-summary skipped --jsonfile $(RESULTS)/unit.json -- -race -tags seccomp ./...
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/again
+	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o $(BIN)/tests/ gotest.tools/gotestsum
+	@$(SUITE) unit tests/unit.sh
 
 test-root: $(if $(BUILT),,build test-binaries) ## Run the privileged tests on this kernel (root or sudo)
 	@mkdir -p $(RESULTS)

@@ -97,6 +97,9 @@ func (r *run) send(ctx context.Context, s Schedule) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for at := range s {
+		if ctx.Err() != nil { // a select would choose by chance among this and a request that is due
+			return context.Cause(ctx)
+		}
 		if wait := time.Until(r.began.Add(at)); wait > 0 {
 			timer.Reset(wait)
 			select {

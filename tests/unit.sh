@@ -1,0 +1,3 @@
+#!/bin/bash
+# Runs the unit tests with the race detector and prints what `go test -json` does. RUN chooses some.
+exec go test -json -race -tags seccomp ${RUN:+-run "$RUN"} ./...
