@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,9 +35,23 @@ func sealed(path string) (*os.File, error) {
 	if _, err := io.Copy(mem, src); err != nil {
 		return nil, errors.Join(fmt.Errorf("copying the runner %s: %w", path, err), mem.Close())
 	}
-	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	if _, err := unix.FcntlInt(mem.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+	if err := seal(mem); err != nil {
 		return nil, errors.Join(fmt.Errorf("sealing the copy of the runner: %w", err), mem.Close())
 	}
 	return mem, nil
+}
+
+// sealTime bounds the attempts to seal. The kernel refuses (EBUSY) while anybody holds one of the pages, after a
+// wait of some 150 ms for that to end: it may be the kernel itself, which samples, moves or writes back memory.
+const sealTime = 10 * time.Second
+
+// seal lets nobody change a memory file any more.
+func seal(mem *os.File) error {
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	for end := time.Now().Add(sealTime); ; {
+		_, err := unix.FcntlInt(mem.Fd(), unix.F_ADD_SEALS, seals)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
