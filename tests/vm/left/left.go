@@ -71,6 +71,7 @@ var table = []Tests{
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
 		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
+		"PreparedSpareThatIsNotKept",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
 		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
@@ -88,6 +89,9 @@ var table = []Tests{
 		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
 		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "ConnectionOfAnEndedReplicaIsReset",
 		"SeveralReplicas", "ScaleGoesFirst",
+	}},
+	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
+		"GoesFirstByNiceness", "GoesFirstIsRefused",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
 		"CheckpointedSiteIsRestored", "ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
