@@ -63,9 +63,12 @@ apps: ## Make the root file systems of the real applications in tests (nginx, PH
 # BUILT=1 spares what test-root, test-vm and install need when it is known to be there: .ci/run runs them side by side, and
 # Vagrant brings it from outside (FCNODE_BUILT=1).
 BUILT :=
+# THREADS=single is cheaper for an emulated machine that has but one processor to itself, because others run beside it.
+THREADS := multi
 .PHONY: test test-unit test-root test-vm test-binaries
-test: deps deps-vm build test-unit test-root ## Run every test: unit, privileged here, privileged on Linux 6.12
-	@$(MAKE) --no-print-directory test-vm KERNEL=6.12 BUILT=1
+test: deps deps-vm $(if $(BUILT),,build test-binaries) ## Run every test: unit, privileged here, privileged on Linux 6.12
+	@tests/beside.sh '$(MAKE) --no-print-directory test-vm KERNEL=6.12 BUILT=1 THREADS=single' \
+		$(MAKE) --no-print-directory -k test-unit test-root BUILT=1
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
@@ -80,7 +83,7 @@ test-root: $(if $(BUILT),,build test-binaries) ## Run the privileged tests on th
 test-vm: $(if $(BUILT),,deps-vm build test-binaries) ## Run the privileged tests on Debian's kernels: KERNEL="6.1 6.12 7"
 	@mkdir -p $(RESULTS)
 	@for kernel in $(foreach k,$(KERNEL),$(or $(release_$(k)),$(error KERNEL=$(k) is not of the rig: 6.1, 6.12, 7))); do \
-		$(SUITE) $$kernel $(BIN)/tests/vm -release $$kernel -binaries $(BIN)/tests -programs $(BIN) -apps "$$(tests/apps/build.sh -disk)"; \
+		$(SUITE) $$kernel $(BIN)/tests/vm -threads $(THREADS) -release $$kernel -binaries $(BIN)/tests -programs $(BIN) -apps "$$(tests/apps/build.sh -disk)"; \
 	done
 
 test-binaries:
