@@ -103,10 +103,29 @@ func visitNow(q question) (v visit, err error) {
 	if err == nil && n == 0 {
 		err = errLoad
 	}
+	if err == nil {
+		err = readOut(fd)
+	}
 	if err != nil {
 		return v, fmt.Errorf("answer of %s: %w", q.to, err)
 	}
 	return v, nil
+}
+
+// readOut reads the rest of an answer, as a visitor does, until the site closes the connection. Closing it before resets it, which
+// applications take for an error: Python's server writes a traceback about it, then or, when it was put to sleep on disk in that
+// instant, beside the first request after it.
+func readOut(fd int) error {
+	for rest := make([]byte, 16<<10); ; {
+		n := 0
+		err := uninterrupted(func() (err error) {
+			n, err = unix.Read(fd, rest)
+			return err
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+	}
 }
 
 // uninterrupted goes on with a system call that one of the Go runtime's signals has ended: the kernel does not when

@@ -48,13 +48,17 @@ var table = []Tests{
 		"PreparedDaemonKilled", "PreparedDaemonKilledInOpen", "PreparedDiscard", "ManagerCloseDiscardsPrepared",
 		"DaemonKilledWhileDumping", "DaemonKilledWhileRestoring", "RestoreCancelled", "CheckpointAfterAdoption",
 		"UpgradeUnderTheDaemon", "ProgramsOfAnotherVersion", "RunnerOfAnotherVersion", "AdoptAnotherVersion", "MemoryServedWithoutItsDaemon",
+		"ServerOfMemoryKilled",
 	}},
 	{Package: "runtime/container", Why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", names: []string{
 		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
 	}},
 	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
 		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
-		"DumpFails", "ServerOfMemoryKilled", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
+		"DumpFails", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
+	}},
+	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each", on: aside, names: []string{
+		"NothingOfDamagedMemoryRuns",
 	}},
 	{Package: "runtime/image", Why: "a full disk is the same on each kernel", names: []string{"NoSpace", "ResolveOnFullDisk"}},
 	{Package: "tests/systemd", Why: "that nothing is taken from under an older daemon's sites is decided by the daemon", on: aside, names: []string{
@@ -62,7 +66,7 @@ var table = []Tests{
 	}},
 	{Package: "tests/e2e", Why: "they are about the daemon's own decisions, its state on disk, its API and its command line", names: []string{
 		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
-		"CommandLine", "BadSpecIsExplained", "Logs", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
+		"CommandLine", "BadSpecIsExplained", "Logs", "Exec", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
 		"SecondDaemonIsRefused", "KilledDuringApply", "KilledDuringDelete", "SiteThatEndsWhileNoDaemonRuns", "Reboot",
 		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
@@ -74,7 +78,7 @@ var table = []Tests{
 		"PreparedSpareThatIsNotKept",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
-		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
+		"UpdateUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStart", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
 		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
 		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
@@ -86,8 +90,8 @@ var table = []Tests{
 		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
 	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
-		"LatePortGetsItsVisitors", "KilledDuringStart", "CheckFindsNothingAmiss", "Exec", "LargeDatagrams", "CirculateUnderLoad",
-		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "ConnectionOfAnEndedReplicaIsReset",
+		"LatePortGetsItsVisitors", "CheckFindsNothingAmiss", "LargeDatagrams", "CirculateUnderLoad",
+		"PreparedSiteIsWoken", "Apps", "LoadIsSeen", "ListenerComesBack", "OneFamilyListeners", "ConnectionOfAnEndedReplicaIsReset",
 		"SeveralReplicas", "ScaleGoesFirst",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
