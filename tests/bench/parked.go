@@ -90,7 +90,7 @@ func (p *parkedResult) measureEmpty(ctx context.Context, s *stage.Stage, o optio
 	if p.empty, err = settled(ctx, s); err != nil {
 		return err
 	}
-	if _, err := deploy(ctx, s, filepath.Join(o.bin, demoSite), "hello"); err != nil {
+	if _, err := deploy(ctx, s, filepath.Join(o.bin, demoSite)); err != nil {
 		return err
 	}
 	p.alone, err = wakes(ctx, s)

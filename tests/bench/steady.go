@@ -126,7 +126,7 @@ func (app *application) serve(ctx context.Context, s *stage.Stage, o options) (s
 	if err != nil {
 		return stop, err
 	}
-	vip, err := deploy(ctx, s, program, "hello")
+	vip, err := deploy(ctx, s, program)
 	if err != nil {
 		return stop, err
 	}

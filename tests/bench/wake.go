@@ -18,10 +18,10 @@ import (
 // demoSite is the application of the benches.
 const demoSite = "fcnode-demo-site"
 
-// deploy applies a site whose image has nothing but a program. It is parked
+// deploy applies the site "hello", whose image has nothing but a program. It is parked
 // when the bench says so, not when it is idle.
-func deploy(ctx context.Context, s *stage.Stage, program, name string) (addr netip.AddrPort, err error) {
-	return deployWith(ctx, s, program, name, "idle: 1h, tiers: [cold]") // else parking it is dumping it
+func deploy(ctx context.Context, s *stage.Stage, program string) (addr netip.AddrPort, err error) {
+	return deployWith(ctx, s, program, "hello", "idle: 1h, tiers: [cold]") // else parking it is dumping it
 }
 
 // deployWith does so with more fields of the spec.
@@ -75,7 +75,7 @@ func benchWake(ctx context.Context, o options, r *report) (err error) {
 		return err
 	}
 	defer func() { err = done(s, err) }()
-	addr, err := deploy(ctx, s, filepath.Join(o.bin, demoSite), "hello")
+	addr, err := deploy(ctx, s, filepath.Join(o.bin, demoSite))
 	if err != nil {
 		return err
 	}
