@@ -54,14 +54,15 @@ func (k kept) ask() error {
 	return err
 }
 
-// ready waits until so many replicas take connections, and returns them.
+// ready waits until so many replicas take connections, and returns them. That one listens the kernel may tell an instant before its monitor
+// has told who its processes are.
 func (s *site) ready(want int) (out []api.Replica) {
 	s.n.t.Helper()
 	testutil.WaitFor(s.n.t, patience, "the site's replicas", func() error {
 		out = nil
 		all := s.get().Replicas
 		for _, r := range all {
-			if r.State == "ready" {
+			if r.State == "ready" && r.PID != 0 {
 				out = append(out, r)
 			}
 		}
