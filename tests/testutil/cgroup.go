@@ -28,7 +28,8 @@ func makeCgroup() (*cgroup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mounting cgroup2 for the tests: %w", err)
 	}
-	name := fmt.Sprintf("fcnode-test-%d", os.Getpid())
+	// A run that was killed has left its own, and its number may be used again.
+	name := fmt.Sprintf("fcnode-test-%d-%d", os.Getpid(), time.Now().UnixNano())
 	if err := unix.Mkdirat(int(root.Fd()), name, 0o755); err != nil {
 		return nil, errors.Join(fmt.Errorf("making cgroup %s: %w", name, err), root.Close())
 	}
