@@ -197,14 +197,23 @@ func (w *wire) timeInPrograms(b testing.TB, do func()) (d time.Duration) {
 		b.Fatal(err)
 	}
 	defer on.Close()
-	do()
-	for _, p := range []*ebpf.Program{w.objs.FcCountIn, w.objs.FcCountOut} {
-		st, err := p.Stats()
-		if err != nil {
-			b.Fatal(err)
+	programs := []*ebpf.Program{w.objs.FcCountIn, w.objs.FcCountOut}
+	stats := func() (all []*ebpf.ProgramStats) {
+		for _, p := range programs {
+			st, err := p.Stats()
+			if err != nil {
+				b.Fatal(err)
+			}
+			all = append(all, st)
 		}
-		b.Logf("%v: %d runs, %v each", p, st.RunCount, st.Runtime/time.Duration(max(st.RunCount, 1)))
-		d += st.Runtime
+		return all
+	}
+	before := stats() // others have run the same programs
+	do()
+	for i, after := range stats() {
+		took, runs := after.Runtime-before[i].Runtime, after.RunCount-before[i].RunCount
+		b.Logf("%v: %d runs, %v each", programs[i], runs, took/time.Duration(max(runs, 1)))
+		d += took
 	}
 	return d
 }

@@ -92,11 +92,19 @@ static __always_inline __u32 raise_in(struct fc_conn *c, __u32 end)
 	return 0;
 }
 
+/* What is no TCP segment by its IP header. The calls that it takes to be sure of
+ * the socket are spared where they can be: each costs, on every packet. */
+static __always_inline void count_other(struct __sk_buff *skb, struct bpf_sock *sk, bool in)
+{
+	sk = bpf_sk_fullsock(sk);
+	if (sk && sk->protocol == IPPROTO_UDP)
+		count_datagram(skb, sk, in);
+}
+
 SEC("cgroup_skb/ingress")
 int fc_count_in(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
-	struct bpf_tcp_sock *tp;
 	struct fc_load *load;
 	struct segment s;
 	struct fc_conn *c;
@@ -104,24 +112,20 @@ int fc_count_in(struct __sk_buff *skb)
 
 	if (!sk)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_UDP) {
-		count_datagram(skb, sk, true);
+	if (!parse_segment(skb, &s)) {
+		count_other(skb, sk, true);
 		return 1;
 	}
-	if (sk->protocol != IPPROTO_TCP)
-		return 1;
 	if (sk->state == BPF_TCP_LISTEN) {
-		queue_arrival(sk);
+		sk = bpf_sk_fullsock(sk);
+		if (sk)
+			queue_arrival(sk);
 		return 1;
 	}
-	if (!parse_segment(skb, &s) || (!s.len && !s.fin))
+	if (!s.len && !s.fin)
 		return 1;
 	c = bpf_sk_storage_get(&fc_conns, sk, NULL, 0);
-	tp = bpf_tcp_sock(sk);
-	if (!c || !tp)
+	if (!c)
 		return 1;
 	load = load_of(c->replica);
 	if (!load)
@@ -129,8 +133,12 @@ int fc_count_in(struct __sk_buff *skb)
 	/* what came by here in order, or is known to the socket already; what lies
 	 * behind a hole is counted when the hole is filled */
 	from = c->in_end;
-	if (after(tp->rcv_nxt, from) && !c->fin)
-		from = tp->rcv_nxt;
+	if (s.seq != from && !c->fin) {
+		struct bpf_tcp_sock *tp = bpf_tcp_sock(sk);
+
+		if (tp && after(tp->rcv_nxt, from))
+			from = tp->rcv_nxt;
+	}
 	if (s.fin) {
 		c->fin_end = s.seq + s.len;
 		c->fin = 1;
@@ -156,14 +164,11 @@ int fc_count_out(struct __sk_buff *skb)
 
 	if (!sk)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_UDP) {
-		count_datagram(skb, sk, false);
+	if (!parse_segment(skb, &s)) {
+		count_other(skb, sk, false);
 		return 1;
 	}
-	if (sk->protocol != IPPROTO_TCP || !parse_segment(skb, &s) || !s.len)
+	if (!s.len)
 		return 1;
 	c = bpf_sk_storage_get(&fc_conns, sk, NULL, 0);
 	/* the socket is locked here: nobody else counts what it sends */

@@ -317,6 +317,15 @@ static __always_inline void first_answer_of(struct __sk_buff *skb, struct fc_con
 	c->turn = FC_TURN_ANSWERED;
 }
 
+/* When a segment left its socket, by the clock of bpf_ktime_get_ns(): TCP has
+ * read it already to send this one (tcp_mstamp_refresh), and writes it on each
+ * as the earliest time of departure. That lies ahead only where a fair queue
+ * (fq) does the pacing, and the device of a replica has no queue. */
+static __always_inline __u64 sent_at(struct __sk_buff *skb)
+{
+	return skb->tstamp ?: bpf_ktime_get_ns();
+}
+
 /* New payload of the server. Returns the latency in ns if it is an answer that
  * was measured, else 0. */
 __noinline __u64 fc_turn_out(struct __sk_buff *skb, struct fc_conn *c, struct fc_load *load, __u32 at, int unseen)
@@ -340,7 +349,7 @@ __noinline __u64 fc_turn_out(struct __sk_buff *skb, struct fc_conn *c, struct fc
 		c->unsure = 0;
 		return 0;
 	}
-	latency = bpf_ktime_get_ns() - c->began;
+	latency = sent_at(skb) - c->began;
 	if ((__s64)latency < 0)
 		latency = 0; /* began on another CPU, just now */
 	all = bpf_map_lookup_elem(&fc_latencies, &replica);
