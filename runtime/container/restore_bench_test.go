@@ -3,6 +3,7 @@
 package container
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -20,6 +21,19 @@ func BenchmarkRootRestore(b *testing.B) {
 			b.Run(app.Name, func(b *testing.B) { benchRestore(b, app) })
 		}
 	}
+}
+
+// atRest says that both pools are full: a refill would share the processors with what is measured.
+func (m *Manager) atRest() error {
+	for _, p := range []*pool{m.pool, m.restores} {
+		p.mu.Lock()
+		missing, busy := p.ahead-len(p.slots), p.busy
+		p.mu.Unlock()
+		if missing > 0 || busy {
+			return fmt.Errorf("%d runners are missing", missing)
+		}
+	}
+	return nil
 }
 
 func benchRestore(b *testing.B, app apps.App) {
@@ -45,6 +59,7 @@ func benchRestore(b *testing.B, app apps.App) {
 		b.StopTimer()
 		e.park(c, e.checkpointDir(), options())
 		spec := e.appSpec(app, ns)
+		testutil.WaitFor(b, limit, "what is kept ahead to be made", func() error { return e.m.atRest() })
 		begin := time.Now()
 		b.StartTimer()
 		restored, timing, err := e.m.Restore(testutil.Context(b, limit), spec, e.checkpointDir())

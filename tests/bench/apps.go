@@ -25,10 +25,6 @@ import (
 // appRuns bounds the runs of this bench: each one stops, starts and dumps all applications.
 const appRuns = 5
 
-// rest is what the node is given between a sleep or a wake and the next wake: it makes things ahead by then, as it
-// can on a node where a site sleeps longer than an instant.
-const rest = 100 * time.Millisecond
-
 // hosted is an application of tests/apps as a site, or several.
 type hosted struct {
 	apps.App
@@ -227,7 +223,6 @@ func (b *appBench) once(ctx context.Context, a *hosted, sl *sleeper, counts bool
 			return err
 		}
 	}
-	time.Sleep(rest)
 	err := sl.rouse(ctx, b.s, b.c, counts)
 	if err != nil && sl.tier == api.TierCheckpointed {
 		why, failed := b.failure(ctx, sl.site)
@@ -319,7 +314,6 @@ func (b *appBench) idleOn(ctx context.Context, all []*hosted, tier api.Tier, idl
 			}
 		}
 		for _, sl := range sleepers {
-			time.Sleep(rest)
 			if err := sl.once(ctx, b.s, b.c, round > 0); err != nil { // the first round warms the caches
 				return fmt.Errorf("%s: %w", sl.site, err)
 			}

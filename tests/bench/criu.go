@@ -230,6 +230,7 @@ func (b *imageBench) cycle(
 	if err := b.memoryThere(ctx, c); err != nil {
 		return nil, 0, errors.Join(err, b.end(ctx, c))
 	}
+	time.Sleep(rest)
 	begin := time.Now()
 	m, err := c.Checkpoint(ctx, dir, container.CheckpointOptions{})
 	dump := time.Since(begin)
@@ -241,6 +242,7 @@ func (b *imageBench) cycle(
 			return nil, 0, err
 		}
 	}
+	time.Sleep(rest)
 	begin = time.Now()
 	if c, _, err = b.m.Restore(ctx, b.spec(a), dir); err != nil {
 		return nil, 0, err

@@ -89,12 +89,14 @@ func (rc *runcImages) once(ctx context.Context, a *sleepyApp, counts bool) (err 
 	if err := rc.b.answers(ctx); err != nil {
 		return err
 	}
+	time.Sleep(rest)
 	begin := time.Now()
 	out, err := rc.command(ctx, "checkpoint", "--image-path", images, "--work-path", images, rc.id()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("runc checkpoint: %w: %s", err, out)
 	}
 	dump := time.Since(begin)
+	time.Sleep(rest)
 	begin = time.Now()
 	err = output.run(rc.command(ctx, "restore", "--detach", "--image-path", images, "--work-path", images,
 		"--bundle", rc.bundle, rc.id()))

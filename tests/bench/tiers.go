@@ -115,6 +115,7 @@ func (sl *sleeper) once(ctx context.Context, s *stage.Stage, c *client, counts b
 
 // rouse wakes the sleeping site and asks it again while it runs.
 func (sl *sleeper) rouse(ctx context.Context, s *stage.Stage, c *client, counts bool) error {
+	time.Sleep(rest)
 	first, err := c.ask(sl.ask)
 	if err != nil {
 		return err

@@ -35,6 +35,11 @@ type outcome[T any] struct {
 	err   error
 }
 
+// rest is the pause before what is measured alone, fcnode's or another's. By then a node has made what it keeps ahead, as it can where sites sleep
+// longer than an instant: it begins a tenth of a second after a start, and takes both processors some 30 ms, which would
+// fall on whatever comes next.
+const rest = 250 * time.Millisecond
+
 func newClient(netns int) (*client, error) {
 	c := &client{asked: make(chan question), given: make(chan outcome[visit])}
 	entered := make(chan error)

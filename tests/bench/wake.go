@@ -103,11 +103,13 @@ func benchWake(ctx context.Context, o options, r *report) (err error) {
 		if err := wakeOnce(ctx, s, c, addr, &once); err != nil {
 			return err
 		}
+		time.Sleep(rest)
 		t, err := runc.once(ctx, c)
 		if err != nil {
 			return err
 		}
 		once.runc = series{t}
+		time.Sleep(rest)
 		if t, err = usual.once(ctx, c); err != nil {
 			return err
 		}
@@ -144,6 +146,7 @@ func wakeOnce(ctx context.Context, s *stage.Stage, c *client, addr netip.AddrPor
 	if _, err := s.API.Park(ctx, "hello", true); err != nil {
 		return err
 	}
+	time.Sleep(rest)
 	cold, err := c.visit(addr)
 	if err != nil {
 		return err
