@@ -175,10 +175,16 @@ type dpFcLoad struct {
 }
 
 type dpFcQueue struct {
+	_     structs.HostLayout
+	Depth uint32
+	Max   uint32
+}
+
+type dpFcQueueKey struct {
 	_       structs.HostLayout
 	Replica uint32
-	Depth   uint32
-	Max     uint32
+	Port    uint16
+	Pad     uint16
 }
 
 type dpFcReplica struct {
@@ -324,6 +330,7 @@ const (
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
 	dpMapFcNetns            = "fc_netns"
+	dpMapFcQueues           = "fc_queues"
 	dpMapFcReplicas         = "fc_replicas"
 	dpMapFcSiteLoads        = "fc_site_loads"
 	dpMapFcSites            = "fc_sites"
@@ -337,7 +344,7 @@ const (
 	dpProgFcCountIn         = "fc_count_in"
 	dpProgFcCountOut        = "fc_count_out"
 	dpProgFcDevice          = "fc_device"
-	dpProgFcQueues          = "fc_queues"
+	dpProgFcReadQueues      = "fc_read_queues"
 	dpProgFcReplicaOut      = "fc_replica_out"
 	dpProgFcSetTrigger      = "fc_set_trigger"
 	dpProgFcSinkOut         = "fc_sink_out"
@@ -351,7 +358,6 @@ const (
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
 	dpVarFcTypeKind         = "fc_type_kind"
-	dpVarFcTypeQueue        = "fc_type_queue"
 	dpVarFcTypeReplicaFlags = "fc_type_replica_flags"
 	dpVarFcTypeSiteFlags    = "fc_type_site_flags"
 	dpVarFcTypeStat         = "fc_type_stat"
@@ -409,7 +415,7 @@ type dpProgramSpecs struct {
 	FcCountIn    *ebpf.ProgramSpec `ebpf:"fc_count_in"`
 	FcCountOut   *ebpf.ProgramSpec `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.ProgramSpec `ebpf:"fc_device"`
-	FcQueues     *ebpf.ProgramSpec `ebpf:"fc_queues"`
+	FcReadQueues *ebpf.ProgramSpec `ebpf:"fc_read_queues"`
 	FcReplicaOut *ebpf.ProgramSpec `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.ProgramSpec `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.ProgramSpec `ebpf:"fc_sink_out"`
@@ -434,6 +440,7 @@ type dpMapSpecs struct {
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
 	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcQueues      *ebpf.MapSpec `ebpf:"fc_queues"`
 	FcReplicas    *ebpf.MapSpec `ebpf:"fc_replicas"`
 	FcSiteLoads   *ebpf.MapSpec `ebpf:"fc_site_loads"`
 	FcSites       *ebpf.MapSpec `ebpf:"fc_sites"`
@@ -455,7 +462,6 @@ type dpVariableSpecs struct {
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
-	FcTypeQueue        *ebpf.VariableSpec `ebpf:"fc_type_queue"`
 	FcTypeReplicaFlags *ebpf.VariableSpec `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.VariableSpec `ebpf:"fc_type_stat"`
@@ -498,6 +504,7 @@ type dpMaps struct {
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
 	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
+	FcQueues      *ebpf.Map `ebpf:"fc_queues"`
 	FcReplicas    *ebpf.Map `ebpf:"fc_replicas"`
 	FcSiteLoads   *ebpf.Map `ebpf:"fc_site_loads"`
 	FcSites       *ebpf.Map `ebpf:"fc_sites"`
@@ -522,6 +529,7 @@ func (m *dpMaps) Close() error {
 		m.FcListeners,
 		m.FcLoads,
 		m.FcNetns,
+		m.FcQueues,
 		m.FcReplicas,
 		m.FcSiteLoads,
 		m.FcSites,
@@ -544,7 +552,6 @@ type dpVariables struct {
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
-	FcTypeQueue        *ebpf.Variable `ebpf:"fc_type_queue"`
 	FcTypeReplicaFlags *ebpf.Variable `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.Variable `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.Variable `ebpf:"fc_type_stat"`
@@ -564,7 +571,7 @@ type dpPrograms struct {
 	FcCountIn    *ebpf.Program `ebpf:"fc_count_in"`
 	FcCountOut   *ebpf.Program `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.Program `ebpf:"fc_device"`
-	FcQueues     *ebpf.Program `ebpf:"fc_queues"`
+	FcReadQueues *ebpf.Program `ebpf:"fc_read_queues"`
 	FcReplicaOut *ebpf.Program `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.Program `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.Program `ebpf:"fc_sink_out"`
@@ -580,7 +587,7 @@ func (p *dpPrograms) Close() error {
 		p.FcCountIn,
 		p.FcCountOut,
 		p.FcDevice,
-		p.FcQueues,
+		p.FcReadQueues,
 		p.FcReplicaOut,
 		p.FcSetTrigger,
 		p.FcSinkOut,

@@ -29,7 +29,7 @@ func TestLayouts(t *testing.T) {
 		"fc_frag_key": dpFcFragKey{}, "fc_held_flow": dpFcHeldFlow{}, "fc_settings": dpFcSettings{},
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
-		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_trigger_params": dpFcTriggerParams{},
+		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
 		"fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
 	} {
 		var c *btf.Struct
@@ -80,7 +80,7 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcFlows: {size(dpFcFlowKey{}), size(dpFcFlow{})}, dpMapFcFrags: {size(dpFcFragKey{}), u32},
 		dpMapFcHeldFlows: {size(dpFcFlowKey{}), size(dpFcHeldFlow{})}, dpMapFcHoldCounts: {u32, u32},
 		dpMapFcConfig: {u32, size(dpFcSettings{})}, dpMapFcStats: {u32, u64}, dpMapFcHeldRing: {0, 0}, dpMapFcEventRing: {0, 0},
-		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcConns: {u32, size(dpFcConn{})},
+		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcQueues: {size(dpFcQueueKey{}), size(dpFcQueue{})}, dpMapFcConns: {u32, size(dpFcConn{})},
 		dpMapFcLoads: {u32, size(dpFcLoad{})}, dpMapFcLatencies: {u32, size(dpFcLatency{})}, dpMapFcSiteLoads: {u32, size(dpFcSiteLoad{})},
 		dpMapFcTriggers: {u32, size(dpFcTrigger{})}, dpMapFcTriggerRing: {0, 0},
 	} {
@@ -105,7 +105,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 20 {
+	if len(names) != 21 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

@@ -1,14 +1,10 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
 // Load is what the kernel has counted for a replica since it was added; the
@@ -113,8 +109,8 @@ func (l *Load) sum(perCPU []dpFcLoad) {
 
 // eachBatch reads a whole map, many entries by one system call. An entry that is
 // added or removed meanwhile may be missed or seen twice.
-func eachBatch[V any](m *ebpf.Map, cpus int, f func(key uint32, v []V)) error {
-	keys, vals := make([]uint32, loadBatch), make([]V, loadBatch*cpus)
+func eachBatch[K, V any](m *ebpf.Map, cpus int, f func(key K, v []V)) error {
+	keys, vals := make([]K, loadBatch), make([]V, loadBatch*cpus)
 	var cursor ebpf.MapBatchCursor
 	for {
 		n, err := m.BatchLookup(&cursor, keys, vals, nil)
@@ -132,33 +128,31 @@ func eachBatch[V any](m *ebpf.Map, cpus int, f func(key uint32, v []V)) error {
 
 // queues adds up the accept queues of each replica's listeners.
 func (d *Datapath) queues(out map[ReplicaID]Load) error {
-	it, err := link.AttachIter(link.IterOptions{Program: d.objs.FcQueues, Map: d.objs.FcListenSocks})
-	if err != nil {
-		return fmt.Errorf("attach the iterator: %w", err)
+	frame := make([]byte, 64) // the program is run on a packet, but does not look at it
+	if _, err := d.objs.FcReadQueues.Run(&ebpf.RunOptions{Data: frame}); err != nil {
+		return fmt.Errorf("run the program that reads them: %w", err)
 	}
-	defer it.Close()
-	r, err := it.Open()
-	if err != nil {
-		return fmt.Errorf("open the iterator: %w", err)
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	const size = int(unsafe.Sizeof(dpFcQueue{}))
-	for ; len(b) >= size; b = b[size:] {
-		var q dpFcQueue
-		if _, err := binary.Decode(b, binary.NativeEndian, &q); err != nil {
-			return fmt.Errorf("decode: %w", err)
+	return eachBatch(d.objs.FcQueues, 1, func(at dpFcQueueKey, v []dpFcQueue) {
+		if l, asked := out[ReplicaID(at.Replica)]; asked {
+			l.AcceptQueue += v[0].Depth
+			l.AcceptMax += v[0].Max
+			out[ReplicaID(at.Replica)] = l
 		}
-		if l, asked := out[ReplicaID(q.Replica)]; asked {
-			l.AcceptQueue += q.Depth
-			l.AcceptMax += q.Max
-			out[ReplicaID(q.Replica)] = l
+	})
+}
+
+// forgetQueues forgets the ports that a replica listened on.
+func (d *Datapath) forgetQueues(id ReplicaID) error {
+	var gone []dpFcQueueKey
+	err := eachBatch(d.objs.FcQueues, 1, func(at dpFcQueueKey, _ []dpFcQueue) {
+		if at.Replica == uint32(id) {
+			gone = append(gone, at)
 		}
+	})
+	for _, at := range gone {
+		err = errors.Join(err, ignoreMissing(d.objs.FcQueues.Delete(at)))
 	}
-	return nil
+	return err
 }
 
 // SiteLoads returns what was counted for the sites that have had something to

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"sync"
@@ -258,33 +259,63 @@ func TestRootDatagramsAreCounted(t *testing.T) {
 	}
 }
 
+// waitQueue waits until so many connections wait for accept(), of the most that may.
+func (w *wire) waitQueue(t testing.TB, want, most uint32) {
+	t.Helper()
+	testutil.WaitFor(t, 5*time.Second, "the accept queue", func() error {
+		if l := w.load(t); l.AcceptQueue != want || l.AcceptMax != most {
+			return fmt.Errorf("%d of %d wait, want %d of %d", l.AcceptQueue, l.AcceptMax, want, most)
+		}
+		return nil
+	})
+}
+
 func TestRootAcceptQueue(t *testing.T) {
 	w := newWire(t)
-	at := func(want, most uint32) {
-		t.Helper()
-		testutil.WaitFor(t, 5*time.Second, "the accept queue", func() error {
-			if l := w.load(t); l.AcceptQueue != want || l.AcceptMax != most {
-				return fmt.Errorf("%d of %d wait, want %d of %d", l.AcceptQueue, l.AcceptMax, want, most)
-			}
-			return nil
-		})
-	}
-	at(0, 0)
+	w.waitQueue(t, 0, 0)
 	fd := socketSpec{at: addrPort(web4)}.open(t, w.replica)
 	second := socketSpec{at: addrPort(tls4)}.openFD(t, w.replica)
-	at(0, 32)
+	w.waitQueue(t, 0, 32)
 	for i := range uint32(3) {
 		conn := w.dial(t, web4)
 		defer conn.Close()
-		at(i+1, 32)
+		w.waitQueue(t, i+1, 32)
 	}
 	conn := w.dial(t, tls4)
 	defer conn.Close()
-	at(4, 32)
+	w.waitQueue(t, 4, 32)
 	closeFD(t, second)
-	at(3, 16)
+	w.waitQueue(t, 3, 16)
 	closeFD(t, acceptFD(t, fd))
-	at(2, 16)
+	w.waitQueue(t, 2, 16)
+}
+
+// Listeners that share a port are added up, and one that serves both families counts once.
+func TestRootAcceptQueueOfSharedPort(t *testing.T) {
+	w := newWire(t)
+	any6 := netip.AddrPortFrom(netip.IPv6Unspecified(), addrPort(web6).Port())
+	for range 3 {
+		socketSpec{at: any6, shared: true}.open(t, w.replica)
+	}
+	w.waitQueue(t, 0, 48)
+	for i := range uint32(8) {
+		conn := w.dial(t, []string{web4, web6}[i%2])
+		defer conn.Close()
+		w.waitQueue(t, i+1, 48)
+	}
+	alone := socketSpec{at: netip.AddrPortFrom(netip.IPv6Unspecified(), addrPort(tls4).Port())}.openFD(t, w.replica)
+	w.waitQueue(t, 8, 64)
+	closeFD(t, alone)
+	w.waitQueue(t, 8, 48)
+	if err := w.RemoveReplica(5, Replica{Ifindex: 1005, Cookie: w.replica.Cookie(t)}); err != nil {
+		t.Fatal(err)
+	}
+	err := eachBatch(w.objs.FcQueues, 1, func(at dpFcQueueKey, _ []dpFcQueue) {
+		t.Errorf("the port %d of replica %d is kept", at.Port, at.Replica)
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // Attempts and refusals are seen where packets are steered, repeated SYNs once.

@@ -36,7 +36,6 @@ func TestRootLostFlowIsFoundByItsSocket(t *testing.T) {
 			if err := w.AddReplica(6, Replica{Site: 1, Ifindex: 1006, NSID: int(nsid(t, w.client)), Cookie: 6, VIP4: vip4, VIP6: vip6}); err != nil {
 				t.Fatal(err)
 			}
-			w.change(t, 5, func(v *dpFcReplica) { v.Nsid = nsid(t, w.replica) })
 			w.site(t, 1, Site{Replicas: replicas(6, 5)})
 			from := w.dial(t, f.web).LocalAddr().String()
 			data := tcpPacket(from, f.web, ack, "data")

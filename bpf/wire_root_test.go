@@ -29,7 +29,7 @@ func newWire(t testing.TB) *wire {
 	p := netip.MustParsePrefix
 	testutil.Cable(t, w.replica, w.client, "fctest",
 		[]netip.Prefix{p("10.77.0.2/24"), p("fd77:fc::2/64")}, []netip.Prefix{p("10.77.0.9/24"), p("fd77:fc::9/64")})
-	err := w.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: w.replica.Cookie(t), VIP4: vip4, VIP6: vip6})
+	err := w.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: int(nsid(t, w.replica)), Cookie: w.replica.Cookie(t), VIP4: vip4, VIP6: vip6})
 	if err != nil {
 		t.Fatal(err)
 	}

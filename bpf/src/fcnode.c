@@ -35,7 +35,6 @@ const struct fc_held_small *fc_type_held_small __attribute__((unused));
 const struct fc_held_large *fc_type_held_large __attribute__((unused));
 const enum fc_stat *fc_type_stat __attribute__((unused));
 const enum fc_event_kind *fc_type_event_kind __attribute__((unused));
-const struct fc_queue *fc_type_queue __attribute__((unused));
 const struct fc_trigger_args *fc_type_trigger_args __attribute__((unused));
 const struct fc_trigger_event *fc_type_trigger_event __attribute__((unused));
 const enum fc_trigger_kind *fc_type_trigger_kind __attribute__((unused));

@@ -15,8 +15,11 @@ struct sock_common {
 	unsigned char skc_ipv6only : 1;
 } __attribute__((preserve_access_index));
 
+struct sock_reuseport;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sock_reuseport *sk_reuseport_cb;
 	int sk_err;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
@@ -129,6 +132,16 @@ struct {
 	__type(value, struct fc_listening);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_listen_socks SEC(".maps");
+
+/* Entries go with their replica. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, struct fc_queue_key);
+	__type(value, struct fc_queue);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_queues SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -138,15 +138,19 @@ static __always_inline bool socket_only6(struct bpf_sock_ops *ops)
  * callback for its end, the port counts as listened on for good. */
 static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
 {
+	struct fc_queue_key at = { .replica = c.id, .port = bpf_htons(ops->local_port) };
 	struct fc_listening l, *kept = NULL;
 	struct bpf_sock *sk = ops->sk;
+	struct fc_queue queue = {};
 	struct fc_addr local;
 
 	if (!sk || !local_addr(ops, &local))
 		return;
-	l = ports_of(c, &local, socket_only6(ops), bpf_htons(ops->local_port), IPPROTO_TCP);
+	l = ports_of(c, &local, socket_only6(ops), at.port, IPPROTO_TCP);
 	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
 		return;
+	if (bpf_map_update_elem(&fc_queues, &at, &queue, BPF_ANY))
+		count(FC_STAT_MAP_FULL);
 	port_open(c.r->listeners4, l.port4);
 	port_open(c.r->listeners6, l.port6);
 	if (bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG) == 0)

@@ -175,9 +175,15 @@ struct fc_site_load {
 	__u64 refused; /* flows, while it refuses */
 };
 
-/* The accept queue of one listener. */
-struct fc_queue {
+/* A port that a replica listens on. */
+struct fc_queue_key {
 	__u32 replica;
+	__be16 port;
+	__u16 pad;
+};
+
+/* The accept queues of all listeners there, as they were when last read. */
+struct fc_queue {
 	__u32 depth;
 	__u32 max;
 };
