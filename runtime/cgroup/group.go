@@ -250,6 +250,16 @@ func (g *Group) freezer(ctx context.Context, value, event string) error {
 	if err := g.tellFreezer(value); err != nil {
 		return err
 	}
+	// The kernel calls the group frozen when its own processes are.
+	children, err := cgroupfd.Below(g.Path())
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := waitEvent(ctx, g.Child(child), event); err != nil {
+			return err
+		}
+	}
 	return waitEvent(ctx, g.Path(), event)
 }
 
@@ -260,17 +270,45 @@ func (g *Group) tellFreezer(value string) error {
 	return nil
 }
 
-// Procs lists the processes in the group, as seen from the caller's PID namespace.
+// Child names a cgroup for processes that are ended before all others of the
+// replica. It has no controllers of its own: the replica's limits, its freezer
+// and what it counts apply to all of them.
+func (g *Group) Child(name string) string { return filepath.Join(g.Path(), name) }
+
+// EndChildren ends what is in such cgroups, and removes them.
+func (g *Group) EndChildren(within time.Duration) error { return cgroupfd.EndBelow(g.Path(), within) }
+
+// Procs lists the processes in the group and in its children, as seen from the
+// caller's PID namespace.
 func (g *Group) Procs() ([]int, error) {
-	b, err := os.ReadFile(filepath.Join(g.Path(), "cgroup.procs"))
+	pids, err := procs(g.Path())
 	if err != nil {
-		return nil, fmt.Errorf("listing the processes of %s: %w", g.Path(), err)
+		return nil, err
+	}
+	children, err := cgroupfd.Below(g.Path())
+	if err != nil {
+		return nil, err
+	}
+	for _, child := range children {
+		more, err := procs(g.Child(child))
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return nil, err
+		}
+		pids = append(pids, more...)
+	}
+	return pids, nil
+}
+
+func procs(group string) ([]int, error) {
+	b, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+	if err != nil {
+		return nil, fmt.Errorf("listing the processes of %s: %w", group, err)
 	}
 	var pids []int
 	for _, f := range strings.Fields(string(b)) {
 		pid, err := strconv.Atoi(f)
 		if err != nil {
-			return nil, fmt.Errorf("process %q in %s: %w", f, g.Path(), err)
+			return nil, fmt.Errorf("process %q in %s: %w", f, group, err)
 		}
 		pids = append(pids, pid)
 	}
@@ -328,8 +366,18 @@ func (g *Group) OOMKills() (uint64, error) {
 	return cgroupfd.ParseOOMKills(string(b))
 }
 
-// Remove removes the group, which must be empty; one that is gone is fine.
+// Remove removes the group, which must be empty, and its children; one that is
+// gone is fine.
 func (g *Group) Remove() error {
+	children, err := cgroupfd.Below(g.Path())
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := unix.Rmdir(g.Child(child)); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("removing cgroup %s: %w", g.Child(child), err)
+		}
+	}
 	if err := unix.Rmdir(g.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing cgroup %s: %w", g.Path(), err)
 	}
