@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -14,11 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/console"
-	"golang.org/x/sys/unix"
-
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // noon is the time of all tests.
@@ -172,7 +169,7 @@ func yieldAll[T any](ctx context.Context, all []T, follow bool) iter.Seq2[T, err
 	}
 }
 
-func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest) (api.Process, error) {
 	if _, err := b.site(name); err != nil {
 		return nil, err
 	}
@@ -180,44 +177,19 @@ func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest, std
 	b.exec = req
 	b.mu.Unlock()
 	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
-	if !req.TTY {
-		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdio.In, stdio.Out, stdio.Err
-		return p, p.cmd.Start()
-	}
-	slave, err := p.openTerminal(req.Rows, req.Cols)
-	if err != nil {
-		return nil, err
-	}
-	defer slave.Close()
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	return p, p.cmd.Start()
+	var err error
+	p.files, err = testutil.StartJoined(p.cmd, req.Rows, req.Cols)
+	return p, err
 }
 
 // process is a child of the test.
 type process struct {
-	cmd      *exec.Cmd
-	terminal *os.File
-}
-
-func (p *process) openTerminal(rows, cols uint16) (slave *os.File, err error) {
-	master, path, err := console.NewPty()
-	if err != nil {
-		return nil, err
-	}
-	defer master.Close()
-	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	p.terminal = os.NewFile(uintptr(fd), "ptmx")
-	err = master.Resize(console.WinSize{Height: rows, Width: cols})
-	slave, openErr := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
-	return slave, errors.Join(err, openErr)
+	cmd   *exec.Cmd
+	files []*os.File
 }
 
 func (p *process) PID() int                        { return p.cmd.Process.Pid }
-func (p *process) Terminal() *os.File              { return p.terminal }
+func (p *process) Files() []*os.File               { return p.files }
 func (p *process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
 func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {

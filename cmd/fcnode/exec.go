@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -26,7 +24,12 @@ func newExec(e *env) *cobra.Command {
 		Short: "Execute a command in a running replica of a site",
 		Long: `Executes a command inside of a running replica, as the site's user and with its
 environment. A site that sleeps is not woken by this. The exit code is that of the
-command, 128 + N if signal N ended it; signals are passed on to it.`,
+command, 128 + N if signal N ended it; signals are passed on to it.
+
+The command is confined as the replica is, by the same namespaces, capabilities and
+limits. It gets pipes or a terminal made for it, never the files of the caller.
+When it has ended, or this program or the daemon has, everything that it has started
+is killed, what it has put into the background too.`,
 		Example: "  fcnode exec blog -- cat /etc/hosts\n  fcnode exec -it blog -- sh",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(execArgs(args)) < 2 {
@@ -39,7 +42,7 @@ command, 128 + N if signal N ended it; signals are passed on to it.`,
 	flags := cmd.Flags()
 	// What follows the site is the command's, flags too; the -- is for the eye.
 	flags.SetInterspersed(false)
-	flags.BoolVarP(&input, "stdin", "i", false, "pass the standard input on (without: /dev/null)")
+	flags.BoolVarP(&input, "stdin", "i", false, "pass the standard input on (without: it is at its end)")
 	flags.BoolVarP(&req.TTY, "tty", "t", false, "give the command a terminal")
 	flags.StringVar(&req.Replica, "replica", "", "in the replica with this `ID` (default the oldest)")
 	flags.StringArrayVarP(&req.Env, "env", "e", nil, "add `NAME=VALUE` to the environment")
@@ -81,7 +84,7 @@ func execTerminal(ctx context.Context, e *env, client *api.Client, site string, 
 		return result, &hinted{err: errors.New("-t needs -i and a terminal as standard input"), hint: "leave out -t"}
 	}
 	req.Rows, req.Cols = terminal.Size(user)
-	session, err := client.Exec(ctx, site, req, api.Stdio{})
+	session, err := client.Exec(ctx, site, req)
 	if err != nil {
 		return result, err
 	}
@@ -98,20 +101,17 @@ func execPlain(ctx context.Context, e *env, client *api.Client, site string, req
 	if input {
 		in = e.stdin
 	}
-	stdio, finish, err := stdioFiles(in, e.stdout, e.stderr)
+	session, err := client.Exec(ctx, site, req)
 	if err != nil {
-		return result, err
-	}
-	session, err := client.Exec(ctx, site, req, stdio)
-	if err != nil {
-		finish()
 		return result, err
 	}
 	defer session.Close()
 	stop := passSignals(session)
 	defer stop()
-	result, err = session.Wait()
-	finish()
+	err = terminal.JoinPipes(in, e.stdout, e.stderr, terminal.Pipes(session.Stdio()), func() error {
+		result, err = session.Wait()
+		return err
+	})
 	return result, err
 }
 
@@ -132,64 +132,4 @@ func passSignals(session *api.Session) (stop func()) {
 		close(signals)
 		<-done
 	}
-}
-
-// stdioFiles makes files of the streams, which a process can inherit: they are files
-// already, except in tests. finish waits for what was written and frees what was made.
-func stdioFiles(in io.Reader, out, errs io.Writer) (stdio api.Stdio, finish func(), err error) {
-	var (
-		made    []*os.File
-		writing sync.WaitGroup
-	)
-	finish = func() {
-		for _, f := range made {
-			f.Close()
-		}
-		writing.Wait()
-	}
-	pipe := func() (r, w *os.File) {
-		if err != nil {
-			return nil, nil
-		}
-		if r, w, err = os.Pipe(); err != nil {
-			err = fmt.Errorf("make a pipe for the command: %w", err)
-		}
-		return r, w
-	}
-	toFile := func(w io.Writer) *os.File {
-		if f, ok := w.(*os.File); ok {
-			return f
-		}
-		r, f := pipe()
-		if err == nil {
-			made = append(made, f)
-			writing.Go(func() {
-				defer r.Close()
-				_, _ = io.Copy(w, r)
-			})
-		}
-		return f
-	}
-	stdio.Out, stdio.Err = toFile(out), toFile(errs)
-	switch f, ok := in.(*os.File); {
-	case ok:
-		stdio.In = f
-	case in == nil:
-		if stdio.In, err = os.Open(os.DevNull); err == nil {
-			made = append(made, stdio.In)
-		}
-	default:
-		var w *os.File
-		if stdio.In, w = pipe(); err == nil {
-			made = append(made, stdio.In)
-			go func() {
-				defer w.Close()
-				_, _ = io.Copy(w, in)
-			}()
-		}
-	}
-	if err != nil {
-		finish()
-	}
-	return stdio, finish, err
 }

@@ -57,27 +57,26 @@ type Backend interface {
 	Logs(ctx context.Context, name string, opts LogOptions) iter.Seq2[LogLine, error]
 
 	// Exec starts a process in a running replica of the site; the site is not woken
-	// for it (ErrUnavailable when it sleeps). Without req.TTY the process gets dup()s
-	// of the files in stdio, which stay the caller's; with it stdio is zero and
-	// the process has a terminal of its own.
-	Exec(ctx context.Context, name string, req ExecRequest, stdio Stdio) (Process, error)
+	// for it (ErrUnavailable when it sleeps).
+	Exec(ctx context.Context, name string, req ExecRequest) (Process, error)
 }
 
 // Process is a process started by Exec.
 type Process interface {
 	// PID as seen from the node.
 	PID() int
-	// Terminal is the master of the process' terminal, nil without one. It belongs
-	// to the caller, who closes it.
-	Terminal() *os.File
+	// Files are the master of the process' terminal, or, without one, the other ends
+	// of the pipes that are its standard input, output and error. They belong to the
+	// caller, who closes them. It is called once.
+	Files() []*os.File
 	// Signal sends a signal to the process.
 	Signal(sig syscall.Signal) error
-	// Wait returns when the process has ended. It is called once; when its context ends
-	// it kills the process and still waits for its end.
+	// Wait returns when the process and all that it has started have ended. It is
+	// called once; when its context ends it kills them and still waits for their end.
 	Wait(ctx context.Context) (ExecResult, error)
 }
 
-// Stdio are the files of a process that has no terminal.
+// Stdio are the ends of the pipes to a process that has no terminal.
 type Stdio struct {
 	In, Out, Err *os.File
 }

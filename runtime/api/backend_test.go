@@ -14,11 +14,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/console"
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // memory is a Backend which keeps sites in memory and executes on the machine itself.
@@ -283,7 +283,7 @@ func (m *memory) Logs(ctx context.Context, name string, opts api.LogOptions) ite
 	}
 }
 
-func (m *memory) Exec(_ context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+func (m *memory) Exec(_ context.Context, name string, req api.ExecRequest) (api.Process, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := m.site(name); err != nil {
@@ -292,46 +292,23 @@ func (m *memory) Exec(_ context.Context, name string, req api.ExecRequest, stdio
 	if !m.running[name] {
 		return nil, fmt.Errorf("site %s sleeps: %w", name, api.ErrUnavailable)
 	}
-	return startProcess(req, stdio)
+	return startProcess(req)
 }
 
 // process is a child of the test.
 type process struct {
-	cmd      *exec.Cmd
-	terminal *os.File
+	cmd   *exec.Cmd
+	files []*os.File
 }
 
-func startProcess(req api.ExecRequest, stdio api.Stdio) (*process, error) {
-	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
-	if !req.TTY {
-		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdio.In, stdio.Out, stdio.Err
-		return p, p.cmd.Start()
-	}
-	master, slavePath, err := console.NewPty()
-	if err != nil {
-		return nil, err
-	}
-	defer master.Close()
-	if err := master.Resize(console.WinSize{Height: req.Rows, Width: req.Cols}); err != nil {
-		return nil, err
-	}
-	slave, err := os.OpenFile(slavePath, os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer slave.Close()
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = slave, slave, slave
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	p.terminal = os.NewFile(uintptr(fd), "ptmx")
-	return p, p.cmd.Start()
+func startProcess(req api.ExecRequest) (p *process, err error) {
+	p = &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
+	p.files, err = testutil.StartJoined(p.cmd, req.Rows, req.Cols)
+	return p, err
 }
 
 func (p *process) PID() int                        { return p.cmd.Process.Pid }
-func (p *process) Terminal() *os.File              { return p.terminal }
+func (p *process) Files() []*os.File               { return p.files }
 func (p *process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
 func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {

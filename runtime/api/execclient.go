@@ -20,16 +20,16 @@ type Session struct {
 	in       *json.Decoder
 	pid      int
 	terminal *os.File
+	stdio    Stdio
 	unhook   func() bool
 	// ended gives the cause when the session's context has ended.
 	ended func() error
 }
 
-// Exec starts a process in a site's replica. Without req.TTY the process gets the three
-// files themselves, which may be of any kind; the caller may close its own. With it, stdio is
-// not used and the session has a terminal. Close, and the end of the context, kill
-// the process.
-func (c *Client) Exec(ctx context.Context, name string, req ExecRequest, stdio Stdio) (*Session, error) {
+// Exec starts a process in a site's replica. The session has a terminal with req.TTY, and
+// three pipes without: what the process gets is made for it, never a file of the caller's.
+// Close, and the end of the context, kill the process and all that it has started.
+func (c *Client) Exec(ctx context.Context, name string, req ExecRequest) (*Session, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (c *Client) Exec(ctx context.Context, name string, req ExecRequest, stdio S
 	files := &fileConn{UnixConn: conn.(*net.UnixConn)}
 	unhook := context.AfterFunc(ctx, func() { conn.Close() })
 	s := &Session{conn: files, in: json.NewDecoder(files), unhook: unhook, ended: func() error { return context.Cause(ctx) }}
-	if err := s.start(ctx, c, name, req, stdio); err != nil {
+	if err := s.start(ctx, c, name, req); err != nil {
 		s.Close()
 		if cause := s.ended(); cause != nil {
 			return nil, cause
@@ -47,18 +47,9 @@ func (c *Client) Exec(ctx context.Context, name string, req ExecRequest, stdio S
 	return s, nil
 }
 
-func (s *Session) start(ctx context.Context, c *Client, name string, req ExecRequest, stdio Stdio) error {
+func (s *Session) start(ctx context.Context, c *Client, name string, req ExecRequest) error {
 	if err := s.upgrade(ctx, c, name, req); err != nil {
 		return err
-	}
-	if !req.TTY {
-		for _, f := range []*os.File{stdio.In, stdio.Out, stdio.Err} {
-			f.Fd() // makes it blocking, as programs expect of their stdio (os/exec does the same)
-		}
-		err := sendJSON(s.conn, execFromClient{Stdio: true}, stdio.In, stdio.Out, stdio.Err)
-		if err != nil {
-			return fmt.Errorf("pass stdio to the daemon: %w", err)
-		}
 	}
 	m, err := s.receive()
 	if err != nil {
@@ -69,10 +60,18 @@ func (s *Session) start(ctx context.Context, c *Client, name string, req ExecReq
 	}
 	s.pid = m.Started.PID
 	if req.TTY {
-		if s.terminal, err = s.conn.takeTerminal(); err != nil {
+		files, err := s.conn.take(1)
+		if err != nil {
 			return fmt.Errorf("receive the terminal: %w", err)
 		}
+		s.terminal = files[0]
+		return nil
 	}
+	files, err := s.conn.take(3)
+	if err != nil {
+		return fmt.Errorf("receive the pipes: %w", err)
+	}
+	s.stdio = Stdio{In: files[0], Out: files[1], Err: files[2]}
 	return nil
 }
 
@@ -106,6 +105,11 @@ func (s *Session) PID() int { return s.pid }
 // deadlines. Close closes it.
 func (s *Session) Terminal() *os.File { return s.terminal }
 
+// Stdio are the pipes to a process without a terminal: In to be written, Out and Err to be
+// read. Others in the container may hold their other ends for longer than the process
+// lives: after Wait, read what is there and no end of file. Close closes them.
+func (s *Session) Stdio() Stdio { return s.stdio }
+
 // Signal sends a signal to the process.
 func (s *Session) Signal(sig syscall.Signal) error {
 	return sendJSON(s.conn, execFromClient{Signal: unix.SignalName(sig)})
@@ -129,7 +133,7 @@ func (s *Session) Wait() (ExecResult, error) {
 func (s *Session) Close() error {
 	s.unhook()
 	s.conn.closeFiles()
-	closeAll(s.terminal)
+	closeAll(s.terminal, s.stdio.In, s.stdio.Out, s.stdio.Err)
 	return s.conn.Close()
 }
 

@@ -3,11 +3,11 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,32 +83,17 @@ func upgrade(w http.ResponseWriter) (*fileConn, error) {
 // serveExec runs the process until it ends, the client goes away or the daemon
 // stops; the latter two cancel and so kill it.
 func (s *Server) serveExec(ctx context.Context, cancel func(), conn *fileConn, site string, req ExecRequest) (ExecResult, error) {
-	in := json.NewDecoder(conn)
-	stdio, err := receiveStdio(conn, in, req.TTY)
-	if err != nil {
-		return ExecResult{}, err
-	}
-	proc, err := s.backend.Exec(ctx, site, req, stdio)
-	closeAll(stdio.In, stdio.Out, stdio.Err)
-	if err != nil {
-		return ExecResult{}, err
-	}
-
 	_ = conn.SetDeadline(time.Time{})
-	terminal := proc.Terminal()
-	err = sendStarted(conn, proc.PID(), terminal)
-	closeAll(terminal)
-	if err != nil {
-		cancel()
-	}
-	// The reader ends when the connection is shut for reading below.
+	var proc atomic.Pointer[Process]
+	// From the beginning, as the client may go away while the process is started. The
+	// reader ends when the connection is shut for reading.
 	reading := make(chan struct{})
 	go func() {
 		defer close(reading)
-		s.relaySignals(in, proc)
+		s.relaySignals(conn, &proc)
 		cancel()
 	}()
-	result, err := proc.Wait(ctx)
+	result, err := s.runExec(ctx, cancel, conn, site, req, &proc)
 	_ = conn.SetReadDeadline(time.Unix(1, 0))
 	<-reading
 	if err == nil && s.stopping.Err() != nil {
@@ -117,32 +102,24 @@ func (s *Server) serveExec(ctx context.Context, cancel func(), conn *fileConn, s
 	return result, err
 }
 
-func receiveStdio(conn *fileConn, in *json.Decoder, tty bool) (Stdio, error) {
-	if tty {
-		return Stdio{}, nil
+func (s *Server) runExec(ctx context.Context, cancel func(), conn *fileConn, site string, req ExecRequest, running *atomic.Pointer[Process]) (ExecResult, error) {
+	proc, err := s.backend.Exec(ctx, site, req)
+	if err != nil {
+		return ExecResult{}, err
 	}
-	var first execFromClient
-	if err := in.Decode(&first); err != nil {
-		return Stdio{}, fmt.Errorf("wait for the files of exec: %w: %w", ErrInvalid, err)
+	running.Store(&proc)
+	files := proc.Files()
+	err = sendJSON(conn, execFromServer{Started: &execStarted{PID: proc.PID()}}, files...)
+	closeAll(files...)
+	if err != nil {
+		cancel()
 	}
-	files, err := conn.take(3)
-	if err != nil || !first.Stdio {
-		closeAll(files...)
-		return Stdio{}, fmt.Errorf("exec without a terminal must begin with stdio and three files (%w): %w", ErrInvalid, errors.Join(err))
-	}
-	return Stdio{In: files[0], Out: files[1], Err: files[2]}, nil
-}
-
-func sendStarted(conn *fileConn, pid int, terminal *os.File) error {
-	message := execFromServer{Started: &execStarted{PID: pid}}
-	if terminal == nil {
-		return sendJSON(conn, message)
-	}
-	return sendJSON(conn, message, terminal)
+	return proc.Wait(ctx)
 }
 
 // relaySignals passes on what the client asks for, until it goes away.
-func (s *Server) relaySignals(in *json.Decoder, proc Process) {
+func (s *Server) relaySignals(conn *fileConn, running *atomic.Pointer[Process]) {
+	in := json.NewDecoder(conn)
 	for {
 		var m execFromClient
 		if err := in.Decode(&m); err != nil {
@@ -153,8 +130,12 @@ func (s *Server) relaySignals(in *json.Decoder, proc Process) {
 			s.log.Debug("exec client sent an unknown signal", "signal", m.Signal)
 			continue
 		}
-		if err := proc.Signal(sig); err != nil {
-			s.log.Debug("signal an exec process", "pid", proc.PID(), "signal", m.Signal, "error", err)
+		proc := running.Load()
+		if proc == nil {
+			continue // the client did not wait for it
+		}
+		if err := (*proc).Signal(sig); err != nil {
+			s.log.Debug("signal an exec process", "pid", (*proc).PID(), "signal", m.Signal, "error", err)
 		}
 	}
 }

@@ -10,19 +10,17 @@ import (
 )
 
 // execProtocol is the value of the Upgrade header.
-const execProtocol = "fcnode-exec/1"
+const execProtocol = "fcnode-exec/2"
 
 // Messages on an upgraded connection: one JSON value a line, files beside the line
 // they belong to. See docs/api.md.
 type (
-	// execFromClient: stdio comes once and first, with three files, when there is no
-	// terminal; signals may follow.
+	// execFromClient asks for a signal.
 	execFromClient struct {
-		Stdio  bool   `json:"stdio,omitempty"`
 		Signal string `json:"signal,omitempty"`
 	}
-	// execFromServer: started comes once, with the terminal's master if there is a
-	// terminal; then exit or error, as the last message.
+	// execFromServer: started comes once, with the terminal's master beside it or with
+	// the ends of three pipes; then exit or error, as the last message.
 	execFromServer struct {
 		Started *execStarted `json:"started,omitempty"`
 		Exit    *ExecResult  `json:"exit,omitempty"`
@@ -76,7 +74,8 @@ func (c *fileConn) collect(oob []byte) error {
 	return nil
 }
 
-// take hands over the n files which must have come.
+// take hands over the n files which must have come, non-blocking, so that reads and
+// writes can have deadlines. No process shares these ends.
 func (c *fileConn) take(n int) ([]*os.File, error) {
 	if got := len(c.fds); got != n {
 		c.closeFiles()
@@ -84,25 +83,13 @@ func (c *fileConn) take(n int) ([]*os.File, error) {
 	}
 	files := make([]*os.File, n)
 	for i, fd := range c.fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, err
+		}
 		files[i] = os.NewFile(uintptr(fd), "received")
 	}
 	c.fds = nil
 	return files, nil
-}
-
-// takeTerminal hands over the one file that must have come, non-blocking, so that
-// its reads can have deadlines.
-func (c *fileConn) takeTerminal() (*os.File, error) {
-	if len(c.fds) == 1 {
-		if err := unix.SetNonblock(c.fds[0], true); err != nil {
-			return nil, err
-		}
-	}
-	files, err := c.take(1)
-	if err != nil {
-		return nil, err
-	}
-	return files[0], nil
 }
 
 func (c *fileConn) closeFiles() {

@@ -87,7 +87,8 @@ func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Containe
 	if initErr == nil {
 		c, err := m.adopt(state, init, nil)
 		if err == nil {
-			err = c.endDump(ctx)
+			// An exec ends with its daemon, unless its runner was killed as well.
+			err = errors.Join(c.endDump(ctx), c.group.EndChildren(execEndTime))
 		}
 		return c, err
 	}

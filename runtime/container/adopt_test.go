@@ -33,6 +33,7 @@ const (
 	doStart   = "start"
 	doPrepare = "prepare" // prints "prepared"
 	doOpen    = "open"    // the same, and opens it at once
+	doExec    = "exec"    // starts, executes what stays, and prints "executing" and the runner's number
 
 	doCheckpoint = "checkpoint" // starts, prints "dumping", and checkpoints
 	doRestore    = "restore"    // prints "restored"
@@ -68,6 +69,9 @@ func daemonMain() int {
 		fmt.Println("started", err)
 		select {}
 	}
+	if job.Do == doExec {
+		executing(ctx, m, job)
+	}
 	if job.Do == doCheckpoint || job.Do == doRestore {
 		sleepy(ctx, m, job)
 	}
@@ -76,6 +80,24 @@ func daemonMain() int {
 	if err == nil && job.Do == doOpen {
 		_, _, err = p.Open(ctx)
 		fmt.Println("started", err)
+	}
+	select {}
+}
+
+// executing does what a daemon does with an exec, and does not return.
+func executing(ctx context.Context, m *Manager, job daemonJob) {
+	c, _, err := m.Start(ctx, job.Spec)
+	var p *ExecProcess
+	if err == nil {
+		p, err = c.Exec(ctx, ExecSpec{Args: []string{"/bin/guest", "leave"}})
+	}
+	if err == nil {
+		_, err = bufio.NewReader(p.Files()[1]).ReadString('\n')
+	}
+	if err != nil {
+		fmt.Println(err)
+	} else {
+		fmt.Println("executing", p.cmd.Process.Pid)
 	}
 	select {}
 }

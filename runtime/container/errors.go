@@ -47,7 +47,7 @@ func fromWire(id string, e *wire.Error) error {
 	}
 	kinds := map[wire.Kind]error{
 		wire.KindExec: ErrExec, wire.KindRootfs: ErrRootfs, wire.KindUser: ErrUser,
-		wire.KindMount: ErrMount, wire.KindNoSpace: ErrNoSpace,
+		wire.KindMount: ErrMount, wire.KindNoSpace: ErrNoSpace, wire.KindGone: ErrNotRunning,
 		wire.KindRestore: criu.ErrRestore, wire.KindUnusable: criu.ErrUnusable,
 	}
 	return &StartError{ID: id, Kind: kinds[e.Kind], Message: e.Message}

@@ -133,12 +133,13 @@ func TestRootRunnerOfAnotherVersion(t *testing.T) {
 	if _, err := c.Exec(testutil.Context(t, limit), ExecSpec{Args: []string{"/bin/guest", "echo", "hello"}}); !errors.As(err, &version) {
 		t.Errorf("executing something: %v", err)
 	}
-	early, err := e.m.startExec(c.ID(), ExecSpec{Args: []string{"/bin/guest"}})
+	req := c.execRequest(ExecSpec{Args: []string{"/bin/guest"}})
+	early, err := e.m.startExec(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = early.cmd.Wait() // before it is asked: how it ended does not matter
-	if err := early.begin(testutil.Context(t, limit), c.execRequest(ExecSpec{Args: []string{"/bin/guest"}})); !errors.As(err, &version) {
+	if err := early.begin(testutil.Context(t, limit), req); !errors.As(err, &version) {
 		t.Errorf("executing something by a runner that has ended: %v", err)
 	}
 	if err := early.Close(); err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 // Exec implements api.Backend.
-func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio api.Stdio) (api.Process, error) {
+func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest) (api.Process, error) {
 	e, err := n.byName(name)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest, stdio
 		done()
 		return nil, err
 	}
-	p, err := n.exec(ctx, r, &own.Spec, req, stdio)
+	p, err := n.exec(ctx, r, &own.Spec, req)
 	if err != nil {
 		done()
 		return nil, err
@@ -55,7 +55,7 @@ func (n *Node) session(e *entry, r *replica) (done func()) {
 	})
 }
 
-func (n *Node) exec(ctx context.Context, r *replica, s *spec.Site, req api.ExecRequest, stdio api.Stdio) (*container.ExecProcess, error) {
+func (n *Node) exec(ctx context.Context, r *replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
 	img, err := n.images.Get(r.image)
 	if err != nil { // a folder
 		if img, err = n.images.Resolve(ctx, s.Image); err != nil {
@@ -70,7 +70,6 @@ func (n *Node) exec(ctx context.Context, r *replica, s *spec.Site, req api.ExecR
 		Args: req.Args, Env: append(env, req.Env...),
 		Cwd: firstOf(req.Cwd, s.Workdir, img.Config.WorkingDir, "/"), User: firstOf(req.User, string(s.User), img.Config.User),
 		TTY: req.TTY, Cols: req.Cols, Rows: req.Rows,
-		Stdin: stdio.In, Stdout: stdio.Out, Stderr: stdio.Err,
 	})
 	switch {
 	case errors.Is(err, container.ErrNotRunning):
@@ -133,30 +132,13 @@ type execProcess struct {
 
 func (x *execProcess) PID() int { return x.p.Pid() }
 
-// Terminal hands out a descriptor of its own, as the API's caller closes it.
-func (x *execProcess) Terminal() *os.File {
-	console := x.p.Console()
-	if console == nil {
-		return nil
-	}
-	fd, err := unix.FcntlInt(console.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	return os.NewFile(uintptr(fd), console.Name())
-}
+func (x *execProcess) Files() []*os.File { return x.p.Files() }
 
 func (x *execProcess) Signal(sig syscall.Signal) error { return x.p.Signal(sig) }
 
 func (x *execProcess) Wait(ctx context.Context) (api.ExecResult, error) {
 	defer x.done()
 	code, err := x.p.Wait(ctx)
-	if err != nil && ctx.Err() != nil {
-		// nobody waits for it any more: it must not go on by itself
-		if kill := x.p.Signal(unix.SIGKILL); kill == nil {
-			code, err = x.p.Wait(context.WithoutCancel(ctx))
-		}
-	}
 	res := api.ExecResult{Code: code}
 	if code > 128 && code <= 128+64 {
 		res.Signal = unix.SignalName(unix.Signal(code - 128))

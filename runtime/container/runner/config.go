@@ -20,6 +20,9 @@ var capabilities = []string{
 	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
 
+// umask is a container's, whatever the daemon's is.
+var umask uint32 = 0o022
+
 // baseConfig is libcontainer's configuration as far as no request changes it;
 // gate.writeDocument adds the rest.
 func baseConfig(runDir string) (*configs.Config, error) {
@@ -37,6 +40,7 @@ func baseConfig(runDir string) (*configs.Config, error) {
 		Capabilities:    capabilitiesFor(0),
 		NoNewPrivileges: true,
 		OomScoreAdj:     &score,
+		Umask:           &umask,
 		Seccomp:         filter,
 		Mounts:          []*configs.Mount{devBind(systemDir(runDir))},
 		// See the package comment. The name is one that does not exist.

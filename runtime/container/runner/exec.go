@@ -5,164 +5,143 @@ package runner
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
+	"os/signal"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 
+	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
 )
 
+// endTime bounds the wait for killed processes, which end at once unless they
+// hang in the kernel.
+const endTime = 10 * time.Second
+
+// execution is one more process in a running container, and all that it starts.
+type execution struct {
+	conn  *net.UnixConn // to the daemon
+	req   wire.ExecRequest
+	group string // the cgroup of all that
+
+	process atomic.Pointer[libcontainer.Process] // nil until it runs
+}
+
 // Exec starts one more process in a running container, as the request on the
-// inherited socket says, answers when it runs and again when it has ended. The
-// process is killed when the socket is closed.
+// inherited socket says, answers when it runs and again when it has ended. With
+// it, or when the socket is closed, ends everything that it has started.
 func Exec() error {
 	conn, err := wire.Conn(inherited("socket")[0])
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // the process ends
-	var req wire.ExecRequest
-	if _, err := wire.Recv(conn, &req); err != nil {
-		err = fmt.Errorf("waiting for a request: %w", err)
-		return errors.Join(err, wire.Send(conn, wire.ExecStarted{Error: asError(err)}))
+	// Caught, lest the process ignores what a daemon under nohup does.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT)
+	e := &execution{conn: conn}
+	if _, err := wire.Recv(conn, &e.req); err != nil {
+		return e.refuse(fmt.Errorf("waiting for a request: %w", err))
 	}
-	p, console, err := startExec(req)
-	if err != nil {
-		return errors.Join(err, wire.Send(conn, wire.ExecStarted{Error: asError(err)}))
+	e.group = filepath.Join(e.req.Cgroup, e.req.Group)
+	if err := e.run(); err != nil {
+		return e.refuse(errors.Join(err, e.end()))
 	}
-	if err := announce(conn, p, console); err != nil {
-		return errors.Join(err, p.Signal(os.Kill))
+	exited := e.wait()
+	if err := e.end(); err != nil {
+		exited.Error = asError(err)
 	}
-	go obey(conn, p)
-	return wire.Send(conn, waitExec(p))
+	return wire.Send(conn, exited)
 }
 
-// announce tells the daemon that the process runs, and gives it the terminal.
-func announce(conn *net.UnixConn, p *libcontainer.Process, console *os.File) error {
+func (e *execution) refuse(err error) error {
+	return errors.Join(err, wire.Send(e.conn, wire.ExecStarted{Error: asError(err)}))
+}
+
+// end ends what is left in the cgroup.
+func (e *execution) end() error {
+	if err := cgroupfd.End(e.group, endTime); err != nil {
+		return fmt.Errorf("ending what %s has started in container %s: %w", e.req.Args[0], e.req.ID, err)
+	}
+	return nil
+}
+
+// run starts the process and answers.
+func (e *execution) run() error {
+	t, err := openTarget(e.req)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	u, err := lookUser(t.root, e.req.User)
+	if err != nil {
+		return err
+	}
+	p := &libcontainer.Process{
+		Args: e.req.Args, Env: e.req.Env, Cwd: e.req.Cwd, UID: u.uid, GID: u.gid, AdditionalGroups: u.groups,
+		Capabilities: capabilitiesFor(u.uid), SubCgroupPaths: map[string]string{"": e.req.Group},
+	}
+	s, err := openStreams(p, e.req.TTY, e.req.Cols, e.req.Rows)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := e.start(t, p); err != nil {
+		return err
+	}
+	if err := s.started(); err != nil {
+		return fmt.Errorf("executing %s in container %s: %w", e.req.Args[0], e.req.ID, err)
+	}
+	e.process.Store(p)
 	pid, err := p.Pid()
 	if err != nil {
 		return err
 	}
-	if console == nil {
-		return wire.Send(conn, wire.ExecStarted{Pid: pid})
-	}
-	defer console.Close() // the daemon has it
-	return wire.Send(conn, wire.ExecStarted{Pid: pid}, console)
+	return wire.Send(e.conn, wire.ExecStarted{Pid: pid}, s.ours...)
 }
 
-// obey passes signals on, until the daemon is gone.
-func obey(conn *net.UnixConn, p *libcontainer.Process) {
-	for {
-		var msg wire.ExecSignal
-		if _, err := wire.Recv(conn, &msg); err != nil {
-			_ = p.Signal(os.Kill) // ended is fine
-			return
-		}
-		_ = p.Signal(unix.Signal(msg.Signal)) // as above
-	}
-}
-
-func startExec(req wire.ExecRequest) (*libcontainer.Process, *os.File, error) {
-	c, err := libcontainer.Load(req.LibDir, req.Slot)
+func (e *execution) start(t *target, p *libcontainer.Process) error {
+	c, remove, err := t.load()
 	if err != nil {
-		return nil, nil, fmt.Errorf("loading container %s: %w", req.ID, err)
+		return err
 	}
-	p := &libcontainer.Process{Args: req.Args, Env: req.Env, Cwd: req.Cwd}
-	if err := setUser(c, p, req.User); err != nil {
-		return nil, nil, err
+	defer remove()
+	if err := os.Mkdir(e.group, 0o755); err != nil {
+		return fmt.Errorf("making a cgroup for an exec in container %s: %w", e.req.ID, err)
 	}
-	if !req.TTY {
-		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
-		return p, nil, runExec(c, p, req)
-	}
-	ours, theirs, err := consolePair()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer ours.Close()   // used once
-	defer theirs.Close() // the process has its own
-	p.ConsoleSocket, p.ConsoleWidth, p.ConsoleHeight = theirs, req.Cols, req.Rows
-	if err := runExec(c, p, req); err != nil {
-		return nil, nil, err
-	}
-	console, err := recvConsole(ours)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("getting the terminal of a process in container %s: %w", req.ID, err), p.Signal(os.Kill))
-	}
-	return p, console, nil
-}
-
-func runExec(c *libcontainer.Container, p *libcontainer.Process, req wire.ExecRequest) error {
-	err := c.Run(p)
+	go e.obey() // also that the daemon gives up while libcontainer works
+	err = c.Run(p)
 	if err == nil {
 		return nil
 	}
 	if text := err.Error(); errors.Is(err, exec.ErrNotFound) || strings.Contains(text, "executable file not found") || strings.Contains(text, "no such file or directory") {
-		return fail(wire.KindExec, "there is no executable file %s in container %s: %w", req.Args[0], req.ID, err)
+		return fail(wire.KindExec, "there is no executable file %s in container %s: %w", e.req.Args[0], e.req.ID, err)
 	}
-	return fmt.Errorf("executing %s in container %s: %w", req.Args[0], req.ID, err)
+	return fmt.Errorf("executing %s in container %s: %w", e.req.Args[0], e.req.ID, err)
 }
 
-// setUser looks the user up in the running container's own root file system.
-func setUser(c *libcontainer.Container, p *libcontainer.Process, spec string) error {
-	state, err := c.State()
-	if err != nil {
-		return fmt.Errorf("reading the state of container %s: %w", c.ID(), err)
+// obey passes signals on, until the daemon is gone.
+func (e *execution) obey() {
+	for {
+		var msg wire.ExecSignal
+		if _, err := wire.Recv(e.conn, &msg); err != nil {
+			_ = cgroupfd.Kill(e.group) // the others learn by that
+			return
+		}
+		if p := e.process.Load(); p != nil {
+			_ = p.Signal(unix.Signal(msg.Signal)) // ended is fine
+		}
 	}
-	root, err := os.OpenFile("/proc/"+strconv.Itoa(state.InitProcessPid)+"/root", unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("opening the root file system of container %s: %w", c.ID(), err)
-	}
-	defer root.Close() // a path descriptor
-	u, err := lookUser(root, spec)
-	if err != nil {
-		return err
-	}
-	p.UID, p.GID, p.AdditionalGroups = u.uid, u.gid, u.groups
-	p.Capabilities = capabilitiesFor(u.uid)
-	return nil
 }
 
-// consolePair makes the sockets over which libcontainer hands out a terminal.
-func consolePair() (ours, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making a pair of sockets: %w", err)
-	}
-	return os.NewFile(uintptr(fds[0]), "console"), os.NewFile(uintptr(fds[1]), "console"), nil
-}
-
-// recvConsole receives the master side of a terminal, as libcontainer sends it:
-// its name as data and one descriptor.
-func recvConsole(socket *os.File) (*os.File, error) {
-	name := make([]byte, 4096)
-	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := unix.Recvmsg(int(socket.Fd()), name, oob, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil {
-		return nil, err
-	}
-	if n == 0 || len(msgs) != 1 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fds[0]), string(name[:n])), nil
-}
-
-func waitExec(p *libcontainer.Process) wire.ExecExited {
-	state, err := p.Wait()
+func (e *execution) wait() wire.ExecExited {
+	state, err := e.process.Load().Wait()
 	if state == nil || (err != nil && !isExit(err)) {
 		return wire.ExecExited{Code: -1}
 	}

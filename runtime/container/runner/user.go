@@ -16,6 +16,23 @@ type user struct {
 	groups   []int
 }
 
+// maxTable is how much of passwd and group is read.
+const maxTable = 4 << 20
+
+// openTable opens passwd or group; nil if there is none. Anything but a file is
+// none: who wrote the image could have a pipe read for ever.
+func openTable(root *os.File, path string) *os.File {
+	f, err := openIn(root, path)
+	if err != nil {
+		return nil
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		_ = f.Close() // not it
+		return nil
+	}
+	return f
+}
+
 // lookUser finds the user of an image's configuration ("", "name", "uid",
 // "name:group", "uid:gid") in the root file system's own passwd and group.
 func lookUser(root *os.File, spec string) (*user, error) {
@@ -23,13 +40,13 @@ func lookUser(root *os.File, spec string) (*user, error) {
 		return &user{}, nil
 	}
 	var passwd, group io.Reader // nil where the image has none: numbers work without
-	if f, err := openIn(root, "/etc/passwd"); err == nil {
+	if f := openTable(root, "/etc/passwd"); f != nil {
 		defer f.Close() // read only
-		passwd = f
+		passwd = io.LimitReader(f, maxTable)
 	}
-	if f, err := openIn(root, "/etc/group"); err == nil {
+	if f := openTable(root, "/etc/group"); f != nil {
 		defer f.Close() // read only
-		group = f
+		group = io.LimitReader(f, maxTable)
 	}
 	u, err := mobyuser.GetExecUser(spec, nil, passwd, group)
 	if err != nil {

@@ -148,7 +148,8 @@ func (s *shim) setInit(pid int) {
 // handleSignals makes the shim outlive its terminal and its daemon, and end its
 // container first when it is asked to end, as at shutdown.
 func (s *shim) handleSignals() {
-	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGQUIT)
+	// Caught, not ignored: what is ignored would be so in the container as well.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGQUIT)
 	terms := make(chan os.Signal, 1)
 	signal.Notify(terms, unix.SIGTERM)
 	go func() {

@@ -181,6 +181,7 @@ func (s *shim) copyOutput() <-chan struct{} {
 // cleanUp removes the replica's cgroup, which is empty when all children have
 // been collected, and libcontainer's state. The daemon looks again.
 func (s *shim) cleanUp() {
+	_ = cgroupfd.EndBelow(s.opts.Cgroup, drainTime) // those of execs, whose processes have ended with init
 	_ = unix.Rmdir(s.opts.Cgroup)
 	_ = os.RemoveAll(filepath.Join(s.opts.RunDir, wire.LibDir, filepath.Base(s.opts.Cgroup)))
 }

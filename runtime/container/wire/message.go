@@ -78,6 +78,7 @@ const (
 	KindRootfs   Kind = "rootfs"   // the root file system cannot be mounted
 	KindUser     Kind = "user"     // the user is not in the image
 	KindMount    Kind = "mount"    // a volume cannot be mounted
+	KindGone     Kind = "gone"     // the container is not there any more
 	KindNoSpace  Kind = "no-space" // the disk is full
 	KindRestore  Kind = "restore"  // CRIU could not restore the checkpoint
 	KindUnusable Kind = "unusable" // the checkpoint is damaged
@@ -93,11 +94,13 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 // ExecRequest asks a runner to start one more process in a running container.
-// The runner's own standard streams become those of the process, unless TTY.
 type ExecRequest struct {
 	ID     string   `json:"id"`
-	LibDir string   `json:"lib_dir"`
-	Slot   string   `json:"slot"` // what libcontainer calls the container
+	Dir    string   `json:"dir"`     // the replica's folder below the run dir
+	LibDir string   `json:"lib_dir"` // libcontainer's records
+	Init   Process  `json:"init"`    // of the container, as the daemon knows it
+	Cgroup string   `json:"cgroup"`  // absolute path of the replica's cgroup
+	Group  string   `json:"group"`   // name of a fresh cgroup in it, of this exec alone
 	Args   []string `json:"args"`
 	Env    []string `json:"env"`
 	Cwd    string   `json:"cwd"`
@@ -107,17 +110,20 @@ type ExecRequest struct {
 	Rows   uint16   `json:"rows,omitempty"`
 }
 
-// ExecStarted is the first answer to an ExecRequest. With TTY the master side
-// of the terminal goes with it.
+// ExecStarted is the first answer to an ExecRequest. What the process' streams
+// are joined to goes with it: with TTY the master side of the terminal, else
+// the other ends of the pipes that are its standard input, output and error.
 type ExecStarted struct {
 	Pid   int    `json:"pid"`
 	Error *Error `json:"error,omitempty"`
 }
 
-// ExecExited is the second answer to an ExecRequest.
+// ExecExited is the second answer to an ExecRequest, when the process and all
+// that it has started have ended.
 type ExecExited struct {
 	Code   int    `json:"code"`
 	Signal string `json:"signal,omitempty"`
+	Error  *Error `json:"error,omitempty"` // something could not be ended
 }
 
 // ExecSignal asks the runner to signal the process.

@@ -1,5 +1,5 @@
 // Package terminal owns what the command line does with terminals: it tells whether a
-// file is one and how wide it is, and joins the user's with one of a container.
+// file is one and how wide it is, and joins the user's, or pipes, with a process elsewhere.
 package terminal
 
 import (
@@ -14,9 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// drain is how long output may still come after the end of the process; the kernel
-// moves it from one end of a terminal to the other in the background.
-const drain = 200 * time.Millisecond
+// After the end of the process its output may still come: the kernel moves it from one end
+// of a terminal to the other in the background. A program that goes on and holds the
+// other end, too, is not listened to for ever.
+const (
+	drain    = 200 * time.Millisecond // of silence
+	drainMax = 1 << 20                // bytes; a terminal buffers much less
+)
 
 // File returns the file behind a standard stream if it is a terminal.
 func File(stream any) (*os.File, bool) {
@@ -65,7 +69,7 @@ func Join(user *os.File, out io.Writer, master *os.File, wait func() error) erro
 
 	stopResizing := followSize(user, master)
 	defer stopResizing()
-	stopInput, err := copyInput(user, master)
+	stopInput, err := feedKeys(user, master)
 	if err != nil {
 		return err
 	}
@@ -76,9 +80,23 @@ func Join(user *os.File, out io.Writer, master *os.File, wait func() error) erro
 	}()
 	err = wait()
 	stopInput()
-	_ = master.SetReadDeadline(time.Now().Add(drain))
+	_ = master.SetReadDeadline(time.Now())
 	<-output
+	drainFrom(out, master, drainMax)
 	return err
+}
+
+// drainFrom copies what is left of an output, at most limit bytes.
+func drainFrom(out io.Writer, from *os.File, limit int) {
+	buf := make([]byte, 32<<10)
+	for limit > 0 {
+		_ = from.SetReadDeadline(time.Now().Add(drain))
+		n, err := from.Read(buf[:min(limit, len(buf))])
+		if _, writeErr := out.Write(buf[:n]); err != nil || writeErr != nil {
+			return
+		}
+		limit -= n
+	}
 }
 
 // followSize keeps the master as large as the user's terminal.
@@ -110,21 +128,10 @@ func setSize(master *os.File, rows, cols uint16) {
 	})
 }
 
-// copyInput copies what the user types; stop returns when nothing is read any more.
-func copyInput(user, master *os.File) (stop func(), err error) {
-	stopReading, err := readKeys(user, func(keys []byte) bool {
-		_, err := master.Write(keys)
-		return err == nil
-	})
-	return func() {
-		_ = master.SetWriteDeadline(time.Now()) // it may be full, with nobody who reads it
-		stopReading()
-	}, err
-}
-
 // readKeys hands on what the user types until take has had enough, or stop is
-// called, which returns when nothing is read any more. Terminals cannot be read with a
-// deadline, so it polls for something to read or for the end.
+// called, which returns when nothing is read any more. The end of the file is handed on
+// as nothing. Terminals cannot be read with a deadline, so it polls for something
+// to read or for the end.
 func readKeys(user *os.File, take func([]byte) bool) (stop func(), err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -149,7 +156,7 @@ func readKeys(user *os.File, take func([]byte) bool) (stop func(), err error) {
 			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
 				continue
 			}
-			if err != nil || n == 0 || !take(buf[:n]) {
+			if !take(buf[:max(n, 0)]) || err != nil || n == 0 {
 				return
 			}
 		}

@@ -27,6 +27,7 @@ func main() {
 		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
 		"counter": counter, "links": links, "odd": odd, "now": now,
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
+		"leave": leave, "keep": keep, "pry": pry,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])
