@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -39,6 +40,8 @@ type recorded struct {
 
 	mu   sync.Mutex // files over a socket are no synchronisation for the race detector
 	exec api.ExecRequest
+
+	breaks bool // execs end with an error
 }
 
 func (b *recorded) site(name string) (api.Site, error) {
@@ -176,7 +179,7 @@ func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest) (ap
 	b.mu.Lock()
 	b.exec = req
 	b.mu.Unlock()
-	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...)}
+	p := &process{cmd: exec.Command(req.Args[0], req.Args[1:]...), breaks: b.breaks}
 	var err error
 	p.files, err = testutil.StartJoined(p.cmd, req.Rows, req.Cols)
 	return p, err
@@ -186,6 +189,8 @@ func (b *recorded) Exec(_ context.Context, name string, req api.ExecRequest) (ap
 type process struct {
 	cmd   *exec.Cmd
 	files []*os.File
+
+	breaks bool
 }
 
 func (p *process) PID() int                        { return p.cmd.Process.Pid }
@@ -195,5 +200,8 @@ func (p *process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal
 func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
 	defer context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })()
 	_ = p.cmd.Wait()
+	if p.breaks {
+		return api.ExecResult{}, errors.New("broken off")
+	}
 	return api.ExecResult{Code: p.cmd.ProcessState.ExitCode()}, nil
 }

@@ -89,6 +89,8 @@ func execTerminal(ctx context.Context, e *env, client *api.Client, site string, 
 		return result, err
 	}
 	defer session.Close()
+	stop := passSignals(session) // those that are typed are the terminal's
+	defer stop()
 	err = terminal.Join(user, e.stdout, session.Terminal(), func() error {
 		result, err = session.Wait()
 		return err

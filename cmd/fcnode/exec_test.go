@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/console"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -128,5 +129,83 @@ func TestExecTerminalKeysAndSize(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, screen) }()
 	if code := testutil.Receive(t, patience, "the session's end", ended); code != 6 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// What the command leaves behind, should anything be able to, holds its streams and writes on: the
+// session ends with the command all the same, with all that this has written.
+func TestExecEndsWithItsCommand(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	script := `(while echo more; do :; done) & head -c 3000000 /dev/zero | tr '\0' x >&2; exit 4`
+	ended := make(chan int, 1)
+	var stderr string
+	go func() {
+		var code int
+		code, _, stderr = c.run(t, "exec", "shop", "--", "sh", "-c", script)
+		ended <- code
+	}()
+	if code := testutil.Receive(t, patience, "the session's end", ended); code != 4 {
+		t.Errorf("exit code %d", code)
+	}
+	if len(stderr) != 3000000 {
+		t.Errorf("%d of 3000000 bytes came", len(stderr))
+	}
+}
+
+// What comes after the end of the command is not the session's to read.
+func TestExecLeavesTheRestOfItsInput(t *testing.T) {
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	c.stdin = r
+	if _, err := w.WriteString("first\n"); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, _ := c.run(t, "exec", "-i", "shop", "--", "sh", "-c", "read x; echo $x"); code != 0 || stdout != "first\n" {
+		t.Errorf("exit code %d, stdout %q", code, stdout)
+	}
+	if _, err := w.WriteString("second\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line := testutil.WaitLine(t, patience, bufio.NewReader(r), "second"); line != "second" && line != "second\n" {
+		t.Errorf("what is left of the input is %q", line)
+	}
+}
+
+// The user's terminal is what it was, however the session ends.
+func TestExecGivesTheTerminalBack(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{
+		{"the command ends", []string{"shop", "--", "true"}},
+		{"a signal ends it", []string{"shop", "--", "sh", "-c", "kill -9 $$"}},
+		{"it makes its own terminal raw", []string{"shop", "--", "sh", "-c", "stty raw -echo"}},
+		{"there is no such program", []string{"shop", "--", "/no/such/program"}},
+		{"no site", []string{"nobody", "--", "true"}},
+		{"the daemon breaks off", []string{"shop", "--", "sh", "-c", "kill -9 $$"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &recorded{sites: exampleSites(), breaks: tt.name == "the daemon breaks off"}
+			c := newCLI(t).serve(t, b)
+			withTerminal(t, c)
+			user := c.stdin.(*os.File)
+			before, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.run(t, append([]string{"exec", "-it"}, tt.args...)...)
+			after, err := unix.IoctlGetTermios(int(user.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("the terminal has changed:\n%s", diff)
+			}
+		})
 	}
 }

@@ -3,11 +3,17 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -163,6 +169,115 @@ func TestRootExec(t *testing.T) {
 	}
 	says(t, "exec of nothing", n.cliFails("exec", "host", "--", "/no/such/program"), "/no/such/program")
 	n.outside.greet(s.addr4(80))
+}
+
+// The administrator's own files are out of a site's reach, whatever it does with the streams of an exec.
+func TestRootExecKeepsFiles(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.deploy("thief")
+	n.outside.greet(s.addr4(80))
+	s.pid()
+	out, err := os.OpenFile(n.path("secret"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	in, typed, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer typed.Close()
+	before := inode(t, out)
+	cmd := n.command("exec", "-i", "-e", "GUEST=grab", "thief", "--", "/site")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, out
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	if after := inode(t, out); after.Mode != before.Mode || after.Uid != before.Uid {
+		t.Errorf("the file of the output had mode %o and owner %d, and has %o and %d", before.Mode, before.Uid, after.Mode, after.Uid)
+	}
+	if b, err := os.ReadFile(out.Name()); err != nil || string(b) != "grabbed\n" {
+		t.Errorf("the output is %q, %v", b, err)
+	}
+	// Nobody is left who reads the input.
+	if _, err := typed.WriteString("secret\n"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 100)
+	if n, err := in.Read(buf); err != nil || string(buf[:n]) != "secret\n" {
+		t.Errorf("what is typed after the exec is %q, %v", buf[:n], err)
+	}
+	left := n.execs()
+	if len(left) > 0 {
+		t.Errorf("cgroups of execs are left: %v", left)
+	}
+}
+
+// execs are the cgroups of all execs.
+func (n *node) execs() []string {
+	n.t.Helper()
+	groups, err := filepath.Glob(filepath.Join("/sys/fs/cgroup", n.id, "*", "exec-*"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return groups
+}
+
+func inode(t *testing.T, f *os.File) (st syscall.Stat_t) {
+	t.Helper()
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// An exec ends when the command line is killed, and when the daemon is.
+func TestRootExecEnds(t *testing.T) {
+	testutil.Privileged(t)
+	for _, name := range []string{"client killed", "daemon killed", "daemon stopped"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, options{})
+			s := n.deploy("busy")
+			n.outside.greet(s.addr4(80))
+			s.pid()
+			cmd := n.command("exec", "-i", "-e", "GUEST=cat", "busy", "--", "/site")
+			in, inErr := cmd.StdinPipe()
+			out, outErr := cmd.StdoutPipe()
+			if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(in, "there\n"); err != nil {
+				t.Fatal(err)
+			}
+			testutil.WaitLine(t, patience, bufio.NewReader(out), "there")
+			if len(n.execs()) != 1 {
+				t.Errorf("cgroups of execs: %v", n.execs())
+			}
+			switch name {
+			case "client killed":
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			case "daemon killed":
+				n.kill()
+			default:
+				n.stop()
+			}
+			testutil.WaitFor(t, patience, "the exec's end", func() error {
+				if left := n.execs(); len(left) > 0 {
+					return fmt.Errorf("cgroups %v", left)
+				}
+				return nil
+			})
+			if err := cmd.Wait(); err == nil {
+				t.Error("the command line ends as if all were well")
+			}
+		})
+	}
 }
 
 func TestRootCheckFindsNothingAmiss(t *testing.T) {

@@ -10,19 +10,22 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 // The guest is the site that runs in the containers of these tests: this binary, linked statically, told by its
 // environment what to be.
 //
 //	GUEST    serve; exit (ends at once with code 3); deaf (never listens); cat (copies
-//	         its input to its output, writes "the end" to its error output and ends with code 42)
+//	         its input to its output, writes "the end" to its error output and ends with code 42);
+//	         grab (does what it can to keep its streams, and to change what is behind them)
 //	LISTEN   what it listens on, in order: "tcp4/:80 tcp6/[::]:80 udp/:53" (default tcp/:80)
 //	STUBBORN 1: SIGTERM does not end it
 //	START    how long it takes until it listens
@@ -56,6 +59,8 @@ func guestMain() int {
 		}
 		fmt.Fprintln(os.Stderr, "the end")
 		return 42
+	case "grab":
+		return grab()
 	case "deaf":
 		<-stop
 		return 0
@@ -80,6 +85,31 @@ func guestMain() int {
 	if err := g.http.Shutdown(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 	}
+	return 0
+}
+
+// grab attacks whoever has executed it by the streams that it was given. It leaves a process
+// that reads and writes them for ever.
+func grab() int {
+	for fd := range 3 {
+		_ = syscall.Fchown(fd, 0, 0)
+		_ = syscall.Fchmod(fd, 0o4777)
+		if f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0); err == nil {
+			_, _ = f.WriteAt([]byte("grabbed"), 0)
+		}
+		for _, c := range []byte("typed\n") {
+			_, _, _ = syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSTI, uintptr(unsafe.Pointer(&c)))
+		}
+	}
+	stays := exec.Command("/site")
+	stays.Env = []string{envGuest + "=cat"}
+	stays.Stdin, stays.Stdout, stays.Stderr = os.Stdin, os.Stdout, os.Stderr
+	stays.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := stays.Start(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("grabbed")
 	return 0
 }
 
