@@ -143,7 +143,7 @@ func (n *Net) mtuFor(links []netlink.Link) (int, error) {
 // apply makes what is missing. The routes come last but for the uplinks' part,
 // so that no packet comes before its programs.
 func (n *Net) apply(ctx context.Context, undo *undoList) error {
-	if err := os.MkdirAll(n.cfg.RunDir, 0o755); err != nil {
+	if err := os.MkdirAll(n.cfg.RunDir, 0o700); err != nil {
 		return fmt.Errorf("making the run directory: %w", err)
 	}
 	var err error

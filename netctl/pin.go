@@ -32,7 +32,7 @@ func inMountNS(mnt *os.File, f func() error) error {
 // pinNetns makes a namespace live as long as the mount at path.
 func pinNetns(ns *os.File, path string, mnt *os.File) error {
 	return inMountNS(mnt, func() error {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return fmt.Errorf("making the run directory: %w", err)
 		}
 		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o444)

@@ -45,7 +45,7 @@ site asks for and this node cannot do is a warning: the site gets the next best.
 		defer client.Close()
 		results, err := client.Apply(cmd.Context(), sites, dryRun)
 		if err != nil {
-			return err
+			return located(err, files)
 		}
 		warn(e, results)
 		if *output == formatJSON {
@@ -54,6 +54,23 @@ site asks for and this node cannot do is a warning: the site gets the next best.
 		return printApplied(e, results, dryRun)
 	}
 	return cmd
+}
+
+// located adds to what the node found wrong where it stands in the files.
+func located(err error, files []string) error {
+	var wrong *api.Error
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	for i := range wrong.Details {
+		d := &wrong.Details[i]
+		for _, file := range files {
+			if d.Line == 0 && d.Site != "" && d.Field != "" {
+				d.File, d.Line, d.Column = spec.Locate(file, d.Site, d.Field)
+			}
+		}
+	}
+	return err
 }
 
 func readSites(e *env, files []string) ([]spec.Site, error) {

@@ -238,6 +238,7 @@ func (c checker) paths(cfg *Config) {
 	}
 	c.path("sitesDir", cfg.SitesDir)
 	c.path("runner", cfg.Runner)
+	c.volumeRoots(cfg)
 	// What follows from a bad path would only be bad for the same reason.
 	if c.path("bpffs", cfg.BPFFS) && c.path("pinDir", cfg.PinDir) && !below(cfg.PinDir, cfg.BPFFS) {
 		c.bad("pinDir", "a folder below bpffs", "%s is not below bpffs, %s: only there can be pinned", cfg.PinDir, cfg.BPFFS)
@@ -247,6 +248,25 @@ func (c checker) paths(cfg *Config) {
 	}
 	if cfg.StateDir == cfg.RunDir {
 		c.bad("runDir", "another folder than stateDir", "%s is stateDir too", cfg.RunDir)
+	}
+}
+
+// volumeRoots checks where volumes come from. Sites are not to get hold of the node's own folders by mistake; "/" is for those who know what
+// they do.
+func (c checker) volumeRoots(cfg *Config) {
+	for i, root := range cfg.VolumeRoots {
+		at := fmt.Sprintf("volumeRoots[%d]", i)
+		if root != "/" && !c.path(at, root) {
+			continue
+		}
+		if slices.Index(cfg.VolumeRoots, root) < i {
+			c.bad(at, "", "%s stands in the list twice", root)
+		}
+		for name, dir := range map[string]string{"stateDir": cfg.StateDir, "runDir": cfg.RunDir} {
+			if root == dir || below(root, dir) {
+				c.bad(at, "folders outside of stateDir and runDir", "%s is in %s, which is the node's own", root, name)
+			}
+		}
 	}
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	StateDir string `json:"stateDir"`
 	// RunDir keeps what is gone after a reboot: the socket and the records of running replicas.
 	RunDir string `json:"runDir"`
+	// VolumeRoots are the folders below which the sources of volumes and the folders of dir: images have to lie.
+	VolumeRoots []string `json:"volumeRoots" also:"volumeroot,roots,volumes"`
 	// BPFFS is the mount point of the BPF file system.
 	BPFFS string `json:"bpffs"`
 	// PinDir holds the pinned maps and links. Below BPFFS. Empty in a file: <BPFFS>/fcnode.
@@ -136,6 +138,7 @@ func base() Config {
 		Attach:      "auto",
 		StateDir:    "/var/lib/fcnode",
 		RunDir:      "/run/fcnode",
+		VolumeRoots: []string{"/srv", "/var/www", "/var/lib/fcnode-volumes"},
 		BPFFS:       "/sys/fs/bpf",
 		CgroupRoot:  "auto",
 		SitesDir:    "/etc/fcnode/sites",

@@ -105,7 +105,7 @@ func (e *env) manager(cgroupRoot string) *Manager {
 	}
 	m, err := NewManager(Options{
 		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: e.runDir,
-		CgroupRoot: cgroupRoot, Ahead: 1, LogMaxSize: 1 << 20, LogFiles: 3,
+		CgroupRoot: cgroupRoot, VolumeRoots: []string{"/"}, Ahead: 1, LogMaxSize: 1 << 20, LogFiles: 3,
 		Log: slog.New(slog.NewTextHandler(e.t.Output(), nil)),
 	})
 	if err != nil {

@@ -26,6 +26,9 @@ type Options struct {
 	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
 	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
 	Ahead      int    // runners that wait for a request
+	// VolumeRoots are the folders below which the sources of volumes have to lie.
+	VolumeRoots []string
+
 	CRIU       string // path of the program; "" means the first that works of the usual places
 	LogMaxSize int64  // bytes, of each file of a site's log; 0 means the default
 	LogFiles   int    // of a site's log; 0 means the default
@@ -68,7 +71,7 @@ func NewManager(opts Options) (*Manager, error) {
 		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
 	}
 	for _, dir := range runDirs(opts.RunDir) {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making a folder for running containers: %w", err)
 		}
 	}
@@ -234,7 +237,7 @@ func (m *Manager) state(spec Spec, slot *slot) wire.State {
 
 func (m *Manager) writeState(state wire.State) error {
 	dir := m.dir(state.ID)
-	if err := os.Mkdir(dir, 0o711); err != nil { // 0711: the container's users read files that are mounted from it
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder of container %s: %w", state.ID, err)
 	}
 	return wire.WriteFile(dir, wire.StateFile, state)
@@ -252,6 +255,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
+		VolumeRoots: m.opts.VolumeRoots,
 		Monitor: wire.Monitor{
 			ID: spec.ID, Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
 			LogFiles: m.opts.LogFiles, StopSignal: int(sig),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/continuity/fs"
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
 
@@ -109,7 +110,7 @@ func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec
 
 // take takes the writable layer, and the checkpoint too unless that may be used again.
 func (r *restoreRequest) take(spec Spec, dir string, clonable bool) (err error) {
-	if err := os.MkdirAll(filepath.Dir(spec.Upper), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(spec.Upper), 0o700); err != nil {
 		return fmt.Errorf("making a folder for the writable layer: %w", err)
 	}
 	if clonable {
@@ -130,7 +131,7 @@ func (r *restoreRequest) take(spec Spec, dir string, clonable bool) (err error) 
 }
 
 func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, req restoreRequest, timing *Timing) (*Container, error) {
-	if err := os.MkdirAll(spec.Work, 0o755); err != nil {
+	if err := mounts.OwnFolder(spec.Work); err != nil {
 		return nil, fmt.Errorf("making a folder for the root file system: %w", err)
 	}
 	slot, err := m.restoreSlot(tool)
@@ -168,7 +169,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
-		Monitor: start.Monitor,
+		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots,
 	}}
 }
 
@@ -185,25 +186,27 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 		if b.Kind != wire.BindVolume {
 			continue
 		}
-		if b.Source = volumeSource(spec.Mounts, b.Key); b.Source == "" {
+		var found bool
+		if b.Volume, found = volumeAt(spec.Mounts, b.Key); !found {
 			return fmt.Errorf("%w: it has a mount at %s, where the site has no volume", criu.ErrUnusable, b.Key)
 		}
 	}
 	return nil
 }
 
-// volumeSource finds what is mounted at a place in the container: a volume, or
+// volumeAt finds what is mounted at a place in the container: a volume, or
 // something that is mounted inside of it.
-func volumeSource(volumes []Mount, point string) string {
-	best, source := -1, ""
+func volumeAt(volumes []Mount, point string) (at Mount, found bool) {
+	best := -1
 	for _, v := range volumes {
 		target := filepath.Clean(v.Target)
 		rest, inside := strings.CutPrefix(point, target)
 		if inside && (rest == "" || rest[0] == '/') && len(target) > best {
-			best, source = len(target), filepath.Join(v.Source, rest)
+			best, at, found = len(target), v, true
+			at.Source, at.Target = filepath.Join(v.Source, rest), point
 		}
 	}
-	return source
+	return at, found
 }
 
 // restoresAhead is how many shims wait for a restore, once there may be one.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 func mkdir(t *testing.T, elem ...string) string {
@@ -39,9 +40,8 @@ func TestDir(t *testing.T) {
 		t.Error(diff)
 	}
 	link := symlink(t, root, filepath.Join(top, "link"))
-	if got := resolve(t, s, "dir:"+link); got.Lower[0] != root || got.Digest != img.Digest {
-		t.Errorf("through a link: got %s %s, want %s %s", got.Lower[0], got.Digest, root, img.Digest)
-	}
+	wantError(t, s, "dir:"+link, volume.ErrLink, link+" is a symbolic link")
+	wantError(t, s, "dir:"+filepath.Join(symlink(t, filepath.Dir(root), filepath.Join(top, "above")), "site"), volume.ErrLink, "above is a symbolic link")
 	if got := resolve(t, s, "dir:"+mkdir(t, top, "roots/other")); got.Digest == img.Digest {
 		t.Error("two folders have one digest")
 	}
@@ -60,12 +60,12 @@ func TestDir(t *testing.T) {
 		state:                            {image.ErrEscape, state},
 		mkdir(t, state, "logs"):          {image.ErrEscape, "lies in " + state},
 		filepath.Join(state, "images/l"): {image.ErrEscape, "lies in"},
-		symlink(t, state, filepath.Join(top, "to-state")):    {image.ErrEscape, state},
-		symlink(t, "/", filepath.Join(top, "to-root")):       {image.ErrEscape, "own root"},
+		symlink(t, state, filepath.Join(top, "to-state")):    {volume.ErrLink, "to-state"},
+		symlink(t, "/", filepath.Join(top, "to-root")):       {volume.ErrLink, "to-root"},
 		filepath.Join(root, "../../state/images"):            {image.ErrEscape, "is or contains"},
 		mkdir(t, top, "run"):                                 {image.ErrEscape, "is or contains"},
-		symlink(t, "dangling", filepath.Join(top, "broken")): {image.ErrNotFound, "no such file"},
-		symlink(t, "circle", filepath.Join(top, "circle")):   {nil, "too many links"},
+		symlink(t, "dangling", filepath.Join(top, "broken")): {volume.ErrLink, "broken"},
+		symlink(t, "circle", filepath.Join(top, "circle")):   {volume.ErrLink, "circle"},
 		file:                     {image.ErrUnsupported, "docker-archive:" + file},
 		filepath.Join(file, "x"): {image.ErrNotFound, "not a directory"},
 		mkdir(t, top, "a:b"):     {image.ErrUnsupported, "':'"},
@@ -77,14 +77,25 @@ func TestDir(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.want == nil {
-				if _, err := s.Resolve(t.Context(), ref.String()); err == nil {
-					t.Fatal("resolved")
-				}
-				return
-			}
 			wantError(t, s, ref.String(), c.want, c.text)
 		})
+	}
+}
+
+// TestDirOutsideOfRoots: only what lies below a root is an image; a name that
+// begins like a root's is not below it.
+func TestDirOutsideOfRoots(t *testing.T) {
+	top := t.TempDir()
+	s, err := image.Open(filepath.Join(top, "images"), nil, image.Roots(filepath.Join(top, "roots")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Resolve(t.Context(), "dir:"+mkdir(t, top, "roots/site")); err != nil {
+		t.Error(err)
+	}
+	for _, outside := range []string{mkdir(t, top, "elsewhere"), mkdir(t, top, "roots2")} {
+		wantError(t, s, "dir:"+outside, volume.ErrOutside, "volumeRoots")
 	}
 }
 

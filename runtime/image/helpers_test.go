@@ -47,7 +47,7 @@ func openStore(t testing.TB, opts ...image.Option) (*image.Store, string) {
 
 func openStoreIn(t testing.TB, dir string, opts ...image.Option) *image.Store {
 	t.Helper()
-	s, err := image.Open(dir, slog.New(slog.DiscardHandler), opts...)
+	s, err := image.Open(dir, slog.New(slog.DiscardHandler), append([]image.Option{image.Roots("/")}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,19 +9,24 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // overlaySpecial are the characters that separate things in overlayfs's mount
 // options. They can be escaped there, but not through every tool and kernel on the way.
 const overlaySpecial = ":,\\\"\n"
 
-// resolveDir makes an image of a plain root folder, which is used in place.
+// resolveDir makes an image of a plain root folder, which is used in place. It
+// may belong to a tenant: who mounts it opens it again without following links.
 func (s *Store) resolveDir(ref Ref) (*Image, error) {
-	path, err := filepath.EvalSymlinks(ref.Path)
+	path := filepath.Clean(ref.Path)
+	dir, err := volume.Open(s.roots, path)
 	if err != nil {
 		return nil, missing(err)
 	}
-	fi, err := os.Stat(path)
+	defer dir.Close()
+	fi, err := dir.Stat()
 	if err != nil {
 		return nil, missing(err)
 	}

@@ -23,6 +23,7 @@ type Store struct {
 	images   string
 	tmp      string
 	reserved []string
+	roots    []string // that dir images lie below
 	log      *slog.Logger
 	archives *archiveCache
 
@@ -51,6 +52,11 @@ type Option func(*Store)
 // nor lie in: the node's state and run folders.
 func Reserve(paths ...string) Option {
 	return func(s *Store) { s.reserved = append(s.reserved, paths...) }
+}
+
+// Roots are the folders below which dir images have to lie. Default: none.
+func Roots(paths ...string) Option {
+	return func(s *Store) { s.roots = append(s.roots, paths...) }
 }
 
 // Open opens the store in dir, makes it (0700) if there is none, and removes what an unpacking

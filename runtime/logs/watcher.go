@@ -20,7 +20,7 @@ type watcher struct {
 // watchDir watches dir, which is made if need be: a site that has never run has
 // no log to follow yet.
 func watchDir(dir string) (*watcher, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the log folder: %w", err)
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)

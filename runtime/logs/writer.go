@@ -51,7 +51,7 @@ func OpenWriter(dir string, opts Options) (*Writer, error) {
 	if opts.Files <= 0 {
 		opts.Files = 3
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the log folder: %w", err)
 	}
 	w := &Writer{dir: dir, opts: opts}
@@ -61,7 +61,7 @@ func OpenWriter(dir string, opts Options) (*Writer, error) {
 func (w *Writer) path() string { return filepath.Join(w.dir, fileName) }
 
 func (w *Writer) open() error {
-	f, err := os.OpenFile(w.path(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(w.path(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
@@ -188,7 +188,7 @@ func (w *Writer) current() (bool, int64, error) {
 // rotate renames the files one up and starts a new one, unless another monitor
 // has just done that.
 func (w *Writer) rotate(n int64) error {
-	lock, err := os.OpenFile(filepath.Join(w.dir, lockName), os.O_RDWR|os.O_CREATE, 0o640)
+	lock, err := os.OpenFile(filepath.Join(w.dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the lock of the log: %w", err)
 	}

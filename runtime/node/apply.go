@@ -36,6 +36,9 @@ func (n *Node) applyFrom(ctx context.Context, sites []spec.Site, source string, 
 	if err := n.checkImages(ctx, sites, source); err != nil {
 		return nil, err
 	}
+	if err := n.checkVolumes(sites, source); err != nil {
+		return nil, err
+	}
 	n.apply.Lock()
 	defer n.apply.Unlock()
 

@@ -77,7 +77,7 @@ func tryLocks(cfg config.Config, makePins bool) (locks, error) {
 }
 
 func lockRunDir(runDir string) (io.Closer, error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
+	if err := os.MkdirAll(runDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the run directory: %w", err)
 	}
 	path := filepath.Join(runDir, "fcnode.lock")

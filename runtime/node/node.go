@@ -73,6 +73,7 @@ type Node struct {
 	costs        actionCosts
 	scaleMetrics *scaleMetrics
 
+	mended   []string     // what was wrong with the node's folders
 	alwaysOn []*spec.Site // found at the start, to be woken once events are read
 
 	ctx  context.Context //nolint:containedctx // of all work; ends when the daemon does

@@ -52,13 +52,17 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
 		return err
 	}
+	mended, err := ownFolders(cfg)
+	if err != nil {
+		return err
+	}
 	locks, err := takeLocks(ctx, cfg, true)
 	if err != nil {
 		return err
 	}
 	defer locks.release()
 	n := &Node{
-		cfg: cfg, log: log,
+		cfg: cfg, log: log, mended: mended,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
 		nextReplica:  1, // of none: the first wake takes a block
 		starts:       newStartQueue(cfg.Start.Parallel),
@@ -108,7 +112,11 @@ func (n *Node) open() (err error) {
 	if n.journal, err = journal.Open(filepath.Join(cfg.StateDir, "events"), journal.Options{}); err != nil {
 		return err
 	}
-	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.log, image.Reserve(cfg.StateDir, cfg.RunDir))
+	for _, what := range n.mended {
+		n.journalEvent(api.Event{Kind: "mended", Reason: what})
+	}
+	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.log,
+		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...))
 	if err != nil {
 		return err
 	}
@@ -123,7 +131,7 @@ func (n *Node) open() (err error) {
 	}
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
-		LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
+		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
 		CRIU: cfg.Checkpoints.CRIU, Yield: n.wakes.yield,
 	})
 	if err != nil {

@@ -335,7 +335,9 @@ func environment(image []string, own map[string]string) []string {
 func mounts(volumes []spec.Volume) []container.Mount {
 	out := make([]container.Mount, 0, len(volumes))
 	for _, v := range volumes {
-		out = append(out, container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly})
+		out = append(out, container.Mount{
+			Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec,
+		})
 	}
 	return out
 }

@@ -98,12 +98,19 @@ type Site struct {
 
 // Volume binds a folder or file of the node into the site. All data that must outlive a replica belongs into one.
 type Volume struct {
-	// Source is the absolute path on the node. It must exist when the site starts.
+	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
+	// symbolic links. It must exist when the site starts.
 	Source string `json:"source" jsonschema:"required" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
 	// ReadOnly volumes cannot be written by the site. Default: false.
 	ReadOnly bool `json:"readOnly,omitempty" also:"ro"`
+	// Suid makes set-user-ID bits and file capabilities in the volume count. Default: false (nosuid).
+	Suid bool `json:"suid,omitempty" also:"setuid"`
+	// Dev makes device nodes in the volume work, as far as the site may use devices at all. Default: false (nodev).
+	Dev bool `json:"dev,omitempty" also:"devices"`
+	// NoExec keeps the site from executing programs that are in the volume. Default: false.
+	NoExec bool `json:"noExec,omitempty" also:"noexec"`
 }
 
 // Limits are what one replica may use, through cgroup v2.

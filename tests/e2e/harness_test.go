@@ -166,6 +166,7 @@ runDir: %s
 pinDir: %s
 cgroupRoot: /%s
 sitesDir: %s
+volumeRoots: [/]
 runner: %s
 maxSites: 1024
 start: {timeout: %s}

@@ -64,7 +64,15 @@ func install(t *testing.T) {
 // deploy applies a site whose image is a folder with the demo site's program, and returns its address.
 func deploy(t *testing.T) string {
 	t.Helper()
-	image := t.TempDir()
+	image, err := os.MkdirTemp("/srv", "image") // below one of the default volumeRoots
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(image); err != nil {
+			t.Error(err)
+		}
+	})
 	program, err := os.ReadFile(testutil.Program(t, "fcnode-demo-site"))
 	if err != nil {
 		t.Fatal(err)

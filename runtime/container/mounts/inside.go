@@ -32,7 +32,7 @@ func In(pid int, fn func() error) error {
 // RootReadOnly makes the root that a process sees read-only, or writable.
 func RootReadOnly(pid int, on bool) error {
 	return In(pid, func() error {
-		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
+		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV)
 		if on {
 			flags |= unix.MS_RDONLY
 		}

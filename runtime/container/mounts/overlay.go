@@ -6,35 +6,83 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
 // Root says what a replica's root file system is made of.
 type Root struct {
-	ID          string   // of the container, for messages
-	Target      string   // where it is mounted
-	Lower       []string // top first
+	ID          string // of the container, for messages
+	Target      string // where it is mounted
 	Upper, Work string
+}
+
+// Layers are the open folders of an image, top first.
+type Layers []*os.File
+
+// OpenLayers opens the folders of an image. They may lie where strangers can
+// rename things (dir: images), so no symbolic link is followed.
+func OpenLayers(id string, dirs []string) (Layers, error) {
+	if len(dirs) == 0 {
+		return nil, wire.Fail(wire.KindRootfs, "container %s has no root file system: its image has no layers", id)
+	}
+	var layers Layers
+	for _, dir := range dirs {
+		f, err := volume.OpenDir(dir)
+		if err != nil {
+			layers.Close()
+			return nil, wire.Fail(wire.KindRootfs, "opening the root file system of container %s: %w", id, err)
+		}
+		layers = append(layers, f)
+	}
+	return layers, nil
+}
+
+// Close closes them. What is mounted of them stays.
+func (l Layers) Close() {
+	for _, f := range l {
+		_ = f.Close() // a path descriptor
+	}
+}
+
+func (l Layers) String() string {
+	names := make([]string, len(l))
+	for i, f := range l {
+		names[i] = f.Name()
+	}
+	return strings.Join(names, ", ")
+}
+
+// OwnFolder makes a folder of a replica that is a part of its root file system,
+// with a parent that only the node may enter: what a site writes, set-user-ID
+// programs among it, is nobody's to find on the machine.
+func OwnFolder(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // Overlay mounts a replica's root file system. The folders are named by
 // descriptors: mount(2) takes one page of options, which the names of some
 // twenty layers would fill, and names may contain the characters that separate
 // options. The mount is volatile (no sync of the upper folder, ever): what a
-// replica writes outside of its volumes dies with it.
-func Overlay(r Root) error {
-	if len(r.Lower) == 0 {
-		return wire.Fail(wire.KindRootfs, "container %s has no root file system: its image has no layers", r.ID)
-	}
+// replica writes outside of its volumes dies with it. Processes of the machine
+// may reach it by /proc/PID/root; so set-user-ID bits and devices do not work.
+func (l Layers) Overlay(r Root) error {
 	var fds fdPaths
 	defer fds.close()
-	lower := make([]string, len(r.Lower))
-	for i, dir := range r.Lower {
-		lower[i] = fds.open(dir)
+	lower := make([]string, len(l))
+	for i, f := range l {
+		lower[i] = fdPath(f)
 	}
 	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s",
 		strings.Join(lower, ":"), fds.open(r.Upper), fds.open(r.Work))
@@ -44,13 +92,14 @@ func Overlay(r Root) error {
 	if len(opts) >= os.Getpagesize()-len(",volatile") {
 		return wire.Fail(wire.KindRootfs, "the image of container %s has %d layers, more than can be mounted", r.ID, len(lower))
 	}
-	err := unix.Mount("overlay", r.Target, "overlay", 0, opts+",volatile")
+	const flags = unix.MS_NOSUID | unix.MS_NODEV
+	err := unix.Mount("overlay", r.Target, "overlay", flags, opts+",volatile")
 	if errors.Is(err, unix.EINVAL) { // an upper file system or kernel (before 5.10) that cannot
-		err = unix.Mount("overlay", r.Target, "overlay", 0, opts)
+		err = unix.Mount("overlay", r.Target, "overlay", flags, opts)
 	}
 	if err != nil {
 		return wire.Fail(wire.KindRootfs, "mounting the root file system of container %s (overlay of %s): %w",
-			r.ID, strings.Join(r.Lower, ", "), err)
+			r.ID, l, err)
 	}
 	return nil
 }
@@ -70,8 +119,10 @@ func (p *fdPaths) open(dir string) string {
 		return ""
 	}
 	p.files = append(p.files, f)
-	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	return fdPath(f)
 }
+
+func fdPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 func (p *fdPaths) close() {
 	for _, f := range p.files {

@@ -3,9 +3,7 @@
 package runner
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/cgroups"
@@ -62,31 +60,4 @@ func capabilitiesFor(uid int) *configs.Capabilities {
 // libcontainer, which fills a /dev that it has not bound itself.
 func devBind(dir string) *configs.Mount {
 	return &configs.Mount{Source: filepath.Join(dir, "dev"), Destination: "/dev", Device: "bind", Flags: unix.MS_BIND | unix.MS_REC}
-}
-
-// volumes are the site's own mounts. What is mounted inside of them later is
-// seen in the container.
-func volumes(req wire.StartRequest) []*configs.Mount {
-	var mounts []*configs.Mount
-	for _, v := range req.Mounts {
-		m := &configs.Mount{
-			Source: v.Source, Destination: "/" + strings.TrimPrefix(v.Target, "/"), Device: "bind",
-			Flags: unix.MS_BIND | unix.MS_REC, PropagationFlags: []int{unix.MS_SLAVE | unix.MS_REC},
-		}
-		if v.ReadOnly {
-			m.Flags |= unix.MS_RDONLY
-		}
-		mounts = append(mounts, m)
-	}
-	return mounts
-}
-
-// checkVolumes says which volume is not there: libcontainer's error does not.
-func checkVolumes(req wire.StartRequest) error {
-	for _, v := range req.Mounts {
-		if _, err := os.Stat(v.Source); err != nil {
-			return fail(wire.KindMount, "volume %s of container %s: %w", v.Target, req.ID, err)
-		}
-	}
-	return nil
 }

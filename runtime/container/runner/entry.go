@@ -147,11 +147,6 @@ func elfInterpreter(f *os.File) (string, error) {
 // site. libcontainer reports what happened in the container's init as text.
 func classify(req wire.StartRequest, err error) error {
 	text := err.Error()
-	for _, m := range req.Mounts {
-		if strings.Contains(text, `error mounting "`+m.Source+`"`) {
-			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, req.ID, err)
-		}
-	}
 	switch {
 	case strings.Contains(text, "no space left on device"):
 		return fail(wire.KindNoSpace, "starting container %s: %w", req.ID, err)

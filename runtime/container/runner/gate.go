@@ -62,11 +62,11 @@ func Gate() {
 		os.Exit(1) // the runner is gone
 	}
 	fds, err := wire.Recv(conn, &g.req)
-	if err != nil || len(fds) != 1 {
+	if err != nil || len(fds) < 1 {
 		os.Exit(1) // the same
 	}
 	g.step("passed on")
-	if err := g.pass(fds[0]); err != nil {
+	if err := g.pass(fds[0], fds[1:]); err != nil {
 		g.end(err)
 	}
 	if !g.req.Hold { // the shim has forbidden huge pages
@@ -143,7 +143,7 @@ func (g *gate) readDocument() (*configs.Config, *configs.Seccomp, error) {
 }
 
 // pass makes what the request asks for, as far as libcontainer does not.
-func (g *gate) pass(netns *os.File) error {
+func (g *gate) pass(netns *os.File, volumes mounts.Volumes) error {
 	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering the network namespace of container %s: %w", g.req.ID, err)
 	}
@@ -154,11 +154,16 @@ func (g *gate) pass(netns *os.File) error {
 		return err
 	}
 	g.step("namespaces")
-	if err := g.makeUpper(); err != nil {
+	layers, err := mounts.OpenLayers(g.req.ID, g.req.Lower)
+	if err != nil {
+		return err
+	}
+	defer layers.Close()
+	if err := g.makeUpper(layers); err != nil {
 		return err
 	}
 	g.step("upper")
-	if err := mounts.Overlay(rootOf(g.req)); err != nil {
+	if err := layers.Overlay(rootOf(g.req)); err != nil {
 		return err
 	}
 	g.step("mounted")
@@ -174,7 +179,10 @@ func (g *gate) pass(netns *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkEntry(root, g.req), checkVolumes(g.req)); err != nil {
+	if err := checkEntry(root, g.req); err != nil {
+		return err
+	}
+	if err := g.placeVolumes(root, volumes); err != nil {
 		return err
 	}
 	if err := g.writeDocument(user); err != nil {
@@ -202,8 +210,7 @@ func (g *gate) writeDocument(u *user) error {
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
 	config, _ := g.doc["config"].(map[string]any)
 	config["hostname"] = g.req.Hostname
-	config["readonlyfs"] = g.req.ReadOnlyRoot
-	config["mounts"] = append([]*configs.Mount{devBind(g.system)}, volumes(g.req)...)
+	config["mounts"] = []*configs.Mount{devBind(g.system)}
 	text, err := json.Marshal(g.doc)
 	if err != nil {
 		return fmt.Errorf("encoding libcontainer's configuration: %w", err)

@@ -43,8 +43,8 @@ func (s *server) hold(req wire.StartRequest, netns *os.File) error {
 
 // made is start, as far as it goes without a trace on disk.
 func (s *server) made(req wire.StartRequest, netns *os.File) error {
-	if err := wire.Send(s.gate, req, netns); err != nil {
-		return s.gateFailed(req, err)
+	if err := s.ask(req, netns); err != nil {
+		return err
 	}
 	_ = netns.Close() // init has its own
 	return s.created(req)

@@ -30,13 +30,13 @@ var madeFiles = []struct {
 // makeUpper makes the replica's own folders and puts the made files into the
 // upper one, before it is mounted: no bind mounts, no copying up. Those without
 // a content stay what the image says.
-func (g *gate) makeUpper() error {
+func (g *gate) makeUpper(layers mounts.Layers) error {
 	for _, dir := range []string{g.req.Upper, g.req.Work} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := mounts.OwnFolder(dir); err != nil {
 			return fail(wire.KindRootfs, "making a folder for the root file system: %w", err)
 		}
 	}
-	etc, err := makeEtc(g.req)
+	etc, err := makeEtc(g.req, layers)
 	if err != nil {
 		return fail(wire.KindRootfs, "making /etc of container %s: %w", g.req.ID, err)
 	}
@@ -59,10 +59,10 @@ func (g *gate) makeUpper() error {
 // makeEtc makes etc in the upper folder with the attributes of the image's own,
 // as an overlay shows those of the upper one. It gives "" for an image in which
 // /etc is something else than a folder: that is to be seen as it is.
-func makeEtc(req wire.StartRequest) (string, error) {
+func makeEtc(req wire.StartRequest, layers mounts.Layers) (string, error) {
 	st := unix.Stat_t{Mode: unix.S_IFDIR | 0o755}
-	for _, layer := range req.Lower {
-		err := unix.Lstat(filepath.Join(layer, "etc"), &st)
+	for _, layer := range layers {
+		err := unix.Fstatat(int(layer.Fd()), "etc", &st, unix.AT_SYMLINK_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -94,5 +94,5 @@ func openIn(root *os.File, path string) (*os.File, error) {
 
 // rootOf is what a request says of the root file system.
 func rootOf(req wire.StartRequest) mounts.Root {
-	return mounts.Root{ID: req.ID, Target: req.Rootfs, Lower: req.Lower, Upper: req.Upper, Work: req.Work}
+	return mounts.Root{ID: req.ID, Target: req.Rootfs, Upper: req.Upper, Work: req.Work}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
@@ -115,8 +116,13 @@ func TestMakeEtc(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(bottom, "etc"), 0o750), os.Chmod(filepath.Join(bottom, "etc"), 0o751)); err != nil {
 		t.Fatal(err)
 	}
+	layers, err := mounts.OpenLayers("a-1", []string{top, bottom})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layers.Close()
 	upper := t.TempDir()
-	etc, err := makeEtc(wire.StartRequest{Lower: []string{top, bottom}, Upper: upper})
+	etc, err := makeEtc(wire.StartRequest{Upper: upper}, layers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +132,7 @@ func TestMakeEtc(t *testing.T) {
 	if err := os.Symlink("/elsewhere", filepath.Join(top, "etc")); err != nil {
 		t.Fatal(err)
 	}
-	if etc, err := makeEtc(wire.StartRequest{Lower: []string{top, bottom}, Upper: t.TempDir()}); etc != "" || err != nil {
+	if etc, err := makeEtc(wire.StartRequest{Upper: t.TempDir()}, layers); etc != "" || err != nil {
 		t.Errorf("an image whose /etc is a link: %q %v, want none", etc, err)
 	}
 }
@@ -150,9 +156,8 @@ func TestAsError(t *testing.T) {
 }
 
 func TestClassify(t *testing.T) {
-	req := wire.StartRequest{ID: "a-1", Args: []string{"/bin/app"}, Mounts: []wire.Mount{{Source: "/src", Target: "/dst"}}}
+	req := wire.StartRequest{ID: "a-1", Args: []string{"/bin/app"}}
 	for text, want := range map[string]wire.Kind{
-		`error mounting "/src" to rootfs at "/dst": x`:     wire.KindMount,
 		`exec: "/bin/app": stat /bin/app: no such file`:    wire.KindExec,
 		`chdir to cwd ("/x") set in config.json failed: y`: wire.KindExec,
 		`make mountpoint "/dst": no space left on device`:  wire.KindNoSpace,

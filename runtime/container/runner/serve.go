@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -164,8 +165,8 @@ func privateMounts() error {
 
 // start carries out a request.
 func (s *server) start(req wire.StartRequest, netns *os.File) error {
-	if err := wire.Send(s.gate, req, netns); err != nil {
-		return s.gateFailed(req, err)
+	if err := s.ask(req, netns); err != nil {
+		return err
 	}
 	if err := s.record(req); err != nil {
 		return err
@@ -190,6 +191,12 @@ func (s *server) created(req wire.StartRequest) error {
 	var passed gateReply // sent long ago
 	if _, err := wire.Recv(s.gate, &passed); err == nil {
 		s.steps = append(s.steps[:1:1], append(passed.Steps, s.steps[1:]...)...)
+	}
+	// Not by libcontainer, which would take nosuid and nodev off again.
+	if req.ReadOnlyRoot {
+		if err := mounts.RootReadOnly(s.init.Pid, true); err != nil {
+			return err
+		}
 	}
 	if err := filterOn(s.filter); err != nil {
 		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)

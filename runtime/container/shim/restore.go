@@ -137,11 +137,7 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	if len(r.req.Nulls) > stagedNulls {
 		return init, copied, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
 	}
-	err = mounts.In(r.session.Pid(), func() error {
-		return mounts.Overlay(mounts.Root{
-			ID: r.req.ID, Target: r.req.Rootfs, Lower: r.req.Lower, Upper: r.req.Upper, Work: r.req.Work,
-		})
-	})
+	err = mounts.In(r.session.Pid(), r.mount)
 	if err != nil {
 		return init, copied, err
 	}
@@ -172,6 +168,30 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	}
 	init, err = r.record(pid)
 	return init, copied, err
+}
+
+// mount makes the root file system and the volumes, in the mount namespace of CRIU.
+func (r *restorer) mount() error {
+	layers, err := mounts.OpenLayers(r.req.ID, r.req.Lower)
+	if err != nil {
+		return err
+	}
+	defer layers.Close()
+	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work}); err != nil {
+		return err
+	}
+	var list []wire.Mount
+	for _, b := range r.req.Binds {
+		if b.Kind == wire.BindVolume {
+			list = append(list, b.Volume)
+		}
+	}
+	volumes, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list)
+	if err != nil {
+		return err
+	}
+	defer volumes.Close()
+	return volumes.Park(parkDir(r.opts.RunDir))
 }
 
 // images is their folder, wherever it is moved to.
@@ -207,18 +227,24 @@ func (r *restorer) options() criu.RestoreOptions {
 	for i, key := range r.req.Nulls {
 		o.Inherit = append(o.Inherit, criu.Inherit{Key: key, FD: stagedNull + i})
 	}
+	parked := 0
 	for _, b := range r.req.Binds {
-		o.External = append(o.External, "mnt["+b.Key+"]:"+r.source(b))
+		source := r.source(b.Kind)
+		if b.Kind == wire.BindVolume {
+			source = mounts.ParkedAt(parkDir(r.opts.RunDir), parked)
+			parked++
+		}
+		o.External = append(o.External, "mnt["+b.Key+"]:"+source)
 	}
 	return o
 }
 
 func pipeKey(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode, 10) + "]" }
 
-// source is what is mounted, as CRIU's mount namespace has it.
-func (r *restorer) source(b wire.Bind) string {
+// source is what is mounted besides volumes, as CRIU's mount namespace has it.
+func (r *restorer) source(kind wire.BindKind) string {
 	system := filepath.Join(r.opts.RunDir, wire.SystemDir)
-	switch b.Kind {
+	switch kind {
 	case wire.BindDev:
 		return filepath.Join(system, "dev")
 	case wire.BindShm:
@@ -231,7 +257,7 @@ func (r *restorer) source(b wire.Bind) string {
 		return r.opts.Cgroup
 	case wire.BindVolume:
 	}
-	return b.Source
+	return ""
 }
 
 // record says on disk which process the container's init is, for every later
@@ -266,7 +292,7 @@ func (r *restorer) recordLib(pid int) error {
 		return err
 	}
 	dir := filepath.Join(r.opts.RunDir, wire.LibDir, slot)
-	if err := os.MkdirAll(dir, 0o711); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("recording container %s: %w", r.req.ID, err)
 	}
 	return wire.WriteFile(dir, "state.json", lib)

@@ -79,6 +79,9 @@ func prepareStage(runDir string) error {
 // prepared in this mount namespace.
 func emptyDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "proc") }
 
+// parkDir is where volumes are mounted, a free place like emptyDir.
+func parkDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "sys") }
+
 // startStage starts the process that becomes CRIU, in the replica's cgroup. In
 // place of a network namespace, which only the request brings, CRIU gets a descriptor of
 // this process: setns(2) takes that for the namespace in which this process' first

@@ -5,6 +5,9 @@ type Mount struct {
 	Source   string `json:"source"` // absolute, on the host
 	Target   string `json:"target"` // absolute, in the container
 	ReadOnly bool   `json:"read_only,omitempty"`
+	Suid     bool   `json:"suid,omitempty"`    // set-user-ID bits and file capabilities count
+	Dev      bool   `json:"dev,omitempty"`     // device nodes work
+	NoExec   bool   `json:"no_exec,omitempty"` // nothing in it can be executed
 }
 
 // StartRequest asks a waiting runner to make and start a container. One
@@ -25,6 +28,7 @@ type StartRequest struct {
 	ResolvConf   string   `json:"resolv_conf"`
 	Hosts        string   `json:"hosts"`
 	Mounts       []Mount  `json:"mounts"`
+	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	Monitor      Monitor  `json:"monitor"`
 	// Hold makes the container wait just before its program is executed. There

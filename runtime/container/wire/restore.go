@@ -20,7 +20,9 @@ type RestoreRequest struct {
 
 	Memory []MemoryFile `json:"memory"` // to be verified before anything runs
 
-	Binds   []Bind   `json:"binds"`
+	Binds       []Bind   `json:"binds"`
+	VolumeRoots []string `json:"volume_roots"` // as in a StartRequest
+
 	Streams Streams  `json:"streams"` // the pipes at the dump
 	Nulls   []string `json:"nulls"`   // CRIU's names of files that are /dev/null
 
@@ -41,7 +43,7 @@ type MemoryFile struct {
 type Bind struct {
 	Key    string   `json:"key"`
 	Kind   BindKind `json:"kind"`
-	Source string   `json:"source,omitempty"` // of a volume
+	Volume Mount    `json:"volume,omitzero"` // how it is mounted now
 }
 
 // BindKind says what is mounted.

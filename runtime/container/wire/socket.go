@@ -18,8 +18,9 @@ import (
 // bounded by the kernel at 2 MiB.
 const maxMessage = 8 << 20
 
-// maxFiles is how many descriptors go with a message at most.
-const maxFiles = 4
+// maxFiles is how many descriptors go with a message at most: those of 64
+// volumes are the most. The kernel sends up to 253.
+const maxFiles = 128
 
 // Pair makes a connected pair of sockets: one end for this process, the other
 // to be inherited by a child.

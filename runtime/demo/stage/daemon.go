@@ -20,6 +20,7 @@ sitesDir: %[1]s/sites
 bpffs: %[1]s/bpf
 cgroupRoot: %[2]s
 uplinks: [%[3]s]
+volumeRoots: [/]
 `
 
 // cgroupName is the stage's own: cgroups are not in the namespaces that it has.

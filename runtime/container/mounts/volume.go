@@ -1,0 +1,137 @@
+//go:build linux
+
+package mounts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
+	"golang.org/x/sys/unix"
+)
+
+// Volumes are detached mounts, of which each is closed with Close. Until one is
+// moved into its place nobody can reach it, and what it shows is decided: names
+// are looked up no more.
+type Volumes []*os.File
+
+// OpenVolumes makes the mounts of volumes, in this order. It is for a process
+// in the initial user namespace; its mount namespace has to have the sources.
+func OpenVolumes(id string, roots []string, list []wire.Mount) (Volumes, error) {
+	var made Volumes
+	for _, m := range list {
+		tree, err := openVolume(roots, m)
+		if err != nil {
+			made.Close()
+			return nil, wire.Fail(wire.KindMount, "volume %s of container %s: %w", m.Target, id, err)
+		}
+		made = append(made, tree)
+	}
+	return made, nil
+}
+
+// Close closes them. Those that are mounted stay mounted.
+func (v Volumes) Close() {
+	for _, f := range v {
+		_ = f.Close() // a path descriptor
+	}
+}
+
+func openVolume(roots []string, m wire.Mount) (*os.File, error) {
+	source, err := volume.Open(roots, m.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer source.Close()
+	if err := volume.CheckKind(source, m.Dev); err != nil {
+		return nil, err
+	}
+	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
+	}
+	attr := attributes(m)
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
+		return nil, errors.Join(fmt.Errorf("setting the attributes of the mount of %s: %w", m.Source, err), unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), m.Source), nil
+}
+
+// attributes are only ever added to those that the source's mounts have. What is
+// mounted on the machine later, below a source, is seen in the container with
+// the attributes it has there; a read-only volume stays as it is.
+func attributes(m wire.Mount) unix.MountAttr {
+	attr := unix.MountAttr{Propagation: unix.MS_SLAVE}
+	if m.ReadOnly {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+		attr.Propagation = unix.MS_PRIVATE
+	}
+	if !m.Suid {
+		attr.Attr_set |= unix.MOUNT_ATTR_NOSUID
+	}
+	if !m.Dev {
+		attr.Attr_set |= unix.MOUNT_ATTR_NODEV
+	}
+	if m.NoExec {
+		attr.Attr_set |= unix.MOUNT_ATTR_NOEXEC
+	}
+	return attr
+}
+
+// IsFolder says whether what is mounted is a folder.
+func IsFolder(tree *os.File) (bool, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(tree.Fd()), &st); err != nil {
+		return false, &os.PathError{Op: "stat", Path: tree.Name(), Err: err}
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+}
+
+// Move moves a detached mount to a place that is open.
+func Move(tree *os.File, place int) error {
+	return unix.MoveMount(int(tree.Fd()), "", place, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// Park mounts volumes as the entries 0, 1, … of a new folder in memory that is
+// mounted over dir, for CRIU, which takes them from there by their names. dir is
+// the node's own.
+func (v Volumes) Park(dir string) error {
+	if len(v) == 0 {
+		return nil
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", Quiet, "mode=700,size=1m"); err != nil {
+		return fmt.Errorf("mounting a folder for volumes: %w", err)
+	}
+	for i, tree := range v {
+		if err := parkAt(tree, ParkedAt(dir, i)); err != nil {
+			return fmt.Errorf("mounting volume %s: %w", tree.Name(), err)
+		}
+	}
+	return nil
+}
+
+// ParkedAt is where Park mounts a volume.
+func ParkedAt(dir string, i int) string { return fmt.Sprintf("%s/%d", dir, i) }
+
+func parkAt(tree *os.File, path string) error {
+	folder, err := IsFolder(tree)
+	if err != nil {
+		return err
+	}
+	if folder {
+		err = unix.Mkdir(path, 0o700)
+	} else {
+		err = unix.Mknod(path, unix.S_IFREG|0o600, 0)
+	}
+	if err != nil {
+		return err
+	}
+	place, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(place)
+	return Move(tree, place)
+}

@@ -1,0 +1,58 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/volume"
+)
+
+// checkVolumes finds volumes that no wake could mount. Everything is looked at
+// again at each wake, by the process that mounts them. Where specs are read
+// from the folder, a source that is missing is told only: its disk may come
+// later.
+func (n *Node) checkVolumes(sites []spec.Site, source string) error {
+	bad := &api.Error{Code: api.CodeInvalid, Message: "volumes that cannot be used"}
+	for i := range sites {
+		s := &sites[i]
+		for j, v := range s.Volumes {
+			err := n.checkVolume(v)
+			if err == nil {
+				continue
+			}
+			if source != "" && !errors.Is(err, volume.ErrOutside) && !errors.Is(err, errOwnFolder) {
+				n.log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
+				continue
+			}
+			d := api.Detail{Site: s.Name, Field: fmt.Sprintf("volumes[%d].source", j), Message: err.Error()}
+			if errors.Is(err, volume.ErrOutside) {
+				d.Allowed = "what lies below " + strings.Join(n.cfg.VolumeRoots, ", ")
+			}
+			d.File, d.Line, d.Column = spec.Locate(source, s.Name, d.Field)
+			bad.Details = append(bad.Details, d)
+		}
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
+}
+
+var errOwnFolder = errors.New("that is the node's own")
+
+func (n *Node) checkVolume(v spec.Volume) error {
+	for _, own := range []string{n.cfg.StateDir, n.cfg.RunDir} {
+		if volume.Within(v.Source, own) || volume.Within(own, v.Source) {
+			return fmt.Errorf("%s is, contains or lies in %s: %w", v.Source, own, errOwnFolder)
+		}
+	}
+	f, err := volume.Open(n.cfg.VolumeRoots, v.Source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return volume.CheckKind(f, v.Dev)
+}

@@ -1,0 +1,38 @@
+package spec
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+)
+
+// Locate finds where a field of a site stands, in a file or in the files of a folder. It is for errors that are found only when all
+// has been read; line is 0 where there is no such field.
+func Locate(path, site, field string) (file string, line, column int) {
+	files := []string{path}
+	if fi, err := os.Stat(path); err != nil {
+		return "", 0, 0
+	} else if fi.IsDir() {
+		yaml, _ := filepath.Glob(filepath.Join(path, "*.yaml")) // the patterns are well-formed
+		yml, _ := filepath.Glob(filepath.Join(path, "*.yml"))
+		files = slices.Concat(yaml, yml)
+	}
+	for _, name := range files {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		docs, _ := strictyaml.Parse(name, src) // what is wrong was told before
+		for _, doc := range docs {
+			var s Site
+			doc.Decode(&s)
+			if s.Name == site && doc.Has(field) {
+				at := doc.Position(field)
+				return name, at.Line, at.Column
+			}
+		}
+	}
+	return "", 0, 0
+}

@@ -1,0 +1,135 @@
+// Package volume opens the folders and files of the node that sites are given:
+// the sources of volumes, and the folders of dir: images. Whoever owns a folder
+// on the way, a tenant with SFTP say, may exchange it at any moment for a
+// symbolic link. So no link is ever followed, what was opened is what is used,
+// by its descriptor, and everything lies below folders that the node's
+// configuration names.
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOutside means that a path is not below any of the node's volumeRoots.
+var ErrOutside = errors.New("it is not below any of volumeRoots of the node's configuration")
+
+// ErrLink means that a path leads over a symbolic link.
+var ErrLink = errors.New("symbolic links are not followed, as their owner could lead them anywhere; give the path that is meant")
+
+// Open opens a folder or file below one of the roots, as a path descriptor. It
+// follows no symbolic link, neither in the path nor at its end.
+func Open(roots []string, path string) (*os.File, error) {
+	root, err := Root(roots, path)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := filepath.Rel(root, path)
+	if err != nil {
+		return nil, err // both are absolute
+	}
+	top, err := openPath(unix.AT_FDCWD, root, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	defer unix.Close(top)
+	// O_DIRECTORY makes the kernel mount what is mounted on demand.
+	fd, err := openPath(top, rest, unix.O_DIRECTORY, unix.RESOLVE_BENEATH)
+	if errors.Is(err, unix.ENOTDIR) {
+		fd, err = openPath(top, rest, 0, unix.RESOLVE_BENEATH)
+	}
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// OpenDir opens a folder that is the operator's or the node's own to place, by
+// a path without symbolic links.
+func OpenDir(path string) (*os.File, error) {
+	fd, err := openPath(unix.AT_FDCWD, path, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func openPath(dir int, path string, flags, resolve uint64) (int, error) {
+	for {
+		fd, err := unix.Openat2(dir, path, &unix.OpenHow{
+			// Without O_NOFOLLOW, which would open a link at the end of the path.
+			Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
+			Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | resolve,
+		})
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// Root finds the root that a path is in, by their names alone.
+func Root(roots []string, path string) (string, error) {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
+		return "", fmt.Errorf("%q is not an absolute clean path", path)
+	}
+	for _, root := range roots {
+		if Within(path, root) {
+			return root, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w, [%s]; move it there, or add a folder above it to volumeRoots", path, ErrOutside, strings.Join(roots, ", "))
+}
+
+// Within says whether a clean path is dir or lies in it, by their names.
+func Within(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+}
+
+// explain says which part of a path is in the way. Nothing is decided by what
+// it finds, which may have changed since.
+func explain(path string, err error) error {
+	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	for i := 1; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		part := path[:i]
+		fi, statErr := os.Lstat(part)
+		switch {
+		case statErr != nil:
+			return statErr
+		case fi.Mode()&fs.ModeSymlink != 0:
+			return fmt.Errorf("%s: %s is a symbolic link: %w", path, part, ErrLink)
+		case i < len(path) && !fi.IsDir():
+			return &os.PathError{Op: "open", Path: part, Err: unix.ENOTDIR}
+		}
+	}
+	return &os.PathError{Op: "open", Path: path, Err: err} // it has changed again
+}
+
+// CheckKind refuses what cannot be a volume: devices, unless they are asked for,
+// and FIFOs. A socket may be one, a database's say.
+func CheckKind(f *os.File, devices bool) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR, unix.S_IFREG, unix.S_IFSOCK:
+		return nil
+	case unix.S_IFBLK, unix.S_IFCHR:
+		if devices {
+			return nil
+		}
+		return fmt.Errorf("%s is a device; a volume with dev: true may be one", f.Name())
+	}
+	return fmt.Errorf("%s is neither a folder nor a file or socket", f.Name())
+}
