@@ -263,7 +263,7 @@ func (c checker) volumeRoots(cfg *Config) {
 			c.bad(at, "", "%s stands in the list twice", root)
 		}
 		for name, dir := range map[string]string{"stateDir": cfg.StateDir, "runDir": cfg.RunDir} {
-			if root == dir || below(root, dir) {
+			if dir != "" && (root == dir || below(root, dir)) {
 				c.bad(at, "folders outside of stateDir and runDir", "%s is in %s, which is the node's own", root, name)
 			}
 		}

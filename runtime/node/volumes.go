@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -11,9 +12,9 @@ import (
 )
 
 // checkVolumes finds volumes that no wake could mount. Everything is looked at
-// again at each wake, by the process that mounts them. Where specs are read
-// from the folder, a source that is missing is told only: its disk may come
-// later.
+// again at each wake, by the process that mounts them. A source that is missing
+// is told only: its disk may come later. In the folder of specs what a tenant
+// could have put there is told only, too, as an error keeps back all its sites.
 func (n *Node) checkVolumes(sites []spec.Site, source string) error {
 	bad := &api.Error{Code: api.CodeInvalid, Message: "volumes that cannot be used"}
 	for i := range sites {
@@ -23,7 +24,8 @@ func (n *Node) checkVolumes(sites []spec.Site, source string) error {
 			if err == nil {
 				continue
 			}
-			if source != "" && !errors.Is(err, volume.ErrOutside) && !errors.Is(err, errOwnFolder) {
+			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder)
+			if errors.Is(err, fs.ErrNotExist) || source != "" && !mistake {
 				n.log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
 				continue
 			}
