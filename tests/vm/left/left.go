@@ -50,6 +50,9 @@ var table = []Tests{
 		"UpgradeUnderTheDaemon", "ProgramsOfAnotherVersion", "RunnerOfAnotherVersion", "AdoptAnotherVersion", "MemoryServedWithoutItsDaemon",
 		"ServerOfMemoryKilled",
 	}},
+	{Package: "runtime/container", Why: "its two hundred starts take minutes there, and VolumeSources asks each kernel for the same refusals", names: []string{
+		"VolumeRace",
+	}},
 	{Package: "runtime/container", Why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", names: []string{
 		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
 	}},
