@@ -227,8 +227,13 @@ func TestRootMounts(t *testing.T) {
 func TestRootDevices(t *testing.T) {
 	e := newEnv(t)
 	_, out := e.run(e.spec("mknod", "/disk", "254"))
-	if !strings.Contains(out, "made <nil>") || !strings.Contains(out, "opened open /disk: operation not permitted") {
+	if !strings.Contains(out, "made <nil>") || !strings.Contains(out, "opened open /disk: permission denied") { // nodev
 		t.Errorf("a disk's node: %q", out)
+	}
+	onVolume := e.spec("mknod", "/data/disk", "254")
+	onVolume.Mounts = []Mount{{Source: t.TempDir(), Target: "/data", Dev: true}}
+	if _, out := e.run(onVolume); !strings.Contains(out, "opened open /data/disk: operation not permitted") { // the cgroup's filter
+		t.Errorf("a disk's node where nodes work: %q", out)
 	}
 	// The standard streams are not the machine's /dev/null.
 	var host unix.Stat_t
