@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -98,5 +100,24 @@ func TestRootOwnFoldersRefuses(t *testing.T) {
 	}
 	if _, err := ownFolders(foldersIn(filepath.Join(dir, "link"))); err == nil || !strings.Contains(err.Error(), open+", above it") {
 		t.Errorf("behind a link: %v", err)
+	}
+}
+
+// TestRootOwnFoldersBesideMounts: the sink's namespace is mounted at a file of the run folder, and takes no mode.
+func TestRootOwnFoldersBesideMounts(t *testing.T) {
+	testutil.Privileged(t)
+	cfg := foldersIn(t.TempDir())
+	sink := filepath.Join(cfg.RunDir, "sink")
+	err := errors.Join(os.MkdirAll(cfg.RunDir, 0o755), os.WriteFile(sink, nil, 0o644), unix.Mount("/proc/self/ns/net", sink, "", unix.MS_BIND, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(sink, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if mended, err := ownFolders(cfg); err != nil || len(mended) != 1 {
+		t.Errorf("%q %v", mended, err)
 	}
 }
