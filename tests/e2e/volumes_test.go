@@ -122,8 +122,9 @@ func TestRootHostUserReachesNothing(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newMachine(t, options{})
-	// Folders that an older fcnode has made.
-	if err := errors.Join(os.MkdirAll(n.path("state/replicas"), 0o755), os.Chmod(n.path("state"), 0o711), os.MkdirAll(n.run("replicas"), 0o755)); err != nil {
+	// Nothing above the state folder is to be what keeps him out. In it are folders that an older fcnode has made.
+	if err := errors.Join(os.Chmod(n.dir, 0o755), os.Chmod(filepath.Dir(n.dir), 0o755),
+		os.MkdirAll(n.path("state/replicas"), 0o755), os.Chmod(n.path("state"), 0o711), os.MkdirAll(n.run("replicas"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	n.start()
@@ -137,5 +138,12 @@ func TestRootHostUserReachesNothing(t *testing.T) {
 	n.start()
 	n.reachesNothing("adopted", s.addr4(80))
 	s.park()
+	testutil.WaitFor(t, patience, "the replicas to end", func() error {
+		left, err := filepath.Glob(n.path("state/replicas/*"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("there are %q", left)
+		}
+		return err
+	})
 	n.reachesNothing("asleep", netip.AddrPort{})
 }
