@@ -52,7 +52,7 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 		return err
 	}
 	if d.tier == site.TierCheckpointed {
-		n.wakes.yield(ctx.Done())
+		n.wakes.Yield(ctx.Done())
 		return n.checkpoint(ctx, e, r, d, s)
 	}
 	g := r.ctr.Group()
@@ -62,7 +62,7 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 	}
 	d.settle() // a visitor thaws it while the rest is under way
 	if d.tier == site.TierReclaimed {
-		n.wakes.yield(ctx.Done())
+		n.wakes.Yield(ctx.Done())
 		err = n.reclaim(ctx, r, s)
 	}
 	if memory, known := g.MemoryCurrent(); known == nil {

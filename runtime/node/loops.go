@@ -11,9 +11,9 @@ import (
 
 // readHeld takes held packets from the kernel's ring: each wakes its site. A visitor waits behind each of them.
 func (n *Node) readHeld(r *bpf.HeldReader) {
-	first := n.goFirstRationed()
-	defer first.end()
-	for ; ; first.account() {
+	first := n.threads.PromoteRationed()
+	defer first.End()
+	for ; ; first.Account() {
 		p, err := r.Read()
 		if errors.Is(err, os.ErrClosed) {
 			return
@@ -45,9 +45,9 @@ func (n *Node) held(p bpf.HeldPacket) {
 // readEvents takes what the replicas' sockets did from the other ring: that one listens at last for which visitors wait, or
 // is knocked at.
 func (n *Node) readEvents(r *bpf.EventReader) {
-	first := n.goFirstRationed()
-	defer first.end()
-	for ; ; first.account() {
+	first := n.threads.PromoteRationed()
+	defer first.End()
+	for ; ; first.Account() {
 		ev, err := r.Read()
 		if errors.Is(err, os.ErrClosed) {
 			return

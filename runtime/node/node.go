@@ -20,6 +20,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/journal"
+	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
@@ -54,8 +55,8 @@ type Node struct {
 	containers *container.Manager
 	closers    []func() error
 
-	starts      *startQueue
-	wakes       precedence
+	starts      *priority.Slots
+	wakes       priority.Precedence
 	memory      nodeMemory
 	prepared    preparedSet
 	preparing   sync.Mutex // one replica is prepared at a time
@@ -66,8 +67,7 @@ type Node struct {
 
 	budget       *budget
 	looks        *looks
-	allowance    allowance // of the threads that go before others
-	notFirst     sync.Once // it is told once where they do not
+	threads      priority.Threads
 	watcher      *cgroup.Watcher
 	loads        loadCache
 	costs        actionCosts

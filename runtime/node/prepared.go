@@ -46,7 +46,7 @@ func (n *Node) prepare(e *entry, id site.ReplicaID) {
 	a.replicas[id] = r
 	g, s := r.gate, a.spec
 	n.work.Go(func() {
-		n.wakes.yield(g.decided)
+		n.wakes.Yield(g.decided)
 		p, err := n.makePrepared(ctx, e, r, s)
 		cancel()
 		if err != nil {
@@ -160,7 +160,7 @@ func (n *Node) openGate(e *entry, id site.ReplicaID) {
 		return
 	}
 	r.started = time.Now()
-	r.woken = n.wakes.begin()
+	r.woken = n.wakes.Begin()
 	r.trace, a.trace = a.trace, nil
 	if r.trace == nil {
 		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)

@@ -3,40 +3,10 @@ package node
 import (
 	"context"
 	"fmt"
-	"runtime"
-	"sync"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/site"
 )
-
-// startPatience is for how long a start keeps its turn though nobody listens
-// yet: it may be waiting for something, and others could use the processor.
-const startPatience = 2 * time.Second
-
-// startQueue lets so many replicas start at the same moment as the machine has
-// use for, in the order in which they were asked for. All at once would all be
-// ready at the very end; in turns the first are ready soon, and the last no later.
-type startQueue struct{ turns chan struct{} }
-
-func newStartQueue(parallel int) *startQueue {
-	if parallel == 0 {
-		parallel = 2 * runtime.GOMAXPROCS(0)
-	}
-	return &startQueue{turns: make(chan struct{}, parallel)}
-}
-
-// enter waits for a turn. It ends by leave, or after startPatience.
-func (q *startQueue) enter(ctx context.Context) (leave func(), err error) {
-	select { // those who wait are served in the order in which they came
-	case q.turns <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	leave = sync.OnceFunc(func() { <-q.turns })
-	time.AfterFunc(startPatience, leave)
-	return leave, nil
-}
 
 // takeTurn waits until the replica may start. Its time to do so counts from then.
 func (n *Node) takeTurn(ctx context.Context, e *entry, r *replica, timeout time.Duration) error {
@@ -44,7 +14,7 @@ func (n *Node) takeTurn(ctx context.Context, e *entry, r *replica, timeout time.
 	r.queued = true
 	e.mu.Unlock()
 	begin := time.Now()
-	leave, err := n.starts.enter(ctx)
+	leave, err := n.starts.Enter(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r.queued = false

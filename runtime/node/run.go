@@ -21,6 +21,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/journal"
+	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
@@ -65,7 +66,8 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 		cfg: cfg, log: log, mended: mended,
 		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
 		nextReplica:  1, // of none: the first wake takes a block
-		starts:       newStartQueue(cfg.Start.Parallel),
+		starts:       priority.NewSlots(cfg.Start.Parallel),
+		threads:      priority.Threads{Log: log},
 		scaleMetrics: newScaleMetrics(),
 	}
 	n.info.Started, n.info.PID = time.Now(), os.Getpid()
@@ -132,7 +134,7 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
-		CRIU: cfg.Checkpoints.CRIU, Yield: n.wakes.yield,
+		CRIU: cfg.Checkpoints.CRIU, Yield: n.wakes.Yield,
 	})
 	if err != nil {
 		return err
@@ -152,7 +154,7 @@ func (n *Node) openNet() (err error) {
 	}
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
-		Yield: n.wakes.later,
+		Yield: n.wakes.Later,
 	}, n.dp, n.log)
 	if err != nil {
 		return err

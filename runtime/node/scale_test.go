@@ -6,7 +6,6 @@ import (
 	"os"
 	"regexp"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -206,66 +205,6 @@ func TestLooksAreShared(t *testing.T) {
 	}
 	cancel()
 	workers.Wait()
-}
-
-// TestAllowance: what goes before others may take a part of the time, and no more of a long pause than a moment.
-func TestAllowance(t *testing.T) {
-	var a allowance
-	now := uint64(5e9)
-	if !a.some(now) {
-		t.Error("nothing at the start")
-	}
-	a.spend(urgentBurst - 1)
-	if !a.some(now) {
-		t.Error("nothing though a little is left")
-	}
-	a.spend(time.Millisecond)
-	if a.some(now) {
-		t.Error("more than was allowed at once")
-	}
-	if now += 4e6; a.some(now) {
-		t.Error("too soon again")
-	}
-	if now += 2e6; !a.some(now) {
-		t.Errorf("a millisecond does not come back within %s", time.Duration(1/urgentShare)*time.Millisecond)
-	}
-	a.some(now + 3600e9)
-	a.spend(urgentBurst)
-	if a.some(now + 3600e9) {
-		t.Error("an hour's pause is more than a moment's worth")
-	}
-	if a.some(now) {
-		t.Error("a clock that goes back gives something")
-	}
-}
-
-// TestTurns: no more are taken at a time than there are, and each gets them.
-func TestTurns(t *testing.T) {
-	b, err := newTurns(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.close()
-	b.give()
-	var users sync.WaitGroup
-	var inside, turns atomic.Int32
-	for range 4 {
-		users.Go(func() {
-			for range 500 {
-				b.take()
-				if n := inside.Add(1); n != 1 {
-					t.Errorf("%d have it", n)
-				}
-				turns.Add(1)
-				inside.Add(-1)
-				b.give()
-			}
-		})
-	}
-	users.Wait()
-	if turns.Load() != 4*500 {
-		t.Errorf("%d turns", turns.Load())
-	}
 }
 
 func TestSmooth(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/priority"
 )
 
 // cause is why a site is looked at: what the kernel told, and when that was. The
@@ -63,7 +64,7 @@ type looks struct {
 	routine []*entry // some of these may have been told of since, and looked at
 	causes  map[*entry][]cause
 	more    chan struct{} // has one if the queue may have something
-	told    *turns        // one for each of which something was told; nil if nobody waits for them
+	told    *priority.Sem // one for each of which something was told; nil if nobody waits for them
 }
 
 func newLooks() *looks {
@@ -86,7 +87,7 @@ func (l *looks) add(e *entry, why cause) {
 	}
 	l.mu.Unlock()
 	if urgent {
-		l.told.give()
+		l.told.Give()
 	}
 	l.wake()
 }

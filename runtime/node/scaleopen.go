@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/priority"
 )
 
 // openScaling makes what the scaling of sites stands on.
@@ -21,14 +22,14 @@ func (n *Node) openScaling() (err error) {
 			n.log.Error("a disk has no budget: sites may have of it what their specs allow", "error", err)
 		}
 	}
-	if n.watcher, err = cgroup.NewWatcher(n.goFirst); err != nil {
+	if n.watcher, err = cgroup.NewWatcher(n.threads.Promote); err != nil {
 		return err
 	}
 	n.closers = append(n.closers, n.watcher.Close)
 	n.looks = newLooks()
-	if n.looks.told, err = newTurns(0); err != nil {
+	if n.looks.told, err = priority.NewSem(0); err != nil {
 		return err
 	}
-	n.closers = append(n.closers, n.looks.told.close) // after those who may tell
+	n.closers = append(n.closers, n.looks.told.Close) // after those who may tell
 	return nil
 }

@@ -47,7 +47,7 @@ func (n *Node) busy() string {
 	if m, err := n.memory.read(); err == nil && m.short(n.cfg.Reclaim.Below.Share()) {
 		return "memory is short (reclaim.below)"
 	}
-	if n.starts.full() {
+	if n.starts.Full() {
 		return "sites are being started"
 	}
 	text, err := os.ReadFile("/proc/pressure/cpu")
@@ -75,9 +75,6 @@ func pressureOf(text string) float64 {
 	}
 	return 0
 }
-
-// full says whether one more start would have to wait.
-func (q *startQueue) full() bool { return len(q.turns) == cap(q.turns) }
 
 // readySpare gets a replica that is about to be frozen as a spare one ready for
 // when it joins: one that has served has the limits and the first connection of

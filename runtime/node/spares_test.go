@@ -64,18 +64,3 @@ func TestInherit(t *testing.T) {
 		t.Errorf("begun at %v, want %v", s.begun, want)
 	}
 }
-
-func TestQueueIsFull(t *testing.T) {
-	q := newStartQueue(1)
-	if q.full() {
-		t.Error("nobody starts, and there is no turn left")
-	}
-	leave, err := q.enter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !q.full() {
-		t.Error("there is one turn, it is taken, and there is another one")
-	}
-	leave()
-}

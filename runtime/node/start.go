@@ -44,7 +44,7 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	r := &replica{
 		id: id, name: replicaName(e.name, id), started: time.Now(), cancel: cancel, trace: a.trace,
-		woken: n.wakes.begin(),
+		woken: n.wakes.Begin(),
 	}
 	a.trace = nil
 	if r.trace == nil {
@@ -220,7 +220,7 @@ func (n *Node) tidy(e *entry, r *replica, dumped bool) {
 		}
 		e.mu.Unlock()
 	}
-	n.wakes.later(n.ctx.Done())
+	n.wakes.Later(n.ctx.Done())
 	if !dumped {
 		n.removeContainer(r)
 	}

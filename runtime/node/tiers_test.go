@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -270,34 +269,4 @@ func TestPreparedMakeRoom(t *testing.T) {
 	if got := len(s.sites()); got != 1 {
 		t.Errorf("%d wait", got)
 	}
-}
-
-func TestStartsTakeTurns(t *testing.T) {
-	q := newStartQueue(2)
-	ctx, cancel := context.WithCancel(t.Context())
-	first, err := q.enter(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := q.enter(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	came := make(chan func())
-	go func() {
-		leave, err := q.enter(ctx)
-		if err != nil {
-			t.Error(err)
-		}
-		came <- leave
-	}()
-	first()
-	first() // twice is fine, and frees one turn only
-	third := <-came
-	cancel()
-	if _, err := q.enter(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("with two under way a third got its turn: %v", err)
-	}
-	second()
-	third()
 }

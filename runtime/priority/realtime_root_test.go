@@ -1,4 +1,4 @@
-package node
+package priority
 
 import (
 	"fmt"
@@ -32,13 +32,13 @@ func childsAttr() (policy, nice int, err error) {
 	return policy, nice, err
 }
 
-// TestRootWaysToGoFirst: each of the ways, were it the only one that the kernel grants, holds for the thread, and for nothing that it
+// TestRootRealtimePolicies: each of the ways, were it the only one that the kernel grants, holds for the thread, and for nothing that it
 // starts; and there is a way back.
-func TestRootWaysToGoFirst(t *testing.T) {
+func TestRootRealtimePolicies(t *testing.T) {
 	testutil.Privileged(t)
-	for i, way := range before {
+	for i, way := range realtimePolicies {
 		err := thread.Throwaway(func() error {
-			if err := runBefore(0, before[i:]); err != nil {
+			if err := promote(0, realtimePolicies[i:]); err != nil {
 				return err
 			}
 			got, err := unix.SchedGetAttr(0, 0)
@@ -66,8 +66,8 @@ func TestRootWaysToGoFirst(t *testing.T) {
 // TestRootRationedThread: a thread that has used up the allowance is one like all others, and goes first again when it has come back.
 func TestRootRationedThread(t *testing.T) {
 	testutil.Privileged(t)
-	n := &Node{log: slog.New(slog.DiscardHandler)}
-	n.allowance.some(bpf.Now()) // as after any event
+	threads := Threads{Log: slog.New(slog.DiscardHandler)}
+	threads.Allowance.Left(bpf.Now()) // as after any event
 	const none = 1 << 30
 	policies := [2]uint32{none, none} // at the start, and with nothing left
 	tids, used, ended := make(chan int, 1), make(chan struct{}), make(chan error, 1)
@@ -75,8 +75,8 @@ func TestRootRationedThread(t *testing.T) {
 	defer finish()
 	go func() {
 		ended <- thread.Throwaway(func() error {
-			r := n.goFirstRationed()
-			defer r.end()
+			r := threads.PromoteRationed()
+			defer r.End()
 			run := r.run
 			r.run = func(first bool) error { // looks at once, before it is given back
 				err := run(first)
@@ -88,7 +88,7 @@ func TestRootRationedThread(t *testing.T) {
 			if a, err := unix.SchedGetAttr(0, 0); err == nil {
 				policies[0] = a.Policy
 			}
-			r.spend(threadTime() + 2*urgentBurst)
+			r.spend(threadTime() + 2*realtimeBurst)
 			tids <- unix.Gettid()
 			<-used // waits, as for the next packet
 			return nil

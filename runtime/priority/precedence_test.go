@@ -1,4 +1,4 @@
-package node
+package priority
 
 import (
 	"testing"
@@ -7,11 +7,11 @@ import (
 )
 
 // yielding starts a yield and says how long it took when it is over.
-func yielding(p *precedence, hurry <-chan struct{}) <-chan time.Duration {
+func yielding(p *Precedence, hurry <-chan struct{}) <-chan time.Duration {
 	done := make(chan time.Duration, 1)
 	begin := time.Now()
 	go func() {
-		p.yield(hurry)
+		p.Yield(hurry)
 		done <- time.Since(begin)
 	}()
 	return done
@@ -25,11 +25,11 @@ func isDone(done <-chan time.Duration) bool {
 // TestWakesGoFirst: the times are those of synctest's clock.
 func TestWakesGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &precedence{}
+		p := &Precedence{}
 		if done := yielding(p, nil); !isDone(done) {
 			t.Fatal("work waits though nobody is being woken")
 		}
-		first, second := p.begin(), p.begin()
+		first, second := p.Begin(), p.Begin()
 		done := yielding(p, nil)
 		first()
 		first() // again is fine
@@ -40,7 +40,7 @@ func TestWakesGoFirst(t *testing.T) {
 		if !isDone(done) {
 			t.Fatal("work still waits after the last wake")
 		}
-		third := p.begin()
+		third := p.Begin()
 		if done := yielding(p, nil); isDone(done) {
 			t.Fatal("work did not wait for a wake that came later")
 		}
@@ -50,16 +50,16 @@ func TestWakesGoFirst(t *testing.T) {
 
 func TestYieldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &precedence{}
+		p := &Precedence{}
 		stop := make(chan struct{})
 		go func() { // there is always a wake under way
-			for end := p.begin(); ; {
+			for end := p.Begin(); ; {
 				select {
 				case <-stop:
 					end()
 					return
 				case <-time.After(10 * time.Millisecond):
-					next := p.begin()
+					next := p.Begin()
 					end()
 					end = next
 				}
@@ -76,8 +76,8 @@ func TestYieldIsBounded(t *testing.T) {
 
 func TestYieldEndsInAHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &precedence{}
-		defer p.begin()()
+		p := &Precedence{}
+		defer p.Begin()()
 		hurry := make(chan struct{})
 		done := yielding(p, hurry)
 		if isDone(done) {
@@ -88,7 +88,7 @@ func TestYieldEndsInAHurry(t *testing.T) {
 			t.Error("work still waits though somebody waits for it")
 		}
 		begin := time.Now()
-		if p.later(hurry); time.Since(begin) != 0 {
+		if p.Later(hurry); time.Since(begin) != 0 {
 			t.Error("work that is due later waits though there is a hurry")
 		}
 	})
@@ -98,9 +98,9 @@ func TestYieldEndsInAHurry(t *testing.T) {
 // rest of the node.
 func TestWakeWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &precedence{}
-		end := p.begin()
-		<-time.After(startPatience) // of the same clock
+		p := &Precedence{}
+		end := p.Begin()
+		<-time.After(Patience) // of the same clock
 		if done := yielding(p, nil); !isDone(done) {
 			t.Error("a wake that takes for ever still goes first")
 		}

@@ -1,4 +1,4 @@
-package node
+package priority
 
 import (
 	"errors"
@@ -14,10 +14,10 @@ import (
 
 // TestRationed: who has used up the allowance goes on as all others, and first again after a while.
 func TestRationed(t *testing.T) {
-	var a allowance
+	var a Allowance
 	ran := make(chan bool, 10)
-	r := &rationed{allowance: &a, first: true, run: func(first bool) error { ran <- first; return nil }}
-	a.some(bpf.Now())
+	r := &Rationed{allowance: &a, realtime: true, run: func(first bool) error { ran <- first; return nil }}
+	a.Left(bpf.Now())
 	r.spend(time.Microsecond)
 	if len(ran) != 0 {
 		t.Error("there is enough, and it does not go first any more")
@@ -42,27 +42,27 @@ func TestRationed(t *testing.T) {
 
 // TestRationedEnds: nobody changes a thread that has ended.
 func TestRationedEnds(t *testing.T) {
-	var a allowance
-	a.some(bpf.Now())
+	var a Allowance
+	a.Left(bpf.Now())
 	touched := 0
-	r := &rationed{allowance: &a, first: true, run: func(bool) error { touched++; return nil }}
+	r := &Rationed{allowance: &a, realtime: true, run: func(bool) error { touched++; return nil }}
 	r.spend(time.Hour)
-	r.end()
-	r.goAgain() // its timer had fired already
+	r.End()
+	r.promote() // its timer had fired already
 	if touched != 1 {
 		t.Errorf("its priority was changed %d times, want once, before its end", touched)
 	}
-	r.end()
+	r.End()
 }
 
 // TestRationedThatMayNot: whom the kernel does not let go is left as it is, and tried again.
 func TestRationedThatMayNot(t *testing.T) {
-	var a allowance
-	a.some(bpf.Now())
-	r := &rationed{allowance: &a, first: true, run: func(bool) error { return errors.New("refused") }}
-	defer r.end()
+	var a Allowance
+	a.Left(bpf.Now())
+	r := &Rationed{allowance: &a, realtime: true, run: func(bool) error { return errors.New("refused") }}
+	defer r.End()
 	r.spend(time.Hour)
-	if !r.first || r.timer != nil {
+	if !r.realtime || r.timer != nil {
 		t.Error("it is believed to go as all others")
 	}
 }
@@ -79,9 +79,9 @@ func TestThreadTime(t *testing.T) {
 	}
 }
 
-// TestWaysToGoFirst: whichever the kernel grants, what the thread starts is as all others.
-func TestWaysToGoFirst(t *testing.T) {
-	for _, way := range before {
+// TestRealtimeIsNotInherited: whichever the kernel grants, what the thread starts is as all others.
+func TestRealtimeIsNotInherited(t *testing.T) {
+	for _, way := range realtimePolicies {
 		if way.Flags&unix.SCHED_FLAG_RESET_ON_FORK == 0 {
 			t.Errorf("%+v is inherited by what the thread starts", way)
 		}
