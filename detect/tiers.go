@@ -2,10 +2,11 @@ package detect
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
-// Tier is how awake a replica is. The words are those of the rest of fcnode.
+// Tier is how awake a replica is.
 type Tier string
 
 // The tiers from awake to gone.
@@ -20,6 +21,17 @@ const (
 
 // Tiers are those to sleep on, in the order of depth.
 var Tiers = [...]Tier{TierFrozen, TierReclaimed, TierPrepared, TierCheckpointed, TierCold}
+
+// Depth orders the tiers: 0 is running, each deeper one is 1 more; -1: no tier.
+func (t Tier) Depth() int {
+	if t == TierRunning {
+		return 0
+	}
+	if i := slices.Index(Tiers[:], t); i >= 0 {
+		return i + 1
+	}
+	return -1
+}
 
 // TierCost is what a tier costs one site, measured or assumed.
 type TierCost struct {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -11,16 +12,16 @@ import (
 const DefaultSocket = "/run/fcnode/fcnode.sock"
 
 // Tier says how awake a replica, or the most awake replica of a site, is.
-type Tier string
+type Tier = detect.Tier
 
 // The tiers, from the most to the least awake.
 const (
-	TierRunning      Tier = "running"
-	TierFrozen       Tier = "frozen"
-	TierReclaimed    Tier = "reclaimed"
-	TierPrepared     Tier = "prepared"
-	TierCheckpointed Tier = "checkpointed"
-	TierCold         Tier = "cold"
+	TierRunning      = detect.TierRunning
+	TierFrozen       = detect.TierFrozen
+	TierReclaimed    = detect.TierReclaimed
+	TierPrepared     = detect.TierPrepared
+	TierCheckpointed = detect.TierCheckpointed
+	TierCold         = detect.TierCold
 )
 
 // Phase is the state of a site's state machine (package site owns the machine; the

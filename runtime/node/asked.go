@@ -3,7 +3,7 @@ package node
 import (
 	"fmt"
 
-	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -11,10 +11,10 @@ import (
 // applies it is told, as nothing else would until the day on which it is missed.
 
 // notHad says what a spec asks for by name and the node cannot do, and why.
-func notHad(s *spec.Site, can func(t site.Tier, asked bool) error) []string {
+func notHad(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
 	var out []string
 	for _, r := range s.Tiers.Rungs {
-		if err := can(site.Tier(r.Tier), true); err != nil {
+		if err := can(detect.Tier(r.Tier), true); err != nil {
 			out = append(out, fmt.Sprintf("tiers: %s is not used: %v", r.Tier, err))
 		}
 	}
@@ -25,9 +25,9 @@ func notHad(s *spec.Site, can func(t site.Tier, asked bool) error) []string {
 }
 
 // noSpare says why the spare replicas that a spec asks for are not kept; empty: they are, or it asks for none.
-func noSpare(s *spec.Site, can func(t site.Tier, asked bool) error) string {
-	tier := site.Tier(s.Scale.Spare.Tier)
-	if s.Scale.Spare.Count == 0 || tier != site.TierPrepared {
+func noSpare(s *spec.Site, can func(t detect.Tier, asked bool) error) string {
+	tier := detect.Tier(s.Scale.Spare.Tier)
+	if s.Scale.Spare.Count == 0 || tier != detect.TierPrepared {
 		return "" // nothing but itself is needed for a frozen one
 	}
 	if err := can(tier, true); err != nil {
@@ -43,9 +43,9 @@ type unprepared struct {
 	first string
 }
 
-func (u *unprepared) add(s *spec.Site, can func(t site.Tier, asked bool) error) {
+func (u *unprepared) add(s *spec.Site, can func(t detect.Tier, asked bool) error) {
 	for _, r := range s.Tiers.Rungs {
-		if r.Tier == spec.TierPrepared && can(site.TierPrepared, true) != nil {
+		if r.Tier == spec.TierPrepared && can(detect.TierPrepared, true) != nil {
 			u.note(s.Name)
 			return
 		}

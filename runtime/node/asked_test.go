@@ -5,16 +5,16 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/config"
-	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // TestNotHad: whoever applies a spec is told what the node does not do of it.
 func TestNotHad(t *testing.T) {
 	none := &Node{cfg: config.Config{}} // prepared.max: 0
 	some := &Node{cfg: config.Config{Prepared: config.Prepared{Max: 1}}}
-	noCRIU := func(t site.Tier, _ bool) error {
-		if t == site.TierCheckpointed {
+	noCRIU := func(t detect.Tier, _ bool) error {
+		if t == detect.TierCheckpointed {
 			return errors.New("there is no criu")
 		}
 		return nil
@@ -25,7 +25,7 @@ func TestNotHad(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name, spec string
-		can        func(site.Tier, bool) error
+		can        func(detect.Tier, bool) error
 		want       []string
 	}{
 		{"a prepared spare one", "scale: {max: 2, spare: prepared}", none.can, []string{noSpare}},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/store"
@@ -70,7 +71,7 @@ func TestNewLaddersLeaveParkedSitesAlone(t *testing.T) {
 		if err := n.activate(e); err != nil {
 			t.Fatal(err)
 		}
-		e.active.rungs = []site.Rung{{Tier: site.TierFrozen, After: time.Second}} // of a time when it was to sleep
+		e.active.rungs = []site.Rung{{Tier: detect.TierFrozen, After: time.Second}} // of a time when it was to sleep
 		e.mu.Unlock()
 	}
 	n.work.Wait()

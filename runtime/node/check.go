@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
-	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -28,16 +28,16 @@ func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
 	} else {
 		r = nil // it sleeps
 	}
-	for _, tier := range []site.Tier{site.TierFrozen, site.TierReclaimed, site.TierPrepared, site.TierCheckpointed, site.TierCold} {
-		t := api.TierCheck{Tier: api.Tier(tier)}
+	for _, tier := range []detect.Tier{detect.TierFrozen, detect.TierReclaimed, detect.TierPrepared, detect.TierCheckpointed, detect.TierCold} {
+		t := api.TierCheck{Tier: tier}
 		t.Asked = slices.ContainsFunc(kept.Spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == string(tier) })
-		if tier == site.TierPrepared {
+		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
 		if err := n.can(tier, t.Asked); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
-		if tier == site.TierCheckpointed && r != nil {
+		if tier == detect.TierCheckpointed && r != nil {
 			found, err := preflight(r)
 			if err != nil {
 				return out, err

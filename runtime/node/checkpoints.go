@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -186,7 +187,7 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 	if !n.takeImage(ctx, e, r) {
 		return nil, true
 	}
-	trace.from(site.TierCheckpointed)
+	trace.from(detect.TierCheckpointed)
 	trace.mark(api.StepRestoring, bpf.Now())
 	with.Meta[metaRestored] = "true"
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
@@ -202,14 +203,14 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 	r.restoring = false
 	n.publish(e)
 	delete(with.Meta, metaRestored)
-	trace.from(site.TierCold)
+	trace.from(detect.TierCold)
 	if ctx.Err() == nil {
 		n.log.Warn("a checkpoint could not be restored; starting cold", "site", e.name, "error", err)
 		n.journalEvent(api.Event{
 			Site: e.name, Replica: r.name, Kind: "not-restored", Reason: err.Error(),
 			Text: "the image is gone, and the site starts cold",
 		})
-		n.learnFailure(e, site.TierCheckpointed, err)
+		n.learnFailure(e, detect.TierCheckpointed, err)
 	}
 	return nil, false
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
-	"github.com/fcnode/fcnode/runtime/site"
 )
 
 const (
@@ -26,9 +25,9 @@ const enoughAnswers = 3
 // experience is what a site has taught about its tiers. It is in a file of its
 // own, and in memory while the site is not simply parked.
 type experience struct {
-	Tiers  map[site.Tier]*tierExperience `json:"tiers"`
-	Ladder string                        `json:"ladder,omitempty"` // as it was told last
-	Answer time.Duration                 `json:"answer,omitempty"` // median of the running site's; 0: not known
+	Tiers  map[detect.Tier]*tierExperience `json:"tiers"`
+	Ladder string                          `json:"ladder,omitempty"` // as it was told last
+	Answer time.Duration                   `json:"answer,omitempty"` // median of the running site's; 0: not known
 
 	Visitors detect.Visitors `json:"visitors,omitzero"` // of a site with an objective
 	Woke     time.Time       `json:"woke,omitzero"`     // its last wake that they count
@@ -44,9 +43,9 @@ type tierExperience struct {
 	Why    string          `json:"why,omitempty"`
 }
 
-func newExperience() *experience { return &experience{Tiers: map[site.Tier]*tierExperience{}} }
+func newExperience() *experience { return &experience{Tiers: map[detect.Tier]*tierExperience{}} }
 
-func (x *experience) tier(t site.Tier) *tierExperience {
+func (x *experience) tier(t detect.Tier) *tierExperience {
 	if x.Tiers[t] == nil {
 		x.Tiers[t] = &tierExperience{}
 	}
@@ -92,14 +91,14 @@ func (x *experience) costs() []detect.TierCost {
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b detect.TierCost) int { return site.Tier(a.Tier).Depth() - site.Tier(b.Tier).Depth() })
+	slices.SortFunc(out, func(a, b detect.TierCost) int { return detect.Tier(a.Tier).Depth() - detect.Tier(b.Tier).Depth() })
 	return out
 }
 
 // learn takes a finished wake into account. The caller holds e.mu.
 func (n *Node) learn(e *entry, w *wakeTrace) {
 	t := w.current()
-	from := site.Tier(t.From)
+	from := t.From
 	if e.active == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
 		return
 	}
@@ -146,11 +145,11 @@ func (n *Node) learnHeld(e *entry, d *descent) {
 
 // learnFailure gives a tier up for a while that could not be reached. The caller
 // holds e.mu.
-func (n *Node) learnFailure(e *entry, tier site.Tier, err error) {
+func (n *Node) learnFailure(e *entry, tier detect.Tier, err error) {
 	if errors.Is(err, errNotWarm) {
 		return // the next time, perhaps
 	}
-	if tier == site.TierCheckpointed && n.canCheckpoint() != nil {
+	if tier == detect.TierCheckpointed && n.canCheckpoint() != nil {
 		return // it is the machine that cannot
 	}
 	n.experience(e).tier(tier).failed(time.Now(), err.Error())

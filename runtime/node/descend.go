@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -15,7 +16,7 @@ import (
 // back at any step: what has not begun yet does not begin, and what has begun is
 // ended or outrun.
 type descent struct {
-	tier   site.Tier
+	tier   detect.Tier
 	back   bool               // called back; guarded by the entry's mu
 	cancel context.CancelFunc // of what can be broken off
 	over   chan struct{}      // closed when the freezer is not the descent's any more
@@ -26,7 +27,7 @@ type descent struct {
 }
 
 // descend puts a replica to sleep in the background. The caller holds e.mu.
-func (n *Node) descend(e *entry, id site.ReplicaID, tier site.Tier) {
+func (n *Node) descend(e *entry, id site.ReplicaID, tier detect.Tier) {
 	r := e.active.replicas[id]
 	ctx, cancel := context.WithCancel(n.ctx)
 	d := &descent{tier: tier, cancel: cancel, over: make(chan struct{})}
@@ -51,7 +52,7 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 	if err != nil {
 		return err
 	}
-	if d.tier == site.TierCheckpointed {
+	if d.tier == detect.TierCheckpointed {
 		n.wakes.Yield(ctx.Done())
 		return n.checkpoint(ctx, e, r, d, s)
 	}
@@ -61,7 +62,7 @@ func (n *Node) sink(ctx context.Context, e *entry, r *replica, d *descent, s *sp
 		return err
 	}
 	d.settle() // a visitor thaws it while the rest is under way
-	if d.tier == site.TierReclaimed {
+	if d.tier == detect.TierReclaimed {
 		n.wakes.Yield(ctx.Done())
 		err = n.reclaim(ctx, r, s)
 	}
@@ -96,7 +97,7 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 			return
 		}
 		n.giveBurst(e, r)
-		if d.tier == site.TierCheckpointed {
+		if d.tier == detect.TierCheckpointed {
 			n.dumped(e, r)
 		}
 		n.learnHeld(e, d)

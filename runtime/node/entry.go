@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -80,8 +81,8 @@ type replica struct {
 	ns       *netctl.Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	ctr      *container.Container
-	trace    *wakeTrace // until its first byte
-	from     site.Tier  // that it was last on, if it is known; TierRunning: it was started
+	trace    *wakeTrace  // until its first byte
+	from     detect.Tier // that it was last on, if it is known; empty: it was started
 
 	frozen  bool     // asleep, or found so
 	descent *descent // on its way there

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/detect"
 )
 
 // experiences keeps what sites have taught, a file for each. Nobody waits for the
@@ -121,7 +121,7 @@ func (s *experiences) load(siteName string) (*experience, error) {
 		return newExperience(), fmt.Errorf("decode %s: %w", s.file(siteName), err)
 	}
 	if x.Tiers == nil {
-		x.Tiers = map[site.Tier]*tierExperience{}
+		x.Tiers = map[detect.Tier]*tierExperience{}
 	}
 	for name, t := range x.Tiers {
 		if t == nil {

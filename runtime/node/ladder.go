@@ -17,7 +17,7 @@ import (
 func (n *Node) ladder(e *entry, s *spec.Site) []site.Rung {
 	var out []site.Rung
 	for _, r := range n.choose(e, s).Rungs {
-		out = append(out, site.Rung{Tier: site.Tier(r.Tier), After: r.After})
+		out = append(out, site.Rung{Tier: r.Tier, After: r.After})
 	}
 	return out
 }
@@ -40,7 +40,7 @@ func (n *Node) choose(e *entry, s *spec.Site) detect.Choice {
 type ladderInput struct {
 	spec       *spec.Site
 	experience *experience
-	can        func(t site.Tier, asked bool) error // whether the node can do it
+	can        func(t detect.Tier, asked bool) error // whether the node can do it
 	now        time.Time
 	pressure   float64
 }
@@ -69,7 +69,7 @@ func (in ladderInput) allowed() (rungs, unused []detect.Rung) {
 		return in.listed()
 	}
 	for _, t := range detect.Tiers {
-		if err := in.usable(site.Tier(t), false); err != nil {
+		if err := in.usable(detect.Tier(t), false); err != nil {
 			unused = append(unused, detect.Rung{Tier: t, Reason: err.Error()})
 			continue
 		}
@@ -91,7 +91,7 @@ func (in ladderInput) listed() (rungs, unused []detect.Rung) {
 		if i == 0 && rung.After == 0 {
 			rung.After = idle
 		}
-		err := in.usable(site.Tier(r.Tier), true)
+		err := in.usable(detect.Tier(r.Tier), true)
 		if err == nil {
 			rungs = append(rungs, rung)
 			continue
@@ -113,7 +113,7 @@ func (in ladderInput) listed() (rungs, unused []detect.Rung) {
 }
 
 // usable says why a tier cannot be used now.
-func (in ladderInput) usable(t site.Tier, asked bool) error {
+func (in ladderInput) usable(t detect.Tier, asked bool) error {
 	if err := in.can(t, asked); err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func (in ladderInput) usable(t site.Tier, asked bool) error {
 }
 
 // can says why this node cannot do a tier.
-func (n *Node) can(t site.Tier, asked bool) error {
+func (n *Node) can(t detect.Tier, asked bool) error {
 	switch {
-	case t == site.TierReclaimed:
+	case t == detect.TierReclaimed:
 		return n.canReclaim(asked)
-	case t == site.TierCheckpointed:
+	case t == detect.TierCheckpointed:
 		return n.canCheckpoint()
-	case t == site.TierPrepared && n.cfg.Prepared.Max == 0:
+	case t == detect.TierPrepared && n.cfg.Prepared.Max == 0:
 		return errors.New("the configuration allows none (prepared.max)")
 	}
 	return nil
@@ -191,8 +191,8 @@ func (n *Node) tellLadder(e *entry) {
 func ladderView(c detect.Choice, x *experience) []api.Rung {
 	out := make([]api.Rung, 0, len(c.Rungs))
 	for _, r := range c.Rungs {
-		v := api.Rung{Tier: api.Tier(r.Tier), After: api.Nanoseconds(r.After), Reason: r.Reason}
-		if t := x.Tiers[site.Tier(r.Tier)]; t != nil {
+		v := api.Rung{Tier: r.Tier, After: api.Nanoseconds(r.After), Reason: r.Reason}
+		if t := x.Tiers[r.Tier]; t != nil {
 			v.Wake, v.Wakes = api.Nanoseconds(t.median()), len(t.Wakes)
 		}
 		out = append(out, v)
@@ -203,7 +203,7 @@ func ladderView(c detect.Choice, x *experience) []api.Rung {
 func unusedView(c detect.Choice) []api.Rung {
 	out := make([]api.Rung, 0, len(c.Unused))
 	for _, r := range c.Unused {
-		out = append(out, api.Rung{Tier: api.Tier(r.Tier), Reason: r.Reason})
+		out = append(out, api.Rung{Tier: r.Tier, Reason: r.Reason})
 	}
 	return out
 }
@@ -225,12 +225,4 @@ func (n *Node) fillLadder(e *entry, v *api.Site) {
 	}
 	c := ladderInput{spec: v.Spec, experience: x, can: n.can, now: time.Now(), pressure: n.pressure()}.choose()
 	v.Ladder, v.LadderUnused = ladderView(c, x), unusedView(c)
-}
-
-// apiTier is a tier as people see it.
-func apiTier(t site.Tier) api.Tier {
-	if t == site.TierRunning {
-		return api.TierRunning
-	}
-	return api.Tier(t)
 }

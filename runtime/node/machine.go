@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -365,7 +366,7 @@ func (n *Node) note(e *entry, note site.Note) {
 		}
 	case note.Kind == "running":
 		h.failure, h.failed = nil, false
-	case site.Tier(note.Kind).Depth() > 0, note.Kind == "parked":
+	case detect.Tier(note.Kind).Depth() > 0, note.Kind == "parked":
 		h.idle = now
 	}
 	n.journalEvent(ev)

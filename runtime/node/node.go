@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/cgroup"
@@ -144,7 +145,7 @@ func (n *Node) policy(e *entry, s *spec.Site) site.Policy {
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
-		Spares: n.spares(s), SpareTier: site.Tier(s.Scale.Spare.Tier),
+		Spares: n.spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
 	}
 }
 

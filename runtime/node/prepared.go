@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -142,9 +143,9 @@ func (n *Node) passGate(e *entry, r *replica, p *container.Prepared) {
 		n.log.Warn("a prepared container could not be used; starting another", "replica", r.name, "error", err)
 		n.forget(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
-		trace.from(site.TierCold)
+		trace.from(detect.TierCold)
 		e.mu.Lock()
-		r.from = site.TierRunning
+		r.from = ""
 		e.mu.Unlock()
 		ctr, err = n.start(ctx, e, r, trace, s)
 	}
@@ -165,9 +166,9 @@ func (n *Node) openGate(e *entry, id site.ReplicaID) {
 	if r.trace == nil {
 		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
 	}
-	r.trace.from(site.TierPrepared)
+	r.trace.from(detect.TierPrepared)
 	r.trace.replica(r.name)
-	r.from = site.TierPrepared
+	r.from = detect.TierPrepared
 	r.gate.open()
 	r.gate = nil
 }

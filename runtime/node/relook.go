@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -50,7 +51,7 @@ func (n *Node) newLadder(e *entry) {
 
 // dueIn is when a replica that sleeps on a tier, or is awake, is to go on, if it is to. Many may be
 // overdue by the same change; they do not all go at once.
-func dueIn(ladder []site.Rung, at site.Tier, idle time.Duration) (time.Duration, bool) {
+func dueIn(ladder []site.Rung, at detect.Tier, idle time.Duration) (time.Duration, bool) {
 	for _, r := range ladder {
 		if r.Tier.Depth() <= at.Depth() {
 			continue

@@ -11,20 +11,20 @@ import (
 )
 
 func TestDueIn(t *testing.T) {
-	ladder := []site.Rung{{Tier: site.TierFrozen, After: 10 * time.Second}, {Tier: site.TierCold, After: time.Hour}}
+	ladder := []site.Rung{{Tier: detect.TierFrozen, After: 10 * time.Second}, {Tier: detect.TierCold, After: time.Hour}}
 	for _, c := range []struct {
 		name     string
-		at       site.Tier
+		at       detect.Tier
 		idle     time.Duration
 		min, max time.Duration
 		none     bool
 	}{
-		{"busy a moment ago", site.TierRunning, time.Second, 9 * time.Second, 9 * time.Second, false},
-		{"overdue: soon, not all at once", site.TierRunning, time.Minute, 0, 10 * time.Second, false},
-		{"on a rung, waits for the next", site.TierFrozen, time.Minute, 59 * time.Minute, 59 * time.Minute, false},
-		{"long overdue", site.TierFrozen, 5 * time.Hour, 0, ladderEvery, false},
-		{"on a tier that the ladder does not have any more", site.TierReclaimed, 30 * time.Minute, 30 * time.Minute, 30 * time.Minute, false},
-		{"at the end", site.TierCold, 5 * time.Hour, 0, 0, true},
+		{"busy a moment ago", detect.TierRunning, time.Second, 9 * time.Second, 9 * time.Second, false},
+		{"overdue: soon, not all at once", detect.TierRunning, time.Minute, 0, 10 * time.Second, false},
+		{"on a rung, waits for the next", detect.TierFrozen, time.Minute, 59 * time.Minute, 59 * time.Minute, false},
+		{"long overdue", detect.TierFrozen, 5 * time.Hour, 0, ladderEvery, false},
+		{"on a tier that the ladder does not have any more", detect.TierReclaimed, 30 * time.Minute, 30 * time.Minute, 30 * time.Minute, false},
+		{"at the end", detect.TierCold, 5 * time.Hour, 0, 0, true},
 	} {
 		after, ok := dueIn(ladder, c.at, c.idle)
 		if ok == c.none || after < c.min || after > c.max {
@@ -39,7 +39,7 @@ func TestGivenUpForAWhile(t *testing.T) {
 	x, now := newExperience(), time.Now()
 	in := ladderInput{
 		spec: parseSite(t, "idle: 1s, tiers: [frozen, {tier: checkpointed, after: 10s}]"), experience: x,
-		can: func(site.Tier, bool) error { return nil }, pressure: 1,
+		can: func(detect.Tier, bool) error { return nil }, pressure: 1,
 	}
 	has := func(at time.Time) bool {
 		in.now = at
@@ -50,7 +50,7 @@ func TestGivenUpForAWhile(t *testing.T) {
 		}
 		return false
 	}
-	x.tier(site.TierCheckpointed).failed(now, "it could not be dumped")
+	x.tier(detect.TierCheckpointed).failed(now, "it could not be dumped")
 	if has(now) || !has(now.Add(giveUpMin)) {
 		t.Errorf("right after the failure it is on the ladder: %v; a minute later: %v", has(now), has(now.Add(giveUpMin)))
 	}
@@ -81,11 +81,11 @@ func TestCRIUIsWaitedFor(t *testing.T) {
 func BenchmarkLadder(b *testing.B) {
 	x := newExperience()
 	for range wakesKept {
-		x.tier(site.TierFrozen).woke(time.Millisecond)
-		x.tier(site.TierCold).woke(time.Second)
-		x.tier(site.TierCheckpointed).woke(100 * time.Millisecond)
+		x.tier(detect.TierFrozen).woke(time.Millisecond)
+		x.tier(detect.TierCold).woke(time.Second)
+		x.tier(detect.TierCheckpointed).woke(100 * time.Millisecond)
 	}
-	in := ladderInput{spec: parseSite(b, "idle: auto"), experience: x, can: func(site.Tier, bool) error { return nil }, now: time.Now(), pressure: 2}
+	in := ladderInput{spec: parseSite(b, "idle: auto"), experience: x, can: func(detect.Tier, bool) error { return nil }, now: time.Now(), pressure: 2}
 	for b.Loop() {
 		in.choose()
 	}

@@ -96,7 +96,7 @@ func (n *Node) joined(e *entry, id site.ReplicaID) {
 	}
 	delete(s.begun, id)
 	took := time.Duration(bpf.Now() - begun)
-	if r := e.active.replicas[id]; r != nil && r.from != site.TierRunning {
+	if r := e.active.replicas[id]; r != nil && r.from != "" {
 		smooth(&s.scaler.Costs.OutSpare, took)
 	} else {
 		smooth(&s.scaler.Costs.Out, took)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -63,7 +64,7 @@ func (n *Node) findTier(r *replica, s *spec.Site, st bpf.ReplicaStats, was *site
 	}
 	if st.Asleep || was.Spare {
 		r.frozen = true
-		was.Asleep = site.TierFrozen
+		was.Asleep = detect.TierFrozen
 		return
 	}
 	if err := r.ctr.Group().Thaw(n.ctx); err != nil {
@@ -84,7 +85,7 @@ func (n *Node) rouse(ctx context.Context, e *entry, r *replica) error {
 // awake says whether a replica runs, or never will.
 func (a *active) awake(id site.ReplicaID) bool {
 	m, ok := a.machine.Replica(id)
-	return !ok || (m.Tier == site.TierRunning && m.State != site.Sinking && m.State != site.Rising)
+	return !ok || (m.Tier == detect.TierRunning && m.State != site.Sinking && m.State != site.Rising)
 }
 
 // followRise gives a replica that is to run again the trace of the packet or the

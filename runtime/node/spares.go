@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -118,8 +119,8 @@ func (n *Node) followJoin(e *entry, r *replica) {
 		return
 	}
 	r.from = m.Tier
-	if r.from == site.TierRunning {
-		r.from = site.TierFrozen // it was on its way there
+	if r.from == "" {
+		r.from = detect.TierFrozen // it was on its way there
 	}
 	if r.trace == nil {
 		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
@@ -150,10 +151,10 @@ func (s *scaling) inherit(comers map[site.ReplicaID]bool) {
 // cameFrom is the tier from which a replica came to serve.
 func cameFrom(r *replica) api.Tier {
 	switch {
-	case r == nil || r.from == site.TierRunning && r.ctr == nil:
+	case r == nil || r.from == "" && r.ctr == nil:
 		return api.TierCold
-	case r.from != site.TierRunning:
-		return apiTier(r.from)
+	case r.from != "":
+		return r.from
 	case r.ctr.Meta()[metaRestored] != "":
 		return api.TierCheckpointed
 	}

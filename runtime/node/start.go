@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -36,7 +37,7 @@ func replicaName(siteName string, id site.ReplicaID) string {
 
 // beginStart makes a replica in the background. The caller holds e.mu.
 func (n *Node) beginStart(e *entry, act site.Start) {
-	if act.From == site.TierPrepared {
+	if act.From == detect.TierPrepared {
 		n.openGate(e, act.ID)
 		return
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
-	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -39,8 +38,8 @@ func told(c detect.Choice) string {
 }
 
 func TestLadderOfAList(t *testing.T) {
-	lacks := func(tiers ...site.Tier) func(site.Tier, bool) error {
-		return func(t site.Tier, asked bool) error {
+	lacks := func(tiers ...detect.Tier) func(detect.Tier, bool) error {
+		return func(t detect.Tier, asked bool) error {
 			for _, lack := range tiers {
 				if lack == t {
 					return errors.New("this machine cannot")
@@ -51,7 +50,7 @@ func TestLadderOfAList(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, spec string
-		lacks      []site.Tier
+		lacks      []detect.Tier
 		want       string
 	}{
 		{"all times given", "tiers: [{tier: frozen, after: 10s}, {tier: reclaimed, after: 1m}, {tier: cold, after: 1h}]", nil,
@@ -60,14 +59,14 @@ func TestLadderOfAList(t *testing.T) {
 		{"cold at its idle time", "idle: 1s, tiers: [cold]", nil, "cold 1s; not "},
 		{"no image can be made: cold in its place", "tiers: [{tier: frozen, after: 10s}, {tier: checkpointed, after: 1m}]", nil,
 			"frozen 10s, checkpointed 1m0s, cold 1m0s; not "},
-		{"no CRIU", "tiers: [{tier: frozen, after: 10s}, {tier: checkpointed, after: 1m}]", []site.Tier{site.TierCheckpointed},
+		{"no CRIU", "tiers: [{tier: frozen, after: 10s}, {tier: checkpointed, after: 1m}]", []detect.Tier{detect.TierCheckpointed},
 			"frozen 10s, cold 1m0s; not checkpointed"},
-		{"nothing but CRIU, and none", "idle: 2s, tiers: [checkpointed]", []site.Tier{site.TierCheckpointed},
+		{"nothing but CRIU, and none", "idle: 2s, tiers: [checkpointed]", []detect.Tier{detect.TierCheckpointed},
 			"cold 2s; not checkpointed"},
-		{"no memory controller", "idle: 3s, tiers: [reclaimed]", []site.Tier{site.TierReclaimed}, "frozen 3s; not reclaimed"},
-		{"no memory controller, frozen anyway", "tiers: [{tier: frozen, after: 3s}, {tier: reclaimed, after: 1m}]", []site.Tier{site.TierReclaimed},
+		{"no memory controller", "idle: 3s, tiers: [reclaimed]", []detect.Tier{detect.TierReclaimed}, "frozen 3s; not reclaimed"},
+		{"no memory controller, frozen anyway", "tiers: [{tier: frozen, after: 3s}, {tier: reclaimed, after: 1m}]", []detect.Tier{detect.TierReclaimed},
 			"frozen 3s; not reclaimed"},
-		{"nothing that can be done", "idle: 4s, tiers: [prepared]", []site.Tier{site.TierPrepared}, "cold 4s; not prepared"},
+		{"nothing that can be done", "idle: 4s, tiers: [prepared]", []detect.Tier{detect.TierPrepared}, "cold 4s; not prepared"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := ladderInput{spec: parseSite(t, c.spec), experience: newExperience(), can: lacks(c.lacks...), now: time.Now(), pressure: 1}
@@ -79,7 +78,7 @@ func TestLadderOfAList(t *testing.T) {
 }
 
 func TestLadderByTheNode(t *testing.T) {
-	can := func(site.Tier, bool) error { return nil }
+	can := func(detect.Tier, bool) error { return nil }
 	now := time.Now()
 	s := parseSite(t, "idle: 10s")
 	fresh := ladderInput{spec: s, experience: newExperience(), can: can, now: now, pressure: 1}.choose()
@@ -98,8 +97,8 @@ func TestLadderByTheNode(t *testing.T) {
 	// A site whose cold start is quick and whose checkpoint is slow has no use for the checkpoint.
 	x := newExperience()
 	for range wakesKept {
-		x.tier(site.TierCold).woke(20 * time.Millisecond)
-		x.tier(site.TierCheckpointed).woke(400 * time.Millisecond)
+		x.tier(detect.TierCold).woke(20 * time.Millisecond)
+		x.tier(detect.TierCheckpointed).woke(400 * time.Millisecond)
 	}
 	for _, r := range (ladderInput{spec: s, experience: x, can: can, now: now, pressure: 1}).choose().Rungs {
 		if r.Tier == detect.TierCheckpointed {
@@ -109,7 +108,7 @@ func TestLadderByTheNode(t *testing.T) {
 	// One that is slow to start, and may add little, is not to be cold.
 	slow := newExperience()
 	for range wakesKept {
-		slow.tier(site.TierCold).woke(5 * time.Second)
+		slow.tier(detect.TierCold).woke(5 * time.Second)
 	}
 	bounded := parseSite(t, "idle: 10s, objective: {wake: 500ms}")
 	for _, r := range (ladderInput{spec: bounded, experience: slow, can: can, now: now, pressure: 1}).choose().Rungs {
@@ -123,12 +122,12 @@ func TestLadderByTheNode(t *testing.T) {
 }
 
 func TestATierIsGivenUpAndTriedAgain(t *testing.T) {
-	can := func(site.Tier, bool) error { return nil }
+	can := func(detect.Tier, bool) error { return nil }
 	now := time.Now()
 	s := parseSite(t, "tiers: [{tier: frozen, after: 10s}, {tier: checkpointed, after: 1m}, {tier: cold, after: 1h}]")
 	x := newExperience()
 	for i, wait := range []time.Duration{giveUpMin, 2 * giveUpMin, 4 * giveUpMin} {
-		x.tier(site.TierCheckpointed).failed(now, "a socket that cannot be dumped")
+		x.tier(detect.TierCheckpointed).failed(now, "a socket that cannot be dumped")
 		for _, c := range []struct {
 			at   time.Time
 			want string
@@ -143,12 +142,12 @@ func TestATierIsGivenUpAndTriedAgain(t *testing.T) {
 		}
 	}
 	for range 100 {
-		x.tier(site.TierCheckpointed).failed(now, "x")
+		x.tier(detect.TierCheckpointed).failed(now, "x")
 	}
-	if wait := x.tier(site.TierCheckpointed).Until.Sub(now); wait != giveUpMax {
+	if wait := x.tier(detect.TierCheckpointed).Until.Sub(now); wait != giveUpMax {
 		t.Errorf("after a hundred failures it is given up for %s", wait)
 	}
-	x.tier(site.TierCheckpointed).worked()
+	x.tier(detect.TierCheckpointed).worked()
 	if got := (ladderInput{spec: s, experience: x, can: can, now: now, pressure: 1}).choose(); len(got.Unused) > 0 {
 		t.Errorf("after it worked: %s", told(got))
 	}
@@ -181,9 +180,9 @@ func TestExperienceIsKept(t *testing.T) {
 	n.experiences = newExperiences(n.cfg.StateDir, n.work.Go, n.notKept)
 	x := newExperience()
 	for i := range 3 * wakesKept {
-		x.tier(site.TierFrozen).woke(time.Duration(i) * time.Millisecond)
+		x.tier(detect.TierFrozen).woke(time.Duration(i) * time.Millisecond)
 	}
-	if got := x.tier(site.TierFrozen); len(got.Wakes) != wakesKept || got.median() != time.Duration(3*wakesKept-wakesKept/2)*time.Millisecond {
+	if got := x.tier(detect.TierFrozen); len(got.Wakes) != wakesKept || got.median() != time.Duration(3*wakesKept-wakesKept/2)*time.Millisecond {
 		t.Errorf("the last %d wakes are %v, with the median %s", wakesKept, got.Wakes, got.median())
 	}
 	for name, text := range map[string]string{"torn": `{"tiers":{"cold":{"wak`, "of nothing": `{"tiers":{"cold":null}}`, "empty": ""} {
@@ -191,7 +190,7 @@ func TestExperienceIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := n.loadExperience("a")
-		if got.Tiers == nil || got.tier(site.TierCold).median() != 0 {
+		if got.Tiers == nil || got.tier(detect.TierCold).median() != 0 {
 			t.Errorf("a file that is %s gives %+v", name, got)
 		}
 	}

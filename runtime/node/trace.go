@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
-	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // wakeTrace collects the moments of one wake, in CLOCK_MONOTONIC.
@@ -45,7 +45,7 @@ func packetTrace(siteName string, p bpf.HeldPacket, read uint64) *wakeTrace {
 // replica has taken. The caller holds e.mu.
 func (n *Node) knockTrace(e *entry, r *replica, at uint64) *wakeTrace {
 	m, _ := e.active.machine.Replica(r.id)
-	if m.Tier == site.TierRunning {
+	if m.Tier == detect.TierRunning {
 		return nil // it was only about to sleep
 	}
 	w := newTrace(e.name, at, api.StepKnocked)
@@ -56,10 +56,10 @@ func (n *Node) knockTrace(e *entry, r *replica, at uint64) *wakeTrace {
 }
 
 // from says which tier the site is woken from.
-func (w *wakeTrace) from(t site.Tier) {
+func (w *wakeTrace) from(t detect.Tier) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.t.From = apiTier(t)
+	w.t.From = t
 }
 
 // knocked says that a packet to a sleeping replica began the wake.

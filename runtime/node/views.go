@@ -102,7 +102,7 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 			view.PID = r.ctr.Pid()
 		}
 		if r.ctr != nil || m.State == site.Ready { // it listens a little before its container is known
-			view.Tier = apiTier(m.Tier)
+			view.Tier = m.Tier
 			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
 				v.Tier = view.Tier
 			}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -13,8 +13,8 @@ import (
 // later, and quiet times sooner; without an objective they change nothing.
 func TestVisitorsSteerTheLadder(t *testing.T) {
 	first := func(s *spec.Site, x *experience) time.Duration {
-		only := func(t site.Tier, _ bool) error {
-			if t != site.TierCold {
+		only := func(t detect.Tier, _ bool) error {
+			if t != detect.TierCold {
 				return errors.New("this machine cannot")
 			}
 			return nil

@@ -1,6 +1,10 @@
 package site
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // Action is something for the node to do. The types in this file are all.
 type Action interface{ action() }
@@ -8,11 +12,11 @@ type Action interface{ action() }
 type (
 	// Start makes a container, from a checkpoint if there is one; answered by
 	// StartFailed, or by nothing and later ReplicaReady or ReplicaExited. From is
-	// TierPrepared for the one that Prepare was asked for: its gate is opened, as
+	// detect.TierPrepared for the one that Prepare was asked for: its gate is opened, as
 	// soon as it stands there.
 	Start struct {
 		ID   ReplicaID
-		From Tier
+		From detect.Tier
 	}
 	// Stop ends it; answered by ReplicaExited. Also for one whose start is
 	// still under way. Kill: without asking it first.
@@ -24,7 +28,7 @@ type (
 	// answered by Descended or DescendFailed, unless Ascend comes before that.
 	Descend struct {
 		ID   ReplicaID
-		Tier Tier
+		Tier detect.Tier
 	}
 	// Ascend makes a replica run that sleeps or is on its way there, as soon as it
 	// can be; answered by Ascended or StartFailed.

@@ -1,12 +1,16 @@
 package site
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // Found is what a replica was doing when the daemon that started it ended.
 type Found struct {
 	Ready    bool // somebody listens on a port of it
 	Draining bool
-	Asleep   Tier // frozen or reclaimed; its mark is set, no packet has come
+	Asleep   detect.Tier // frozen or reclaimed; its mark is set, no packet has come
 	// Spare says that it was not in the site's set, though others are: a spare one if it
 	// is frozen, else one that was being made or ended.
 	Spare bool
@@ -16,16 +20,16 @@ type Found struct {
 // It returns what is to be armed for it. After the last one AllAdopted is to be
 // handed in: only then the data path is told, which has the set of before until then.
 func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
-	r := &Replica{ID: id, State: Starting}
+	r := newReplica(id)
 	m.replicas = append(m.replicas, r)
 	switch {
-	case was.Spare && was.Asleep == TierFrozen:
-		r.State, r.ReadyAt, r.Tier, r.target, r.spare = Asleep, now, TierFrozen, TierFrozen, true
+	case was.Spare && was.Asleep == detect.TierFrozen:
+		r.State, r.ReadyAt, r.Tier, r.target, r.spare = Asleep, now, detect.TierFrozen, detect.TierFrozen, true
 		return nil
 	case was.Spare:
 		r.State, r.Reason, r.spare = Stopping, "found half-made, or on its way out", true
 		return []Action{Stop{ID: id}}
-	case was.Asleep != TierRunning:
+	case was.Asleep != "":
 		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
 		return m.armIdle(r)
 	case was.Draining:

@@ -3,6 +3,8 @@ package site
 import (
 	"fmt"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 func (m *Machine) stop(r *Replica, reason string) []Action {
@@ -16,7 +18,7 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 	}
 	m.byHand = true
 	var acts []Action
-	if e.Tier != TierPrepared {
+	if e.Tier != detect.TierPrepared {
 		acts = m.dropGates(0)
 	}
 	for _, r := range m.replicas {
@@ -36,10 +38,10 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 // park puts one replica to sleep because somebody asked for it.
 func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 	tier := e.Tier
-	if tier == TierRunning {
-		tier = TierCold
-		if m.policy.allows(TierCheckpointed) {
-			tier = TierCheckpointed
+	if tier == "" {
+		tier = detect.TierCold
+		if m.policy.allows(detect.TierCheckpointed) {
+			tier = detect.TierCheckpointed
 		}
 	}
 	switch r.State {
@@ -177,8 +179,8 @@ func (m *Machine) onStopped(r *Replica, reason string) []Action {
 		m.failures = 0
 	}
 	kind := "parked"
-	if r.Tier == TierCheckpointed {
-		kind = string(TierCheckpointed)
+	if r.Tier == detect.TierCheckpointed {
+		kind = string(detect.TierCheckpointed)
 	}
 	acts := []Action{Note{Kind: kind, Reason: r.Reason}}
 	if r.prepare && !m.deleted {

@@ -1,6 +1,10 @@
 package site
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // Event is something that happened to a site. The types in this file are all.
 type Event interface{ event() }
@@ -18,7 +22,7 @@ type (
 	ParkAsked struct {
 		Reason string
 		Force  bool
-		Tier   Tier // empty: checkpointed if the ladder has that, else cold
+		Tier   detect.Tier // empty: checkpointed if the ladder has that, else cold
 	}
 	// ReplicaReady means: somebody listens on a port; All: on every one, for every
 	// family.
@@ -61,12 +65,12 @@ type (
 	// processes are still there, frozen.
 	Descended struct {
 		ID   ReplicaID
-		Tier Tier
+		Tier detect.Tier
 	}
 	// DescendFailed means: it has not, and is as it was before.
 	DescendFailed struct {
 		ID     ReplicaID
-		Tier   Tier
+		Tier   detect.Tier
 		Reason string
 	}
 	// Ascended means: a replica that slept, or was on its way there, runs.

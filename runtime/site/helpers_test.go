@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // now is when all tables happen; stories count from it.
 var now = time.Date(2026, 11, 22, 10, 31, 7, 0, time.UTC)
 
 var policy = Policy{
-	Ladder: []Rung{{TierCold, 5 * time.Minute}}, StartTimeout: 30 * time.Second, Settle: 2 * time.Second,
+	Ladder: []Rung{{detect.TierCold, 5 * time.Minute}}, StartTimeout: 30 * time.Second, Settle: 2 * time.Second,
 	Linger: 3 * time.Second, Drain: 30 * time.Second, Stable: 10 * time.Second, BackoffMin: time.Second, BackoffMax: 8 * time.Second,
 }
 
@@ -64,7 +66,7 @@ func words(acts []Action) string {
 func word(a Action) string {
 	switch a := a.(type) {
 	case Start:
-		if a.From != TierRunning {
+		if a.From != detect.TierRunning {
 			return fmt.Sprintf("start %d from %s", a.ID, a.From)
 		}
 		return fmt.Sprintf("start %d", a.ID)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // ReplicaID names a replica; see bpf.ReplicaID.
@@ -38,7 +40,7 @@ type Policy struct {
 	Overlap      bool          // old and new replicas may stand side by side
 	Ahead        bool          // the next replica of a circulation is kept ready, frozen
 	Spares       int           // replicas that are kept ready for scaling out
-	SpareTier    Tier          // and how: frozen, or prepared
+	SpareTier    detect.Tier   // and how: frozen, or prepared
 }
 
 // Machine is the state of one site. It is not safe for concurrent use: the
@@ -169,7 +171,7 @@ func (m *Machine) View() View {
 		case Draining:
 			in.Draining = true
 		case Closing, Sinking, Asleep:
-			if !r.target.stays() {
+			if !stays(r.target) {
 				continue
 			}
 			in.Asleep = true

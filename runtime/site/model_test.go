@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 var modelRuns = flag.Int("model.runs", 1000, "how many random lives of a site TestRandomLives goes through")
@@ -26,11 +28,11 @@ type container struct {
 	stopped bool // Stop was asked
 	listens [ports]bool
 	conns   uint64
-	last    time.Time // end of its last connection
-	sinking Tier      // asked to be put there, not answered
-	rising  bool      // asked to run again, not answered
-	marked  bool      // a packet is to be told of
-	knocked bool      // it was, and nobody has read it
+	last    time.Time   // end of its last connection
+	sinking detect.Tier // asked to be put there, not answered
+	rising  bool        // asked to run again, not answered
+	marked  bool        // a packet is to be told of
+	knocked bool        // it was, and nobody has read it
 	frozen  bool
 	watched bool // the end of its last connection is to be told
 }
@@ -91,14 +93,14 @@ func (md *model) drawPolicy() {
 	p.Overlap = md.rng.IntN(4) > 0
 	p.Ahead = md.rng.IntN(3) == 0
 	if md.rng.IntN(2) == 0 {
-		p.Spares, p.SpareTier = 1+md.rng.IntN(2), []Tier{TierFrozen, TierPrepared}[md.rng.IntN(2)]
+		p.Spares, p.SpareTier = 1+md.rng.IntN(2), []detect.Tier{detect.TierFrozen, detect.TierPrepared}[md.rng.IntN(2)]
 	}
 	if md.rng.IntN(2) == 0 {
 		p.Lifetime = time.Hour
 	}
 	p.Ladder = nil
 	after := 10 * time.Second
-	for _, tier := range depths[1:] {
+	for _, tier := range detect.Tiers {
 		if md.rng.IntN(2) == 0 {
 			p.Ladder = append(p.Ladder, Rung{tier, after})
 			after *= 5
@@ -133,7 +135,7 @@ func (md *model) perform(a Action) (Event, error) {
 		if md.deleted {
 			return nil, fmt.Errorf("started %d of a deleted site", a.ID)
 		}
-		if _, waits := md.gates[a.ID]; waits != (a.From == TierPrepared) || md.containers[a.ID] != nil || md.used[a.ID] && !waits {
+		if _, waits := md.gates[a.ID]; waits != (a.From == detect.TierPrepared) || md.containers[a.ID] != nil || md.used[a.ID] && !waits {
 			return nil, fmt.Errorf("started %d from %q twice, or from a gate where it does not stand", a.ID, a.From)
 		}
 		delete(md.gates, a.ID)
@@ -499,7 +501,7 @@ func (md *model) stale() error {
 	return md.handle([]Event{
 		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, SettleOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
-		Knocked{ID: id}, Descended{ID: id, Tier: TierFrozen}, DescendFailed{ID: id, Tier: TierCheckpointed}, Ascended{ID: id},
+		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
 		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
 	}[md.rng.IntN(16)])
 }
@@ -580,9 +582,9 @@ func (md *model) kill() error {
 			was.Draining = before.Replicas[at].Draining
 		}
 		if c.frozen && (c.marked || was.Spare) {
-			was.Asleep = TierFrozen
+			was.Asleep = detect.TierFrozen
 		}
-		*c = container{listens: c.listens, conns: c.conns, last: c.last, marked: c.marked, frozen: was.Asleep != TierRunning}
+		*c = container{listens: c.listens, conns: c.conns, last: c.last, marked: c.marked, frozen: was.Asleep != ""}
 		for _, a := range md.m.Adopt(md.now, id, was) {
 			if _, err := md.perform(a); err != nil {
 				return err
@@ -600,8 +602,8 @@ func (md *model) kill() error {
 }
 
 // drawTier for somebody who parks the site; mostly that is left to the machine.
-func (md *model) drawTier() Tier {
-	return []Tier{TierRunning, TierRunning, TierRunning, TierFrozen, TierCheckpointed, TierCold}[md.rng.IntN(6)]
+func (md *model) drawTier() detect.Tier {
+	return []detect.Tier{"", "", "", detect.TierFrozen, detect.TierCheckpointed, detect.TierCold}[md.rng.IntN(6)]
 }
 
 // gateStep lets something happen to what is prepared.
@@ -739,7 +741,7 @@ func (md *model) pending() bool {
 // mayFailForEver: a ladder that ends on a tier which cannot be reached is tried
 // again and again.
 func (md *model) mayFailForEver() bool {
-	return !md.policy.allows(TierCold) && !md.policy.allows(TierPrepared)
+	return !md.policy.allows(detect.TierCold) && !md.policy.allows(detect.TierPrepared)
 }
 
 func (md *model) atRest(work bool) error {

@@ -1,6 +1,10 @@
 package site
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // gate is where a container waits, or is on its way to.
 type gate struct {
@@ -12,7 +16,7 @@ type gate struct {
 // one does so already.
 func (m *Machine) prepare() []Action {
 	switch {
-	case m.deleted || !m.policy.allows(TierPrepared):
+	case m.deleted || !m.policy.allows(detect.TierPrepared):
 		return nil
 	case len(m.gates) == 0:
 		return m.addGate()
@@ -56,9 +60,9 @@ func (m *Machine) gateAt(id ReplicaID) int {
 
 // waits tells of a container at its gate. For a visitor it does not wait for ever.
 func (m *Machine) waits(id ReplicaID) []Action {
-	acts := []Action{Note{Kind: string(TierPrepared), Replica: id, Reason: "waits at its gate"}}
-	at, _ := m.policy.rung(TierPrepared)
-	if cold, ok := m.policy.rung(TierCold); ok && m.policy.Min == 0 {
+	acts := []Action{Note{Kind: string(detect.TierPrepared), Replica: id, Reason: "waits at its gate"}}
+	at, _ := m.policy.rung(detect.TierPrepared)
+	if cold, ok := m.policy.rung(detect.TierCold); ok && m.policy.Min == 0 {
 		acts = append(acts, ArmIdle{ID: id, After: max(0, cold.After-at.After)})
 	}
 	return acts
@@ -95,5 +99,5 @@ func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
 	if m.noRoom = e.NoRoom; m.up() && !e.NoRoom {
 		m.spareFailures++
 	}
-	return []Action{Note{Kind: "not-" + string(TierPrepared), Replica: e.ID, Reason: e.Reason}}
+	return []Action{Note{Kind: "not-" + string(detect.TierPrepared), Replica: e.ID, Reason: e.Reason}}
 }

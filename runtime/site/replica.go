@@ -1,6 +1,10 @@
 package site
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // State is what one replica is doing.
 type State string
@@ -21,26 +25,30 @@ const (
 type Replica struct {
 	ID      ReplicaID
 	State   State
-	Tier    Tier      // on which it sleeps; TierRunning while it does not
-	ReadyAt time.Time // zero until it was ready once
-	Reason  string    // why it is being closed, drained or stopped
+	Tier    detect.Tier // on which it sleeps; detect.TierRunning while it does not
+	ReadyAt time.Time   // zero until it was ready once
+	Reason  string      // why it is being closed, drained or stopped
 
-	target   Tier // where it is being put, or was
-	given    Tier // the deepest tier that could not be reached: not tried again before the next visitor
-	all      bool // somebody listens on each of its ports
-	forced   bool // ports nobody listens on are no longer waited for
-	idle     bool // it is being closed because it was idle
-	again    bool // start another one when it has gone
-	prepare  bool // prepare another one when it has gone
-	old      bool // it is to be replaced
-	next     bool // it is to replace one
-	spare    bool // it is kept for when it is needed, and gets no packets
-	joining  bool // it was a spare one, and does not run yet
-	lent     bool // it was a spare one
-	keep     bool // it drains because fewer are needed, and may become the spare one
-	living   bool // its lifetime has begun
-	found    bool // an earlier daemon has started it, and may have told it to end
-	lingered bool // handshakes that were under way when its draining began have had their time
+	target   detect.Tier // where it is being put, or was
+	given    detect.Tier // the deepest tier that could not be reached: not tried again before the next visitor
+	all      bool        // somebody listens on each of its ports
+	forced   bool        // ports nobody listens on are no longer waited for
+	idle     bool        // it is being closed because it was idle
+	again    bool        // start another one when it has gone
+	prepare  bool        // prepare another one when it has gone
+	old      bool        // it is to be replaced
+	next     bool        // it is to replace one
+	spare    bool        // it is kept for when it is needed, and gets no packets
+	joining  bool        // it was a spare one, and does not run yet
+	lent     bool        // it was a spare one
+	keep     bool        // it drains because fewer are needed, and may become the spare one
+	living   bool        // its lifetime has begun
+	found    bool        // an earlier daemon has started it, and may have told it to end
+	lingered bool        // handshakes that were under way when its draining began have had their time
+}
+
+func newReplica(id ReplicaID) *Replica {
+	return &Replica{ID: id, State: Starting, Tier: detect.TierRunning, target: detect.TierRunning, given: detect.TierRunning}
 }
 
 func (r *Replica) alive() bool {

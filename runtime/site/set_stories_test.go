@@ -3,6 +3,8 @@ package site
 import (
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // beside is a site whose replicas may stand side by side.
@@ -56,7 +58,7 @@ func TestCirculate(t *testing.T) {
 	t.Run("asleep: nobody needs the next one", func(t *testing.T) {
 		p := deep()
 		p.Overlap = true
-		tell(t, p, append(upTo(TierFrozen), step{0, CirculateAsked{Reason: "asked"}, "publish, stop 1 => parking (1 stopping)"})...)
+		tell(t, p, append(upTo(detect.TierFrozen), step{0, CirculateAsked{Reason: "asked"}, "publish, stop 1 => parking (1 stopping)"})...)
 	})
 	t.Run("apart", func(t *testing.T) {
 		p := beside(1)
@@ -75,7 +77,7 @@ func TestLifetimeAndSpare(t *testing.T) {
 		{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-life 1 1h0m0s, arm-spare 10s => running (1 ready)"},
 		{10 * time.Second, SpareDue{}, "publish, start 2, … => running (1 ready, 2 spare starting)"},
 		{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen => running (1 ready, 2 spare sinking)"},
-		{0, Descended{ID: 2, Tier: TierFrozen}, "note spare 2 … => running (1 ready, 2 spare asleep)"},
+		{0, Descended{ID: 2, Tier: detect.TierFrozen}, "note spare 2 … => running (1 ready, 2 spare asleep)"},
 	}
 	t.Run("takes over", func(t *testing.T) {
 		tell(t, p, append(spared,

@@ -1,6 +1,10 @@
 package site
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // armIdle sets the timer of the next rung of the ladder.
 func (m *Machine) armIdle(r *Replica) []Action {
@@ -52,7 +56,7 @@ func (m *Machine) onIdle(e IdleOver) []Action {
 // replica keeps its place it is marked, so that a packet tells of itself; else
 // new flows are held from now on. Then the counters are read once more, so that
 // no visitor who was quicker than the decision is cut off.
-func (m *Machine) closeReplica(r *Replica, to Tier, reason string) []Action {
+func (m *Machine) closeReplica(r *Replica, to detect.Tier, reason string) []Action {
 	r.State, r.target, r.Reason = Closing, to, reason
 	return []Action{Publish{}, Recheck{ID: r.ID}}
 }
@@ -67,8 +71,8 @@ func (m *Machine) onRechecked(e Rechecked) []Action {
 	if e.Conns > 0 || (r.idle && e.IdleFor < needed.After) {
 		return m.rouse(r, "a connection came while parking")
 	}
-	if r.target == TierCold || r.target == TierPrepared {
-		r.prepare = r.target == TierPrepared
+	if r.target == detect.TierCold || r.target == detect.TierPrepared {
+		r.prepare = r.target == detect.TierPrepared
 		return m.stop(r, r.Reason)
 	}
 	r.State = Sinking
@@ -81,7 +85,7 @@ func (m *Machine) onDescended(e Descended) []Action {
 		return nil // it was called back
 	}
 	r.Tier = e.Tier
-	if e.Tier == TierCheckpointed {
+	if e.Tier == detect.TierCheckpointed {
 		r.State = Stopping // its processes have served
 		return []Action{Publish{}, Stop{ID: r.ID, Kill: true}}
 	}
@@ -111,15 +115,15 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 	}
 	r.given, r.target = e.Tier, r.Tier
 	if _, deeper := m.nextRung(r); !deeper {
-		r.given = TierRunning // nothing but to try it again
+		r.given = detect.TierRunning // nothing but to try it again
 	}
 	r.State, r.idle = Asleep, false
-	if r.Tier == TierRunning {
+	if r.Tier == detect.TierRunning {
 		r.State = Ready
 	}
 	acts := append([]Action{Publish{}}, note)
 	if m.byHand { // somebody wants it to sleep: then for good
-		return append(acts, m.closeReplica(r, TierCold, r.Reason)...)
+		return append(acts, m.closeReplica(r, detect.TierCold, r.Reason)...)
 	}
 	if r.State == Ready {
 		acts = append(acts, m.release(r)...)
@@ -145,14 +149,14 @@ func (m *Machine) onKnock(e Knocked) []Action {
 
 // rouse calls a replica back that sleeps or is on its way there.
 func (m *Machine) rouse(r *Replica, reason string) []Action {
-	if r.State == Closing && r.Tier == TierRunning { // nothing was done to it yet
+	if r.State == Closing && r.Tier == detect.TierRunning { // nothing was done to it yet
 		return m.reopen(r, reason)
 	}
 	return m.ascend(r, reason)
 }
 
 func (m *Machine) ascend(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.target, r.idle, m.byHand = Rising, reason, TierRunning, false, false
+	r.State, r.Reason, r.target, r.idle, m.byHand = Rising, reason, detect.TierRunning, false, false
 	acts := append([]Action{Publish{}, Ascend{ID: r.ID}}, m.release(r)...)
 	return append(acts,
 		ArmStart{ID: r.ID, After: m.policy.StartTimeout},
@@ -164,7 +168,7 @@ func (m *Machine) onAscended(e Ascended) []Action {
 	if r == nil || r.State != Rising && r.State != Draining {
 		return nil
 	}
-	r.Tier = TierRunning
+	r.Tier = detect.TierRunning
 	if r.State == Draining { // replaced while it was made to run
 		return nil
 	}
@@ -180,7 +184,7 @@ func (m *Machine) onAscended(e Ascended) []Action {
 // reopen makes it one that serves, again.
 func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
-	r.target, r.given, r.keep = TierRunning, TierRunning, false
+	r.target, r.given, r.keep = detect.TierRunning, detect.TierRunning, false
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
 	acts = append(acts, m.armSettle(r)...)

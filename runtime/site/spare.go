@@ -1,6 +1,10 @@
 package site
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+)
 
 // Spares stand ready before they are needed: frozen ones have been started and
 // have listened, prepared ones are containers at their gates. They are taken by
@@ -42,7 +46,7 @@ func (m *Machine) room() int { return max(0, min(m.policy.Spares, m.most()-m.Ser
 
 func (m *Machine) wantFrozen() int {
 	want := 0
-	if m.policy.SpareTier == TierFrozen {
+	if m.policy.SpareTier == detect.TierFrozen {
 		want = m.room()
 	}
 	if m.policy.Ahead && m.policy.Overlap {
@@ -52,7 +56,7 @@ func (m *Machine) wantFrozen() int {
 }
 
 func (m *Machine) wantGates() int {
-	if m.policy.SpareTier == TierPrepared {
+	if m.policy.SpareTier == detect.TierPrepared {
 		return m.room()
 	}
 	return 0
@@ -122,7 +126,7 @@ func (m *Machine) onSpareDue() []Action {
 	}
 	switch {
 	case m.spares() < m.wantFrozen():
-		acts := m.launch(m.newID(), TierRunning, "a spare one, ahead of its time")
+		acts := m.launch(m.newID(), detect.TierRunning, "a spare one, ahead of its time")
 		m.replicas[len(m.replicas)-1].spare = true
 		return acts
 	case len(m.gates) < m.wantGates():
@@ -137,21 +141,21 @@ func (m *Machine) freezeSpare(r *Replica) []Action {
 	if !r.all && !r.forced {
 		return m.armSettle(r)
 	}
-	r.State, r.target = Sinking, TierFrozen
-	return []Action{Descend{ID: r.ID, Tier: TierFrozen}}
+	r.State, r.target = Sinking, detect.TierFrozen
+	return []Action{Descend{ID: r.ID, Tier: detect.TierFrozen}}
 }
 
 // keepsAsSpare says whether a replica that was drained because fewer are needed may
 // be kept for when more are. One that is to be replaced, or has reached its age, may not.
 func (m *Machine) keepsAsSpare(r *Replica) bool {
-	return r.keep && m.policy.SpareTier == TierFrozen && m.up() && m.spares() < m.room()
+	return r.keep && m.policy.SpareTier == detect.TierFrozen && m.up() && m.spares() < m.room()
 }
 
 func (m *Machine) becomeSpare(r *Replica) []Action {
 	r.spare, r.keep, r.Reason = true, false, ""
-	r.State, r.target = Sinking, TierFrozen
+	r.State, r.target = Sinking, detect.TierFrozen
 	return []Action{
-		Publish{}, Descend{ID: r.ID, Tier: TierFrozen},
+		Publish{}, Descend{ID: r.ID, Tier: detect.TierFrozen},
 		Note{Kind: "drained", Replica: r.ID, Reason: "its last connection has ended; it is kept as the spare one"},
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // step is one event of a story and what must come of it; "…" stands for
@@ -493,7 +495,7 @@ func TestAdopt(t *testing.T) {
 func TestSetPolicy(t *testing.T) {
 	s := told(policy, PacketHeld{})
 	p := policy
-	p.Ladder = []Rung{{TierCold, time.Second}}
+	p.Ladder = []Rung{{detect.TierCold, time.Second}}
 	s.m.SetPolicy(p)
 	if got := s.on(ReplicaReady{ID: 1, All: true}); !strings.Contains(got, "arm-idle 1 1s") {
 		t.Errorf("the new idle time is not used: %s", got)

@@ -3,13 +3,15 @@ package site
 import (
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // deep is a site that sleeps ever deeper.
 func deep() Policy {
 	p := policy
 	p.Ladder = []Rung{
-		{TierFrozen, 10 * time.Second}, {TierReclaimed, time.Minute}, {TierCheckpointed, 5 * time.Minute}, {TierCold, time.Hour},
+		{detect.TierFrozen, 10 * time.Second}, {detect.TierReclaimed, time.Minute}, {detect.TierCheckpointed, 5 * time.Minute}, {detect.TierCold, time.Hour},
 	}
 	return p
 }
@@ -21,32 +23,32 @@ func only(tiers ...Rung) Policy {
 }
 
 // upTo brings a site of policy deep to a tier.
-func upTo(tier Tier) []step {
+func upTo(tier detect.Tier) []step {
 	steps := []step{
 		{0, PacketHeld{}, starts1},
 		{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-idle 1 10s => running (1 ready)"},
 	}
-	if tier == TierRunning {
+	if tier == detect.TierRunning {
 		return steps
 	}
 	steps = append(steps,
 		step{10 * time.Second, IdleOver{ID: 1, IdleFor: 10 * time.Second}, "publish, recheck 1 => parking (1 closing) asleep"},
 		step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen => parking (1 sinking) asleep"},
-		step{0, Descended{ID: 1, Tier: TierFrozen}, `note frozen 1 "idle 10s", arm-idle 1 50s => parked (1 asleep) asleep`})
-	if tier == TierFrozen {
+		step{0, Descended{ID: 1, Tier: detect.TierFrozen}, `note frozen 1 "idle 10s", arm-idle 1 50s => parked (1 asleep) asleep`})
+	if tier == detect.TierFrozen {
 		return steps
 	}
 	return append(steps,
 		step{50 * time.Second, IdleOver{ID: 1, IdleFor: time.Minute}, "publish, recheck 1 => parking (1 closing) asleep"},
 		step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 reclaimed => parking (1 sinking) asleep"},
-		step{0, Descended{ID: 1, Tier: TierReclaimed}, `note reclaimed 1 "idle 1m0s", arm-idle 1 4m0s => parked (1 asleep) asleep`})
+		step{0, Descended{ID: 1, Tier: detect.TierReclaimed}, `note reclaimed 1 "idle 1m0s", arm-idle 1 4m0s => parked (1 asleep) asleep`})
 }
 
 func TestLadderToTheEnd(t *testing.T) {
-	s := tell(t, deep(), append(upTo(TierReclaimed),
+	s := tell(t, deep(), append(upTo(detect.TierReclaimed),
 		step{4 * time.Minute, IdleOver{ID: 1, IdleFor: 5 * time.Minute}, "publish, recheck 1 => parking (1 closing)"},
 		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed => parking (1 sinking)"},
-		step{0, Descended{ID: 1, Tier: TierCheckpointed}, "publish, kill 1 => parking (1 stopping)"},
+		step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "publish, kill 1 => parking (1 stopping)"},
 		step{0, ReplicaExited{ID: 1, Reason: "ended by SIGKILL"}, `publish, note checkpointed "idle 5m0s" => parked`},
 	)...)
 	if !s.m.Settled() {
@@ -61,89 +63,89 @@ func TestKnocks(t *testing.T) {
 	ascends := `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came" => waking (1 rising)`
 	risen := step{0, Ascended{ID: 1}, `publish, release, note running 1 "a packet came", arm-idle 1 10s => running (1 ready)`}
 	t.Run("before it is marked", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning), step{0, Knocked{ID: 1}, "nothing => running (1 ready)"})...)
+		tell(t, deep(), append(upTo(detect.TierRunning), step{0, Knocked{ID: 1}, "nothing => running (1 ready)"})...)
 	})
 	t.Run("marked", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning), closing,
+		tell(t, deep(), append(upTo(detect.TierRunning), closing,
 			step{0, Knocked{ID: 1}, `publish, release, note running 1 "a packet came", arm-idle 1 10s => running (1 ready)`},
 			step{0, Rechecked{ID: 1, IdleFor: time.Hour}, "nothing => running (1 ready)"})...)
 	})
 	t.Run("seen by the counters", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning), closing,
+		tell(t, deep(), append(upTo(detect.TierRunning), closing,
 			step{0, Rechecked{ID: 1, Conns: 1}, `publish, release, note running 1 "a connection came while parking", …`})...)
 	})
 	t.Run("freezing", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
-			step{0, Descended{ID: 1, Tier: TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
+		tell(t, deep(), append(upTo(detect.TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
 	})
 	t.Run("freezing failed at the same time", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
-			step{0, DescendFailed{ID: 1, Tier: TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
+		tell(t, deep(), append(upTo(detect.TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
+			step{0, DescendFailed{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
 	})
 	t.Run("frozen, twice", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierFrozen), step{0, Knocked{ID: 1}, ascends},
+		tell(t, deep(), append(upTo(detect.TierFrozen), step{0, Knocked{ID: 1}, ascends},
 			step{0, Knocked{ID: 1}, "nothing => waking (1 rising)"}, risen)...)
 	})
 	t.Run("reclaimed", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierReclaimed), step{0, Knocked{ID: 1}, ascends}, risen)...)
+		tell(t, deep(), append(upTo(detect.TierReclaimed), step{0, Knocked{ID: 1}, ascends}, risen)...)
 	})
-	dumping := append(upTo(TierReclaimed),
+	dumping := append(upTo(detect.TierReclaimed),
 		step{4 * time.Minute, IdleOver{ID: 1, IdleFor: 5 * time.Minute}, "publish, recheck 1 …"},
 		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed …"})
 	t.Run("dumping", func(t *testing.T) {
 		tell(t, deep(), append(dumping,
 			step{0, PacketHeld{}, `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came while parking" => waking (1 rising)`},
-			step{0, Descended{ID: 1, Tier: TierCheckpointed}, "nothing => waking (1 rising)"},
+			step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "nothing => waking (1 rising)"},
 			step{0, Ascended{ID: 1}, "publish, release, …"})...)
 	})
 	t.Run("dumped, ending", func(t *testing.T) {
 		tell(t, deep(), append(dumping,
-			step{0, Descended{ID: 1, Tier: TierCheckpointed}, "publish, kill 1 …"},
+			step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "publish, kill 1 …"},
 			step{0, PacketHeld{}, "publish, start 2, … => waking (1 stopping, 2 starting)"},
 			step{0, ReplicaExited{ID: 1}, "publish => waking (2 starting)"})...)
 	})
 }
 
 func TestThawFails(t *testing.T) {
-	tell(t, deep(), append(upTo(TierFrozen),
+	tell(t, deep(), append(upTo(detect.TierFrozen),
 		step{time.Hour, Knocked{ID: 1}, "publish, ascend 1, …"},
 		step{30 * time.Second, StartTimedOut{ID: 1}, `publish, stop 1, refuse, arm-backoff 1s, note! failed 1 "it did not run again within 30s" …`})...)
-	tell(t, deep(), append(upTo(TierFrozen),
+	tell(t, deep(), append(upTo(detect.TierFrozen),
 		step{time.Hour, ReplicaExited{ID: 1, Reason: "ended by SIGKILL"}, `publish, note parked "ended in its sleep: ended by SIGKILL" => parked`})...)
 }
 
 func TestTierThatCannotBeReached(t *testing.T) {
 	t.Run("the next rung is taken", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierReclaimed),
+		tell(t, deep(), append(upTo(detect.TierReclaimed),
 			step{4 * time.Minute, IdleOver{ID: 1, IdleFor: 5 * time.Minute}, "publish, recheck 1 …"},
 			step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed …"},
 			step{
-				0, DescendFailed{ID: 1, Tier: TierCheckpointed, Reason: "io_uring"},
+				0, DescendFailed{ID: 1, Tier: detect.TierCheckpointed, Reason: "io_uring"},
 				`publish, note not-checkpointed 1 "io_uring", arm-idle 1 59m0s => parked (1 asleep) asleep`,
 			},
 			step{59 * time.Minute, IdleOver{ID: 1, IdleFor: time.Hour}, "publish, recheck 1 => parking (1 closing)"},
 			step{0, Rechecked{ID: 1, IdleFor: time.Hour}, "publish, stop 1 …"})...)
 	})
 	t.Run("the only one is tried again", func(t *testing.T) {
-		tell(t, only(Rung{TierFrozen, time.Minute}),
+		tell(t, only(Rung{detect.TierFrozen, time.Minute}),
 			step{0, PacketHeld{}, starts1},
 			step{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-idle 1 1m0s …"},
 			step{time.Minute, IdleOver{ID: 1, IdleFor: time.Minute}, "publish, recheck 1 …"},
 			step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 frozen …"},
-			step{0, DescendFailed{ID: 1, Tier: TierFrozen, Reason: "EBUSY"}, `publish, note not-frozen 1 "EBUSY", release, arm-idle 1 1m0s => running (1 ready)`},
+			step{0, DescendFailed{ID: 1, Tier: detect.TierFrozen, Reason: "EBUSY"}, `publish, note not-frozen 1 "EBUSY", release, arm-idle 1 1m0s => running (1 ready)`},
 		)
 	})
 	t.Run("somebody wants it to sleep: it ends", func(t *testing.T) {
-		tell(t, deep(), append(upTo(TierRunning),
+		tell(t, deep(), append(upTo(detect.TierRunning),
 			step{time.Hour, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
 			step{0, Rechecked{ID: 1}, "descend 1 checkpointed …"},
-			step{0, DescendFailed{ID: 1, Tier: TierCheckpointed, Reason: "io_uring"}, "publish, note not-checkpointed …, recheck 1 …"},
+			step{0, DescendFailed{ID: 1, Tier: detect.TierCheckpointed, Reason: "io_uring"}, "publish, note not-checkpointed …, recheck 1 …"},
 			step{0, Rechecked{ID: 1}, "publish, stop 1 …"})...)
 	})
 }
 
 func TestPrepared(t *testing.T) {
-	p := only(Rung{TierPrepared, time.Minute}, Rung{TierCold, time.Hour})
+	p := only(Rung{detect.TierPrepared, time.Minute}, Rung{detect.TierCold, time.Hour})
 	way := []step{
 		{0, PacketHeld{}, starts1},
 		{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-idle 1 1m0s …"},
@@ -179,7 +181,7 @@ func TestPrepared(t *testing.T) {
 
 func TestAdoptAsleep(t *testing.T) {
 	s := newStory(deep())
-	if got, want := words(s.m.Adopt(s.now, 7, Found{Ready: true, Asleep: TierFrozen}))+" => "+state(s.m), "arm-idle 7 50s => parked (7 asleep) asleep"; got != want {
+	if got, want := words(s.m.Adopt(s.now, 7, Found{Ready: true, Asleep: detect.TierFrozen}))+" => "+state(s.m), "arm-idle 7 50s => parked (7 asleep) asleep"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if got := s.on(AllAdopted{}, Knocked{ID: 7}); !matches("publish, ascend 7, …", got) {
@@ -190,7 +192,7 @@ func TestAdoptAsleep(t *testing.T) {
 // A daemon that ends takes its gates with it: the next one has them made anew.
 func TestPreparedAgain(t *testing.T) {
 	p := policy
-	p.Ladder = []Rung{{TierPrepared, time.Minute}}
+	p.Ladder = []Rung{{detect.TierPrepared, time.Minute}}
 	t.Run("parked", func(t *testing.T) {
 		tell(t, p,
 			step{0, PrepareAsked{}, "prepare 1 => parked"},

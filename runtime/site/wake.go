@@ -3,6 +3,8 @@ package site
 import (
 	"fmt"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 func (m *Machine) onPacket() []Action {
@@ -50,13 +52,13 @@ func (m *Machine) sleeper() *Replica {
 // start makes a replica, from what stands at the gate if there is such a one.
 func (m *Machine) start(reason string) []Action {
 	if id := m.takeGate(); id != 0 {
-		return m.launch(id, TierPrepared, reason)
+		return m.launch(id, detect.TierPrepared, reason)
 	}
-	return m.launch(m.newID(), TierRunning, reason)
+	return m.launch(m.newID(), detect.TierRunning, reason)
 }
 
-func (m *Machine) launch(id ReplicaID, from Tier, reason string) []Action {
-	m.replicas = append(m.replicas, &Replica{ID: id, State: Starting})
+func (m *Machine) launch(id ReplicaID, from detect.Tier, reason string) []Action {
+	m.replicas = append(m.replicas, newReplica(id))
 	m.byHand = false
 	return []Action{
 		Publish{}, Start{ID: id, From: from}, ArmStart{ID: id, After: m.policy.StartTimeout},

@@ -9,16 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
 )
 
 // The tiers in which a site can sleep, in order of depth.
 const (
-	TierFrozen       = "frozen"
-	TierReclaimed    = "reclaimed"
-	TierPrepared     = "prepared"
-	TierCheckpointed = "checkpointed"
-	TierCold         = "cold"
+	TierFrozen       = string(detect.TierFrozen)
+	TierReclaimed    = string(detect.TierReclaimed)
+	TierPrepared     = string(detect.TierPrepared)
+	TierCheckpointed = string(detect.TierCheckpointed)
+	TierCold         = string(detect.TierCold)
 )
 
 // tierNames holds them in order of depth.
