@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -43,7 +44,7 @@ type Backend interface {
 	// Check says on which tiers the site can sleep, and what is in the way of others.
 	Check(ctx context.Context, name string) (SiteCheck, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.
-	Traces(ctx context.Context, name string, n int) ([]Trace, error)
+	Traces(ctx context.Context, name string, n int) ([]event.Trace, error)
 	// Info describes the node.
 	Info(ctx context.Context) (NodeInfo, error)
 	// Metrics writes what the node counts, in the text format of Prometheus.
@@ -52,7 +53,7 @@ type Backend interface {
 	// Events yields the journal in order, beginning after opts.Since. Without follow
 	// it ends with the newest event, with follow when the context ends (without an
 	// error). An error is yielded last. Breaking out of the loop frees everything.
-	Events(ctx context.Context, opts EventOptions) iter.Seq2[Event, error]
+	Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error]
 	// Logs yields a site's output in order of time, as Events does.
 	Logs(ctx context.Context, name string, opts LogOptions) iter.Seq2[LogLine, error]
 
@@ -85,18 +86,6 @@ type Stdio struct {
 type ListOptions struct {
 	// Awake leaves out sites of which nothing runs or stands ready.
 	Awake bool
-}
-
-// EventOptions choose events.
-type EventOptions struct {
-	// Since is the sequence number after which to begin; 0 for all that are kept.
-	Since uint64
-	// Last limits the events from before the call to the newest n; 0 for all.
-	Last int
-	// Site limits the events to those of one site.
-	Site string
-	// Follow goes on with events as they happen.
-	Follow bool
 }
 
 // LogOptions choose lines.

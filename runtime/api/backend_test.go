@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -26,7 +27,7 @@ type memory struct {
 	mu      sync.Mutex
 	sites   map[string]*spec.Site
 	running map[string]bool
-	events  []api.Event
+	events  []event.Event
 	news    chan struct{} // closed and replaced with each event
 	logs    []api.LogLine
 
@@ -46,7 +47,7 @@ func newMemory() *memory {
 	}
 }
 
-func (m *memory) emit(e api.Event) {
+func (m *memory) emit(e event.Event) {
 	e.Seq = uint64(len(m.events) + 1)
 	e.Time = time.Unix(1_800_000_000, 0).UTC()
 	m.events = append(m.events, e)
@@ -76,7 +77,7 @@ func (m *memory) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api
 	}
 	for i := range sites {
 		m.sites[sites[i].Name] = &sites[i]
-		m.emit(api.Event{Site: sites[i].Name, Kind: "applied"})
+		m.emit(event.Event{Site: sites[i].Name, Kind: "applied"})
 	}
 	return results, nil
 }
@@ -88,7 +89,7 @@ func (m *memory) Delete(_ context.Context, name string) error {
 		return notFound(name)
 	}
 	delete(m.sites, name)
-	m.emit(api.Event{Site: name, Kind: "deleted"})
+	m.emit(event.Event{Site: name, Kind: "deleted"})
 	return nil
 }
 
@@ -160,7 +161,7 @@ func (m *memory) Wake(ctx context.Context, name string) (api.Site, error) {
 		}
 	}
 	m.running[name] = true
-	m.emit(api.Event{Site: name, Kind: "running", Fields: map[string]any{"by": "hand"}})
+	m.emit(event.Event{Site: name, Kind: "running", Fields: map[string]any{"by": "hand"}})
 	return m.site(name)
 }
 
@@ -204,25 +205,25 @@ func (m *memory) Metrics(_ context.Context, w io.Writer) error {
 	return err
 }
 
-func (m *memory) Traces(_ context.Context, name string, n int) ([]api.Trace, error) {
+func (m *memory) Traces(_ context.Context, name string, n int) ([]event.Trace, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := m.site(name); err != nil {
 		return nil, err
 	}
-	t := api.Trace{
-		Site: name, From: api.TierCold, Client: netip.MustParseAddrPort("203.0.113.9:52114"), Result: api.ResultOK,
-		Start: time.Unix(1_800_000_000, 0).UTC(), Steps: []api.Step{{Name: api.StepHeld}, {Name: api.StepListening, At: 98_403_000}},
+	t := event.Trace{
+		Site: name, From: api.TierCold, Client: netip.MustParseAddrPort("203.0.113.9:52114"), Result: event.ResultOK,
+		Start: time.Unix(1_800_000_000, 0).UTC(), Steps: []event.Step{{Name: event.StepHeld}, {Name: api.StepListening, At: 98_403_000}},
 	}
-	return slices.Repeat([]api.Trace{t}, min(n, 3)), nil
+	return slices.Repeat([]event.Trace{t}, min(n, 3)), nil
 }
 
 func (m *memory) Info(context.Context) (api.NodeInfo, error) {
 	return api.NodeInfo{Version: "1.2.3", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16")}}, nil
 }
 
-func (m *memory) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
-	return func(yield func(api.Event, error) bool) {
+func (m *memory) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
 		m.open(+1)
 		defer m.open(-1)
 		for at := int(opts.Since); ; {

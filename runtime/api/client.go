@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -139,7 +140,7 @@ func (c *Client) Circulate(ctx context.Context, name string) (Site, error) {
 }
 
 // Traces returns a site's last wakes, the newest first.
-func (c *Client) Traces(ctx context.Context, name string, n int) ([]Trace, error) {
+func (c *Client) Traces(ctx context.Context, name string, n int) ([]event.Trace, error) {
 	var answer tracesAnswer
 	q := url.Values{"n": {strconv.Itoa(n)}}
 	err := c.call(ctx, http.MethodGet, sitePath(name, "/traces"), q, nil, &answer)
@@ -177,7 +178,7 @@ func (c *Client) Healthy(ctx context.Context) error {
 
 // Events yields the journal; see [Backend.Events]. A context that ends is yielded as
 // its error.
-func (c *Client) Events(ctx context.Context, opts EventOptions) iter.Seq2[Event, error] {
+func (c *Client) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
 	q := url.Values{}
 	if opts.Since > 0 {
 		q.Set("since", strconv.FormatUint(opts.Since, 10))
@@ -187,7 +188,7 @@ func (c *Client) Events(ctx context.Context, opts EventOptions) iter.Seq2[Event,
 	}
 	setString(q, "site", opts.Site)
 	setBool(q, "follow", opts.Follow)
-	return readStream[Event](ctx, c, "/v1/events", q)
+	return readStream[event.Event](ctx, c, "/v1/events", q)
 }
 
 // Logs yields a site's output; see [Backend.Logs].

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // The examples of docs/api.md have the fields that the types have, and the table of
@@ -17,7 +19,7 @@ func TestDocs(t *testing.T) {
 	}
 	page := string(text)
 	for heading, into := range map[string]any{
-		"Site": new(Site), "Trace": new(Trace), "Event": new(Event), "LogLine": new(LogLine), "NodeInfo": new(NodeInfo),
+		"Site": new(Site), "Trace": new(event.Trace), "Event": new(event.Event), "LogLine": new(LogLine), "NodeInfo": new(NodeInfo),
 	} {
 		dec := json.NewDecoder(strings.NewReader(example(t, page, heading)))
 		dec.DisallowUnknownFields()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -32,7 +33,7 @@ type (
 		Sites []Site `json:"sites"`
 	}
 	tracesAnswer struct {
-		Traces []Trace `json:"traces"`
+		Traces []event.Trace `json:"traces"`
 	}
 )
 

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"net/http"
 	"time"
+
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // contentStream is the media type of streams of JSON lines.
@@ -13,7 +15,7 @@ const contentStream = "application/x-ndjson"
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	q := query{values: r.URL.Query()}
-	opts := EventOptions{
+	opts := event.Query{
 		Since:  q.uint64("since"),
 		Last:   q.int("last", 0),
 		Site:   q.string("site"),
@@ -23,7 +25,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	stream(s, w, r, opts.Follow, func(ctx context.Context) iter.Seq2[Event, error] { return s.backend.Events(ctx, opts) })
+	stream(s, w, r, opts.Follow, func(ctx context.Context) iter.Seq2[event.Event, error] { return s.backend.Events(ctx, opts) })
 }
 
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -29,26 +30,26 @@ func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 
 func TestEvents(t *testing.T) {
 	r, ctx := start(t), t.Context()
-	if all, err := collect(r.Events(ctx, api.EventOptions{})); err != nil || len(all) != 0 {
+	if all, err := collect(r.Events(ctx, event.Query{})); err != nil || len(all) != 0 {
 		t.Fatalf("no events = %v, %v", all, err)
 	}
 	r.blog(t)
 	if _, err := r.Wake(ctx, "blog"); err != nil {
 		t.Fatal(err)
 	}
-	all, err := collect(r.Events(ctx, api.EventOptions{Since: 1, Site: "blog"}))
+	all, err := collect(r.Events(ctx, event.Query{Since: 1, Site: "blog"}))
 	at := time.Unix(1_800_000_000, 0).UTC()
-	want := []api.Event{{Seq: 2, Time: at, Site: "blog", Kind: "running", Fields: map[string]any{"by": "hand"}}}
+	want := []event.Event{{Seq: 2, Time: at, Site: "blog", Kind: "running", Fields: map[string]any{"by": "hand"}}}
 	if diff := cmp.Diff(want, all); err != nil || diff != "" {
 		t.Errorf("events: %v\n%s", err, diff)
 	}
 }
 
 // follow gives the events one by one until ctx ends.
-func follow(ctx context.Context, r *rig) (<-chan api.Event, <-chan error) {
-	events, end := make(chan api.Event), make(chan error, 1)
+func follow(ctx context.Context, r *rig) (<-chan event.Event, <-chan error) {
+	events, end := make(chan event.Event), make(chan error, 1)
 	go func() {
-		for e, err := range r.Events(ctx, api.EventOptions{Follow: true}) {
+		for e, err := range r.Events(ctx, event.Query{Follow: true}) {
 			if err != nil {
 				end <- err
 				return
@@ -91,7 +92,7 @@ func TestFollowAndCancel(t *testing.T) {
 func TestBreakOutOfStream(t *testing.T) {
 	r := start(t)
 	r.blog(t)
-	for e, err := range r.Events(t.Context(), api.EventOptions{Follow: true}) {
+	for e, err := range r.Events(t.Context(), event.Query{Follow: true}) {
 		if err != nil || e.Seq != 1 {
 			t.Fatalf("%+v, %v", e, err)
 		}
@@ -127,7 +128,7 @@ func TestDaemonDiesDuringStream(t *testing.T) {
 	go func() { _ = dying.Serve(ln) }()
 	c := api.NewClient(r.socket + ".dying")
 	defer c.Close()
-	all, err := collect(c.Events(t.Context(), api.EventOptions{Follow: true}))
+	all, err := collect(c.Events(t.Context(), event.Query{Follow: true}))
 	if len(all) != 1 || !errors.Is(err, api.ErrUnreachable) {
 		t.Errorf("events = %v, %v: a broken stream looks like a whole one", all, err)
 	}

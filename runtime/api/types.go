@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -63,7 +64,7 @@ type Site struct {
 	// Load is what the kernel counted; absent while nothing runs.
 	Load *Load `json:"load,omitempty"`
 	// Idle is how long the site has been without a connection; 0 while it has one.
-	Idle Nanoseconds `json:"idleNs"`
+	Idle event.Nanoseconds `json:"idleNs"`
 	// Latency is absent until requests have been counted.
 	Latency *Latency `json:"latency,omitempty"`
 	Limits  Limits   `json:"limits"`
@@ -83,9 +84,9 @@ type Site struct {
 	SpareUnused string `json:"spareUnused,omitempty"`
 
 	// Decision is the last one that the node took about this site.
-	Decision *Decision `json:"lastDecision,omitempty"`
+	Decision *event.Decision `json:"lastDecision,omitempty"`
 	// Error is the last failure, kept until the next success.
-	Error *SiteError `json:"lastError,omitempty"`
+	Error *event.Failure `json:"lastError,omitempty"`
 
 	SpecDigest string `json:"specDigest"`
 	// Spec is there in answers about a single site only.
@@ -118,15 +119,15 @@ type Conns struct {
 // Latency of requests, from the first byte of the request to the first of the answer,
 // over Load.Over.
 type Latency struct {
-	P50 Nanoseconds `json:"p50Ns"`
-	P99 Nanoseconds `json:"p99Ns"`
+	P50 event.Nanoseconds `json:"p50Ns"`
+	P99 event.Nanoseconds `json:"p99Ns"`
 }
 
 // Load is what the kernel counted of a site's replicas.
 type Load struct {
 	// Rate is in requests a second, over Over: since the reading before this one.
-	Rate float64     `json:"rate"`
-	Over Nanoseconds `json:"overNs"`
+	Rate float64           `json:"rate"`
+	Over event.Nanoseconds `json:"overNs"`
 	// Requests are turns of taking: payload from the client, then payload to it. Of
 	// connections that do not take turns (WebSockets, HTTP/2, streams) only NoTurns knows.
 	Requests uint64 `json:"requests"`
@@ -144,12 +145,12 @@ type Load struct {
 
 // Rung is a tier in which a site sleeps once it has been idle for After.
 type Rung struct {
-	Tier  Tier        `json:"tier"`
-	After Nanoseconds `json:"afterNs,omitempty"`
+	Tier  Tier              `json:"tier"`
+	After event.Nanoseconds `json:"afterNs,omitempty"`
 	// Wake is the median of what the site's last Wakes wakes from there have added to
 	// the first answer.
-	Wake  Nanoseconds `json:"wakeNs,omitempty"`
-	Wakes int         `json:"wakes,omitempty"`
+	Wake  event.Nanoseconds `json:"wakeNs,omitempty"`
+	Wakes int               `json:"wakes,omitempty"`
 	// Reason is why it is a rung, or is none.
 	Reason string `json:"reason,omitempty"`
 }
@@ -229,98 +230,39 @@ type Usage struct {
 	PIDs   *int64   `json:"pids,omitempty"`
 }
 
-// Decision is something that the node chose to do, and why: "parked", "idle 5m".
-type Decision struct {
-	Time   time.Time `json:"time"`
-	Action string    `json:"action"`
-	Reason string    `json:"reason"`
-}
-
-// SiteError is the last failure of a site.
-type SiteError struct {
-	Time    time.Time `json:"time"`
-	Message string    `json:"message"`
-	// Retry is when the node tries again by itself; zero when only a packet or a
-	// person makes it try.
-	Retry time.Time `json:"retry,omitzero"`
-}
-
-// Event is one entry of the node's journal.
-type Event struct {
-	// Seq grows by one with each event of a node and survives restarts.
-	Seq  uint64    `json:"seq"`
-	Time time.Time `json:"time"`
-	// Site and Replica are empty for events about the node.
-	Site    string `json:"site,omitempty"`
-	Replica string `json:"replica,omitempty"`
-	// Kind is one word: applied, waking, running, parked, exited, failed, …
-	Kind string `json:"kind"`
-	// Reason is why, in a few words: "first packet", "idle 5m", "exit code 1".
-	Reason string `json:"reason,omitempty"`
-	// Text is the whole story in a sentence, for people.
-	Text string `json:"text,omitempty"`
-	// Fields carry the evidence, for programs.
-	Fields map[string]any `json:"fields,omitempty"`
-}
-
-// Names of the steps of a wake, in their usual order. A trace may lack some of them
-// (nothing is held for `fcnode wake`) and may have others.
-const (
-	StepHeld      = "SYN held in the kernel"
-	StepHeldUDP   = "datagram held in the kernel"
-	StepKnocked   = "packet reached the sleeping replica"
-	StepAsked     = "asked for by a user"
-	StepEventRead = "event read"
-	StepPrepared  = "namespace and image ready"
-	StepMounted   = "root file system mounted"
-	StepCreated   = "container created"
-	StepStarted   = "container started"
-	StepRestoring = "restore begun"
-	StepThawed    = "thawed"
-	StepListening = "listening (from the kernel)"
-	StepReleased  = "released"
-	StepConnected = "connected"
-	StepFirstByte = "first byte"
-	StepGivenUp   = "given up"
+// What happens on a node goes over the wire as it is kept on disk.
+type (
+	Event        = event.Event
+	EventOptions = event.Query
+	Decision     = event.Decision
+	SiteError    = event.Failure
+	Trace        = event.Trace
+	Step         = event.Step
+	Nanoseconds  = event.Nanoseconds
 )
 
-// Results of a wake.
+// Steps and results of a trace; see package event.
 const (
-	ResultOK     = "ok"
-	ResultFailed = "failed"
-	// ResultPending: the wake is still going on.
-	ResultPending = "pending"
+	StepHeld      = event.StepHeld
+	StepHeldUDP   = event.StepHeldUDP
+	StepKnocked   = event.StepKnocked
+	StepAsked     = event.StepAsked
+	StepEventRead = event.StepEventRead
+	StepPrepared  = event.StepPrepared
+	StepMounted   = event.StepMounted
+	StepCreated   = event.StepCreated
+	StepStarted   = event.StepStarted
+	StepRestoring = event.StepRestoring
+	StepThawed    = event.StepThawed
+	StepListening = event.StepListening
+	StepReleased  = event.StepReleased
+	StepConnected = event.StepConnected
+	StepFirstByte = event.StepFirstByte
+	StepGivenUp   = event.StepGivenUp
+	ResultOK      = event.ResultOK
+	ResultFailed  = event.ResultFailed
+	ResultPending = event.ResultPending
 )
-
-// Trace is the story of one wake. Its steps are ordered by time.
-type Trace struct {
-	Site    string `json:"site"`
-	Replica string `json:"replica,omitempty"`
-	// Start is the wall time of the first step.
-	Start time.Time `json:"start"`
-	// From is the tier which the site was woken from.
-	From Tier `json:"from"`
-	// Client is whose packet it was; invalid (empty on the wire) for `fcnode wake`.
-	Client netip.AddrPort `json:"client,omitzero"`
-	Result string         `json:"result"`
-	// Error says why a failed wake failed.
-	Error string `json:"error,omitempty"`
-	Steps []Step `json:"steps"`
-}
-
-// Step is one point of a trace.
-type Step struct {
-	Name string `json:"name"`
-	// At is the time since the first step.
-	At Nanoseconds `json:"atNs"`
-}
-
-// Nanoseconds is a time.Duration whose JSON form is its number of nanoseconds. (The
-// same as time.Duration has today; encoding/json/v2 would make that an error.)
-type Nanoseconds int64
-
-// Duration converts.
-func (n Nanoseconds) Duration() time.Duration { return time.Duration(n) }
 
 // Action is what apply did, or would do, with a site.
 type Action string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
@@ -140,7 +141,7 @@ func (n *Node) announce(c change) {
 	if err != nil {
 		return // deleted meanwhile
 	}
-	n.journalEvent(appliedEvent(c, notHad(&c.record.Spec, n.can)))
+	n.tell(appliedEvent(c, notHad(&c.record.Spec, n.can)))
 	e.mu.Lock()
 	n.dropSleep(e, "spec changed")
 	if e.active != nil {
@@ -154,8 +155,8 @@ func (n *Node) announce(c change) {
 }
 
 // appliedEvent tells what was applied, and what the node does not do of it.
-func appliedEvent(c change, warnings []string) api.Event {
-	ev := api.Event{Site: c.record.Spec.Name, Kind: "applied", Reason: string(c.action)}
+func appliedEvent(c change, warnings []string) event.Event {
+	ev := event.Event{Site: c.record.Spec.Name, Kind: event.Applied, Reason: string(c.action)}
 	if len(warnings) > 0 {
 		ev.Text = ev.Reason + "; " + strings.Join(warnings, "; ")
 		ev.Fields = map[string]any{"warnings": warnings}
@@ -168,7 +169,7 @@ func (n *Node) keepAwake(e *entry, s *spec.Site) {
 	if s.Scale.Min == 0 {
 		return
 	}
-	if err := n.wakeUp(e, site.WakeAsked{Reason: "scale.min"}, newTrace(e.name, bpf.Now(), api.StepAsked)); err != nil {
+	if err := n.wakeUp(e, site.WakeAsked{Reason: "scale.min"}, newTrace(e.name, bpf.Now(), event.StepAsked)); err != nil {
 		n.log.Error("cannot start a site that is always to run", "site", e.name, "error", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -19,7 +20,7 @@ func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
 	if err != nil {
 		return api.Site{}, err
 	}
-	if err := n.wakeUp(e, site.WakeAsked{Reason: "asked for by a user"}, newTrace(name, bpf.Now(), api.StepAsked)); err != nil {
+	if err := n.wakeUp(e, site.WakeAsked{Reason: "asked for by a user"}, newTrace(name, bpf.Now(), event.StepAsked)); err != nil {
 		return api.Site{}, err
 	}
 	err = n.wait(ctx, e, func(a *active) bool {
@@ -70,17 +71,17 @@ func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, err
 }
 
 // Traces implements api.Backend.
-func (n *Node) Traces(_ context.Context, name string, limit int) ([]api.Trace, error) {
+func (n *Node) Traces(_ context.Context, name string, limit int) ([]event.Trace, error) {
 	e, err := n.byName(name)
 	if err != nil {
 		return nil, err
 	}
 	out := n.tracesUnderWay(e)
-	n.journal.Newest(func(ev api.Event) bool {
+	n.eventlog.Newest(func(ev event.Event) bool {
 		if len(out) >= limit {
 			return false
 		}
-		if t, ok := traceOf(ev); ok && t.Site == name {
+		if t, ok := ev.Trace(); ok && t.Site == name {
 			out = append(out, t)
 		}
 		return true
@@ -88,10 +89,10 @@ func (n *Node) Traces(_ context.Context, name string, limit int) ([]api.Trace, e
 	return out[:min(limit, len(out))], nil
 }
 
-func (n *Node) tracesUnderWay(e *entry) []api.Trace {
+func (n *Node) tracesUnderWay(e *entry) []event.Trace {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out := []api.Trace{}
+	out := []event.Trace{}
 	if e.active == nil {
 		return out
 	}
@@ -104,6 +105,6 @@ func (n *Node) tracesUnderWay(e *entry) []api.Trace {
 }
 
 // Events implements api.Backend.
-func (n *Node) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
-	return n.journal.Events(ctx, opts)
+func (n *Node) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
+	return n.eventlog.Events(ctx, opts)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -188,7 +188,7 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 		return nil, true
 	}
 	trace.from(detect.TierCheckpointed)
-	trace.mark(api.StepRestoring, bpf.Now())
+	trace.mark(event.StepRestoring, bpf.Now())
 	with.Meta[metaRestored] = "true"
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	ctr, timing, err := n.containers.Restore(ctx, with, n.checkpointDir(e.name))
@@ -206,8 +206,8 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 	trace.from(detect.TierCold)
 	if ctx.Err() == nil {
 		n.log.Warn("a checkpoint could not be restored; starting cold", "site", e.name, "error", err)
-		n.journalEvent(api.Event{
-			Site: e.name, Replica: r.name, Kind: "not-restored", Reason: err.Error(),
+		n.tell(event.Event{
+			Site: e.name, Replica: r.name, Kind: event.NotRestored, Reason: err.Error(),
 			Text: "the image is gone, and the site starts cold",
 		})
 		n.learnFailure(e, detect.TierCheckpointed, err)
@@ -252,7 +252,7 @@ func (n *Node) restored(e *entry, r *replica) {
 		return // the timer of its start ends it if this stays so
 	}
 	if r.trace != nil {
-		r.trace.mark(api.StepListening, bpf.Now())
+		r.trace.mark(event.StepListening, bpf.Now())
 		n.endByHand(r)
 	}
 	n.handle(e, site.ReplicaReady{ID: r.id, All: n.allReady(e, st.Ready4, st.Ready6)})

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 func (n *Node) checkpointsDir() string { return filepath.Join(n.cfg.StateDir, "checkpoints") }
@@ -51,7 +51,7 @@ func (n *Node) dropSleep(e *entry, reason string) {
 }
 
 func (n *Node) tellDropped(e *entry, reason string) {
-	n.journalEvent(api.Event{Site: e.name, Kind: "checkpoint-dropped", Reason: reason})
+	n.tell(event.Event{Site: e.name, Kind: event.CheckpointDropped, Reason: reason})
 }
 
 // removeImage removes the site's image, if there is one: it cannot be restored

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 const (
@@ -115,13 +115,13 @@ func (n *Node) learn(e *entry, w *wakeTrace) {
 
 // added is what a wake has added to the first answer: the time to it, less what
 // the running site takes for one, but never less than until the site ran.
-func added(t api.Trace, answer time.Duration) (took time.Duration, ok bool) {
+func added(t event.Trace, answer time.Duration) (took time.Duration, ok bool) {
 	var ran time.Duration
 	for _, s := range t.Steps {
 		switch s.Name {
-		case api.StepThawed, api.StepReleased:
+		case event.StepThawed, event.StepReleased:
 			ran = s.At.Duration()
-		case api.StepFirstByte:
+		case event.StepFirstByte:
 			took, ok = s.At.Duration(), true
 		}
 	}

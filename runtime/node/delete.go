@@ -7,6 +7,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -64,7 +65,7 @@ func (n *Node) delete(ctx context.Context, e *entry) error {
 	}
 	n.unlist(e)
 	n.forgetExperience(e)
-	n.journalEvent(api.Event{Site: e.name, Kind: "deleted", Reason: "asked for"})
+	n.tell(event.Event{Site: e.name, Kind: event.Deleted, Reason: "asked for"})
 	if err := os.RemoveAll(n.logDir(e.name)); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.name, err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -89,7 +89,7 @@ func (n *Node) sunk(e *entry, r *replica, d *descent, err error) {
 	if err == nil {
 		r.frozen = true
 		if r.trace != nil { // it was woken, and no visitor came
-			n.endTrace(r.trace, api.ResultOK, "")
+			n.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}
 		n.handle(e, site.Descended{ID: r.id, Tier: d.tier})
@@ -144,7 +144,7 @@ func (n *Node) ascend(e *entry, id site.ReplicaID) {
 	trace := r.trace
 	mark := func() {
 		if trace != nil {
-			trace.mark(api.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
+			trace.mark(event.StepThawed, bpf.Now()) // the answer may be quicker than what comes after it
 		}
 	}
 	if asleep { // at once: the other goroutine may have to wait for a turn of its own first

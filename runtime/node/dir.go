@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -17,7 +17,7 @@ import (
 func (n *Node) applyDir(ctx context.Context) {
 	if err := n.tryDir(ctx); err != nil {
 		n.log.Error("the specs folder was not applied; the sites stay as they were", "folder", n.cfg.SitesDir, "error", err)
-		n.journalEvent(api.Event{Kind: "invalid", Reason: "specs folder not applied", Text: err.Error()})
+		n.tell(event.Event{Kind: event.Invalid, Reason: "specs folder not applied", Text: err.Error()})
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/netctl"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
@@ -41,8 +41,8 @@ type entry struct {
 
 // history outlives the activity.
 type history struct {
-	decision *api.Decision
-	failure  *api.SiteError
+	decision *event.Decision
+	failure  *event.Failure
 	idle     time.Time // when its last connection ended, as far as known
 	failed   bool      // the last wake failed
 	unscaled bool      // it was told which limits cannot be scaled

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -181,8 +182,8 @@ func (n *Node) tellLadder(e *entry) {
 		return
 	}
 	a.experience.Ladder = now
-	n.journalEvent(api.Event{
-		Site: e.name, Kind: "ladder", Reason: strings.Join(tiers, ", "), Text: c.String(),
+	n.tell(event.Event{
+		Site: e.name, Kind: event.Ladder, Reason: strings.Join(tiers, ", "), Text: c.String(),
 		Fields: map[string]any{"ladder": ladderView(c, a.experience), "unused": unusedView(c)},
 	})
 }
@@ -191,9 +192,9 @@ func (n *Node) tellLadder(e *entry) {
 func ladderView(c detect.Choice, x *experience) []api.Rung {
 	out := make([]api.Rung, 0, len(c.Rungs))
 	for _, r := range c.Rungs {
-		v := api.Rung{Tier: r.Tier, After: api.Nanoseconds(r.After), Reason: r.Reason}
+		v := api.Rung{Tier: r.Tier, After: event.Nanoseconds(r.After), Reason: r.Reason}
 		if t := x.Tiers[r.Tier]; t != nil {
-			v.Wake, v.Wakes = api.Nanoseconds(t.median()), len(t.Wakes)
+			v.Wake, v.Wakes = event.Nanoseconds(t.median()), len(t.Wakes)
 		}
 		out = append(out, v)
 	}

@@ -5,7 +5,7 @@ import (
 	"os"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -80,10 +80,10 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 			return
 		}
 		if r.trace != nil {
-			r.trace.mark(api.StepListening, ev.Time)
+			r.trace.mark(event.StepListening, ev.Time)
 			if r.trace.byHand() {
 				r.endWake()
-				n.endTrace(r.trace, api.ResultOK, "")
+				n.endTrace(r.trace, event.ResultOK, "")
 				r.trace = nil
 			}
 		}
@@ -101,14 +101,14 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 	case bpf.EventEstablished:
 		n.firstFlow(e, id, ev.Time)
 		if r.trace != nil {
-			r.trace.mark(api.StepConnected, ev.Time)
+			r.trace.mark(event.StepConnected, ev.Time)
 		}
 	case bpf.EventFirstByte:
 		r.endWake()
 		if r.trace != nil {
-			r.trace.mark(api.StepFirstByte, ev.Time)
+			r.trace.mark(event.StepFirstByte, ev.Time)
 			n.learn(e, r.trace)
-			n.endTrace(r.trace, api.ResultOK, "")
+			n.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -313,7 +313,7 @@ func (n *Node) release(e *entry) {
 	}
 	for _, r := range e.active.replicas {
 		if r.trace != nil {
-			r.trace.mark(api.StepReleased, now)
+			r.trace.mark(event.StepReleased, now)
 		}
 	}
 	if err := n.dp.ClearHold(e.id); err != nil {
@@ -351,23 +351,23 @@ func (n *Node) activity(e *entry, id site.ReplicaID) (conns uint64, idle time.Du
 func (n *Node) note(e *entry, note site.Note) {
 	now := time.Now()
 	h := e.past()
-	h.decision = &api.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
-	ev := api.Event{Time: now, Site: e.name, Kind: note.Kind, Reason: note.Reason, Text: note.Detail}
+	h.decision = &event.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
+	ev := event.Event{Time: now, Site: e.name, Kind: note.Kind, Reason: note.Reason, Text: note.Detail}
 	if note.Replica != 0 {
 		ev.Replica = replicaName(e.name, note.Replica)
 	}
 	switch {
 	case note.Failure:
-		h.failure = &api.SiteError{Time: now, Message: note.Reason}
-		if note.Kind == "failed" {
+		h.failure = &event.Failure{Time: now, Message: note.Reason}
+		if note.Kind == event.Failed {
 			h.failure.Retry = e.active.retry
 			h.failed = true
 			n.failTrace(e, note.Reason)
 		}
-	case note.Kind == "running":
+	case note.Kind == event.Running:
 		h.failure, h.failed = nil, false
-	case detect.Tier(note.Kind).Depth() > 0, note.Kind == "parked":
+	case detect.Tier(note.Kind).Depth() > 0, note.Kind == event.Parked:
 		h.idle = now
 	}
-	n.journalEvent(ev)
+	n.tell(ev)
 }

@@ -19,8 +19,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/event/eventlog"
 	"github.com/fcnode/fcnode/runtime/image"
-	"github.com/fcnode/fcnode/runtime/journal"
 	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -47,7 +48,7 @@ type Node struct {
 	host cgroup.Host
 
 	store      *store.Store
-	journal    *journal.Journal
+	eventlog   *eventlog.Log
 	images     *image.Store
 	dp         *bpf.Datapath
 	net        *netctl.Net
@@ -176,8 +177,8 @@ func (n *Node) newReplicaID() site.ReplicaID {
 	return site.ReplicaID(id)
 }
 
-func (n *Node) journalEvent(ev api.Event) {
-	ev, err := n.journal.Append(ev)
+func (n *Node) tell(ev event.Event) {
+	ev, err := n.eventlog.Append(ev)
 	if err != nil {
 		n.log.Error("an event is not on disk", "error", err)
 	}

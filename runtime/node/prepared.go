@@ -14,8 +14,8 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -164,7 +164,7 @@ func (n *Node) openGate(e *entry, id site.ReplicaID) {
 	r.woken = n.wakes.Begin()
 	r.trace, a.trace = a.trace, nil
 	if r.trace == nil {
-		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
+		r.trace = newTrace(e.name, bpf.Now(), event.StepAsked)
 	}
 	r.trace.from(detect.TierPrepared)
 	r.trace.replica(r.name)

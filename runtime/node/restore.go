@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -200,7 +200,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 		n.perform(e, act)
 	}
 	n.work.Go(func() { n.watch(e, r) })
-	n.journalEvent(api.Event{Site: e.name, Replica: r.name, Kind: "adopted", Reason: "found running at the daemon's start"})
+	n.tell(event.Event{Site: e.name, Replica: r.name, Kind: event.Adopted, Reason: "found running at the daemon's start"})
 	return r.id, nil
 }
 
@@ -235,7 +235,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 // bury takes away a container that ended while no daemon ran.
 func (n *Node) bury(c *container.Container, st container.ExitStatus) {
-	n.journalEvent(api.Event{Site: c.Site(), Replica: c.ID(), Kind: "exited", Reason: describe(st) + ", while no daemon ran"})
+	n.tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Exited, Reason: describe(st) + ", while no daemon ran"})
 	if err := n.containers.Remove(c.ID()); err != nil {
 		n.log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)
 	}
@@ -243,7 +243,7 @@ func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 
 // discard ends a container that belongs to nobody.
 func (n *Node) discard(c *container.Container, why error) {
-	n.journalEvent(api.Event{Site: c.Site(), Replica: c.ID(), Kind: "discarded", Reason: why.Error()})
+	n.tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Discarded, Reason: why.Error()})
 	n.work.Go(func() {
 		err := c.Kill(n.ctx)
 		if err == nil {

@@ -19,8 +19,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/event/eventlog"
 	"github.com/fcnode/fcnode/runtime/image"
-	"github.com/fcnode/fcnode/runtime/journal"
 	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -111,7 +112,7 @@ func (n *Node) open() (err error) {
 	if n.store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
 		return err
 	}
-	if n.journal, err = journal.Open(filepath.Join(cfg.StateDir, "events"), journal.Options{}); err != nil {
+	if n.eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
 		return err
 	}
 	for _, what := range n.mended {
@@ -232,14 +233,14 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	n.alwaysOn = nil
 	n.applyDir(ctx)
 	sites := n.count()
-	n.journalEvent(api.Event{Kind: "started", Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
+	n.tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
 	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	n.work.Wait()
 	n.experiences.flush() // of what came when the last work was ending
-	n.journalEvent(api.Event{Kind: "stopped", Reason: "replicas and the data path live on"})
+	n.tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})
 	return err
 }
 
@@ -285,13 +286,13 @@ func (n *Node) shut() error {
 	if n.images != nil {
 		errs = append(errs, n.images.Close())
 	}
-	if n.journal != nil {
-		errs = append(errs, n.journal.Close())
+	if n.eventlog != nil {
+		errs = append(errs, n.eventlog.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
-	n.containers, n.net, n.closers, n.dp, n.images, n.journal, n.store = nil, nil, nil, nil, nil, nil, nil
+	n.containers, n.net, n.closers, n.dp, n.images, n.eventlog, n.store = nil, nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -124,7 +125,7 @@ func (n *Node) beginScaling(e *entry, ready []site.ReplicaID) {
 	if why := lacking(sp.Limits, n.host, n.parent.Has); len(why) > 0 && !e.past().unscaled {
 		e.past().unscaled = true
 		for _, reason := range why {
-			n.journalEvent(api.Event{Site: e.name, Kind: "not-scaled", Reason: reason})
+			n.tell(event.Event{Site: e.name, Kind: event.NotScaled, Reason: reason})
 		}
 	}
 }
@@ -337,7 +338,7 @@ func (n *Node) tellFull(e *entry, d detect.Decision) {
 	s := e.active.scaling
 	full := d.Reason != "" && d.Again == 0
 	if full && s.full == "" {
-		n.journalEvent(api.Event{Site: e.name, Kind: "full", Reason: d.Reason, Fields: evidence(d)})
+		n.tell(event.Event{Site: e.name, Kind: event.Full, Reason: d.Reason, Fields: evidence(d)})
 	}
 	s.full = ""
 	if full {

@@ -10,13 +10,13 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // The kinds of events that decisions are.
-var scaledKinds = map[detect.Kind]string{
-	detect.Up: "scaled-up", detect.Down: "scaled-down", detect.Out: "scaled-out", detect.In: "scaled-in",
+var scaledKinds = map[detect.Kind]event.Kind{
+	detect.Up: event.ScaledUp, detect.Down: event.ScaledDown, detect.Out: event.ScaledOut, detect.In: event.ScaledIn,
 }
 
 // scaled tells of a decision, with what it rests on. done is when it was carried
@@ -49,8 +49,8 @@ func (n *Node) scaled(e *entry, d detect.Decision, replicas int, why cause, done
 	case detect.None:
 		return
 	}
-	e.past().decision = &api.Decision{Time: now, Action: kind, Reason: text}
-	n.journalEvent(api.Event{Time: now, Site: e.name, Kind: kind, Reason: d.Reason, Text: text, Fields: fields})
+	e.past().decision = &event.Decision{Time: now, Action: kind, Reason: text}
+	n.tell(event.Event{Time: now, Site: e.name, Kind: kind, Reason: d.Reason, Text: text, Fields: fields})
 }
 
 // evidence are a decision's figures for programs.
@@ -116,8 +116,8 @@ func (n *Node) firstFlow(e *entry, id site.ReplicaID, at uint64) {
 	delete(s.outs, id)
 	n.scaleMetrics.firstFlow.Observe(took.Seconds())
 	fields := map[string]any{"delayNs": int64(took), "from": cameFrom(e.active.replicas[id])}
-	n.journalEvent(api.Event{
-		Site: e.name, Replica: replicaName(e.name, id), Kind: "joined", Fields: fields,
+	n.tell(event.Event{
+		Site: e.name, Replica: replicaName(e.name, id), Kind: event.Joined, Fields: fields,
 		Reason: "its first connection came " + took.Round(10*time.Microsecond).String() + " after the trigger",
 	})
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -106,7 +106,7 @@ func (n *Node) followRise(e *entry, r *replica) {
 func (n *Node) endByHand(r *replica) {
 	if r.trace.byHand() && !r.trace.knocked() {
 		r.endWake()
-		n.endTrace(r.trace, api.ResultOK, "")
+		n.endTrace(r.trace, event.ResultOK, "")
 		r.trace = nil
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -123,7 +124,7 @@ func (n *Node) followJoin(e *entry, r *replica) {
 		r.from = detect.TierFrozen // it was on its way there
 	}
 	if r.trace == nil {
-		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
+		r.trace = newTrace(e.name, bpf.Now(), event.StepAsked)
 		r.trace.replica(r.name)
 		r.trace.from(r.from)
 	}

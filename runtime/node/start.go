@@ -10,8 +10,8 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -49,7 +49,7 @@ func (n *Node) beginStart(e *entry, act site.Start) {
 	}
 	a.trace = nil
 	if r.trace == nil {
-		r.trace = newTrace(e.name, bpf.Now(), api.StepAsked)
+		r.trace = newTrace(e.name, bpf.Now(), event.StepAsked)
 	}
 	r.trace.replica(r.name)
 	a.replicas[id] = r
@@ -83,7 +83,7 @@ func (n *Node) startNow(ctx context.Context, e *entry, r *replica, trace *wakeTr
 	if err != nil {
 		return nil, err
 	}
-	trace.mark(api.StepPrepared, bpf.Now())
+	trace.mark(event.StepPrepared, bpf.Now())
 	ctr, placed := n.restoreInstead(ctx, e, r, trace, with)
 	if ctr != nil {
 		return ctr, nil
@@ -153,7 +153,7 @@ func (n *Node) started(e *entry, r *replica, ctr *container.Container, err error
 		defer e.mu.Unlock()
 		r.endWake()
 		if r.trace != nil {
-			n.endTrace(r.trace, api.ResultFailed, err.Error())
+			n.endTrace(r.trace, event.ResultFailed, err.Error())
 			r.trace = nil
 		}
 		delete(e.active.replicas, r.id)
@@ -190,7 +190,7 @@ func (n *Node) watch(e *entry, r *replica) {
 	// First the data path learns that it is gone, then its belongings go.
 	n.handle(e, site.ReplicaExited{ID: r.id, Reason: reason})
 	if r.trace != nil { // it was woken, and no visitor came
-		n.endTrace(r.trace, api.ResultOK, "")
+		n.endTrace(r.trace, event.ResultOK, "")
 		r.trace = nil
 	}
 	dumped := r.dumped

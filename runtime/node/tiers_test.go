@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -154,11 +154,11 @@ func TestATierIsGivenUpAndTriedAgain(t *testing.T) {
 }
 
 func TestAdded(t *testing.T) {
-	ms := func(n int) api.Nanoseconds { return api.Nanoseconds(time.Duration(n) * time.Millisecond) }
-	thaw := []api.Step{{Name: api.StepKnocked}, {Name: api.StepThawed, At: ms(1)}, {Name: api.StepConnected, At: ms(1)}, {Name: api.StepFirstByte, At: ms(62)}}
+	ms := func(n int) event.Nanoseconds { return event.Nanoseconds(time.Duration(n) * time.Millisecond) }
+	thaw := []event.Step{{Name: event.StepKnocked}, {Name: event.StepThawed, At: ms(1)}, {Name: event.StepConnected, At: ms(1)}, {Name: event.StepFirstByte, At: ms(62)}}
 	for _, c := range []struct {
 		name   string
-		steps  []api.Step
+		steps  []event.Step
 		answer time.Duration
 		want   time.Duration
 		ok     bool
@@ -168,7 +168,7 @@ func TestAdded(t *testing.T) {
 		{"quicker than usual", thaw, 80 * time.Millisecond, time.Millisecond, true},
 		{"nobody was answered", thaw[:3], 0, time.Millisecond, false},
 	} {
-		got, ok := added(api.Trace{Steps: c.steps}, c.answer)
+		got, ok := added(event.Trace{Steps: c.steps}, c.answer)
 		if got != c.want || ok != c.ok {
 			t.Errorf("%s: %s, %v; want %s, %v", c.name, got, ok, c.want, c.ok)
 		}

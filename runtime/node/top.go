@@ -6,6 +6,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // viewLoad fills in what the kernel counted of a site's replicas since somebody
@@ -24,13 +25,13 @@ func (n *Node) viewLoad(e *entry, v *api.Site) {
 		base := a.seen.base[id]
 		l := s.load
 		addLoad(v.Load, l)
-		v.Load.Over = max(v.Load.Over, api.Nanoseconds(s.counted-min(base.counted, s.counted)))
+		v.Load.Over = max(v.Load.Over, event.Nanoseconds(s.counted-min(base.counted, s.counted)))
 		v.Load.Rate += rate(l.Requests, base.load.Requests, s.counting(base))
 		answers = answers.Add(l.Latency.Sub(base.load.Latency))
 		addUsage(&usage, s, base)
 	}
 	if answers.Count() > 0 {
-		v.Latency = &api.Latency{P50: api.Nanoseconds(answers.Quantile(0.5)), P99: api.Nanoseconds(answers.Quantile(0.99))}
+		v.Latency = &api.Latency{P50: event.Nanoseconds(answers.Quantile(0.5)), P99: event.Nanoseconds(answers.Quantile(0.99))}
 	}
 	if usage != (api.Usage{}) {
 		v.Usage = &usage

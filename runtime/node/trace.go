@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // wakeTrace collects the moments of one wake, in CLOCK_MONOTONIC.
@@ -18,26 +18,26 @@ type wakeTrace struct {
 	mu    sync.Mutex
 	start uint64
 	at    time.Time // wall time of start
-	t     api.Trace
+	t     event.Trace
 	done  bool
 }
 
 func newTrace(siteName string, start uint64, first string) *wakeTrace {
 	w := &wakeTrace{start: start, at: time.Now().Add(-time.Duration(bpf.Now() - start))}
-	w.t = api.Trace{Site: siteName, Start: w.at, From: api.TierCold, Result: api.ResultPending}
+	w.t = event.Trace{Site: siteName, Start: w.at, From: api.TierCold, Result: event.ResultPending}
 	w.mark(first, start)
 	return w
 }
 
 // packetTrace is that of a wake by a held packet.
 func packetTrace(siteName string, p bpf.HeldPacket, read uint64) *wakeTrace {
-	first := api.StepHeld
+	first := event.StepHeld
 	if p.Proto == bpf.UDP {
-		first = api.StepHeldUDP
+		first = event.StepHeldUDP
 	}
 	w := newTrace(siteName, p.Time, first)
 	w.client(p.Client)
-	w.mark(api.StepEventRead, read)
+	w.mark(event.StepEventRead, read)
 	return w
 }
 
@@ -48,10 +48,10 @@ func (n *Node) knockTrace(e *entry, r *replica, at uint64) *wakeTrace {
 	if m.Tier == detect.TierRunning {
 		return nil // it was only about to sleep
 	}
-	w := newTrace(e.name, at, api.StepKnocked)
+	w := newTrace(e.name, at, event.StepKnocked)
 	w.from(m.Tier)
 	w.replica(r.name)
-	w.mark(api.StepEventRead, bpf.Now())
+	w.mark(event.StepEventRead, bpf.Now())
 	return w
 }
 
@@ -66,7 +66,7 @@ func (w *wakeTrace) from(t detect.Tier) {
 func (w *wakeTrace) knocked() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.t.Steps) > 0 && w.t.Steps[0].Name == api.StepKnocked
+	return len(w.t.Steps) > 0 && w.t.Steps[0].Name == event.StepKnocked
 }
 
 func (w *wakeTrace) client(c netip.AddrPort) {
@@ -97,15 +97,15 @@ func (w *wakeTrace) mark(step string, at uint64) {
 			return
 		}
 	}
-	w.t.Steps = append(w.t.Steps, api.Step{Name: step, At: api.Nanoseconds(at - w.start)})
+	w.t.Steps = append(w.t.Steps, event.Step{Name: step, At: event.Nanoseconds(at - w.start)})
 }
 
 // stepNames are the steps of a container's start that people can make use of,
 // by the names that package container gives them.
 var stepNames = map[string]string{
-	"mounted":  api.StepMounted,
-	"created":  api.StepCreated,
-	"executed": api.StepStarted,
+	"mounted":  event.StepMounted,
+	"created":  event.StepCreated,
+	"executed": event.StepStarted,
 }
 
 func (w *wakeTrace) marks(timing container.Timing) {
@@ -117,89 +117,62 @@ func (w *wakeTrace) marks(timing container.Timing) {
 }
 
 // finish ends the trace; only the first call returns it.
-func (w *wakeTrace) finish(result, failure string) (api.Trace, bool) {
+func (w *wakeTrace) finish(result, failure string) (event.Trace, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.done {
-		return api.Trace{}, false
+		return event.Trace{}, false
 	}
 	w.done = true
 	w.t.Result, w.t.Error = result, failure
 	return w.sorted(), true
 }
 
-func (w *wakeTrace) current() api.Trace {
+func (w *wakeTrace) current() event.Trace {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.sorted()
 }
 
-func (w *wakeTrace) sorted() api.Trace {
+func (w *wakeTrace) sorted() event.Trace {
 	t := w.t
 	t.Steps = slices.Clone(t.Steps)
-	slices.SortStableFunc(t.Steps, func(a, b api.Step) int { return int(a.At - b.At) })
+	slices.SortStableFunc(t.Steps, func(a, b event.Step) int { return int(a.At - b.At) })
 	return t
 }
 
-// The events that carry a finished trace.
-const (
-	kindWoken    = "woken"
-	kindNotWoken = "not-woken"
-	fieldTrace   = "trace"
-)
-
 // endTrace journals a finished wake.
 func (n *Node) endTrace(w *wakeTrace, result, failure string) {
-	kind := kindWoken
-	if result != api.ResultOK {
-		kind = kindNotWoken
-		w.mark(api.StepGivenUp, bpf.Now())
+	kind := event.Woken
+	if result != event.ResultOK {
+		kind = event.NotWoken
+		w.mark(event.StepGivenUp, bpf.Now())
 	}
 	t, ok := w.finish(result, failure)
 	if !ok {
 		return
 	}
 	reason := failure
-	if result == api.ResultOK && len(t.Steps) > 0 {
+	if result == event.ResultOK && len(t.Steps) > 0 {
 		last := t.Steps[len(t.Steps)-1]
 		reason = last.Name + " after " + last.At.Duration().Round(10*time.Microsecond).String()
 	}
-	n.journalEvent(api.Event{
+	n.tell(event.Event{
 		Site: t.Site, Replica: t.Replica, Kind: kind, Reason: reason,
-		Fields: map[string]any{fieldTrace: t},
+		Fields: map[string]any{event.FieldTrace: t},
 	})
 }
 
 // failTrace ends the traces of a wake that failed. The caller holds e.mu.
 func (n *Node) failTrace(e *entry, reason string) {
 	if e.active.trace != nil {
-		n.endTrace(e.active.trace, api.ResultFailed, reason)
+		n.endTrace(e.active.trace, event.ResultFailed, reason)
 		e.active.trace = nil
 	}
 	for _, r := range e.active.replicas {
 		if r.trace != nil {
-			n.endTrace(r.trace, api.ResultFailed, reason)
+			n.endTrace(r.trace, event.ResultFailed, reason)
 			r.trace = nil
 		}
 	}
-}
-
-// traceOf finds the trace in an event: as it was put there, or as JSON read
-// back from disk.
-func traceOf(ev api.Event) (api.Trace, bool) {
-	if ev.Kind != kindWoken && ev.Kind != kindNotWoken {
-		return api.Trace{}, false
-	}
-	switch v := ev.Fields[fieldTrace].(type) {
-	case api.Trace:
-		return v, true
-	case map[string]any:
-		b, err := json.Marshal(v)
-		if err != nil {
-			return api.Trace{}, false
-		}
-		var t api.Trace
-		return t, json.Unmarshal(b, &t) == nil
-	}
-	return api.Trace{}, false
 }

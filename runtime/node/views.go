@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -75,7 +76,7 @@ func (n *Node) view(e *entry) api.Site {
 	if h := e.history; h != nil {
 		v.Decision, v.Error = h.decision, h.failure
 		if !h.idle.IsZero() {
-			v.Idle = api.Nanoseconds(time.Since(h.idle))
+			v.Idle = event.Nanoseconds(time.Since(h.idle))
 		}
 	}
 	if e.active != nil {
@@ -130,7 +131,7 @@ func (n *Node) viewActive(e *entry, v *api.Site) {
 		}
 	}
 	if len(v.Replicas) > 0 && idle < time.Duration(1<<63-1) {
-		v.Idle = api.Nanoseconds(idle)
+		v.Idle = event.Nanoseconds(idle)
 	}
 	if v.Conns.Now > 0 {
 		v.Idle = 0

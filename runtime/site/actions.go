@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // Action is something for the node to do. The types in this file are all.
@@ -80,7 +81,7 @@ type (
 	ArmBackoff struct{ After time.Duration }
 	// Note tells people what was decided, and why.
 	Note struct {
-		Kind    string
+		Kind    event.Kind
 		Replica ReplicaID // 0: the site as a whole
 		Reason  string
 		Detail  string // more than the reason, for the journal

@@ -1,6 +1,10 @@
 package site
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/fcnode/fcnode/runtime/event"
+)
 
 // Circulation: one after the other, a replica that is to go is kept serving
 // until the next one listens; then it drains and ends. A next one that does not
@@ -86,7 +90,7 @@ func (m *Machine) renew() []Action {
 	}
 	acts := m.start(m.renewing)
 	m.replicas[len(m.replicas)-1].next = true
-	return append(acts, Note{Kind: "circulating", Replica: old.ID, Reason: m.renewing})
+	return append(acts, Note{Kind: event.Circulating, Replica: old.ID, Reason: m.renewing})
 }
 
 // replaced is called when r has a listener on each port: if it came to replace
@@ -115,7 +119,7 @@ func (m *Machine) renewalFailed(r *Replica, reason string) []Action {
 	m.renewals++
 	wait := max(m.backoffTime(m.renewals), m.policy.Stable)
 	acts := []Action{Note{
-		Kind: "not-circulated", Replica: r.ID, Failure: true, Reason: reason,
+		Kind: event.NotCirculated, Replica: r.ID, Failure: true, Reason: reason,
 		Detail: fmt.Sprintf("the old replica stays (%s); next try in %s", m.renewing, wait),
 	}}
 	if old := m.anyOld(); old != nil {
@@ -190,7 +194,7 @@ func (m *Machine) renewGates() []Action {
 func (m *Machine) drain(r *Replica, reason string) []Action {
 	r.State, r.Reason, r.old, r.next, r.lingered, r.keep = Draining, reason, false, false, false, false
 	acts := []Action{
-		Publish{}, Note{Kind: "draining", Replica: r.ID, Reason: reason},
+		Publish{}, Note{Kind: event.Draining, Replica: r.ID, Reason: reason},
 		ArmDrain{ID: r.ID, After: m.policy.Linger},
 	}
 	if old := m.anyOld(); old != nil && m.holdoff { // the timer of a further try may have been r's
@@ -212,7 +216,7 @@ func (m *Machine) onDrainOver(e DrainOver) []Action {
 }
 
 func (m *Machine) drained(r *Replica, reason string) []Action {
-	return append(m.stop(r, r.Reason), Note{Kind: "drained", Replica: r.ID, Reason: reason})
+	return append(m.stop(r, r.Reason), Note{Kind: event.Drained, Replica: r.ID, Reason: reason})
 }
 
 func (m *Machine) onEmptied(e Emptied) []Action {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 func (m *Machine) stop(r *Replica, reason string) []Action {
@@ -104,7 +105,7 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 	case Stopping, Closing, Sinking, Asleep:
 		return m.onStopped(r, reason)
 	case Draining:
-		return []Action{Note{Kind: "exited", Replica: r.ID, Reason: "while draining: " + reason}}
+		return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: "while draining: " + reason}}
 	case Starting:
 		if r.found && !m.alive() { // no failure for all that is known: the next start shows whether it is one
 			r.Reason = "found when it did not listen, and ended: " + reason
@@ -133,7 +134,7 @@ func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
 	if r.next && m.anyOld() != nil {
 		return m.renewalFailed(r, reason)
 	}
-	return []Action{Note{Kind: "exited", Replica: r.ID, Reason: reason, Failure: true}}
+	return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: reason, Failure: true}}
 }
 
 // recover finds somebody to serve when the last who did so is gone: one that is
@@ -178,9 +179,9 @@ func (m *Machine) onStopped(r *Replica, reason string) []Action {
 	if !r.ReadyAt.IsZero() {
 		m.failures = 0
 	}
-	kind := "parked"
+	kind := event.Parked
 	if r.Tier == detect.TierCheckpointed {
-		kind = string(detect.TierCheckpointed)
+		kind = event.Checkpointed
 	}
 	acts := []Action{Note{Kind: kind, Reason: r.Reason}}
 	if r.prepare && !m.deleted {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // gate is where a container waits, or is on its way to.
@@ -60,7 +61,7 @@ func (m *Machine) gateAt(id ReplicaID) int {
 
 // waits tells of a container at its gate. For a visitor it does not wait for ever.
 func (m *Machine) waits(id ReplicaID) []Action {
-	acts := []Action{Note{Kind: string(detect.TierPrepared), Replica: id, Reason: "waits at its gate"}}
+	acts := []Action{Note{Kind: event.Prepared, Replica: id, Reason: "waits at its gate"}}
 	at, _ := m.policy.rung(detect.TierPrepared)
 	if cold, ok := m.policy.rung(detect.TierCold); ok && m.policy.Min == 0 {
 		acts = append(acts, ArmIdle{ID: id, After: max(0, cold.After-at.After)})
@@ -76,7 +77,7 @@ func (m *Machine) onPrepared(e Prepared) []Action {
 	m.gates[i].standing = true
 	switch {
 	case m.up():
-		return []Action{Note{Kind: "spare", Replica: e.ID, Reason: "stands ready, prepared"}}
+		return []Action{Note{Kind: event.Spare, Replica: e.ID, Reason: "stands ready, prepared"}}
 	case m.anyButSpares():
 		return nil // it is told when the last replica has ended
 	}
@@ -99,5 +100,5 @@ func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
 	if m.noRoom = e.NoRoom; m.up() && !e.NoRoom {
 		m.spareFailures++
 	}
-	return []Action{Note{Kind: "not-" + string(detect.TierPrepared), Replica: e.ID, Reason: e.Reason}}
+	return []Action{Note{Kind: event.NotPrepared, Replica: e.ID, Reason: e.Reason}}
 }

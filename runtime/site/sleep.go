@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // armIdle sets the timer of the next rung of the ladder.
@@ -26,7 +27,7 @@ func (m *Machine) nextRung(r *Replica) (Rung, bool) {
 
 func (m *Machine) onIdle(e IdleOver) []Action {
 	if m.gateAt(e.ID) >= 0 && !m.anyButSpares() {
-		return append(m.dropGates(0), Note{Kind: "parked", Reason: "nobody came while it was prepared"})
+		return append(m.dropGates(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
 	}
 	r := m.byID(e.ID)
 	if r == nil || (r.State != Ready && r.State != Asleep) || r.spare || m.policy.Min > 0 {
@@ -94,7 +95,7 @@ func (m *Machine) onDescended(e Descended) []Action {
 		return m.stop(r, m.renewing)
 	}
 	if r.spare {
-		return []Action{Note{Kind: "spare", Replica: r.ID, Reason: "stands ready, frozen"}}
+		return []Action{Note{Kind: event.Spare, Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
 	return append(acts, m.armIdle(r)...)
@@ -106,7 +107,7 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 		return nil
 	}
 	note := Note{
-		Kind: "not-" + string(e.Tier), Replica: r.ID, Reason: e.Reason,
+		Kind: event.Not + string(e.Tier), Replica: r.ID, Reason: e.Reason,
 		Detail: "the site goes on to the next rung of its ladder, and this one is tried again later",
 	}
 	if r.spare {
@@ -160,7 +161,7 @@ func (m *Machine) ascend(r *Replica, reason string) []Action {
 	acts := append([]Action{Publish{}, Ascend{ID: r.ID}}, m.release(r)...)
 	return append(acts,
 		ArmStart{ID: r.ID, After: m.policy.StartTimeout},
-		Note{Kind: "waking", Replica: r.ID, Reason: reason})
+		Note{Kind: event.Waking, Replica: r.ID, Reason: reason})
 }
 
 func (m *Machine) onAscended(e Ascended) []Action {
@@ -186,7 +187,7 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
 	r.target, r.given, r.keep = detect.TierRunning, detect.TierRunning, false
 	acts := append([]Action{Publish{}}, m.release(r)...)
-	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: reason})
+	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
 	acts = append(acts, m.armSettle(r)...)
 	acts = append(acts, m.armIdle(r)...)
 	if r.old { // its replacement was put off

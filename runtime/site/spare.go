@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // Spares stand ready before they are needed: frozen ones have been started and
@@ -156,7 +157,7 @@ func (m *Machine) becomeSpare(r *Replica) []Action {
 	r.State, r.target = Sinking, detect.TierFrozen
 	return []Action{
 		Publish{}, Descend{ID: r.ID, Tier: detect.TierFrozen},
-		Note{Kind: "drained", Replica: r.ID, Reason: "its last connection has ended; it is kept as the spare one"},
+		Note{Kind: event.Drained, Replica: r.ID, Reason: "its last connection has ended; it is kept as the spare one"},
 	}
 }
 
@@ -182,7 +183,7 @@ func (m *Machine) join(r *Replica, reason string) []Action {
 	r.spare, r.lent = false, true
 	switch r.State {
 	case Starting: // it serves as soon as it listens
-		return []Action{Publish{}, Note{Kind: "waking", Replica: r.ID, Reason: reason}}
+		return []Action{Publish{}, Note{Kind: event.Waking, Replica: r.ID, Reason: reason}}
 	case Ready:
 		return append(m.reopen(r, reason), m.armLife(r)...)
 	default:
@@ -200,7 +201,7 @@ func (m *Machine) joined() {
 // spareFailed tells of one that stands there no more, or never did.
 func (m *Machine) spareFailed(r *Replica, reason string) []Action {
 	m.spareFailures++
-	return []Action{Note{Kind: "exited", Replica: r.ID, Failure: true, Reason: "the spare replica: " + reason}}
+	return []Action{Note{Kind: event.Exited, Replica: r.ID, Failure: true, Reason: "the spare replica: " + reason}}
 }
 
 func (m *Machine) stopSpares(reason string) []Action {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 func (m *Machine) onPacket() []Action {
@@ -62,7 +63,7 @@ func (m *Machine) launch(id ReplicaID, from detect.Tier, reason string) []Action
 	m.byHand = false
 	return []Action{
 		Publish{}, Start{ID: id, From: from}, ArmStart{ID: id, After: m.policy.StartTimeout},
-		Note{Kind: "waking", Replica: id, Reason: reason},
+		Note{Kind: event.Waking, Replica: id, Reason: reason},
 	}
 }
 
@@ -86,7 +87,7 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 	}
 	m.joined()
 	acts := m.release(r)
-	acts = append(acts, Note{Kind: "running", Replica: r.ID, Reason: "listening"})
+	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: "listening"})
 	acts = append(acts, m.armSettle(r)...)
 	acts = append(acts, m.armIdle(r)...)
 	acts = append(acts, m.armLife(r)...)
@@ -170,7 +171,7 @@ func (m *Machine) failed(r *Replica, reason string) []Action {
 // spare one: then only no further one is tried for a while.
 func (m *Machine) fail(id ReplicaID, reason string) []Action {
 	if m.alive() || m.find(Draining) != nil || m.spare(false) != nil {
-		acts := []Action{Note{Kind: "exited", Replica: id, Failure: true, Reason: reason}}
+		acts := []Action{Note{Kind: event.Exited, Replica: id, Failure: true, Reason: reason}}
 		if m.policy.Max <= 1 && m.policy.Min <= 1 && !m.policy.Ahead {
 			return acts
 		}
@@ -184,7 +185,7 @@ func (m *Machine) fail(id ReplicaID, reason string) []Action {
 	return []Action{
 		Publish{}, Refuse{}, ArmBackoff{After: wait},
 		Note{
-			Kind: "failed", Replica: id, Failure: true, Reason: reason,
+			Kind: event.Failed, Replica: id, Failure: true, Reason: reason,
 			Detail: fmt.Sprintf("failure %d in a row, next try not before %s", m.failures, wait),
 		},
 	}

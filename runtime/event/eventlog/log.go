@@ -1,4 +1,4 @@
-package journal
+package eventlog
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // Options of Open; zero values take the defaults in brackets.
@@ -17,8 +17,8 @@ type Options struct {
 	MaxSize int64 // [8 MiB] bytes of a file before it is rotated
 }
 
-// Journal keeps events. Its methods may be called from any goroutine.
-type Journal struct {
+// Log keeps events. Its methods may be called from any goroutine.
+type Log struct {
 	dir  string
 	opts Options
 
@@ -26,13 +26,13 @@ type Journal struct {
 	file    *os.File
 	size    int64
 	seq     uint64
-	ring    []api.Event // the newest, ordered; at most 2 * opts.Keep
+	ring    []event.Event // the newest, ordered; at most 2 * opts.Keep
 	changed chan struct{}
 	closed  bool
 }
 
 // Open opens the journal in dir, or begins one.
-func Open(dir string, o Options) (*Journal, error) {
+func Open(dir string, o Options) (*Log, error) {
 	if o.Keep <= 0 {
 		o.Keep = 4096
 	}
@@ -42,7 +42,7 @@ func Open(dir string, o Options) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
-	j := &Journal{dir: dir, opts: o, changed: make(chan struct{})}
+	j := &Log{dir: dir, opts: o, changed: make(chan struct{})}
 	if err := j.load(); err != nil {
 		return nil, fmt.Errorf("open the journal in %s: %w", dir, err)
 	}
@@ -51,7 +51,7 @@ func Open(dir string, o Options) (*Journal, error) {
 
 // Append gives the event its number (and time, if it has none) and keeps it.
 // An error concerns the file only; those who follow have it anyway.
-func (j *Journal) Append(e api.Event) (api.Event, error) {
+func (j *Log) Append(e event.Event) (event.Event, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seq++
@@ -67,17 +67,17 @@ func (j *Journal) Append(e api.Event) (api.Event, error) {
 	return e, j.write(e)
 }
 
-func (j *Journal) remember(e api.Event) {
+func (j *Log) remember(e event.Event) {
 	if len(j.ring) >= 2*j.opts.Keep {
 		// moved once per Keep events, so appending stays O(1)
-		j.ring = append(make([]api.Event, 0, 2*j.opts.Keep), j.ring[len(j.ring)-j.opts.Keep+1:]...)
+		j.ring = append(make([]event.Event, 0, 2*j.opts.Keep), j.ring[len(j.ring)-j.opts.Keep+1:]...)
 	}
 	j.ring = append(j.ring, e)
 }
 
 // Newest calls fn with the kept events from the newest to the oldest until it
 // returns false.
-func (j *Journal) Newest(fn func(api.Event) bool) {
+func (j *Log) Newest(fn func(event.Event) bool) {
 	j.mu.Lock()
 	events := j.ring
 	j.mu.Unlock()
@@ -90,8 +90,8 @@ func (j *Journal) Newest(fn func(api.Event) bool) {
 
 // Events yields the kept events that opts asks for, in order; with Follow it
 // goes on until the context or the journal ends.
-func (j *Journal) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[api.Event, error] {
-	return func(yield func(api.Event, error) bool) {
+func (j *Log) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
 		after := opts.Since
 		first := true
 		for {
@@ -121,11 +121,11 @@ func (j *Journal) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[a
 	}
 }
 
-func choose(events []api.Event, site string) []api.Event {
+func choose(events []event.Event, site string) []event.Event {
 	if site == "" {
 		return events
 	}
-	var out []api.Event
+	var out []event.Event
 	for _, e := range events {
 		if e.Site == site {
 			out = append(out, e)
@@ -136,7 +136,7 @@ func choose(events []api.Event, site string) []api.Event {
 
 // after returns the kept events behind seq, and a channel that is closed when
 // there are more. The slice is not written to any more.
-func (j *Journal) after(seq uint64) ([]api.Event, <-chan struct{}, bool) {
+func (j *Log) after(seq uint64) ([]event.Event, <-chan struct{}, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	i := len(j.ring)
@@ -147,7 +147,7 @@ func (j *Journal) after(seq uint64) ([]api.Event, <-chan struct{}, bool) {
 }
 
 // Close ends all who follow, and closes the file.
-func (j *Journal) Close() error {
+func (j *Log) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closed {

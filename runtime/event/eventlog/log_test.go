@@ -1,4 +1,4 @@
-package journal
+package eventlog
 
 import (
 	"bytes"
@@ -13,11 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fcnode/fcnode/runtime/api"
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func open(t testing.TB, dir string, o Options) *Journal {
+func open(t testing.TB, dir string, o Options) *Log {
 	t.Helper()
 	j, err := Open(dir, o)
 	if err != nil {
@@ -27,16 +28,16 @@ func open(t testing.TB, dir string, o Options) *Journal {
 	return j
 }
 
-func add(t testing.TB, j *Journal, kinds ...string) {
+func add(t testing.TB, j *Log, kinds ...string) {
 	t.Helper()
 	for _, k := range kinds {
-		if _, err := j.Append(api.Event{Site: "blog", Kind: k}); err != nil {
+		if _, err := j.Append(event.Event{Site: "blog", Kind: k}); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func closeIt(t testing.TB, j *Journal) {
+func closeIt(t testing.TB, j *Log) {
 	t.Helper()
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
@@ -44,7 +45,7 @@ func closeIt(t testing.TB, j *Journal) {
 }
 
 // list puts the chosen events into words: "1 waking".
-func list(t testing.TB, j *Journal, o api.EventOptions) []string {
+func list(t testing.TB, j *Log, o event.Query) []string {
 	t.Helper()
 	out := []string{}
 	for e, err := range j.Events(t.Context(), o) {
@@ -56,7 +57,7 @@ func list(t testing.TB, j *Journal, o api.EventOptions) []string {
 	return out
 }
 
-func wantList(t testing.TB, j *Journal, o api.EventOptions, want ...string) {
+func wantList(t testing.TB, j *Log, o event.Query, want ...string) {
 	t.Helper()
 	if got := list(t, j, o); !slices.Equal(got, want) {
 		t.Errorf("events %+v: %q, want %q", o, got, want)
@@ -66,7 +67,7 @@ func wantList(t testing.TB, j *Journal, o api.EventOptions, want ...string) {
 func TestNumbersGoOnAfterReopen(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "events")
 	j := open(t, dir, Options{})
-	first, err := j.Append(api.Event{
+	first, err := j.Append(event.Event{
 		Site: "blog", Replica: "blog-1", Kind: "waking", Reason: "first packet", Text: "all of it\nin two lines",
 		Fields: map[string]any{"client": "192.0.2.1"},
 	})
@@ -78,8 +79,8 @@ func TestNumbersGoOnAfterReopen(t *testing.T) {
 
 	j = open(t, dir, Options{})
 	add(t, j, "parked")
-	wantList(t, j, api.EventOptions{}, "1 waking", "2 running", "3 parked")
-	for e, err := range j.Events(t.Context(), api.EventOptions{}) {
+	wantList(t, j, event.Query{}, "1 waking", "2 running", "3 parked")
+	for e, err := range j.Events(t.Context(), event.Query{}) {
 		if err != nil || e.Text != first.Text || e.Fields["client"] != "192.0.2.1" || !e.Time.Equal(first.Time) {
 			t.Errorf("read again: %+v (%v), want %+v", e, err, first)
 		}
@@ -90,7 +91,7 @@ func TestNumbersGoOnAfterReopen(t *testing.T) {
 func TestGivenTimeIsKept(t *testing.T) {
 	j := open(t, t.TempDir(), Options{})
 	at := time.Date(2026, 11, 22, 10, 31, 7, 482e6, time.UTC)
-	if e, err := j.Append(api.Event{Time: at}); err != nil || !e.Time.Equal(at) {
+	if e, err := j.Append(event.Event{Time: at}); err != nil || !e.Time.Equal(at) {
 		t.Errorf("got %v, %v", e.Time, err)
 	}
 }
@@ -111,11 +112,11 @@ func TestTornLastLineIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		j := open(t, dir, Options{})
-		wantList(t, j, api.EventOptions{}, "1 one")
+		wantList(t, j, event.Query{}, "1 one")
 		add(t, j, "next")
 		closeIt(t, j)
 		j = open(t, dir, Options{})
-		wantList(t, j, api.EventOptions{}, "1 one", "2 next")
+		wantList(t, j, event.Query{}, "1 one", "2 next")
 		closeIt(t, j)
 	}
 }
@@ -138,7 +139,7 @@ func TestDamagedLinesAreSkipped(t *testing.T) {
 	}
 	j = open(t, dir, Options{})
 	add(t, j, "five")
-	wantList(t, j, api.EventOptions{}, "1 one", "4 four", "5 five")
+	wantList(t, j, event.Query{}, "1 one", "4 four", "5 five")
 }
 
 func TestRotation(t *testing.T) {
@@ -154,7 +155,7 @@ func TestRotation(t *testing.T) {
 			}
 		}
 	}
-	if got := list(t, j, api.EventOptions{}); len(got) != n {
+	if got := list(t, j, event.Query{}); len(got) != n {
 		t.Errorf("%d events in memory, want %d", len(got), n)
 	}
 	closeIt(t, j)
@@ -163,7 +164,7 @@ func TestRotation(t *testing.T) {
 	}
 	j = open(t, dir, opts)
 	add(t, j, "next")
-	got := list(t, j, api.EventOptions{})
+	got := list(t, j, event.Query{})
 	if len(got) < 8 || got[len(got)-1] != fmt.Sprintf("%d next", n+1) || got[len(got)-2] != fmt.Sprintf("%d event-%d", n, n-1) {
 		t.Fatalf("after a restart: %q, want a file or two full of them, numbered on", got)
 	}
@@ -181,7 +182,7 @@ func TestEventLargerThanAFile(t *testing.T) {
 	add(t, j, "one", strings.Repeat("x", 1000), "three")
 	closeIt(t, j)
 	j = open(t, dir, Options{MaxSize: 100})
-	wantList(t, j, api.EventOptions{Since: 2}, "3 three")
+	wantList(t, j, event.Query{Since: 2}, "3 three")
 }
 
 func TestRotationThatWasInterrupted(t *testing.T) {
@@ -194,14 +195,14 @@ func TestRotationThatWasInterrupted(t *testing.T) {
 	}
 	j = open(t, dir, Options{MaxSize: 200})
 	add(t, j, "three")
-	wantList(t, j, api.EventOptions{}, "1 one", "2 two", "3 three")
+	wantList(t, j, event.Query{}, "1 one", "2 two", "3 three")
 	if err := os.Remove(j.current()); err != nil { // somebody tidied up
 		t.Fatal(err)
 	}
 	add(t, j, "four", "five", "six")
 	closeIt(t, j)
 	j = open(t, dir, Options{MaxSize: 200})
-	if got := list(t, j, api.EventOptions{Last: 1}); !slices.Equal(got, []string{"6 six"}) {
+	if got := list(t, j, event.Query{Last: 1}); !slices.Equal(got, []string{"6 six"}) {
 		t.Errorf("after the file was removed: %q", got)
 	}
 }
@@ -224,7 +225,7 @@ func TestWriteThatFailsHalfWay(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	_, err = j.Append(api.Event{Site: "blog", Kind: "two"})
+	_, err = j.Append(event.Event{Site: "blog", Kind: "two"})
 	if back := unix.Setrlimit(unix.RLIMIT_FSIZE, &old); back != nil {
 		t.Fatal(back)
 	}
@@ -232,31 +233,31 @@ func TestWriteThatFailsHalfWay(t *testing.T) {
 		t.Fatalf("append beyond the limit: %v, want EFBIG", err)
 	}
 	add(t, j, "three")
-	wantList(t, j, api.EventOptions{}, "1 one", "2 two", "3 three") // those who follow have it
+	wantList(t, j, event.Query{}, "1 one", "2 two", "3 three") // those who follow have it
 	closeIt(t, j)
 	j = open(t, dir, Options{})
-	wantList(t, j, api.EventOptions{}, "1 one", "3 three")
+	wantList(t, j, event.Query{}, "1 one", "3 three")
 }
 
 func TestChoosing(t *testing.T) {
 	j := open(t, t.TempDir(), Options{})
 	for i := range 6 {
-		if _, err := j.Append(api.Event{Site: []string{"blog", "shop"}[i%2], Kind: "k"}); err != nil {
+		if _, err := j.Append(event.Event{Site: []string{"blog", "shop"}[i%2], Kind: "k"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantList(t, j, api.EventOptions{Since: 4}, "5 k", "6 k")
-	wantList(t, j, api.EventOptions{Since: 6})
-	wantList(t, j, api.EventOptions{Since: 600})
-	wantList(t, j, api.EventOptions{Last: 2}, "5 k", "6 k")
-	wantList(t, j, api.EventOptions{Last: 99, Since: 5}, "6 k")
-	wantList(t, j, api.EventOptions{Site: "shop"}, "2 k", "4 k", "6 k")
-	wantList(t, j, api.EventOptions{Site: "shop", Last: 2}, "4 k", "6 k")
-	wantList(t, j, api.EventOptions{Site: "blog", Since: 1, Last: 1}, "5 k")
-	wantList(t, j, api.EventOptions{Site: "nobody"})
+	wantList(t, j, event.Query{Since: 4}, "5 k", "6 k")
+	wantList(t, j, event.Query{Since: 6})
+	wantList(t, j, event.Query{Since: 600})
+	wantList(t, j, event.Query{Last: 2}, "5 k", "6 k")
+	wantList(t, j, event.Query{Last: 99, Since: 5}, "6 k")
+	wantList(t, j, event.Query{Site: "shop"}, "2 k", "4 k", "6 k")
+	wantList(t, j, event.Query{Site: "shop", Last: 2}, "4 k", "6 k")
+	wantList(t, j, event.Query{Site: "blog", Since: 1, Last: 1}, "5 k")
+	wantList(t, j, event.Query{Site: "nobody"})
 
 	var newest []uint64
-	j.Newest(func(e api.Event) bool { newest = append(newest, e.Seq); return len(newest) < 3 })
+	j.Newest(func(e event.Event) bool { newest = append(newest, e.Seq); return len(newest) < 3 })
 	if !slices.Equal(newest, []uint64{6, 5, 4}) {
 		t.Errorf("Newest: %v", newest)
 	}
@@ -288,7 +289,7 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 // follow collects numbers until it has seen `until`.
-func follow(ctx context.Context, j *Journal, o api.EventOptions, until uint64, started chan<- struct{}) []uint64 {
+func follow(ctx context.Context, j *Log, o event.Query, until uint64, started chan<- struct{}) []uint64 {
 	o.Follow = true
 	var got []uint64
 	for e, err := range j.Events(ctx, o) {
@@ -316,13 +317,13 @@ func TestFollowersGetEverythingInOrder(t *testing.T) {
 	results := make([][]uint64, followers)
 	for i := range followers {
 		started := make(chan struct{})
-		followed.Go(func() { results[i] = follow(ctx, j, api.EventOptions{}, 1+writers*each, started) })
+		followed.Go(func() { results[i] = follow(ctx, j, event.Query{}, 1+writers*each, started) })
 		<-started
 	}
 	for w := range writers {
 		written.Go(func() {
 			for range each {
-				if _, err := j.Append(api.Event{Kind: "k", Site: fmt.Sprint(w)}); err != nil {
+				if _, err := j.Append(event.Event{Kind: "k", Site: fmt.Sprint(w)}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -349,11 +350,11 @@ func TestFollowChooses(t *testing.T) {
 	add(t, j, "1", "2", "3")
 	started, done := make(chan struct{}), make(chan []uint64)
 	go func() {
-		done <- follow(t.Context(), j, api.EventOptions{Site: "blog", Last: 1}, 6, started)
+		done <- follow(t.Context(), j, event.Query{Site: "blog", Last: 1}, 6, started)
 	}()
 	<-started
 	for _, site := range []string{"shop", "blog", "blog"} {
-		if _, err := j.Append(api.Event{Site: site}); err != nil {
+		if _, err := j.Append(event.Event{Site: site}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -366,10 +367,10 @@ func TestFollowChooses(t *testing.T) {
 func TestFollowEnds(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		end  func(*Journal, context.CancelFunc) error
+		end  func(*Log, context.CancelFunc) error
 	}{
-		{"with the journal", func(j *Journal, _ context.CancelFunc) error { return j.Close() }},
-		{"with the context", func(_ *Journal, cancel context.CancelFunc) error { cancel(); return nil }},
+		{"with the journal", func(j *Log, _ context.CancelFunc) error { return j.Close() }},
+		{"with the context", func(_ *Log, cancel context.CancelFunc) error { cancel(); return nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := open(t, t.TempDir(), Options{})
@@ -377,7 +378,7 @@ func TestFollowEnds(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			started, done := make(chan struct{}), make(chan []uint64)
-			go func() { done <- follow(ctx, j, api.EventOptions{}, 99, started) }()
+			go func() { done <- follow(ctx, j, event.Query{}, 99, started) }()
 			<-started
 			if err := c.end(j, cancel); err != nil {
 				t.Fatal(err)
@@ -394,10 +395,10 @@ func TestClosed(t *testing.T) {
 	add(t, j, "one")
 	closeIt(t, j)
 	closeIt(t, j) // twice is no error
-	if _, err := j.Append(api.Event{Kind: "late"}); !errors.Is(err, os.ErrClosed) {
+	if _, err := j.Append(event.Event{Kind: "late"}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("append after close: %v, want os.ErrClosed", err)
 	}
-	if got := list(t, j, api.EventOptions{Follow: true}); len(got) == 0 {
+	if got := list(t, j, event.Query{Follow: true}); len(got) == 0 {
 		t.Error("what was kept can be read no more")
 	}
 }
@@ -414,7 +415,7 @@ func TestFolderThatCannotBe(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	j := open(b, b.TempDir(), Options{})
-	e := api.Event{Site: "blog", Replica: "blog-1", Kind: "running", Reason: "listening"}
+	e := event.Event{Site: "blog", Replica: "blog-1", Kind: "running", Reason: "listening"}
 	for b.Loop() {
 		if _, err := j.Append(e); err != nil {
 			b.Fatal(err)

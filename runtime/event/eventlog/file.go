@@ -1,4 +1,4 @@
-package journal
+package eventlog
 
 import (
 	"bufio"
@@ -11,14 +11,15 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func (j *Journal) current() string  { return filepath.Join(j.dir, "events.jsonl") }
-func (j *Journal) previous() string { return filepath.Join(j.dir, "events.1.jsonl") }
+func (j *Log) current() string { return filepath.Join(j.dir, "events.jsonl") }
+
+func (j *Log) previous() string { return filepath.Join(j.dir, "events.1.jsonl") }
 
 // load reads what is there and opens the current file for appending.
-func (j *Journal) load() error {
+func (j *Log) load() error {
 	if _, err := j.read(j.previous()); err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (j *Journal) load() error {
 // read remembers the events of a file and returns how many bytes of whole
 // lines it has. Lines that cannot be read are passed over: a damaged line must
 // not take the history behind it away.
-func (j *Journal) read(path string) (good int64, err error) {
+func (j *Log) read(path string) (good int64, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
@@ -60,7 +61,7 @@ func (j *Journal) read(path string) (good int64, err error) {
 			return good, err
 		}
 		good += int64(len(line))
-		var e api.Event
+		var e event.Event
 		if json.Unmarshal(bytes.TrimSpace(line), &e) == nil && e.Seq > j.seq {
 			j.seq = e.Seq
 			j.remember(e)
@@ -68,7 +69,7 @@ func (j *Journal) read(path string) (good int64, err error) {
 	}
 }
 
-func (j *Journal) write(e api.Event) error {
+func (j *Log) write(e event.Event) error {
 	if j.closed {
 		return fmt.Errorf("write event %d: %w", e.Seq, os.ErrClosed)
 	}
@@ -90,7 +91,7 @@ func (j *Journal) write(e api.Event) error {
 	return nil
 }
 
-func (j *Journal) rotate() error {
+func (j *Log) rotate() error {
 	// It is not there if the last rotation got only half way.
 	if err := os.Rename(j.current(), j.previous()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("rotate the journal: %w", err)

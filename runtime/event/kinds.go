@@ -1,0 +1,107 @@
+package event
+
+// Kind says what an event is about.
+type Kind = string
+
+// The kinds of events. Info has their descriptions.
+const (
+	Started Kind = "started"
+	Stopped Kind = "stopped"
+	Applied Kind = "applied"
+	Deleted Kind = "deleted"
+	Invalid Kind = "invalid"
+
+	Waking   Kind = "waking"
+	Running  Kind = "running"
+	Woken    Kind = "woken"
+	NotWoken Kind = "not-woken"
+	Failed   Kind = "failed"
+	Exited   Kind = "exited"
+
+	Parked            Kind = "parked"
+	Frozen            Kind = "frozen"
+	Reclaimed         Kind = "reclaimed"
+	Prepared          Kind = "prepared"
+	Checkpointed      Kind = "checkpointed"
+	NotFrozen         Kind = "not-frozen"
+	NotReclaimed      Kind = "not-reclaimed"
+	NotPrepared       Kind = "not-prepared"
+	NotCheckpointed   Kind = "not-checkpointed"
+	NotRestored       Kind = "not-restored"
+	CheckpointDropped Kind = "checkpoint-dropped"
+	Ladder            Kind = "ladder"
+
+	Circulating   Kind = "circulating"
+	NotCirculated Kind = "not-circulated"
+	Draining      Kind = "draining"
+	Drained       Kind = "drained"
+	Spare         Kind = "spare"
+
+	ScaledUp   Kind = "scaled-up"
+	ScaledDown Kind = "scaled-down"
+	ScaledOut  Kind = "scaled-out"
+	ScaledIn   Kind = "scaled-in"
+	Full       Kind = "full"
+	NotScaled  Kind = "not-scaled"
+	Joined     Kind = "joined"
+
+	Adopted   Kind = "adopted"
+	Discarded Kind = "discarded"
+)
+
+// Not is the prefix of the kinds that tell that a tier could not be reached.
+const Not = "not-"
+
+// Info describes a kind to those who read events.
+type Info struct {
+	Kind    Kind
+	Meaning string
+	Fields  string // what Fields has; empty: nothing
+	Do      string // what the operator does about it; empty: nothing
+}
+
+// Kinds describes all kinds, in the order of the documentation.
+var Kinds = []Info{
+	{Started, "The daemon answers requests.", "", ""},
+	{Stopped, "The daemon ends. Replicas and the data path live on.", "", ""},
+	{Applied, "A spec was created or updated.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
+	{Deleted, "A site was deleted.", "", ""},
+	{Invalid, "The folder of specs was not applied; all sites stay as they were.", "", "Correct the file that the text names and reload the daemon."},
+
+	{Waking, "A replica is being started, restored or thawed.", "", ""},
+	{Running, "A replica listens and serves.", "", ""},
+	{Woken, "A wake is over.", "`trace`: its steps with their times (`fcnode trace` prints them)", ""},
+	{NotWoken, "A wake failed; held visitors were refused.", "`trace`", "See the reason, and `fcnode logs SITE`."},
+	{Failed, "A start failed and no other replica serves. Visitors are refused until the backoff is over.", "", "See the reason, and `fcnode logs SITE`; `fcnode wake SITE` tries at once."},
+	{Exited, "A replica ended without being asked.", "", "If it repeats: `fcnode logs SITE`."},
+
+	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
+	{Frozen, "A replica sleeps frozen, its memory in place.", "", ""},
+	{Reclaimed, "A replica sleeps frozen, its memory pushed out.", "", ""},
+	{Prepared, "A container waits at its gate for the next visitor.", "", ""},
+	{Checkpointed, "The site sleeps as an image on disk.", "", ""},
+	{NotFrozen, "A replica could not be frozen; the site goes on to its next tier.", "", ""},
+	{NotReclaimed, "Memory of a frozen replica could not be pushed out.", "", "Is there swap? `fcnode check SITE` says what the node lacks."},
+	{NotPrepared, "No container waits at the gate.", "", "If the reason is lack of room: raise `prepared.max` or `prepared.memory`."},
+	{NotCheckpointed, "No image could be made; the site goes on to its next tier and tries again later.", "", "`fcnode check SITE` names what in the application stands against it."},
+	{NotRestored, "An image could not be restored; the site started cold.", "", "If it repeats: take `checkpointed` out of the site's `tiers`."},
+	{CheckpointDropped, "An image was thrown away.", "", "If it made room for another: raise `checkpoints.disk`."},
+	{Ladder, "The node has chosen other tiers for the site, by measured costs.", "`ladder`, `unused`: the tiers with their figures", ""},
+
+	{Circulating, "A replica is being replaced by a fresh one.", "", ""},
+	{NotCirculated, "The next replica did not come up; the old one stays.", "", "See the reason, and `fcnode logs SITE`."},
+	{Draining, "A replica gets no new connections.", "", ""},
+	{Drained, "A draining replica's last connection has ended, or its time is over.", "", ""},
+	{Spare, "A spare replica stands ready.", "", ""},
+
+	{ScaledUp, "A limit was raised.", "`resource`, `from`, `to`, `evidence`; with a trigger `trigger`, `triggerValue`, `triggerThreshold`, `delayNs`, `wayNs`; of a disk `device`, `rate`", ""},
+	{ScaledDown, "A limit was lowered.", "as scaled-up", ""},
+	{ScaledOut, "More replicas were asked for.", "`from`, `to`, `evidence`, and those of the trigger", ""},
+	{ScaledIn, "Fewer replicas are needed.", "as scaled-out", ""},
+	{Full, "More is needed than the spec or the node's budget allows.", "`evidence`", "Raise the limit that the reason names, or the node's budget."},
+	{NotScaled, "This machine cannot set a limit that the spec wants scaled.", "", "The reason names the controller that is missing."},
+	{Joined, "A replica that scaling out added got its first connection.", "`delayNs` since the trigger, `from`: the tier it came from", ""},
+
+	{Adopted, "A replica was found running when the daemon started.", "", ""},
+	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},
+}
