@@ -10,6 +10,7 @@ const (
 	Applied Kind = "applied"
 	Deleted Kind = "deleted"
 	Invalid Kind = "invalid"
+	Mended  Kind = "mended"
 
 	Waking   Kind = "waking"
 	Running  Kind = "running"
@@ -67,6 +68,8 @@ var Kinds = []Info{
 	{Applied, "A spec was created or updated.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
 	{Deleted, "A site was deleted.", "", ""},
 	{Invalid, "The folder of specs was not applied; all sites stay as they were.", "", "Correct the file that the text names and reload the daemon."},
+
+	{Mended, "The state or run folder belonged to somebody else or was open to others; it is the daemon's now.", "", "Find out who changed it."},
 
 	{Waking, "A replica is being started, restored or thawed.", "", ""},
 	{Running, "A replica listens and serves.", "", ""},

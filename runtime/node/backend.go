@@ -4,32 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 
-	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 var _ api.Backend = (*Node)(nil)
 
+// Apply implements api.Backend.
+func (n *Node) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
+	return n.table.Apply(ctx, sites, dryRun)
+}
+
+// Delete implements api.Backend.
+func (n *Node) Delete(ctx context.Context, name string) error { return n.table.Delete(ctx, name) }
+
+// List implements api.Backend.
+func (n *Node) List(ctx context.Context, opts api.ListOptions) ([]api.Site, error) {
+	return n.status.List(ctx, opts)
+}
+
+// Get implements api.Backend.
+func (n *Node) Get(ctx context.Context, name string) (api.Site, error) {
+	return n.status.Get(ctx, name)
+}
+
+// Info implements api.Backend.
+func (n *Node) Info(ctx context.Context) (api.NodeInfo, error) { return n.status.Info(ctx) }
+
+// Metrics implements api.Backend.
+func (n *Node) Metrics(ctx context.Context, w io.Writer) error { return n.status.Metrics(ctx, w) }
+
 // Wake implements api.Backend.
 func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
-	e, err := n.byName(name)
+	e, err := n.table.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
-	if err := n.wakeUp(e, site.WakeAsked{Reason: "asked for by a user"}, newTrace(name, bpf.Now(), event.StepAsked)); err != nil {
-		return api.Site{}, err
+	if err := e.Wake("asked for by a user"); err != nil {
+		return api.Site{}, wired(name, err)
 	}
-	err = n.wait(ctx, e, func(a *active) bool {
-		return a != nil && (a.machine.Phase() == site.Running || a.machine.Phase() == site.Backoff)
+	err = e.Wait(ctx, func(a *life.Activity) bool {
+		return a != nil && (a.Machine.Phase() == site.Running || a.Machine.Phase() == site.Backoff)
 	})
-	if err != nil && !errors.Is(err, errAsleep) {
-		return api.Site{}, fmt.Errorf("wait for site %s to run: %w", name, err)
+	if err != nil && !errors.Is(err, life.ErrParked) {
+		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to run: %w", name, err))
 	}
-	v := n.view(e)
+	v := n.status.View(e)
 	if v.Phase == api.PhaseRunning {
 		return v, nil
 	}
@@ -45,22 +71,22 @@ func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
 
 // Park implements api.Backend.
 func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, error) {
-	e, err := n.byName(name)
+	e, err := n.table.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
-	n.send(e, site.ParkAsked{Reason: "asked for by a user", Force: force})
-	err = n.wait(ctx, e, func(a *active) bool {
-		if a == nil || len(a.replicas) == 0 {
+	e.Send(site.ParkAsked{Reason: "asked for by a user", Force: force})
+	err = e.Wait(ctx, func(a *life.Activity) bool {
+		if a == nil || len(a.Replicas) == 0 {
 			return true
 		}
-		p := a.machine.Phase()
+		p := a.Machine.Phase()
 		return p == site.Running || p == site.Backoff || p == site.Parked
 	})
-	if err != nil && !errors.Is(err, errAsleep) {
-		return api.Site{}, fmt.Errorf("wait for site %s to be parked: %w", name, err)
+	if err != nil && !errors.Is(err, life.ErrParked) {
+		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to be parked: %w", name, err))
 	}
-	v := n.view(e)
+	v := n.status.View(e)
 	if v.Phase == api.PhaseRunning || v.Phase == api.PhaseWaking {
 		return v, &api.Error{
 			Code: api.CodeBusy, Message: fmt.Sprintf("site %q has %d connections and stays awake", name, v.Conns.Now),
@@ -72,12 +98,12 @@ func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, err
 
 // Traces implements api.Backend.
 func (n *Node) Traces(_ context.Context, name string, limit int) ([]event.Trace, error) {
-	e, err := n.byName(name)
+	e, err := n.table.ByName(name)
 	if err != nil {
 		return nil, err
 	}
-	out := n.tracesUnderWay(e)
-	n.eventlog.Newest(func(ev event.Event) bool {
+	out := e.TracesUnderWay()
+	n.Eventlog.Newest(func(ev event.Event) bool {
 		if len(out) >= limit {
 			return false
 		}
@@ -89,22 +115,29 @@ func (n *Node) Traces(_ context.Context, name string, limit int) ([]event.Trace,
 	return out[:min(limit, len(out))], nil
 }
 
-func (n *Node) tracesUnderWay(e *entry) []event.Trace {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	out := []event.Trace{}
-	if e.active == nil {
-		return out
-	}
-	for _, r := range e.active.replicas {
-		if r.trace != nil {
-			out = append(out, r.trace.current())
-		}
-	}
-	return out
-}
-
 // Events implements api.Backend.
 func (n *Node) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
-	return n.eventlog.Events(ctx, opts)
+	return n.Eventlog.Events(ctx, opts)
+}
+
+// Circulate implements api.Backend. What sleeps of the site is thrown away: its
+// next visitor is to find a fresh replica, too.
+func (n *Node) Circulate(_ context.Context, name string) (api.Site, error) {
+	e, err := n.table.ByName(name)
+	if err != nil {
+		return api.Site{}, err
+	}
+	err = nil
+	e.With(func(l *life.Live) { err = l.Circulate("asked for by a user") })
+	if err != nil && !errors.Is(err, life.ErrParked) {
+		return api.Site{}, wired(name, err)
+	}
+	v := n.status.View(e)
+	if err != nil {
+		return v, &api.Error{
+			Code: api.CodeUnavailable, Message: fmt.Sprintf("site %q has nothing to replace: it is parked", name),
+			Hint: "its next visitor gets a fresh replica; fcnode wake " + name + " starts one now",
+		}
+	}
+	return v, nil
 }

@@ -7,24 +7,25 @@ import (
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // Check implements api.Backend: what the node lacks for a tier, and what the
 // processes of a running replica hold that cannot be put into an image.
 func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
-	e, err := n.byName(name)
+	e, err := n.table.ByName(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
-	kept, err := n.store.Get(name)
+	kept, err := n.Store.Get(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
 	out := api.SiteCheck{Site: name}
-	r, err := n.running(ctx, e, "")
+	r, err := e.Running(ctx, "")
 	if err == nil {
-		out.Replica = r.name
+		out.Replica = r.Name
 	} else {
 		r = nil // it sleeps
 	}
@@ -34,7 +35,7 @@ func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := n.can(tier, t.Asked); err != nil {
+		if err := n.Means.Can(tier, t.Asked); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {
@@ -50,10 +51,10 @@ func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
 	return out, nil
 }
 
-func preflight(r *replica) ([]api.Finding, error) {
-	found, err := r.ctr.Preflight()
+func preflight(r *life.Replica) ([]api.Finding, error) {
+	found, err := r.Ctr.Preflight()
 	if err != nil {
-		return nil, fmt.Errorf("look at the processes of %s: %w", r.name, err)
+		return nil, fmt.Errorf("look at the processes of %s: %w", r.Name, err)
 	}
 	out := make([]api.Finding, 0, len(found))
 	for _, f := range found {

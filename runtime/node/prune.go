@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
@@ -14,9 +15,9 @@ import (
 const pruneEvery = 12 * time.Hour
 
 func (n *Node) prune(ctx context.Context) {
-	n.sweepImages()
+	n.SweepImages()
 	if err := n.pruneImages(ctx); err != nil {
-		n.log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
+		n.Log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
 	}
 }
 
@@ -25,7 +26,7 @@ func (n *Node) prune(ctx context.Context) {
 // may be one whose source is only away for a while.
 func (n *Node) pruneImages(ctx context.Context) error {
 	refs := map[string]string{} // to a site that names it
-	err := n.store.All(func(s *store.Site) error {
+	err := n.Store.All(func(s *store.Site) error {
 		refs[s.Spec.Image] = s.Spec.Name
 		return nil
 	})
@@ -40,14 +41,14 @@ func (n *Node) pruneImages(ctx context.Context) error {
 		}
 		keep = append(keep, img.Digest)
 	}
-	for _, e := range n.awake.all() {
-		e.mu.Lock()
-		if e.active != nil {
-			for _, r := range e.active.replicas {
-				keep = append(keep, r.image)
+	for _, e := range n.Awake.All() {
+		e.With(func(l *life.Live) {
+			if l.Activity != nil {
+				for _, r := range l.Replicas {
+					keep = append(keep, r.Image)
+				}
 			}
-		}
-		e.mu.Unlock()
+		})
 	}
 	return n.images.Prune(ctx, keep)
 }

@@ -9,42 +9,40 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
-	"github.com/fcnode/fcnode/runtime/store"
 )
 
 // restore brings memory, the data path and the running containers together
 // after a start, whatever the last daemon was doing when it ended:
-//
 //   - the sites on disk are the truth: listeners in the data path are added and
 //     taken away to match them;
 //   - containers of these sites are adopted with their connections; all others
 //     are stopped;
 //   - what the data path knows of replicas that are gone is forgotten.
 func (n *Node) restore() error {
-	if err := n.loadSites(); err != nil {
+	if err := n.table.Load(); err != nil {
 		return err
 	}
 	if err := n.findCheckpoints(); err != nil {
 		return err
 	}
-	if err := n.syncListeners(); err != nil {
+	if err := n.table.SyncListeners(); err != nil {
 		return err
 	}
 	known, err := n.dp.Replicas()
 	if err != nil {
 		return err
 	}
-	containers, err := n.containers.Adopt(n.ctx)
+	containers, err := n.containers.Adopt(n.Ctx)
 	if err != nil {
 		return err
 	}
-	n.sweepLeft() // now that dumps which were under way are over
+	n.SweepLeft() // now that dumps which were under way are over
 	if err := n.sweepLayers(containers); err != nil {
 		return err
 	}
@@ -60,7 +58,7 @@ func (n *Node) restore() error {
 		}
 		id, err := n.adopt(c, known, sites)
 		if err != nil {
-			n.log.Warn("a container was found that cannot be adopted; stopping it", "container", c.ID(), "error", err)
+			n.Log.Warn("a container was found that cannot be adopted; stopping it", "container", c.ID(), "error", err)
 			n.discard(c, err)
 			continue
 		}
@@ -76,7 +74,7 @@ func (n *Node) restore() error {
 // sweepLayers removes the writable layers of replicas that are gone: of those
 // that a power cut ended nothing else is left.
 func (n *Node) sweepLayers(found []*container.Container) error {
-	dir := filepath.Join(n.cfg.StateDir, "replicas")
+	dir := filepath.Join(n.Cfg.StateDir, "replicas")
 	layers, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("look for the layers of earlier replicas: %w", err)
@@ -86,75 +84,17 @@ func (n *Node) sweepLayers(found []*container.Container) error {
 		keep[c.ID()] = true
 	}
 	layers = slices.DeleteFunc(layers, func(l fs.DirEntry) bool { return keep[l.Name()] })
-	n.work.Go(func() { // they may be large, and no new replica has one of these names
+	n.Work.Go(func() { // they may be large, and no new replica has one of these names
 		for _, l := range layers {
-			if n.stopped() {
+			if n.Stopped() {
 				return // the next daemon goes on
 			}
 			if err := os.RemoveAll(filepath.Join(dir, l.Name())); err != nil {
-				n.log.Error("cannot remove what an earlier replica has left on disk", "replica", l.Name(), "error", err)
+				n.Log.Error("cannot remove what an earlier replica has left on disk", "replica", l.Name(), "error", err)
 			}
 		}
 	})
 	return nil
-}
-
-// loadSites fills the tables from disk.
-func (n *Node) loadSites() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	var lacking unprepared
-	defer func() {
-		if lacking.count > 0 {
-			n.log.Warn("sites ask for prepared replicas and get none: the configuration allows none (prepared.max)", "sites", lacking.count, "one", lacking.first)
-		}
-	}()
-	return n.store.Readable(func(s *store.Site) error {
-		lacking.add(&s.Spec, n.can)
-		e := newEntry(s)
-		n.sites[e.name], n.ids[e.id] = e, e
-		if s.Spec.Scale.Min > 0 {
-			n.alwaysOn = append(n.alwaysOn, &s.Spec)
-		}
-		for _, d := range e.domains {
-			n.domains[d] = e.name
-		}
-		for _, a := range e.addrs() {
-			pool, err := n.poolOf(a)
-			if err != nil {
-				return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.name, err)
-			}
-			pool.take(a)
-		}
-		return nil
-	}, func(name string, err error) error {
-		n.log.Error("a site is not served: its record cannot be read; apply it anew", "site", name, "error", err)
-		return nil
-	})
-}
-
-func (n *Node) syncListeners() error {
-	have, err := n.dp.Listeners()
-	if err != nil {
-		return err
-	}
-	missing := map[bpf.Listener]bpf.ListenerSite{}
-	for _, e := range n.all() {
-		for l, s := range e.listeners() {
-			if is, ok := have[l]; !ok || is != s {
-				missing[l] = s
-			}
-			delete(have, l)
-		}
-	}
-	if err := n.dp.PutListeners(missing); err != nil {
-		return err
-	}
-	stale := make([]bpf.Listener, 0, len(have))
-	for l := range have {
-		stale = append(stale, l)
-	}
-	return n.dp.DeleteListeners(stale...)
 }
 
 // adopt takes a running container over.
@@ -164,12 +104,12 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	if !ok || err != nil {
 		return 0, errors.New("its name is not <site>-<number>")
 	}
-	e, err := n.byName(name)
+	e, err := n.table.ByName(name)
 	if err != nil {
 		return 0, err
 	}
 	kernel, ok := known[bpf.ReplicaID(id)]
-	if !ok || kernel.Site != e.id {
+	if !ok || kernel.Site != e.ID {
 		return 0, errors.New("the data path does not know it")
 	}
 	ns, err := n.net.Pool().Adopt(c.NetnsPath(), kernel.Ifindex)
@@ -180,48 +120,20 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	if err != nil {
 		return 0, errors.Join(err, ns.Leave())
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.active == nil {
-		if err := n.activate(e); err != nil {
-			return 0, errors.Join(err, ns.Leave())
-		}
+	var adopted error
+	e.With(func(l *life.Live) {
+		adopted = l.Adopt(site.ReplicaID(id), life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+	})
+	if adopted != nil {
+		return 0, errors.Join(adopted, ns.Leave())
 	}
-	r := &replica{
-		id: site.ReplicaID(id), name: c.ID(), started: c.Created(), image: c.Meta()[metaImage],
-		cancel: func() {}, ns: ns, kernel: kernel, ctr: c,
-	}
-	e.active.replicas[r.id] = r
-	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0}
-	placed(&was, bpf.ReplicaID(id), sites[e.id])
-	n.refuseTwin(e)
-	n.findTier(r, e.active.spec, stats, &was)
-	for _, act := range e.active.machine.Adopt(time.Now(), r.id, was) {
-		n.perform(e, act)
-	}
-	n.work.Go(func() { n.watch(e, r) })
-	n.tell(event.Event{Site: e.name, Replica: r.name, Kind: event.Adopted, Reason: "found running at the daemon's start"})
-	return r.id, nil
+	return site.ReplicaID(id), nil
 }
 
-// allAdopted has the machines act on what they were given: a spec that was
-// applied, but the last daemon died before it acted on it; two replicas of which
-// one was to replace the other.
+// allAdopted has the machines act on what they were given.
 func (n *Node) allAdopted() {
-	for _, e := range n.awake.all() {
-		e.mu.Lock()
-		if a := e.active; a != nil {
-			n.handle(e, site.AllAdopted{})
-			changed, apart := false, false
-			for _, r := range a.replicas {
-				changed = changed || r.ctr != nil && r.ctr.Meta()[metaSpec] != a.spec.Digest()
-				apart = apart || r.ctr != nil && r.ctr.Meta()[metaPorts] != portsMeta(a.spec)
-			}
-			if changed && e.active == a {
-				n.handle(e, site.SpecChanged{Apart: apart})
-			}
-		}
-		e.mu.Unlock()
+	for _, e := range n.Awake.All() {
+		e.With((*life.Live).AllAdopted)
 	}
 }
 
@@ -235,22 +147,22 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 // bury takes away a container that ended while no daemon ran.
 func (n *Node) bury(c *container.Container, st container.ExitStatus) {
-	n.tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Exited, Reason: describe(st) + ", while no daemon ran"})
+	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Exited, Reason: life.Describe(st) + ", while no daemon ran"})
 	if err := n.containers.Remove(c.ID()); err != nil {
-		n.log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)
+		n.Log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)
 	}
 }
 
 // discard ends a container that belongs to nobody.
 func (n *Node) discard(c *container.Container, why error) {
-	n.tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Discarded, Reason: why.Error()})
-	n.work.Go(func() {
-		err := c.Kill(n.ctx)
+	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Discarded, Reason: why.Error()})
+	n.Work.Go(func() {
+		err := c.Kill(n.Ctx)
 		if err == nil {
 			err = n.containers.Remove(c.ID())
 		}
 		if err != nil {
-			n.log.Error("cannot remove a container that belongs to nobody", "container", c.ID(), "error", err)
+			n.Log.Error("cannot remove a container that belongs to nobody", "container", c.ID(), "error", err)
 		}
 	})
 }
@@ -269,14 +181,9 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 		return errors.Join(append(errs, err)...)
 	}
 	for id := range sites {
-		e := n.byID(id)
-		if e != nil {
-			e.mu.Lock()
-			awake := e.active != nil
-			e.mu.Unlock()
-			if awake {
-				continue
-			}
+		e := n.table.ByID(id)
+		if e != nil && e.IsLive() {
+			continue
 		}
 		errs = append(errs, n.dp.ParkSite(id))
 	}

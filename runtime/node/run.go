@@ -22,7 +22,12 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
 	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/priority"
+	"github.com/fcnode/fcnode/runtime/scale"
+	"github.com/fcnode/fcnode/runtime/sites"
+	"github.com/fcnode/fcnode/runtime/status"
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
@@ -64,19 +69,21 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	}
 	defer locks.release()
 	n := &Node{
-		cfg: cfg, log: log, mended: mended,
-		sites: map[string]*entry{}, ids: map[bpf.SiteID]*entry{}, domains: map[string]string{},
-		nextReplica:  1, // of none: the first wake takes a block
-		starts:       priority.NewSlots(cfg.Start.Parallel),
-		threads:      priority.Threads{Log: log},
-		scaleMetrics: newScaleMetrics(),
+		Host: &life.Host{
+			Cfg: cfg, Log: log, Now: bpf.Now,
+			NextReplica: 1, // of none: the first wake takes a block
+			Starts:      priority.NewSlots(cfg.Start.Parallel),
+		},
+		threads: priority.Threads{Log: log},
+		mended:  mended,
 	}
-	n.info.Started, n.info.PID = time.Now(), os.Getpid()
+	n.table = sites.NewTable(n.Host)
+	n.Finder = n.table
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n.ctx = ctx
-	n.criu.known = make(chan struct{})
-	n.experiences = newExperiences(cfg.StateDir, n.work.Go, n.notKept)
+	n.Ctx = ctx
+	n.Means = policy.Means{Prepared: cfg.Prepared.Max, Reclaim: cfg.Reclaim, CRIU: policy.NewCRIU()}
+	n.Experiences = policy.OpenStore(cfg.StateDir, n.Work.Go, n.NotKept)
 	defer n.close()
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
@@ -93,38 +100,38 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 	if err := n.open(); err != nil {
 		return err
 	}
-	n.describe(version)
+	n.status = status.New(n.Host, n.table, status.Machine{Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
 	if err := n.restore(); err != nil {
 		return err
 	}
-	return n.serve(ctx, cancel, ready)
+	return n.serve(ctx, cancel, version, ready)
 }
 
 // open opens everything that the node stands on.
 func (n *Node) open() (err error) {
-	cfg := n.cfg
-	if n.host, err = cgroup.Detect(); err != nil {
+	cfg := n.Cfg
+	if n.cgroups, err = cgroup.Detect(); err != nil {
 		return err
 	}
-	for _, lack := range n.host.Lacks {
-		n.log.Warn(lack.String())
+	for _, lack := range n.cgroups.Lacks {
+		n.Log.Warn(lack.String())
 	}
-	if n.store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
+	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
 		return err
 	}
-	if n.eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
+	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
 		return err
 	}
 	for _, what := range n.mended {
-		n.journalEvent(api.Event{Kind: "mended", Reason: what})
+		n.Tell(event.Event{Kind: event.Mended, Reason: what})
 	}
-	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.log,
+	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...))
 	if err != nil {
 		return err
 	}
 	n.dp, err = bpf.Open(bpf.Options{
-		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.log,
+		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.Log,
 	})
 	if err != nil {
 		return err
@@ -134,29 +141,46 @@ func (n *Node) open() (err error) {
 	}
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
-		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
-		CRIU: cfg.Checkpoints.CRIU, Yield: n.wakes.Yield,
+		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
+		CRIU: cfg.Checkpoints.CRIU, Yield: n.Wakes.Yield,
 	})
 	if err != nil {
 		return err
 	}
 	n.parent = n.containers.Parent()
-	if err := n.openScaling(); err != nil {
+	n.Data, n.Images, n.Containers, n.Net, n.Has = n.dp, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
+	n.Means.HasMemory = n.parent.Has("memory")
+	var memory float64
+	if state, err := n.Means.Memory.Read(); err == nil {
+		memory = float64(state.Total)
+	}
+	watcher, err := cgroup.NewWatcher(n.threads.Promote)
+	if err != nil {
 		return err
 	}
+	n.closers = append(n.closers, watcher.Close)
+	n.Scale, err = scale.New(scale.Options{
+		Watcher: watcher,
+		Log:     n.Log, Data: n.dp, Cgroups: n.cgroups, Has: n.parent.Has, Threads: &n.threads, Budget: cfg.Budget, Memory: memory,
+		Site: func(id bpf.SiteID) (scale.Ref, bool) { st := n.table.ByID(id); return st.Scaled(), st != nil }, Go: n.Work.Go, Stopped: n.Stopped,
+	})
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.Scale.Close) // after those who may tell
 	return n.dp.AttachCgroup(n.parent.Path())
 }
 
 func (n *Node) openNet() (err error) {
-	cfg := n.cfg
+	cfg := n.Cfg
 	outer := cgroup.Outer() // there the sink outlives this daemon
 	if outer != nil {
 		n.closers = append(n.closers, outer.Close)
 	}
-	n.net, err = netctl.Setup(n.ctx, netctl.Config{
+	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
-		Yield: n.wakes.Later,
-	}, n.dp, n.log)
+		Yield: n.Wakes.Later,
+	}, n.dp, n.Log)
 	if err != nil {
 		return err
 	}
@@ -169,22 +193,19 @@ func (n *Node) openNet() (err error) {
 		return errors.Join(err, release.Close())
 	}
 	n.closers = append(n.closers, release.Close, refuse.Close)
-	n.holder = netctl.NewHolder(netctl.HoldConfig{
+	n.Holder = netctl.NewHolder(netctl.HoldConfig{
 		PerSite: cfg.Hold.PerSite, Total: cfg.Hold.Total, Deadline: time.Duration(cfg.Hold.Deadline),
 	}, release, refuse, netctl.Monotonic{}, func(x netctl.Expired) {
-		n.log.Warn("held clients were refused after the deadline", "site", x.Site, "packets", x.Packets)
+		n.Log.Warn("held clients were refused after the deadline", "site", x.Site, "packets", x.Packets)
 		if err := n.dp.ClearHold(x.Site); err != nil {
-			n.log.Error("cannot reset the count of held packets", "site", x.Site, "error", err)
+			n.Log.Error("cannot reset the count of held packets", "site", x.Site, "error", err)
 		}
 	})
-	for _, p := range cfg.Prefixes {
-		n.pools = append(n.pools, newAddresses(p))
-	}
 	return nil
 }
 
 // serve answers until the context ends.
-func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) error {
+func (n *Node) serve(ctx context.Context, cancel func(), version string, ready func(string)) error {
 	held, err := n.dp.Held()
 	if err != nil {
 		return err
@@ -197,50 +218,47 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close())
 	}
-	listener, grouped, err := api.Listen(n.cfg.Socket, n.cfg.SocketGroup)
+	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	}
 	if !grouped {
-		n.log.Info("the group that may use the socket does not exist: only root may", "group", n.cfg.SocketGroup)
+		n.Log.Info("the group that may use the socket does not exist: only root may", "group", n.Cfg.SocketGroup)
 	}
 	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	server := api.NewServer(n, n.log)
+	server := api.NewServer(n, n.Log)
 	failed := make(chan error, 1)
-	n.work.Go(func() { n.readEvents(events) })
-	n.work.Go(func() { n.readHeld(held) })
-	n.work.Go(func() { failed <- server.Serve(ctx, listener) })
+	n.Work.Go(func() { n.readEvents(events) })
+	n.Work.Go(func() { n.readHeld(held) })
+	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
-		n.log.Error("the metrics can be had on the socket only", "error", err)
+		n.Log.Error("the metrics can be had on the socket only", "error", err)
 	}
 
-	n.work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
-	n.work.Go(func() { every(ctx, ladderEvery, n.newLadders) })
-	for range lookWorkers {
-		n.work.Go(func() { n.looks.work(ctx, n.look) })
-	}
-	n.startUrgent(ctx, triggers)
-	n.findCRIU()
+	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
+	n.Scale.Start(ctx, triggers)
+	n.FindCRIU()
 	n.prepareAgain()
 
-	for _, s := range n.alwaysOn {
-		if e, err := n.byName(s.Name); err == nil {
-			n.keepAwake(e, s)
+	for _, s := range n.table.AlwaysOn {
+		if e, err := n.table.ByName(s.Name); err == nil {
+			n.table.KeepAwake(e, s)
 		}
 	}
-	n.alwaysOn = nil
-	n.applyDir(ctx)
-	sites := n.count()
-	n.tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", n.info.Version, sites)})
+	n.table.AlwaysOn = nil
+	n.table.ApplyDir(ctx)
+	sites := n.table.Count()
+	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
 	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
-	n.work.Wait()
-	n.experiences.flush() // of what came when the last work was ending
-	n.tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})
+	n.Work.Wait()
+	n.Experiences.Flush() // of what came when the last work was ending
+	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})
 	return err
 }
 
@@ -254,8 +272,8 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 		case err := <-failed:
 			return err
 		case <-reload:
-			n.log.Info("reading the specs folder anew", "folder", n.cfg.SitesDir)
-			n.applyDir(ctx)
+			n.Log.Info("reading the specs folder anew", "folder", n.Cfg.SitesDir)
+			n.table.ApplyDir(ctx)
 		}
 	}
 }
@@ -264,7 +282,7 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 func (n *Node) close() {
 	n.leaveReplicas()
 	if err := n.shut(); err != nil {
-		n.log.Error("while closing", "error", err)
+		n.Log.Error("while closing", "error", err)
 	}
 }
 
@@ -286,33 +304,20 @@ func (n *Node) shut() error {
 	if n.images != nil {
 		errs = append(errs, n.images.Close())
 	}
-	if n.eventlog != nil {
-		errs = append(errs, n.eventlog.Close())
+	if n.Eventlog != nil {
+		errs = append(errs, n.Eventlog.Close())
 	}
-	if n.store != nil {
-		errs = append(errs, n.store.Close())
+	if n.Store != nil {
+		errs = append(errs, n.Store.Close())
 	}
-	n.containers, n.net, n.closers, n.dp, n.images, n.eventlog, n.store = nil, nil, nil, nil, nil, nil, nil
+	n.containers, n.net, n.closers, n.dp, n.images, n.Eventlog, n.Store = nil, nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
 // leaveReplicas lets go of the namespaces of replicas that live on.
 func (n *Node) leaveReplicas() {
-	for _, e := range n.awake.all() {
-		e.mu.Lock()
-		if e.active != nil {
-			for _, t := range e.active.timers {
-				t.Stop()
-			}
-			for _, r := range e.active.replicas {
-				if r.ns != nil {
-					if err := r.ns.Leave(); err != nil {
-						n.log.Error("while closing", "replica", r.name, "error", err)
-					}
-				}
-			}
-		}
-		e.mu.Unlock()
+	for _, e := range n.Awake.All() {
+		e.With((*life.Live).Leave)
 	}
 }
 

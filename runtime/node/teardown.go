@@ -12,6 +12,8 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/priority"
 )
 
 // Teardown takes everything away that a daemon has left running: replicas, the
@@ -28,8 +30,8 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 	}
 	var errs []error
 	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
-		n := &Node{cfg: cfg, log: log, ctx: ctx, sites: map[string]*entry{}}
-		n.cfg.Uplinks = nil // some may be gone; setting up without them detaches from all that are left
+		n := &Node{Host: &life.Host{Cfg: cfg, Log: log, Ctx: ctx, Now: bpf.Now}, threads: priority.Threads{Log: log}}
+		n.Cfg.Uplinks = nil // some may be gone; setting up without them detaches from all that are left
 		if err := n.open(); err != nil {
 			return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())
 		}
@@ -52,7 +54,7 @@ func (n *Node) takeBack() error {
 	if n.net != nil {
 		errs = append(errs, n.net.Remove())
 	}
-	errs = append(errs, n.shut(), bpf.Remove(n.cfg.PinDir), removeCgroups(n.cfg))
+	errs = append(errs, n.shut(), bpf.Remove(n.Cfg.PinDir), removeCgroups(n.Cfg))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("taking back what was made until then: %w", err)
 	}

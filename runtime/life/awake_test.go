@@ -1,0 +1,137 @@
+package life
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// fewSites are the sites of a node.
+type fewSites struct {
+	host  *Host
+	sites map[string]*Site
+}
+
+// parkedNode is a node of sites that sleep, without anything that touches the machine.
+func parkedNode(t *testing.T, names ...string) *fewSites {
+	t.Helper()
+	dir := t.TempDir()
+	kept, err := store.Open(filepath.Join(dir, "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &fewSites{sites: map[string]*Site{}, host: &Host{Cfg: config.Default(), Log: slog.New(slog.DiscardHandler), Store: kept, Ctx: t.Context(), Means: policy.Means{CRIU: policy.NewCRIU()}}}
+	n.host.Experiences = policy.OpenStore(dir, n.host.Work.Go, n.host.NotKept)
+	t.Cleanup(func() {
+		n.host.Work.Wait()
+		if err := kept.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var sites []*store.Site
+	for i, name := range names {
+		s := &store.Site{ID: uint32(i + 1), Spec: *parseLife(t, "idle: never")}
+		s.Spec.Name = name
+		sites = append(sites, s)
+	}
+	if err := kept.Put(sites); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sites {
+		e := New(n.host, s)
+		n.sites[e.Name] = e
+	}
+	return n
+}
+
+func (n *fewSites) awakeNames() []string {
+	var out []string
+	for _, e := range n.host.Awake.All() {
+		out = append(out, e.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestNewLaddersLeaveParkedSitesAlone: somebody holds the lock of each parked site, and those that are awake get their ladder all the same.
+func TestNewLaddersLeaveParkedSitesAlone(t *testing.T) {
+	var names []string
+	for i := range 100 {
+		names = append(names, fmt.Sprintf("site%02d", i))
+	}
+	n := parkedNode(t, names...)
+	want := []string{"site07", "site42", "site99"}
+	for _, name := range want {
+		e := n.sites[name]
+		e.With(func(l *Live) {
+			if err := l.activate(); err != nil {
+				t.Fatal(err)
+			}
+			l.rungs = []site.Rung{{Tier: detect.TierFrozen, After: time.Second}} // of a time when it was to sleep
+		})
+	}
+	n.host.Work.Wait()
+	if got := n.awakeNames(); !slices.Equal(got, want) {
+		t.Fatalf("awake are %q, want %q", got, want)
+	}
+	for _, e := range n.sites {
+		if !slices.Contains(want, e.Name) {
+			defer e.lock().unlock()
+		}
+	}
+	done := make(chan struct{}, 1)
+	go func() { n.host.NewLadders(); done <- struct{}{} }()
+	testutil.Receive(t, time.Minute, "the new ladders, for which no parked site is needed", done)
+	for _, name := range want {
+		if got := n.sites[name].live.rungs; len(got) != 0 {
+			t.Errorf("%s has the ladder %v still", name, got)
+		}
+	}
+}
+
+// TestAwakeFollowsEachSite: from its wake to the moment at which nothing of it is left.
+func TestAwakeFollowsEachSite(t *testing.T) {
+	n := parkedNode(t, "one", "two")
+	one, two := n.sites["one"], n.sites["two"]
+	step := func(what string, e *Site, do func(), want ...string) {
+		t.Helper()
+		e.With(func(*Live) { do() })
+		if got := n.awakeNames(); !slices.Equal(got, want) {
+			t.Errorf("%s: awake are %q, want %q", what, got, want)
+		}
+	}
+	activate := func(e *Site) func() {
+		return func() {
+			if err := e.live.activate(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	step("one wakes", one, activate(one), "one")
+	step("two wakes", two, activate(two), "one", "two")
+	step("one has a replica still", one, func() { one.live.Replicas[1] = &Replica{ID: 1}; one.live.settle() }, "one", "two")
+	step("it has none", one, func() { delete(one.live.Replicas, 1); one.live.become(nil) }, "two")
+	step("one wakes again", one, activate(one), "one", "two")
+	step("two is told to sleep twice", two, func() { two.live.become(nil); two.live.become(nil) }, "one")
+}
+
+func parseLife(t testing.TB, more string) *spec.Site {
+	t.Helper()
+	sites, err := spec.Parse("test", strings.NewReader("{name: a, image: 'dir:/a', ports: [80/tcp], "+more+"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &sites[0]
+}

@@ -1,0 +1,190 @@
+package life
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// metaRestored marks a container that was restored: what was warm when its image
+// was made is warm at once.
+const metaRestored = "restored"
+
+// errNotWarm means that the replica has not answered often enough to be worth an
+// image: what the application loads with its first answers would be missing.
+var errNotWarm = errors.New("not warm yet")
+
+// checkpoint dumps a replica. It stays frozen, whatever comes of it. CRIU is not
+// broken off in the middle, when it has code of its own in the processes: a
+// visitor waits for the rest.
+func (st *Site) checkpoint(ctx context.Context, r *Replica, d *descent, s *spec.Site) error {
+	if err := st.Host.Means.CRIU.Wait(ctx); err != nil {
+		return err
+	}
+	l, err := st.Host.counted(r)
+	if err != nil {
+		return err
+	}
+	d.noteAnswers(l)
+	warm, err := warm(r.Ctr, l, s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(st.Host.CheckpointsDir(), 0o700); err != nil {
+		return fmt.Errorf("make the folder for checkpoints: %w", err)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	m, err := r.Ctr.Checkpoint(context.WithoutCancel(ctx), st.Host.CheckpointDir(st.Name), container.CheckpointOptions{
+		SpecDigest: s.Digest(), ImageDigest: r.Ctr.Meta()[metaImage], Clonable: s.Checkpoint.Clonable, Warm: warm,
+	})
+	if err != nil {
+		return err
+	}
+	d.disk = uint64(m.Bytes)
+	if most := uint64(st.Host.Cfg.Checkpoints.Disk); d.disk > most {
+		err := fmt.Errorf("the image has %d bytes, those of all sites may have %d (checkpoints.disk)", d.disk, most)
+		return errors.Join(err, criu.Remove(st.Host.CheckpointDir(st.Name)))
+	}
+	return nil
+}
+
+// warm says in words how warm the application is, or that it is not.
+func warm(c Container, l bpf.Load, s *spec.Site) (string, error) {
+	if c.Meta()[metaRestored] != "" {
+		return "restored from a warm one", nil
+	}
+	// who does not take turns tells nothing of his answers
+	answers := l.Requests + l.NoTurns + l.UDPFlows
+	if answers < uint64(s.Checkpoint.Warm) {
+		return "", fmt.Errorf("%w: it has given %d answers of %d (checkpoint.warm)", errNotWarm, answers, s.Checkpoint.Warm)
+	}
+	return fmt.Sprintf("after %d answers", answers), nil
+}
+
+// dumped is called when the machine has accepted an image, or not. The caller
+// holds e.mu.
+func (l *Live) dumped(r *Replica) {
+	if r.stopping {
+		r.dumped = true
+		return
+	}
+	l.Host.RemoveImage(l.Name) // somebody needs the processes, so nobody may restore them
+}
+
+// ImageIsOrWillBe says whether the site has an image: for a moment after its
+// processes have ended the image lacks their writable layer.
+func (l *Live) ImageIsOrWillBe() bool {
+	if l.Activity != nil {
+		for _, r := range l.Replicas {
+			if r.dumped {
+				return true
+			}
+		}
+	}
+	return l.Image
+}
+
+// imaged is called when nothing is left of a replica that was dumped: its image
+// is complete now, unless it was dropped meanwhile.
+func (l *Live) imaged(r *Replica) {
+	if !r.dumped {
+		return
+	}
+	r.dumped = false
+	m, err := completeImage(l.Host.CheckpointDir(l.Name))
+	if err != nil {
+		l.Host.RemoveImage(l.Name)
+		l.tellDropped(err.Error())
+		return
+	}
+	l.Image = true
+	l.Host.Work.Go(func() { l.Host.addImage(m.Bytes) })
+}
+
+// restoreInstead restores the site's image, if it has one. If that fails the
+// replica needs another place: the visitor gets a cold start in the same breath.
+func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace, with container.Spec) (ctr Container, placed bool) {
+	if !st.takeImage(ctx, r) {
+		return nil, true
+	}
+	trace.from(detect.TierCheckpointed)
+	trace.mark(event.StepRestoring, st.Host.Now())
+	with.Meta[metaRestored] = "true"
+	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
+	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.CheckpointDir(st.Name))
+	l := st.lock()
+	defer l.unlock()
+	_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
+	l.Image = left == nil
+	if err == nil {
+		trace.marks(timing)
+		return ctr, true
+	}
+	r.restoring = false
+	l.publish()
+	delete(with.Meta, metaRestored)
+	trace.from(detect.TierCold)
+	if ctx.Err() == nil {
+		st.Host.Log.Warn("a checkpoint could not be restored; starting cold", "site", st.Name, "error", err)
+		st.Host.Tell(event.Event{
+			Site: st.Name, Replica: r.Name, Kind: event.NotRestored, Reason: err.Error(),
+			Text: "the image is gone, and the site starts cold",
+		})
+		l.learnFailure(detect.TierCheckpointed, err)
+	}
+	return nil, false
+}
+
+// takeImage says whether there is an image. Packets are held until it is
+// restored: its sockets listen a little before the rest of it can answer.
+func (st *Site) takeImage(ctx context.Context, r *Replica) bool {
+	// the replica that was dumped may still be on its way out
+	err := st.Wait(ctx, func(a *Activity) bool {
+		if a == nil {
+			return true
+		}
+		for _, old := range a.Replicas {
+			if old.dumped {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return false
+	}
+	l := st.lock()
+	defer l.unlock()
+	if !l.Image {
+		return false
+	}
+	r.restoring = true
+	l.publish()
+	return true
+}
+
+// restored lets visitors in: what the data path has heard of the replica's
+// sockets meanwhile is true now.
+func (l *Live) restored(r *Replica) {
+	l.publish()
+	st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID))
+	if err != nil || st.Ready4|st.Ready6 == 0 {
+		return // the timer of its start ends it if this stays so
+	}
+	if r.trace != nil {
+		r.trace.mark(event.StepListening, l.Host.Now())
+		l.Host.endByHand(r)
+	}
+	l.handle(site.ReplicaReady{ID: r.ID, All: l.allReady(st.Ready4, st.Ready6)})
+}

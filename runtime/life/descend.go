@@ -1,0 +1,185 @@
+package life
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// descent is a replica's way to sleep. Somebody who needs the replica calls it
+// back at any step: what has not begun yet does not begin, and what has begun is
+// ended or outrun.
+type descent struct {
+	tier   detect.Tier
+	back   bool               // called back; guarded by the entry's mu
+	cancel context.CancelFunc // of what can be broken off
+	over   chan struct{}      // closed when the freezer is not the descent's any more
+	settle func()             // closes it
+
+	memory, disk uint64        // what the replica holds when it has arrived, in bytes; 0: not known
+	answer       time.Duration // median of its answers; 0: not known
+}
+
+// descend puts a replica to sleep in the background.
+func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
+	r := l.Replicas[id]
+	ctx, cancel := context.WithCancel(l.Host.Ctx)
+	d := &descent{tier: tier, cancel: cancel, over: make(chan struct{})}
+	d.settle = sync.OnceFunc(func() { close(d.over) })
+	r.descent = d
+	s := l.Spec
+	if m, ok := l.Machine.Replica(id); ok && m.Spare() {
+		l.readySpare(r, s)
+	}
+	l.Host.Work.Go(func() {
+		defer cancel()
+		defer d.settle()
+		l.sunk(r, d, l.sink(ctx, r, d, s))
+	})
+}
+
+// sink does the slow part. After an error the replica is as it was, but for
+// being frozen.
+func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) error {
+	// A visitor can be served a little before the daemon knows of the container.
+	err := st.Wait(ctx, func(*Activity) bool { return r.Ctr != nil })
+	if err != nil {
+		return err
+	}
+	if d.tier == detect.TierCheckpointed {
+		st.Host.Wakes.Yield(ctx.Done())
+		return st.checkpoint(ctx, r, d, s)
+	}
+	g := r.Ctr.Group()
+	st.Host.boundSwap(r, s, true)
+	if err := g.Freeze(ctx); err != nil {
+		return err
+	}
+	d.settle() // a visitor thaws it while the rest is under way
+	if d.tier == detect.TierReclaimed {
+		st.Host.Wakes.Yield(ctx.Done())
+		err = st.Host.reclaim(ctx, r, s)
+	}
+	if memory, known := g.MemoryCurrent(); known == nil {
+		d.memory = memory
+	}
+	if l, known := st.Host.counted(r); known == nil {
+		d.noteAnswers(l)
+	}
+	return err
+}
+
+// sunk takes the outcome to the machine, unless that has changed its mind.
+func (st *Site) sunk(r *Replica, d *descent, err error) {
+	l := st.lock()
+	defer l.unlock()
+	if d.back || l.Activity == nil || st.Host.Stopped() {
+		if d.disk > 0 {
+			st.Host.RemoveImage(st.Name) // before its processes run again
+		}
+		return // who called it back gives the answer; the next daemon finds what is half-made
+	}
+	r.descent = nil
+	if err == nil {
+		r.frozen = true
+		if r.trace != nil { // it was woken, and no visitor came
+			st.Host.endTrace(r.trace, event.ResultOK, "")
+			r.trace = nil
+		}
+		l.handle(site.Descended{ID: r.ID, Tier: d.tier})
+		if l.Activity == nil {
+			return
+		}
+		l.Host.Scale.GiveBurst(l.Scaled(), r.ID)
+		if d.tier == detect.TierCheckpointed {
+			l.dumped(r)
+		}
+		l.learnHeld(d)
+		return
+	}
+	if !r.frozen {
+		if thaw := r.Ctr.Group().Thaw(st.Host.Ctx); thaw != nil {
+			l.endStuck(r, thaw)
+			return
+		}
+		st.Host.boundSwap(r, l.Spec, false)
+	}
+	l.learnFailure(d.tier, err)
+	l.handle(site.DescendFailed{ID: r.ID, Tier: d.tier, Reason: err.Error()})
+}
+
+func (d *descent) noteAnswers(l bpf.Load) {
+	if l.Latency.Count() >= policy.EnoughAnswers {
+		d.answer = l.Latency.Quantile(0.5)
+	}
+}
+
+// callBack ends a replica's descent. What it returns is to be called before the
+// replica is touched, without a lock. The caller holds e.mu.
+func (r *Replica) callBack() (settled func()) {
+	d := r.descent
+	if d == nil {
+		return func() {}
+	}
+	r.descent = nil
+	d.back = true
+	d.cancel()
+	return func() { <-d.over }
+}
+
+// ascend makes a replica run again.
+func (l *Live) ascend(id site.ReplicaID) {
+	r := l.Replicas[id]
+	asleep := r.descent == nil
+	settled := r.callBack()
+	r.frozen = false
+	l.followRise(r)
+	l.followJoin(r)
+	trace := r.trace
+	mark := func() {
+		if trace != nil {
+			trace.mark(event.StepThawed, l.Host.Now()) // the answer may be quicker than what comes after it
+		}
+	}
+	if asleep { // at once: the other goroutine may have to wait for a turn of its own first
+		mark()
+		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
+	}
+	l.Host.Work.Go(func() {
+		settled()
+		mark()
+		err := r.Ctr.Group().Thaw(l.Host.Ctx)
+		l.Site.lock()
+		defer l.unlock()
+		if r.stopping || l.Activity == nil || l.Host.Stopped() {
+			return
+		}
+		if err != nil {
+			l.endStuck(r, err)
+			return
+		}
+		if r.trace != nil {
+			l.Host.endByHand(r)
+		}
+		l.handle(site.Ascended{ID: id})
+		if l.Activity != nil && r.descent == nil { // else it is on its way back, and has lifted the bound
+			l.Host.boundSwap(r, l.Spec, false)
+		}
+	})
+}
+
+// endStuck kills a replica that cannot be made to run: its visitors get another.
+func (l *Live) endStuck(r *Replica, err error) {
+	l.Host.Log.Error("a sleeping replica cannot be thawed; ending it", "replica", r.Name, "error", err)
+	if !r.stopping {
+		r.stopping, r.kill = true, true
+		l.stopContainer(r)
+	}
+}

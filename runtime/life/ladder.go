@@ -1,0 +1,65 @@
+package life
+
+import (
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// ladder is what the site's machine climbs down.
+func (l *Live) ladder(s *spec.Site) []site.Rung {
+	var out []site.Rung
+	for _, r := range l.choose(s).Rungs {
+		out = append(out, site.Rung{Tier: r.Tier, After: r.After})
+	}
+	return out
+}
+
+// Choose makes the ladder of what the spec allows, of what the node can do, and
+// of what the site's wakes have cost.
+func (l *Live) choose(s *spec.Site) detect.Choice {
+	if s.Idle.Never {
+		return detect.Choice{}
+	}
+	x := policy.NewExperience()
+	if l.Activity != nil && l.experience != nil {
+		x = l.experience
+	}
+	in := policy.Input{Spec: s, Experience: x, Can: l.Host.Means.Can, Now: time.Now(), Pressure: l.Host.Means.Pressure()}
+	return in.Choose()
+}
+
+// tellLadder puts a ladder that has changed into the journal, with its figures.
+func (l *Live) tellLadder() {
+	a := l.Activity
+	if !a.Spec.Tiers.Auto {
+		return // it is the spec's
+	}
+	c := l.choose(a.Spec)
+	var tiers []string
+	for _, r := range c.Rungs {
+		tiers = append(tiers, string(r.Tier))
+	}
+	now := strings.Join(tiers, " ")
+	if now == a.experience.Ladder {
+		return
+	}
+	a.experience.Ladder = now
+	l.Host.Tell(event.Event{
+		Site: l.Name, Kind: event.Ladder, Reason: strings.Join(tiers, ", "), Text: c.String(),
+		Fields: map[string]any{"ladder": policy.View(c, a.experience), "unused": policy.Unused(c)},
+	})
+}
+
+// WhatWasLearnt of the site: of a parked one it is read from its file.
+func (l *Live) WhatWasLearnt() *policy.Experience {
+	if l.Activity != nil && l.experience != nil {
+		return l.experience
+	}
+	return l.Host.loadExperience(l.Name)
+}

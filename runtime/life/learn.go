@@ -1,0 +1,88 @@
+package life
+
+import (
+	"errors"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/policy"
+)
+
+// learn takes a finished wake into account.
+func (l *Live) learn(w *wakeTrace) {
+	t := w.current()
+	from := t.From
+	if l.Activity == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
+		return
+	}
+	x := l.taught()
+	took, ok := policy.Added(t, x.Answer)
+	if !ok {
+		return
+	}
+	x.Tier(from).AddWake(took)
+	x.Tier(from).Worked()
+	l.learnVisits(x, took, time.Now())
+	l.learnt()
+}
+
+// learnHeld notes what a replica holds that has gone to sleep, and how quick it
+// was before.
+func (l *Live) learnHeld(d *descent) {
+	if d.memory+d.disk == 0 && d.answer == 0 {
+		return
+	}
+	x := l.taught()
+	t := x.Tier(d.tier)
+	t.Memory, t.Disk = d.memory, d.disk
+	if d.answer > 0 {
+		x.Answer = d.answer
+	}
+	l.learnt()
+}
+
+// learnFailure gives a tier up for a while that could not be reached. The caller
+// holds e.mu.
+func (l *Live) learnFailure(tier detect.Tier, err error) {
+	if errors.Is(err, errNotWarm) {
+		return // the next time, perhaps
+	}
+	if tier == detect.TierCheckpointed && l.Host.Means.CRIU.Err() != nil {
+		return // it is the machine that cannot
+	}
+	l.taught().Tier(tier).GiveUp(time.Now(), err.Error())
+	l.learnt()
+}
+
+// taught gives the experience of a live site.
+func (l *Live) taught() *policy.Experience {
+	if l.experience == nil {
+		l.experience = l.Host.loadExperience(l.Name)
+	}
+	return l.experience
+}
+
+// learnt acts on new experience: the machine gets its ladder, and the next daemon
+// finds it.
+func (l *Live) learnt() {
+	a := l.Activity
+	a.Machine.SetPolicy(l.policy(a.Spec))
+	l.tellLadder()
+	if err := l.Host.Experiences.Put(l.Name, a.experience); err != nil {
+		l.Host.NotKept(l.Name, err)
+	}
+}
+
+// recall reads what the site has taught before, in the background: its visitor
+// does not wait for it.
+func (l *Live) recall() {
+	l.Host.Work.Go(func() {
+		x := l.Host.loadExperience(l.Name)
+		l.Site.lock()
+		defer l.unlock()
+		if a := l.Activity; a != nil && a.experience == nil {
+			a.experience = x
+			l.newLadder()
+		}
+	})
+}

@@ -1,0 +1,82 @@
+package life
+
+import (
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+func (h *Host) Held(p bpf.HeldPacket) {
+	read := h.Now()
+	e := h.Finder.ByID(p.Site)
+	if _, err := h.Holder.Add(p); err != nil {
+		h.Log.Debug("a packet was not held; its client will repeat it", "client", p.Client, "vip", p.VIP, "error", err)
+	}
+	if e == nil {
+		h.refuse(p.Site) // deleted while the packet was on its way
+		return
+	}
+	if err := e.WakeUp(site.PacketHeld{}, e.packetTrace(p, read)); err != nil {
+		h.Log.Error("cannot wake a site; refusing its visitors", "site", e.Name, "error", err)
+		h.refuse(p.Site)
+	}
+}
+
+func (st *Site) SocketEvent(ev bpf.Event) {
+	l := st.lock()
+	defer l.unlock()
+	if l.Activity == nil {
+		return
+	}
+	id := site.ReplicaID(ev.Replica)
+	r := l.Replicas[id]
+	if r == nil {
+		return
+	}
+	switch ev.Kind {
+	case bpf.EventReady:
+		r.endTurn()
+		if r.restoring {
+			return
+		}
+		if r.trace != nil {
+			r.trace.mark(event.StepListening, ev.Time)
+			if r.trace.byHand() {
+				r.endWake()
+				st.Host.endTrace(r.trace, event.ResultOK, "")
+				r.trace = nil
+			}
+		}
+		l.handle(site.ReplicaReady{ID: id, All: l.allReady(ev.Ready4, ev.Ready6)})
+	case bpf.EventUnready:
+		l.handle(site.PortClosed{ID: id})
+	case bpf.EventKnock:
+		r.asleep = false // the program has cleared its mark
+		if r.trace == nil {
+			r.trace = l.knockTrace(r, ev.Time)
+		}
+		l.handle(site.Knocked{ID: id})
+	case bpf.EventEmpty:
+		l.handle(site.Emptied{ID: id})
+	case bpf.EventEstablished:
+		l.Host.Scale.FirstFlow(l.Scaled(), id, ev.Time)
+		if r.trace != nil {
+			r.trace.mark(event.StepConnected, ev.Time)
+		}
+	case bpf.EventFirstByte:
+		r.endWake()
+		if r.trace != nil {
+			r.trace.mark(event.StepFirstByte, ev.Time)
+			l.learn(r.trace)
+			st.Host.endTrace(r.trace, event.ResultOK, "")
+			r.trace = nil
+		}
+	}
+}
+
+// allReady says whether each port is listened on for each family that the site
+// has an address of.
+func (l *Live) allReady(ready4, ready6 uint32) bool {
+	all := bpf.AllPorts(len(l.Ports))
+	return (!l.Addr4.IsValid() || ready4&all == all) && (!l.Addr6.IsValid() || ready6&all == all)
+}

@@ -1,0 +1,378 @@
+package life
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+type timerKind uint8
+
+const (
+	timerStart timerKind = iota
+	timerSettle
+	timerIdle
+	timerLife
+	timerDrain
+	timerSpare
+	timerBackoff
+)
+
+type timerKey struct {
+	kind timerKind
+	id   site.ReplicaID
+}
+
+// Send hands an event to a site. Sites that were deleted meanwhile, and sites
+// that sleep and cannot know what the event is about, pass it over.
+func (st *Site) Send(ev site.Event) {
+	l := st.lock()
+	defer l.unlock()
+	if l.gone || l.Activity == nil {
+		return
+	}
+	l.handle(ev)
+}
+
+// Wake is for who is no visitor.
+func (st *Site) Wake(reason string) error {
+	return st.WakeUp(site.WakeAsked{Reason: reason}, st.newTrace(st.Host.Now(), event.StepAsked))
+}
+
+// WakeUp does so too, but makes the machine of a parked site first.
+func (st *Site) WakeUp(ev site.Event, t *wakeTrace) error {
+	l := st.lock()
+	defer l.unlock()
+	if l.gone {
+		return ErrGone
+	}
+	if l.Activity == nil {
+		if err := l.activate(); err != nil {
+			return err
+		}
+	}
+	l.trace = t
+	l.handle(ev)
+	if l.Activity != nil {
+		l.trace = nil // if it started nothing, it is not the story of a wake
+	}
+	return nil
+}
+
+// activate gives a parked site its machine.
+func (l *Live) activate() error {
+	s, err := l.Host.Store.Get(l.Name)
+	if err != nil {
+		return err
+	}
+	l.become(&Activity{
+		Spec:     &s.Spec,
+		Machine:  site.New(l.policy(&s.Spec), l.Host.newReplicaID),
+		Replicas: map[site.ReplicaID]*Replica{},
+		timers:   map[timerKey]*time.Timer{},
+		changed:  make(chan struct{}),
+	})
+	l.recall()
+	return nil
+}
+
+// handle runs the machine and carries out its actions in order; some of them
+// make further events.
+func (l *Live) handle(ev site.Event) {
+	queue := []site.Event{ev}
+	for len(queue) > 0 {
+		ev := queue[0]
+		queue = queue[1:]
+		for _, act := range l.Machine.Handle(time.Now(), ev) {
+			if next := l.perform(act); next != nil {
+				queue = append(queue, next)
+			}
+		}
+	}
+	l.Host.Scale.Follow(l.Scaled())
+	l.notify()
+	l.settle()
+}
+
+// settle lets go of what a parked site does not need.
+func (l *Live) settle() {
+	a := l.Activity
+	if !a.Machine.Settled() || len(a.Replicas) > 0 {
+		return
+	}
+	l.end()
+}
+
+// end makes the site a parked one.
+func (l *Live) end() {
+	l.stopTimers()
+	l.Host.Scale.End(l.Scaled())
+	l.notify()
+	l.become(nil)
+}
+
+func (l *Live) stopTimers() {
+	for _, t := range l.timers {
+		t.Stop()
+	}
+}
+
+// perform carries out one action; what it returns is the machine's next event.
+func (l *Live) perform(act site.Action) site.Event {
+	switch act := act.(type) {
+	case site.Start:
+		l.beginStart(act)
+	case site.Stop:
+		l.beginStop(act)
+	case site.Publish:
+		l.publish()
+	case site.Release:
+		l.release()
+	case site.Refuse:
+		l.Host.refuse(l.ID)
+	case site.Recheck:
+		conns, idle := l.Quiet(act.ID)
+		return site.Rechecked{ID: act.ID, Conns: conns, IdleFor: idle}
+	case site.Watch:
+		return l.Host.watchEmpty(act.ID)
+	case site.Note:
+		l.note(act)
+	case site.Forget:
+		l.gone = true
+	default:
+		if !l.performSleep(act) {
+			l.performTimer(act)
+		}
+	}
+	return nil
+}
+
+// performSleep carries out what has to do with sleeping replicas; all of it is
+// answered later.
+func (l *Live) performSleep(act site.Action) bool {
+	switch act := act.(type) {
+	case site.Descend:
+		l.descend(act.ID, act.Tier)
+	case site.Ascend:
+		l.ascend(act.ID)
+	case site.Prepare:
+		l.prepare(act.ID)
+	case site.Unprepare:
+		l.unprepare(act.ID)
+	default:
+		return false
+	}
+	return true
+}
+
+// performTimer sets the timers.
+func (l *Live) performTimer(act site.Action) {
+	switch act := act.(type) {
+	case site.ArmStart:
+		l.armStart(act.ID, act.After)
+	case site.ArmSettle:
+		l.arm(timerKey{timerSettle, act.ID}, act.After, func() site.Event { return site.SettleOver{ID: act.ID} })
+	case site.ArmIdle:
+		l.arm(timerKey{timerIdle, act.ID}, act.After, func() site.Event {
+			conns, idle := l.Quiet(act.ID)
+			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
+		})
+	case site.ArmLife:
+		l.arm(timerKey{timerLife, act.ID}, jittered(act.After, l.Spec), func() site.Event { return site.LifeOver{ID: act.ID} })
+	case site.ArmDrain:
+		l.arm(timerKey{timerDrain, act.ID}, act.After, func() site.Event { return site.DrainOver{ID: act.ID} })
+	case site.ArmSpare:
+		l.armSpare(act.After, time.Now().Add(act.After+spareWaits))
+	case site.ArmBackoff:
+		l.retry = time.Now().Add(act.After)
+		l.arm(timerKey{kind: timerBackoff}, act.After, func() site.Event { return site.BackoffOver{} })
+	}
+}
+
+// jittered spreads the ends of replicas that were started together.
+func jittered(after time.Duration, s *spec.Site) time.Duration {
+	spread := float64(s.Lifetime.Jitter) / 100 * float64(after)
+	return after + time.Duration((2*rand.Float64()-1)*spread) //nolint:gosec // nothing secret about it
+}
+
+// arm sets a timer in the place of one of the same key. The event is made
+// under the site's lock when it fires.
+func (l *Live) arm(key timerKey, after time.Duration, event func() site.Event) {
+	a := l.Activity
+	if old := a.timers[key]; old != nil {
+		old.Stop()
+	}
+	var t *time.Timer
+	t = time.AfterFunc(after, func() {
+		l.Site.lock()
+		defer l.unlock()
+		// a timer that was replaced, or whose site went to sleep, is stale
+		if l.Activity != a || a.timers[key] != t || l.Host.Stopped() {
+			return
+		}
+		delete(a.timers, key)
+		if ev := event(); ev != nil {
+			l.handle(ev)
+		}
+	})
+	a.timers[key] = t
+}
+
+// publish writes the machine's view to the data path.
+func (l *Live) publish() {
+	v := l.Machine.View()
+	var err error
+	if v.Parked {
+		// What the kernel counted as held and the holder had no room for is in
+		// nobody's hands: left standing it could keep the site from ever waking.
+		err = errors.Join(l.Host.Data.ParkSite(l.ID), l.Host.Data.ClearHold(l.ID))
+	} else {
+		s := bpf.Site{Refuse: v.Refuse}
+		for _, r := range v.Replicas {
+			if own := l.Replicas[r.ID]; own != nil && own.restoring {
+				continue
+			}
+			in := bpf.SiteReplica{ID: bpf.ReplicaID(r.ID), Draining: r.Draining}
+			if r.Forced {
+				in.Forced = bpf.AllPorts(len(l.Ports))
+			}
+			s.Replicas = append(s.Replicas, in)
+		}
+		// Marked before anybody can be sent there for the first time, and unmarked
+		// only when packets are to be nobody's business any more.
+		err = errors.Join(l.mark(v), l.Host.Data.SetSite(l.ID, s))
+	}
+	if err != nil {
+		l.Host.Log.Error("cannot tell the data path about a site; its visitors wait until the next change", "site", l.Name, "error", err)
+	}
+}
+
+// mark tells the data path which replicas sleep, so that the first packet to
+// one of them is told.
+func (l *Live) mark(v site.View) error {
+	var errs []error
+	for _, view := range v.Replicas {
+		r := l.Replicas[view.ID]
+		if r == nil || r.asleep == view.Asleep {
+			continue
+		}
+		if err := l.Host.Data.SetAsleep(bpf.ReplicaID(r.ID), view.Asleep); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.asleep = view.Asleep
+	}
+	return errors.Join(errs...)
+}
+
+// release puts held packets whose port is listened on back on the wire. The
+// caller holds e.mu.
+func (l *Live) release() {
+	var mask4, mask6 uint32
+	v := l.Machine.View()
+	for _, r := range v.Replicas {
+		if r.Draining {
+			continue
+		}
+		if r.Forced {
+			mask4, mask6 = ^uint32(0), ^uint32(0)
+		}
+		st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID))
+		if err != nil {
+			continue // it is gone, or not in the data path yet: nothing listens there
+		}
+		mask4 |= st.Ready4
+		mask6 |= st.Ready6
+	}
+	ready := func(vip netip.AddrPort, proto bpf.Proto) bool {
+		mask := mask4
+		if vip.Addr().Is6() {
+			mask = mask6
+		}
+		for i, port := range l.Ports {
+			if port.Port == vip.Port() && protoOf(port) == proto {
+				return mask&(1<<i) != 0
+			}
+		}
+		return true // not ours any more: the data path refuses it
+	}
+	now := l.Host.Now()
+	released, _, err := l.Host.Holder.ReleaseIf(l.ID, ready)
+	if err != nil {
+		l.Host.Log.Warn("a held packet could not be put back; its client will repeat it", "site", l.Name, "error", err)
+	}
+	if released == 0 {
+		return
+	}
+	for _, r := range l.Replicas {
+		if r.trace != nil {
+			r.trace.mark(event.StepReleased, now)
+		}
+	}
+	if err := l.Host.Data.ClearHold(l.ID); err != nil {
+		l.Host.Log.Error("cannot reset the count of held packets", "site", l.Name, "error", err)
+	}
+}
+
+// Quiet reads a replica's counters: connections (and exec sessions) now, and
+// the time since the last of them ended (or since it was started).
+func (l *Live) Quiet(id site.ReplicaID) (conns uint64, idle time.Duration) {
+	r := l.Replicas[id]
+	st, err := l.Host.Data.Stats(bpf.ReplicaID(id))
+	if err != nil || r == nil {
+		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
+	}
+	idle = time.Since(r.Started)
+	if st.Last > 0 {
+		idle = time.Duration(l.Host.Now() - st.Last)
+	}
+	l.came(r, st.ConnsTotal)
+	return st.ConnsNow + uint64(r.execs), idle
+}
+
+// note tells people.
+func (l *Live) note(note site.Note) {
+	now := time.Now()
+	h := l.past()
+	h.Decision = &event.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
+	ev := event.Event{Time: now, Site: l.Name, Kind: note.Kind, Reason: note.Reason, Text: note.Detail}
+	if note.Replica != 0 {
+		ev.Replica = replicaName(l.Name, note.Replica)
+	}
+	switch {
+	case note.Failure:
+		h.Failure = &event.Failure{Time: now, Message: note.Reason}
+		if note.Kind == event.Failed {
+			h.Failure.Retry = l.retry
+			h.failed = true
+			l.failTrace(note.Reason)
+		}
+	case note.Kind == event.Running:
+		h.Failure, h.failed = nil, false
+	case detect.Tier(note.Kind).Depth() > 0, note.Kind == event.Parked:
+		h.Idle = now
+	}
+	l.Host.Tell(ev)
+}
+
+// Leave lets go of what is to live on without this daemon.
+func (l *Live) Leave() {
+	if l.Activity == nil {
+		return
+	}
+	l.stopTimers()
+	for _, r := range l.Replicas {
+		if r.ns != nil {
+			if err := r.ns.Leave(); err != nil {
+				l.Host.Log.Error("while closing", "replica", r.Name, "error", err)
+			}
+		}
+	}
+}

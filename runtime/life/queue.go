@@ -1,0 +1,58 @@
+package life
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// takeTurn waits until the replica may start. Its time to do so counts from then.
+func (st *Site) takeTurn(ctx context.Context, r *Replica, timeout time.Duration) error {
+	l := st.lock()
+	r.queued = true
+	l.unlock()
+	begin := time.Now()
+	leave, err := st.Host.Starts.Enter(ctx)
+	l = st.lock()
+	defer l.unlock()
+	r.queued = false
+	if err != nil {
+		return fmt.Errorf("wait for other sites to start: %w", err)
+	}
+	r.leave = leave
+	if time.Since(begin) > timeout/100 {
+		l.armStart(r.ID, timeout)
+	}
+	return nil
+}
+
+// armStart sets the timer of a start.
+func (l *Live) armStart(id site.ReplicaID, after time.Duration) {
+	l.arm(timerKey{timerStart, id}, after, func() site.Event {
+		if r := l.Replicas[id]; r != nil && r.queued {
+			l.armStart(id, after)
+			return nil
+		}
+		return site.StartTimedOut{ID: id}
+	})
+}
+
+// endWake ends what a replica has before others while somebody waits for it. The
+// caller holds the entry's mu.
+func (r *Replica) endWake() {
+	r.endTurn()
+	if r.woken != nil {
+		r.woken()
+		r.woken = nil
+	}
+}
+
+// endTurn lets the next one start. The caller holds the entry's mu.
+func (r *Replica) endTurn() {
+	if r.leave != nil {
+		r.leave()
+		r.leave = nil
+	}
+}

@@ -1,0 +1,33 @@
+package life
+
+import (
+	"slices"
+
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// newLadder tells the site's machine its policy as it is now. Where the ladder has
+// changed, replicas that wait for their next rung wait for the new one.
+func (l *Live) newLadder() {
+	a := l.Activity
+	p := l.policy(a.Spec)
+	a.Machine.SetPolicy(p)
+	if slices.Equal(a.rungs, p.Ladder) {
+		return
+	}
+	a.rungs = p.Ladder
+	if a.experience != nil {
+		l.tellLadder()
+	}
+	for id, r := range a.Replicas {
+		at, ok := a.Machine.Replica(id)
+		if !ok || r.gate != nil || (at.State != site.Ready && at.State != site.Asleep) {
+			continue
+		}
+		_, idle := l.Quiet(id)
+		if after, ok := policy.Due(p.Ladder, at.Tier, idle); ok {
+			l.perform(site.ArmIdle{ID: id, After: after})
+		}
+	}
+}

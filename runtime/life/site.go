@@ -1,0 +1,179 @@
+package life
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/scale"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/store"
+)
+
+// Site is what the node keeps in memory of each site, asleep or not. There may
+// be a hundred thousand: the spec of a parked site stays on disk.
+type Site struct {
+	Host    *Host
+	ID      bpf.SiteID
+	Name    string
+	Addr4   netip.Addr
+	Addr6   netip.Addr
+	Ports   []spec.Port
+	Domains []string
+	Source  string
+	Digest  [32]byte
+	Least   uint8 // replicas of a live site
+	Most    uint8
+
+	Deleting bool // guarded by the table
+
+	mu   sync.Mutex
+	live Live
+}
+
+// Live is a site whose lock is held: With gives it, for the time of a call, and
+// nothing else does. What is known of the site's replicas, and what is done with
+// them, hangs on it.
+type Live struct {
+	*Site
+	*Activity // nil while the site is parked
+
+	gone    bool     // deleted
+	Image   bool     // there is a checkpoint of it
+	History *history // nil until something has happened
+}
+
+// With calls f with the site's lock held.
+func (st *Site) With(f func(l *Live)) {
+	l := st.lock()
+	defer l.unlock()
+	f(l)
+}
+
+// lock is With for those who cannot do their work in one call of a function.
+func (st *Site) lock() *Live {
+	st.mu.Lock()
+	return &st.live
+}
+
+func (l *Live) unlock() { l.mu.Unlock() }
+
+// History outlives the activity.
+type history struct {
+	Decision *event.Decision
+	Failure  *event.Failure
+	Idle     time.Time // when its last connection ended, as far as known
+	failed   bool      // the last wake failed
+	unscaled bool      // it was told which limits cannot be scaled
+	came     uint64    // connections since its last wake, as far as counted
+}
+
+// Activity is what a site has while it is not simply parked.
+type Activity struct {
+	Spec     *spec.Site
+	Machine  *site.Machine
+	Replicas map[site.ReplicaID]*Replica
+	timers   map[timerKey]*time.Timer
+	trace    *wakeTrace    // of the wake that is under way
+	changed  chan struct{} // closed and replaced after each event
+	retry    time.Time     // end of the backoff
+
+	experience *policy.Experience // nil until it was read
+	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
+	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
+	Seen       scale.Meter        // for those who look at the site
+}
+
+// Replica is one replica's belongings. Guarded by its entry's mu, but for ns and
+// kernel: those are the start's until it is over, and do not change afterwards.
+type Replica struct {
+	ID       site.ReplicaID
+	Name     string // "<site>-<id>"
+	Started  time.Time
+	Image    string // digest
+	cancel   func() // ends a start that is under way
+	stopping bool
+	kill     bool   // it is to be ended without being asked
+	asleep   bool   // marked so in the data path, as far as known
+	execs    int    // sessions of `fcnode exec`, which keep it awake
+	came     uint64 // connections, as last counted
+	ns       Namespace
+	kernel   bpf.Replica // as the data path knows it; valid if ns is set
+	Ctr      Container
+	trace    *wakeTrace  // until its first byte
+	from     detect.Tier // that it was last on, if it is known; empty: it was started
+
+	frozen  bool     // asleep, or found so
+	descent *descent // on its way there
+	gate    *gate    // at which it waits, prepared
+	queued  bool     // waits for its turn in the queue of starts
+	leave   func()   // ends the turn
+	woken   func()   // ends its precedence; nil unless somebody waits for it
+
+	dumped    bool // ends, and leaves an image
+	restoring bool // gets no packets yet, whatever its sockets say
+}
+
+func New(h *Host, s *store.Site) *Site {
+	e := &Site{Host: h, ID: bpf.SiteID(s.ID), Name: s.Spec.Name, Addr4: s.Addr4, Addr6: s.Addr6}
+	e.live.Site = e
+	e.Describe(s)
+	return e
+}
+
+// Describe takes over what may change from one apply to the next.
+func (st *Site) Describe(s *store.Site) {
+	st.Ports = slices.Clip(s.Spec.Ports)
+	st.Domains = slices.Clip(s.Spec.Domains)
+	st.Source = s.Source
+	st.Digest = DigestOf(&s.Spec)
+	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
+}
+
+func (st *Site) Addrs() []netip.Addr {
+	var out []netip.Addr
+	for _, a := range []netip.Addr{st.Addr4, st.Addr6} {
+		if a.IsValid() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// Listeners of the site: each port on each address.
+func (st *Site) Listeners() map[bpf.Listener]bpf.ListenerSite {
+	out := make(map[bpf.Listener]bpf.ListenerSite, 2*len(st.Ports))
+	for i, p := range st.Ports {
+		for _, a := range st.Addrs() {
+			l := bpf.Listener{Addr: a, Port: p.Port, Proto: protoOf(p)}
+			out[l] = bpf.ListenerSite{Site: st.ID, PortBit: uint8(i)}
+		}
+	}
+	return out
+}
+
+func protoOf(p spec.Port) bpf.Proto {
+	if p.Proto == "udp" {
+		return bpf.UDP
+	}
+	return bpf.TCP
+}
+
+// notify wakes up those who wait for the site to change.
+func (a *Activity) notify() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (l *Live) past() *history {
+	if l.History == nil {
+		l.History = &history{}
+	}
+	return l.History
+}

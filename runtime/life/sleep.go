@@ -1,0 +1,81 @@
+package life
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+type reclaimInput struct {
+	has, keep        uint64 // bytes of the replica
+	asked            bool   // the spec names the tier
+	available, total uint64 // bytes of the node
+	below            float64
+}
+
+// reclaimable is how much is to be pushed out: all but what is to be kept if the
+// spec says so, else no more than the node lacks.
+func reclaimable(in reclaimInput) uint64 {
+	most := in.has - min(in.keep, in.has)
+	if in.asked {
+		return most
+	}
+	enough := uint64(in.below * float64(in.total))
+	return min(most, enough-min(in.available, enough))
+}
+
+// findTier says how a replica that was found sleeps. One whose mark is gone has a
+// visitor: his knock may have died with the daemon that read it. Anything
+// half-done is undone. A spare one has no mark: nothing is sent to it.
+func (l *Live) findTier(r *Replica, s *spec.Site, st bpf.ReplicaStats, was *site.Found) {
+	defer func() { l.Host.boundSwap(r, s, r.frozen) }()
+	r.asleep = st.Asleep
+	frozen, err := r.Ctr.Group().Frozen()
+	if err != nil {
+		l.Host.Log.Error("cannot tell whether a replica is frozen; taking it for awake", "replica", r.Name, "error", err)
+	}
+	if !frozen {
+		return
+	}
+	if st.Asleep || was.Spare {
+		r.frozen = true
+		was.Asleep = detect.TierFrozen
+		return
+	}
+	if err := r.Ctr.Group().Thaw(l.Host.Ctx); err != nil {
+		l.Host.Log.Error("cannot thaw a replica; its visitors wait", "replica", r.Name, "error", err)
+	}
+}
+
+// Rouse makes a sleeping replica run for who needs it otherwise than by packets.
+func (st *Site) Rouse(ctx context.Context, r *Replica) error {
+	st.Send(site.Knocked{ID: r.ID}) // one that runs passes over it
+	err := st.Wait(ctx, func(a *Activity) bool { return a == nil || a.awake(r.ID) })
+	if err != nil {
+		return fmt.Errorf("wait for replica %s to run again: %w", r.Name, err)
+	}
+	return nil
+}
+
+// awake says whether a replica runs, or never will.
+func (a *Activity) awake(id site.ReplicaID) bool {
+	m, ok := a.Machine.Replica(id)
+	return !ok || (m.Tier == detect.TierRunning && m.State != site.Sinking && m.State != site.Rising)
+}
+
+// followRise gives a replica that is to run again the trace of the packet or the
+// person for whom it is, if there is one.
+func (l *Live) followRise(r *Replica) {
+	if r.trace != nil || l.trace == nil {
+		return
+	}
+	r.trace, l.trace = l.trace, nil
+	r.trace.replica(r.Name)
+	if m, ok := l.Machine.Replica(r.ID); ok {
+		r.trace.from(m.Tier)
+	}
+}

@@ -1,0 +1,327 @@
+package life
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// What is kept beside a container for the daemon that adopts it.
+const (
+	metaSpec  = "spec"  // digest of the spec that it was started with
+	metaImage = "image" // digest of its image
+	metaPorts = "ports" // the site's ports then: a port's bit in the data path is its place among them
+)
+
+func portsMeta(s *spec.Site) string {
+	ports := make([]string, 0, len(s.Ports))
+	for _, p := range s.Ports {
+		ports = append(ports, p.String())
+	}
+	return strings.Join(ports, " ")
+}
+
+func replicaName(siteName string, id site.ReplicaID) string {
+	return fmt.Sprintf("%s-%d", siteName, id)
+}
+
+// beginStart makes a replica in the background.
+func (l *Live) beginStart(act site.Start) {
+	if act.From == detect.TierPrepared {
+		l.openGate(act.ID)
+		return
+	}
+	a, id := l.Activity, act.ID
+	ctx, cancel := context.WithCancel(l.Host.Ctx)
+	r := &Replica{
+		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), cancel: cancel, trace: a.trace,
+		woken: l.Host.Wakes.Begin(),
+	}
+	a.trace = nil
+	if r.trace == nil {
+		r.trace = l.newTrace(l.Host.Now(), event.StepAsked)
+	}
+	r.trace.replica(r.Name)
+	a.Replicas[id] = r
+	trace, s := r.trace, a.Spec // r's is gone with the first byte, which may come before start returns
+	l.Host.Work.Go(func() {
+		defer cancel()
+		ctr, err := l.start(ctx, r, trace, s)
+		l.started(r, ctr, err)
+	})
+}
+
+// start does the slow part: image, network namespace, data path, container. On
+// an error nothing of it is left but what r names, which started() takes away.
+func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
+	if err := st.takeTurn(ctx, r, st.Host.startTimeout(s)); err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, st.Host.startTimeout(s))
+	defer cancel()
+	ctr, err := st.startNow(within, r, trace, s)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		// The site's machine has a timer for the same time: whichever is first, people read the same.
+		err = fmt.Errorf("nobody listened on its ports within %s: %w", st.Host.startTimeout(s), err)
+	}
+	return ctr, err
+}
+
+// startNow does so when the replica has its turn.
+func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
+	with, err := st.place(ctx, r, s)
+	if err != nil {
+		return nil, err
+	}
+	trace.mark(event.StepPrepared, st.Host.Now())
+	ctr, placed := st.restoreInstead(ctx, r, trace, with)
+	if ctr != nil {
+		return ctr, nil
+	}
+	if !placed { // what the attempt has left there is not for another
+		st.Host.forget(r)
+		r.ns, r.kernel = nil, bpf.Replica{}
+		if with, err = st.place(ctx, r, s); err != nil {
+			return nil, err
+		}
+	}
+	ctr, timing, err := st.Host.Containers.Start(ctx, with)
+	if err != nil {
+		return nil, err
+	}
+	trace.marks(timing)
+	return ctr, nil
+}
+
+// place gives a replica its image and network namespace, tells the data path
+// of it, and returns what its container is to be.
+func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with container.Spec, err error) {
+	img, err := st.Host.Images.Resolve(ctx, s.Image)
+	if err != nil {
+		return with, fmt.Errorf("image: %w", err)
+	}
+	l := st.lock()
+	r.Image = img.Digest
+	l.unlock()
+	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
+	if len(args) == 0 {
+		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
+	}
+	ns, err := st.Host.Net.Get(ctx)
+	if err != nil {
+		return with, err
+	}
+	r.ns = ns
+	if err := ns.Assign(st.Addrs()...); err != nil {
+		return with, err
+	}
+	r.kernel = bpf.Replica{
+		Site: st.ID, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: st.Addr4, VIP6: st.Addr6,
+	}
+	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
+		return with, err
+	}
+	return container.Spec{
+		ID: r.Name, Site: st.Name,
+		Lower: img.Lower,
+		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "upper"),
+		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "work"),
+		Args:  args, Env: Environment(img.Config.Env, s.Env),
+		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
+		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
+		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
+		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
+		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
+	}, nil
+}
+
+// started takes the outcome of a start to the machine.
+func (st *Site) started(r *Replica, ctr Container, err error) {
+	if err != nil {
+		st.Host.forget(r)
+		l := st.lock()
+		defer l.unlock()
+		r.endWake()
+		if r.trace != nil {
+			st.Host.endTrace(r.trace, event.ResultFailed, err.Error())
+			r.trace = nil
+		}
+		delete(l.Replicas, r.ID)
+		l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
+		return
+	}
+	l := st.lock()
+	defer l.unlock()
+	r.Ctr = ctr
+	l.notify()
+	st.Host.Work.Go(func() { st.watch(r) })
+	if r.restoring {
+		r.restoring = false
+		l.restored(r)
+	}
+	if r.stopping {
+		l.stopContainer(r)
+	}
+}
+
+// watch waits for a replica's end, or for the daemon's.
+func (st *Site) watch(r *Replica) {
+	select {
+	case <-r.Ctr.Exited():
+	case <-st.Host.Ctx.Done():
+		return // the container lives on; the next daemon adopts it
+	}
+	reason := "exited"
+	if st, ok := r.Ctr.Exit(); ok {
+		reason = Describe(st)
+	}
+	l := st.lock()
+	r.endWake()
+	// First the data path learns that it is gone, then its belongings go.
+	l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
+	if r.trace != nil { // it was woken, and no visitor came
+		st.Host.endTrace(r.trace, event.ResultOK, "")
+		r.trace = nil
+	}
+	dumped := r.dumped
+	l.unlock()
+
+	st.tidy(r, dumped)
+
+	l = st.lock()
+	defer l.unlock()
+	if l.Activity != nil {
+		l.imaged(r)
+		delete(l.Replicas, r.ID)
+		l.notify()
+		l.settle()
+	}
+}
+
+// tidy takes away what belongs to a replica that has ended, when it disturbs
+// nobody. What the next wake of its site needs does not wait: the rest of its
+// image.
+func (st *Site) tidy(r *Replica, dumped bool) {
+	if dumped {
+		st.Host.removeContainer(r)
+		l := st.lock()
+		if l.Activity != nil {
+			l.imaged(r)
+			l.notify()
+		}
+		l.unlock()
+	}
+	st.Host.Wakes.Later(st.Host.Ctx.Done())
+	if !dumped {
+		st.Host.removeContainer(r)
+	}
+	st.Host.forgetPlace(r)
+}
+
+// Describe says in a few words how a container ended.
+func Describe(st container.ExitStatus) string {
+	switch {
+	case st.MonitorLost:
+		return "its monitor process was killed, and it with it"
+	case st.OOMKilled:
+		return "killed by the kernel for lack of memory (limits.memory.max)"
+	case st.Signal != "":
+		return "ended by " + st.Signal
+	}
+	return fmt.Sprintf("exit code %d", st.Code)
+}
+
+// beginStop ends a replica in the background.
+func (l *Live) beginStop(act site.Stop) {
+	r := l.Replicas[act.ID]
+	if r == nil || r.stopping {
+		return
+	}
+	r.stopping, r.kill = true, act.Kill
+	if r.Ctr == nil {
+		r.cancel() // answered by StartFailed, or by started() if it was quicker
+		return
+	}
+	l.stopContainer(r)
+}
+
+// stopContainer asks the container to end; watch() reports it. The caller
+// holds e.mu.
+func (l *Live) stopContainer(r *Replica) {
+	grace := time.Duration(l.Spec.Stop.Grace)
+	// Neither waited for nor cut short when the daemon ends: the container has
+	// its grace, and the next daemon finds out what became of it.
+	kill := r.kill
+	settled := r.callBack()
+	go func() {
+		settled()
+		ctx := context.WithoutCancel(l.Host.Ctx)
+		stop := r.Ctr.Stop
+		if kill {
+			stop = func(ctx context.Context, _ time.Duration) error { return r.Ctr.Kill(ctx) }
+		}
+		if err := stop(ctx, grace); err != nil {
+			l.Host.Log.Error("cannot stop a container; killing it", "replica", r.Name, "error", err)
+			if err := r.Ctr.Kill(ctx); err != nil {
+				l.Host.Log.Error("cannot kill a container", "replica", r.Name, "error", err)
+			}
+		}
+	}()
+}
+
+// Environment is the image's with the spec's over it; PATH is always there, as
+// a command without a slash is looked up by it.
+func Environment(image []string, own map[string]string) []string {
+	out := make([]string, 0, len(image)+len(own)+1)
+	hasPath := false
+	for _, kv := range image {
+		name, _, _ := strings.Cut(kv, "=")
+		if _, replaced := own[name]; replaced {
+			continue
+		}
+		hasPath = hasPath || name == "PATH"
+		out = append(out, kv)
+	}
+	names := make([]string, 0, len(own))
+	for name := range own {
+		names = append(names, name)
+		hasPath = hasPath || name == "PATH"
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		out = append(out, name+"="+own[name])
+	}
+	if !hasPath {
+		out = append(out, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
+	return out
+}
+
+func mounts(volumes []spec.Volume) []container.Mount {
+	out := make([]container.Mount, 0, len(volumes))
+	for _, v := range volumes {
+		out = append(out, container.Mount{
+			Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec,
+		})
+	}
+	return out
+}
+
+func FirstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

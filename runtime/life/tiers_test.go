@@ -1,0 +1,50 @@
+package life
+
+import "testing"
+
+func TestReclaimable(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		name string
+		in   reclaimInput
+		want uint64
+	}{
+		{"asked for: all but what is kept", reclaimInput{has: 100 * mib, keep: 10 * mib, asked: true, available: 900 * mib, total: 1000 * mib, below: 0.5}, 90 * mib},
+		{"less than is kept", reclaimInput{has: 5 * mib, keep: 10 * mib, asked: true, total: 1000 * mib, below: 0.5}, 0},
+		{"the node has enough", reclaimInput{has: 100 * mib, keep: mib, available: 600 * mib, total: 1000 * mib, below: 0.5}, 0},
+		{"the node lacks a little", reclaimInput{has: 100 * mib, keep: mib, available: 470 * mib, total: 1000 * mib, below: 0.5}, 30 * mib},
+		{"the node lacks much", reclaimInput{has: 100 * mib, keep: mib, available: 10 * mib, total: 1000 * mib, below: 0.5}, 99 * mib},
+	} {
+		if got := reclaimable(c.in); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestPreparedMakeRoom(t *testing.T) {
+	var s preparedSet
+	add := func(memory uint64) (w *waiting, out int) {
+		w = &waiting{e: &Site{}, r: &Replica{}, memory: memory}
+		s.add(w, 3, 100, func(*waiting) { out++ })
+		return w, out
+	}
+	a, _ := add(10)
+	for range 2 {
+		if _, out := add(10); out > 0 {
+			t.Fatalf("%d made room though there was some", out)
+		}
+	}
+	s.remove(a.r)
+	if _, out := add(10); out > 0 {
+		t.Errorf("%d made room for one who took the place of one that is gone", out)
+	}
+	if _, out := add(10); out != 1 {
+		t.Errorf("%d made room for the fourth", out)
+	}
+	if _, out := add(95); out != 3 {
+		t.Errorf("%d made room for one that holds nearly all the memory", out)
+	}
+	if got := len(s.sites()); got != 1 {
+		t.Errorf("%d wait", got)
+	}
+}

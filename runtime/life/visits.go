@@ -1,0 +1,32 @@
+package life
+
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/policy"
+)
+
+// came notes the connections of a replica, which are read before it goes to sleep
+// and before it ends.
+func (l *Live) came(r *Replica, total uint64) {
+	if l.Spec.Objective.Cold.Share() == 0 {
+		return
+	}
+	l.past().came += total - min(r.came, total)
+	r.came = total
+}
+
+// learnVisits does so for a wake that is over now.
+func (l *Live) learnVisits(x *policy.Experience, took time.Duration, now time.Time) {
+	share := l.Spec.Objective.Cold.Share()
+	if share == 0 {
+		return
+	}
+	since := time.Duration(0)
+	if !x.Woke.IsZero() {
+		since = max(0, now.Sub(x.Woke))
+	}
+	h := l.past()
+	x.CountWake(h.came, took, since, share)
+	h.came, x.Woke = 0, now
+}

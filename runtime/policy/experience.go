@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
+)
+
+const (
+	// wakesKept is how many wakes from each tier are remembered: enough for a
+	// median that one slow disk does not move, few enough to follow a new version
+	// of the application.
+	wakesKept = 8
+	// A tier that failed is not tried again before this, which doubles.
+	giveUpMin = time.Minute
+	giveUpMax = 24 * time.Hour
+)
+
+// EnoughAnswers is how many say something of how long they take.
+const EnoughAnswers = 3
+
+// Experience is what a site has taught about its tiers. It is in a file of its
+// own, and in memory while the site is not simply parked.
+type Experience struct {
+	Tiers  map[detect.Tier]*TierExperience `json:"tiers"`
+	Ladder string                          `json:"ladder,omitempty"` // as it was told last
+	Answer time.Duration                   `json:"answer,omitempty"` // median of the running site's; 0: not known
+
+	Visitors detect.Visitors `json:"visitors,omitzero"` // of a site with an objective
+	Woke     time.Time       `json:"woke,omitzero"`     // its last wake that they count
+}
+
+// TierExperience is what one tier has taught.
+type TierExperience struct {
+	Wakes  []time.Duration `json:"wakes,omitempty"`  // what they added to the first answer, the newest last
+	Memory uint64          `json:"memory,omitempty"` // held on the tier, in bytes; 0: not known
+	Disk   uint64          `json:"disk,omitempty"`
+	Failed int             `json:"failed,omitempty"` // in a row
+	Until  time.Time       `json:"until,omitzero"`   // not tried again before
+	Why    string          `json:"why,omitempty"`
+}
+
+func NewExperience() *Experience { return &Experience{Tiers: map[detect.Tier]*TierExperience{}} }
+
+func (x *Experience) Tier(t detect.Tier) *TierExperience {
+	if x.Tiers[t] == nil {
+		x.Tiers[t] = &TierExperience{}
+	}
+	return x.Tiers[t]
+}
+
+func (t *TierExperience) AddWake(took time.Duration) {
+	t.Wakes = append(t.Wakes, took)
+	t.Wakes = slices.Clone(t.Wakes[max(0, len(t.Wakes)-wakesKept):])
+}
+
+// GiveUp gives the tier up for a while.
+func (t *TierExperience) GiveUp(now time.Time, why string) {
+	wait := giveUpMin
+	for range t.Failed {
+		wait = min(2*wait, giveUpMax)
+	}
+	t.Failed++
+	t.Until, t.Why = now.Add(wait), why
+}
+
+func (t *TierExperience) Worked() { t.Failed, t.Until, t.Why = 0, time.Time{}, "" }
+
+// median of the wakes; 0 without any.
+func (t *TierExperience) median() time.Duration {
+	if len(t.Wakes) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(t.Wakes))
+	return sorted[len(sorted)/2]
+}
+
+// costs in the form that detect decides by.
+func (x *Experience) costs() []detect.TierCost {
+	var out []detect.TierCost
+	for name, t := range x.Tiers {
+		c := detect.TierCost{
+			Tier: detect.Tier(name), Samples: len(t.Wakes), Median: t.median(),
+			Memory: float64(t.Memory), Disk: float64(t.Disk), HeldKnown: t.Memory+t.Disk > 0,
+		}
+		if len(t.Wakes) > 0 {
+			c.P99 = slices.Max(t.Wakes)
+		}
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(a, b detect.TierCost) int { return detect.Tier(a.Tier).Depth() - detect.Tier(b.Tier).Depth() })
+	return out
+}
+
+// Added is what a wake has added to the first answer: the time to it, less what
+// the running site takes for one, but never less than until the site ran.
+func Added(t event.Trace, answer time.Duration) (took time.Duration, ok bool) {
+	var ran time.Duration
+	for _, s := range t.Steps {
+		switch s.Name {
+		case event.StepThawed, event.StepReleased:
+			ran = s.At.Duration()
+		case event.StepFirstByte:
+			took, ok = s.At.Duration(), true
+		}
+	}
+	return max(took-answer, ran), ok
+}
+
+// CountWake takes a wake into account, with all connections since the last one: took is what
+// it has added to its visitor's first answer. The caller holds the mu of the site's entry.
+func (x *Experience) CountWake(came uint64, took, since time.Duration, share float64) {
+	asleep := uint64(0)
+	if took > detect.Noticeable {
+		asleep = 1
+	}
+	x.Visitors.Observe(max(1, came), asleep, since, share)
+}

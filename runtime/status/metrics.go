@@ -1,0 +1,202 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+// Metrics implements api.Backend. Nothing is counted for it in between: the
+// values are read when they are asked for. docs/metrics.md has the names.
+func (s *Status) Metrics(ctx context.Context, w io.Writer) error {
+	registry := prometheus.NewRegistry()
+	for _, c := range append(s.host.Scale.Metrics.Collectors(), &collector{status: s, ctx: ctx}) {
+		if err := registry.Register(c); err != nil {
+			return fmt.Errorf("collect the metrics: %w", err)
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		return fmt.Errorf("collect the metrics: %w", err)
+	}
+	text := expfmt.NewEncoder(w, expfmt.NewFormat(expfmt.TypeTextPlain))
+	for _, f := range families {
+		if err := text.Encode(f); err != nil {
+			return fmt.Errorf("write the metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// collector reads the node once.
+type collector struct {
+	status *Status
+	ctx    context.Context //nolint:containedctx // of the one call that it is made for
+}
+
+// The metrics of the node and of each site of which something runs.
+var (
+	descSites    = metric("sites", "Sites by the tier of their most awake replica.", "tier")
+	descReplicas = metric("replicas", "Replicas by tier.", "tier")
+	descPackets  = metric("packets_total", "Packets of the data path by what became of them.", "end")
+
+	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
+	descSiteConns    = siteMetric("connections", "Connections that are open now.")
+	descSiteOpened   = siteMetric("connections_total", "Connections since the replicas that run were started.")
+	descSiteMemory   = siteMetric("memory_bytes", "Memory of the site's replicas.")
+	descSiteCPU      = siteMetric("cpu_cores", "CPU time that the site's replicas use, in cores.")
+	descSitePIDs     = siteMetric("pids", "Processes and threads of the site's replicas.")
+	descSiteLimit    = siteMetric("limit", "Limit of each replica that holds now, in cores, bytes and tasks.", "resource")
+	descSiteLimitMax = siteMetric("limit_max", "The most that the limit of each replica may be.", "resource")
+
+	descSiteRequests = siteMetric("requests_total", "Requests of the replicas that run, by turn-taking.")
+	descSiteNoTurns  = siteMetric("connections_no_turns_total", "Connections that do not take turns, whose requests are not counted.")
+	descSiteRefused  = siteMetric("connections_refused_total", "Connections that were refused.")
+	descSiteFailed   = siteMetric("connections_failed_total", "Connections that a reset ended.")
+	descSiteBytes    = siteMetric("bytes_total", "Payload by direction.", "direction")
+	descSiteFlows    = siteMetric("udp_flows_total", "Client addresses and ports that sent datagrams.")
+	descSiteQueue    = siteMetric("accept_queue", "Connections that wait to be accepted, in the worst replica.")
+	descSiteLatency  = siteMetric("latency_seconds", "Time to the first byte of answers since the last reading.", "quantile")
+)
+
+func metric(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("fcnode_"+name, help, labels, nil)
+}
+
+func siteMetric(name, help string, labels ...string) *prometheus.Desc {
+	return metric("site_"+name, help, append([]string{"site"}, labels...)...)
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descSites, descReplicas, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
+		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
+	} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	awake, err := c.status.List(c.ctx, api.ListOptions{Awake: true})
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(descSites, err)
+		return
+	}
+	sites, replicas := map[string]int{}, map[string]int{}
+	for i := range awake {
+		s := &awake[i]
+		sites[string(s.Tier)]++
+		for _, r := range s.Replicas {
+			replicas[string(r.Tier)]++
+		}
+		collectSite(to, s)
+	}
+	sites[string(api.TierCold)] += c.status.table.Count() - len(awake)
+	for tier, count := range sites {
+		to <- gauge(descSites, float64(count), tier)
+	}
+	for tier, count := range replicas {
+		to <- gauge(descReplicas, float64(count), tier)
+	}
+	packets, err := c.status.host.Data.Counters()
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(descPackets, err)
+		return
+	}
+	for end, count := range packets {
+		to <- counter(descPackets, float64(count), end)
+	}
+}
+
+func collectSite(to chan<- prometheus.Metric, s *api.Site) {
+	states := map[string]int{}
+	for _, r := range s.Replicas {
+		if r.Spare {
+			states["spare"]++
+			continue
+		}
+		states[r.State]++
+	}
+	for state, count := range states {
+		to <- gauge(descSiteReplicas, float64(count), s.Name, state)
+	}
+	to <- gauge(descSiteConns, float64(s.Conns.Now), s.Name)
+	to <- counter(descSiteOpened, float64(s.Conns.Total), s.Name)
+	collectUse(to, s)
+	collectLoad(to, s)
+}
+
+func collectUse(to chan<- prometheus.Metric, s *api.Site) {
+	if u := s.Usage; u != nil {
+		if u.Memory != nil {
+			to <- gauge(descSiteMemory, float64(*u.Memory), s.Name)
+		}
+		if u.CPU != nil {
+			to <- gauge(descSiteCPU, *u.CPU, s.Name)
+		}
+		if u.PIDs != nil {
+			to <- gauge(descSitePIDs, float64(*u.PIDs), s.Name)
+		}
+	}
+	limit := func(resource string, now, most float64) {
+		to <- gauge(descSiteLimit, now, s.Name, resource)
+		to <- gauge(descSiteLimitMax, most, s.Name, resource)
+	}
+	if l := s.Limits.CPU; l != nil && l.Now > 0 {
+		limit("cpu", l.Now, l.Max)
+	}
+	if l := s.Limits.Memory; l != nil && l.Now > 0 {
+		limit("memory", float64(l.Now), float64(l.Max))
+	}
+	if l := s.Limits.PIDs; l != nil {
+		limit("pids", float64(l.Now), float64(l.Max))
+	}
+	for _, d := range s.Limits.IO {
+		for _, r := range []struct {
+			name      string
+			now, most int64
+		}{
+			{"rbps", d.ReadBytes, d.Max.ReadBytes}, {"wbps", d.WriteBytes, d.Max.WriteBytes},
+			{"riops", d.Reads, d.Max.Reads}, {"wiops", d.Writes, d.Max.Writes},
+		} {
+			if r.now > 0 {
+				limit(r.name+" of "+d.Device, float64(r.now), float64(max(r.now, r.most)))
+			}
+		}
+	}
+}
+
+func collectLoad(to chan<- prometheus.Metric, s *api.Site) {
+	l := s.Load
+	if l == nil {
+		return
+	}
+	to <- counter(descSiteRequests, float64(l.Requests), s.Name)
+	to <- counter(descSiteNoTurns, float64(l.NoTurns), s.Name)
+	to <- counter(descSiteRefused, float64(l.Refused), s.Name)
+	to <- counter(descSiteFailed, float64(l.Failed), s.Name)
+	to <- counter(descSiteBytes, float64(l.BytesIn), s.Name, "in")
+	to <- counter(descSiteBytes, float64(l.BytesOut), s.Name, "out")
+	to <- counter(descSiteFlows, float64(l.UDPFlows), s.Name)
+	to <- gauge(descSiteQueue, float64(l.AcceptQueue), s.Name)
+	if s.Latency != nil {
+		to <- gauge(descSiteLatency, s.Latency.P50.Duration().Seconds(), s.Name, "0.5")
+		to <- gauge(descSiteLatency, s.Latency.P99.Duration().Seconds(), s.Name, "0.99")
+	}
+}
+
+func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func counter(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+}
