@@ -1,0 +1,523 @@
+package life
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/event/eventlog"
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/priority"
+	"github.com/fcnode/fcnode/runtime/scale"
+	"github.com/fcnode/fcnode/runtime/store"
+)
+
+// world is all that a daemon finds on its machine, in memory. It outlives the
+// daemon, as the real one does. Its time is that of synctest.
+type world struct {
+	t     *testing.T
+	dir   string
+	epoch time.Time
+
+	mu         sync.Mutex
+	replicas   map[bpf.ReplicaID]*fakeReplica
+	sites      map[bpf.SiteID]bpf.Site // absent: parked
+	held       map[bpf.SiteID]int
+	released   int
+	refused    int
+	containers map[string]*fakeContainer
+	broken     error // of all starts, if not nil
+	slow       chan struct{}
+}
+
+type fakeReplica struct {
+	kernel bpf.Replica
+	stats  bpf.ReplicaStats
+}
+
+func (w *world) now() uint64 { return uint64(time.Since(w.epoch)) + 1 }
+
+// daemon is one on that machine.
+type daemon struct {
+	*Host
+	w    *world
+	stop func()
+	all  map[string]*Site
+}
+
+// inWorld runs a test in a world with synctest's clock.
+func inWorld(t *testing.T, specs string, test func(t *testing.T, w *world, d *daemon, s *Site)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{
+			t: t, dir: dir, epoch: time.Now(), replicas: map[bpf.ReplicaID]*fakeReplica{}, sites: map[bpf.SiteID]bpf.Site{},
+			held: map[bpf.SiteID]int{}, containers: map[string]*fakeContainer{},
+		}
+		d := w.start(specs)
+		defer func() { d.kill() }() // the last one
+		test(t, w, d, d.all["a"])
+	})
+}
+
+// start begins a daemon with one site, "a".
+func (w *world) start(specs string) *daemon {
+	kept, err := store.Open(filepath.Join(w.dir, "state.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	events, err := eventlog.Open(filepath.Join(w.dir, "events"), eventlog.Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.New(slog.DiscardHandler)
+	cfg := config.Default()
+	cfg.StateDir = w.dir
+	d := &daemon{w: w, all: map[string]*Site{}}
+	h := &Host{
+		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
+		Store: kept, Eventlog: events, Images: fakeImages{}, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
+	}
+	h.Means.CRIU.Found(errors.New("this world has no criu"))
+	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
+	h.Scale, err = scale.New(scale.Options{
+		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Work.Go, Stopped: h.Stopped,
+		Site: func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d.Host = h
+	rec := &store.Site{ID: 1, Spec: *parseLife(w.t, specs), Addr4: netip.MustParseAddr("10.77.0.12")}
+	if err := kept.Put([]*store.Site{rec}); err != nil {
+		w.t.Fatal(err)
+	}
+	d.all["a"] = New(h, rec)
+	d.stop = sync.OnceFunc(func() {
+		cancel()
+		h.Work.Wait()
+		if err := errors.Join(h.Scale.Close(), events.Close(), kept.Close()); err != nil {
+			w.t.Error(err)
+		}
+	})
+	return d
+}
+
+// kill ends the daemon, and nothing else.
+func (d *daemon) kill() {
+	for _, st := range d.all {
+		st.With((*Live).Leave)
+	}
+	d.stop()
+}
+
+func (d *daemon) All() []*Site {
+	var out []*Site
+	for _, s := range d.all {
+		out = append(out, s)
+	}
+	return out
+}
+
+func (d *daemon) ByName(name string) (*Site, error) {
+	if s := d.all[name]; s != nil {
+		return s, nil
+	}
+	return nil, errors.New("no such site")
+}
+
+func (d *daemon) ByID(id bpf.SiteID) *Site {
+	for _, s := range d.all {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// visit is a visitor's first packet: the kernel holds it if the site is parked.
+func (d *daemon) visit(s *Site) {
+	w := d.w
+	w.mu.Lock()
+	set, awake := w.sites[s.ID]
+	var to *fakeReplica
+	for _, r := range set.Replicas {
+		if own := w.replicas[r.ID]; own != nil && !r.Draining && own.stats.Ready4 != 0 {
+			to = own
+		}
+	}
+	if awake && to != nil {
+		asleep := to.stats.Asleep
+		to.stats.Asleep = false
+		to.stats.ConnsNow++
+		to.stats.ConnsTotal++
+		to.stats.Last = w.now()
+		id := w.idOf(to)
+		w.mu.Unlock()
+		if asleep {
+			s.SocketEvent(bpf.Event{Kind: bpf.EventKnock, Site: s.ID, Replica: id, Time: w.now()})
+		}
+		synctest.Wait()
+		return
+	}
+	w.mu.Unlock()
+	d.Held(bpf.HeldPacket{Site: s.ID, Client: netip.MustParseAddrPort("203.0.113.9:52114"), VIP: netip.AddrPortFrom(s.Addr4, 80), Proto: bpf.TCP, Time: w.now()})
+	synctest.Wait()
+}
+
+// leave ends all connections of a replica.
+func (w *world) leave(id bpf.ReplicaID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.replicas[id]
+	r.stats.ConnsNow, r.stats.Last = 0, w.now()
+}
+
+// listen is what a replica's application does when it is up.
+func (d *daemon) listen(s *Site, id bpf.ReplicaID) {
+	w := d.w
+	w.mu.Lock()
+	w.replicas[id].stats.Ready4 = 1
+	w.mu.Unlock()
+	s.SocketEvent(bpf.Event{Kind: bpf.EventReady, Site: s.ID, Replica: id, Ready4: 1, Time: w.now()})
+	synctest.Wait()
+}
+
+func (w *world) idOf(r *fakeReplica) bpf.ReplicaID {
+	for id, have := range w.replicas {
+		if have == r {
+			return id
+		}
+	}
+	return 0
+}
+
+// ids are those of the containers that run, as the data path knows them.
+func (w *world) ids() (out []bpf.ReplicaID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := bpf.ReplicaID(1); len(out) < len(w.replicas) && id < 1000; id++ {
+		if w.replicas[id] != nil {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+func (w *world) parked(id bpf.SiteID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, awake := w.sites[id]
+	return !awake
+}
+
+// counts gives how many visitors were let in and refused.
+func (w *world) counts() (released, refused int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.released, w.refused
+}
+
+// kinds are those of the events about the site, the oldest first.
+func (d *daemon) kinds() (out []event.Kind) {
+	for ev := range d.Eventlog.Events(context.Background(), event.Query{}) {
+		out = append(out, ev.Kind)
+	}
+	return out
+}
+
+// The data path.
+
+func (w *world) AddReplica(id bpf.ReplicaID, r bpf.Replica) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.replicas[id] != nil {
+		return fmt.Errorf("replica %d: %w", id, fs.ErrExist)
+	}
+	w.replicas[id] = &fakeReplica{kernel: r}
+	return nil
+}
+
+func (w *world) RemoveReplica(id bpf.ReplicaID, _ bpf.Replica) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.replicas, id)
+	return nil
+}
+
+func (w *world) SetSite(id bpf.SiteID, s bpf.Site) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sites[id] = s
+	return nil
+}
+
+func (w *world) ParkSite(id bpf.SiteID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.sites, id)
+	return nil
+}
+
+func (w *world) ClearHold(bpf.SiteID) error { return nil }
+
+func (w *world) SetAsleep(id bpf.ReplicaID, on bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.replicas[id]; r != nil {
+		r.stats.Asleep = on
+	}
+	return nil
+}
+
+func (w *world) WatchEmpty(id bpf.ReplicaID, _ bool) (uint64, error) {
+	st, err := w.Stats(id)
+	return st.ConnsNow, err
+}
+
+func (w *world) BeginWake(bpf.ReplicaID) error { return nil }
+
+func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.replicas[id]; r != nil {
+		return r.stats, nil
+	}
+	return bpf.ReplicaStats{}, fs.ErrNotExist
+}
+
+func (w *world) LoadOf(ids ...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error) {
+	out := map[bpf.ReplicaID]bpf.Load{}
+	for _, id := range ids {
+		if st, err := w.Stats(id); err == nil {
+			out[id] = bpf.Load{ConnsNow: st.ConnsNow, ConnsTotal: st.ConnsTotal}
+		}
+	}
+	return out, nil
+}
+
+func (w *world) Counters() (map[string]uint64, error) { return nil, nil }
+func (w *world) Listeners() (map[bpf.Listener]bpf.ListenerSite, error) {
+	return nil, nil
+}
+func (w *world) PutListeners(map[bpf.Listener]bpf.ListenerSite) error { return nil }
+func (w *world) DeleteListeners(...bpf.Listener) error                { return nil }
+
+// What scaling asks the kernel for.
+
+func (w *world) Replicas() (map[bpf.ReplicaID]bpf.Replica, error) { return nil, nil }
+func (w *world) Load(ids []bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error) {
+	return w.LoadOf(ids...)
+}
+func (w *world) SetTrigger(bpf.SiteID, bpf.Trigger) error { return nil }
+func (w *world) Trigger(bpf.SiteID) (bpf.TriggerState, error) {
+	return bpf.TriggerState{}, fs.ErrNotExist
+}
+func (w *world) RemoveTrigger(bpf.SiteID) error { return nil }
+
+// The network.
+
+func (w *world) Get(context.Context) (Namespace, error) { return fakeNamespace{}, nil }
+
+type fakeNamespace struct{}
+
+func (fakeNamespace) FD() *os.File               { return nil }
+func (fakeNamespace) Cookie() uint64             { return 1 }
+func (fakeNamespace) NSID() int                  { return 1 }
+func (fakeNamespace) HostIfindex() int           { return 1 }
+func (fakeNamespace) Assign(...netip.Addr) error { return nil }
+func (fakeNamespace) Close() error               { return nil }
+func (fakeNamespace) Leave() error               { return nil }
+
+type fakeHolder struct{ w *world }
+
+func (h fakeHolder) Add(p bpf.HeldPacket) (bool, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.held[p.Site]++
+	return true, nil
+}
+
+func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Proto) bool) (int, uint64, error) {
+	if !ready(netip.MustParseAddrPort("10.77.0.12:80"), bpf.TCP) {
+		return 0, 0, nil
+	}
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	n := h.w.held[id]
+	h.w.held[id], h.w.released = 0, h.w.released+n
+	return n, 0, nil
+}
+
+func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	n := h.w.held[id]
+	h.w.held[id], h.w.refused = 0, h.w.refused+n
+	return n, nil
+}
+
+type fakeImages struct{}
+
+func (fakeImages) Resolve(context.Context, string) (*image.Image, error) {
+	out := &image.Image{Digest: "sha256:a"}
+	out.Config.Cmd = []string{"/a"}
+	return out, nil
+}
+
+// The containers.
+
+type fakeContainers world
+
+func (f *fakeContainers) Start(ctx context.Context, with container.Spec) (Container, container.Timing, error) {
+	f.mu.Lock()
+	broken, slow := f.broken, f.slow
+	f.mu.Unlock()
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+			return nil, container.Timing{}, context.Cause(ctx)
+		}
+	}
+	if broken != nil {
+		return nil, container.Timing{}, broken
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := &fakeContainer{id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{})}
+	f.containers[with.ID] = c
+	return c, container.Timing{}, nil
+}
+
+func (f *fakeContainers) Restore(context.Context, container.Spec, string) (Container, container.Timing, error) {
+	return nil, container.Timing{}, errors.New("this world has no criu")
+}
+
+func (f *fakeContainers) Prepare(_ context.Context, with container.Spec) (Prepared, error) {
+	return &fakePrepared{f: f, with: with, gone: make(chan struct{})}, nil
+}
+
+func (f *fakeContainers) Remove(id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.containers, id)
+	return nil
+}
+
+func (f *fakeContainers) CRIU(context.Context) (*criu.Tool, error) {
+	return nil, errors.New("this world has no criu")
+}
+func (f *fakeContainers) ExpectRestores(context.Context) error { return nil }
+
+type fakePrepared struct {
+	f    *fakeContainers
+	with container.Spec
+	gone chan struct{}
+}
+
+func (p *fakePrepared) Memory() uint64        { return 1 }
+func (p *fakePrepared) Gone() <-chan struct{} { return p.gone }
+func (p *fakePrepared) Discard() error        { return nil }
+func (p *fakePrepared) Open(ctx context.Context) (Container, container.Timing, error) {
+	return p.f.Start(ctx, p.with)
+}
+
+type fakeContainer struct {
+	id      string
+	meta    map[string]string
+	created time.Time
+	exited  chan struct{}
+
+	mu     sync.Mutex
+	status *container.ExitStatus
+	frozen bool
+	deaf   bool // it does not end when it is asked to
+}
+
+func (c *fakeContainer) end(st container.ExitStatus) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status == nil {
+		c.status = &st
+		close(c.exited)
+	}
+}
+
+func (c *fakeContainer) ID() string              { return c.id }
+func (c *fakeContainer) Created() time.Time      { return c.created }
+func (c *fakeContainer) Group() Group            { return c }
+func (c *fakeContainer) Meta() map[string]string { return c.meta }
+func (c *fakeContainer) Pid() int                { return 4711 }
+func (c *fakeContainer) Exited() <-chan struct{} { return c.exited }
+
+func (c *fakeContainer) Exit() (container.ExitStatus, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.status == nil {
+		return container.ExitStatus{}, false
+	}
+	return *c.status, true
+}
+
+func (c *fakeContainer) Stop(ctx context.Context, grace time.Duration) error {
+	if c.deaf {
+		time.AfterFunc(grace, func() { c.end(container.ExitStatus{Code: 137, Signal: "SIGKILL"}) })
+		return nil
+	}
+	return c.Kill(ctx)
+}
+
+func (c *fakeContainer) Kill(context.Context) error {
+	c.end(container.ExitStatus{Code: 137, Signal: "SIGKILL"})
+	return nil
+}
+
+func (c *fakeContainer) Checkpoint(context.Context, string, container.CheckpointOptions) (criu.Manifest, error) {
+	return criu.Manifest{}, errors.New("this world has no criu")
+}
+func (c *fakeContainer) Preflight() ([]criu.Finding, error) { return nil, nil }
+func (c *fakeContainer) Exec(context.Context, container.ExecSpec) (*container.ExecProcess, error) {
+	return nil, container.ErrNotRunning
+}
+
+// Its cgroup.
+
+func (c *fakeContainer) freeze(on bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frozen = on
+	return nil
+}
+
+func (c *fakeContainer) Freeze(context.Context) error { return c.freeze(true) }
+func (c *fakeContainer) Thaw(context.Context) error   { return c.freeze(false) }
+func (c *fakeContainer) BeginThaw() error             { return c.freeze(false) }
+func (c *fakeContainer) Frozen() (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.frozen, nil
+}
+func (c *fakeContainer) Reclaim(context.Context, uint64) (uint64, error) { return 0, nil }
+func (c *fakeContainer) MemoryCurrent() (uint64, error)                  { return 1 << 20, nil }
+func (c *fakeContainer) Apply(cgroup.Change) error                       { return nil }
+func (c *fakeContainer) Usage() (cgroup.Usage, error)                    { return cgroup.Usage{}, nil }
+func (c *fakeContainer) Path() string                                    { return "/nowhere" }

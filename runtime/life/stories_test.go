@@ -1,0 +1,310 @@
+package life
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// up wakes the site by a visitor and lets its first replica listen.
+func (d *daemon) up(t *testing.T, s *Site) bpf.ReplicaID {
+	t.Helper()
+	d.visit(s)
+	ids := d.w.ids()
+	if len(ids) != 1 {
+		t.Fatalf("a visitor came, and there are the replicas %v", ids)
+	}
+	d.listen(s, ids[0])
+	return ids[0]
+}
+
+func (d *daemon) phase(s *Site) (out site.Phase) {
+	out = site.Parked
+	s.With(func(l *Live) {
+		if l.Activity != nil {
+			out = l.Machine.Phase()
+		}
+	})
+	return out
+}
+
+func wantKinds(t *testing.T, d *daemon, want ...event.Kind) {
+	t.Helper()
+	have := d.kinds()
+	for _, k := range want {
+		i := slices.Index(have, k)
+		if i < 0 {
+			t.Fatalf("the events are %q, want %q in this order", d.kinds(), want)
+		}
+		have = have[i+1:]
+	}
+}
+
+// TestWakeAndPark: a held visitor is let in when somebody listens; when nobody has been there for long enough nothing is left.
+func TestWakeAndPark(t *testing.T) {
+	inWorld(t, "idle: 5m, tiers: [cold]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.visit(s)
+		if released, _ := w.counts(); released != 0 || d.phase(s) != site.Waking {
+			t.Fatalf("nobody listens yet: %d let in, %s", released, d.phase(s))
+		}
+		id := w.ids()[0]
+		d.listen(s, id)
+		if released, refused := w.counts(); released != 1 || refused != 0 {
+			t.Fatalf("%d let in, %d refused", released, refused)
+		}
+		d.visit(s) // has a connection now
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if d.phase(s) != site.Running {
+			t.Fatalf("a visitor is there, and the site is %s", d.phase(s))
+		}
+		w.leave(id)
+		time.Sleep(6 * time.Minute)
+		synctest.Wait()
+		if ids := w.ids(); !w.parked(s.ID) || len(ids) != 0 || d.phase(s) != site.Parked {
+			t.Errorf("idle for six minutes: %s, replicas %v", d.phase(s), ids)
+		}
+		wantKinds(t, d, event.Waking, event.Running, event.Parked)
+	})
+}
+
+// TestSleepAndKnock: a frozen replica keeps its place, and its first packet thaws it.
+func TestSleepAndKnock(t *testing.T) {
+	inWorld(t, "idle: 1m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		id := d.up(t, s)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		c := w.containers["a-1"]
+		if frozen, _ := c.Frozen(); !frozen || w.parked(s.ID) {
+			t.Fatalf("frozen: %v, parked: %v", frozen, w.parked(s.ID))
+		}
+		d.visit(s)
+		if frozen, _ := c.Frozen(); frozen || d.phase(s) != site.Running {
+			t.Errorf("a packet came to it; frozen: %v, %s", frozen, d.phase(s))
+		}
+		if ids := w.ids(); len(ids) != 1 || ids[0] != id {
+			t.Errorf("the replicas are %v", ids)
+		}
+		wantKinds(t, d, event.Frozen, event.Waking, event.Running)
+	})
+}
+
+// TestKilledReplica: a replica that is killed is replaced by the next visitor's.
+func TestKilledReplica(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+		id := d.up(t, s)
+		time.Sleep(time.Minute)
+		w.containers["a-1"].end(container.ExitStatus{Code: 137, Signal: "SIGKILL", OOMKilled: true})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(w.ids()) != 0 || !w.parked(s.ID) {
+			t.Fatalf("it was killed: replicas %v, parked %v", w.ids(), w.parked(s.ID))
+		}
+		if again := d.up(t, s); again == id {
+			t.Errorf("%d was given out twice", id)
+		}
+		wantKinds(t, d, event.Exited, event.Waking, event.Running)
+	})
+}
+
+// TestBrokenStart: visitors of a site that cannot start are refused, and it is not started by each of them.
+func TestBrokenStart(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+		w.broken = errors.New("exec format error")
+		for range 10 {
+			d.visit(s)
+		}
+		if released, refused := w.counts(); released != 0 || refused != 10 {
+			t.Fatalf("%d let in, %d refused", released, refused)
+		}
+		starts := 0
+		for _, k := range d.kinds() {
+			if k == event.Waking {
+				starts++
+			}
+		}
+		if starts != 1 || len(w.ids()) != 0 {
+			t.Errorf("%d starts, replicas %v", starts, w.ids())
+		}
+		w.broken = nil
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		d.up(t, s)
+		wantKinds(t, d, event.NotWoken, event.Running)
+	})
+}
+
+// TestNobodyListens: a start that comes to nothing is ended at its time.
+func TestNobodyListens(t *testing.T) {
+	inWorld(t, "idle: 1h, start: {timeout: 10s}", func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.visit(s)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if _, refused := w.counts(); refused != 1 || len(w.ids()) != 0 {
+			t.Errorf("%d refused, replicas %v", refused, w.ids())
+		}
+		wantKinds(t, d, event.Waking, event.Failed)
+	})
+}
+
+// TestCirculation: the old replica serves until the next one listens, then it drains and ends.
+func TestCirculation(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+		old := d.up(t, s)
+		var err error
+		s.With(func(l *Live) { err = l.Circulate("asked for") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ids := w.ids()
+		if len(ids) != 2 {
+			t.Fatalf("the replicas are %v", ids)
+		}
+		next := ids[1]
+		d.listen(s, next)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if ids := w.ids(); len(ids) != 1 || ids[0] != next || ids[0] == old {
+			t.Errorf("the replicas are %v, the next one was %d", ids, next)
+		}
+		wantKinds(t, d, event.Circulating, event.Draining, event.Running, event.Drained)
+	})
+}
+
+// TestScaling: replicas come and go as they are asked for, and none is cut off.
+func TestScaling(t *testing.T) {
+	inWorld(t, "idle: 1h, scale: {min: 0, max: 3}", func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.up(t, s)
+		ask := func(want int) {
+			s.With(func(l *Live) { l.Scaled().Ask(site.ScaleAsked{Want: want, Reason: "a test"}) })
+			synctest.Wait()
+		}
+		ask(3)
+		for _, id := range w.ids()[1:] {
+			d.listen(s, id)
+		}
+		if ids := w.ids(); len(ids) != 3 {
+			t.Fatalf("three were asked for: %v", ids)
+		}
+		busy := w.ids()[0]
+		w.mu.Lock()
+		w.replicas[busy].stats.ConnsNow = 1
+		w.mu.Unlock()
+		ask(1)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if ids := w.ids(); !slices.Contains(ids, busy) || len(ids) != 2 {
+			t.Fatalf("one has a visitor still, one serves: %v", ids)
+		}
+		w.leave(busy)
+		s.SocketEvent(bpf.Event{Kind: bpf.EventEmpty, Site: s.ID, Replica: busy})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if ids := w.ids(); len(ids) != 1 || ids[0] == busy {
+			t.Errorf("its visitor has left: %v", ids)
+		}
+	})
+}
+
+// TestDeletedWhileStarting: nothing is left of a site that is deleted in the middle of its start.
+func TestDeletedWhileStarting(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+		w.slow = make(chan struct{})
+		d.visit(s)
+		done := true
+		s.With(func(l *Live) { done = l.Delete() })
+		synctest.Wait()
+		if done {
+			t.Fatal("there was nothing to end")
+		}
+		if err := s.Wait(t.Context(), func(a *Activity) bool { return a == nil || len(a.Replicas) == 0 }); err != nil && !errors.Is(err, ErrParked) {
+			t.Fatal(err)
+		}
+		s.With((*Live).Deleted)
+		if _, refused := w.counts(); refused != 1 || len(w.ids()) != 0 || len(w.containers) != 0 {
+			t.Errorf("%d refused, replicas %v", refused, w.ids())
+		}
+		if err := s.Wake("too late"); !errors.Is(err, ErrGone) {
+			t.Errorf("it is woken all the same: %v", err)
+		}
+	})
+}
+
+// TestDaemonDies: replicas live on, and the next daemon takes them over as they are: serving, frozen, or changed meanwhile.
+func TestDaemonDies(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after string
+		asleep        bool
+		phase         site.Phase
+		kinds         []event.Kind
+	}{
+		"serving":          {before: "idle: 1h", after: "idle: 1h", phase: site.Running, kinds: []event.Kind{event.Adopted}},
+		"frozen":           {before: "idle: 1m, tiers: [frozen]", after: "idle: 1m, tiers: [frozen]", asleep: true, phase: site.Parked, kinds: []event.Kind{event.Adopted}},
+		"of an older spec": {before: "idle: 1h", after: "idle: 1h, env: {A: b}", phase: site.Running, kinds: []event.Kind{event.Adopted, event.Circulating}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, c.before, func(t *testing.T, w *world, d *daemon, s *Site) {
+				id := d.up(t, s)
+				if c.asleep {
+					time.Sleep(2 * time.Minute)
+					synctest.Wait()
+				}
+				kernel := w.replicas[id].kernel
+				set := w.sites[s.ID]
+				d.kill()
+				next := w.start(c.after)
+				*d = *next // what the test ends is the one that lives
+				s = next.all["a"]
+				stats, err := w.Stats(id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.With(func(l *Live) {
+					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{}, stats, set); err != nil {
+						t.Error(err)
+					}
+				})
+				s.With((*Live).AllAdopted)
+				synctest.Wait()
+				if got := d.phase(s); got != c.phase || w.replicas[id] == nil {
+					t.Errorf("the site is %s, want %s", got, c.phase)
+				}
+				wantKinds(t, d, c.kinds...)
+				if c.asleep {
+					d.visit(s)
+					if d.phase(s) != site.Running {
+						t.Errorf("a packet came, and the site is %s", d.phase(s))
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestPreparedGate: what waits at its gate serves the next visitor, and is a new replica to nobody.
+func TestPreparedGate(t *testing.T) {
+	inWorld(t, "idle: 1m, tiers: [prepared]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		first := d.up(t, s)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		ids := w.ids()
+		if len(ids) != 1 || ids[0] == first || !w.parked(s.ID) {
+			t.Fatalf("after its idle time the replicas are %v, parked: %v", ids, w.parked(s.ID))
+		}
+		d.visit(s)
+		d.listen(s, ids[0])
+		if released, _ := w.counts(); released != 2 || d.phase(s) != site.Running {
+			t.Errorf("%d let in, the site is %s", released, d.phase(s))
+		}
+		wantKinds(t, d, event.Prepared, event.Waking, event.Running)
+	})
+}
