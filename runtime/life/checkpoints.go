@@ -72,8 +72,7 @@ func warm(c Container, l bpf.Load, s *spec.Site) (string, error) {
 	return fmt.Sprintf("after %d answers", answers), nil
 }
 
-// dumped is called when the machine has accepted an image, or not. The caller
-// holds e.mu.
+// dumped is called when the machine has accepted an image, or not.
 func (l *Live) dumped(r *Replica) {
 	if r.stopping {
 		r.dumped = true
@@ -187,4 +186,35 @@ func (l *Live) restored(r *Replica) {
 		l.Host.endByHand(r)
 	}
 	l.handle(site.ReplicaReady{ID: r.ID, All: l.allReady(st.Ready4, st.Ready6)})
+}
+
+// FindCRIU looks for the program in the background, as it has to be started for
+// that, and tells the sites that are awake.
+func (h *Host) FindCRIU() {
+	h.Work.Go(func() {
+		tool, err := h.Containers.CRIU(h.Ctx)
+		h.Means.CRIU.Found(err)
+		if err != nil {
+			h.Log.Info("sites are not checkpointed", "why", err)
+			h.NewLadders()
+			return
+		}
+		h.Log.Info("sites can be checkpointed", "by", tool.String())
+		images := false
+		for _, e := range h.Finder.All() {
+			l := e.lock()
+			images = images || l.Image
+			l.unlock()
+		}
+		if images {
+			_ = h.Containers.ExpectRestores(h.Ctx) // it was there a moment ago
+		}
+	})
+}
+
+// counted is what the kernel has counted for one replica.
+func (h *Host) counted(r *Replica) (bpf.Load, error) {
+	id := bpf.ReplicaID(r.ID)
+	all, err := h.Data.LoadOf(id)
+	return all[id], err
 }

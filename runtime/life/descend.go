@@ -122,7 +122,7 @@ func (d *descent) noteAnswers(l bpf.Load) {
 }
 
 // callBack ends a replica's descent. What it returns is to be called before the
-// replica is touched, without a lock. The caller holds e.mu.
+// replica is touched, without a lock.
 func (r *Replica) callBack() (settled func()) {
 	d := r.descent
 	if d == nil {

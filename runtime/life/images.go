@@ -1,9 +1,12 @@
 package life
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,4 +85,107 @@ func (st *Site) ForgetExperience() {
 	if err := st.Host.Experiences.Remove(st.Name); err != nil {
 		st.Host.Log.Error("what was learnt of a site that is deleted stays on disk", "site", st.Name, "error", err)
 	}
+}
+
+func (h *Host) CheckpointsDir() string { return filepath.Join(h.Cfg.StateDir, "checkpoints") }
+
+func (h *Host) CheckpointDir(siteName string) string {
+	return filepath.Join(h.CheckpointsDir(), siteName)
+}
+
+// RemoveImage removes the site's image, if there is one: it cannot be restored
+// from when this returns.
+func (h *Host) RemoveImage(siteName string) {
+	spent, err := criu.Consume(h.CheckpointDir(siteName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		h.Log.Error("a checkpoint that is not to be used cannot be removed", "site", siteName, "error", err)
+		return
+	}
+	h.Work.Go(func() {
+		if err := criu.Discard(spent); err != nil {
+			h.Log.Error("what is left of a checkpoint, which nobody can use any more, stays on disk; it is tried again when a daemon starts", "folder", spent, "error", err)
+		}
+	})
+}
+
+// SweepLeft removes, in the background, what earlier daemons have left of checkpoints.
+// Monitors of theirs may still restore from it, or serve memory: they remove it when they have read
+// all. Those of them that are killed before are why it looks again.
+func (h *Host) SweepLeft() {
+	h.Work.Go(func() {
+		tick := time.NewTicker(sweepEvery)
+		defer tick.Stop()
+		for h.SweepImages() > 0 {
+			select {
+			case <-tick.C:
+			case <-h.Ctx.Done():
+				return // the next daemon goes on
+			}
+		}
+	})
+}
+
+// SweepImages looks once, and gives how many are being read, or made.
+func (h *Host) SweepImages() int {
+	held, err := criu.Sweep(h.CheckpointsDir())
+	if err != nil {
+		h.Log.Error("what is left of checkpoints stays on disk for now", "error", err)
+	}
+	return held
+}
+
+// addImage counts a new image, and drops the oldest while all of them take more
+// disk than they may; then a tenth more, so that not every image makes for a look
+// at all others.
+func (h *Host) addImage(bytes int64) {
+	most := int64(h.Cfg.Checkpoints.Disk)
+	d := &h.imageDisk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes += bytes
+	if d.looked && d.bytes <= most {
+		return
+	}
+	all, err := h.keptImages()
+	if err != nil {
+		h.Log.Error("cannot tell how much disk the checkpoints take", "error", err)
+		return
+	}
+	d.looked, d.bytes = true, 0
+	for _, i := range all {
+		d.bytes += i.bytes
+	}
+	if d.bytes <= most {
+		return
+	}
+	for _, i := range all[:max(0, len(all)-1)] { // not the newest
+		if d.bytes <= most-most/10 {
+			return
+		}
+		d.bytes -= i.bytes
+		if e, err := h.Finder.ByName(i.site); err == nil {
+			l := e.lock()
+			l.DropSleep("it made room for another site's (checkpoints.disk)")
+			l.unlock()
+		}
+	}
+}
+
+// keptImages are all of them, the oldest first.
+func (h *Host) keptImages() ([]keptImage, error) {
+	names, err := criu.List(h.CheckpointsDir())
+	if err != nil {
+		return nil, err
+	}
+	var all []keptImage
+	for _, name := range names {
+		if m, err := completeImage(h.CheckpointDir(name)); err == nil {
+			all = append(all, keptImage{site: name, made: m.Created, bytes: m.Bytes})
+		}
+	}
+	slices.SortFunc(all, func(a, b keptImage) int { return a.made.Compare(b.made) })
+	return all, nil
 }

@@ -41,8 +41,7 @@ func (l *Live) learnHeld(d *descent) {
 	l.learnt()
 }
 
-// learnFailure gives a tier up for a while that could not be reached. The caller
-// holds e.mu.
+// learnFailure gives a tier up for a while that could not be reached.
 func (l *Live) learnFailure(tier detect.Tier, err error) {
 	if errors.Is(err, errNotWarm) {
 		return // the next time, perhaps
@@ -85,4 +84,17 @@ func (l *Live) recall() {
 			l.newLadder()
 		}
 	})
+}
+
+func (h *Host) NotKept(siteName string, err error) {
+	h.Log.Error("what was learnt of a site is not kept", "site", siteName, "error", err)
+}
+
+// loadExperience gives it; what cannot be read is learnt anew.
+func (h *Host) loadExperience(siteName string) *policy.Experience {
+	x, err := h.Experiences.Load(siteName)
+	if err != nil {
+		h.Log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
+	}
+	return x
 }

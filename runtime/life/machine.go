@@ -272,8 +272,7 @@ func (l *Live) mark(v site.View) error {
 	return errors.Join(errs...)
 }
 
-// release puts held packets whose port is listened on back on the wire. The
-// caller holds e.mu.
+// release puts held packets whose port is listened on back on the wire.
 func (l *Live) release() {
 	var mask4, mask6 uint32
 	v := l.Machine.View()
@@ -374,5 +373,29 @@ func (l *Live) Leave() {
 				l.Host.Log.Error("while closing", "replica", r.Name, "error", err)
 			}
 		}
+	}
+}
+
+// watchEmpty asks the data path to tell when a replica's last connection has
+// ended.
+func (h *Host) watchEmpty(id site.ReplicaID) site.Event {
+	conns, err := h.Data.WatchEmpty(bpf.ReplicaID(id), true)
+	if err != nil {
+		h.Log.Error("the end of a draining replica's connections is not seen; it has its whole time", "replica", id, "error", err)
+		return nil
+	}
+	if conns == 0 {
+		return site.Emptied{ID: id}
+	}
+	return nil
+}
+
+// refuse answers those who are held with a RST (or port unreachable).
+func (h *Host) refuse(id bpf.SiteID) {
+	if _, err := h.Holder.Refuse(id); err != nil {
+		h.Log.Warn("a held client could not be refused; it will find out at its next try", "site", id, "error", err)
+	}
+	if err := h.Data.ClearHold(id); err != nil {
+		h.Log.Error("cannot reset the count of held packets", "site", id, "error", err)
 	}
 }

@@ -2,8 +2,10 @@ package life
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -167,8 +170,7 @@ func (l *Live) openGate(id site.ReplicaID) {
 	r.gate = nil
 }
 
-// unprepare throws away what waits at its gate, or is on the way there. The
-// caller holds e.mu.
+// unprepare throws away what waits at its gate, or is on the way there.
 func (l *Live) unprepare(id site.ReplicaID) {
 	if r := l.Replicas[id]; r != nil && r.gate != nil {
 		r.gate.drop()
@@ -233,5 +235,32 @@ func isClosed(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// makeRoom ends a prepared replica for a newer one.
+func (h *Host) makeRoom(w *waiting) {
+	l := w.e.lock()
+	defer l.unlock()
+	if l.Activity == nil || w.r.gate == nil {
+		return // opened, or on its way out
+	}
+	w.r.gate.drop()
+	l.handle(site.PrepareFailed{ID: w.r.ID, Reason: "it made room for another site's (prepared.max, prepared.memory)", NoRoom: true})
+}
+
+func (h *Host) PreparedFile() string { return filepath.Join(h.Cfg.StateDir, "prepared.json") }
+
+// keepPrepared writes down for the next daemon who waits at a gate: the gates
+// end with this one.
+func (h *Host) keepPrepared() {
+	h.preparedMu.Lock()
+	defer h.preparedMu.Unlock()
+	b, err := json.Marshal(h.prepared.sites())
+	if err == nil {
+		err = policy.ReplaceFile(h.PreparedFile(), b)
+	}
+	if err != nil {
+		h.Log.Error("the next daemon will not know which sites to prepare", "error", err)
 	}
 }

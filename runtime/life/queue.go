@@ -39,8 +39,7 @@ func (l *Live) armStart(id site.ReplicaID, after time.Duration) {
 	})
 }
 
-// endWake ends what a replica has before others while somebody waits for it. The
-// caller holds the entry's mu.
+// endWake ends what a replica has before others while somebody waits for it.
 func (r *Replica) endWake() {
 	r.endTurn()
 	if r.woken != nil {
@@ -49,7 +48,7 @@ func (r *Replica) endWake() {
 	}
 }
 
-// endTurn lets the next one start. The caller holds the entry's mu.
+// endTurn lets the next one start.
 func (r *Replica) endTurn() {
 	if r.leave != nil {
 		r.leave()

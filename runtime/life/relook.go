@@ -31,3 +31,13 @@ func (l *Live) newLadder() {
 		}
 	}
 }
+
+func (h *Host) NewLadders() {
+	for _, e := range h.Awake.All() {
+		l := e.lock()
+		if l.Activity != nil && !l.gone {
+			l.newLadder()
+		}
+		l.unlock()
+	}
+}

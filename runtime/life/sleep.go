@@ -6,6 +6,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -77,5 +78,34 @@ func (l *Live) followRise(r *Replica) {
 	r.trace.replica(r.Name)
 	if m, ok := l.Machine.Replica(r.ID); ok {
 		r.trace.from(m.Tier)
+	}
+}
+
+// reclaim pushes the memory of a frozen replica out, as far as it is asked for.
+func (h *Host) reclaim(ctx context.Context, r *Replica, s *spec.Site) error {
+	g := r.Ctr.Group()
+	has, err := g.MemoryCurrent()
+	if err != nil {
+		return err
+	}
+	node, err := h.Means.Memory.Read()
+	if err != nil {
+		return err
+	}
+	want := reclaimable(reclaimInput{
+		has: has, keep: max(uint64(h.Cfg.Reclaim.Keep), uint64(s.Limits.Memory.Min)),
+		asked: !s.Tiers.Auto, available: node.Available, total: node.Total, below: h.Cfg.Reclaim.Below.Share(),
+	})
+	got, err := g.Reclaim(ctx, want)
+	h.Log.Debug("reclaimed", "replica", r.Name, "had", has, "wanted", want, "got", got, "error", err)
+	return err
+}
+
+// endByHand ends the trace of a wake that no packet began.
+func (h *Host) endByHand(r *Replica) {
+	if r.trace.byHand() && !r.trace.knocked() {
+		r.endWake()
+		h.endTrace(r.trace, event.ResultOK, "")
+		r.trace = nil
 	}
 }

@@ -1,6 +1,8 @@
 package life
 
 import (
+	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -93,4 +95,22 @@ func cameFrom(r *Replica) detect.Tier {
 		return detect.TierCheckpointed
 	}
 	return detect.TierCold
+}
+
+// busy says why nothing is started now that nobody waits for; empty: it may be.
+func (h *Host) busy() string {
+	if m, err := h.Means.Memory.Read(); err == nil && m.Short(h.Cfg.Reclaim.Below.Share()) {
+		return "memory is short (reclaim.below)"
+	}
+	if h.Starts.Full() {
+		return "sites are being started"
+	}
+	text, err := os.ReadFile("/proc/pressure/cpu")
+	if err != nil {
+		return "" // this kernel does not tell
+	}
+	if share := pressureOf(string(text)); share > busyCPU {
+		return fmt.Sprintf("the processors were waited for in %.0f%% of the last ten seconds", share)
+	}
+	return ""
 }

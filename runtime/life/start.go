@@ -255,8 +255,7 @@ func (l *Live) beginStop(act site.Stop) {
 	l.stopContainer(r)
 }
 
-// stopContainer asks the container to end; watch() reports it. The caller
-// holds e.mu.
+// stopContainer asks the container to end; watch() reports it.
 func (l *Live) stopContainer(r *Replica) {
 	grace := time.Duration(l.Spec.Stop.Grace)
 	// Neither waited for nor cut short when the daemon ends: the container has
@@ -324,4 +323,30 @@ func FirstOf(values ...string) string {
 		}
 	}
 	return ""
+}
+
+// forget takes away what belongs to a replica that runs no more.
+func (h *Host) forget(r *Replica) {
+	h.forgetPlace(r)
+	if r.Ctr != nil {
+		h.removeContainer(r)
+	}
+}
+
+// forgetPlace takes away a replica's place in the data path and in the network.
+func (h *Host) forgetPlace(r *Replica) {
+	if r.kernel.Site != 0 {
+		h.notTidy(r, "data path", h.Data.RemoveReplica(bpf.ReplicaID(r.ID), r.kernel))
+	}
+	if r.ns != nil {
+		h.notTidy(r, "network namespace", r.ns.Close())
+	}
+}
+
+func (h *Host) removeContainer(r *Replica) { h.notTidy(r, "files", h.Containers.Remove(r.Name)) }
+
+func (h *Host) notTidy(r *Replica, what string, err error) {
+	if err != nil {
+		h.Log.Error("cannot clean up after a replica", "replica", r.Name, "what", what, "error", err)
+	}
 }

@@ -168,3 +168,25 @@ func (l *Live) failTrace(reason string) {
 		}
 	}
 }
+
+// endTrace journals a finished wake.
+func (h *Host) endTrace(w *wakeTrace, result, failure string) {
+	kind := event.Woken
+	if result != event.ResultOK {
+		kind = event.NotWoken
+		w.mark(event.StepGivenUp, h.Now())
+	}
+	t, ok := w.finish(result, failure)
+	if !ok {
+		return
+	}
+	reason := failure
+	if result == event.ResultOK && len(t.Steps) > 0 {
+		last := t.Steps[len(t.Steps)-1]
+		reason = last.Name + " after " + last.At.Duration().Round(10*time.Microsecond).String()
+	}
+	h.Tell(event.Event{
+		Site: t.Site, Replica: t.Replica, Kind: kind, Reason: reason,
+		Fields: map[string]any{event.FieldTrace: t},
+	})
+}

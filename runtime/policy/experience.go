@@ -110,7 +110,7 @@ func Added(t event.Trace, answer time.Duration) (took time.Duration, ok bool) {
 }
 
 // CountWake takes a wake into account, with all connections since the last one: took is what
-// it has added to its visitor's first answer. The caller holds the mu of the site's entry.
+// it has added to its visitor's first answer.
 func (x *Experience) CountWake(came uint64, took, since time.Duration, share float64) {
 	asleep := uint64(0)
 	if took > detect.Noticeable {

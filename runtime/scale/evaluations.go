@@ -113,7 +113,7 @@ func (l *evaluations) take(onlyUrgent bool) (Ref, []Cause, bool) {
 	return e, why, e != nil
 }
 
-// next takes the first of a queue that is still to be looked at. The caller holds l.mu.
+// next takes the first of a queue that is still to be looked at.
 func (l *evaluations) next(queue *[]Ref) (Ref, []Cause) {
 	for len(*queue) > 0 {
 		e := (*queue)[0]

@@ -1,9 +1,14 @@
 package sites
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/store"
 )
 
 func created(changes []change) (count int) {
@@ -19,5 +24,140 @@ func NotFound(name string) error {
 	return &api.Error{
 		Code: api.CodeNotFound, Message: fmt.Sprintf("site %q: not found", name),
 		Hint: "fcnode list shows the sites of this node",
+	}
+}
+
+// plan checks everything that can be wrong and reserves addresses; giveBack
+// returns those if it comes to nothing.
+func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var changes []change
+	var errs []error
+	names := map[string]bool{}
+	domains := map[string]string{}
+	for i := range sites {
+		s := &sites[i]
+		if names[s.Name] {
+			errs = append(errs, fmt.Errorf("site %q is given twice", s.Name))
+			continue
+		}
+		names[s.Name] = true
+		for _, d := range s.Domains {
+			owner, taken := t.domains[d]
+			if !taken {
+				owner, taken = domains[d]
+			}
+			if taken && owner != s.Name {
+				errs = append(errs, fmt.Errorf("site %q: domain %s belongs to site %q", s.Name, d, owner))
+			}
+			domains[d] = s.Name
+		}
+		c, err := t.planSite(s, source)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
+		}
+		changes = append(changes, c)
+	}
+	if total := len(t.Sites) + created(changes); total > t.host.Cfg.MaxSites {
+		errs = append(errs, fmt.Errorf("%d sites would be more than maxSites (%d) of the configuration", total, t.host.Cfg.MaxSites))
+	}
+	if len(errs) > 0 {
+		return changes, fmt.Errorf("%w: %w", api.ErrConflict, errors.Join(errs...))
+	}
+	return changes, nil
+}
+
+// planSite plans one.
+func (t *Table) planSite(s *spec.Site, source string) (change, error) {
+	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}}
+	if old := t.Sites[s.Name]; old != nil {
+		if old.Deleting {
+			return c, fmt.Errorf("%w: it is being deleted", api.ErrBusy)
+		}
+		c.old, c.action = old, api.ActionUpdated
+		c.record.ID = uint32(old.ID)
+		c.record.Addr4, c.record.Addr6 = old.Addr4, old.Addr6
+		if old.Digest == life.DigestOf(s) && old.Source == source {
+			c.action = api.ActionUnchanged
+		}
+	}
+	for _, a := range s.Addresses {
+		if c.old != nil && (a == c.old.Addr4 || a == c.old.Addr6) {
+			continue
+		}
+		if c.old != nil {
+			return c, fmt.Errorf("it has the addresses %v; an address cannot be changed in place: delete the site and apply it anew", c.old.Addrs())
+		}
+		pool, err := t.poolOf(a)
+		if err != nil {
+			return c, err
+		}
+		if !pool.take(a) {
+			return c, fmt.Errorf("address %s is taken by site %q", a, t.ownerOf(a))
+		}
+		c.taken = append(c.taken, a)
+		c.record.SetAddr(a)
+	}
+	if c.old != nil {
+		return c, nil
+	}
+	return c, t.allocate(&c)
+}
+
+// allocate gives a new site an address of each family it has none of yet.
+func (t *Table) allocate(c *change) error {
+	for _, pool := range t.pools {
+		v4 := pool.prefix.Addr().Is4()
+		if (v4 && c.record.Addr4.IsValid()) || (!v4 && c.record.Addr6.IsValid()) {
+			continue
+		}
+		a, err := pool.allocate()
+		if errors.Is(err, errNoAddress) && t.otherPool(pool) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.taken = append(c.taken, a)
+		c.record.SetAddr(a)
+	}
+	if !c.record.Addr4.IsValid() && !c.record.Addr6.IsValid() {
+		return fmt.Errorf("all prefixes: %w", errNoAddress)
+	}
+	return nil
+}
+
+// otherPool says whether there is one more prefix of that family behind it.
+func (t *Table) otherPool(p *addresses) bool {
+	seen := false
+	for _, q := range t.pools {
+		if q == p {
+			seen = true
+		} else if seen && q.prefix.Addr().Is4() == p.prefix.Addr().Is4() {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Table) ownerOf(a netip.Addr) string {
+	for _, e := range t.Sites {
+		if e.Addr4 == a || e.Addr6 == a {
+			return e.Name
+		}
+	}
+	return "another of this apply"
+}
+
+func (t *Table) giveBack(changes []change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range changes {
+		for _, a := range c.taken {
+			if pool, err := t.poolOf(a); err == nil {
+				pool.free(a)
+			}
+		}
 	}
 }

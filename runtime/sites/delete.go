@@ -1,0 +1,99 @@
+package sites
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/life"
+)
+
+// Delete implements api.Backend. The site is refused from the first step on,
+// and forgotten on disk last: a kill in between leaves a site that is whole.
+func (t *Table) Delete(ctx context.Context, name string) error {
+	e, err := t.claimForDelete(name)
+	if err != nil {
+		return err
+	}
+	err = t.delete(ctx, e)
+	if err != nil {
+		t.mu.Lock()
+		e.Deleting = false
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// claimForDelete keeps others from changing or deleting the site meanwhile.
+func (t *Table) claimForDelete(name string) (*life.Site, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.Sites[name]
+	if e == nil {
+		return nil, NotFound(name)
+	}
+	if e.Deleting {
+		return nil, fmt.Errorf("site %q: %w: it is being deleted", name, api.ErrBusy)
+	}
+	e.Deleting = true
+	return e, nil
+}
+
+func (t *Table) delete(ctx context.Context, e *life.Site) error {
+	var ls []bpf.Listener
+	e.With(func(*life.Live) { ls = slices.Collect(maps.Keys(e.Listeners())) })
+	if err := t.host.Data.DeleteListeners(ls...); err != nil {
+		return err
+	}
+	if err := t.end(ctx, e); err != nil {
+		return err
+	}
+	e.With(func(l *life.Live) { l.DropSleep("deleted") })
+	t.apply.Lock()
+	defer t.apply.Unlock()
+	if err := t.host.Store.Delete(e.Name); err != nil {
+		return err
+	}
+	t.unlist(e)
+	e.ForgetExperience()
+	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
+	if err := os.RemoveAll(t.host.LogDir(e.Name)); err != nil {
+		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.Name, err)
+	}
+	return nil
+}
+
+// end stops all replicas of a site that is being deleted, and waits for it.
+func (t *Table) end(ctx context.Context, e *life.Site) error {
+	done := false
+	e.With(func(l *life.Live) { done = l.Delete() })
+	if done {
+		return t.host.Data.ParkSite(e.ID)
+	}
+	err := e.Wait(ctx, func(a *life.Activity) bool { return a == nil || len(a.Replicas) == 0 })
+	if err != nil {
+		return fmt.Errorf("wait for the replicas of %s to end: %w", e.Name, err)
+	}
+	e.With((*life.Live).Deleted)
+	return t.host.Data.ParkSite(e.ID)
+}
+
+func (t *Table) unlist(e *life.Site) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.Sites, e.Name)
+	delete(t.ids, e.ID)
+	for _, d := range e.Domains {
+		delete(t.domains, d)
+	}
+	for _, a := range e.Addrs() {
+		if pool, err := t.poolOf(a); err == nil {
+			pool.free(a)
+		}
+	}
+}
