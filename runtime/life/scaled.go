@@ -54,15 +54,20 @@ func (s scaledLive) Scaling() *scale.State {
 	return s.l.Scaling
 }
 
-// Tell adds an event. Which limits cannot be scaled is told once.
+// NotScaled tells it once for as long as the site is known.
+func (s scaledLive) NotScaled(reasons []string) {
+	if h := s.l.past(); !h.unscaled {
+		h.unscaled = true
+		for _, reason := range reasons {
+			s.l.Host.Tell(event.Event{Site: s.l.Name, Kind: event.NotScaled, Reason: reason})
+		}
+	}
+}
+
+// Tell adds an event; a decision is also the site's last one.
 func (s scaledLive) Tell(ev event.Event) {
 	h := s.l.past()
 	switch ev.Kind {
-	case event.NotScaled:
-		if h.unscaled {
-			return
-		}
-		h.unscaled = true
 	case event.ScaledUp, event.ScaledDown, event.ScaledOut, event.ScaledIn:
 		h.Decision = &event.Decision{Time: time.Now(), Action: ev.Kind, Reason: ev.Text}
 	}

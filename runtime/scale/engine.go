@@ -33,6 +33,8 @@ type Site interface {
 	// Ask asks for so many replicas. The site may not be live any more afterwards.
 	Ask(site.ScaleAsked)
 	Tell(event.Event)
+	// NotScaled tells why limits cannot be scaled; once is enough.
+	NotScaled(reasons []string)
 	// Scaling is what SetScaling was given last; nil when the site is not live.
 	Scaling() *State
 	SetScaling(*State)

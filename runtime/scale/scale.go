@@ -3,7 +3,6 @@ package scale
 import (
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -120,7 +119,7 @@ func (g *Engine) begin(l Site, ready []site.ReplicaID) {
 	l.SetScaling(s)
 	g.setTrigger(l, &detect.Signals{Replicas: replicasOf(l)})
 	if why := Lacking(sp.Limits, g.Cgroups, g.Has); len(why) > 0 {
-		l.Tell(event.Event{Kind: event.NotScaled, Reason: strings.Join(why, "; ")})
+		l.NotScaled(why)
 	}
 }
 
