@@ -137,7 +137,25 @@ func listDecision(s *api.Site, now time.Time) string {
 	if s.Decision == nil {
 		return none
 	}
-	return decision(s.Decision, now)
+	d := *s.Decision
+	d.Reason = clause(d.Reason)
+	return decision(&d, now)
+}
+
+// mostClause is how long a reason may be in a table.
+const mostClause = 80
+
+// clause is the beginning of a reason, which may be a whole log: get and events
+// have all of it.
+func clause(reason string) string {
+	first, _, more := strings.Cut(reason, "\n")
+	if runes := []rune(first); len(runes) > mostClause {
+		first, more = string(runes[:mostClause-1]), true
+	}
+	if more {
+		first = strings.TrimRight(first, " :;,.") + "…"
+	}
+	return first
 }
 
 // decision is "parked 12m ago: idle 5m".

@@ -53,6 +53,8 @@ var (
 	descSitePIDs     = siteMetric("pids", "Processes and threads of the site's replicas.")
 	descSiteLimit    = siteMetric("limit", "Limit of each replica that holds now, in cores, bytes and tasks.", "resource")
 	descSiteLimitMax = siteMetric("limit_max", "The most that the limit of each replica may be.", "resource")
+	descSiteIO       = siteMetric("io_limit", "Limit of each replica for a device that holds now, in bytes or operations a second.", "device", "rate")
+	descSiteIOMax    = siteMetric("io_limit_max", "The most that the limit for a device may be.", "device", "rate")
 
 	descSiteRequests = siteMetric("requests_total", "Requests of the replicas that run, by turn-taking.")
 	descSiteNoTurns  = siteMetric("connections_no_turns_total", "Connections that do not take turns, whose requests are not counted.")
@@ -76,7 +78,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
-		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
+		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
 	} {
 		to <- d
@@ -168,7 +170,8 @@ func collectUse(to chan<- prometheus.Metric, s *api.Site) {
 			{"riops", d.Reads, d.Max.Reads}, {"wiops", d.Writes, d.Max.Writes},
 		} {
 			if r.now > 0 {
-				limit(r.name+" of "+d.Device, float64(r.now), float64(max(r.now, r.most)))
+				to <- gauge(descSiteIO, float64(r.now), s.Name, d.Device, r.name)
+				to <- gauge(descSiteIOMax, float64(max(r.now, r.most)), s.Name, d.Device, r.name)
 			}
 		}
 	}
