@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
@@ -182,7 +183,7 @@ func (n *Node) imaged(e *entry, r *replica) {
 
 // restoreInstead restores the site's image, if it has one. If that fails the
 // replica needs another place: the visitor gets a cold start in the same breath.
-func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *wakeTrace, with container.Spec) (ctr *container.Container, placed bool) {
+func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site, with container.Spec) (ctr *container.Container, placed bool) {
 	if !n.takeImage(ctx, e, r) {
 		return nil, true
 	}
@@ -190,28 +191,37 @@ func (n *Node) restoreInstead(ctx context.Context, e *entry, r *replica, trace *
 	trace.mark(api.StepRestoring, bpf.Now())
 	with.Meta[metaRestored] = "true"
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
+	with.RestoreWithin = n.startTimeout(s) / 2
 	ctr, timing, err := n.containers.Restore(ctx, with, n.checkpointDir(e.name))
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, left := completeImage(n.checkpointDir(e.name)) // a clonable one is
-	e.image = left == nil
 	if err == nil {
+		_, left := completeImage(n.checkpointDir(e.name)) // a clonable one is
+		e.image = left == nil
 		trace.marks(timing)
 		return ctr, true
 	}
 	r.restoring = false
 	n.publish(e)
-	delete(with.Meta, metaRestored)
 	trace.from(site.TierCold)
+	e.image = false
+	n.removeImage(e.name) // a clonable one would be tried again
 	if ctx.Err() == nil {
-		n.log.Warn("a checkpoint could not be restored; starting cold", "site", e.name, "error", err)
-		n.journalEvent(api.Event{
-			Site: e.name, Replica: r.name, Kind: "not-restored", Reason: err.Error(),
-			Text: "the image is gone, and the site starts cold",
-		})
-		n.learnFailure(e, site.TierCheckpointed, err)
+		n.notRestored(e, r, err)
 	}
 	return nil, false
+}
+
+// notRestored tells that nothing came of a restore, and gives the tier up for a
+// while, which grows with each time. The caller holds e.mu.
+func (n *Node) notRestored(e *entry, r *replica, err error) {
+	n.log.Warn("a checkpoint could not be restored; starting cold", "site", e.name, "error", err)
+	n.learnFailure(e, site.TierCheckpointed, err)
+	text := "the image is gone, and the site starts cold"
+	if until := n.experience(e).tier(site.TierCheckpointed).Until; until.After(time.Now()) {
+		text += "; it is not checkpointed again before " + until.Format(time.TimeOnly)
+	}
+	n.journalEvent(api.Event{Site: e.name, Replica: r.name, Kind: "not-restored", Reason: err.Error(), Text: text})
 }
 
 // takeImage says whether there is an image. Packets are held until it is
@@ -245,10 +255,11 @@ func (n *Node) takeImage(ctx context.Context, e *entry, r *replica) bool {
 // restored lets visitors in: what the data path has heard of the replica's
 // sockets meanwhile is true now. The caller holds e.mu.
 func (n *Node) restored(e *entry, r *replica) {
+	n.awaitProof(e, r)
 	n.publish(e)
 	st, err := n.dp.Stats(bpf.ReplicaID(r.id))
 	if err != nil || st.Ready4|st.Ready6 == 0 {
-		return // the timer of its start ends it if this stays so
+		return // if this stays so the wait for its proof ends it
 	}
 	if r.trace != nil {
 		r.trace.mark(api.StepListening, bpf.Now())

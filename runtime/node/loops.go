@@ -105,6 +105,7 @@ func (n *Node) socketEvent(e *entry, ev bpf.Event) {
 		}
 	case bpf.EventFirstByte:
 		r.endWake()
+		n.proved(e, r)
 		if r.trace != nil {
 			r.trace.mark(api.StepFirstByte, ev.Time)
 			n.learn(e, r.trace)

@@ -22,6 +22,7 @@ const (
 	timerDrain
 	timerSpare
 	timerBackoff
+	timerProof
 )
 
 type timerKey struct {

@@ -214,6 +214,7 @@ func (n *Node) allAdopted() {
 			n.handle(e, site.AllAdopted{})
 			changed, apart := false, false
 			for _, r := range a.replicas {
+				n.proveAgain(e, r)
 				changed = changed || r.ctr != nil && r.ctr.Meta()[metaSpec] != a.spec.Digest()
 				apart = apart || r.ctr != nil && r.ctr.Meta()[metaPorts] != portsMeta(a.spec)
 			}

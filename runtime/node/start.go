@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,31 @@ func (n *Node) start(ctx context.Context, e *entry, r *replica, trace *wakeTrace
 	if err := n.takeTurn(ctx, e, r, n.startTimeout(s)); err != nil {
 		return nil, err
 	}
+	ctr, err := n.startWithin(ctx, e, r, trace, s)
+	if errors.Is(err, errNotRestored) && ctx.Err() == nil { // once: there is no image any more
+		n.startAnew(e, r, n.startTimeout(s))
+		ctr, err = n.startWithin(ctx, e, r, trace, s)
+	}
+	return ctr, err
+}
+
+// errNotRestored means that nothing came of a restore, and that a cold start may do better.
+var errNotRestored = errors.New("the site could not be restored")
+
+// startAnew gives the cold start after a restore that failed all of its time, and
+// a place of its own: what the restore has left in the other is not for it.
+func (n *Node) startAnew(e *entry, r *replica, timeout time.Duration) {
+	n.forget(r)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r.ns, r.kernel = nil, bpf.Replica{}
+	if !r.stopping && e.active != nil {
+		n.armStart(e, r.id, timeout)
+	}
+}
+
+// startWithin bounds startNow.
+func (n *Node) startWithin(ctx context.Context, e *entry, r *replica, trace *wakeTrace, s *spec.Site) (*container.Container, error) {
 	within, cancel := context.WithTimeout(ctx, n.startTimeout(s))
 	defer cancel()
 	ctr, err := n.startNow(within, e, r, trace, s)
@@ -83,16 +109,12 @@ func (n *Node) startNow(ctx context.Context, e *entry, r *replica, trace *wakeTr
 		return nil, err
 	}
 	trace.mark(api.StepPrepared, bpf.Now())
-	ctr, placed := n.restoreInstead(ctx, e, r, trace, with)
+	ctr, placed := n.restoreInstead(ctx, e, r, trace, s, with)
 	if ctr != nil {
 		return ctr, nil
 	}
-	if !placed { // what the attempt has left there is not for another
-		n.forget(r)
-		r.ns, r.kernel = nil, bpf.Replica{}
-		if with, err = n.place(ctx, e, r, s); err != nil {
-			return nil, err
-		}
+	if !placed {
+		return nil, errNotRestored
 	}
 	ctr, timing, err := n.containers.Start(ctx, with)
 	if err != nil {
@@ -186,6 +208,7 @@ func (n *Node) watch(e *entry, r *replica) {
 	}
 	e.mu.Lock()
 	r.endWake()
+	n.endedUnproven(e, r, reason)
 	// First the data path learns that it is gone, then its belongings go.
 	n.handle(e, site.ReplicaExited{ID: r.id, Reason: reason})
 	if r.trace != nil { // it was woken, and no visitor came
@@ -234,6 +257,8 @@ func describe(st container.ExitStatus) string {
 		return "its monitor process was killed, and it with it"
 	case st.OOMKilled:
 		return "killed by the kernel for lack of memory (limits.memory.max)"
+	case st.Failed != "":
+		return st.Failed
 	case st.Signal != "":
 		return "ended by " + st.Signal
 	}
