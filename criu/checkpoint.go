@@ -70,6 +70,7 @@ func (d *Draft) Finish(m Manifest) (Manifest, error) {
 	if m.Files, m.Memory, m.Bytes, err = sumAll(d.Images()); err != nil {
 		return m, err
 	}
+	m.Processes = processes(m.Files)
 	if err := m.write(d.dir); err != nil {
 		return m, err
 	}

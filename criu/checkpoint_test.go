@@ -112,6 +112,38 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
+// TestLazy: memory comes on demand only where one process alone has it, also by
+// a manifest that does not say how many there are.
+func TestLazy(t *testing.T) {
+	image := func(more ...string) []File {
+		files := []File{{Name: "pages-1.img"}, {Name: "core-1.img"}, {Name: "core-2.img"}, {Name: "mm-1.img"}}
+		for _, name := range more {
+			files = append(files, File{Name: name})
+		}
+		return files
+	}
+	for name, tt := range map[string]struct {
+		m    Manifest
+		want bool
+	}{
+		"one process with threads":    {Manifest{Memory: LazyFrom, Processes: 1}, true},
+		"a small one":                 {Manifest{Memory: LazyFrom - 1, Processes: 1}, false},
+		"several":                     {Manifest{Memory: 64 * LazyFrom, Processes: 2}, false},
+		"one, of an older fcnode":     {Manifest{Memory: LazyFrom, Files: image()}, true},
+		"several, of an older fcnode": {Manifest{Memory: LazyFrom, Files: image("mm-7.img")}, false},
+		"nothing is known":            {Manifest{Memory: LazyFrom}, false},
+	} {
+		if got := tt.m.Lazy(); got != tt.want {
+			t.Errorf("%s: lazy is %v", name, got)
+		}
+	}
+	files := images()
+	files["mm-1.img"], files["mm-7.img"] = "", ""
+	if m, err := Read(made(t, files)); err != nil || m.Processes != 2 {
+		t.Errorf("the manifest says %d processes, %v", m.Processes, err)
+	}
+}
+
 // A newer processor is fine, an escape from the folder is not.
 func TestVerifyMore(t *testing.T) {
 	dir, w := made(t, images()), want()

@@ -3,6 +3,7 @@
 package criu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type DumpOptions struct {
 	External     []string // "net[INODE]:KEY", "mnt[/PATH]:KEY"
 	Parent       string   // images of an earlier PreDump, relative to Images
 	Track        bool     // notice which pages change from now on, for a later dump
+
+	// Patience is how long a dump that nobody wants any more may take to end; 0: HungAfter.
+	Patience time.Duration
 }
 
 // Dump writes an image of a process tree and leaves the processes as they
@@ -64,7 +68,7 @@ func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions)
 		GhostLimit: ptr[uint32](GhostLimit), FileLocks: ptr(true), LinkRemap: ptr(true), ParentImg: optional(o.Parent),
 		TrackMem: ptr(o.Track), OrphanPtsMaster: ptr(true),
 	}
-	patient, done := patience(ctx)
+	patient, done := patience(ctx, cmp.Or(o.Patience, HungAfter))
 	defer done()
 	resp, err := s.request(patient, kind, opts)
 	if patient.Err() != nil {
@@ -76,12 +80,12 @@ func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions)
 	return outcome("dump", ErrDump, resp, err, o.Images)
 }
 
-// hungAfter is how long a dump that nobody wants any more may take to end.
-const hungAfter = 30 * time.Second
+// HungAfter is how long a dump that nobody wants any more usually may take to end.
+const HungAfter = 30 * time.Second
 
 // patience gives a context that ends some time after ctx has: CRIU runs code inside of the
 // processes that it dumps, and killing it in the middle harms them.
-func patience(ctx context.Context) (context.Context, context.CancelFunc) {
+func patience(ctx context.Context, hungAfter time.Duration) (context.Context, context.CancelFunc) {
 	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(hungAfter, cancel)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -38,7 +39,9 @@ type Manifest struct {
 
 	Files  []File `json:"files"`
 	Memory int64  `json:"memory"` // bytes of the processes' memory in it
-	Bytes  int64  `json:"bytes"`  // of all files
+	// Processes is how many there are in it; 0 in an image of before this was written down.
+	Processes int   `json:"processes,omitempty"`
+	Bytes     int64 `json:"bytes"` // of all files
 
 	Restore json.RawMessage `json:"restore"` // what the restorer needs to know
 }
@@ -54,8 +57,27 @@ type File struct {
 	Changed int64  `json:"changed"`
 }
 
-// Lazy reports whether the image's memory is better restored on demand.
-func (m *Manifest) Lazy() bool { return m.Memory >= LazyFrom }
+// Lazy reports whether the image's memory is better restored on demand: if it
+// is large, and one process alone has it. What several processes share would be
+// copied for each of them, and `criu lazy-pages` is made for trees of one.
+func (m *Manifest) Lazy() bool {
+	count := m.Processes
+	if count == 0 {
+		count = processes(m.Files)
+	}
+	return m.Memory >= LazyFrom && count == 1
+}
+
+// processes counts those of an image by their files: CRIU writes an mm-PID.img
+// for each process, whatever the number of its threads.
+func processes(files []File) (count int) {
+	for _, f := range files {
+		if strings.HasPrefix(f.Name, "mm-") {
+			count++
+		}
+	}
+	return count
+}
 
 // Want is what an image has to fit.
 type Want struct {

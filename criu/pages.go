@@ -3,6 +3,7 @@
 package criu
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,16 +55,52 @@ func (t *Tool) ServePages(held *os.File, work string, attr *syscall.SysProcAttr)
 func (p *Pages) Pid() int { return p.cmd.Process.Pid }
 
 // Ready waits until the process can be asked for pages.
-func (p *Pages) Ready() error {
+func (p *Pages) Ready(ctx context.Context) error {
 	defer p.ready.Close() // read once
+	stop := context.AfterFunc(ctx, func() { _ = p.ready.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if _, err := io.ReadFull(p.ready, make([]byte, 1)); err != nil {
-		return errors.New("criu lazy-pages ended before it could serve memory")
+		if ctx.Err() != nil {
+			return fmt.Errorf("waiting for criu lazy-pages: %w", context.Cause(ctx))
+		}
+		return fmt.Errorf("%w: criu lazy-pages ended before it could serve memory", ErrRestore)
 	}
 	return nil
 }
 
+// Kill ends the process. The memory that has not come is missed from then on:
+// see Hold.
+func (p *Pages) Kill() error {
+	err := p.cmd.Process.Kill()
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// Read is how many bytes the process has read so far. From the end of the
+// restore on it copies what nobody has asked for yet, one piece after the other,
+// so that the number grows as long as the process works.
+func (p *Pages) Read() (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.Pid()))
+	if err != nil {
+		return 0, fmt.Errorf("reading what the server of memory has read: %w", err)
+	}
+	var n uint64
+	if _, err := fmt.Sscanf(string(b), "rchar: %d", &n); err != nil {
+		return 0, fmt.Errorf("reading what the server of memory has read: %w", err)
+	}
+	return n, nil
+}
+
 // Hold keeps the memory that is not there yet from being taken for zeroes, should the process be
 // killed: as long as the result is not closed, who touches such memory waits.
+//
+// It is for trees of one process (Manifest.Lazy). Of several, the process drops
+// the one whose memory is complete by closing its userfaultfd, and counts on the
+// end of the descriptor's registration with its epoll. A second reference keeps
+// that registered: the next event would find what was freed, and the process
+// spins or dies while the others wait for their memory.
 func (p *Pages) Hold() ([]*os.File, error) {
 	pidfd, err := unix.PidfdOpen(p.Pid(), 0)
 	if err != nil {

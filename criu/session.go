@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/checkpoint-restore/go-criu/v8/rpc"
 	"golang.org/x/sys/unix"
@@ -151,7 +152,10 @@ func (s *Session) call(ctx context.Context, req *rpc.CriuReq, notified func(*rpc
 	if s.keepOpen {
 		req.KeepOpen = ptr(true)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.wait(true) }) // its end ends the read
+	stop := context.AfterFunc(ctx, func() {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // what it has started may have the other end, too
+		_ = s.wait(true)
+	})
 	defer stop()
 	reply := make([]byte, maxReply)
 	resp, err := s.exchange(ctx, req, reply)

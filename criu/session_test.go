@@ -68,7 +68,7 @@ func TestSessionCancelled(t *testing.T) {
 // TestPatience: a dump is not broken off with its context, but some time later.
 func TestPatience(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	patient, done := patience(ctx)
+	patient, done := patience(ctx, HungAfter)
 	cancel()
 	if patient.Err() != nil {
 		t.Error("CRIU is killed at once")

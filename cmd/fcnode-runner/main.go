@@ -10,13 +10,16 @@ import (
 	"os"
 
 	"github.com/fcnode/fcnode/runtime/container/runner"
+	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters namespaces before the Go runtime has threads
+	"golang.org/x/sys/unix"
 )
 
 // libcontainer starts this program anew as the container's init. That has to
 // happen before main, on the main thread.
 func init() {
+	unix.Umask(wire.Umask) // before anything is made, and the container's program inherits it
 	if len(os.Args) > 1 && os.Args[1] == "init" {
 		runner.Gate()
 		libcontainer.Init()

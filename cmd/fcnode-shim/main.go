@@ -32,6 +32,7 @@ func init() {
 }
 
 func main() {
+	syscall.Umask(wire.Umask)
 	debug.SetGCPercent(20) // one shim per container: small matters more than fast
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fcnode-shim:", err)

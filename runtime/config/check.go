@@ -116,6 +116,7 @@ func (c checker) tiers(cfg *Config) {
 	c.size("prepared.memory", cfg.Prepared.Memory, spec.MiB)
 	c.size("reclaim.keep", cfg.Reclaim.Keep, 4*spec.KiB)
 	c.size("checkpoints.disk", cfg.Checkpoints.Disk, spec.MiB)
+	c.duration("checkpoints.timeout", cfg.Checkpoints.Timeout, 100*time.Millisecond, 10*time.Minute)
 	if cfg.Checkpoints.CRIU != "" {
 		c.path("checkpoints.criu", cfg.Checkpoints.CRIU)
 	}

@@ -111,6 +111,9 @@ type Checkpoints struct {
 	CRIU string `json:"criu" also:"path"`
 	// Disk is what the images of all sites take at most, together; where one more is wanted the oldest are dropped.
 	Disk spec.Bytes `json:"disk" also:"size"`
+	// Timeout is how long a restore may take until its site serves, before it is ended and the site started cold. What copies
+	// much memory may take longer.
+	Timeout spec.Duration `json:"timeout" also:"deadline"`
 }
 
 // Log bounds the captured output of each site.
@@ -151,7 +154,7 @@ func base() Config {
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
-		Checkpoints: Checkpoints{Disk: 20 * spec.GiB},
+		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},
 	}
 }
 

@@ -179,6 +179,7 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	if err == nil {
 		err = session.Dump(ctx, criu.DumpOptions{
 			Pid: c.init.Pid, Images: draft.Images(), FreezeCgroup: c.group.Path(), External: plan.external,
+			Patience: c.m.opts.dumpTimeout(),
 		})
 	}
 	if err := errors.Join(err, session.Close(), c.forgetDump(rec)); err != nil {
@@ -229,10 +230,6 @@ func (c *Container) hasEnded() bool {
 	return err != nil || now != c.init
 }
 
-// dumpTimeout is how long a dump that an earlier daemon has left may take to
-// end.
-const dumpTimeout = 30 * time.Second
-
 // endDump waits for the end of a dump that an earlier daemon has left. CRIU is not
 // killed in the middle, as that harms the processes; if it hangs, both are.
 func (c *Container) endDump(ctx context.Context) error {
@@ -251,7 +248,7 @@ func (c *Container) endDump(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hung := time.AfterFunc(dumpTimeout, func() {
+	hung := time.AfterFunc(c.m.opts.dumpTimeout(), func() {
 		c.m.log.Error("a dump hangs; ending it and the container", "container", c.ID())
 		_, _ = signalProcess(pidfd, unix.SIGKILL), c.signal(unix.SIGKILL)
 	})
@@ -297,6 +294,7 @@ func (c *Container) completeCheckpoint() {
 type recipe struct {
 	Binds   []wire.Bind  `json:"binds"`
 	Streams wire.Streams `json:"streams"`
+	Owners  *wire.Owners `json:"owners,omitempty"`
 	Nulls   []string     `json:"nulls,omitempty"`
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
@@ -315,6 +313,9 @@ func (c *Container) plan() (*plan, error) {
 		return nil, fmt.Errorf("finding the pipes of its output (a container started by an older fcnode has no record of them): %w", err)
 	}
 	var err error
+	if p.recipe.Owners, err = c.owners(p.recipe.Streams); err != nil {
+		return nil, err
+	}
 	if p.lib, err = os.ReadFile(filepath.Join(c.m.libDir(c.state.Cgroup), "state.json")); err != nil {
 		return nil, fmt.Errorf("reading libcontainer's record: %w", err)
 	}
@@ -343,4 +344,35 @@ func (c *Container) plan() (*plan, error) {
 	p.recipe.Nulls = strayNulls(pids, seen)
 	p.external = append(p.external, p.recipe.Nulls...)
 	return p, nil
+}
+
+// owners are those of the pipes of its output, which the monitor has open.
+func (c *Container) owners(streams wire.Streams) (*wire.Owners, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", c.state.Shim.Pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the pipes of its output: %w", err)
+	}
+	var owners wire.Owners
+	found := 0
+	for _, fd := range fds {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, fd.Name()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			continue // closed meanwhile, or something else
+		}
+		owner := wire.Owner{UID: st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777}
+		switch st.Ino {
+		case streams.Stdout:
+			owners.Stdout = owner
+		case streams.Stderr:
+			owners.Stderr = owner
+		default:
+			continue
+		}
+		found++
+	}
+	if found != 2 {
+		return nil, fmt.Errorf("its monitor has %d of the 2 pipes of its output open", found)
+	}
+	return &owners, nil
 }

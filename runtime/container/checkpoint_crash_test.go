@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +155,7 @@ func TestRootServerOfMemoryKilled(t *testing.T) {
 	e.saw(spec, "listening")
 	e.park(c, e.checkpointDir(), options())
 	r := e.restore(e.counterSpec(replicaNS(t)), e.checkpointDir())
-	server := childNamed(t, r.state.Shim.Pid, "lazy-pages")
+	server := childNamed(r.state.Shim.Pid, "lazy-pages")
 	if server == 0 {
 		t.Log("all memory had arrived at once") // on a machine that is quick; nothing is left to test
 		e.adopt()
@@ -235,7 +234,7 @@ func (e *env) stopServer(spec Spec) (server int) {
 		if err := wire.ReadFile(e.m.dir(spec.ID), wire.StateFile, &state); err != nil {
 			return err
 		}
-		if server = childNamed(e.t, state.Shim.Pid, "lazy-pages"); server != 0 {
+		if server = childNamed(state.Shim.Pid, "lazy-pages"); server != 0 {
 			return unix.Kill(server, unix.SIGSTOP)
 		}
 		_, restored := os.Lstat(filepath.Join(e.m.dir(spec.ID), wire.InitFile))
@@ -248,22 +247,10 @@ func (e *env) stopServer(spec Spec) (server int) {
 }
 
 // childNamed finds a child by a word of its command line; 0 if there is none.
-func childNamed(t testing.TB, parent int, word string) int {
-	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
-	if err != nil || len(lists) == 0 {
-		t.Fatalf("listing the children of process %d: %v", parent, err)
-	}
-	for _, list := range lists {
-		b, _ := os.ReadFile(list) // a thread may end
-		for _, field := range strings.Fields(string(b)) {
-			if line, err := os.ReadFile("/proc/" + field + "/cmdline"); err == nil && strings.Contains(string(line), word) {
-				pid, err := strconv.Atoi(field)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return pid
-			}
+func childNamed(parent int, word string) int {
+	for _, pid := range childrenOf(parent) {
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(line), word) {
+			return pid
 		}
 	}
 	return 0

@@ -184,7 +184,7 @@ func (c *Container) watch() {
 		c.finish(c.lost(err))
 		return
 	}
-	c.finish(ExitStatus{Code: exit.Code, Signal: exit.Signal, OOMKilled: exit.OOM, At: exit.At})
+	c.finish(ExitStatus{Code: exit.Code, Signal: exit.Signal, OOMKilled: exit.OOM, At: exit.At, Failed: exit.Failed})
 }
 
 // lostTimeout bounds the killing of a container without a monitor: the kernel

@@ -3,6 +3,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,10 +35,21 @@ type Options struct {
 	LogFiles   int    // of a site's log; 0 means the default
 	Log        *slog.Logger
 
+	// RestoreTimeout is how long a restore may take, and a second more for each 64 MiB of
+	// memory that it copies; 0 means the default.
+	RestoreTimeout time.Duration
+
 	// Yield is called before a runner is made ahead, and returns when that may be
 	// done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{}) `json:"-"`
 }
+
+// defaultRestoreTimeout is Options.RestoreTimeout of who says nothing.
+const defaultRestoreTimeout = 10 * time.Second
+
+// dumpTimeout is how long a dump that nobody wants any more may take to end: it is
+// slower than a restore, and to kill it is to kill what it dumps.
+func (o Options) dumpTimeout() time.Duration { return 3 * o.RestoreTimeout }
 
 // Manager starts and adopts containers. It is safe for concurrent use.
 type Manager struct {
@@ -70,6 +82,7 @@ func NewManager(opts Options) (*Manager, error) {
 	if opts.ShimPath == "" {
 		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
 	}
+	opts.RestoreTimeout = cmp.Or(opts.RestoreTimeout, defaultRestoreTimeout)
 	for _, dir := range runDirs(opts.RunDir) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("making a folder for running containers: %w", err)

@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // strangers are those of a container's processes that do not descend from its
@@ -42,4 +45,18 @@ func parentOf(pid int) (int, bool) {
 	// The name in parentheses may hold anything.
 	_, err = fmt.Sscan(string(b[bytes.LastIndexByte(b, ')')+1:]), &state, &parent)
 	return parent, err == nil
+}
+
+// childrenOf are the numbers of a process' children.
+func childrenOf(pid int) (children []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
+	for _, list := range lists {
+		b, _ := os.ReadFile(list) // a thread may end
+		for _, field := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
 }

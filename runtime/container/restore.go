@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/containerd/continuity/fs"
 	"github.com/fcnode/fcnode/criu"
@@ -59,7 +60,7 @@ func (m *Manager) restore(ctx context.Context, spec Spec, dir string, timing *Ti
 	case err == nil:
 	case req.Spent != "":
 		err = errors.Join(err, criu.Discard(req.Spent))
-	case errors.Is(err, criu.ErrUnusable): // found by the monitor
+	case errors.Is(err, criu.ErrUnusable), errors.Is(err, criu.ErrRestore): // as it would with the next replica
 		err = errors.Join(err, criu.Remove(dir))
 	}
 	return c, err
@@ -93,6 +94,10 @@ func (m *Manager) takeCheckpoint(tool *criu.Tool, spec Spec, dir string) (restor
 	return req, nil
 }
 
+// slowDisk is how many bytes a second memory is expected to come from a disk at
+// the least.
+const slowDisk = 64 << 20
+
 // verify makes the request fit the checkpoint, or says why that cannot be used.
 func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec, dir string) (clonable bool, err error) {
 	manifest, err := criu.Verify(dir, criu.Want{
@@ -102,8 +107,14 @@ func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec
 		return false, err
 	}
 	r.Lazy = tool.Lazy && manifest.Lazy()
+	if !r.Lazy {
+		r.Timeout += time.Duration(manifest.Memory/slowDisk) * time.Second
+	}
 	for _, f := range manifest.MemoryFiles() {
 		r.Memory = append(r.Memory, wire.MemoryFile(f))
+	}
+	if spec.RestoreWithin > 0 {
+		r.Timeout = min(r.Timeout, spec.RestoreWithin)
 	}
 	return manifest.Clonable, r.follow(manifest.Restore, spec)
 }
@@ -130,6 +141,10 @@ func (r *restoreRequest) take(spec Spec, dir string, clonable bool) (err error) 
 	return nil
 }
 
+// monitorLate is how much later than a restore has to be over its monitor may say
+// that it is not.
+const monitorLate = 2 * time.Second
+
 func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, req restoreRequest, timing *Timing) (*Container, error) {
 	if err := mounts.OwnFolder(spec.Work); err != nil {
 		return nil, fmt.Errorf("making a folder for the root file system: %w", err)
@@ -150,7 +165,10 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 	if err := slot.ask(req.RestoreRequest, spec.Netns, req.held); err != nil {
 		return nil, errors.Join(fmt.Errorf("asking for the restore: %w", err), slot.abort())
 	}
-	reply, err := slot.wait(ctx, spec.ID, timing)
+	// The monitor ends it in time. This is for a monitor that cannot.
+	waiting, cancel := context.WithTimeoutCause(ctx, req.Timeout+monitorLate, fmt.Errorf("%w: its monitor gave no answer within %s", criu.ErrRestore, req.Timeout+monitorLate))
+	defer cancel()
+	reply, err := slot.wait(waiting, spec.ID, timing)
 	if err != nil {
 		m.otherPrograms(slot.generation, err) // for the cold start that comes next
 		return nil, errors.Join(err, slot.abort())
@@ -169,7 +187,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
-		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots,
+		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
 	}}
 }
 
@@ -179,7 +197,7 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 	if err := json.Unmarshal(raw, &from); err != nil {
 		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
 	}
-	r.Binds, r.Streams, r.Nulls = from.Binds, from.Streams, from.Nulls
+	r.Binds, r.Streams, r.Owners, r.Nulls = from.Binds, from.Streams, from.Owners, from.Nulls
 	r.ReadOnlyRoot = from.ReadOnlyRoot
 	for i := range r.Binds {
 		b := &r.Binds[i]

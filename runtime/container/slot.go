@@ -17,6 +17,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"golang.org/x/sys/unix"
 )
 
 // slot is a shim with a runner that wait for a request, in a cgroup of their own.
@@ -153,8 +154,44 @@ func (s *slot) clear() error {
 func (s *slot) abort() error {
 	err := s.clear()
 	_ = s.conn.Close() // nothing more is read
-	if err == nil {
-		<-s.ended
+	select {
+	case <-s.ended:
+		return err
+	case <-time.After(abortTime):
 	}
-	return err
+	return errors.Join(err, s.kill())
+}
+
+// abortTime is how long a shim may take to notice that all it has made is gone.
+const abortTime = 2 * time.Second
+
+// kill ends a shim that hangs, and what it has started outside of the replica's
+// cgroup: the process that serves memory.
+func (s *slot) kill() error {
+	var children []wire.Process
+	for _, pid := range childrenOf(s.shim.Pid) {
+		if p, err := wire.FindProcess(pid); err == nil {
+			children = append(children, p)
+		}
+	}
+	for _, p := range append(children, s.shim) {
+		pidfd, err := p.Open()
+		if errors.Is(err, wire.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = signalProcess(pidfd, unix.SIGKILL)
+		_ = pidfd.Close() // a pidfd
+		if err != nil {
+			return err
+		}
+	}
+	select {
+	case <-s.ended:
+		return s.clear()
+	case <-time.After(lostTimeout):
+		return fmt.Errorf("the monitor (process %d) does not end", s.shim.Pid)
+	}
 }

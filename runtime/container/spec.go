@@ -46,6 +46,8 @@ type Spec struct {
 	Meta       map[string]string // kept for whoever adopts the container
 
 	SpecDigest, ImageDigest string // for Restore: what a checkpoint must have been made with
+	// RestoreWithin is how long Restore may take at the most; 0: as Options.RestoreTimeout says.
+	RestoreWithin time.Duration
 }
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)
@@ -147,4 +149,5 @@ type ExitStatus struct {
 	// MonitorLost means that the shim was killed: the container was ended for
 	// it, and its exit code is unknown.
 	MonitorLost bool
+	Failed      string // why it could not go on, if it is that
 }

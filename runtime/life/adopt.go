@@ -43,6 +43,7 @@ func (l *Live) AllAdopted() {
 	l.handle(site.AllAdopted{})
 	changed, apart := false, false
 	for _, r := range a.Replicas {
+		l.proveAgain(r)
 		changed = changed || r.Ctr != nil && r.Ctr.Meta()[metaSpec] != a.Spec.Digest()
 		apart = apart || r.Ctr != nil && r.Ctr.Meta()[metaPorts] != portsMeta(a.Spec)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
@@ -113,7 +114,7 @@ func (l *Live) imaged(r *Replica) {
 
 // restoreInstead restores the site's image, if it has one. If that fails the
 // replica needs another place: the visitor gets a cold start in the same breath.
-func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace, with container.Spec) (ctr Container, placed bool) {
+func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site, with container.Spec) (ctr Container, placed bool) {
 	if !st.takeImage(ctx, r) {
 		return nil, true
 	}
@@ -121,28 +122,37 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	trace.mark(event.StepRestoring, st.Host.Now())
 	with.Meta[metaRestored] = "true"
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
+	with.RestoreWithin = st.Host.startTimeout(s) / 2
 	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.CheckpointDir(st.Name))
 	l := st.lock()
 	defer l.unlock()
-	_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
-	l.Image = left == nil
 	if err == nil {
+		_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
+		l.Image = left == nil
 		trace.marks(timing)
 		return ctr, true
 	}
 	r.restoring = false
 	l.publish()
-	delete(with.Meta, metaRestored)
 	trace.from(detect.TierCold)
+	l.Image = false
+	st.Host.RemoveImage(st.Name) // a clonable one would be tried again
 	if ctx.Err() == nil {
-		st.Host.Log.Warn("a checkpoint could not be restored; starting cold", "site", st.Name, "error", err)
-		st.Host.Tell(event.Event{
-			Site: st.Name, Replica: r.Name, Kind: event.NotRestored, Reason: err.Error(),
-			Text: "the image is gone, and the site starts cold",
-		})
-		l.learnFailure(detect.TierCheckpointed, err)
+		l.notRestored(r, err)
 	}
 	return nil, false
+}
+
+// notRestored tells that nothing came of a restore, and gives the tier up for a
+// while, which grows with each time.
+func (l *Live) notRestored(r *Replica, err error) {
+	l.Host.Log.Warn("a checkpoint could not be restored; starting cold", "site", l.Name, "error", err)
+	l.learnFailure(detect.TierCheckpointed, err)
+	text := "the image is gone, and the site starts cold"
+	if until := l.taught().Tier(detect.TierCheckpointed).Until; until.After(time.Now()) {
+		text += "; it is not checkpointed again before " + until.Format(time.TimeOnly)
+	}
+	l.Host.Tell(event.Event{Site: l.Name, Replica: r.Name, Kind: event.NotRestored, Reason: err.Error(), Text: text})
 }
 
 // takeImage says whether there is an image. Packets are held until it is
@@ -176,10 +186,11 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) bool {
 // restored lets visitors in: what the data path has heard of the replica's
 // sockets meanwhile is true now.
 func (l *Live) restored(r *Replica) {
+	l.awaitProof(r)
 	l.publish()
 	st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID))
 	if err != nil || st.Ready4|st.Ready6 == 0 {
-		return // the timer of its start ends it if this stays so
+		return // if this stays so the wait for its proof ends it
 	}
 	if r.trace != nil {
 		r.trace.mark(event.StepListening, l.Host.Now())

@@ -65,6 +65,7 @@ func (st *Site) SocketEvent(ev bpf.Event) {
 		}
 	case bpf.EventFirstByte:
 		r.endWake()
+		l.proved(r)
 		if r.trace != nil {
 			r.trace.mark(event.StepFirstByte, ev.Time)
 			l.learn(r.trace)

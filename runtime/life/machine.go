@@ -23,6 +23,7 @@ const (
 	timerDrain
 	timerSpare
 	timerBackoff
+	timerProof
 )
 
 type timerKey struct {

@@ -116,8 +116,9 @@ type Replica struct {
 	leave   func()   // ends the turn
 	woken   func()   // ends its precedence; nil unless somebody waits for it
 
-	dumped    bool // ends, and leaves an image
-	restoring bool // gets no packets yet, whatever its sockets say
+	dumped    bool   // ends, and leaves an image
+	restoring bool   // gets no packets yet, whatever its sockets say
+	proof     *proof // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 
 func New(h *Host, s *store.Site) *Site {

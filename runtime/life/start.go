@@ -2,6 +2,7 @@ package life
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,31 @@ func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec
 	if err := st.takeTurn(ctx, r, st.Host.startTimeout(s)); err != nil {
 		return nil, err
 	}
+	ctr, err := st.startWithin(ctx, r, trace, s)
+	if errors.Is(err, errNotRestored) && ctx.Err() == nil { // once: there is no image any more
+		st.startAnew(r, st.Host.startTimeout(s))
+		ctr, err = st.startWithin(ctx, r, trace, s)
+	}
+	return ctr, err
+}
+
+// errNotRestored means that nothing came of a restore, and that a cold start may do better.
+var errNotRestored = errors.New("the site could not be restored")
+
+// startAnew gives the cold start after a restore that failed all of its time, and
+// a place of its own: what the restore has left in the other is not for it.
+func (st *Site) startAnew(r *Replica, timeout time.Duration) {
+	st.Host.forget(r)
+	l := st.lock()
+	defer l.unlock()
+	r.ns, r.kernel = nil, bpf.Replica{}
+	if !r.stopping && l.Activity != nil {
+		l.armStart(r.ID, timeout)
+	}
+}
+
+// startWithin bounds startNow.
+func (st *Site) startWithin(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
 	within, cancel := context.WithTimeout(ctx, st.Host.startTimeout(s))
 	defer cancel()
 	ctr, err := st.startNow(within, r, trace, s)
@@ -84,16 +110,12 @@ func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *s
 		return nil, err
 	}
 	trace.mark(event.StepPrepared, st.Host.Now())
-	ctr, placed := st.restoreInstead(ctx, r, trace, with)
+	ctr, placed := st.restoreInstead(ctx, r, trace, s, with)
 	if ctr != nil {
 		return ctr, nil
 	}
-	if !placed { // what the attempt has left there is not for another
-		st.Host.forget(r)
-		r.ns, r.kernel = nil, bpf.Replica{}
-		if with, err = st.place(ctx, r, s); err != nil {
-			return nil, err
-		}
+	if !placed {
+		return nil, errNotRestored
 	}
 	ctr, timing, err := st.Host.Containers.Start(ctx, with)
 	if err != nil {
@@ -187,6 +209,7 @@ func (st *Site) watch(r *Replica) {
 	}
 	l := st.lock()
 	r.endWake()
+	l.endedUnproven(r, reason)
 	// First the data path learns that it is gone, then its belongings go.
 	l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
 	if r.trace != nil { // it was woken, and no visitor came
@@ -235,6 +258,8 @@ func Describe(st container.ExitStatus) string {
 		return "its monitor process was killed, and it with it"
 	case st.OOMKilled:
 		return "killed by the kernel for lack of memory (limits.memory.max)"
+	case st.Failed != "":
+		return st.Failed
 	case st.Signal != "":
 		return "ended by " + st.Signal
 	}

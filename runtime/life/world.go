@@ -29,6 +29,7 @@ type DataPath interface {
 	BeginWake(bpf.ReplicaID) error
 	Stats(bpf.ReplicaID) (bpf.ReplicaStats, error)
 	LoadOf(...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
+	Load([]bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Counters() (map[string]uint64, error)
 	Listeners() (map[bpf.Listener]bpf.ListenerSite, error)
 	PutListeners(map[bpf.Listener]bpf.ListenerSite) error

@@ -19,6 +19,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
 	"github.com/fcnode/fcnode/runtime/image"
@@ -54,6 +55,7 @@ func PrepareHost(cfg config.Config) error {
 //
 // Errors: ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
+	unix.Umask(wire.Umask)
 	_, err := os.Lstat(cfg.PinDir)
 	first := errors.Is(err, fs.ErrNotExist)
 	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
@@ -142,7 +144,7 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
-		CRIU: cfg.Checkpoints.CRIU, Yield: n.Wakes.Yield,
+		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})
 	if err != nil {
 		return err

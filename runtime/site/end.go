@@ -111,6 +111,9 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 			r.Reason = "found when it did not listen, and ended: " + reason
 			return m.onStopped(r, reason)
 		}
+		if r.unproven {
+			return m.endedUnproven(r, reason)
+		}
 		if !atStart {
 			reason = "ended before it listened: " + reason
 		}
@@ -123,6 +126,9 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 // onCrash: it was serving.
 func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
 	lived := now.Sub(r.ReadyAt)
+	if r.unproven && (lived < m.policy.Stable || m.waiting) {
+		return m.endedUnproven(r, reason)
+	}
 	if r.lent && lived < m.policy.Stable { // so another way is taken at once: one that is started shows whether it can live
 		return m.spareFailed(r, reason)
 	}

@@ -86,6 +86,16 @@ type (
 	// PrepareAsked means: the site slept prepared, and what waited at its gate has
 	// ended with an earlier daemon.
 	PrepareAsked struct{}
+	// Restored means: the replica comes from an image. It has not answered anybody yet.
+	Restored struct{ ID ReplicaID }
+	// Answered means: it has, for the first time.
+	Answered struct{ ID ReplicaID }
+	// Unresponsive means: a restored replica does not serve: nobody listens, or those
+	// who came get no answer.
+	Unresponsive struct {
+		ID     ReplicaID
+		Reason string
+	}
 	// BackoffOver means: after failures, the time of refusing (or of trying no more
 	// replicas beside those that run) is over.
 	BackoffOver struct{}
@@ -133,6 +143,9 @@ func (Ascended) event()       {}
 func (Prepared) event()       {}
 func (PrepareFailed) event()  {}
 func (PrepareAsked) event()   {}
+func (Restored) event()       {}
+func (Answered) event()       {}
+func (Unresponsive) event()   {}
 func (BackoffOver) event()    {}
 func (SpecChanged) event()    {}
 func (CirculateAsked) event() {}

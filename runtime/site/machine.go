@@ -277,6 +277,9 @@ func (m *Machine) transition(now time.Time, ev Event) []Action {
 	case Deleted:
 		return m.onDeleted()
 	}
+	if acts, ok := m.restoreTransition(ev); ok {
+		return acts
+	}
 	if acts, ok := m.sleepTransition(ev); ok {
 		return acts
 	}
@@ -284,6 +287,19 @@ func (m *Machine) transition(now time.Time, ev Event) []Action {
 		return acts
 	}
 	panic(fmt.Sprintf("site: event of unknown type %T", ev))
+}
+
+// restoreTransition takes the events of restore.go.
+func (m *Machine) restoreTransition(ev Event) ([]Action, bool) {
+	switch e := ev.(type) {
+	case Restored:
+		return m.onRestored(e), true
+	case Answered:
+		return m.onAnswered(e), true
+	case Unresponsive:
+		return m.onUnresponsive(e), true
+	}
+	return nil, false
 }
 
 // sleepTransition takes the events of sleep.go and prepare.go.

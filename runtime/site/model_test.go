@@ -503,7 +503,8 @@ func (md *model) stale() error {
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
 		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
 		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
-	}[md.rng.IntN(16)])
+		Restored{ID: id}, Answered{ID: id}, Unresponsive{ID: id, Reason: "late"},
+	}[md.rng.IntN(19)])
 }
 
 // container draws one.
@@ -666,7 +667,10 @@ func (md *model) containerStep() error {
 	case c.making && n < 3:
 		return md.fail(id)
 	case c.making:
-		c.making = false // Start was done; nothing is said
+		c.making = false // Start was done; nothing is said unless it was a restore
+		if md.rng.IntN(3) == 0 {
+			return md.handle(Restored{ID: id})
+		}
 	case c.stopped || n == 0:
 		return md.exit(id)
 	case n < 6:
@@ -674,8 +678,29 @@ func (md *model) containerStep() error {
 	case n == 6 && !c.making:
 		c.listens[md.rng.IntN(int(ports))] = false
 		return md.handle(PortClosed{ID: id})
+	case n == 7 && md.m.byID(id).unproven:
+		return md.prove(id)
 	case c.conns > 0:
 		c.conns, c.last = c.conns-1, md.now
+	}
+	return nil
+}
+
+// prove shows whether what was restored serves. If it does not, somebody else does or will.
+func (md *model) prove(id ReplicaID) error {
+	if md.rng.IntN(2) == 0 {
+		return md.handle(Answered{ID: id})
+	}
+	before := md.m.Phase()
+	r, _ := md.m.Replica(id)
+	if err := md.handle(Unresponsive{ID: id, Reason: "it gives no answer"}); err != nil {
+		return err
+	}
+	if md.m.needed(&r) && (r.State == Starting || r.State == Ready) && !md.m.coming() {
+		return fmt.Errorf("the site was %s, and nobody serves in the place of %d", before, id)
+	}
+	if md.m.backoff {
+		return fmt.Errorf("visitors are refused because of an image")
 	}
 	return nil
 }

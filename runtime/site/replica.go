@@ -44,6 +44,7 @@ type Replica struct {
 	keep     bool        // it drains because fewer are needed, and may become the spare one
 	living   bool        // its lifetime has begun
 	found    bool        // an earlier daemon has started it, and may have told it to end
+	unproven bool        // it was restored, and has not answered anybody yet
 	lingered bool        // handshakes that were under way when its draining began have had their time
 }
 

@@ -171,8 +171,9 @@ runner: %s
 maxSites: 1024
 start: {timeout: %s}
 hold: {deadline: %s}
+checkpoints: {timeout: %s}
 `, o.attach, o.prefixes, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
-		testutil.Program(n.t, "fcnode-runner"), testutil.Timeout(30*time.Second), testutil.Timeout(30*time.Second)) // the defaults
+		testutil.Program(n.t, "fcnode-runner"), testutil.Timeout(30*time.Second), testutil.Timeout(30*time.Second), testutil.Timeout(10*time.Second)) // the defaults
 	for line := range strings.Lines(o.more) { // in the place of ours
 		field, _, _ := strings.Cut(line, ":")
 		text = regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(field)+`:.*\n`).ReplaceAllString(text, "")

@@ -302,7 +302,7 @@ func TestRootCheckpointsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.write("fcnode.yaml", string(b)+fmt.Sprintf("checkpoints: {disk: %dB}\n", one*5/2)) // two have room
+	n.write("fcnode.yaml", strings.Replace(string(b), "checkpoints: {", fmt.Sprintf("checkpoints: {disk: %dB, ", one*5/2), 1)) // two have room
 	n.start()
 	first.awaitTier(api.TierCheckpointed)
 	mark := n.mark()

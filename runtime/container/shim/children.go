@@ -74,7 +74,9 @@ func (s *shim) reapUntil(pid int) unix.WaitStatus {
 		}
 		s.makerEnded(got)
 		if s.lazy != nil && got == s.lazy.server.Pid() {
-			s.lazyEnded(status)
+			if err := s.lazyEnded(status); err != nil {
+				s.unable = err.Error()
+			}
 		}
 	}
 }
@@ -109,6 +111,19 @@ func (s *shim) reapAll() {
 	for {
 		if _, _, ok := reap(0); !ok {
 			return
+		}
+	}
+}
+
+// reapSome collects the children that have ended, and says whether others are
+// left.
+func reapSome() bool {
+	for {
+		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, unix.EINTR), pid > 0:
+		default:
+			return err == nil
 		}
 	}
 }

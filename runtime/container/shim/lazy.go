@@ -3,10 +3,12 @@
 package shim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -44,13 +46,58 @@ func (s *shim) holdLazy() (err error) {
 	return err
 }
 
+// served waits until the server of memory has shown that it works. It copies
+// without being asked, from the end of the restore on. As visitors are still held
+// by then, they get a cold start if it does not.
+func (s *shim) served(ctx context.Context) error {
+	if s.lazy == nil {
+		return nil
+	}
+	server := s.lazy.server
+	before, err := server.Read()
+	for now := before; err == nil && now == before; now, err = server.Read() {
+		var status unix.WaitStatus
+		if pid, _ := unix.Wait4(server.Pid(), &status, unix.WNOHANG, nil); pid == server.Pid() {
+			return s.lazyEnded(status)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the server of its memory gives none: %w", context.Cause(ctx))
+		case <-time.After(time.Millisecond / 2):
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // this kernel does not count it
+	}
+	return err
+}
+
+// watch ends a server of memory that goes on without reading any, and by that
+// the container: who touches what is missing would wait for ever.
+func (l *lazy) watch(patience time.Duration) {
+	before := uint64(0)
+	for {
+		time.Sleep(patience)
+		now, err := l.server.Read()
+		if err != nil {
+			return // it has ended
+		}
+		if now == before {
+			_ = l.server.Kill() // if it has not ended
+			return
+		}
+		before = now
+	}
+}
+
 // lazyEnded is called when the server of memory has ended: all is there, or the
 // container cannot go on.
-func (s *shim) lazyEnded(status unix.WaitStatus) {
+func (s *shim) lazyEnded(status unix.WaitStatus) (err error) {
 	l := s.lazy
 	s.lazy = nil
 	if !status.Exited() || status.ExitStatus() != 0 {
 		killGroup(s.cgroup) // before the memory is let go
+		err = fmt.Errorf("%w: the server of its memory ended before all was there", criu.ErrRestore)
 	} else {
 		_ = os.Remove(l.marker) // what is left of it forbids checkpoints, no more
 	}
@@ -58,6 +105,7 @@ func (s *shim) lazyEnded(status unix.WaitStatus) {
 		_ = f.Close() // not written to
 	}
 	l.done()
+	return err
 }
 
 // endLazy ends the server of a restore that has failed.

@@ -93,7 +93,15 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 func (r *restorer) run(netns *os.File) error {
 	r.monitor = r.req.Monitor
 	r.verdict = r.verify()
-	init, copied, err := r.restore(netns)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.req.Timeout,
+		fmt.Errorf("%w: it was not over within %s", criu.ErrRestore, r.req.Timeout))
+	defer cancel()
+	go func() {
+		if r.verdict() != nil {
+			cancel() // CRIU need not find out by itself, or wait for what is not there
+		}
+	}()
+	init, copied, err := r.restore(ctx, netns)
 	if err != nil {
 		err = r.orDamaged(err)
 		r.end()
@@ -107,6 +115,8 @@ func (r *restorer) run(netns *os.File) error {
 	_ = r.conn.Close()                             // nothing more is said
 	if r.lazy == nil {
 		r.spent()
+	} else {
+		go r.lazy.watch(r.req.Timeout)
 	}
 	status := r.reapUntil(init.Pid)
 	if r.lazy != nil {
@@ -127,7 +137,7 @@ func (r *restorer) spent() {
 
 // restore makes the mounts and lets CRIU restore the tree. copied is closed
 // when the output has come to its end.
-func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan struct{}, err error) {
+func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Process, copied <-chan struct{}, err error) {
 	copied = r.copyOutput()
 	if r.req.Lazy {
 		if err := r.startLazy(); err != nil {
@@ -143,14 +153,17 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	}
 	r.step("mounted")
 	if r.lazy != nil {
-		if err := r.lazy.server.Ready(); err != nil {
+		if err := r.lazy.server.Ready(ctx); err != nil {
 			return init, copied, err
 		}
 		r.step("memory served")
 	}
+	if err := r.ownStreams(); err != nil {
+		return init, copied, err
+	}
 	var pid int
 	err = inNetwork(netns, func() error {
-		pid, err = r.session.Restore(context.Background(), r.options())
+		pid, err = r.session.Restore(ctx, r.options())
 		return err
 	})
 	if err != nil {
@@ -158,7 +171,7 @@ func (r *restorer) restore(netns *os.File) (init wire.Process, copied <-chan str
 	}
 	r.step("restored")
 	_ = r.session.Leave() // the process ends, and is collected with all others
-	if err := r.holdLazy(); err != nil {
+	if err := errors.Join(r.holdLazy(), r.served(ctx)); err != nil {
 		return init, copied, err
 	}
 	if r.req.ReadOnlyRoot {
@@ -349,8 +362,9 @@ func (r *restorer) end() {
 	_ = r.stage.Close() // it ends
 	_ = r.session.Leave()
 	r.endLazy()
-	killGroup(r.cgroup)
-	r.reapAll()
+	for killGroup(r.cgroup); reapSome(); killGroup(r.cgroup) { // what was killed may have had a child just before
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // outputPipes makes the pipes of the container's output and gives their

@@ -37,7 +37,8 @@ type shim struct {
 	cgroup *os.File
 	stdout *os.File // the reading ends
 	stderr *os.File
-	lazy   *lazy // of a restored container whose memory is not all there
+	lazy   *lazy  // of a restored container whose memory is not all there
+	unable string // why the container could not go on
 
 	mu      sync.Mutex // guards what follows: signals come in between
 	runner  int        // what makes the container: the runner, or CRIU; 0 when it has ended
@@ -127,7 +128,7 @@ func (s *shim) failed(copied <-chan struct{}) error {
 // finish records the end of the container.
 func (s *shim) finish(status unix.WaitStatus, copied <-chan struct{}) error {
 	s.endMaker()
-	exit := wire.Exit{At: time.Now()}
+	exit := wire.Exit{At: time.Now(), Failed: s.unable}
 	switch {
 	case status.Signaled():
 		exit.Code = 128 + int(status.Signal())

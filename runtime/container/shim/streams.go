@@ -3,12 +3,28 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
+
+// ownStreams gives the pipes of the output to who had those at the dump, which
+// are whose the container's user or its programs made them: it opens /dev/stdout.
+func (r *restorer) ownStreams() error {
+	if r.req.Owners == nil {
+		return nil
+	}
+	for f, to := range map[*os.File]wire.Owner{r.stdout: r.req.Owners.Stdout, r.stderr: r.req.Owners.Stderr} {
+		fd := int(f.Fd())
+		if err := errors.Join(unix.Fchown(fd, int(to.UID), int(to.GID)), unix.Fchmod(fd, to.Mode)); err != nil {
+			return fmt.Errorf("giving a pipe of the output to its user: %w", err)
+		}
+	}
+	return nil
+}
 
 // recordStreams writes down which pipes are the container's output: a
 // checkpoint has to tell them from the container's own.

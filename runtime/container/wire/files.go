@@ -56,9 +56,14 @@ type Exit struct {
 	Signal string    `json:"signal,omitempty"` // e.g. SIGKILL
 	OOM    bool      `json:"oom,omitempty"`    // the kernel killed in it for lack of memory
 	At     time.Time `json:"at"`
-	// Failed says why the container never ran.
+	// Failed says why the container never ran, or could not go on.
 	Failed string `json:"failed,omitempty"`
 }
+
+// Umask is that of every process of the node, whatever shell or service has
+// started the daemon: users of containers read files and pass through folders
+// that are made with their modes.
+const Umask = 0o022
 
 // WriteFile writes v as JSON to dir/name so that a reader sees all of it or
 // nothing. It does not sync: the files matter for as long as the machine is up.

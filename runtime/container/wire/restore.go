@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // RestoreRequest asks a waiting shim to restore a container from a checkpoint. Two
 // descriptors go with it: the network namespace, and the folder of the checkpoint, which
 // is held (criu.Hold) from before the request until nobody reads it any more. A StartReply
@@ -15,6 +17,8 @@ type RestoreRequest struct {
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
 
+	Timeout time.Duration `json:"timeout"` // of the restore; then for each step of a server of memory
+
 	Lazy  bool   `json:"lazy,omitempty"`  // memory comes on demand
 	Spent string `json:"spent,omitempty"` // the folder, to be removed when it is not needed any more
 
@@ -24,7 +28,8 @@ type RestoreRequest struct {
 	VolumeRoots []string `json:"volume_roots"` // as in a StartRequest
 
 	Streams Streams  `json:"streams"` // the pipes at the dump
-	Nulls   []string `json:"nulls"`   // CRIU's names of files that are /dev/null
+	Owners  *Owners  `json:"owners,omitempty"`
+	Nulls   []string `json:"nulls"` // CRIU's names of files that are /dev/null
 
 	Monitor Monitor `json:"monitor"`
 }
@@ -68,6 +73,20 @@ type StageFailed struct {
 type Streams struct {
 	Stdout uint64 `json:"stdout"`
 	Stderr uint64 `json:"stderr"`
+}
+
+// Owner is whose a pipe of the output is, and who may open it: a program opens
+// /dev/stdout anew.
+type Owner struct {
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+	Mode uint32 `json:"mode"` // the permissions
+}
+
+// Owners are those of both pipes; nil in an image of before they were recorded.
+type Owners struct {
+	Stdout Owner `json:"stdout"`
+	Stderr Owner `json:"stderr"`
 }
 
 // Dump is what is written down while a container is dumped.

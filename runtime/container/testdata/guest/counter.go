@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +27,10 @@ import (
 //	GET /heap    the sum of one byte of each page of the heap
 //	GET /file    the content of the file, which is kept open
 //	GET /ticks   how often a timer has run
+//	GET /say     opens its output by its names, and writes there
+//	GET /fork    the same sum, modulo 64, by a forked process, which ends
+//	GET /thread  has a thread end
+//	GET /exec    becomes a server anew, without a heap
 //
 // SIGTERM ends it with code 7.
 func counter(args []string) {
@@ -98,8 +104,95 @@ func counter(args []string) {
 		n, _ := file.ReadAt(b, 0) // the end of the file comes early
 		check2(w.Write(b[:n]))
 	})
+	mux.HandleFunc("/say", func(w http.ResponseWriter, _ *http.Request) {
+		for _, name := range []string{"/dev/stdout", "/dev/stderr", "/proc/self/fd/1", "/proc/self/fd/2"} {
+			f, err := os.OpenFile(name, os.O_WRONLY, 0)
+			if err == nil {
+				_, err = fmt.Fprintln(f, "said by", name)
+				_ = f.Close()
+			}
+			fmt.Fprintln(w, err)
+		}
+	})
+	mux.HandleFunc("/fork", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, forkSum(heap)) })
+	mux.HandleFunc("/thread", func(http.ResponseWriter, *http.Request) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			runtime.LockOSThread() // never unlocked, so that the thread ends with this
+		}()
+		<-done
+	})
+	mux.HandleFunc("/exec", func(http.ResponseWriter, *http.Request) {
+		_ = l.Close()
+		check(syscall.Exec("/proc/self/exe", []string{"/bin/guest", "counter", args[0]}, os.Environ()))
+	})
 	mux.HandleFunc("/ticks", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, ticks.Load()) })
 	check(http.Serve(l, mux))
+}
+
+// forkSum has a forked process touch the heap. In it nothing of Go's runtime works, so it does nothing else.
+func forkSum(heap []byte) int {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	page := os.Getpagesize()
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 {
+		check(errno)
+	}
+	if pid == 0 {
+		sum := 0
+		for i := 0; i < len(heap); i += page {
+			sum += int(heap[i])
+		}
+		for {
+			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(sum%64), 0, 0)
+		}
+	}
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(int(pid), &status, 0, nil)
+	check(err)
+	return status.ExitStatus()
+}
+
+// family is a server of several processes: ADDRESS PROCESSES MIB. All accept from the same socket, and each has a heap of
+// its own.
+//
+//	GET /heap   the sum of one byte of each of its pages, of whichever process answers
+func family(args []string) {
+	l, err := net.Listen("tcp", args[0])
+	check(err)
+	n, err := strconv.Atoi(args[1])
+	check(err)
+	file, err := l.(*net.TCPListener).File()
+	check(err)
+	for range n {
+		cmd := exec.Command("/bin/guest", "member", args[2])
+		cmd.ExtraFiles, cmd.Stdout, cmd.Stderr = []*os.File{file}, os.Stdout, os.Stderr
+		check(cmd.Start())
+		defer cmd.Wait() // it does not end before this one
+	}
+}
+
+// member is one of its processes: MIB.
+func member(args []string) {
+	mib, err := strconv.Atoi(args[0])
+	check(err)
+	heap := make([]byte, mib<<20)
+	fill := rand.New(rand.NewPCG(1, 2))
+	for i := range heap {
+		heap[i] = byte(fill.Uint32())
+	}
+	l, err := net.FileListener(os.NewFile(3, "listener"))
+	check(err)
+	fmt.Println("listening", os.Getpid())
+	check(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		sum := 0
+		for i := 0; i < len(heap); i += os.Getpagesize() {
+			sum += int(heap[i])
+		}
+		fmt.Fprint(w, sum)
+	})))
 }
 
 func seed() (s [32]byte) {

@@ -25,7 +25,8 @@ func main() {
 		"cat": cat, "write": write, "id": id, "status": status, "syscall": rawSyscall, "print": print,
 		"hostname": hostname, "env": env, "mem": mem, "tty": tty, "copy": copyStdin, "mounts": mounts,
 		"stat": stat, "open": open, "forks": forks, "cwd": cwd, "mknod": mknod, "list": list, "touch": touch, "sleep": sleep,
-		"counter": counter, "links": links, "odd": odd, "now": now,
+		"counter": counter,
+		"family":  family, "member": member, "links": links, "odd": odd, "now": now,
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
 		"leave": leave, "keep": keep, "pry": pry,
 	}

@@ -1,0 +1,136 @@
+package life
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// A restored replica owes a proof that it serves: its first answer. CRIU's word that all
+// is as it was is not enough, as a process that waits for memory which never comes looks
+// like one that waits for visitors.
+
+// proof is what is known of it so far.
+type proof struct {
+	unheard  time.Time // since when nobody listens; zero: not so
+	ignored  time.Time // since when visitors wait of whom none was accepted
+	waiting  time.Time // since when requests have no answer
+	answered bool      // before it slept, the site took turns with its visitors
+	patience time.Duration
+	longest  time.Duration
+}
+
+// judge says why the replica does not serve, or that it does. An application that is merely slow has accepted
+// its visitors' connections, and gets the time that a start may take, and what its answers took before it slept.
+func (p *proof) judge(now time.Time, listens bool, l bpf.Load) (why error, serves bool) {
+	if l.BytesOut+l.DatagramsOut > 0 {
+		return nil, true
+	}
+	since := func(t *time.Time, is bool) time.Duration {
+		switch {
+		case !is:
+			*t = time.Time{}
+			return 0
+		case t.IsZero():
+			*t = now
+		}
+		return now.Sub(*t)
+	}
+	unheard := since(&p.unheard, !listens)
+	ignored := since(&p.ignored, l.AcceptQueue > 0 && uint64(l.AcceptQueue) >= l.ConnsTotal && l.ConnsNow > 0)
+	waiting := since(&p.waiting, p.answered && l.Requests > 0 && l.ConnsNow > 0)
+	switch {
+	case unheard >= p.patience:
+		return fmt.Errorf("it was restored, and nobody has listened on its ports for %s", p.patience), false
+	case ignored >= p.patience:
+		return fmt.Errorf("it was restored, and has accepted none of %d connections for %s", l.ConnsTotal, p.patience), false
+	case waiting >= p.longest:
+		return fmt.Errorf("it was restored, and has answered none of %d requests for %s, as it did before", l.Requests, p.longest), false
+	}
+	return nil, false
+}
+
+// proofLooks is into how many looks the time for it is divided.
+const proofLooks = 8
+
+// awaitProof begins to wait for a restored replica's.
+func (l *Live) awaitProof(r *Replica) {
+	start := l.Host.startTimeout(l.Spec)
+	answer := l.taught().Answer
+	r.proof = &proof{
+		answered: answer > 0, patience: min(time.Duration(l.Host.Cfg.Checkpoints.Timeout), start/2),
+		longest: start + slowAnswer*answer,
+	}
+	l.handle(site.Restored{ID: r.ID})
+	l.armProof(r)
+}
+
+// slowAnswer is how many times as long as its median an answer may take.
+const slowAnswer = 20
+
+// armProof sets the time of the next look.
+func (l *Live) armProof(r *Replica) {
+	l.arm(timerKey{timerProof, r.ID}, r.proof.patience/proofLooks, func() site.Event { return l.lookForProof(r) })
+}
+
+// lookForProof looks at what the kernel has counted of a replica.
+func (l *Live) lookForProof(r *Replica) site.Event {
+	if m, ok := l.Machine.Replica(r.ID); r.proof == nil || r.stopping || !ok || m.State != site.Starting && m.State != site.Ready {
+		r.proof = nil // it sleeps, or goes
+		return nil
+	}
+	id := bpf.ReplicaID(r.ID)
+	st, err := l.Host.Data.Stats(id)
+	loads, counted := l.Host.Data.Load([]bpf.ReplicaID{id}) // with the accept queue
+	if err = errors.Join(err, counted); err != nil {
+		l.Host.Log.Error("cannot tell whether a restored replica serves", "replica", r.Name, "error", err)
+		return nil
+	}
+	why, serves := r.proof.judge(time.Now(), st.Ready4|st.Ready6 != 0, loads[id])
+	switch {
+	case serves:
+		l.proved(r)
+	case why != nil:
+		l.unproven(r, why)
+		return site.Unresponsive{ID: r.ID, Reason: why.Error()}
+	default:
+		l.armProof(r)
+	}
+	return nil
+}
+
+// proved notes that it has answered.
+func (l *Live) proved(r *Replica) {
+	if r.proof != nil {
+		r.proof = nil
+		l.handle(site.Answered{ID: r.ID})
+	}
+}
+
+// unproven blames the image for a replica that does not serve.
+func (l *Live) unproven(r *Replica, why error) {
+	r.proof = nil
+	l.DropSleep(why.Error())
+	l.notRestored(r, why)
+}
+
+// endedUnproven does so for one that has ended before anybody else wanted it to.
+func (l *Live) endedUnproven(r *Replica, reason string) {
+	if r.proof != nil && !r.stopping && time.Since(r.Started) < stableTime+r.proof.patience {
+		l.unproven(r, fmt.Errorf("it was restored, and ended before its first answer: %s", reason))
+	}
+}
+
+// proveAgain goes on waiting for the proof of a replica that an earlier daemon has
+// restored.
+func (l *Live) proveAgain(r *Replica) {
+	if r.Ctr == nil || r.Ctr.Meta()[metaRestored] == "" {
+		return
+	}
+	if load, err := l.Host.counted(r); err == nil && load.BytesOut+load.DatagramsOut == 0 {
+		l.awaitProof(r)
+	}
+}
