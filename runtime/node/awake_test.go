@@ -19,7 +19,7 @@ import (
 func parkedNode(t *testing.T, names ...string) *Node {
 	t.Helper()
 	dir := t.TempDir()
-	kept, err := store.Open(filepath.Join(dir, "state.db"))
+	kept, err := store.Open(filepath.Join(dir, "state.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,10 +74,10 @@ func (n *Node) removeImage(siteName string) {
 
 // findCheckpoints looks at what is on disk when the daemon starts: what belongs to
 // nobody, or lacks something, is removed.
-func (n *Node) findCheckpoints() error {
+func (n *Node) findCheckpoints() {
 	names, err := criu.List(n.checkpointsDir())
 	if err != nil {
-		return err
+		n.log.Error("checkpointed sites start cold", "error", err)
 	}
 	for _, name := range names {
 		// that it is what it seems to be is found out by its restore
@@ -92,8 +92,10 @@ func (n *Node) findCheckpoints() error {
 		}
 		n.log.Info("removing a checkpoint", "site", name, "why", err)
 		n.removeImage(name)
+		if e != nil {
+			n.tellDropped(e, err.Error())
+		}
 	}
-	return nil
 }
 
 // sweepEvery is how long the next look at what is left of checkpoints waits for those

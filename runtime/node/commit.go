@@ -96,6 +96,7 @@ func (n *Node) takeOver(changes []change) {
 		e := c.old
 		if e == nil {
 			e = newEntry(c.record)
+			n.quarantine.takeSite(e.name)
 			n.sites[e.name], n.ids[e.id] = e, e
 		} else {
 			for _, d := range e.domains {

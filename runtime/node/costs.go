@@ -198,7 +198,7 @@ func (n *Node) recall(e *entry) {
 func (n *Node) loadExperience(siteName string) *experience {
 	x, err := n.experiences.load(siteName)
 	if err != nil {
-		n.log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
+		n.moveAside(n.cfg.StateDir, n.experiences.file(siteName), siteName, err, "what was learnt of the site is learnt anew")
 	}
 	return x
 }

@@ -13,6 +13,9 @@ import (
 // Delete implements api.Backend. The site is refused from the first step on,
 // and forgotten on disk last: a kill in between leaves a site that is whole.
 func (n *Node) Delete(ctx context.Context, name string) error {
+	if n.quarantine.takeSite(name) {
+		return n.store.Delete(name)
+	}
 	e, err := n.claimForDelete(name)
 	if err != nil {
 		return err

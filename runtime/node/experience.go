@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -110,7 +111,7 @@ func (s *experiences) load(siteName string) (*experience, error) {
 	b, ok := s.newest(siteName)
 	if !ok {
 		var err error
-		if b, err = os.ReadFile(s.file(siteName)); errors.Is(err, fs.ErrNotExist) {
+		if b, err = file.Read(s.file(siteName), file.Small); errors.Is(err, fs.ErrNotExist) {
 			return newExperience(), nil
 		} else if err != nil {
 			return newExperience(), err
@@ -151,6 +152,11 @@ func replaceFile(path string, b []byte) error {
 		return err
 	}
 	temp := path + ".new"
+	if errors.Is(file.Check(temp, file.Small), file.ErrDamaged) { // a FIFO would keep us for ever
+		if err := os.RemoveAll(temp); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(temp, b, 0o600); err != nil {
 		return err
 	}

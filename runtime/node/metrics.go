@@ -61,6 +61,7 @@ type collector struct {
 var (
 	descSites    = metric("sites", "Sites by the tier of their most awake replica.", "tier")
 	descReplicas = metric("replicas", "Replicas by tier.", "tier")
+	descBad      = metric("quarantined_total", "What the daemon has found damaged since its start, and goes on without.", "what")
 	descPackets  = metric("packets_total", "Packets of the data path by what became of them.", "end")
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
@@ -93,7 +94,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSites, descReplicas, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSites, descReplicas, descBad, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
 	} {
@@ -123,6 +124,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for tier, count := range replicas {
 		to <- gauge(descReplicas, float64(count), tier)
+	}
+	for what, count := range c.node.quarantine.counted() {
+		to <- counter(descBad, float64(count), what)
 	}
 	packets, err := c.node.dp.Counters()
 	if err != nil {

@@ -85,6 +85,8 @@ type Node struct {
 	domains map[string]string // to the site's name
 	pools   []*addresses
 
+	quarantine quarantine
+
 	awake awake // those of them that are not parked
 
 	apply sync.Mutex // one change of the set of sites at a time

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -262,7 +262,7 @@ func (n *Node) keepPrepared() {
 // prepareAgain has those prepared in the background that were so for the last
 // daemon.
 func (n *Node) prepareAgain() {
-	b, err := os.ReadFile(n.preparedFile())
+	b, err := file.Read(n.preparedFile(), file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -271,7 +271,7 @@ func (n *Node) prepareAgain() {
 		err = json.Unmarshal(b, &names)
 	}
 	if err != nil {
-		n.log.Warn("it is not known which sites were prepared; they are again when they were woken next", "error", err)
+		n.moveAside(n.cfg.StateDir, n.preparedFile(), "", err, "sites are prepared again after their next wake")
 		return
 	}
 	for _, name := range names {

@@ -30,9 +30,7 @@ func (n *Node) restore() error {
 	if err := n.loadSites(); err != nil {
 		return err
 	}
-	if err := n.findCheckpoints(); err != nil {
-		return err
-	}
+	n.findCheckpoints()
 	if err := n.syncListeners(); err != nil {
 		return err
 	}
@@ -40,14 +38,15 @@ func (n *Node) restore() error {
 	if err != nil {
 		return err
 	}
-	containers, err := n.containers.Adopt(n.ctx)
+	containers, bad, err := n.containers.Adopt(n.ctx)
 	if err != nil {
 		return err
 	}
-	n.sweepLeft() // now that dumps which were under way are over
-	if err := n.sweepLayers(containers); err != nil {
-		return err
+	for _, q := range bad {
+		n.quarantineReplica(q)
 	}
+	n.sweepLeft() // now that dumps which were under way are over
+	n.sweepLayers(containers)
 	sites, err := n.dp.Sites()
 	if err != nil {
 		return err
@@ -67,19 +66,19 @@ func (n *Node) restore() error {
 		adopted[bpf.ReplicaID(id)] = true
 	}
 	n.allAdopted()
-	if err := n.syncReplicas(known, adopted); err != nil {
-		return err
+	if err := errors.Join(n.syncReplicas(known, adopted), n.dp.ClearHolds()); err != nil {
+		n.log.Error("the data path still knows something of earlier replicas", "error", err)
 	}
-	return n.dp.ClearHolds()
+	return nil
 }
 
 // sweepLayers removes the writable layers of replicas that are gone: of those
 // that a power cut ended nothing else is left.
-func (n *Node) sweepLayers(found []*container.Container) error {
+func (n *Node) sweepLayers(found []*container.Container) {
 	dir := filepath.Join(n.cfg.StateDir, "replicas")
 	layers, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for the layers of earlier replicas: %w", err)
+		n.log.Error("what earlier replicas have left on disk stays there", "error", err)
 	}
 	keep := map[string]bool{}
 	for _, c := range found {
@@ -96,10 +95,10 @@ func (n *Node) sweepLayers(found []*container.Container) error {
 			}
 		}
 	})
-	return nil
 }
 
-// loadSites fills the tables from disk.
+// loadSites fills the tables from disk. A site of which the record is damaged is
+// taken from the copy of the state file, or else not served.
 func (n *Node) loadSites() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -109,28 +108,76 @@ func (n *Node) loadSites() error {
 			n.log.Warn("sites ask for prepared replicas and get none: the configuration allows none (prepared.max)", "sites", lacking.count, "one", lacking.first)
 		}
 	}()
-	return n.store.Readable(func(s *store.Site) error {
-		lacking.add(&s.Spec, n.can)
-		e := newEntry(s)
-		n.sites[e.name], n.ids[e.id] = e, e
-		if s.Spec.Scale.Min > 0 {
-			n.alwaysOn = append(n.alwaysOn, &s.Spec)
+	var mended []*store.Site
+	take := func(s *store.Site) error {
+		err := n.takeSite(s)
+		if err == nil {
+			lacking.add(&s.Spec, n.can)
 		}
-		for _, d := range e.domains {
-			n.domains[d] = e.name
+		return err
+	}
+	bad := func(name string, why error) {
+		s, err := n.store.FromCopy(name)
+		if err == nil {
+			err = take(s)
 		}
-		for _, a := range e.addrs() {
-			pool, err := n.poolOf(a)
-			if err != nil {
-				return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.name, err)
-			}
-			pool.take(a)
+		if err == nil {
+			mended = append(mended, s)
+			n.quarantined(badSite, api.Event{Site: name, Reason: why.Error(), Text: "its record was taken from the copy of the state file: look whether it is the newest"})
+			return
 		}
-		return nil
-	}, func(name string, err error) error {
-		n.log.Error("a site is not served: its record cannot be read; apply it anew", "site", name, "error", err)
+		n.quarantine.addSite(name, why)
+		n.quarantined(badSite, api.Event{Site: name, Reason: why.Error(), Text: "it is not served, and refused: apply its spec again, or delete it"})
+	}
+	err := n.store.Readable(func(s *store.Site) error {
+		err := take(s)
+		if errors.Is(err, errTaken) {
+			bad(s.Spec.Name, err)
+			return nil
+		}
+		return err
+	}, func(name string, why error) error {
+		bad(name, why)
 		return nil
 	})
+	if err == nil && len(mended) > 0 {
+		if err := n.store.Put(mended); err != nil { // the next daemon takes them from the copy again
+			n.log.Error("records that were taken from the copy are not in the state file", "error", err)
+		}
+	}
+	return err
+}
+
+// errTaken means that two records claim what only one site can have.
+var errTaken = errors.New("its record is damaged")
+
+// takeSite enters a site into the tables, or nothing of it. The caller holds n.mu.
+func (n *Node) takeSite(s *store.Site) error {
+	e := newEntry(s)
+	if other := n.ids[e.id]; other != nil {
+		return fmt.Errorf("%w: site %s has the number %d too", errTaken, other.name, e.id)
+	}
+	for _, a := range e.addrs() {
+		pool, err := n.poolOf(a)
+		if err != nil {
+			return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.name, err)
+		}
+		if pool.used(a) {
+			return fmt.Errorf("%w: another site has the address %s too", errTaken, a)
+		}
+	}
+	for _, a := range e.addrs() {
+		pool, _ := n.poolOf(a) // looked up above
+		pool.take(a)
+	}
+	n.sites[e.name], n.ids[e.id] = e, e
+	if s.Spec.Scale.Min > 0 {
+		n.alwaysOn = append(n.alwaysOn, &s.Spec)
+	}
+	for _, d := range e.domains {
+		n.domains[d] = e.name
+	}
+	return nil
 }
 
 func (n *Node) syncListeners() error {

@@ -108,12 +108,16 @@ func (n *Node) open() (err error) {
 	for _, lack := range n.host.Lacks {
 		n.log.Warn(lack.String())
 	}
-	if n.store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
+	n.clearPlaces()
+	if n.store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
+	n.tellRecovered(n.store.Recovered())
 	if n.journal, err = journal.Open(filepath.Join(cfg.StateDir, "events"), journal.Options{}); err != nil {
-		return err
+		n.log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
+		n.journal = journal.InMemory(journal.Options{})
 	}
+	n.tellUntold()
 	for _, what := range n.mended {
 		n.journalEvent(api.Event{Kind: "mended", Reason: what})
 	}
@@ -134,7 +138,8 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.log,
-		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.wakes.yield,
+		LayerDir: filepath.Join(cfg.StateDir, "replicas"),
+		CRIU:     cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.wakes.yield,
 	})
 	if err != nil {
 		return err
@@ -146,6 +151,10 @@ func (n *Node) open() (err error) {
 	return n.dp.AttachCgroup(n.parent.Path())
 }
 
+func (n *Node) noCopy(err error) {
+	n.log.Error("the state file has no copy of now; a later change makes one", "error", err)
+}
+
 func (n *Node) openNet() (err error) {
 	cfg := n.cfg
 	outer := cgroup.Outer() // there the sink outlives this daemon
@@ -155,6 +164,9 @@ func (n *Node) openNet() (err error) {
 	n.net, err = netctl.Setup(n.ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
 		Yield: n.wakes.later,
+		Damaged: func(err *netctl.DamagedRecordError) {
+			n.moveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")
+		},
 	}, n.dp, n.log)
 	if err != nil {
 		return err

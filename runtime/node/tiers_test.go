@@ -199,8 +199,11 @@ func TestExperienceIsKept(t *testing.T) {
 	if got := n.loadExperience("nobody"); got.Tiers == nil {
 		t.Error("a site without a file has no experience to add to")
 	}
-	if left, err := os.ReadDir(n.cfg.StateDir + "/experience"); err != nil || len(left) != 1 {
-		t.Errorf("on disk are %v (%v)", left, err)
+	if aside, err := os.ReadDir(n.cfg.StateDir + "/quarantine"); err != nil || len(aside) != 2 {
+		t.Errorf("of the two damaged files, %v were moved away (%v)", aside, err)
+	}
+	if got := n.quarantine.counted()[badFile]; got != 2 {
+		t.Errorf("%d are counted", got)
 	}
 }
 

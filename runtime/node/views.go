@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,12 +30,19 @@ func (n *Node) List(ctx context.Context, opts api.ListOptions) ([]api.Site, erro
 		}
 		out = append(out, n.view(e))
 	}
+	if views := n.quarantine.views(); !opts.Awake && len(views) > 0 {
+		out = slices.AppendSeq(out, maps.Values(views))
+		slices.SortFunc(out, func(a, b api.Site) int { return strings.Compare(a.Name, b.Name) }) //nolint:gocritic // they are few
+	}
 	return out, nil
 }
 
 // Get implements api.Backend.
 func (n *Node) Get(_ context.Context, name string) (api.Site, error) {
 	e, err := n.byName(name)
+	if v, bad := n.quarantine.views()[name]; bad {
+		return v, nil
+	}
 	if err != nil {
 		return api.Site{}, err
 	}
