@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
 )
@@ -30,8 +31,8 @@ type experience struct {
 	Ladder string                        `json:"ladder,omitempty"` // as it was told last
 	Answer time.Duration                 `json:"answer,omitempty"` // median of the running site's; 0: not known
 
-	Visitors detect.Visitors `json:"visitors,omitzero"` // of a site with an objective
-	Woke     time.Time       `json:"woke,omitzero"`     // its last wake that they count
+	Visitors sleep.Visitors `json:"visitors,omitzero"` // of a site with an objective
+	Woke     time.Time      `json:"woke,omitzero"`     // its last wake that they count
 }
 
 // tierExperience is what one tier has taught.
@@ -80,10 +81,10 @@ func (t *tierExperience) median() time.Duration {
 }
 
 // costs in the form that detect decides by.
-func (x *experience) costs() []detect.TierCost {
-	var out []detect.TierCost
+func (x *experience) costs() []sleep.TierCost {
+	var out []sleep.TierCost
 	for name, t := range x.Tiers {
-		c := detect.TierCost{
+		c := sleep.TierCost{
 			Tier: detect.Tier(name), Samples: len(t.Wakes), Median: t.median(),
 			Memory: float64(t.Memory), Disk: float64(t.Disk), HeldKnown: t.Memory+t.Disk > 0,
 		}
@@ -92,7 +93,7 @@ func (x *experience) costs() []detect.TierCost {
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b detect.TierCost) int { return site.Tier(a.Tier).Depth() - site.Tier(b.Tier).Depth() })
+	slices.SortFunc(out, func(a, b sleep.TierCost) int { return site.Tier(a.Tier).Depth() - site.Tier(b.Tier).Depth() })
 	return out
 }
 

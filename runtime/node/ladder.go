@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -24,9 +25,9 @@ func (n *Node) ladder(e *entry, s *spec.Site) []site.Rung {
 
 // choose makes the ladder of what the spec allows, of what the node can do, and
 // of what the site's wakes have cost. The caller holds e.mu.
-func (n *Node) choose(e *entry, s *spec.Site) detect.Choice {
+func (n *Node) choose(e *entry, s *spec.Site) sleep.Choice {
 	if s.Idle.Never {
-		return detect.Choice{}
+		return sleep.Choice{}
 	}
 	x := newExperience()
 	if e.active != nil && e.active.experience != nil {
@@ -45,35 +46,35 @@ type ladderInput struct {
 	pressure   float64
 }
 
-func (in ladderInput) choose() detect.Choice {
+func (in ladderInput) choose() sleep.Choice {
 	rungs, unused := in.allowed()
 	if len(rungs) == 0 {
-		return detect.Choice{Unused: unused}
+		return sleep.Choice{Unused: unused}
 	}
-	input := detect.LadderInput{
+	input := sleep.LadderInput{
 		Costs:     in.experience.costs(),
-		Objective: detect.Objective{Cold: in.spec.Objective.Cold.Share(), Wake: time.Duration(in.spec.Objective.Wake)},
+		Objective: sleep.Objective{Cold: in.spec.Objective.Cold.Share(), Wake: time.Duration(in.spec.Objective.Wake)},
 		Allowed:   rungs, Idle: time.Duration(in.spec.Idle.After), Pressure: in.pressure,
 	}
 	if input.Objective.Cold > 0 {
 		in.experience.Visitors.Tell(&input)
 	}
-	c := detect.Ladder(input)
+	c := sleep.Ladder(input)
 	c.Unused = append(c.Unused, unused...)
 	return c
 }
 
 // allowed are the tiers that may be used, and why others may not.
-func (in ladderInput) allowed() (rungs, unused []detect.Rung) {
+func (in ladderInput) allowed() (rungs, unused []sleep.Rung) {
 	if !in.spec.Tiers.Auto {
 		return in.listed()
 	}
 	for _, t := range detect.Tiers {
 		if err := in.usable(site.Tier(t), false); err != nil {
-			unused = append(unused, detect.Rung{Tier: t, Reason: err.Error()})
+			unused = append(unused, sleep.Rung{Tier: t, Reason: err.Error()})
 			continue
 		}
-		rungs = append(rungs, detect.Rung{Tier: t})
+		rungs = append(rungs, sleep.Rung{Tier: t})
 	}
 	return rungs, unused
 }
@@ -81,13 +82,13 @@ func (in ladderInput) allowed() (rungs, unused []detect.Rung) {
 // listed are those of the spec's list. The site is to sleep from its idle time
 // on: where the node cannot do what is asked for it does the next best, and a
 // replica of which no image can be made goes cold in its place.
-func (in ladderInput) listed() (rungs, unused []detect.Rung) {
+func (in ladderInput) listed() (rungs, unused []sleep.Rung) {
 	idle := time.Duration(in.spec.Idle.After)
 	has := func(t string) bool {
 		return slices.ContainsFunc(in.spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == t })
 	}
 	for i, r := range in.spec.Tiers.Rungs {
-		rung := detect.Rung{Tier: detect.Tier(r.Tier), After: time.Duration(r.After)}
+		rung := sleep.Rung{Tier: detect.Tier(r.Tier), After: time.Duration(r.After)}
 		if i == 0 && rung.After == 0 {
 			rung.After = idle
 		}
@@ -96,17 +97,17 @@ func (in ladderInput) listed() (rungs, unused []detect.Rung) {
 			rungs = append(rungs, rung)
 			continue
 		}
-		unused = append(unused, detect.Rung{Tier: rung.Tier, Reason: err.Error()})
+		unused = append(unused, sleep.Rung{Tier: rung.Tier, Reason: err.Error()})
 		if rung.Tier == detect.TierReclaimed && !has(spec.TierFrozen) {
 			rung.Tier = detect.TierFrozen
 			rungs = append(rungs, rung)
 		}
 	}
 	if last := in.spec.Tiers.Rungs[len(in.spec.Tiers.Rungs)-1]; last.Tier == spec.TierCheckpointed {
-		rungs = append(rungs, detect.Rung{Tier: detect.TierCold, After: time.Duration(last.After)})
+		rungs = append(rungs, sleep.Rung{Tier: detect.TierCold, After: time.Duration(last.After)})
 	}
 	if len(rungs) == 0 {
-		rungs = append(rungs, detect.Rung{Tier: detect.TierCold})
+		rungs = append(rungs, sleep.Rung{Tier: detect.TierCold})
 	}
 	rungs[0].After = max(rungs[0].After, idle)
 	return rungs, unused
@@ -188,7 +189,7 @@ func (n *Node) tellLadder(e *entry) {
 }
 
 // ladderView is the ladder with its figures, for people and programs.
-func ladderView(c detect.Choice, x *experience) []api.Rung {
+func ladderView(c sleep.Choice, x *experience) []api.Rung {
 	out := make([]api.Rung, 0, len(c.Rungs))
 	for _, r := range c.Rungs {
 		v := api.Rung{Tier: api.Tier(r.Tier), After: api.Nanoseconds(r.After), Reason: r.Reason}
@@ -200,7 +201,7 @@ func ladderView(c detect.Choice, x *experience) []api.Rung {
 	return out
 }
 
-func unusedView(c detect.Choice) []api.Rung {
+func unusedView(c sleep.Choice) []api.Rung {
 	out := make([]api.Rung, 0, len(c.Unused))
 	for _, r := range c.Unused {
 		out = append(out, api.Rung{Tier: api.Tier(r.Tier), Reason: r.Reason})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	surge "github.com/fcnode/fcnode/detect/change"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -40,11 +41,11 @@ type scaling struct {
 	scaler  *detect.Scaler
 	limits  siteLimits
 	meter   meter
-	normal  detect.Normal
+	normal  surge.Normal
 	arrived uint64 // connections that it has counted
 	counted uint64 // when
 
-	alarm   detect.Alarm
+	alarm   surge.Alarm
 	trigger bpf.Trigger // that the kernel has
 	fired   map[string]*api.Trigger
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	surge "github.com/fcnode/fcnode/detect/change"
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
@@ -62,7 +63,7 @@ func (n *Node) setTrigger(e *entry, sig *detect.Signals) {
 		}
 	}
 	if s.normal.Known() {
-		s.watching(api.TriggerSurge).Threshold = detect.Ratios[0] * normal.Lambda
+		s.watching(api.TriggerSurge).Threshold = surge.Ratios[0] * normal.Lambda
 	}
 }
 
@@ -88,7 +89,7 @@ func (s *scaling) told(n *Node, causes []cause) {
 }
 
 // alarms asks the kernel which alarms last. The caller holds e.mu.
-func (n *Node) alarms(e *entry) detect.Alarm {
+func (n *Node) alarms(e *entry) surge.Alarm {
 	s := e.active.scaling
 	if !s.normal.Known() {
 		return 0
@@ -97,8 +98,8 @@ func (n *Node) alarms(e *entry) detect.Alarm {
 	if err != nil {
 		return 0
 	}
-	params := detect.CusumParams(state.Cusum)
-	cusum := detect.CusumState{Due: state.Due, Alarmed: state.Alarmed}
+	params := surge.CusumParams(state.Cusum)
+	cusum := surge.CusumState{Due: state.Due, Alarmed: state.Alarmed}
 	return cusum.Alarms(&params, bpf.Now())
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -27,7 +28,7 @@ func parseSite(t testing.TB, more string) *spec.Site {
 }
 
 // told puts a choice into words.
-func told(c detect.Choice) string {
+func told(c sleep.Choice) string {
 	var rungs []string
 	for _, r := range c.Rungs {
 		rungs = append(rungs, fmt.Sprintf("%s %s", r.Tier, r.After))

@@ -3,7 +3,7 @@ package node
 import (
 	"time"
 
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 )
 
 // How many visitors a site has, and how many of them find it asleep, steers its idle
@@ -25,7 +25,7 @@ func (e *entry) came(r *replica, total uint64) {
 // it has added to its visitor's first answer. The caller holds the mu of the site's entry.
 func (x *experience) woke(came uint64, took, since time.Duration, share float64) {
 	asleep := uint64(0)
-	if took > detect.Noticeable {
+	if took > sleep.Noticeable {
 		asleep = 1
 	}
 	x.Visitors.Observe(max(1, came), asleep, since, share)

@@ -1,10 +1,14 @@
-package detect
+package sleep
 
 import (
 	"fmt"
 	"math"
 	"strings"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // Noticeable is what a wake may take without a visitor noticing: it is lost in the
@@ -19,7 +23,7 @@ type LadderInput struct {
 	// spec's, and stays. Nil allows all.
 	Allowed []Rung
 	Idle    time.Duration // no rung before it; 0: no such wish
-	Rate    Gamma         // of requests; the zero value: unknown
+	Rate    change.Gamma  // of requests; the zero value: unknown
 	Gaps    *Gaps         // idle times seen; may be nil
 	// Timeout is IdleControl's, if there is one; it goes before the closed forms.
 	Timeout  time.Duration
@@ -29,7 +33,7 @@ type LadderInput struct {
 
 // Rung is a tier, when to go there, measured from the last activity, and why.
 type Rung struct {
-	Tier   Tier
+	Tier   detect.Tier
 	After  time.Duration
 	Reason string
 }
@@ -45,7 +49,7 @@ type Choice struct {
 func (c Choice) String() string {
 	var parts []string
 	for _, r := range c.Rungs {
-		parts = append(parts, fmt.Sprintf("%s after %s (%s)", r.Tier, short(r.After), r.Reason))
+		parts = append(parts, fmt.Sprintf("%s after %s (%s)", r.Tier, figure.Duration(r.After), r.Reason))
 	}
 	if len(parts) == 0 {
 		return "stays awake"
@@ -69,9 +73,9 @@ func (in LadderInput) idleFor(wake time.Duration) (time.Duration, string) {
 	case in.Rate.Seconds > 0 && in.Rate.Shape > 0:
 		// The later of the two: the rate is uncertain, and arrivals come in the start too.
 		return max(IdleTimeoutUnknown(in.Rate, share), IdleTimeout(in.Rate.Mean(), wake, share)),
-			fmt.Sprintf("%s; at %s requests/s", percent, figure(in.Rate.Mean()))
+			fmt.Sprintf("%s; at %s requests/s", percent, figure.Number(in.Rate.Mean()))
 	}
-	return IdleTimeoutUnknown(new(Rate).Posterior(), share), percent + "; its visitors are not known yet"
+	return IdleTimeoutUnknown(new(change.Rate).Posterior(), share), percent + "; its visitors are not known yet"
 }
 
 // residual is how long the site is expected to stay idle when it has been so for t.
@@ -81,9 +85,9 @@ func (in LadderInput) residual(t time.Duration) time.Duration {
 	}
 	rate := in.Rate
 	if rate.Seconds <= 0 || rate.Shape <= 0 {
-		rate = new(Rate).Posterior()
+		rate = new(change.Rate).Posterior()
 	}
-	return seconds((rate.Seconds + t.Seconds()) / rate.Shape)
+	return figure.Seconds((rate.Seconds + t.Seconds()) / rate.Shape)
 }
 
 // Ladder chooses the rungs of a site: the cheapest that meet its objective.
@@ -103,7 +107,7 @@ func Ladder(in LadderInput) Choice {
 	if in.Pressure == 0 {
 		in.Pressure = 1
 	}
-	in.Pressure = clampOr(in.Pressure, 0.01, 1000, 1)
+	in.Pressure = figure.Clamp(in.Pressure, 0.01, 1000, 1)
 	var out Choice
 	costs := complete(in.Costs)
 	steps, ok := in.admissible(costs, &out)
@@ -133,7 +137,7 @@ func (in LadderInput) admissible(costs []TierCost, out *Choice) ([]step, bool) {
 		case !ok:
 			continue // the spec says why, or the caller
 		case after == 0 && in.Objective.Wake > 0 && c.P99 > in.Objective.Wake:
-			out.Unused = append(out.Unused, Rung{Tier: c.Tier, Reason: fmt.Sprintf("a wake takes %s%s, %s may be added", short(c.P99), guess(c), short(in.Objective.Wake))})
+			out.Unused = append(out.Unused, Rung{Tier: c.Tier, Reason: fmt.Sprintf("a wake takes %s%s, %s may be added", figure.Duration(c.P99), guess(c), figure.Duration(in.Objective.Wake))})
 			continue
 		}
 		steps = append(steps, s)
@@ -142,7 +146,7 @@ func (in LadderInput) admissible(costs []TierCost, out *Choice) ([]step, bool) {
 }
 
 // allows says whether a tier may be used, and when the spec wants it.
-func (in LadderInput) allows(t Tier) (time.Duration, bool) {
+func (in LadderInput) allows(t detect.Tier) (time.Duration, bool) {
 	if in.Allowed == nil {
 		return 0, true
 	}
@@ -207,8 +211,8 @@ func (in LadderInput) crossing(here, s step, at time.Duration) (time.Duration, s
 	if saves <= worthwhile*here.hold || saves <= 0 {
 		return math.MaxInt64, ""
 	}
-	even := seconds((s.wake - here.wake) / saves)
-	why := fmt.Sprintf("a wake takes %s%s; it saves %s by then", short(s.cost.Median), guess(s.cost), saving(here.cost, s.cost))
+	even := figure.Seconds((s.wake - here.wake) / saves)
+	why := fmt.Sprintf("a wake takes %s%s; it saves %s by then", figure.Duration(s.cost.Median), guess(s.cost), saving(here.cost, s.cost))
 	if in.Objective.Cold > 0 && s.cost.P99 > Noticeable {
 		limit, words := in.idleFor(s.cost.Median)
 		// Within the objective: now, if that pays for the rest of the pause.
@@ -216,7 +220,7 @@ func (in LadderInput) crossing(here, s step, at time.Duration) (time.Duration, s
 			even = 0
 		}
 		if even <= limit {
-			why = words + "; a wake takes " + short(s.cost.Median) + guess(s.cost)
+			why = words + "; a wake takes " + figure.Duration(s.cost.Median) + guess(s.cost)
 		}
 		even = max(even, limit)
 	}
@@ -227,10 +231,10 @@ func (in LadderInput) crossing(here, s step, at time.Duration) (time.Duration, s
 func saving(from, to TierCost) string {
 	var parts []string
 	if d := from.Memory - to.Memory; d > 0.02*from.Memory {
-		parts = append(parts, size(d)+" of memory")
+		parts = append(parts, figure.Bytes(d)+" of memory")
 	}
 	if d := from.Disk - to.Disk; d > 0 {
-		parts = append(parts, size(d)+" of disk")
+		parts = append(parts, figure.Bytes(d)+" of disk")
 	}
 	if d := from.CPU - to.CPU; d > 0 {
 		parts = append(parts, fmt.Sprintf("%.2g cores", d))

@@ -1,4 +1,4 @@
-package detect
+package sleep
 
 import (
 	"math"
@@ -6,6 +6,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 const ms = time.Millisecond
@@ -13,16 +17,16 @@ const ms = time.Millisecond
 // wordpress and small are measured sites, see DESIGN.md §5.
 var (
 	wordpress = []TierCost{
-		{Tier: TierRunning, Memory: 91 * mib, CPU: 0.003, HeldKnown: true},
-		{Tier: TierFrozen, Median: ms / 2, P99: ms, Samples: 200, Memory: 91 * mib, HeldKnown: true},
-		{Tier: TierReclaimed, Median: 20 * ms, P99: 30 * ms, Samples: 200, Memory: 38 * mib, HeldKnown: true},
-		{Tier: TierCheckpointed, Median: 180 * ms, P99: 260 * ms, Samples: 200, Disk: 60 * mib, HeldKnown: true},
-		{Tier: TierCold, Median: 700 * ms, P99: 850 * ms, Samples: 200},
+		{Tier: detect.TierRunning, Memory: 91 * figure.MiB, CPU: 0.003, HeldKnown: true},
+		{Tier: detect.TierFrozen, Median: ms / 2, P99: ms, Samples: 200, Memory: 91 * figure.MiB, HeldKnown: true},
+		{Tier: detect.TierReclaimed, Median: 20 * ms, P99: 30 * ms, Samples: 200, Memory: 38 * figure.MiB, HeldKnown: true},
+		{Tier: detect.TierCheckpointed, Median: 180 * ms, P99: 260 * ms, Samples: 200, Disk: 60 * figure.MiB, HeldKnown: true},
+		{Tier: detect.TierCold, Median: 700 * ms, P99: 850 * ms, Samples: 200},
 	}
 	small = []TierCost{
-		{Tier: TierRunning, Memory: 12 * mib, CPU: 0.001, HeldKnown: true},
-		{Tier: TierFrozen, Memory: 12 * mib, HeldKnown: true},
-		{Tier: TierCold, Median: 18 * ms, P99: 30 * ms, Samples: 200},
+		{Tier: detect.TierRunning, Memory: 12 * figure.MiB, CPU: 0.001, HeldKnown: true},
+		{Tier: detect.TierFrozen, Memory: 12 * figure.MiB, HeldKnown: true},
+		{Tier: detect.TierCold, Median: 18 * ms, P99: 30 * ms, Samples: 200},
 	}
 )
 
@@ -35,7 +39,7 @@ func tiersOf(c Choice) string {
 }
 
 func TestLadder(t *testing.T) {
-	allow := func(tiers ...Tier) (out []Rung) {
+	allow := func(tiers ...detect.Tier) (out []Rung) {
 		for _, tier := range tiers {
 			out = append(out, Rung{Tier: tier})
 		}
@@ -49,7 +53,7 @@ func TestLadder(t *testing.T) {
 		{"nothing is known", LadderInput{}, "frozen reclaimed checkpointed cold"},
 		{"a slow starter is checkpointed", LadderInput{Costs: wordpress}, "frozen reclaimed checkpointed cold"},
 		{"a quick one is prepared", LadderInput{Costs: small}, "frozen prepared cold"},
-		{"only what is allowed", LadderInput{Costs: wordpress, Allowed: allow(TierFrozen, TierCheckpointed)}, "frozen checkpointed"},
+		{"only what is allowed", LadderInput{Costs: wordpress, Allowed: allow(detect.TierFrozen, detect.TierCheckpointed)}, "frozen checkpointed"},
 		{"nothing is allowed", LadderInput{Costs: wordpress, Allowed: []Rung{}}, ""},
 		{"a wake within 500 ms", LadderInput{Costs: wordpress, Objective: Objective{Wake: 500 * ms}}, "frozen reclaimed checkpointed"},
 		{"a wake within 50 ms", LadderInput{Costs: wordpress, Objective: Objective{Wake: 50 * ms}}, "frozen reclaimed"},
@@ -63,7 +67,7 @@ func TestLadder(t *testing.T) {
 }
 
 func TestLadderObeysTheSpec(t *testing.T) {
-	spec := []Rung{{Tier: TierFrozen, After: 10 * time.Second}, {Tier: TierReclaimed, After: time.Minute}, {Tier: TierCheckpointed, After: 5 * time.Minute}, {Tier: TierCold, After: time.Hour}}
+	spec := []Rung{{Tier: detect.TierFrozen, After: 10 * time.Second}, {Tier: detect.TierReclaimed, After: time.Minute}, {Tier: detect.TierCheckpointed, After: 5 * time.Minute}, {Tier: detect.TierCold, After: time.Hour}}
 	got := Ladder(LadderInput{Costs: wordpress, Allowed: spec, Objective: Objective{Cold: 0.01, Wake: ms}})
 	if len(got.Rungs) != len(spec) {
 		t.Fatalf("%v", got)
@@ -74,7 +78,7 @@ func TestLadderObeysTheSpec(t *testing.T) {
 		}
 	}
 	// Times for some only: the others fit themselves in.
-	got = Ladder(LadderInput{Costs: wordpress, Allowed: []Rung{{Tier: TierFrozen}, {Tier: TierCheckpointed, After: time.Minute}, {Tier: TierCold}}})
+	got = Ladder(LadderInput{Costs: wordpress, Allowed: []Rung{{Tier: detect.TierFrozen}, {Tier: detect.TierCheckpointed, After: time.Minute}, {Tier: detect.TierCold}}})
 	if tiersOf(got) != "frozen checkpointed cold" || got.Rungs[1].After != time.Minute || got.Rungs[2].After <= time.Minute {
 		t.Errorf("%v", got)
 	}
@@ -85,22 +89,22 @@ func TestLadderObeysTheSpec(t *testing.T) {
 
 func TestLadderObjective(t *testing.T) {
 	// 1 visit a minute; 1 % may find it asleep: noticeable tiers not before ln(100) minutes.
-	rate := Gamma{Shape: 1000, Seconds: 60_000}
+	rate := change.Gamma{Shape: 1000, Seconds: 60_000}
 	got := Ladder(LadderInput{Costs: wordpress, Objective: Objective{Cold: 0.01}, Rate: rate})
 	limit := IdleTimeoutUnknown(rate, 0.01)
 	for _, r := range got.Rungs {
-		if r.Tier != TierFrozen && r.After < limit {
+		if r.Tier != detect.TierFrozen && r.After < limit {
 			t.Errorf("%s after %v, not before %v", r.Tier, r.After, limit)
 		}
 	}
 	// A rare visitor, who may wait in one of five cases: deep at once, as the pause will be long.
-	lenient := Ladder(LadderInput{Costs: wordpress, Objective: Objective{Cold: 0.2, Wake: 500 * ms}, Rate: Gamma{Shape: 50, Seconds: 50 * 7200}})
+	lenient := Ladder(LadderInput{Costs: wordpress, Objective: Objective{Cold: 0.2, Wake: 500 * ms}, Rate: change.Gamma{Shape: 50, Seconds: 50 * 7200}})
 	if tiersOf(lenient) != "frozen reclaimed checkpointed" || lenient.Rungs[1].Reason == "" {
 		t.Errorf("%v", lenient)
 	}
 	steered := Ladder(LadderInput{Costs: wordpress, Objective: Objective{Cold: 0.01}, Rate: rate, Timeout: 2 * time.Hour})
 	for _, r := range steered.Rungs {
-		if r.Tier != TierFrozen && r.After < 2*time.Hour {
+		if r.Tier != detect.TierFrozen && r.After < 2*time.Hour {
 			t.Errorf("the controller says two hours: %v", steered)
 		}
 	}
@@ -110,7 +114,7 @@ func TestLadderObjective(t *testing.T) {
 	}
 	seen := Ladder(LadderInput{Costs: wordpress, Objective: Objective{Cold: 0.01}, Rate: rate, Gaps: &gaps})
 	for _, r := range seen.Rungs {
-		if r.Tier != TierFrozen && r.After < 90*time.Minute {
+		if r.Tier != detect.TierFrozen && r.After < 90*time.Minute {
 			t.Errorf("each pause lasts 90 minutes: %v", seen)
 		}
 	}
@@ -125,8 +129,8 @@ func TestLadderObjective(t *testing.T) {
 // Few wakes say little: a tier that was quick three times may still take longer than
 // the objective.
 func TestLadderDoubtsFewWakes(t *testing.T) {
-	costs := []TierCost{{Tier: TierCold, Median: 300 * ms, P99: 320 * ms, Samples: 3}}
-	in := LadderInput{Costs: costs, Objective: Objective{Wake: 400 * ms}, Allowed: []Rung{{Tier: TierCold}}}
+	costs := []TierCost{{Tier: detect.TierCold, Median: 300 * ms, P99: 320 * ms, Samples: 3}}
+	in := LadderInput{Costs: costs, Objective: Objective{Wake: 400 * ms}, Allowed: []Rung{{Tier: detect.TierCold}}}
 	if got := Ladder(in); len(got.Rungs) != 0 || len(got.Unused) != 1 {
 		t.Errorf("%v", got)
 	}
@@ -145,7 +149,7 @@ func FuzzLadder(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, cold float64, wake int64, pressure float64, allowed uint8) {
 		rnd := rand.New(rand.NewPCG(seed, 4))
 		in := LadderInput{Objective: Objective{Cold: cold, Wake: time.Duration(wake)}, Pressure: pressure}
-		for _, tier := range append([]Tier{TierRunning}, Tiers[:]...) {
+		for _, tier := range append([]detect.Tier{detect.TierRunning}, detect.Tiers[:]...) {
 			if rnd.IntN(3) > 0 {
 				median := time.Duration(rnd.ExpFloat64() * 3e8)
 				in.Costs = append(in.Costs, TierCost{
@@ -155,20 +159,20 @@ func FuzzLadder(f *testing.F) {
 			}
 		}
 		in.Allowed = []Rung{}
-		for i, tier := range Tiers {
+		for i, tier := range detect.Tiers {
 			if allowed&(1<<i) != 0 {
 				in.Allowed = append(in.Allowed, Rung{Tier: tier})
 			}
 		}
 		if rnd.IntN(2) == 0 {
-			in.Rate = Gamma{Shape: rnd.ExpFloat64() * 100, Seconds: rnd.ExpFloat64() * 1e5}
+			in.Rate = change.Gamma{Shape: rnd.ExpFloat64() * 100, Seconds: rnd.ExpFloat64() * 1e5}
 		}
 		if rnd.IntN(3) == 0 {
 			in.Timeout = time.Duration(rnd.ExpFloat64() * 1e12)
 		}
 		c := Ladder(in)
 		depth, at := -1, time.Duration(0)
-		byTier := map[Tier]TierCost{}
+		byTier := map[detect.Tier]TierCost{}
 		for _, cost := range complete(in.Costs) {
 			byTier[cost.Tier] = cost
 		}
@@ -187,8 +191,8 @@ func FuzzLadder(f *testing.F) {
 	})
 }
 
-func depthOf(t Tier) int {
-	for i, other := range Tiers {
+func depthOf(t detect.Tier) int {
+	for i, other := range detect.Tiers {
 		if t == other {
 			return i
 		}
@@ -200,11 +204,11 @@ func depthOf(t Tier) int {
 func TestLadderUnderPressureHoldsLess(t *testing.T) {
 	for _, costs := range [][]TierCost{nil, wordpress, small} {
 		held := func(c Choice, idle time.Duration) float64 {
-			byTier := map[Tier]TierCost{}
+			byTier := map[detect.Tier]TierCost{}
 			for _, cost := range complete(costs) {
 				byTier[cost.Tier] = cost
 			}
-			now := byTier[TierRunning].Memory
+			now := byTier[detect.TierRunning].Memory
 			for _, r := range c.Rungs {
 				if r.After <= idle {
 					now = byTier[r.Tier].Memory

@@ -1,4 +1,4 @@
-package detect
+package figure
 
 import (
 	"fmt"
@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-// short is a duration as people say it.
-func short(d time.Duration) string {
+// Binary multiples of a byte.
+const (
+	MiB = 1 << 20
+	GiB = 1 << 30
+)
+
+// Duration is a duration as people say it.
+func Duration(d time.Duration) string {
 	switch {
 	case d == math.MaxInt64:
 		return "never"
@@ -26,19 +32,19 @@ func short(d time.Duration) string {
 	return d.Round(time.Minute).String()
 }
 
-// size is a number of bytes as people say it.
-func size(bytes float64) string {
+// Bytes is a number of bytes as people say it.
+func Bytes(bytes float64) string {
 	switch {
-	case bytes < mib:
+	case bytes < MiB:
 		return fmt.Sprintf("%.0f KiB", bytes/1024)
-	case bytes < gib:
-		return fmt.Sprintf("%.3g MiB", bytes/mib)
+	case bytes < GiB:
+		return fmt.Sprintf("%.3g MiB", bytes/MiB)
 	}
-	return fmt.Sprintf("%.3g GiB", bytes/gib)
+	return fmt.Sprintf("%.3g GiB", bytes/GiB)
 }
 
-// figure is a number with three digits and no exponent.
-func figure(v float64) string {
+// Number is a number with three digits and no exponent.
+func Number(v float64) string {
 	if v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}

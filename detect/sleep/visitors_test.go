@@ -1,4 +1,4 @@
-package detect
+package sleep
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
 )
 
 // A site that goes by what its visitors teach keeps its objective, also over restarts
@@ -15,7 +17,7 @@ func TestVisitorsKeepTheObjective(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 17))
 	const share = 0.02
 	var v Visitors
-	in := LadderInput{Objective: Objective{Cold: share}, Allowed: []Rung{{Tier: TierCold}}, Pressure: 500}
+	in := LadderInput{Objective: Objective{Cold: share}, Allowed: []Rung{{Tier: detect.TierCold}}, Pressure: 500}
 	v.Tell(&in)
 	after := Ladder(in).Rungs[0].After
 	var requests, asleep, since uint64
@@ -44,7 +46,7 @@ func TestVisitorsKeepTheObjective(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		in = LadderInput{Objective: Objective{Cold: share}, Allowed: []Rung{{Tier: TierCold}}, Pressure: 500}
+		in = LadderInput{Objective: Objective{Cold: share}, Allowed: []Rung{{Tier: detect.TierCold}}, Pressure: 500}
 		v.Tell(&in)
 		after = Ladder(in).Rungs[0].After
 	}

@@ -1,10 +1,12 @@
-package detect
+package sleep
 
 import (
 	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/change"
 )
 
 // outcome of a simulated site that is put to sleep.
@@ -83,16 +85,16 @@ func TestTimeoutsInvertTheShares(t *testing.T) {
 	}
 }
 
-// With sites whose rates are Gamma distributed, the timeout for an unknown rate keeps the
+// With sites whose rates are change.Gamma distributed, the timeout for an unknown rate keeps the
 // share over all requests.
 func TestIdleTimeoutOfAnUnknownRate(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 12))
-	prior := Gamma{Shape: 3, Seconds: 600}
+	prior := change.Gamma{Shape: 3, Seconds: 600}
 	const share = 0.05
 	timeout := IdleTimeoutUnknown(prior, share).Seconds()
 	var requests, cold float64
 	for range 4000 {
-		rate := -math.Log(rnd.Float64()*rnd.Float64()*rnd.Float64()) / prior.Seconds // Gamma(3)
+		rate := -math.Log(rnd.Float64()*rnd.Float64()*rnd.Float64()) / prior.Seconds // change.Gamma(3)
 		for now := rnd.ExpFloat64() / rate; now < 86400; {
 			gap := rnd.ExpFloat64() / rate
 			now += gap
@@ -156,7 +158,7 @@ func FuzzIdle(f *testing.F) {
 			}
 		}
 		for _, d := range []time.Duration{
-			MeanWait(lambda, s, a), IdleTimeout(lambda, s, share), LifetimeFor(lambda, s, share), IdleTimeoutUnknown(Gamma{shape, sec}, share),
+			MeanWait(lambda, s, a), IdleTimeout(lambda, s, share), LifetimeFor(lambda, s, share), IdleTimeoutUnknown(change.Gamma{Shape: shape, Seconds: sec}, share),
 		} {
 			if d < 0 {
 				t.Fatalf("duration %v", d)

@@ -1,8 +1,10 @@
-package detect
+package change
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // CusumParams is the test of Cusum as the BPF program computes it: in whole
@@ -47,7 +49,9 @@ func (b Baseline) Params() CusumParams {
 	return p
 }
 
-func nanoseconds(s float64) uint64 { return uint64(clampOr(math.Round(s*1e9), 1, maxLimit, maxLimit)) }
+func nanoseconds(s float64) uint64 {
+	return uint64(figure.Clamp(math.Round(s*1e9), 1, maxLimit, maxLimit))
+}
 
 // CusumState is what the kernel keeps for a site. The zero value is the start (in the
 // first seconds of a machine the first arrival may count as one step).

@@ -1,8 +1,10 @@
-package detect
+package change
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // Ratios are the sizes of change that are looked for side by side: the arrival rate
@@ -36,9 +38,9 @@ func (b Baseline) sane() Baseline {
 		b.ARL0 = DefaultARL0
 	}
 	return Baseline{
-		Lambda: clampOr(b.Lambda, MinLambda, MaxLambda, MaxLambda),
-		Phi:    clampOr(b.Phi, 1, MaxPhi, MaxPhi),
-		ARL0:   clampOr(b.ARL0, 10, MaxARL0, MaxARL0),
+		Lambda: figure.Clamp(b.Lambda, MinLambda, MaxLambda, MaxLambda),
+		Phi:    figure.Clamp(b.Phi, 1, MaxPhi, MaxPhi),
+		ARL0:   figure.Clamp(b.ARL0, 10, MaxARL0, MaxARL0),
 	}
 }
 
@@ -58,7 +60,7 @@ func (b Baseline) Delay(ratio float64) time.Duration {
 			best = min(best, b.threshold()/drift)
 		}
 	}
-	return seconds(best)
+	return figure.Seconds(best)
 }
 
 // Alarm is a set of ratios: bit i stands for Ratios[i].

@@ -1,8 +1,10 @@
-package detect
+package change
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // Defaults of Rate.
@@ -43,7 +45,7 @@ const phiMemory = 6
 
 // Add takes n arrivals within a span into account.
 func (r *Rate) Add(n float64, span time.Duration) {
-	n = positive(n)
+	n = figure.Positive(n)
 	if span <= 0 {
 		return
 	}
@@ -89,7 +91,7 @@ func (g Gamma) Mean() float64 {
 	if !(g.Seconds > 0) {
 		return 0
 	}
-	return positive(g.Shape / g.Seconds)
+	return figure.Positive(g.Shape / g.Seconds)
 }
 
 // Posterior is what is known of the rate by now.
@@ -112,7 +114,7 @@ func (r *Rate) upper() float64 {
 
 // Phi is the estimated overdispersion, at least 1.
 func (r *Rate) Phi() float64 {
-	return clampOr((r.difference+priorPhi*priorPhiCount)/(r.sum+priorPhiCount), 1, MaxPhi, priorPhi)
+	return figure.Clamp((r.difference+priorPhi*priorPhiCount)/(r.sum+priorPhiCount), 1, MaxPhi, priorPhi)
 }
 
 // upperPhi is what the overdispersion hardly exceeds: the standard error of a variance

@@ -1,29 +1,16 @@
-package detect
+package sleep
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
-
-// Tier is how awake a replica is. The words are those of the rest of fcnode.
-type Tier string
-
-// The tiers from awake to gone.
-const (
-	TierRunning      Tier = "running"
-	TierFrozen       Tier = "frozen"
-	TierReclaimed    Tier = "reclaimed"
-	TierPrepared     Tier = "prepared"
-	TierCheckpointed Tier = "checkpointed"
-	TierCold         Tier = "cold"
-)
-
-// Tiers are those to sleep on, in the order of depth.
-var Tiers = [...]Tier{TierFrozen, TierReclaimed, TierPrepared, TierCheckpointed, TierCold}
 
 // TierCost is what a tier costs one site, measured or assumed.
 type TierCost struct {
-	Tier Tier
+	Tier detect.Tier
 	// What a wake adds to the visitor's first answer, of so many wakes; 0 samples: a guess.
 	Median, P99 time.Duration
 	Samples     int
@@ -36,9 +23,7 @@ type TierCost struct {
 // priorMemory is a small site's, and priorCPU what a process that nobody asks uses
 // for its timers.
 const (
-	mib         = 1 << 20
-	gib         = 1 << 30
-	priorMemory = 64 * mib
+	priorMemory = 64 * figure.MiB
 	priorCPU    = 0.005
 	priorStart  = 300 * time.Millisecond // an application's own start
 	coldStart   = 45 * time.Millisecond  // fcnode's part of a cold start
@@ -47,28 +32,28 @@ const (
 // assumed are the costs of a tier before anything was measured there (DESIGN.md §5), as
 // far as possible from what is known of the others: its memory while running, and
 // how long the application itself takes to start.
-func assumed(t Tier, memory float64, own time.Duration) TierCost {
+func assumed(t detect.Tier, memory float64, own time.Duration) TierCost {
 	c := TierCost{Tier: t}
 	ms := func(median, p99 float64) {
-		c.Median, c.P99 = seconds(median/1e3), seconds(p99/1e3)
+		c.Median, c.P99 = figure.Seconds(median/1e3), figure.Seconds(p99/1e3)
 	}
-	heap := memory / mib
+	heap := memory / figure.MiB
 	switch t {
-	case TierRunning:
+	case detect.TierRunning:
 		c.Memory, c.CPU = memory, priorCPU
-	case TierFrozen:
+	case detect.TierFrozen:
 		c.Memory = memory
 		ms(0.3, 1)
-	case TierReclaimed:
+	case detect.TierReclaimed:
 		c.Memory = 0.4 * memory
 		ms(2+0.2*heap, 5+0.4*heap)
-	case TierPrepared:
-		c.Memory = 0.7 * mib
+	case detect.TierPrepared:
+		c.Memory = 0.7 * figure.MiB
 		ms(1.3+own.Seconds()*1e3, 2.5+1.5*own.Seconds()*1e3)
-	case TierCheckpointed:
+	case detect.TierCheckpointed:
 		c.Disk = memory
 		ms(30+0.8*heap, 60+1.6*heap)
-	case TierCold:
+	case detect.TierCold:
 		ms((coldStart+own).Seconds()*1e3, 1.5*(coldStart+own).Seconds()*1e3)
 	}
 	return c
@@ -77,25 +62,25 @@ func assumed(t Tier, memory float64, own time.Duration) TierCost {
 // complete returns the costs of all tiers, running first: the measured ones, and
 // guesses for the rest.
 func complete(measured []TierCost) []TierCost {
-	byTier := make(map[Tier]TierCost, len(measured))
+	byTier := make(map[detect.Tier]TierCost, len(measured))
 	for _, m := range measured {
 		byTier[m.Tier] = m
 	}
 	memory := float64(priorMemory)
-	for _, t := range []Tier{TierFrozen, TierRunning} {
-		if m, ok := byTier[t]; ok && m.HeldKnown && positive(m.Memory) > 0 {
+	for _, t := range []detect.Tier{detect.TierFrozen, detect.TierRunning} {
+		if m, ok := byTier[t]; ok && m.HeldKnown && figure.Positive(m.Memory) > 0 {
 			memory = m.Memory
 		}
 	}
 	own := priorStart
-	if m, ok := byTier[TierCold]; ok && m.Samples > 0 {
+	if m, ok := byTier[detect.TierCold]; ok && m.Samples > 0 {
 		own = max(m.Median-coldStart, m.Median*3/10)
 	}
-	if m, ok := byTier[TierPrepared]; ok && m.Samples > 0 {
+	if m, ok := byTier[detect.TierPrepared]; ok && m.Samples > 0 {
 		own = m.Median
 	}
-	out := []TierCost{merge(assumed(TierRunning, memory, own), byTier[TierRunning])}
-	for _, t := range Tiers {
+	out := []TierCost{merge(assumed(detect.TierRunning, memory, own), byTier[detect.TierRunning])}
+	for _, t := range detect.Tiers {
 		out = append(out, merge(assumed(t, memory, own), byTier[t]))
 	}
 	return out
@@ -108,17 +93,17 @@ func merge(guess, m TierCost) TierCost {
 	if m.Samples > 0 && m.Median >= 0 {
 		out.Samples = m.Samples
 		out.Median = m.Median
-		few := seconds(m.Median.Seconds() * (1 + 2/math.Sqrt(float64(m.Samples))))
+		few := figure.Seconds(m.Median.Seconds() * (1 + 2/math.Sqrt(float64(m.Samples))))
 		out.P99 = max(m.P99, m.Median)
 		if m.Samples < 100 {
 			out.P99 = max(out.P99, few)
 		}
 	}
 	if m.HeldKnown {
-		out.Memory, out.Disk, out.HeldKnown = positive(m.Memory), positive(m.Disk), true
+		out.Memory, out.Disk, out.HeldKnown = figure.Positive(m.Memory), figure.Positive(m.Disk), true
 	}
 	if m.CPU > 0 {
-		out.CPU = positive(m.CPU)
+		out.CPU = figure.Positive(m.CPU)
 	}
 	return out
 }
@@ -138,5 +123,5 @@ var DefaultPrices = Prices{Disk: 0.02, CPU: 4, Visit: 600}
 
 // hold is what a second on a tier costs. Under pressure memory costs more.
 func (p Prices) hold(c TierCost, pressure float64) float64 {
-	return pressure*c.Memory/gib + p.Disk*c.Disk/gib + p.CPU*c.CPU
+	return pressure*c.Memory/figure.GiB + p.Disk*c.Disk/figure.GiB + p.CPU*c.CPU
 }

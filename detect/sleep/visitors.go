@@ -1,8 +1,11 @@
-package detect
+package sleep
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/change"
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // Visitors is what a site's visitors have taught about when it may sleep. It is small,
@@ -49,13 +52,14 @@ func (v *Visitors) Observe(requests, asleep uint64, span time.Duration, share fl
 
 // sane drops what a file may have made of the figures.
 func (v *Visitors) sane() {
-	v.Requests, v.Seconds, v.Asleep, v.Share = positive(v.Requests), positive(v.Seconds), positive(v.Asleep), positive(v.Share)
+	v.Requests, v.Seconds, v.Asleep, v.Share = figure.Positive(v.Requests), figure.Positive(v.Seconds), figure.Positive(v.Asleep), figure.Positive(v.Share)
 	v.Timeout = max(0, v.Timeout)
 }
 
 // Rate is what is known of how often they come.
-func (v *Visitors) Rate() Gamma {
-	return Gamma{Shape: positive(v.Requests) + priorArrivals, Seconds: positive(v.Seconds) + priorTime.Seconds()}
+func (v *Visitors) Rate() change.Gamma {
+	prior := new(change.Rate).Posterior()
+	return change.Gamma{Shape: figure.Positive(v.Requests) + prior.Shape, Seconds: figure.Positive(v.Seconds) + prior.Seconds}
 }
 
 // Tell puts what is known into the choice of a ladder.

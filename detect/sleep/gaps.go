@@ -1,8 +1,10 @@
-package detect
+package sleep
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 const (
@@ -48,7 +50,7 @@ func (g *Gaps) IdleFor(share float64) time.Duration {
 		return 0
 	}
 	perGap := max(1, float64(g.requests)/float64(g.total))
-	return g.Quantile(1 - clampOr(share, 0, 1, 0)*perGap)
+	return g.Quantile(1 - figure.Clamp(share, 0, 1, 0)*perGap)
 }
 
 // Count is the number of gaps seen.
@@ -75,15 +77,15 @@ func (g *Gaps) Quantile(q float64) time.Duration {
 	if g.total <= 0 {
 		return 0
 	}
-	want := float32(clampOr(q, 0, 1, 1)) * g.total
+	want := float32(figure.Clamp(q, 0, 1, 1)) * g.total
 	var sum float32
 	for i, w := range g.weight {
 		sum += w
 		if w > 0 && sum >= want {
-			return seconds(gapEdge(i + 1))
+			return figure.Seconds(gapEdge(i + 1))
 		}
 	}
-	return seconds(gapEdge(gapBuckets))
+	return figure.Seconds(gapEdge(gapBuckets))
 }
 
 // Residual is how much longer a site stays idle on average that has been idle for t; 0
@@ -103,5 +105,5 @@ func (g *Gaps) Residual(t time.Duration) time.Duration {
 	if weight == 0 {
 		return 0
 	}
-	return seconds(sum / weight)
+	return figure.Seconds(sum / weight)
 }

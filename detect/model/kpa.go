@@ -1,17 +1,19 @@
-package detect
+package model
 
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // The rules that Scaler is compared with. Both look at averages of the connections in
 // flight and answer how many replicas there shall be; they know nothing of limits.
 
-// KPA decides as Knative's pod autoscaler does by default: every 2 s, from the mean of
+// KnativeRule decides as Knative's pod autoscaler does by default: every 2 s, from the mean of
 // the last 60 s, and in panic from the mean of the last 6 s, when that asks for twice what there is. In
 // panic it never goes down; panic ends when it was not asked for during 60 s.
-type KPA struct {
+type KnativeRule struct {
 	Target float64 // connections a replica
 	Max    int
 
@@ -35,7 +37,7 @@ const (
 )
 
 // Observe tells the connections in flight at a moment; at least once a second.
-func (k *KPA) Observe(at time.Duration, conns float64) {
+func (k *KnativeRule) Observe(at time.Duration, conns float64) {
 	second := int64(at / time.Second)
 	for ; k.now < second; k.now++ {
 		if second-k.now > int64(len(k.seconds)) {
@@ -45,12 +47,12 @@ func (k *KPA) Observe(at time.Duration, conns float64) {
 		k.seconds[slot], k.counts[slot] = 0, 0
 	}
 	slot := second % int64(len(k.seconds))
-	k.seconds[slot] += positive(conns)
+	k.seconds[slot] += figure.Positive(conns)
 	k.counts[slot]++
 }
 
 // mean of the last n whole seconds that were seen.
-func (k *KPA) mean(n int64) float64 {
+func (k *KnativeRule) mean(n int64) float64 {
 	var sum, seen float64
 	for i := int64(1); i <= min(n, k.now); i++ {
 		slot := (k.now - i) % int64(len(k.seconds))
@@ -67,7 +69,7 @@ func (k *KPA) mean(n int64) float64 {
 
 // Decide returns how many replicas there shall be, given how many serve; it changes its
 // mind at its ticks only.
-func (k *KPA) Decide(at time.Duration, ready int) int {
+func (k *KnativeRule) Decide(at time.Duration, ready int) int {
 	ready = max(1, ready)
 	if k.begun && at-k.last < kpaTick {
 		return ready
@@ -75,7 +77,7 @@ func (k *KPA) Decide(at time.Duration, ready int) int {
 	k.begun, k.last = true, at
 	desire := func(mean float64) int {
 		low, high := max(1, ready/kpaShrink), ready*kpaGrow
-		return min(max(count(mean/max(k.Target, 1e-9)), low), high)
+		return min(max(int(math.Ceil(figure.Clamp(mean/max(k.Target, 1e-9), 0, 1e6, 0))), low), high)
 	}
 	stable, urgent := desire(k.mean(kpaStable)), desire(k.mean(kpaPanic))
 	if float64(urgent)/float64(ready) >= kpaFactor {
@@ -94,9 +96,9 @@ func (k *KPA) Decide(at time.Duration, ready int) int {
 	return min(max(1, want), max(1, k.Max))
 }
 
-// Averages decides as the production system of the FastContainer papers does: every 15 s
+// AverageRule decides as the production system of the FastContainer papers does: every 15 s
 // one value is collected, and the mean of the last 3 minutes is held against the target.
-type Averages struct {
+type AverageRule struct {
 	Target float64
 	Max    int
 
@@ -112,13 +114,13 @@ const (
 
 // Decide is told the connections in flight, and returns how many replicas there shall
 // be; it looks at its own moments only.
-func (a *Averages) Decide(at time.Duration, conns float64, ready int) int {
+func (a *AverageRule) Decide(at time.Duration, conns float64, ready int) int {
 	ready = max(1, ready)
 	if a.seen > 0 && at-a.last < averagesEvery {
 		return ready
 	}
 	a.last = at
-	a.values[a.seen%averagesKept] = positive(conns)
+	a.values[a.seen%averagesKept] = figure.Positive(conns)
 	a.seen++
 	n := min(a.seen, averagesKept)
 	var sum float64
@@ -126,5 +128,5 @@ func (a *Averages) Decide(at time.Duration, conns float64, ready int) int {
 		sum += v
 	}
 	want := math.Ceil(sum / float64(n) / max(a.Target, 1e-9))
-	return int(clampOr(want, 1, float64(max(1, a.Max)), 1))
+	return int(figure.Clamp(want, 1, float64(max(1, a.Max)), 1))
 }
