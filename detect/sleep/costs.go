@@ -109,19 +109,32 @@ func merge(guess, m TierCost) TierCost {
 }
 
 // Prices make memory, disk, CPU and a visitor's time comparable. The unit is a GiB
-// of memory held for a second.
+// of memory held for a second, while memory is not short.
 type Prices struct {
-	Disk  float64 // of a GiB of disk for a second
-	CPU   float64 // of a core for a second
-	Visit float64 // of a second of a visitor's waiting
+	Memory float64 // of a GiB for a second: 1, and more while memory is short; 0: 1
+	Disk   float64 // of a GiB of disk for a second
+	CPU    float64 // of a core for a second
+	Visit  float64 // of a second of a visitor's waiting
+	Write  float64 // of a GiB written to disk
 }
 
 // DefaultPrices are those of a usual node: disk is fifty times cheaper than memory, a core
 // is worth four GiB (as machines are sold), and a second of a visitor's time is worth ten
-// minutes of a GiB.
-var DefaultPrices = Prices{Disk: 0.02, CPU: 4, Visit: 600}
+// minutes of a GiB. A disk that may be written 600 TB and costs as much as 16 GiB of
+// memory for as long as it lasts (five years) would make a GiB written 4 GiB·s; it is
+// sixteen times that, because a disk that is busy with images serves no site.
+var DefaultPrices = Prices{Memory: 1, Disk: 0.02, CPU: 4, Visit: 600, Write: 64}
 
 // hold is what a second on a tier costs. Under pressure memory costs more.
 func (p Prices) hold(c TierCost, pressure float64) float64 {
 	return pressure*c.Memory/figure.GiB + p.Disk*c.Disk/figure.GiB + p.CPU*c.CPU
+}
+
+// holdOption is the same of an option, at the price of memory now.
+func (p Prices) holdOption(o *Option) float64 {
+	memory := p.Memory
+	if memory == 0 {
+		memory = 1
+	}
+	return memory*o.Memory/figure.GiB + p.Disk*o.Disk/figure.GiB + p.CPU*o.CPU
 }
