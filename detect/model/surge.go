@@ -74,7 +74,7 @@ var Watchers = []struct {
 	Thresholds []float64
 }{
 	{"CUSUM (fcnode)", func(h float64) Watcher { return &cusumWatch{normal: change.Normal{ARL0: math.Exp(h), Floor: 0.05}} }, ramp(3, 22, 12)},
-	{"BOCPD", func(h float64) Watcher { return newBOCPD(h) }, []float64{0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9999, 0.99999, 0.999999}},
+	{"BOCPD", func(h float64) Watcher { return newBOCPD(h) }, []float64{0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999}},
 	{"Page-Hinkley", func(h float64) Watcher { return &pageHinkley{level: level{h: h}} }, geometric(5, 400, 12)},
 	{"EWMA", func(h float64) Watcher { return &ewma{level: level{h: h}} }, ramp(2, 14, 12)},
 	{"KPA-like panic", func(h float64) Watcher { return &panicWatch{h: h} }, geometric(1.5, 12, 12)},
@@ -200,7 +200,7 @@ func (p *panicWatch) Second(n int) bool {
 }
 
 // bocpd is Bayesian online change point detection (Adams, MacKay 2007) on counts of five
-// seconds: Gamma-Poisson, a hazard of one change an hour, run lengths up to ten minutes.
+// seconds: Gamma-Poisson, a hazard of one change an hour, run lengths up to five minutes.
 type bocpd struct {
 	h           float64
 	chance      []float64
@@ -212,7 +212,7 @@ type bocpd struct {
 
 const (
 	bocpdBin  = 5
-	bocpdLong = 120
+	bocpdLong = 60
 	bocpdSoon = 6 // run lengths that are a change just now
 )
 
@@ -220,22 +220,18 @@ func newBOCPD(h float64) *bocpd {
 	return &bocpd{h: h, chance: []float64{1}, shape: []float64{1}, span: []float64{1}}
 }
 
-func (b *bocpd) Second(n int) bool {
-	b.bin += n
+func (b *bocpd) Second(count int) bool {
+	b.bin += count
 	if b.in++; b.in < bocpdBin {
 		return b.alarm
 	}
-	x := float64(b.bin)
+	n, x := b.bin, float64(b.bin)
 	b.bin, b.in = 0, 0
 	const hazard = bocpdBin / 3600.0
 	k := len(b.chance)
 	grown := make([]float64, k+1)
-	lx, _ := math.Lgamma(x + 1)
 	for i, c := range b.chance {
-		// Negative binomial: the prediction of a Gamma posterior.
-		l1, _ := math.Lgamma(b.shape[i] + x)
-		l0, _ := math.Lgamma(b.shape[i])
-		p := math.Exp(l1 - l0 - lx + b.shape[i]*math.Log(b.span[i]/(b.span[i]+1)) - x*math.Log(b.span[i]+1))
+		p := predicted(n, b.shape[i], b.span[i])
 		grown[i+1] = c * p * (1 - hazard)
 		grown[0] += c * p * hazard
 	}
@@ -263,6 +259,16 @@ func (b *bocpd) Second(n int) bool {
 		b.rate += (x - b.rate) / 120
 	}
 	return b.alarm
+}
+
+// predicted is the chance of a count of which a Gamma posterior is known: a negative
+// binomial.
+func predicted(n int, shape, span float64) float64 {
+	p := math.Exp(shape*math.Log(span/(span+1)) - float64(n)*math.Log(span+1))
+	for k := range n {
+		p *= (shape + float64(k)) / float64(k+1)
+	}
+	return max(p, math.SmallestNonzeroFloat64)
 }
 
 // Alarms counts how often a watcher begins to alarm.

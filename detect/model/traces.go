@@ -155,28 +155,47 @@ func PopularFleet(name string, patterns []Pattern, totals []int, sites, minutes 
 	return m.done()
 }
 
-// ThinnedFleet makes sites of one busy site's requests by the second: each keeps blocks
-// of ten seconds (a page) with a chance of its own, between one in 10^low and one in 10^high,
-// and begins at an hour of its own.
+// ThinnedFleet makes sites of one busy site's requests by the second. A visit begins in
+// a block of ten seconds with a chance that is the site's own, between one in 10^low and one
+// in 10^high, and is what the busy site was asked for then, and again some pages later:
+// people come in visits, and single blocks by chance would be a Poisson process, on which
+// no rule is better than another. Each site begins at an hour of its own.
 func ThinnedFleet(name string, seconds []int, sites int, low, high float64, seed uint64) *Fleet {
 	m := fleetMaker{f: Fleet{Name: name, Span: float64(len(seconds))}}
-	const block = 10
 	for site := range sites {
 		rnd := rand.New(rand.NewPCG(seed, uint64(site)+33))
+		t := thinner{rnd: rnd, seconds: seconds, shift: rnd.IntN(24) * 3600 % len(seconds)}
 		keep := math.Pow(10, -(low + (high-low)*rnd.Float64()))
-		shift := rnd.IntN(24) * 3600
-		if shift+block >= len(seconds) {
-			shift = 0
-		}
 		m.site(site)
-		blocks := len(seconds) / block
-		for i := int(rnd.ExpFloat64() / keep); i < blocks; i += 1 + int(rnd.ExpFloat64()/keep) {
-			for s := range block {
-				if n := seconds[(i*block+s+shift)%len(seconds)]; n > 0 {
-					m.spread(rnd, float64(i*block+s), 1, n)
-				}
-			}
+		for i := int(rnd.ExpFloat64() / keep); i < len(seconds)/thinBlock; i += 1 + int(rnd.ExpFloat64()/keep) {
+			t.visit(i * thinBlock)
+		}
+		slices.Sort(t.at)
+		for _, at := range t.at {
+			m.request(at)
 		}
 	}
 	return m.done()
+}
+
+const thinBlock = 10
+
+// thinner makes one site of a busy one.
+type thinner struct {
+	rnd     *rand.Rand
+	seconds []int
+	shift   int
+	at      []float64
+}
+
+// visit looks at some pages, half a minute apart.
+func (t *thinner) visit(from int) {
+	for more := true; more && from+thinBlock <= len(t.seconds); more = t.rnd.Float64() < 0.6 {
+		for s := from; s < from+thinBlock; s++ {
+			for range t.seconds[(s+t.shift)%len(t.seconds)] {
+				t.at = append(t.at, float64(s)+t.rnd.Float64())
+			}
+		}
+		from += thinBlock + int(20*math.Exp(1.1*t.rnd.NormFloat64()))
+	}
 }

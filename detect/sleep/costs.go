@@ -123,7 +123,7 @@ type Prices struct {
 // minutes of a GiB. A disk that may be written 600 TB and costs as much as 16 GiB of
 // memory for as long as it lasts (five years) would make a GiB written 4 GiB·s; it is
 // sixteen times that, because a disk that is busy with images serves no site.
-var DefaultPrices = Prices{Memory: 1, Disk: 0.02, CPU: 4, Visit: 600, Write: 64}
+var DefaultPrices = Prices{Memory: 1, Disk: 0.02, CPU: 4, Visit: 600, Write: 128}
 
 // hold is what a second on a tier costs. Under pressure memory costs more.
 func (p Prices) hold(c TierCost, pressure float64) float64 {

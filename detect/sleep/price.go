@@ -21,7 +21,7 @@ const (
 const (
 	priceStep  = 0.002 // never more a request
 	priceBegin = 5.0   // of the requests seen by then
-	priceDay   = 10.0  // of a day's requests
+	priceDay   = 30.0  // of a day's requests
 	priceSoon  = 1000  // requests, before which nothing can be said
 )
 
