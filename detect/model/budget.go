@@ -78,7 +78,6 @@ type budget struct {
 	now    float64
 	wakes  []waitingWake
 	report BudgetReport
-	bill   []Bill
 }
 
 // PlayBudget lets a rule decide while all sites together may hold so many GiB. A wake

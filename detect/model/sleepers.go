@@ -1,7 +1,6 @@
 package model
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -301,17 +300,3 @@ func (r *Planned) Woke(site int, at, pause float64, met Met) {
 
 // States are what the sites have taught.
 func (r *Planned) States() []sleep.State { return r.states }
-
-// byKind groups the sites of a fleet that were made of one pattern.
-func byKind(f *Fleet) [][]int {
-	of := map[int32][]int{}
-	for s, k := range f.Kind {
-		of[k] = append(of[k], s)
-	}
-	out := make([][]int, 0, len(of))
-	for _, sites := range of {
-		out = append(out, sites)
-	}
-	slices.SortFunc(out, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
-	return out
-}

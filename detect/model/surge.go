@@ -146,8 +146,8 @@ func (l *level) known() bool { return l.seen > levelMemory/2 }
 // pageHinkley adds up what counts exceed their mean by, less a tolerance.
 type pageHinkley struct {
 	level
-	sum, least float64
-	alarm      bool
+	sum   float64
+	alarm bool
 }
 
 func (p *pageHinkley) Second(n int) bool {

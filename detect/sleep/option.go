@@ -43,12 +43,11 @@ func Options(measured []TierCost, allowed func(detect.Tier) bool, wake time.Dura
 			continue
 		}
 		o := Option{Tier: c.Tier, Memory: c.Memory, Disk: c.Disk, CPU: c.CPU, Wake: c.Median}
-		switch c.Tier {
-		case detect.TierCheckpointed:
-			// Writing an image takes about as long as reading it.
-			o.Enter, o.Writes = c.Median, c.Disk
-		case detect.TierReclaimed:
-			o.Enter = c.Median
+		if c.Tier == detect.TierCheckpointed || c.Tier == detect.TierReclaimed {
+			o.Enter = c.Median // to write takes about as long as to read
+		}
+		if c.Tier == detect.TierCheckpointed {
+			o.Writes = c.Disk
 		}
 		out = append(out, o)
 	}

@@ -28,8 +28,9 @@ func (r Rule) String() string {
 		return "by its pauses"
 	case TwoWay:
 		return "by its pauses, awake ahead of visits"
+	default:
+		return "with care"
 	}
-	return "with care"
 }
 
 // Plan is where a site is to be while it is idle: an option for each bucket of

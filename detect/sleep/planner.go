@@ -56,8 +56,9 @@ func (p *Plans) By(rule Rule) *Plan {
 		return &p.OneWay
 	case TwoWay:
 		return &p.TwoWay
+	default:
+		return &p.Careful
 	}
-	return &p.Careful
 }
 
 // Plan is what a site should do that has just become idle: what is best by its own

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"sync"
+
 	"github.com/fcnode/fcnode/detect/model"
 )
 
@@ -13,19 +15,23 @@ type budgetRow struct {
 
 const budgetShare = 0.2
 
-func budgets(all []*model.Fleet) (out []budgetRow) {
+func budgets(all []*model.Fleet) []budgetRow {
 	o := wordpress()
 	const checkpointed = 3
-	for _, f := range all {
+	out := make([]budgetRow, len(all))
+	var wg sync.WaitGroup
+	for i, f := range all {
 		limit := budgetShare * float64(f.Sites) * o[0].Memory / (1 << 30)
-		play := func(k model.Keeper) *model.BudgetReport { return model.PlayBudget(config(f), f, k, limit) }
-		out = append(out, budgetRow{
-			fleet: f.Name, limit: limit,
-			ours:    play(model.NewPlannedKeeper(o, prices(6000), f.Sites)),
-			greedy:  play(&model.GreedyDual{Options: o, To: checkpointed}),
-			longest: play(model.LRU{Options: o}),
-		})
+		row := &out[i]
+		row.fleet, row.limit = f.Name, limit
+		play := func(to **model.BudgetReport, k model.Keeper) {
+			wg.Go(func() { *to = model.PlayBudget(config(f), f, k, limit) })
+		}
+		play(&row.ours, model.NewPlannedKeeper(o, prices(6000), f.Sites))
+		play(&row.greedy, &model.GreedyDual{Options: o, To: checkpointed})
+		play(&row.longest, model.LRU{Options: o})
 	}
+	wg.Wait()
 	return out
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -76,10 +77,7 @@ func half(all []model.Pattern, which uint32, minutes int) (out []model.Pattern) 
 			continue
 		}
 		h := fnv.New32a()
-		io.WriteString(h, "half "+p.App)
-		if p.App == "" {
-			io.WriteString(h, p.Name)
-		}
+		fmt.Fprint(h, "half ", cmp.Or(p.App, p.Name))
 		if h.Sum32()>>16&1 == which {
 			out = append(out, p)
 		}
