@@ -12,12 +12,15 @@ type goal struct {
 	number int
 	text   string
 	met    bool
+	held   int // how many of the details
 	detail []string
 }
 
 func (g *goal) check(ok bool, format string, args ...any) {
 	word := "met"
-	if !ok {
+	if ok {
+		g.held++
+	} else {
 		word, g.met = "**MISSED**", false
 	}
 	g.detail = append(g.detail, fmt.Sprintf(format, args...)+" "+word)
@@ -94,7 +97,7 @@ func shareGoal(all []*study) goal {
 					quarter = max(quarter, lateShare(w)/share)
 				}
 				late, requests = late+w.Late, requests+w.Requests
-				if i%4 == 3 {
+				if i%4 == 3 || i == len(r.Windows)-1 && i < 3 {
 					day = max(day, late/requests/share)
 					late, requests = 0, 0
 				}

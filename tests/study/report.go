@@ -126,7 +126,7 @@ func (r *report) goalTable(goals []goal) {
 	for _, g := range goals {
 		word := "met"
 		if !g.met {
-			word = "**MISSED**"
+			word = fmt.Sprintf("**MISSED**; %d of %d met", g.held, len(g.detail))
 		}
 		r.printf("| %d | %s | %s |\n", g.number, g.text, word)
 	}
