@@ -144,7 +144,7 @@ func TestRulesOnASmallFleet(t *testing.T) {
 }
 
 func TestSteeringHoldsTheShare(t *testing.T) {
-	f := Hosting("steered", 60, 7, 4)
+	f := Hosting("steered", 30, 7, 4)
 	r := PlayNights(NightConfig{Options: classOptions(), Over: 100 * time.Millisecond}, f, NewPlanned(classOptions(), sleep.DefaultPrices, 0.01, f.Sites))
 	if b := r.Total(); b.Late/b.Requests > 0.0105 || b.Late/b.Requests < 0.008 {
 		t.Errorf("%.4f of the requests were late", b.Late/b.Requests)

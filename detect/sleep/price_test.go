@@ -13,12 +13,12 @@ import (
 func TestPriceHoldsTheShare(t *testing.T) {
 	for _, share := range []float64{0.05, 0.01, 0.005} {
 		for _, right := range []float64{20, 600, 20_000} {
-			for _, perDay := range []float64{20_000, 150_000} {
+			for _, perDay := range []float64{20_000, 80_000} {
 				rnd := rand.New(rand.NewPCG(1, 58))
 				var p Price
 				var requests, late float64
 				gap := 24 * time.Hour.Seconds() / perDay * 4
-				const days = 10
+				const days = 7
 				for n := range int(days * perDay / 4) {
 					at := float64(n) * gap
 					night := 1 + 0.5*math.Sin(2*math.Pi*at/86400)
