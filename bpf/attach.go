@@ -97,7 +97,7 @@ func (d *Datapath) unpin(h hook, ifindex int) error {
 		_ = l.Detach() // fails if the device is gone; then there is nothing to detach
 		l.Close()
 	}
-	return os.Remove(pin)
+	return os.RemoveAll(pin)
 }
 
 // attachTCX attaches by a pinned link: it lives as long as its pin and its
@@ -111,9 +111,7 @@ func (d *Datapath) attachTCX(h hook, ifindex int) error {
 		if linkAlive(old, ifindex) {
 			return old.Update(h.prog(&d.objs))
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open pinned link %s: %w", pin, err)
-	}
+	} // what is no link there is in the way, and goes
 	if err := d.unpin(h, ifindex); err != nil {
 		return err
 	}

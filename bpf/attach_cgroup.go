@@ -1,9 +1,7 @@
 package bpf
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -48,8 +46,8 @@ func (d *Datapath) attachCgroup(path, name string, at ebpf.AttachType, prog *ebp
 		if err := os.Remove(pin); err != nil {
 			return fmt.Errorf("remove the link to a cgroup that is gone: %w", err)
 		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open pinned link %s: %w", pin, err)
+	} else if err := os.RemoveAll(pin); err != nil { // something that is no link
+		return fmt.Errorf("remove what is in the place of pinned link %s: %w", pin, err)
 	}
 	l, err := link.AttachCgroup(link.CgroupOptions{Path: path, Attach: at, Program: prog})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -216,12 +216,12 @@ func TestRootTriggerOnLatency(t *testing.T) {
 // The kernel's change points are those of the integer reference, bit for bit, and
 // of the one in floating point, on the same arrivals.
 func TestRootSurgeIsTheReferences(t *testing.T) {
-	base := detect.Baseline{Lambda: 2, Phi: 1.5, ARL0: 1000}
+	base := change.Baseline{Lambda: 2, Phi: 1.5, ARL0: 1000}
 	params := base.Params()
 	a := newAlarm(t, Trigger{Cusum: CusumParams(params)})
 	a.serve(t, false, readAll)
-	var state detect.CusumState
-	float := detect.NewCusum(base)
+	var state change.CusumState
+	float := change.NewCusum(base)
 	alarms := 0
 	for i := range 60 {
 		conn := a.dial(t, web4)
@@ -257,9 +257,9 @@ func TestRootSurgeIsTheReferences(t *testing.T) {
 }
 
 // closeCall is how near to its limit any statistic is.
-func closeCall(c *detect.Cusum) float64 {
+func closeCall(c *change.Cusum) float64 {
 	nearest := 1.0
-	for i := range detect.Ratios {
+	for i := range change.Ratios {
 		nearest = min(nearest, max(c.Statistic(i)-1, 1-c.Statistic(i)))
 	}
 	return nearest

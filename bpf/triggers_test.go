@@ -5,7 +5,7 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
 )
 
 func TestRescale(t *testing.T) {
@@ -22,8 +22,8 @@ func TestRescale(t *testing.T) {
 // The detector's parameters are handed over by conversion, and its ratios are the
 // kernel's.
 func TestCusumParamsAreTheDetectors(t *testing.T) {
-	p := detect.Baseline{Lambda: 1}.Params()
-	if CusumParams(p).Limit != p.Limit || len(detect.Ratios) != len(dpFcTrigger{}.Due) {
+	p := change.Baseline{Lambda: 1}.Params()
+	if CusumParams(p).Limit != p.Limit || len(change.Ratios) != len(dpFcTrigger{}.Due) {
 		t.Errorf("%+v is not %+v", CusumParams(p), p)
 	}
 }

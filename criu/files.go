@@ -158,7 +158,7 @@ func sized(dir string, want File) (File, error) {
 	if err != nil {
 		return File{}, unusable("looking at its files: %w", err)
 	}
-	if st.Size() != want.Size {
+	if !st.Mode().IsRegular() || st.Size() != want.Size {
 		return File{}, damaged(want)
 	}
 	return stamp(st), nil

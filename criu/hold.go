@@ -33,6 +33,9 @@ func discard(dir string) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return os.Remove(dir) // no checkpoint, which nobody can hold
+	}
 	if err != nil {
 		return err
 	}

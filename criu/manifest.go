@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // Format is the version of the manifest and of the folder's layout.
@@ -89,7 +91,7 @@ type Want struct {
 // os.ErrNotExist is ErrUnusable.
 func Read(dir string) (Manifest, error) {
 	var m Manifest
-	b, err := os.ReadFile(filepath.Join(dir, ManifestFile))
+	b, err := file.Read(filepath.Join(dir, ManifestFile), file.Small)
 	if errors.Is(err, os.ErrNotExist) {
 		return m, fmt.Errorf("there is no checkpoint in %s: %w", dir, os.ErrNotExist)
 	}

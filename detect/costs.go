@@ -3,6 +3,8 @@ package detect
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // ActionCosts are what changing a site costs, measured on it. 0: not measured.
@@ -48,7 +50,7 @@ const (
 // given back, when giving back and taking again costs so much. A cycle then takes no
 // more than this share (duty) of its time.
 func hold(cost time.Duration) time.Duration {
-	return min(max(seconds(cost.Seconds()/duty), minHold), maxHold)
+	return min(max(figure.Seconds(cost.Seconds()/duty), minHold), maxHold)
 }
 
 // margin is how many standard deviations of noise a load must be beyond what the

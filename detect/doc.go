@@ -4,10 +4,14 @@
 // since any fixed instant (the node uses the monotonic clock), so that
 // every rule can be replayed on a recorded day, and two rules on the same one.
 //
-//   - Has the load changed? Cusum, CusumParams (what the kernel computes), Rate.
-//   - What to do about it? Scaler; KPA and Averages are the rules it is compared with.
-//   - How much may it have? LimitsPolicy, FairShare.
-//   - How deep may it sleep, and when? Ladder, IdleTimeout, IdleControl, Gaps.
+// This package has the words that all of them use (Tier, Signals, Resource,
+// Decision, Evidence) and Scaler, which decides how much a site may have. The
+// other questions have rooms of their own:
+//
+//   - change: has the load changed? Cusum, CusumParams (what the kernel
+//     computes), Rate.
+//   - sleep: how deep may a site sleep, and when?
+//   - model: the same on paper, with the rules that fcnode's are compared with.
 //
 // The formulas and where they come from are in docs/detection.md.
 package detect

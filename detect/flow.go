@@ -3,6 +3,8 @@ package detect
 import (
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // flow learns for how long a connection stays (Little: connections = rate × stay) while
@@ -28,7 +30,7 @@ func (f *flow) observe(at time.Duration, sig *Signals) {
 	}
 	keep := math.Exp2(-dt.Seconds() / flowHalfLife.Seconds())
 	f.conns = f.conns*keep + sig.conns()*dt.Seconds()
-	f.rate = f.rate*keep + positive(sig.Arrivals)*dt.Seconds()
+	f.rate = f.rate*keep + figure.Positive(sig.Arrivals)*dt.Seconds()
 	f.weight = f.weight*keep + dt.Seconds()
 }
 
@@ -41,7 +43,7 @@ func (f *flow) expect(sig *Signals) float64 {
 	}
 	stay := f.conns / f.rate
 	usual := f.conns / f.weight
-	return max(now, min(positive(sig.Arrivals)*stay, 2*sig.Alarm.Ratio()*usual))
+	return max(now, min(figure.Positive(sig.Arrivals)*stay, 2*sig.Alarm.Ratio()*usual))
 }
 
 // answers adds up what few answers say: a site with three answers a second has no p99 of a

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // LimitsPolicy says where limits go. The zero value is what the node uses.
@@ -24,9 +26,9 @@ func (l Limit) known() bool { return l.Max > 0 && l.Now > 0 && !math.IsInf(l.Now
 // Bounds are the least and the most that the limit may be now: the spec's, and the
 // node's budget, which never goes below the spec's minimum.
 func (l Limit) Bounds() (low, high float64) {
-	high = positive(l.Max)
-	low = min(positive(l.Min), high)
-	if b := positive(l.Budget); b > 0 {
+	high = figure.Positive(l.Max)
+	low = min(figure.Positive(l.Min), high)
+	if b := figure.Positive(l.Budget); b > 0 {
 		high = max(low, min(high, b))
 	}
 	return low, high
@@ -44,14 +46,14 @@ func (l Limit) factor() float64 {
 // may be given. It is never lower than the limit now.
 func (LimitsPolicy) Raise(l Limit, need float64) float64 {
 	_, high := l.Bounds()
-	return max(l.Now, min(high, max(l.Now*l.factor(), positive(need))))
+	return max(l.Now, min(high, max(l.Now*l.factor(), figure.Positive(need))))
 }
 
 // Lower is the limit that suffices when no more than peak was used, and whether it
 // is worth lowering to it. It is never below peak.
 func (LimitsPolicy) Lower(l Limit, peak, room float64) (float64, bool) {
 	low, _ := l.Bounds()
-	to := max(low, positive(peak)*max(1, room))
+	to := max(low, figure.Positive(peak)*max(1, room))
 	return to, to <= worthLower*l.Now
 }
 
@@ -66,7 +68,7 @@ func (LimitsPolicy) Burst(l Limit) float64 {
 // use: that would kill (memory) or stall (the rest).
 func (LimitsPolicy) Fit(l Limit, used float64) float64 {
 	low, high := l.Bounds()
-	return max(min(max(l.Now, low), high), min(positive(used), max(l.Now, low)))
+	return max(min(max(l.Now, low), high), min(figure.Positive(used), max(l.Now, low)))
 }
 
 // Claim is what one site asks of the node's budget.
@@ -84,10 +86,10 @@ type Claim struct {
 func FairShare(budget float64, claims []Claim) []float64 {
 	grants := make([]float64, len(claims))
 	order := make([]int, 0, len(claims))
-	left := positive(budget)
+	left := figure.Positive(budget)
 	var weights float64
 	for i, c := range claims {
-		grants[i] = positive(c.Min)
+		grants[i] = figure.Positive(c.Min)
 		left -= grants[i]
 		if c.want() > grants[i] {
 			order = append(order, i)
@@ -111,10 +113,10 @@ func FairShare(budget float64, claims []Claim) []float64 {
 }
 
 func (c Claim) weight() float64 {
-	if w := positive(c.Weight); w > 0 {
-		return clampOr(w, 1e-6, 1e6, 1)
+	if w := figure.Positive(c.Weight); w > 0 {
+		return figure.Clamp(w, 1e-6, 1e6, 1)
 	}
 	return 1
 }
 
-func (c Claim) want() float64 { return max(positive(c.Min), min(positive(c.Want), 1e18)) }
+func (c Claim) want() float64 { return max(figure.Positive(c.Min), min(figure.Positive(c.Want), 1e18)) }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 func TestFairShare(t *testing.T) {
@@ -47,11 +49,11 @@ func FuzzFairShare(f *testing.F) {
 			sum += g
 			minima += claims[i].Min
 		}
-		if limit := max(positive(budget), minima); sum > limit*(1+1e-9)+1e-9 {
+		if limit := max(figure.Positive(budget), minima); sum > limit*(1+1e-9)+1e-9 {
 			t.Fatalf("%v given of %v", sum, limit)
 		}
 		// More to divide makes nobody poorer.
-		for i, more := range FairShare(positive(budget)+1, claims) {
+		for i, more := range FairShare(figure.Positive(budget)+1, claims) {
 			if more < got[i]-1e-9*max(1, got[i]) {
 				t.Fatalf("with more to divide %d got %v instead of %v", i, more, got[i])
 			}
@@ -123,10 +125,10 @@ func FuzzLimitsPolicy(f *testing.F) {
 		if to := p.Burst(l); !(to >= now && to <= max(now, high)) {
 			t.Fatalf("%+v: burst to %v", l, to)
 		}
-		if to, worth := p.Lower(l, used, headroom); worth && !(to <= now && to >= min(low, now) && to >= positive(used)) {
+		if to, worth := p.Lower(l, used, headroom); worth && !(to <= now && to >= min(low, now) && to >= figure.Positive(used)) {
 			t.Fatalf("%+v, %v in use: lowered to %v", l, used, to)
 		}
-		if to := p.Fit(l, used); !(to >= min(low, now) && to >= min(positive(used), now) && to <= max(now, high)) {
+		if to := p.Fit(l, used); !(to >= min(low, now) && to >= min(figure.Positive(used), now) && to <= max(now, high)) {
 			t.Fatalf("%+v, %v in use: fitted to %v", l, used, to)
 		}
 	})

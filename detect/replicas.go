@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 const (
@@ -137,23 +139,23 @@ func (s *Scaler) lasting(at time.Duration, sig *Signals, cost time.Duration, now
 // further beyond what the replicas carry than chance would bring it, or the CUSUM says that
 // it has changed.
 func (s *Scaler) wishConns(sig *Signals, n int) (w wish, sure bool) {
-	target := positive(s.Targets.Conns)
+	target := figure.Positive(s.Targets.Conns)
 	load := s.flow.expect(sig)
 	carry := target * float64(n)
 	if target == 0 || load <= carry {
 		return wish{}, false
 	}
 	each := load / float64(n)
-	reason := fmt.Sprintf("%s connections a replica > %s", figure(each), figure(target))
+	reason := fmt.Sprintf("%s connections a replica > %s", figure.Number(each), figure.Number(target))
 	if load > sig.conns() {
-		reason = fmt.Sprintf("%s new connections/s will make it %s", figure(sig.Arrivals), reason)
+		reason = fmt.Sprintf("%s new connections/s will make it %s", figure.Number(sig.Arrivals), reason)
 	}
 	w = wish{replicas: count(load / target), reason: reason, evidence: Evidence{Name: "connections a replica", Value: each, Limit: target}}
 	return w, sig.Alarm != 0 || load > carry+margin(s.outCost(sig))*math.Sqrt(carry)
 }
 
 // count is a number of replicas.
-func count(v float64) int { return int(math.Ceil(clampOr(v, 0, 1e6, 0))) }
+func count(v float64) int { return int(math.Ceil(figure.Clamp(v, 0, 1e6, 0))) }
 
 // wishQueue: connections wait that the application does not accept.
 func wishQueue(sig *Signals, n int) wish {
@@ -178,7 +180,7 @@ func (s *Scaler) wishLatency(at time.Duration, sig *Signals, n int) wish {
 	if s.inVain(at, sig, n) {
 		return wish{}
 	}
-	w := wish{replicas: n + 1, slow: true, reason: fmt.Sprintf("p99 %s > %s", short(l.P99), short(target))}
+	w := wish{replicas: n + 1, slow: true, reason: fmt.Sprintf("p99 %s > %s", figure.Duration(l.P99), figure.Duration(target))}
 	w.evidence = Evidence{Name: "p99 seconds", Value: l.P99.Seconds(), Limit: target.Seconds()}
 	if l.P99 > 4*target {
 		w.replicas = 2 * n
@@ -200,13 +202,13 @@ func wishCPU(sig *Signals, n int) wish {
 	if !r.Limit.known() || r.Limit.Now < 0.999*high {
 		return wish{}
 	}
-	used := positive(r.Used)
+	used := figure.Positive(r.Used)
 	if used <= fullCPU*high && r.Hits <= mostThrottled {
 		return wish{}
 	}
 	return wish{
 		replicas: max(n+1, min(2*n, count(float64(n)*used/high/goodCPU))),
-		reason:   fmt.Sprintf("each replica uses %s of %s cores", figure(used), figure(high)),
+		reason:   fmt.Sprintf("each replica uses %s of %s cores", figure.Number(used), figure.Number(high)),
 		evidence: Evidence{Name: "cores used", Value: used, Limit: high},
 	}
 }
@@ -226,7 +228,7 @@ func (s *Scaler) in(at time.Duration, sig *Signals) Decision {
 	least := max(1, sig.Replicas.Min)
 	want := max(least, int(top))
 	most := max(1, sig.Replicas.Max)
-	reason := fmt.Sprintf("%d were enough for %s", want, short(window))
+	reason := fmt.Sprintf("%d were enough for %s", want, figure.Duration(window))
 	switch {
 	case n > most:
 		want, reason = most, "there may be no more"
@@ -249,12 +251,12 @@ func (s *Scaler) in(at time.Duration, sig *Signals) Decision {
 func (s *Scaler) needed(at time.Duration, sig *Signals, n int) int {
 	c := s.Costs.complete()
 	need, known := 1, false
-	if target := positive(s.Targets.Conns); target > 0 {
+	if target := figure.Positive(s.Targets.Conns); target > 0 {
 		load := s.flow.expect(sig)
 		need, known = max(need, count((load+margin(c.Out+c.In)*math.Sqrt(load))/target)), true
 	}
 	if _, high := sig.CPU.Limit.Bounds(); sig.CPU.Limit.known() && high > 0 {
-		need, known = max(need, count(float64(n)*positive(sig.CPU.Used)/high/calmCPU)), true
+		need, known = max(need, count(float64(n)*figure.Positive(sig.CPU.Used)/high/calmCPU)), true
 	}
 	if target := s.Targets.Latency; target > 0 {
 		known = true

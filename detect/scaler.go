@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // Targets are what a site asks of each replica. Zero fields ask for nothing.
@@ -203,7 +205,7 @@ const (
 
 // lacking says in words why a resource is short, or nothing; and how much of it is needed.
 func lacking(name ResourceName, r *Resource) (string, []Evidence, float64) {
-	now, used := r.Limit.Now, positive(r.Used)
+	now, used := r.Limit.Now, figure.Positive(r.Used)
 	say := func(what string, value, limit, need float64) (string, []Evidence, float64) {
 		return what, []Evidence{{Name: what, Value: value, Limit: limit}}, need
 	}
@@ -253,7 +255,7 @@ func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
 			continue
 		}
 		window := s.limitHold(l)
-		used := positive(r.Used)
+		used := figure.Positive(r.Used)
 		if lack, _, _ := lacking(l.name, r); lack != "" || l.name == IO && r.Stall > stallIO/4 {
 			used = max(used, r.Limit.Now)
 		}
@@ -268,7 +270,7 @@ func (s *Scaler) lower(at time.Duration, sig *Signals) Decision {
 		}
 		to, worth := s.Policy.Lower(r.Limit, top, room)
 		if full && worth {
-			return s.down(at, l, to, fmt.Sprintf("not needed for %s", short(window)), top)
+			return s.down(at, l, to, fmt.Sprintf("not needed for %s", figure.Duration(window)), top)
 		}
 	}
 	return Decision{Kind: None}
@@ -300,7 +302,7 @@ func (s *Scaler) limitHold(l slot) time.Duration {
 	cost := 2 * s.Costs.complete().Limit
 	if l.name == Memory {
 		// Rounded to powers of two, so that the window does not change with every page.
-		cost += seconds(math.Exp2(math.Ceil(math.Log2(max(1, l.r.Limit.Now)))) / gib * reclaimCost.Seconds())
+		cost += figure.Seconds(math.Exp2(math.Ceil(math.Log2(max(1, l.r.Limit.Now)))) / figure.GiB * reclaimCost.Seconds())
 	}
 	return min(hold(cost)<<l.st.patience, maxHold)
 }

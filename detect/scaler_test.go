@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fcnode/fcnode/detect/change"
+	"github.com/fcnode/fcnode/detect/internal/figure"
 )
 
 // loaded is a site with one replica of one core and 512 MiB, that may grow.
@@ -14,7 +17,7 @@ func loaded(change func(*Signals)) Signals {
 	s := Signals{
 		Conns:    []uint64{2},
 		CPU:      Resource{Limit: Limit{Now: 1, Min: 0.25, Max: 4}, Used: 0.3},
-		Memory:   Resource{Limit: Limit{Now: 512 * mib, Min: 128 * mib, Max: 2 * gib}, Used: 400 * mib},
+		Memory:   Resource{Limit: Limit{Now: 512 * figure.MiB, Min: 128 * figure.MiB, Max: 2 * figure.GiB}, Used: 400 * figure.MiB},
 		Pids:     Resource{Limit: Limit{Now: 64, Min: 64, Max: 2048}, Used: 20},
 		Replicas: Replicas{Now: 1, Min: 1, Max: 4},
 	}
@@ -39,10 +42,10 @@ func TestScalerAnswersEachSignal(t *testing.T) {
 		{"used up in an alarm", func(s *Signals) { s.CPU.Used, s.Alarm = 0.95, 0b111 }, "up cpu 1 -> 4"},
 		{"the budget bounds it", func(s *Signals) { s.CPU.Used, s.CPU.Limit.Budget = 0.95, 1.5 }, "up cpu 1 -> 1.5"},
 		{"waiting for the CPU", func(s *Signals) { s.CPU.Used, s.CPU.Stall = 0.6, 0.5 }, "up cpu 1 -> 2"},
-		{"memory full", func(s *Signals) { s.Memory.Used = 500 * mib }, "up memory 5.37e+08 -> 1.07e+09"},
+		{"memory full", func(s *Signals) { s.Memory.Used = 500 * figure.MiB }, "up memory 5.37e+08 -> 1.07e+09"},
 		{"memory.events", func(s *Signals) { s.Memory.Hits, s.Memory.Stall = 1, 0.05 }, "up memory 5.37e+08 -> 1.07e+09"},
 		{"files went through the limit, nobody waited", func(s *Signals) { s.Memory.Hits = 1 }, "none"},
-		{"memory before CPU", func(s *Signals) { s.Memory.Used, s.CPU.Used = 500*mib, 1 }, "up memory 5.37e+08 -> 1.07e+09"},
+		{"memory before CPU", func(s *Signals) { s.Memory.Used, s.CPU.Used = 500*figure.MiB, 1 }, "up memory 5.37e+08 -> 1.07e+09"},
 		{"forks refused", func(s *Signals) { s.Pids.Hits = 3 }, "up pids 64 -> 128"},
 		{"waiting for the disk", func(s *Signals) { s.IO = disk(1, 0.6, 0.5) }, "up io 1 -> 2"},
 		{"waiting for the disk, and not for this rate", func(s *Signals) { s.IO = disk(1, 0.3, 0.5) }, "none"},
@@ -62,7 +65,7 @@ func TestScalerAnswersEachSignal(t *testing.T) {
 		{"more than there may be", func(s *Signals) { s.Conns, s.Replicas.Now = make([]uint64, 6), 6 }, "in 4"},
 		{"the node has less to give", func(s *Signals) { s.CPU.Limit.Now, s.CPU.Limit.Budget = 4, 2 }, "down cpu 4 -> 2"},
 		{"but what is in use stays", func(s *Signals) {
-			s.Memory.Limit.Budget, s.Memory.Limit.Now, s.Memory.Used = 300*mib, 1*gib, 700*mib
+			s.Memory.Limit.Budget, s.Memory.Limit.Now, s.Memory.Used = 300*figure.MiB, 1*figure.GiB, 700*figure.MiB
 		}, "down memory 1.07e+09 -> 7.34e+08"},
 		{"less than promised", func(s *Signals) { s.CPU.Limit.Now = 0.1; s.CPU.Used = 0 }, "up cpu 0.1 -> 0.25"},
 	} {
@@ -137,11 +140,11 @@ func TestScalerGivesBackWhatIsNotNeeded(t *testing.T) {
 	sig := loaded(func(s *Signals) {
 		s.Conns, s.Replicas.Now = []uint64{3, 3, 3}, 3
 		s.CPU.Limit.Now, s.CPU.Used = 4, 0.2
-		s.Memory.Limit.Now, s.Memory.Used = 2*gib, 200*mib
+		s.Memory.Limit.Now, s.Memory.Used = 2*figure.GiB, 200*figure.MiB
 		s.Pids.Limit.Now = 1024
 	})
 	end, all := play(s, time.Hour, 5*time.Minute, sig, func(time.Duration, *Signals) {})
-	if end.Replicas.Now != 1 || math.Abs(end.CPU.Limit.Now-0.3) > 1e-9 || end.Memory.Limit.Now != 250*mib || end.Pids.Limit.Now != 64 {
+	if end.Replicas.Now != 1 || math.Abs(end.CPU.Limit.Now-0.3) > 1e-9 || end.Memory.Limit.Now != 250*figure.MiB || end.Pids.Limit.Now != 64 {
 		t.Errorf("after five quiet minutes: %d replicas, %v cores, %v memory, %v pids\n%v", end.Replicas.Now, end.CPU.Limit.Now, end.Memory.Limit.Now, end.Pids.Limit.Now, all)
 	}
 	for _, d := range all {
@@ -281,13 +284,13 @@ func FuzzScaler(f *testing.F) {
 			for i := range sig.Conns {
 				sig.Conns[i] = rnd.Uint64() >> rnd.IntN(64)
 			}
-			sig.Arrivals, sig.Alarm = rnd.ExpFloat64()*1e6, Alarm(rnd.IntN(8))
+			sig.Arrivals, sig.Alarm = rnd.ExpFloat64()*1e6, change.Alarm(rnd.IntN(8))
 			sig.AcceptQueue, sig.AcceptMax = rnd.Uint32(), rnd.Uint32()
 			sig.Latency = Latency{P50: time.Duration(rnd.Int64()), P99: time.Duration(rnd.Int64()), Samples: rnd.Uint64N(1000)}
 			for _, r := range resources {
-				sig.of(r, 0).Used, sig.of(r, 0).Stall, sig.of(r, 0).Hits = rnd.ExpFloat64()*positive(most), rnd.Float64(), rnd.Float64()
+				sig.of(r, 0).Used, sig.of(r, 0).Stall, sig.of(r, 0).Hits = rnd.ExpFloat64()*figure.Positive(most), rnd.Float64(), rnd.Float64()
 			}
-			sig.IO[1].Used, sig.IO[1].Stall = rnd.ExpFloat64()*positive(most), rnd.Float64()
+			sig.IO[1].Used, sig.IO[1].Stall = rnd.ExpFloat64()*figure.Positive(most), rnd.Float64()
 			d := s.Decide(at, sig)
 			check(t, d, &sig)
 			carryOut(d, &sig)

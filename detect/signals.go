@@ -1,6 +1,10 @@
 package detect
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect/change"
+)
 
 // Signals are what is known of a site at one moment. What is not known stays zero, and
 // decides nothing.
@@ -10,7 +14,7 @@ type Signals struct {
 	// Arrivals are the new connections a second, over a short time (a look).
 	Arrivals float64
 	// Alarm are the kernel's CUSUM alarms that last; 0: the load is as usual.
-	Alarm Alarm
+	Alarm change.Alarm
 	// AcceptQueue is the deepest accept queue of a replica, AcceptMax its backlog.
 	AcceptQueue, AcceptMax uint32
 	Latency                Latency

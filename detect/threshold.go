@@ -1,12 +1,16 @@
 package detect
 
-import "math"
+import (
+	"math"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
+)
 
 // ConnsThreshold is the number of connections of one replica past which Decide would
 // ask for more replicas at once: the target, and the noise that it allows for. It is what
 // the kernel is to tell of; 0 where there is no such target.
 func (s *Scaler) ConnsThreshold(sig *Signals) float64 {
-	target := positive(s.Targets.Conns)
+	target := figure.Positive(s.Targets.Conns)
 	if target == 0 {
 		return 0
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	// one, what would have been refused meets silence. Running replicas are not
 	// concerned.
 	MountNS *os.File
+	// Damaged is called when the record of changed settings cannot be read, and is
+	// to move it away; nil: Setup fails.
+	Damaged func(*DamagedRecordError)
 	// Yield is called before a namespace is made ahead, and returns when that
 	// may be done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{})

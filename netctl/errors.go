@@ -96,3 +96,16 @@ type MissingUplinkError struct {
 func (e *MissingUplinkError) Error() string {
 	return fmt.Sprintf("uplink %q does not exist: there are %s (uplinks in fcnode.yaml)", e.Uplink, strings.Join(e.Have, ", "))
 }
+
+// DamagedRecordError means that the record of the settings that earlier daemons
+// changed cannot be read.
+type DamagedRecordError struct {
+	Path string
+	Err  error
+}
+
+func (e *DamagedRecordError) Error() string {
+	return fmt.Sprintf("reading the record of changed settings %s: %v (without it fcnode cannot put them back; move the file away to go on)", e.Path, e.Err)
+}
+
+func (e *DamagedRecordError) Unwrap() error { return e.Err }

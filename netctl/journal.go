@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // journal remembers the settings that Setup changed outside of fcnode's own
@@ -30,23 +32,24 @@ type change struct {
 }
 
 // openJournal reads what an earlier daemon of this boot has left. What is left
-// of an earlier boot says nothing about this one.
+// of an earlier boot says nothing about this one. Beside a [DamagedRecordError]
+// comes a journal that knows nothing.
 func openJournal(path string) (*journal, error) {
 	boot, err := readSysctl("kernel/random/boot_id")
 	if err != nil {
 		return nil, err
 	}
 	fresh := &journal{path: path, BootID: boot}
-	b, err := os.ReadFile(path)
+	b, err := file.Read(path, file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the record of changed settings: %w", err)
-	}
 	j := &journal{path: path}
-	if err := json.Unmarshal(b, j); err != nil {
-		return nil, fmt.Errorf("reading the record of changed settings %s: %w (without it fcnode cannot put them back; remove the file to go on)", path, err)
+	if err == nil {
+		err = json.Unmarshal(b, j)
+	}
+	if err != nil {
+		return fresh, &DamagedRecordError{Path: path, Err: err}
 	}
 	if j.BootID != boot {
 		return fresh, nil

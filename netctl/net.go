@@ -147,7 +147,7 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 		return fmt.Errorf("making the run directory: %w", err)
 	}
 	var err error
-	if n.journal, err = openJournal(n.cfg.journalPath()); err != nil {
+	if n.journal, err = openJournal(n.cfg.journalPath()); err != nil && !n.tolerable(err) {
 		return err
 	}
 	for _, step := range []func(*undoList) error{
@@ -160,11 +160,22 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 			return err
 		}
 	}
-	if err := n.dp.PruneReplicaPins(); err != nil {
-		return fmt.Errorf("forgetting replicas that are gone: %w", err)
+	if err := n.dp.PruneReplicaPins(); err != nil { // they take some memory, and are tried again
+		n.log.Error("pins of replicas that are gone stay", "error", err)
 	}
 	n.pool, err = newPool(n)
 	return err
+}
+
+// tolerable hands a damaged record of changed settings to who can move it away.
+// The node serves without it; it only cannot put back what it does not know.
+func (n *Net) tolerable(err error) bool {
+	var damaged *DamagedRecordError
+	if !errors.As(err, &damaged) || n.cfg.Damaged == nil {
+		return false
+	}
+	n.cfg.Damaged(damaged)
+	return true
 }
 
 func (n *Net) ensureDevice(undo *undoList) error {

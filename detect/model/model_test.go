@@ -173,8 +173,8 @@ func TestScalerInTheLoopIgnoresNoise(t *testing.T) {
 // The compared rules do what is said of them.
 func TestComparedRulesInTheLoop(t *testing.T) {
 	rules := map[string]func() Rule{
-		"KPA":      func() Rule { return &KPA{detect.KPA{Target: 5, Max: 15}} },
-		"averages": func() Rule { return &Averages{detect.Averages{Target: 5, Max: 15}} },
+		"KPA":      func() Rule { return &KPA{KnativeRule{Target: 5, Max: 15}} },
+		"averages": func() Rule { return &Averages{AverageRule{Target: 5, Max: 15}} },
 	}
 	least := map[string]time.Duration{"KPA": 500 * time.Millisecond, "averages": 2 * time.Second}
 	for name, rule := range rules {

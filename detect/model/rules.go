@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
 )
 
 // Fixed changes nothing.
@@ -23,11 +24,11 @@ type Fcnode struct {
 	Scaler   *detect.Scaler
 	Limit    detect.Limit // of the CPU; Now is filled in
 	Max      int
-	Baseline detect.Baseline // known beforehand; the zero value is learned
+	Baseline change.Baseline // known beforehand; the zero value is learned
 
-	normal detect.Normal
-	params detect.CusumParams
-	state  detect.CusumState
+	normal change.Normal
+	params change.CusumParams
+	state  change.CusumState
 	told   bool
 	over   bool // the threshold of connections has fired
 
@@ -76,7 +77,7 @@ func kernelTime(at time.Duration) uint64 { return 1<<50 + uint64(at) }
 
 // learn tells the kernel's part what is normal, when that has changed.
 func (f *Fcnode) learn() {
-	if f.Baseline != (detect.Baseline{}) {
+	if f.Baseline != (change.Baseline{}) {
 		if !f.told {
 			f.params, f.told = f.Baseline.Params(), true
 		}
@@ -188,8 +189,8 @@ func (w *window) rate(at time.Duration) float64 {
 	return float64(in) / (at - oldest).Seconds()
 }
 
-// KPA is detect.KPA in the model.
-type KPA struct{ Rule detect.KPA }
+// KPA is KnativeRule in the model.
+type KPA struct{ Rule KnativeRule }
 
 // Arrival implements Rule: it does not look at arrivals.
 func (*KPA) Arrival(time.Duration, *View) Wish { return Wish{} }
@@ -200,8 +201,8 @@ func (k *KPA) Tick(at time.Duration, v *View) Wish {
 	return Wish{Replicas: k.Rule.Decide(at, len(v.Conns)+v.Starting)}
 }
 
-// Averages is detect.Averages in the model.
-type Averages struct{ Rule detect.Averages }
+// Averages is AverageRule in the model.
+type Averages struct{ Rule AverageRule }
 
 // Arrival implements Rule: it does not look at arrivals.
 func (*Averages) Arrival(time.Duration, *View) Wish { return Wish{} }

@@ -39,6 +39,8 @@ const (
 	PhaseRunning Phase = "running"
 	// PhaseParking: the last replica is being put to sleep.
 	PhaseParking Phase = "parking"
+	// PhaseQuarantined: its record is damaged, so it is not served; apply it again.
+	PhaseQuarantined Phase = "quarantined"
 	// PhaseBackoff: the last starts failed; the next is not tried before a while.
 	PhaseBackoff Phase = "backoff"
 )

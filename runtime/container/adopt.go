@@ -9,10 +9,31 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/container/wire"
-	"golang.org/x/sys/unix"
 )
+
+// Quarantined is what an earlier daemon has left and this one cannot take over.
+// Its processes are ended, or Why says that they cannot be.
+type Quarantined struct {
+	ID    string // of the container; "" if only a cgroup of it is known
+	Why   error
+	Files string // where its record is now; "" if there was none, or it could not be moved
+}
+
+// adoptTime bounds Adopt, for all containers together: until it is over no site
+// that sleeps is woken.
+const adoptTime = 20 * time.Second
+
+// adoptAtOnce is how many containers are adopted at a time. Mostly they wait for
+// processes.
+const adoptAtOnce = 64
+
+// errAdoptTime is why a container is given up that has not come to rest in time.
+var errAdoptTime = fmt.Errorf("it has not come to rest within %s of the daemon's start", adoptTime)
 
 // Adopt takes over what an earlier daemon has left: containers that run, also
 // such that were just being started, and containers that have ended (their Exit
@@ -29,37 +50,123 @@ import (
 //     until it has written exit.json; init.json or the end of the shim says what
 //     came of it.
 //   - with the shim killed as well: init.json or the cgroup names what to kill.
-func (m *Manager) Adopt(ctx context.Context) ([]*Container, error) {
+//
+// Each container is adopted by itself: one whose record is damaged, or which
+// does not come to rest in time, is quarantined, and the others are not
+// concerned. An error means that ctx has ended, or that nothing could be looked at.
+func (m *Manager) Adopt(ctx context.Context) ([]*Container, []Quarantined, error) {
 	entries, err := os.ReadDir(replicasDir(m.opts.RunDir))
 	if err != nil {
-		return nil, fmt.Errorf("looking for containers of an earlier daemon: %w", err)
+		return nil, nil, fmt.Errorf("looking for containers of an earlier daemon: %w", err)
 	}
-	var found []*Container
-	var errs []error
+	within, cancel := context.WithTimeoutCause(ctx, adoptTime, errAdoptTime)
+	defer cancel()
+	found, bad := m.adoptAll(within, entries)
+	if err := ctx.Err(); err != nil { // nothing is bad for that
+		return found, nil, fmt.Errorf("adopting containers: %w", context.Cause(ctx))
+	}
+	bad = append(bad, m.sweep()...)
+	for i := range bad {
+		if bad[i].ID == "" {
+			continue
+		}
+		if bad[i].Files, err = file.Quarantine(m.dir(bad[i].ID), m.quarantine()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			bad[i].Why = errors.Join(bad[i].Why, err)
+		}
+		m.release(bad[i].ID, nil)
+	}
+	return found, bad, nil
+}
+
+// quarantine is where records go that cannot be read.
+func (m *Manager) quarantine() string { return filepath.Join(m.opts.RunDir, "quarantine") }
+
+// adoptAll adopts side by side. Who hangs in the kernel is not waited for.
+func (m *Manager) adoptAll(ctx context.Context, entries []os.DirEntry) (found []*Container, bad []Quarantined) {
+	type outcome struct {
+		id  string
+		c   *Container
+		err error
+	}
+	over := make(chan outcome, len(entries)) // nobody may be left to receive
+	places := make(chan struct{}, adoptAtOnce)
+	pending := map[string]bool{}
+	claims := &claims{}
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { // who heeds it has answered by then
+		time.AfterFunc(lostTimeout+time.Second, func() { close(late) })
+	})
+	defer stop()
 	for _, entry := range entries {
-		id := entry.Name()
-		if !m.reserve(id) {
+		if !m.reserve(entry.Name()) {
 			continue // started by this Manager
 		}
-		c, err := m.adoptOne(ctx, id)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("adopting container %s: %w", id, err))
-		}
-		m.release(id, c)
-		if c != nil {
-			found = append(found, c)
+		pending[entry.Name()] = true
+		go func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			c, err := m.adoptOne(ctx, entry, claims)
+			over <- outcome{entry.Name(), c, err}
+		}()
+	}
+	for len(pending) > 0 {
+		select {
+		case o := <-over:
+			delete(pending, o.id)
+			if o.err != nil {
+				bad = append(bad, Quarantined{ID: o.id, Why: o.err})
+				continue
+			}
+			m.release(o.id, o.c)
+			if o.c != nil {
+				found = append(found, o.c)
+			}
+		case <-late:
+			for id := range pending {
+				bad = append(bad, Quarantined{ID: id, Why: context.Cause(ctx)})
+			}
+			return found, bad
 		}
 	}
-	return found, errors.Join(append(errs, m.sweep())...)
+	return found, bad
+}
+
+// claims are the cgroups that records name: each may be one's only.
+type claims struct {
+	mu    sync.Mutex
+	owner map[string]string
+}
+
+func (c *claims) take(cgroup, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other, taken := c.owner[cgroup]; taken {
+		return fmt.Errorf("its record names cgroup %s, which is that of container %s", cgroup, other)
+	}
+	if c.owner == nil {
+		c.owner = map[string]string{}
+	}
+	c.owner[cgroup] = id
+	return nil
 }
 
 // adoptOne gives nil where nothing ever ran.
-func (m *Manager) adoptOne(ctx context.Context, id string) (*Container, error) {
+func (m *Manager) adoptOne(ctx context.Context, entry os.DirEntry, claims *claims) (*Container, error) {
+	id := entry.Name()
 	dir := m.dir(id)
+	if !entry.IsDir() {
+		return nil, fmt.Errorf("%s is %w: it is not a folder but %s", dir, file.ErrDamaged, entry.Type())
+	}
 	var state wire.State
 	if err := wire.ReadFile(dir, wire.StateFile, &state); errors.Is(err, os.ErrNotExist) {
-		return nil, os.RemoveAll(dir) // nothing was asked for
+		return nil, removeUnused(dir)
 	} else if err != nil {
+		return nil, err
+	}
+	if err := m.believable(id, state); err != nil {
+		return nil, fmt.Errorf("%s is %w: %w", filepath.Join(dir, wire.StateFile), file.ErrDamaged, err)
+	}
+	if err := claims.take(state.Cgroup, id); err != nil {
 		return nil, err
 	}
 	if state.Version > wire.Version {
@@ -79,16 +186,55 @@ func (m *Manager) adoptOne(ctx context.Context, id string) (*Container, error) {
 	return m.adoptDecided(ctx, state)
 }
 
+// removeUnused removes the folder of a container for which nobody was asked. If
+// there is more than the beginning of a record, the record was taken away.
+func removeUnused(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			return fmt.Errorf("%s is %w: it has %s, but no %s", dir, file.ErrDamaged, e.Name(), wire.StateFile)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// believable checks what is to be killed and removed by what the record says.
+func (m *Manager) believable(id string, state wire.State) error {
+	if state.ID != id {
+		return fmt.Errorf("it is of container %q", state.ID)
+	}
+	if g := state.Cgroup; g == "" || g != filepath.Base(g) || strings.HasPrefix(g, ".") || strings.HasPrefix(g, m.prefix) {
+		return fmt.Errorf("it names cgroup %q", g)
+	}
+	if m.opts.LayerDir == "" {
+		return nil
+	}
+	for _, dir := range []string{state.Upper, state.Work} {
+		if filepath.Dir(dir) != filepath.Join(m.opts.LayerDir, id) {
+			return fmt.Errorf("it names the folder %q, which is not below %s", dir, filepath.Join(m.opts.LayerDir, id))
+		}
+	}
+	return nil
+}
+
 // adoptDecided adopts a container whose start is over, one way or the other.
 func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Container, error) {
 	dir := m.dir(state.ID)
 	var init wire.Process
 	initErr := wire.ReadFile(dir, wire.InitFile, &init)
 	if initErr == nil {
+		if err := m.belongs(init, state); err != nil {
+			return nil, err
+		}
 		c, err := m.adopt(state, init, nil)
 		if err == nil {
 			// An exec ends with its daemon, unless its runner was killed as well.
-			err = errors.Join(c.endDump(ctx), c.group.EndChildren(execEndTime))
+			if err = errors.Join(c.endDump(ctx), c.group.EndChildren(execEndTime)); err != nil {
+				c.forget()
+			}
 		}
 		return c, err
 	}
@@ -105,70 +251,101 @@ func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Containe
 	return nil, errors.Join(group.Remove(), os.RemoveAll(m.libDir(state.Cgroup)), removeAll(dir, state.Upper, state.Work))
 }
 
+// belongs reports that a process is not the init of the container in the cgroup:
+// it would be killed for it, or the container could not be.
+func (m *Manager) belongs(init wire.Process, state wire.State) error {
+	cgroup := state.Cgroup
+	if now, err := wire.FindProcess(init.Pid); err != nil || now != init {
+		if now, err := wire.FindProcess(state.Shim.Pid); err != nil || now != state.Shim {
+			return nil // the container has ended
+		}
+		// With an init the kernel ends all of its PID namespace.
+		if left, err := m.parent.Open(cgroup).Procs(); err == nil && len(left) > 0 {
+			return fmt.Errorf("its record names process %d, which has ended, and in cgroup %s are still %v", init.Pid, cgroup, left)
+		}
+		return nil
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", init.Pid))
+	if err != nil {
+		return nil // it is gone
+	}
+	for line := range strings.Lines(string(b)) {
+		path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		if unified && !strings.Contains(path+"/", "/"+cgroup+"/") && !strings.HasSuffix(path, "/"+cgroup+" (deleted)") {
+			return fmt.Errorf("its record names process %d, which is not in cgroup %s but in %s", init.Pid, cgroup, path)
+		}
+	}
+	return nil
+}
+
+// decidedEvery is how often waitDecided looks. A start takes some tens of
+// milliseconds; nothing that is shared with the sites, such as inotify's
+// instances, is needed to wait for it.
+const decidedEvery = 5 * time.Millisecond
+
+// decidedWithin bounds that wait: the record of a start that was over may have
+// lost its init.json. What is given up wrongly is started anew.
+const decidedWithin = 5 * time.Second
+
 // waitDecided waits until the start of a container has come to an end: there is
 // an init, or an exit, or no shim any more.
 func waitDecided(ctx context.Context, dir string, shim *os.File) error {
-	watch, err := watchDir(dir)
-	if err != nil {
-		return err
-	}
-	defer watch.Close() // an inotify descriptor
+	ctx, cancel := context.WithTimeoutCause(ctx, decidedWithin, fmt.Errorf("its monitor runs, and within %s there is no %s", decidedWithin, wire.InitFile))
+	defer cancel()
 	over := make(chan error, 1)
 	go func() { over <- wire.WaitEnd(shim) }()
+	tick := time.NewTicker(decidedEvery)
+	defer tick.Stop()
 	for {
 		for _, name := range []string{wire.InitFile, wire.ExitFile} {
-			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 				return nil
 			}
 		}
-		changed := make(chan error, 1)
-		go func() {
-			_, err := watch.Read(make([]byte, 4096))
-			changed <- err
-		}()
 		select {
 		case err := <-over:
 			return err
-		case err := <-changed:
-			if err != nil {
-				return fmt.Errorf("watching %s: %w", dir, err)
-			}
+		case <-tick.C:
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for a start that an earlier daemon asked for: %w", context.Cause(ctx))
 		}
 	}
 }
 
-// watchDir gives a descriptor that becomes readable when a file is renamed into dir.
-func watchDir(dir string) (*os.File, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("watching %s: %w", dir, err)
-	}
-	f := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO); err != nil {
-		return nil, errors.Join(fmt.Errorf("watching %s: %w", dir, err), f.Close())
-	}
-	return f, nil
-}
-
-// sweep removes the empty cgroups of earlier daemons: those of shims that were
-// killed before they had a request.
-func (m *Manager) sweep() error {
+// sweep ends what earlier daemons have left in cgroups that belong to no
+// container: runners that waited, which end by themselves but for those that
+// were killed half, and processes whose record is lost or damaged. Nobody would
+// watch these, and the next replica would share its volumes with them.
+func (m *Manager) sweep() (bad []Quarantined) {
 	names, err := m.parent.Names()
 	if err != nil {
-		return err
+		return []Quarantined{{Why: err}}
 	}
-	var errs []error
+	owned := map[string]bool{}
+	m.mu.Lock()
+	for _, c := range m.containers {
+		if c != nil {
+			owned[c.state.Cgroup] = true
+		}
+	}
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
 	for _, name := range names {
-		if strings.HasPrefix(name, m.prefix) {
-			continue // one that is just being made is empty too
+		if owned[name] || strings.HasPrefix(name, m.prefix) {
+			continue
 		}
-		err := m.parent.Open(name).Remove()
-		if errors.Is(err, unix.EBUSY) {
-			continue // a container that was adopted, or a shim that is just ending
-		}
-		errs = append(errs, err, os.RemoveAll(m.libDir(name)))
+		wg.Go(func() {
+			group := m.parent.Open(name)
+			if err := errors.Join(group.KillAll(ctx), group.Remove(), os.RemoveAll(m.libDir(name))); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				bad = append(bad, Quarantined{Why: fmt.Errorf("cgroup %s, which belongs to no container, cannot be emptied and removed: %w", name, err)})
+			}
+		})
 	}
-	return errors.Join(errs...)
+	wg.Wait()
+	return bad
 }

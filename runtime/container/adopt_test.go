@@ -183,9 +183,9 @@ func (e *env) kill(cmd *exec.Cmd) {
 // adopt is what the next daemon does.
 func (e *env) adopt() []*Container {
 	e.t.Helper()
-	found, err := e.m.Adopt(testutil.Context(e.t, limit))
-	if err != nil {
-		e.t.Fatal(err)
+	found, bad, err := e.m.Adopt(testutil.Context(e.t, limit))
+	if err != nil || len(bad) > 0 {
+		e.t.Fatal(bad, err)
 	}
 	for _, c := range found {
 		e.t.Cleanup(func() { e.remove(c) })
@@ -198,8 +198,8 @@ func (e *env) adopt() []*Container {
 func (e *env) gone(containers int) {
 	e.t.Helper()
 	testutil.WaitFor(e.t, limit, "the waiting runners of the dead daemon to end", func() error {
-		if err := e.m.sweep(); err != nil {
-			return err
+		if bad := e.m.sweep(); len(bad) > 0 {
+			return bad[0].Why
 		}
 		names, err := e.m.parent.Names()
 		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, e.m.prefix) })

@@ -248,7 +248,8 @@ func (c *Container) endDump(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hung := time.AfterFunc(c.m.opts.dumpTimeout(), func() {
+	// The adoption, which waits for this, has a bound of its own.
+	hung := time.AfterFunc(min(c.m.opts.dumpTimeout(), adoptTime-5*time.Second), func() {
 		c.m.log.Error("a dump hangs; ending it and the container", "container", c.ID())
 		_, _ = signalProcess(pidfd, unix.SIGKILL), c.signal(unix.SIGKILL)
 	})

@@ -27,6 +27,7 @@ type Options struct {
 	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
 	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
 	Ahead      int    // runners that wait for a request
+	LayerDir   string // where each container's folder of writable layers is; "": anywhere
 	// VolumeRoots are the folders below which the sources of volumes have to lie.
 	VolumeRoots []string
 
@@ -331,6 +332,28 @@ func removeAll(dir, upper, work string) error {
 	}
 	if err != nil {
 		return err
+	}
+	return removeRecord(dir)
+}
+
+// removeRecord removes a container's folder. What says that it ran goes first and
+// state.json last: of what was removed half the next Adopt removes the rest.
+func removeRecord(dir string) error {
+	_ = os.Remove(filepath.Join(dir, wire.InitFile)) // or else it is removed below
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == wire.StateFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(dir)
 }

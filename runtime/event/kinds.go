@@ -48,6 +48,8 @@ const (
 
 	Adopted   Kind = "adopted"
 	Discarded Kind = "discarded"
+
+	Quarantined Kind = "quarantined"
 )
 
 // Not is the prefix of the kinds that tell that a tier could not be reached.
@@ -107,4 +109,5 @@ var Kinds = []Info{
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},
+	{Quarantined, "A file, a replica or a site was found damaged; the node goes on without it.", "", "The text says where it is now and what was lost; apply the site's spec again."},
 }

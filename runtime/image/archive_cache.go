@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/file"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +69,7 @@ func (c *archiveCache) get(ref Ref, id fileID) (v1.Hash, bool) {
 	defer c.mu.Unlock()
 	e, ok := c.entries[ref]
 	if !ok {
-		raw, err := os.ReadFile(c.file(ref))
+		raw, err := file.Read(c.file(ref), file.Small)
 		if err != nil || json.Unmarshal(raw, &e) != nil || e.Ref != ref.String() {
 			return v1.Hash{}, false // it is only a cache: reading the archive heals it
 		}
@@ -108,7 +109,7 @@ func (c *archiveCache) prune(live func(v1.Hash) bool) error {
 	for _, f := range files {
 		path := filepath.Join(c.dir, f.Name())
 		var e archiveEntry
-		raw, err := os.ReadFile(path)
+		raw, err := file.Read(path, file.Small)
 		if err == nil && json.Unmarshal(raw, &e) == nil && live(e.Digest) {
 			continue
 		}

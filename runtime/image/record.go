@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/fcnode/fcnode/internal/file"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -70,9 +71,11 @@ func (s *Store) checkLength(chain []v1.Hash) error {
 // loadRecord reads the record of an unpacked image. Records are replaced atomically, so
 // one that is not JSON was damaged from outside.
 func (s *Store) loadRecord(d v1.Hash) (*record, error) {
-	raw, err := os.ReadFile(s.recordFile(d))
+	raw, err := file.Read(s.recordFile(d), file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is not unpacked", ErrNotFound, d)
+	} else if errors.Is(err, file.ErrDamaged) { // and in the way of the next one
+		return nil, errors.Join(fmt.Errorf("%w: the record of image %s: %w", ErrCorrupt, d, err), os.RemoveAll(s.recordFile(d)))
 	} else if err != nil {
 		return nil, fmt.Errorf("reading the record of image %s: %w", d, err)
 	}

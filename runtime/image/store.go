@@ -97,8 +97,8 @@ func Open(dir string, log *slog.Logger, opts ...Option) (*Store, error) {
 	for _, o := range opts {
 		o(s)
 	}
-	if err := s.clearTmp(); err != nil {
-		return nil, err
+	if err := s.clearTmp(); err != nil { // it takes disk only; Prune tries again
+		log.Error("what an unpacking has left stays on disk", "error", err)
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s, nil

@@ -28,7 +28,7 @@ type fewSites struct {
 func parkedNode(t *testing.T, names ...string) *fewSites {
 	t.Helper()
 	dir := t.TempDir()
-	kept, err := store.Open(filepath.Join(dir, "state.db"))
+	kept, err := store.Open(filepath.Join(dir, "state.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (l *Live) imaged(r *Replica) {
 	m, err := completeImage(l.Host.CheckpointDir(l.Name))
 	if err != nil {
 		l.Host.RemoveImage(l.Name)
-		l.tellDropped(err.Error())
+		l.TellDropped(err.Error())
 		return
 	}
 	l.Image = true

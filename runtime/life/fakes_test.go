@@ -78,7 +78,7 @@ func inWorld(t *testing.T, specs string, test func(t *testing.T, w *world, d *da
 
 // start begins a daemon with one site, "a".
 func (w *world) start(specs string) *daemon {
-	kept, err := store.Open(filepath.Join(w.dir, "state.db"))
+	kept, err := store.Open(filepath.Join(w.dir, "state.db"), store.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

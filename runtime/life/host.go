@@ -60,6 +60,7 @@ type Host struct {
 	imageDisk   imageDisk
 	Scale       *scale.Engine
 	Finder      finder
+	Quarantine  Quarantine
 	Awake       awake // the sites that are not parked
 
 	Ctx  context.Context //nolint:containedctx // of all work; ends when the daemon does

@@ -40,11 +40,11 @@ func (l *Live) DropSleep(reason string) {
 	l.Image = false
 	l.Host.RemoveImage(l.Name)
 	if had {
-		l.tellDropped(reason)
+		l.TellDropped(reason)
 	}
 }
 
-func (l *Live) tellDropped(reason string) {
+func (l *Live) TellDropped(reason string) {
 	l.Host.Tell(event.Event{Site: l.Name, Kind: event.CheckpointDropped, Reason: reason})
 }
 

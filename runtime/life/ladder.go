@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -22,9 +22,9 @@ func (l *Live) ladder(s *spec.Site) []site.Rung {
 
 // Choose makes the ladder of what the spec allows, of what the node can do, and
 // of what the site's wakes have cost.
-func (l *Live) choose(s *spec.Site) detect.Choice {
+func (l *Live) choose(s *spec.Site) sleep.Choice {
 	if s.Idle.Never {
-		return detect.Choice{}
+		return sleep.Choice{}
 	}
 	x := policy.NewExperience()
 	if l.Activity != nil && l.experience != nil {

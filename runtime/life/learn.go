@@ -94,7 +94,7 @@ func (h *Host) NotKept(siteName string, err error) {
 func (h *Host) loadExperience(siteName string) *policy.Experience {
 	x, err := h.Experiences.Load(siteName)
 	if err != nil {
-		h.Log.Warn("what was learnt of a site before is lost; it is learnt anew", "site", siteName, "error", err)
+		h.MoveAside(h.Cfg.StateDir, h.Experiences.File(siteName), siteName, err, "what was learnt of the site is learnt anew")
 	}
 	return x
 }

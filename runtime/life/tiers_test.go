@@ -1,6 +1,12 @@
 package life
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/event"
+)
 
 func TestReclaimable(t *testing.T) {
 	const mib = 1 << 20
@@ -47,4 +53,25 @@ func TestPreparedMakeRoom(t *testing.T) {
 	if got := len(s.sites()); got != 1 {
 		t.Errorf("%d wait", got)
 	}
+}
+
+// TestDamagedExperienceIsMovedAside: a file that cannot be read is kept for people, counted and told of, and learnt anew.
+func TestDamagedExperienceIsMovedAside(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+		path := d.Experiences.File("a")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(`{"tiers":{"cold":{"wak`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.up(t, s)
+		if aside, err := os.ReadDir(filepath.Join(w.dir, "quarantine")); err != nil || len(aside) != 1 {
+			t.Errorf("moved away were %v (%v)", aside, err)
+		}
+		if got := d.Quarantine.Counted()[BadFile]; got != 1 {
+			t.Errorf("%d are counted", got)
+		}
+		wantKinds(t, d, event.Quarantined, event.Running)
+	})
 }

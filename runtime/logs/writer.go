@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	damage "github.com/fcnode/fcnode/internal/file"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,6 +52,11 @@ func OpenWriter(dir string, opts Options) (*Writer, error) {
 	if opts.Files <= 0 {
 		opts.Files = 3
 	}
+	if errors.Is(damage.CheckDir(dir), damage.ErrDamaged) {
+		if _, err := damage.Quarantine(dir, filepath.Join(filepath.Dir(dir), quarantine)); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the log folder: %w", err)
 	}
@@ -60,7 +66,16 @@ func OpenWriter(dir string, opts Options) (*Writer, error) {
 
 func (w *Writer) path() string { return filepath.Join(w.dir, fileName) }
 
+// quarantine is a folder for what is in the place of a log and is none: a FIFO
+// would keep the site from starting. No site has such a name.
+const quarantine = ".quarantine"
+
 func (w *Writer) open() error {
+	if errors.Is(damage.Check(w.path(), 1<<62), damage.ErrDamaged) {
+		if _, err := damage.Quarantine(w.path(), filepath.Join(w.dir, quarantine)); err != nil {
+			return err
+		}
+	}
 	f, err := os.OpenFile(w.path(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)

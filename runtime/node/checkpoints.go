@@ -11,10 +11,10 @@ import (
 
 // findCheckpoints looks at what is on disk when the daemon starts: what belongs to
 // nobody, or lacks something, is removed.
-func (n *Node) findCheckpoints() error {
+func (n *Node) findCheckpoints() {
 	names, err := criu.List(n.CheckpointsDir())
 	if err != nil {
-		return err
+		n.Log.Error("checkpointed sites start cold", "error", err)
 	}
 	for _, name := range names {
 		// that it is what it seems to be is found out by its restore
@@ -29,6 +29,8 @@ func (n *Node) findCheckpoints() error {
 		}
 		n.Log.Info("removing a checkpoint", "site", name, "why", err)
 		n.RemoveImage(name)
+		if e != nil {
+			e.With(func(l *life.Live) { l.TellDropped(err.Error()) })
+		}
 	}
-	return nil
 }

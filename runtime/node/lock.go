@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/config"
 )
 
@@ -81,6 +82,11 @@ func lockRunDir(runDir string) (io.Closer, error) {
 		return nil, fmt.Errorf("make the run directory: %w", err)
 	}
 	path := filepath.Join(runDir, "fcnode.lock")
+	if errors.Is(file.Check(path, unbounded), file.ErrDamaged) { // no daemon can have locked it
+		if _, err := file.Quarantine(path, filepath.Join(runDir, "quarantine")); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the daemon's lock: %w", err)

@@ -4,15 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // prepareAgain has those prepared in the background that were so for the last
 // daemon.
 func (n *Node) prepareAgain() {
-	b, err := os.ReadFile(n.PreparedFile())
+	b, err := file.Read(n.PreparedFile(), file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -21,7 +21,7 @@ func (n *Node) prepareAgain() {
 		err = json.Unmarshal(b, &names)
 	}
 	if err != nil {
-		n.Log.Warn("it is not known which sites were prepared; they are again when they were woken next", "error", err)
+		n.MoveAside(n.Cfg.StateDir, n.PreparedFile(), "", err, "sites are prepared again after their next wake")
 		return
 	}
 	for _, name := range names {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,9 +27,7 @@ func (n *Node) restore() error {
 	if err := n.table.Load(); err != nil {
 		return err
 	}
-	if err := n.findCheckpoints(); err != nil {
-		return err
-	}
+	n.findCheckpoints()
 	if err := n.table.SyncListeners(); err != nil {
 		return err
 	}
@@ -38,14 +35,15 @@ func (n *Node) restore() error {
 	if err != nil {
 		return err
 	}
-	containers, err := n.containers.Adopt(n.Ctx)
+	containers, bad, err := n.containers.Adopt(n.Ctx)
 	if err != nil {
 		return err
 	}
-	n.SweepLeft() // now that dumps which were under way are over
-	if err := n.sweepLayers(containers); err != nil {
-		return err
+	for _, q := range bad {
+		n.quarantineReplica(q)
 	}
+	n.SweepLeft() // now that dumps which were under way are over
+	n.sweepLayers(containers)
 	sites, err := n.dp.Sites()
 	if err != nil {
 		return err
@@ -65,19 +63,19 @@ func (n *Node) restore() error {
 		adopted[bpf.ReplicaID(id)] = true
 	}
 	n.allAdopted()
-	if err := n.syncReplicas(known, adopted); err != nil {
-		return err
+	if err := errors.Join(n.syncReplicas(known, adopted), n.dp.ClearHolds()); err != nil {
+		n.Log.Error("the data path still knows something of earlier replicas", "error", err)
 	}
-	return n.dp.ClearHolds()
+	return nil
 }
 
 // sweepLayers removes the writable layers of replicas that are gone: of those
 // that a power cut ended nothing else is left.
-func (n *Node) sweepLayers(found []*container.Container) error {
+func (n *Node) sweepLayers(found []*container.Container) {
 	dir := filepath.Join(n.Cfg.StateDir, "replicas")
 	layers, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("look for the layers of earlier replicas: %w", err)
+		n.Log.Error("what earlier replicas have left on disk stays there", "error", err)
 	}
 	keep := map[string]bool{}
 	for _, c := range found {
@@ -94,7 +92,6 @@ func (n *Node) sweepLayers(found []*container.Container) error {
 			}
 		}
 	})
-	return nil
 }
 
 // adopt takes a running container over.

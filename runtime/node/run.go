@@ -118,12 +118,16 @@ func (n *Node) open() (err error) {
 	for _, lack := range n.cgroups.Lacks {
 		n.Log.Warn(lack.String())
 	}
-	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db")); err != nil {
+	n.clearPlaces()
+	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
+	n.tellRecovered(n.Store.Recovered())
 	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
-		return err
+		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
+		n.Eventlog = eventlog.InMemory(eventlog.Options{})
 	}
+	n.TellUntold()
 	for _, what := range n.mended {
 		n.Tell(event.Event{Kind: event.Mended, Reason: what})
 	}
@@ -144,7 +148,8 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
-		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
+		LayerDir: filepath.Join(cfg.StateDir, "replicas"),
+		CRIU:     cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})
 	if err != nil {
 		return err
@@ -173,6 +178,10 @@ func (n *Node) open() (err error) {
 	return n.dp.AttachCgroup(n.parent.Path())
 }
 
+func (n *Node) noCopy(err error) {
+	n.Log.Error("the state file has no copy of now; a later change makes one", "error", err)
+}
+
 func (n *Node) openNet() (err error) {
 	cfg := n.Cfg
 	outer := cgroup.Outer() // there the sink outlives this daemon
@@ -182,6 +191,9 @@ func (n *Node) openNet() (err error) {
 	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
 		Yield: n.Wakes.Later,
+		Damaged: func(err *netctl.DamagedRecordError) {
+			n.MoveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")
+		},
 	}, n.dp, n.Log)
 	if err != nil {
 		return err

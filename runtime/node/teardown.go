@@ -62,7 +62,7 @@ func (n *Node) takeBack() error {
 }
 
 func (n *Node) endContainers(ctx context.Context) error {
-	containers, err := n.containers.Adopt(ctx)
+	containers, _, err := n.containers.Adopt(ctx) // what is quarantined has ended, or the cgroup that is left tells
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
@@ -28,8 +29,8 @@ type Experience struct {
 	Ladder string                          `json:"ladder,omitempty"` // as it was told last
 	Answer time.Duration                   `json:"answer,omitempty"` // median of the running site's; 0: not known
 
-	Visitors detect.Visitors `json:"visitors,omitzero"` // of a site with an objective
-	Woke     time.Time       `json:"woke,omitzero"`     // its last wake that they count
+	Visitors sleep.Visitors `json:"visitors,omitzero"` // of a site with an objective
+	Woke     time.Time      `json:"woke,omitzero"`     // its last wake that they count
 }
 
 // TierExperience is what one tier has taught.
@@ -78,10 +79,10 @@ func (t *TierExperience) median() time.Duration {
 }
 
 // costs in the form that detect decides by.
-func (x *Experience) costs() []detect.TierCost {
-	var out []detect.TierCost
+func (x *Experience) costs() []sleep.TierCost {
+	var out []sleep.TierCost
 	for name, t := range x.Tiers {
-		c := detect.TierCost{
+		c := sleep.TierCost{
 			Tier: detect.Tier(name), Samples: len(t.Wakes), Median: t.median(),
 			Memory: float64(t.Memory), Disk: float64(t.Disk), HeldKnown: t.Memory+t.Disk > 0,
 		}
@@ -90,7 +91,7 @@ func (x *Experience) costs() []detect.TierCost {
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b detect.TierCost) int { return detect.Tier(a.Tier).Depth() - detect.Tier(b.Tier).Depth() })
+	slices.SortFunc(out, func(a, b sleep.TierCost) int { return detect.Tier(a.Tier).Depth() - detect.Tier(b.Tier).Depth() })
 	return out
 }
 
@@ -113,7 +114,7 @@ func Added(t event.Trace, answer time.Duration) (took time.Duration, ok bool) {
 // it has added to its visitor's first answer.
 func (x *Experience) CountWake(came uint64, took, since time.Duration, share float64) {
 	asleep := uint64(0)
-	if took > detect.Noticeable {
+	if took > sleep.Noticeable {
 		asleep = 1
 	}
 	x.Visitors.Observe(max(1, came), asleep, since, share)

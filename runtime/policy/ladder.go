@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -19,35 +20,35 @@ type Input struct {
 	Pressure   float64
 }
 
-func (in Input) Choose() detect.Choice {
+func (in Input) Choose() sleep.Choice {
 	rungs, unused := in.allowed()
 	if len(rungs) == 0 {
-		return detect.Choice{Unused: unused}
+		return sleep.Choice{Unused: unused}
 	}
-	input := detect.LadderInput{
+	input := sleep.LadderInput{
 		Costs:     in.Experience.costs(),
-		Objective: detect.Objective{Cold: in.Spec.Objective.Cold.Share(), Wake: time.Duration(in.Spec.Objective.Wake)},
+		Objective: sleep.Objective{Cold: in.Spec.Objective.Cold.Share(), Wake: time.Duration(in.Spec.Objective.Wake)},
 		Allowed:   rungs, Idle: time.Duration(in.Spec.Idle.After), Pressure: in.Pressure,
 	}
 	if input.Objective.Cold > 0 {
 		in.Experience.Visitors.Tell(&input)
 	}
-	c := detect.Ladder(input)
+	c := sleep.Ladder(input)
 	c.Unused = append(c.Unused, unused...)
 	return c
 }
 
 // allowed are the tiers that may be used, and why others may not.
-func (in Input) allowed() (rungs, unused []detect.Rung) {
+func (in Input) allowed() (rungs, unused []sleep.Rung) {
 	if !in.Spec.Tiers.Auto {
 		return in.listed()
 	}
 	for _, t := range detect.Tiers {
 		if err := in.usable(detect.Tier(t), false); err != nil {
-			unused = append(unused, detect.Rung{Tier: t, Reason: err.Error()})
+			unused = append(unused, sleep.Rung{Tier: t, Reason: err.Error()})
 			continue
 		}
-		rungs = append(rungs, detect.Rung{Tier: t})
+		rungs = append(rungs, sleep.Rung{Tier: t})
 	}
 	return rungs, unused
 }
@@ -55,13 +56,13 @@ func (in Input) allowed() (rungs, unused []detect.Rung) {
 // listed are those of the spec's list. The site is to sleep from its idle time
 // on: where the node cannot do what is asked for it does the next best, and a
 // replica of which no image can be made goes cold in its place.
-func (in Input) listed() (rungs, unused []detect.Rung) {
+func (in Input) listed() (rungs, unused []sleep.Rung) {
 	idle := time.Duration(in.Spec.Idle.After)
 	has := func(t string) bool {
 		return slices.ContainsFunc(in.Spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == t })
 	}
 	for i, r := range in.Spec.Tiers.Rungs {
-		rung := detect.Rung{Tier: detect.Tier(r.Tier), After: time.Duration(r.After)}
+		rung := sleep.Rung{Tier: detect.Tier(r.Tier), After: time.Duration(r.After)}
 		if i == 0 && rung.After == 0 {
 			rung.After = idle
 		}
@@ -70,17 +71,17 @@ func (in Input) listed() (rungs, unused []detect.Rung) {
 			rungs = append(rungs, rung)
 			continue
 		}
-		unused = append(unused, detect.Rung{Tier: rung.Tier, Reason: err.Error()})
+		unused = append(unused, sleep.Rung{Tier: rung.Tier, Reason: err.Error()})
 		if rung.Tier == detect.TierReclaimed && !has(spec.TierFrozen) {
 			rung.Tier = detect.TierFrozen
 			rungs = append(rungs, rung)
 		}
 	}
 	if last := in.Spec.Tiers.Rungs[len(in.Spec.Tiers.Rungs)-1]; last.Tier == spec.TierCheckpointed {
-		rungs = append(rungs, detect.Rung{Tier: detect.TierCold, After: time.Duration(last.After)})
+		rungs = append(rungs, sleep.Rung{Tier: detect.TierCold, After: time.Duration(last.After)})
 	}
 	if len(rungs) == 0 {
-		rungs = append(rungs, detect.Rung{Tier: detect.TierCold})
+		rungs = append(rungs, sleep.Rung{Tier: detect.TierCold})
 	}
 	rungs[0].After = max(rungs[0].After, idle)
 	return rungs, unused
@@ -107,7 +108,7 @@ type RungView struct {
 }
 
 // View is the ladder with its figures, for people and programs.
-func View(c detect.Choice, x *Experience) []RungView {
+func View(c sleep.Choice, x *Experience) []RungView {
 	out := make([]RungView, 0, len(c.Rungs))
 	for _, r := range c.Rungs {
 		v := RungView{Tier: r.Tier, After: event.Nanoseconds(r.After), Reason: r.Reason}
@@ -119,7 +120,7 @@ func View(c detect.Choice, x *Experience) []RungView {
 	return out
 }
 
-func Unused(c detect.Choice) []RungView {
+func Unused(c sleep.Choice) []RungView {
 	out := make([]RungView, 0, len(c.Unused))
 	for _, r := range c.Unused {
 		out = append(out, RungView{Tier: r.Tier, Reason: r.Reason})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -106,7 +107,7 @@ func parseSite(t testing.TB, more string) *spec.Site {
 }
 
 // told puts a choice into words.
-func told(c detect.Choice) string {
+func told(c sleep.Choice) string {
 	var rungs []string
 	for _, r := range c.Rungs {
 		rungs = append(rungs, fmt.Sprintf("%s %s", r.Tier, r.After))
@@ -267,7 +268,7 @@ func TestExperienceIsKept(t *testing.T) {
 		t.Errorf("the last %d wakes are %v, with the median %s", wakesKept, got.Wakes, got.median())
 	}
 	for name, text := range map[string]string{"torn": `{"tiers":{"cold":{"wak`, "of nothing": `{"tiers":{"cold":null}}`, "empty": ""} {
-		if err := ReplaceFile(kept.file("a"), []byte(text)); err != nil {
+		if err := ReplaceFile(kept.File("a"), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := kept.Load("a")

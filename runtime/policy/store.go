@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // Store keeps what sites have taught, a file for each. Nobody waits for the
@@ -39,7 +40,8 @@ func OpenStore(stateDir string, work func(func()), lost func(string, error)) *St
 	}
 }
 
-func (s *Store) file(siteName string) string { return filepath.Join(s.dir, siteName+".json") }
+// File is where a site's experience is kept.
+func (s *Store) File(siteName string) string { return filepath.Join(s.dir, siteName+".json") }
 
 // Put has the site's file replaced.
 func (s *Store) Put(siteName string, x *Experience) error {
@@ -71,7 +73,7 @@ func (s *Store) write(siteName string) error {
 		if !ok {
 			return err
 		}
-		err = ReplaceFile(s.file(siteName), b)
+		err = ReplaceFile(s.File(siteName), b)
 		s.written(siteName, b)
 	}
 }
@@ -110,7 +112,7 @@ func (s *Store) Load(siteName string) (*Experience, error) {
 	b, ok := s.newest(siteName)
 	if !ok {
 		var err error
-		if b, err = os.ReadFile(s.file(siteName)); errors.Is(err, fs.ErrNotExist) {
+		if b, err = file.Read(s.File(siteName), file.Small); errors.Is(err, fs.ErrNotExist) {
 			return NewExperience(), nil
 		} else if err != nil {
 			return NewExperience(), err
@@ -118,7 +120,7 @@ func (s *Store) Load(siteName string) (*Experience, error) {
 	}
 	x := NewExperience()
 	if err := json.Unmarshal(b, x); err != nil {
-		return NewExperience(), fmt.Errorf("decode %s: %w", s.file(siteName), err)
+		return NewExperience(), fmt.Errorf("decode %s: %w", s.File(siteName), err)
 	}
 	if x.Tiers == nil {
 		x.Tiers = map[detect.Tier]*TierExperience{}
@@ -138,7 +140,7 @@ func (s *Store) Remove(siteName string) error {
 	s.mu.Unlock()
 	s.disk.Lock() // a write that is under way comes first
 	defer s.disk.Unlock()
-	if err := os.Remove(s.file(siteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.File(siteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -151,6 +153,11 @@ func ReplaceFile(path string, b []byte) error {
 		return err
 	}
 	temp := path + ".new"
+	if errors.Is(file.Check(temp, file.Small), file.ErrDamaged) { // a FIFO would keep us for ever
+		if err := os.RemoveAll(temp); err != nil {
+			return err
+		}
+	}
 	if err := os.WriteFile(temp, b, 0o600); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func TestExperienceOfADeletedSite(t *testing.T) {
 		job()
 	}
 	s.wants(t, "a", 0)
-	if _, err := os.Stat(s.file("a")); !os.IsNotExist(err) {
+	if _, err := os.Stat(s.File("a")); !os.IsNotExist(err) {
 		t.Errorf("its file: %v", err)
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
+// A spec is written for any node, so what this one cannot do of it refuses nothing: the site gets the next best. Whoever
+// applies it is told, as nothing else would until the day on which it is missed.
+
 // Unmet says what a spec asks for by name and the node cannot do, and why.
 func Unmet(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
 	var out []string

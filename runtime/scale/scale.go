@@ -7,6 +7,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	surge "github.com/fcnode/fcnode/detect/change"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -38,11 +39,11 @@ type State struct {
 	scaler  *detect.Scaler
 	Limits  Limits
 	meter   Meter
-	normal  detect.Normal
+	normal  surge.Normal
 	arrived uint64 // connections that it has counted
 	counted uint64 // when
 
-	alarm   detect.Alarm
+	alarm   surge.Alarm
 	trigger bpf.Trigger // that the kernel has
 	Fired   map[string]*Trigger
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	surge "github.com/fcnode/fcnode/detect/change"
 )
 
 // Trigger is a condition that the kernel watches. Value and Threshold are
@@ -77,7 +78,7 @@ func (g *Engine) setTrigger(l Site, sig *detect.Signals) {
 		}
 	}
 	if s.normal.Known() {
-		s.watching(TriggerSurge).Threshold = detect.Ratios[0] * normal.Lambda
+		s.watching(TriggerSurge).Threshold = surge.Ratios[0] * normal.Lambda
 	}
 }
 
@@ -103,7 +104,7 @@ func (s *State) told(g *Engine, causes []Cause) {
 }
 
 // alarms asks the kernel which alarms last.
-func (g *Engine) alarms(l Site) detect.Alarm {
+func (g *Engine) alarms(l Site) surge.Alarm {
 	s := l.Scaling()
 	if !s.normal.Known() {
 		return 0
@@ -112,8 +113,8 @@ func (g *Engine) alarms(l Site) detect.Alarm {
 	if err != nil {
 		return 0
 	}
-	params := detect.CusumParams(state.Cusum)
-	cusum := detect.CusumState{Due: state.Due, Alarmed: state.Alarmed}
+	params := surge.CusumParams(state.Cusum)
+	cusum := surge.CusumState{Due: state.Due, Alarmed: state.Alarmed}
 	return cusum.Alarms(&params, bpf.Now())
 }
 

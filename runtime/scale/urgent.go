@@ -12,6 +12,12 @@ import (
 	"github.com/fcnode/fcnode/runtime/priority"
 )
 
+// A site that has too little has it most often when the whole machine has: then a thread of
+// the daemon waits for its turn as long as all others, some milliseconds each time, and so
+// does each goroutine that is handed something by another. What the kernel tells is
+// therefore read by threads that the kernel runs before others, and they look at the site
+// themselves: from the event to the write nobody else has to get a turn.
+
 // urgentReaders take turns: one reads while the other looks. A look may have to wait for a
 // disk or for a lock of the kernel's.
 const urgentReaders = 2

@@ -97,6 +97,7 @@ func (t *Table) takeOver(changes []change) {
 		e := c.old
 		if e == nil {
 			e = life.New(t.host, c.record)
+			t.host.Quarantine.TakeSite(e.Name)
 			t.Sites[e.Name], t.ids[e.ID] = e, e
 		} else {
 			for _, d := range e.Domains {

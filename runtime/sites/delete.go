@@ -16,6 +16,9 @@ import (
 // Delete implements api.Backend. The site is refused from the first step on,
 // and forgotten on disk last: a kill in between leaves a site that is whole.
 func (t *Table) Delete(ctx context.Context, name string) error {
+	if t.host.Quarantine.TakeSite(name) {
+		return t.host.Store.Delete(name)
+	}
 	e, err := t.claimForDelete(name)
 	if err != nil {
 		return err

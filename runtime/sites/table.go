@@ -1,11 +1,13 @@
 package sites
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -82,7 +84,8 @@ func (t *Table) poolOf(a netip.Addr) (*addresses, error) {
 	return nil, fmt.Errorf("address %s is in none of the node's prefixes %v", a, prefixes)
 }
 
-// Load fills the tables from disk.
+// Load fills the tables from disk. A site of which the record is damaged is
+// taken from the copy of the state file, or else not served.
 func (t *Table) Load() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,28 +95,76 @@ func (t *Table) Load() error {
 			t.host.Log.Warn("sites ask for prepared replicas and get none: the configuration allows none (prepared.max)", "sites", lacking.Sites, "one", lacking.Example)
 		}
 	}()
-	return t.host.Store.Readable(func(s *store.Site) error {
-		lacking.Add(&s.Spec, t.host.Means.Can)
-		e := life.New(t.host, s)
-		t.Sites[e.Name], t.ids[e.ID] = e, e
-		if s.Spec.Scale.Min > 0 {
-			t.AlwaysOn = append(t.AlwaysOn, &s.Spec)
+	var mended []*store.Site
+	take := func(s *store.Site) error {
+		err := t.takeSite(s)
+		if err == nil {
+			lacking.Add(&s.Spec, t.host.Means.Can)
 		}
-		for _, d := range e.Domains {
-			t.domains[d] = e.Name
+		return err
+	}
+	bad := func(name string, why error) {
+		s, err := t.host.Store.FromCopy(name)
+		if err == nil {
+			err = take(s)
 		}
-		for _, a := range e.Addrs() {
-			pool, err := t.poolOf(a)
-			if err != nil {
-				return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.Name, err)
-			}
-			pool.take(a)
+		if err == nil {
+			mended = append(mended, s)
+			t.host.Quarantined(life.BadSite, event.Event{Site: name, Reason: why.Error(), Text: "its record was taken from the copy of the state file: look whether it is the newest"})
+			return
 		}
-		return nil
-	}, func(name string, err error) error {
-		t.host.Log.Error("a site is not served: its record cannot be read; apply it anew", "site", name, "error", err)
+		t.host.Quarantine.AddSite(name, why)
+		t.host.Quarantined(life.BadSite, event.Event{Site: name, Reason: why.Error(), Text: "it is not served, and refused: apply its spec again, or delete it"})
+	}
+	err := t.host.Store.Readable(func(s *store.Site) error {
+		err := take(s)
+		if errors.Is(err, errTaken) {
+			bad(s.Spec.Name, err)
+			return nil
+		}
+		return err
+	}, func(name string, why error) error {
+		bad(name, why)
 		return nil
 	})
+	if err == nil && len(mended) > 0 {
+		if err := t.host.Store.Put(mended); err != nil { // the next daemon takes them from the copy again
+			t.host.Log.Error("records that were taken from the copy are not in the state file", "error", err)
+		}
+	}
+	return err
+}
+
+// errTaken means that two records claim what only one site can have.
+var errTaken = errors.New("its record is damaged")
+
+// takeSite enters a site into the tables, or nothing of it. The caller holds t.mu.
+func (t *Table) takeSite(s *store.Site) error {
+	e := life.New(t.host, s)
+	if other := t.ids[e.ID]; other != nil {
+		return fmt.Errorf("%w: site %s has the number %d too", errTaken, other.Name, e.ID)
+	}
+	for _, a := range e.Addrs() {
+		pool, err := t.poolOf(a)
+		if err != nil {
+			return fmt.Errorf("site %s: %w: put the prefix back into the configuration, or delete the site first", e.Name, err)
+		}
+		if pool.used(a) {
+			return fmt.Errorf("%w: another site has the address %s too", errTaken, a)
+		}
+	}
+	for _, a := range e.Addrs() {
+		pool, _ := t.poolOf(a) // looked up above
+		pool.take(a)
+	}
+	t.Sites[e.Name], t.ids[e.ID] = e, e
+	if s.Spec.Scale.Min > 0 {
+		t.AlwaysOn = append(t.AlwaysOn, &s.Spec)
+	}
+	for _, d := range e.Domains {
+		t.domains[d] = e.Name
+	}
+	return nil
 }
 
 func (t *Table) SyncListeners() error {

@@ -43,6 +43,7 @@ type collector struct {
 var (
 	descSites    = metric("sites", "Sites by the tier of their most awake replica.", "tier")
 	descReplicas = metric("replicas", "Replicas by tier.", "tier")
+	descBad      = metric("quarantined_total", "What the daemon has found damaged since its start, and goes on without.", "what")
 	descPackets  = metric("packets_total", "Packets of the data path by what became of them.", "end")
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
@@ -77,7 +78,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSites, descReplicas, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSites, descReplicas, descBad, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
 	} {
@@ -107,6 +108,9 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 	for tier, count := range replicas {
 		to <- gauge(descReplicas, float64(count), tier)
+	}
+	for what, count := range c.status.host.Quarantine.Counted() {
+		to <- counter(descBad, float64(count), what)
 	}
 	packets, err := c.status.host.Data.Counters()
 	if err != nil {

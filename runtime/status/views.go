@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,12 +50,33 @@ func (s *Status) List(ctx context.Context, opts api.ListOptions) ([]api.Site, er
 		}
 		out = append(out, s.View(e))
 	}
+	if views := s.quarantined(); !opts.Awake && len(views) > 0 {
+		out = slices.AppendSeq(out, maps.Values(views))
+		slices.SortFunc(out, func(a, b api.Site) int { return strings.Compare(a.Name, b.Name) }) //nolint:gocritic // they are few
+	}
 	return out, nil
+}
+
+// quarantined are the sites that cannot be served, for people.
+func (s *Status) quarantined() map[string]api.Site {
+	bad := s.host.Quarantine.Sites()
+	out := make(map[string]api.Site, len(bad))
+	for name, why := range bad {
+		out[name] = api.Site{
+			Name: name, Tier: api.TierCold, Phase: api.PhaseQuarantined, Replicas: []api.Replica{},
+			Decision: &api.Decision{Action: event.Quarantined, Reason: why.Error()},
+			Error:    &api.SiteError{Message: why.Error() + "; apply its spec again, or delete it"},
+		}
+	}
+	return out
 }
 
 // Get implements api.Backend.
 func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	e, err := s.table.ByName(name)
+	if v, bad := s.quarantined()[name]; bad {
+		return v, nil
+	}
 	if err != nil {
 		return api.Site{}, err
 	}

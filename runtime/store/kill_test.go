@@ -31,7 +31,7 @@ const killedSites = 40
 // putForEver changes all sites at once, again and again, adds one for each
 // round, and says so after each.
 func putForEver(path string) error {
-	s, err := Open(path)
+	s, err := Open(path, Options{})
 	if err != nil {
 		return err
 	}

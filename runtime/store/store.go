@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -9,13 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -60,31 +64,145 @@ const version = 1
 const replicaBlock = 4096
 
 // Store is an open state file. Its methods may be called from any goroutine.
+// A file that is damaged while it is open makes errors, not panics.
 type Store struct {
-	db *bolt.DB
+	db   *bolt.DB
+	path string
+
+	quarantine string // folder
+
+	recovery *Recovery
+	lost     func(error)
+	changed  chan struct{} // of one: a copy is due
+	close    sync.Once     // closes closing
+	closing  chan struct{}
+	copier   chan struct{} // closed when nothing is copied any more
+}
+
+// Options of Open.
+type Options struct {
+	Quarantine string          // folder for a damaged state file; "": "quarantine" beside it
+	NoCopy     func(err error) // is told when no copy can be made; may be nil
 }
 
 // Open opens or creates the state file at path. It waits for up to a second
-// for another process to let go of it: ErrLocked.
-func Open(path string) (*Store, error) {
+// for another process to let go of it: ErrLocked. A file that is damaged, or
+// gone while its copy is there, is replaced by the copy; Recovered tells.
+func Open(path string, o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+	if o.Quarantine == "" {
+		o.Quarantine = filepath.Join(filepath.Dir(path), "quarantine")
+	}
+	s, err := openSound(path)
+	if errors.Is(err, file.ErrDamaged) {
+		s, err = recoverFrom(path, o.Quarantine, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.lost, s.quarantine = o.NoCopy, o.Quarantine
+	s.changed, s.closing, s.copier = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	go s.keepCopies()
+	return s, nil
+}
+
+// Recovered says that Open has put the copy in the place of the state file; nil:
+// there was no need to.
+func (s *Store) Recovered() *Recovery { return s.recovery }
+
+// openSound opens the file if it is one that this package has made, or if there is
+// neither it nor a copy of it.
+func openSound(path string) (*Store, error) {
+	if err := file.Check(path, 1<<62); err != nil {
+		return nil, err
+	}
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		if _, err := os.Lstat(path + CopySuffix); err == nil {
+			return nil, fmt.Errorf("the state file is %w: it is gone or empty, and its copy is there", file.ErrDamaged)
+		}
+	}
+	return openAt(path)
+}
+
+func openAt(path string) (*Store, error) {
+	s := &Store{path: path}
+	err := guard(func() (err error) {
+		s.db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
+		return err
+	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open state file %s: %w (is another fcnode running?)", path, ErrLocked)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open state file %s: %w", path, err)
+		return nil, fmt.Errorf("open state file %s: %w", path, damage(err))
 	}
-	s := &Store{db: db}
-	if err := s.init(); err != nil {
-		return nil, errors.Join(fmt.Errorf("state file %s: %w", path, err), db.Close())
+	if err := guard(s.init); err != nil {
+		return nil, errors.Join(fmt.Errorf("state file %s: %w", path, err), s.db.Close())
 	}
 	return s, nil
 }
 
+// damage tells what is wrong with a file from what is wrong with the machine: that
+// comes as an errno.
+func damage(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) || errors.Is(err, file.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", file.ErrDamaged, err)
+}
+
+// guard makes errors of the panics with which bbolt meets pages that make no
+// sense, and of the fault with which the kernel meets a read behind the end of a
+// file that was cut off.
+func guard(f func() error) (err error) {
+	was := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(was)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", file.ErrDamaged, p)
+		}
+	}()
+	return f()
+}
+
+func (s *Store) view(f func(*bolt.Tx) error) error {
+	return guard(func() error { return s.db.View(f) })
+}
+
+func (s *Store) update(f func(*bolt.Tx) error) error {
+	return guard(func() error { return s.db.Update(f) })
+}
+
+// init makes what a new file lacks, and looks at all pages of an old one. That
+// writes nothing: a daemon starts on a disk that is full.
 func (s *Store) init() error {
+	known, fresh := false, true
+	err := s.db.View(func(tx *bolt.Tx) error {
+		meta, sites := tx.Bucket(bucketMeta), tx.Bucket(bucketSites)
+		fresh = meta == nil && sites == nil
+		if fresh {
+			return nil
+		}
+		if meta == nil || sites == nil {
+			return fmt.Errorf("%w: a part of it is missing", file.ErrDamaged)
+		}
+		v := number(meta, keyVersion)
+		if v > version {
+			return fmt.Errorf("made by a newer fcnode (layout %d, this one knows %d): upgrade fcnode, or move the file away", v, version)
+		}
+		known = v == version
+		st, err := os.Stat(s.path)
+		if err == nil && st.Size() < tx.Size() {
+			return fmt.Errorf("%w: it has %d bytes, and had %d", file.ErrDamaged, st.Size(), tx.Size())
+		}
+		return errors.Join(err, walk(meta), walk(sites))
+	})
+	if err != nil || known {
+		return err
+	}
 	return s.db.Update(func(tx *bolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
 		if err != nil {
@@ -93,21 +211,38 @@ func (s *Store) init() error {
 		if _, err := tx.CreateBucketIfNotExists(bucketSites); err != nil {
 			return err
 		}
-		if v := number(meta, keyVersion); v > version {
-			return fmt.Errorf("made by a newer fcnode (layout %d, this one knows %d): upgrade fcnode, or move the file away", v, version)
-		}
 		return putNumber(meta, keyVersion, version)
 	})
 }
 
-// Close closes the file.
-func (s *Store) Close() error { return s.db.Close() }
+// walk reads a bucket, and checks that its keys are in order.
+func walk(b *bolt.Bucket) error {
+	var last []byte
+	var sum byte
+	return b.ForEach(func(k, v []byte) error {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return fmt.Errorf("%w: its keys are out of order", file.ErrDamaged)
+		}
+		last = k
+		for _, c := range v {
+			sum ^= c // faults where the file was cut off
+		}
+		return nil
+	})
+}
+
+// Close makes a copy that is due and closes the file. Calling it again is fine.
+func (s *Store) Close() error {
+	s.close.Do(func() { close(s.closing) })
+	<-s.copier
+	return s.db.Close()
+}
 
 // Put keeps all the sites, or none. Those with ID 0 are given one; if nothing
 // is kept it is taken back.
 func (s *Store) Put(sites []*Site) error {
 	var numbered []*Site
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		meta, bucket := tx.Bucket(bucketMeta), tx.Bucket(bucketSites)
 		last := number(meta, keySiteID)
 		for _, site := range sites {
@@ -132,13 +267,14 @@ func (s *Store) Put(sites []*Site) error {
 		}
 		return fmt.Errorf("keep %d sites in the state file: %w", len(sites), err)
 	}
+	s.touched()
 	return nil
 }
 
 // Get returns one site, or ErrNotFound.
 func (s *Store) Get(name string) (*Site, error) {
 	var site Site
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketSites).Get([]byte(name))
 		if b == nil {
 			return ErrNotFound
@@ -153,7 +289,7 @@ func (s *Store) Get(name string) (*Site, error) {
 
 // Delete forgets sites; those that are not there are no error.
 func (s *Store) Delete(names ...string) error {
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		for _, name := range names {
 			if err := tx.Bucket(bucketSites).Delete([]byte(name)); err != nil {
 				return err
@@ -164,6 +300,7 @@ func (s *Store) Delete(names ...string) error {
 	if err != nil {
 		return fmt.Errorf("delete %d sites from the state file: %w", len(names), err)
 	}
+	s.touched()
 	return nil
 }
 
@@ -180,7 +317,7 @@ func (s *Store) All(fn func(*Site) error) error {
 // Records are decoded by all CPUs, as a start waits for it: fn and bad are
 // called by one goroutine, in order.
 func (s *Store) Readable(fn func(*Site) error, bad func(name string, err error) error) error {
-	return s.db.View(func(tx *bolt.Tx) error {
+	return s.view(func(tx *bolt.Tx) error {
 		batch := make([]record, 0, decodeBatch)
 		deliver := func() error {
 			decode(batch)
@@ -200,7 +337,7 @@ func (s *Store) Readable(fn func(*Site) error, bad func(name string, err error) 
 			return nil
 		}
 		err := tx.Bucket(bucketSites).ForEach(func(name, raw []byte) error {
-			batch = append(batch, record{name: name, raw: raw})
+			batch = append(batch, record{name: bytes.Clone(name), raw: bytes.Clone(raw)}) // decoded where a fault would be fatal
 			if len(batch) < decodeBatch {
 				return nil
 			}
@@ -216,12 +353,23 @@ func (s *Store) Readable(fn func(*Site) error, bad func(name string, err error) 
 // decodeBatch is how many records are decoded before they are handed on.
 const decodeBatch = 1024
 
-// record is one of a batch. Its bytes are bbolt's, and valid within the
-// transaction.
+// record is one of a batch.
 type record struct {
 	name, raw []byte
 	site      *Site
 	err       error
+}
+
+// decodeSite reads a record, which has to be the one of its key.
+func decodeSite(name, raw []byte) (*Site, error) {
+	s := &Site{}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, err
+	}
+	if s.Spec.Name != string(name) || s.ID == 0 {
+		return nil, fmt.Errorf("%w: it is of site %q, with number %d", file.ErrDamaged, s.Spec.Name, s.ID)
+	}
+	return s, nil
 }
 
 func decode(batch []record) {
@@ -230,8 +378,7 @@ func decode(batch []record) {
 	for part := range slices.Chunk(batch, max(share, 1)) {
 		wg.Go(func() {
 			for i := range part {
-				part[i].site = &Site{}
-				part[i].err = json.Unmarshal(part[i].raw, part[i].site)
+				part[i].site, part[i].err = decodeSite(part[i].name, part[i].raw)
 			}
 		})
 	}
@@ -240,7 +387,7 @@ func decode(batch []record) {
 
 // ReplicaIDs takes a block of replica ids that nobody has had: first to last.
 func (s *Store) ReplicaIDs() (first, last uint32, err error) {
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		used := number(meta, keyReplicas)
 		first, last = uint32(used)+1, uint32(used)+replicaBlock
@@ -249,6 +396,7 @@ func (s *Store) ReplicaIDs() (first, last uint32, err error) {
 	if err != nil {
 		return 0, 0, fmt.Errorf("take replica numbers from the state file: %w", err)
 	}
+	s.touched()
 	return first, last, nil
 }
 

@@ -50,7 +50,7 @@ func simple(t testing.TB, name string) *Site {
 
 func open(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := Open(path)
+	s, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(path); err == nil {
+	if s, err := Open(path, Options{}); err == nil {
 		s.Close()
 		t.Fatal("opened a file of a newer version")
 	} else if !strings.Contains(err.Error(), "newer fcnode") || !strings.Contains(err.Error(), path) {
@@ -248,7 +248,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 func TestSecondOpenerIsLockedOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path)
-	if second, err := Open(path); !errors.Is(err, ErrLocked) {
+	if second, err := Open(path, Options{}); !errors.Is(err, ErrLocked) {
 		if err == nil {
 			second.Close()
 		}
@@ -266,7 +266,7 @@ func TestNotAStateFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Repeat("name: blog\n", 2000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Open(path); err == nil {
+	if s, err := Open(path, Options{}); err == nil {
 		s.Close()
 		t.Fatal("opened a text file as state")
 	} else if !strings.Contains(err.Error(), path) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
 	"github.com/fcnode/fcnode/detect/model"
 	openloop "github.com/fcnode/fcnode/tests/load"
 )
@@ -62,9 +63,9 @@ var paperRules = []struct {
 	{"fixed size", func() model.Rule { return model.Fixed{} }},
 	{"fcnode", func() model.Rule { return paperScaler(4) }},
 	{"fcnode, replicas only", func() model.Rule { return paperScaler(1) }},
-	{"KPA-like", func() model.Rule { return &model.KPA{Rule: detect.KPA{Target: paperTarget, Max: paperMost}} }},
+	{"KPA-like", func() model.Rule { return &model.KPA{Rule: model.KnativeRule{Target: paperTarget, Max: paperMost}} }},
 	{"15 s, 3 min average", func() model.Rule {
-		return &model.Averages{Rule: detect.Averages{Target: paperTarget, Max: paperMost}}
+		return &model.Averages{Rule: model.AverageRule{Target: paperTarget, Max: paperMost}}
 	}},
 }
 
@@ -141,13 +142,13 @@ func showNever(d time.Duration) string {
 
 // cusumTable is the kernel's change detection alone.
 func cusumTable(r *report, runs int) {
-	base := detect.Baseline{Lambda: paperBase, Phi: 1}
+	base := change.Baseline{Lambda: paperBase, Phi: 1}
 	params := base.Params()
-	r.printf("### The kernel's CUSUM alone\n\n%.0f connections/s that become more; at most one false alarm in %.0e connections. From the change to the alarm:\n\n| change | median | p95 | theory (mean) |\n|---|---|---|---|\n", paperBase, detect.DefaultARL0)
+	r.printf("### The kernel's CUSUM alone\n\n%.0f connections/s that become more; at most one false alarm in %.0e connections. From the change to the alarm:\n\n| change | median | p95 | theory (mean) |\n|---|---|---|---|\n", paperBase, change.DefaultARL0)
 	for _, ratio := range []float64{2, 4, 16, 50} {
 		var delays series
 		for seed := range uint64(10 * runs) {
-			var state detect.CusumState
+			var state change.CusumState
 			const change = time.Minute
 			for at := range openloop.Poisson(openloop.Step(paperBase, ratio*paperBase, change), 2*change, seed) {
 				if state.Arrival(&params, 1<<50+uint64(at)) != 0 && at >= change {

@@ -12,7 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/change"
+	"github.com/fcnode/fcnode/detect/sleep"
 )
 
 // nasaTrace are the requests to NASA's web server in July and August 1995, by seconds.
@@ -122,15 +123,15 @@ func traceTables(r *report, folder string) error {
 
 func idleRow(r *report, trace []int, share float64) {
 	var form, histogram, steered, best slept
-	rate := detect.Rate{HalfLife: 24 * time.Hour}
-	var gaps detect.Gaps
-	var control *detect.IdleControl
+	rate := change.Rate{HalfLife: 24 * time.Hour}
+	var gaps sleep.Gaps
+	var control *sleep.IdleControl
 	all := pauses(trace)
 	fed, requests := 0, 0
 	for _, p := range all {
-		timeout := detect.IdleTimeoutUnknown(rate.Posterior(), share)
+		timeout := sleep.IdleTimeoutUnknown(rate.Posterior(), share)
 		if control == nil {
-			control = detect.NewIdleControl(share, timeout)
+			control = sleep.NewIdleControl(share, timeout)
 		}
 		form.add(p, timeout)
 		steered.add(p, control.Timeout())
@@ -187,9 +188,9 @@ func (a alarmCount) String() string { return fmt.Sprintf("%.1f", float64(a.alarm
 // spread over it by chance.
 func alarms(trace []int, poisson bool) alarmCount {
 	rnd := rand.New(rand.NewPCG(1, 22))
-	var normal detect.Normal
-	var params detect.CusumParams
-	var state detect.CusumState
+	var normal change.Normal
+	var params change.CusumParams
+	var state change.CusumState
 	count := alarmCount{days: float64(len(trace)) / 86400}
 	at := make([]uint64, 0, 32)
 	for second, n := range trace {

@@ -39,6 +39,7 @@ import (
 //	GET /print?out=…&err=…  prints lines
 //	GET /fetch?url=…  visits another and answers with what it got
 //	POST /file?path=… writes a file; GET reads it
+//	GET /exhaust?what=…  takes all there is of a table of the kernel, and keeps it
 //	GET /exit?code=N  ends the process
 //
 // UDP ports answer each datagram with "echo " and itself.
@@ -163,6 +164,7 @@ func newGuest() *guest {
 	mux.HandleFunc("GET /fetch", fetch)
 	mux.HandleFunc("POST /file", writeFile)
 	scaleGuest(mux)
+	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none

@@ -251,6 +251,7 @@ func (n *node) awaitReady() {
 	for {
 		c, err := conn.Read(buf)
 		if err != nil {
+			_ = n.signal(syscall.SIGQUIT) // it logs what it waits for
 			n.t.Fatalf("the daemon did not become ready: %v", err)
 		}
 		if bytes.Contains(buf[:c], []byte("READY=1")) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -23,7 +23,7 @@ func (n *node) taught(name string, share float64, timeout time.Duration) {
 	const memory = 1 << 46 // pays also where a wake takes seconds
 	text, err := json.Marshal(map[string]any{
 		"tiers":    map[api.Tier]any{api.TierFrozen: map[string]any{"memory": memory}},
-		"visitors": detect.Visitors{Requests: 1000, Seconds: 100, Timeout: timeout, Share: share},
+		"visitors": sleep.Visitors{Requests: 1000, Seconds: 100, Timeout: timeout, Share: share},
 	})
 	file := n.path(filepath.Join("state", "experience", name+".json"))
 	if err == nil {

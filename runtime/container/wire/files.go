@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // The files in a replica's folder.
@@ -85,7 +87,7 @@ func WriteFile(dir, name string, v any) error {
 // ReadFile reads what WriteFile wrote.
 func ReadFile(dir, name string, v any) error {
 	path := filepath.Join(dir, name)
-	b, err := os.ReadFile(path)
+	b, err := file.Read(path, file.Small)
 	if err != nil {
 		return err
 	}

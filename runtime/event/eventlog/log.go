@@ -33,12 +33,7 @@ type Log struct {
 
 // Open opens the journal in dir, or begins one.
 func Open(dir string, o Options) (*Log, error) {
-	if o.Keep <= 0 {
-		o.Keep = 4096
-	}
-	if o.MaxSize <= 0 {
-		o.MaxSize = 8 << 20
-	}
+	o = o.withDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
@@ -47,6 +42,22 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("open the journal in %s: %w", dir, err)
 	}
 	return j, nil
+}
+
+// InMemory is a log without a file, for when Open fails: events can be had as
+// long as the daemon lives. Append's error says that they are not on disk.
+func InMemory(o Options) *Log {
+	return &Log{opts: o.withDefaults(), changed: make(chan struct{})}
+}
+
+func (o Options) withDefaults() Options {
+	if o.Keep <= 0 {
+		o.Keep = 4096
+	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = 8 << 20
+	}
+	return o
 }
 
 // Append gives the event its number (and time, if it has none) and keeps it.
@@ -155,5 +166,8 @@ func (j *Log) Close() error {
 	}
 	j.closed = true
 	close(j.changed)
+	if j.file == nil {
+		return nil
+	}
 	return j.file.Close()
 }

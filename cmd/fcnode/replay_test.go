@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// someRequests are a site that is asked every half hour, and one that is asked at random.
+func someRequests(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("# two sites, a day\n")
+	for m := 5; m < 1440; m += 30 {
+		fmt.Fprintf(&b, "%d:1 ", m)
+	}
+	b.WriteString("\n")
+	for m, step := 0, 1; m < 1440; m, step = m+step, step*7%53+1 {
+		fmt.Fprintf(&b, "%d:%d ", m, 1+step%3)
+	}
+	b.WriteString("\n")
+	path := filepath.Join(t.TempDir(), "requests.txt")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReplay(t *testing.T) {
+	path := someRequests(t)
+	c := newCLI(t)
+	code, stdout, stderr := c.run(t, "replay", path, "-o", "json", "--policy", "plans,timeout=5m,oracle")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	var out []replayed
+	if err := json.Unmarshal([]byte(stdout), &out); err != nil || len(out) != 3 {
+		t.Fatalf("%v\n%s", err, stdout)
+	}
+	for _, r := range out {
+		if !(r.Share > 0 && r.Share < 1) || r.Wakes <= 0 && r.Ahead <= 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	if code, stdout, stderr = c.run(t, "replay", path); code != 0 || !strings.Contains(stdout, "2 sites") || !strings.Contains(stdout, "ski-rental") {
+		t.Errorf("exit %d:\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestReplayRefuses(t *testing.T) {
+	path := someRequests(t)
+	bad := filepath.Join(t.TempDir(), "bad.txt")
+	if err := os.WriteFile(bad, []byte("0:1\n5:1 4:1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"none of: plans":                {"replay", path, "--policy", "magic"},
+		"no duration":                   {"replay", path, "--policy", "timeout=soon"},
+		"line 2: minute 4 comes after":  {"replay", bad},
+		"no such file":                  {"replay", filepath.Join(t.TempDir(), "none")},
+		"--late":                        {"replay", path, "--late", "much"},
+		"--memory":                      {"replay", path, "--memory", "91"},
+		"one of --rate and FILE":        {"plan"},
+		"--have needs a FILE":           {"plan", "--rate", "3", "--have", "1GiB"},
+		"not even one site":             {"plan", path, "--have", "1MiB"},
+		"--start and --over are times ": {"plan", "--rate", "3", "--start", "0s"},
+	} {
+		if code, _, stderr := newCLI(t).run(t, args...); code == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%v: exit %d, %s", args, code, stderr)
+		}
+	}
+}
+
+func TestPlan(t *testing.T) {
+	path := someRequests(t)
+	for want, args := range map[string][]string{
+		"6h52m":   {"plan", "--rate", "0.67"}, // ln(100)/0.67 h, and a little for the start
+		"late 1%": {"plan", path},
+		"budget":  {"plan", path, "--have", "128MiB"},
+	} {
+		if code, stdout, stderr := newCLI(t).run(t, args...); code != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("%v: exit %d, %s\n%s", args, code, stderr, stdout)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package sleep
+
+import "time"
+
+// Planner makes the plans of sites that share a node. It has scratch space, so
+// that a plan allocates nothing, and is not for several goroutines at a time.
+type Planner struct {
+	// Pool is what all sites of the node have taught.
+	Pool Pool
+	// Linger is for how long a site stays awake in any case; 0: two seconds.
+	Linger time.Duration
+
+	table table
+	odds  odds
+}
+
+const (
+	// trust is how many times what hindsight pays the plans of a site may cost
+	// in the long run (Purohit, Svitkina, Kumar 2018: 1 + 1/λ for a λ of a half,
+	// by which a site is awake for no longer than twice its time).
+	trust = 3
+	// grace is how many wakes from its deepest tier a site may cost beyond that.
+	grace = 3
+	// bank is how many such wakes a site can have saved up for bad times.
+	bank = 30
+)
+
+// Use sets what the tiers of the site that comes next may be and cost.
+func (p *Planner) Use(options []Option, prices Prices) { p.table.load(options, prices) }
+
+func (p *Planner) linger() int {
+	if p.Linger <= 0 {
+		return 0
+	}
+	n := 0
+	for n < Buckets-1 && Edge(n) < p.Linger {
+		n++
+	}
+	return n
+}
+
+// Plans are what each rule would have a site do in one pause. A value without
+// pointers, to be kept until the pause ends.
+type Plans struct {
+	OneWay, TwoWay, Careful Plan
+	follow                  Rule
+}
+
+// Follow is the plan to carry out.
+func (p *Plans) Follow() *Plan { return p.By(p.follow) }
+
+// By is the plan of one rule.
+func (p *Plans) By(rule Rule) *Plan {
+	switch rule {
+	case OneWay:
+		return &p.OneWay
+	case TwoWay:
+		return &p.TwoWay
+	default:
+		return &p.Careful
+	}
+}
+
+// Plan is what a site should do that has just become idle: what is best by its own
+// pauses, waking it ahead of a visit only when that has paid for it, and with care
+// while plans have cost it too much.
+func (p *Planner) Plan(s *State, to *Plans) {
+	linger := p.linger()
+	p.odds.load(&s.Pauses, &p.Pool)
+	to.OneWay = p.table.solve(&p.odds, OneWay, linger)
+	to.TwoWay = p.table.solve(&p.odds, TwoWay, linger)
+	to.Careful = p.table.carefully(linger)
+	to.follow = OneWay
+	if s.Ahead.Surely() {
+		to.follow = TwoWay
+	}
+	if float64(s.Debt)+p.table.overspend(to.Follow(), trust) > grace*p.dear() {
+		to.follow = Careful
+	}
+}
+
+// dear is what a wake from the deepest tier costs.
+func (p *Planner) dear() float64 {
+	t := &p.table
+	return t.once(t.n-1, Buckets-1)
+}
+
+// Cost is what a plan costs for a pause that ends in a visit, at the prices of now.
+func (p *Planner) Cost(plan *Plan, pause time.Duration) float64 {
+	return p.table.cost(plan, pause.Seconds())
+}
+
+// Hindsight is what the best tier costs for a pause that is known beforehand.
+func (p *Planner) Hindsight(pause time.Duration) float64 { return p.table.hindsight(pause.Seconds()) }
+
+// Ended takes a pause into account that has ended in a visit. Both rules are
+// priced for it though one was followed, so that no site needs to try what does it
+// no good. It reports whether the pause counts.
+func (p *Planner) Ended(s *State, plans *Plans, pause time.Duration) bool {
+	if Bucket(pause) < 0 {
+		return false
+	}
+	s.Ahead.Add(p.Cost(&plans.OneWay, pause) - p.Cost(&plans.TwoWay, pause))
+	s.owe(p.Cost(plans.Follow(), pause)-trust*p.Hindsight(pause), bank*p.dear())
+	p.Pool.Add(pause, s.Pauses.Count())
+	return s.Pauses.Add(pause)
+}
+
+// owe adds to the debt, of which a site can have so much in advance.
+func (s *State) owe(more, most float64) {
+	s.Debt = clampFloat(max(float64(s.Debt)+more, -most))
+}
