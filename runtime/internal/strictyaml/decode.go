@@ -210,6 +210,7 @@ type field struct {
 	name   string
 	index  int
 	also   []string
+	alone  bool    // a plain value stands for this field
 	fields []field // of the struct it holds
 }
 
@@ -234,7 +235,9 @@ func fieldsOf(t reflect.Type) []field {
 		if words := f.Tag.Get("also"); words != "" {
 			also = strings.Split(words, ",")
 		}
-		fields = append(fields, field{name: name, index: i, also: also, fields: fieldsOf(f.Type)})
+		fields = append(fields, field{
+			name: name, index: i, also: also, alone: f.Tag.Get("alone") == "true", fields: fieldsOf(f.Type),
+		})
 	}
 	known.Store(t, fields)
 	return fields

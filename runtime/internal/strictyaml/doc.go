@@ -12,4 +12,5 @@
 //
 // Field names come from the `json` tag, so that YAML, JSON and the JSON Schema cannot drift apart. The tag `also` names
 // words that people write for the field elsewhere (`also:"cmd,args"`); they are only ever suggested, never accepted.
+// The tag `alone:"true"` marks the field of a struct for which a plain value may be written in place of the mapping.
 package strictyaml

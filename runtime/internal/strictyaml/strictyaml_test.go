@@ -156,7 +156,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"map: {k: v, k: w}", "f:1:13: map.k: is set twice, first in line 1; allowed: each field once"},
 		{"map: {k: [v]}", "f:1:10: map.k: is a list; allowed: a string"},
 		{"map: {1.5: b}", "f:1:7: map: the key 1.5 is no string"},
-		{"addr: 10", `f:1:7: addr: 10 is a number; for the string write "10"; allowed: a string`},
+		{"addr: 10", `f:1:7: addr: "10" is not valid; allowed: an IPv4 or IPv6 address like 10.77.0.5`},
 		{"addr: x", `f:1:7: addr: "x" is not valid; allowed: an IPv4 or IPv6 address like 10.77.0.5`},
 		{"upper: 1", "f:1:8: upper: wanted: invalid argument"},
 		{"upper: [a]", "f:1:8: upper: is a list; allowed: a mapping of text"},
