@@ -72,7 +72,7 @@ test: deps deps-vm $(if $(BUILT),,build test-binaries) ## Run every test: unit, 
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
-	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/again
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/skips
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o $(BIN)/tests/ gotest.tools/gotestsum
 	@$(SUITE) unit tests/unit.sh
 
