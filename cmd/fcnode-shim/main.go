@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command fcnode-shim is the monitor of one container. The fcnode daemon starts
 // it; it is of no use by hand. See the package runtime/container/shim.
 package main

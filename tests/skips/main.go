@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command skips fails when a run of tests skipped one that it should have run:
 //
 //	skips [-any] FILE…

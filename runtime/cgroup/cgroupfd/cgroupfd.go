@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package cgroupfd reads what a process needs to know of a cgroup that it holds
 // by a descriptor. It imports next to nothing, for the sake of the shim.
 package cgroupfd
