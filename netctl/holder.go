@@ -154,10 +154,6 @@ func (h *Holder) Drop(site bpf.SiteID) (n int) {
 	return n
 }
 
-// Forward sends one packet at once: its site became ready while the packet was
-// on its way to the daemon.
-func (h *Holder) Forward(p bpf.HeldPacket) error { return h.release.Inject(p.Data) }
-
 // Held returns how many packets are held, in all and for how many sites.
 func (h *Holder) Held() (packets, sites int) {
 	h.mu.Lock()

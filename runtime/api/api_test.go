@@ -225,9 +225,6 @@ func TestTracesAndInfo(t *testing.T) {
 	if err != nil || info.Version != "1.2.3" || info.Prefixes[0].String() != "10.77.0.0/16" {
 		t.Errorf("Info = %+v, %v", info, err)
 	}
-	if err := r.Healthy(ctx); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestMutationsAreLoggedWithTheirPeer(t *testing.T) {
