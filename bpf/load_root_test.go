@@ -130,7 +130,7 @@ func TestRootCountedExactlyUnderLoad(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			l := w.settled(t, all.conns)
+			l := w.quiet(t, all.conns)
 			type sums struct{ total, failed, in, out, requests, answers, noTurns uint64 }
 			got := sums{l.ConnsTotal, l.Failed, l.BytesIn, l.BytesOut, l.Requests, l.Latency.Count(), l.NoTurns}
 			want := sums{all.conns, all.failed, all.bytesIn, all.bytesOut, all.requests, all.requests, 0}
@@ -195,7 +195,7 @@ func TestRootFailedConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = c.client(conn) // a reset by the server is an error there
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if l.Failed != c.failed || l.BytesIn != uint64(len(hello)) {
 				t.Errorf("%d failed, %d bytes, want %d and %d", l.Failed, l.BytesIn, c.failed, len(hello))
 			}

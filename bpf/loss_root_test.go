@@ -76,7 +76,7 @@ func TestRootCountedExactlyWithLoss(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			l := w.settled(t, all.conns)
+			l := w.quiet(t, all.conns)
 			if l.BytesIn != all.bytesIn || l.BytesOut != all.bytesOut || l.Requests != all.requests || l.Failed != 0 {
 				t.Errorf("counted %d bytes in, %d out, %d requests, %d failed; the clients have %d, %d, %d",
 					l.BytesIn, l.BytesOut, l.Requests, l.Failed, all.bytesIn, all.bytesOut, all.requests)
@@ -119,7 +119,7 @@ func TestRootRequestInTheHandshake(t *testing.T) {
 			if err := play(c.script, conn, false); err != nil {
 				t.Error(err)
 			}
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Error(err)
 			}

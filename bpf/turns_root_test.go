@@ -87,7 +87,7 @@ func TestRootTurns(t *testing.T) {
 			failed := make(chan error, 1)
 			w.serve(t, true, func(conn *net.TCPConn) { failed <- play(c.script, conn, true) })
 			lockstep(t, w.dial(t, web4), c.script)
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestRootTurnsInTLS(t *testing.T) {
 			if err := play(script, tls.Client(w.dial(t, web4), c.config), false); err != nil {
 				t.Error(err)
 			}
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Error(err)
 			}

@@ -14,7 +14,7 @@ func newEvents(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events",
 		Short: "Show what the node did, and why",
-		Long: `Shows the node's journal, the oldest event first. With -o json each event is one
+		Long: `Shows the node's event log, the oldest event first. With -o json each event is one
 line; "seq" is where to go on with --since.`,
 		Args: cobra.NoArgs,
 	}

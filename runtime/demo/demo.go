@@ -189,7 +189,7 @@ func (d *demo) show(args ...string) func(context.Context) error {
 	return func(ctx context.Context) error { return d.fcnode(ctx, args...) }
 }
 
-// sleeps makes a step that waits until the site has gone to sleep, by the journal.
+// sleeps makes a step that waits until the site has gone to sleep, by the event log.
 func (d *demo) sleeps(why string, kinds ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		d.say("%s", why)
