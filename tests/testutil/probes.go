@@ -16,9 +16,9 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/moby/sys/capability"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 )
 
