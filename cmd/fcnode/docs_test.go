@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -52,5 +55,48 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {
 			t.Errorf("%s: Short is %q", cmd.CommandPath(), cmd.Short)
 		}
+	}
+}
+
+// cited is a command line of fcnode in a text: in backquotes, alone in
+// parentheses, or after "by".
+var cited = regexp.MustCompile("(?:(?:[^:=] |\\()`|\\bby )fcnode ([a-z]+)((?: [A-Za-z./-]+)*)|\\(fcnode ([a-z]+)((?: [A-Za-z./-]+)*)\\)")
+
+// TestCitedCommandsExist: the commands and flags that messages and documents
+// tell users to run are there.
+func TestCitedCommandsExist(t *testing.T) {
+	c := newCLI(t)
+	root := newRoot(&c.env)
+	found := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == "bin") {
+			return cmp.Or(err, error(fs.SkipDir))
+		}
+		if ext := filepath.Ext(path); ext != ".go" && ext != ".md" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range cited.FindAllStringSubmatch(string(text), -1) {
+			found++
+			name, words := m[1]+m[3], strings.Fields(m[2]+m[4])
+			cmd, _, err := root.Find([]string{name})
+			if err != nil || cmd == root {
+				t.Errorf("%s: there is no %q", path, m[0])
+				continue
+			}
+			for _, word := range words {
+				flag, long := strings.CutPrefix(word, "--")
+				if long && flag != "" && cmd.Flag(flag) == nil {
+					t.Errorf("%s: fcnode %s has no --%s", path, name, flag)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || found < 30 {
+		t.Fatalf("%d commands found: %v", found, err)
 	}
 }
