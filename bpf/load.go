@@ -141,8 +141,8 @@ func (d *Datapath) queues(out map[ReplicaID]Load) error {
 	})
 }
 
-// forgetQueues forgets the ports that a replica listened on.
-func (d *Datapath) forgetQueues(id ReplicaID) error {
+// clearQueues removes the ports that a replica listened on.
+func (d *Datapath) clearQueues(id ReplicaID) error {
 	var gone []dpFcQueueKey
 	err := eachBatch(d.objs.FcQueues, 1, func(at dpFcQueueKey, _ []dpFcQueue) {
 		if at.Replica == uint32(id) {
