@@ -18,13 +18,13 @@ func newTrace(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace SITE",
 		Short: "Show where the time of a wake went",
-		Long: `Shows the last wakes of a site, the newest first, step by step: when each step was
-reached, counted from the first packet, and a bar from the step before it.`,
+		Long: `Shows the last wakes of a site, newest first. Each step has the time since the first
+packet and a bar that begins at the step before it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}
 	output := addOutput(cmd)
-	cmd.Flags().IntVarP(&n, "last", "n", 1, "the last `N` wakes")
+	cmd.Flags().IntVarP(&n, "last", "n", 1, "show the last `N` wakes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client := e.client()
 		defer client.Close()

@@ -51,7 +51,7 @@ func thisBuild() buildInfo {
 func newVersion(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this program, and of the daemon",
+		Short: "Show the versions of this program and of the daemon",
 		Args:  cobra.NoArgs,
 	}
 	output := addOutput(cmd)
