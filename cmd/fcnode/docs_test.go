@@ -70,7 +70,7 @@ func TestCitedCommandsExist(t *testing.T) {
 	found := 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == "bin") {
-			return cmp.Or(err, error(fs.SkipDir))
+			return cmp.Or(err, fs.SkipDir)
 		}
 		if ext := filepath.Ext(path); ext != ".go" && ext != ".md" || strings.HasSuffix(path, "_test.go") {
 			return nil
