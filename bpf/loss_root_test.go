@@ -85,8 +85,8 @@ func TestRootCountedExactlyWithLoss(t *testing.T) {
 	}
 }
 
-// A client may send its request with the last packet of the handshake, which goes
-// to the listener: it is counted when it is answered, and not measured.
+// A client may send its request with the last packet of the handshake, which
+// goes to the listener: it is counted when it is answered, and not measured.
 func TestRootRequestInTheHandshake(t *testing.T) {
 	const get, ok = "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"
 	for _, c := range []struct {

@@ -37,7 +37,8 @@ type line struct {
 func asks(text string) line    { return line{false, text} }
 func answers(text string) line { return line{true, text} }
 
-// play has a conversation in which nobody speaks before the last word was heard.
+// play has a conversation in which nobody speaks before the last word was
+// heard.
 func play(script []line, c net.Conn, server bool) error {
 	defer c.Close()
 	for _, l := range script {
@@ -107,8 +108,9 @@ func lockstep(t testing.TB, c *net.TCPConn, script []line) {
 	}
 }
 
-// Handshakes are no requests. The first answer by TLS 1.3 is not measured, as it
-// looks like the server's session tickets, and nothing is of who offers HTTP/2.
+// Handshakes are no requests. The first answer by TLS 1.3 is not measured, as
+// it looks like the server's session tickets, and nothing is of who offers
+// HTTP/2.
 func TestRootTurnsInTLS(t *testing.T) {
 	for _, c := range []struct {
 		name                       string

@@ -7,8 +7,8 @@ import (
 	"github.com/moby/sys/capability"
 )
 
-// checkCapabilities returns an error unless the calling thread may do what Setup
-// does: links and routes, held packets, namespaces and mounts.
+// checkCapabilities returns an error unless the calling thread may do what
+// Setup does: links and routes, held packets, namespaces and mounts.
 func checkCapabilities(cfg Config) error {
 	have, err := capability.NewPid2(0)
 	if err == nil {

@@ -74,9 +74,9 @@ type packetKey struct {
 	proto       bpf.Proto
 }
 
-// NewHolder returns an empty Holder. Released packets go to release, refused ones
-// to refuse; expired, which may be nil, is called after a deadline, not before
-// the packets were refused, and never while the Holder is locked.
+// NewHolder returns an empty Holder. Released packets go to release, refused
+// ones to refuse; expired, which may be nil, is called after a deadline, not
+// before the packets were refused, and never while the Holder is locked.
 func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
 	return &Holder{
 		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,

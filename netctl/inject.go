@@ -23,7 +23,8 @@ type PacketInjector struct {
 	index  int
 }
 
-// newPacketInjector must be called on a thread in the device's network namespace.
+// newPacketInjector must be called on a thread in the device's network
+// namespace.
 func newPacketInjector(name string, ifindex int) (*PacketInjector, error) {
 	// Protocol 0: the socket receives nothing.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)

@@ -11,7 +11,8 @@ import (
 )
 
 // hwAddr is the one hardware address of the device, all host ends and all eth0.
-// A packet for one of them is a packet for each, so it can be redirected as it is.
+// A packet for one of them is a packet for each, so it can be redirected as it
+// is.
 var hwAddr = net.HardwareAddr{0x02, 0xfc, 0x00, 0x00, 0x00, 0x01}
 
 // routeProtocol marks the routes of fcnode (`ip route show proto 252`); the

@@ -106,7 +106,8 @@ func (p *pair) vipRoute(a netip.Addr) *netlink.Route {
 func vipAddr(a netip.Addr) *netlink.Addr {
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
 	if a.Is6() {
-		// Nobody can have the address twice, and a replica does not wait a second to find out.
+		// Nobody can have the address twice, and a replica does not wait a
+		// second to find out.
 		addr.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 	}
 	return addr

@@ -103,7 +103,8 @@ func toIPNet(p netip.Prefix) *net.IPNet {
 }
 
 // dump repeats a listing during which the kernel's tables have changed. On a
-// busy machine it may never come through whole, so the last try counts as it is.
+// busy machine it may never come through whole, so the last try counts as it
+// is.
 func dump[T any](list func() ([]T, error)) (all []T, err error) {
 	const tries = 10
 	for range tries {

@@ -133,8 +133,9 @@ func (p *pair) connect(node *netlink.Handle, hostName string, mtu int) error {
 
 // waitCarrier returns when a device can send. The first end of a veth to be set
 // up drops what it is given until the kernel's link watch has noticed that the
-// other end is up too. On newer kernels asking for this one device makes it look
-// at once; on older ones it takes its time, mostly well below a millisecond.
+// other end is up too. On newer kernels asking for this one device makes it
+// look at once; on older ones it takes its time, mostly well below a
+// millisecond.
 func waitCarrier(h *netlink.Handle, ifindex int) error {
 	for deadline := time.Now().Add(carrierTimeout); ; time.Sleep(carrierPoll) {
 		l, err := h.LinkByIndex(ifindex)
@@ -231,8 +232,8 @@ func (p *pair) close() error {
 	return nil
 }
 
-// adoptPair takes a namespace that exists already, with the host end of its veth.
-// It must be called on a thread in the node's namespace.
+// adoptPair takes a namespace that exists already, with the host end of its
+// veth. It must be called on a thread in the node's namespace.
 func adoptPair(node *netlink.Handle, ns *os.File, host netlink.Link) (*pair, error) {
 	p := &pair{ns: ns, host: host.Attrs().Index}
 	err := p.identify(node)

@@ -52,7 +52,8 @@ func pinNetns(ns *os.File, path string, mnt *os.File) error {
 	})
 }
 
-// openPinned opens the namespace at path; nil without an error if there is none.
+// openPinned opens the namespace at path; nil without an error if there is
+// none.
 func openPinned(path string, mnt *os.File) (ns *os.File, err error) {
 	err = inMountNS(mnt, func() error {
 		f, err := os.Open(path)

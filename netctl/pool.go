@@ -19,12 +19,12 @@ import (
 // replicaPrefix and a number make the names of host ends.
 const replicaPrefix = "fcv"
 
-// After a failure the next namespace is tried when somebody asks for one, and at
-// the latest after this time.
+// After a failure the next namespace is tried when somebody asks for one, and
+// at the latest after this time.
 const retryAfter = time.Second
 
-// Pool keeps network namespaces ready, so that a wake need not wait for one. Its
-// methods are safe for concurrent use.
+// Pool keeps network namespaces ready, so that a wake need not wait for one.
+// Its methods are safe for concurrent use.
 type Pool struct {
 	node    *netlink.Handle
 	remover *remover
@@ -93,10 +93,12 @@ func replicaNumber(name string) (uint64, bool) {
 	return n, err == nil
 }
 
-// Get returns a namespace: at once if one is ready, else as soon as one is made.
-// It fails when making one fails meanwhile, when ctx ends or the pool is closed.
+// Get returns a namespace: at once if one is ready, else as soon as one is
+// made. It fails when making one fails meanwhile, when ctx ends or the pool is
+// closed.
 func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
-	// Not by the select below, which picks at random: a closed pool gives nothing.
+	// Not by the select below, which picks at random: a closed pool gives
+	// nothing.
 	if p.closed() {
 		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
 	}
@@ -173,8 +175,8 @@ func (p *Pool) hasten() {
 }
 
 // letOthers lets those go first who have more use for the processors than a
-// namespace for later has. It does not where somebody waits for one, or where so
-// many went so quickly that less than half are left.
+// namespace for later has. It does not where somebody waits for one, or where
+// so many went so quickly that less than half are left.
 func (p *Pool) letOthers() {
 	if p.yield == nil || len(p.ready) < cap(p.ready)/2 {
 		return

@@ -128,8 +128,9 @@ func sinkRoutesOf(h *netlink.Handle, family, lo int, prefixes []netip.Prefix) er
 }
 
 // sinkAddresses gives the sink the first address of each IPv6 prefix, which is
-// no VIP (RFC 4291 reserves it for the routers of the subnet). A route alone will
-// do for RST and ping, but ICMPv6 errors only come from an assigned address.
+// no VIP (RFC 4291 reserves it for the routers of the subnet). A route alone
+// will do for RST and ping, but ICMPv6 errors only come from an assigned
+// address.
 func sinkAddresses(h *netlink.Handle, lo netlink.Link, prefixes []netip.Prefix) error {
 	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(lo, netlink.FAMILY_V6) })
 	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {

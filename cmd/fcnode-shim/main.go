@@ -25,7 +25,8 @@ const (
 // by the process' number.
 func init() {
 	runtime.LockOSThread()
-	// The daemon executes an open file, and the kernel would call the process by its number.
+	// The daemon executes an open file, and the kernel would call the process
+	// by its number.
 	_ = os.WriteFile("/proc/self/comm", []byte("fcnode-shim"), 0) // for people
 }
 

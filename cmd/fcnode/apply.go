@@ -115,7 +115,8 @@ func printApplied(e *env, results []api.ApplyResult, dryRun bool) error {
 	return t.print(e.stdout)
 }
 
-// warn says what the node does not do of what was applied: on stderr also where the answer is JSON, which has it as well.
+// warn says what the node does not do of what was applied: on stderr also where
+// the answer is JSON, which has it as well.
 func warn(e *env, results []api.ApplyResult) {
 	for _, r := range results {
 		for _, w := range r.Warnings {

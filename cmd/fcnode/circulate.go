@@ -95,8 +95,8 @@ func awaitFresh(ctx context.Context, client *api.Client, before *api.Site, since
 	return api.Site{}, errors.New("the daemon ended before the site was circulated")
 }
 
-// replaced says that no replica of before gets new connections, and that others do if
-// the site is awake.
+// replaced says that no replica of before gets new connections, and that others
+// do if the site is awake.
 func replaced(before, now *api.Site) bool {
 	fresh := false
 	for _, r := range now.Replicas {

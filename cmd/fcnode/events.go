@@ -46,7 +46,8 @@ func newEvents(e *env) *cobra.Command {
 	return cmd
 }
 
-// eventLine pads to usual widths, since a stream does not know its longest word.
+// eventLine pads to usual widths, since a stream does not know its longest
+// word.
 func eventLine(ev api.Event) string {
 	subject := ev.Replica
 	if subject == "" {

@@ -141,7 +141,8 @@ func topSites(ctx context.Context, client *api.Client, opts topOptions) ([]api.S
 	return sites, nil
 }
 
-// topOrder are the columns that can be sorted by. The largest come first, but for names.
+// topOrder are the columns that can be sorted by. The largest come first, but
+// for names.
 var topOrder = []struct {
 	name string
 	key  byte
@@ -206,7 +207,8 @@ func printTop(e *env, sites []api.Site, opts topOptions) error {
 	return topTable(sites, e.now()).print(e.stdout)
 }
 
-// topLines is a screen: a line about all, the table, and at the bottom what the keys do.
+// topLines is a screen: a line about all, the table, and at the bottom what the
+// keys do.
 func topLines(sites []api.Site, now time.Time, sorted string) []string {
 	var conns uint64
 	var rate float64

@@ -120,7 +120,8 @@ func traceSum(t *api.Trace) string {
 	if t.Result != api.ResultOK {
 		what = t.Result + ", last step"
 	} else if i := slices.IndexFunc(t.Steps, func(s api.Step) bool { return s.Name == api.StepFirstByte }); i >= 0 {
-		// What the visitor saw; the node may have had something to finish afterwards.
+		// What the visitor saw; the node may have had something to finish
+		// afterwards.
 		end, what = t.Steps[i], api.StepFirstByte
 	}
 	return what + " " + millis(end.At.Duration())
@@ -130,7 +131,8 @@ func stepTime(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/float64(time.Millisecond))
 }
 
-// barOf runs from one moment to the next; what is too short for a character is a line.
+// barOf runs from one moment to the next; what is too short for a character is
+// a line.
 func barOf(from, to, total time.Duration, width int) string {
 	if total <= 0 {
 		return ""

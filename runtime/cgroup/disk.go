@@ -21,7 +21,8 @@ type Disk struct{ Major, Minor uint32 }
 
 func (d Disk) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
 
-// Rates are four figures of a disk: bytes read and written, reads and writes. Of a limit, 0 is none.
+// Rates are four figures of a disk: bytes read and written, reads and writes.
+// Of a limit, 0 is none.
 type Rates [4]uint64
 
 // ParseIOMax reads io.max: what is limited of each disk.
@@ -35,7 +36,8 @@ func ParseIOMax(text string) map[Disk]Rates {
 	return out
 }
 
-// parseRates reads a line of io.max or io.stat. What is "max", or no number, is 0.
+// parseRates reads a line of io.max or io.stat. What is "max", or no number, is
+// 0.
 func parseRates(line string, names [4]string) (d Disk, out Rates, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) == 0 {

@@ -112,11 +112,12 @@ func (p *Parent) Names() ([]string, error) {
 	return names, nil
 }
 
-// monitorsTime is for monitors of containers that have ended: they have told that, and are about to end.
+// monitorsTime is for monitors of containers that have ended: they have told
+// that, and are about to end.
 const monitorsTime = 10 * time.Second
 
-// Remove removes the parent cgroup; it fails while a replica is left in it. That of a
-// unit of systemd stays, and goes with the unit.
+// Remove removes the parent cgroup; it fails while a replica is left in it.
+// That of a unit of systemd stays, and goes with the unit.
 func (p *Parent) Remove() error {
 	if err := p.removeMonitors(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("removing the cgroup of monitors: %w", err)
@@ -130,7 +131,8 @@ func (p *Parent) Remove() error {
 	return nil
 }
 
-// removeMonitors removes the cgroup of monitors, when the last of them has ended.
+// removeMonitors removes the cgroup of monitors, when the last of them has
+// ended.
 func (p *Parent) removeMonitors() error {
 	dir := filepath.Join(p.Path(), monitors)
 	err := unix.Rmdir(dir)
@@ -164,9 +166,9 @@ func (g *Group) Path() string { return filepath.Join(g.parent.Path(), g.name) }
 // controller is absent is left out.
 func (g *Group) Set(l Limits) error { return g.setLimits(l, false) }
 
-// Update changes the limits of a running replica to l, in place. What l does not
-// limit becomes unlimited, but for disks that it does not name. Apply writes
-// less, and takes care when memory shrinks.
+// Update changes the limits of a running replica to l, in place. What l does
+// not limit becomes unlimited, but for disks that it does not name. Apply
+// writes less, and takes care when memory shrinks.
 func (g *Group) Update(l Limits) error { return g.setLimits(l, true) }
 
 func (g *Group) setLimits(l Limits, all bool) error {

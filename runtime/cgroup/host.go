@@ -92,7 +92,8 @@ type legacyController struct {
 	enabled   bool
 }
 
-// parseProcCgroups reads /proc/cgroups: name, hierarchy, number of cgroups, enabled.
+// parseProcCgroups reads /proc/cgroups: name, hierarchy, number of cgroups,
+// enabled.
 func parseProcCgroups(text string) map[string]legacyController {
 	m := make(map[string]legacyController)
 	for line := range strings.Lines(text) {

@@ -14,11 +14,12 @@ import (
 )
 
 // reclaimChunk is what the kernel is asked for at once: between two chunks the
-// progress and the context are looked at. 6.1 does not look at signals in between.
+// progress and the context are looked at. 6.1 does not look at signals in
+// between.
 const reclaimChunk = 4 << 20
 
-// Reclaim asks the kernel to take memory from the group: file pages are dropped or
-// written back, others go to the swap (see DetectSwap). It stops at ctx, and
+// Reclaim asks the kernel to take memory from the group: file pages are dropped
+// or written back, others go to the swap (see DetectSwap). It stops at ctx, and
 // returns what was reclaimed until then with ctx's error. To get less than
 // asked for is no error: the kernel finds no more. A frozen group can be
 // reclaimed. ErrNoController: memory is not accounted here.
@@ -57,8 +58,8 @@ func (g *Group) Reclaim(ctx context.Context, bytes uint64) (reclaimed uint64, er
 // reclaimOnce reclaims one chunk. more is false when there is no more to get.
 //
 // The kernel is never asked for more than there is: it looks for pages of an
-// empty group again and again, for minutes on 6.12 and 7.2 in a virtual machine.
-// It is not given a swappiness either, which 6.1 refuses.
+// empty group again and again, for minutes on 6.12 and 7.2 in a virtual
+// machine. It is not given a swappiness either, which 6.1 refuses.
 func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err error) {
 	before, err := g.value("memory.current")
 	if err != nil {
@@ -86,8 +87,8 @@ func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err e
 }
 
 // interruptible lets the end of ctx interrupt system calls of the calling
-// goroutine, which is tied to its thread until undo is called. The signal is the one
-// that the Go runtime uses for itself and handles at any time.
+// goroutine, which is tied to its thread until undo is called. The signal is
+// the one that the Go runtime uses for itself and handles at any time.
 func interruptible(ctx context.Context) (undo func()) {
 	runtime.LockOSThread()
 	pid, tid := unix.Getpid(), unix.Gettid()

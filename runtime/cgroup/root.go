@@ -15,9 +15,10 @@ import (
 const (
 	// Auto has Root decide.
 	Auto = "auto"
-	// Delegated is the cgroup of the unit fcnode-sites.service, which systemd leaves to
-	// fcnode (Delegate=yes): each cgroup has one writer, and that of all others is systemd. The unit's
-	// processes are the sites', and it stays when the daemon's unit is restarted.
+	// Delegated is the cgroup of the unit fcnode-sites.service, which systemd
+	// leaves to fcnode (Delegate=yes): each cgroup has one writer, and that of
+	// all others is systemd. The unit's processes are the sites', and it stays
+	// when the daemon's unit is restarted.
 	Delegated = "/fcnode.slice/fcnode-sites.service"
 	// Own is fcnode's own, where there is no such unit.
 	Own = "/fcnode"
@@ -25,22 +26,25 @@ const (
 
 // Leaves below the parent that are no replica's.
 const (
-	// keeper is for what runs in the parent's cgroup itself: a cgroup with controllers for its
-	// children must have no processes of its own.
+	// keeper is for what runs in the parent's cgroup itself: a cgroup with
+	// controllers for its children must have no processes of its own.
 	keeper = "keeper"
-	// monitors is for the replicas' monitors. They outlive the daemon, and would be left over in its unit.
+	// monitors is for the replicas' monitors. They outlive the daemon, and
+	// would be left over in its unit.
 	monitors = "monitors"
 )
 
 func isLeaf(name string) bool { return name == keeper || name == monitors }
 
-// Monitors is the cgroup of the replicas' monitors, to start them in. The caller closes it.
+// Monitors is the cgroup of the replicas' monitors, to start them in. The
+// caller closes it.
 func (p *Parent) Monitors() (*os.File, error) {
 	path := filepath.Join(p.Path(), monitors)
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making a cgroup for monitors: %w", err)
 	}
-	// They are on every wake's way, and use next to nothing. A machine without the controller goes without.
+	// They are on every wake's way, and use next to nothing. A machine without
+	// the controller goes without.
 	_ = os.WriteFile(filepath.Join(path, "cpu.weight"), []byte("1000"), 0)
 	f, err := os.OpenFile(path, unix.O_DIRECTORY|os.O_RDONLY, 0)
 	if err != nil {
@@ -49,9 +53,10 @@ func (p *Parent) Monitors() (*os.File, error) {
 	return f, nil
 }
 
-// Root is the configured parent or, for Auto, the one that fits this machine. It stays
-// where it is as long as anything runs in it: a daemon that is upgraded adopts what an older one
-// has started in Own, and the next boot takes the new place. An empty Own is removed then.
+// Root is the configured parent or, for Auto, the one that fits this machine.
+// It stays where it is as long as anything runs in it: a daemon that is
+// upgraded adopts what an older one has started in Own, and the next boot takes
+// the new place. An empty Own is removed then.
 func Root(configured string) (string, error) {
 	if configured != Auto {
 		return configured, nil
@@ -76,7 +81,8 @@ func root(mount string) (string, error) {
 	return Own, nil
 }
 
-// removeEmpty removes a cgroup, with those directly below it, where nothing runs in them.
+// removeEmpty removes a cgroup, with those directly below it, where nothing
+// runs in them.
 func removeEmpty(path string) {
 	below, err := os.ReadDir(path)
 	if err != nil {

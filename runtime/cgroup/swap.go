@@ -17,7 +17,8 @@ type Swap struct {
 	Used uint64 `json:"used"`
 	Zram bool   `json:"zram"` // an area is compressed memory
 	Disk bool   `json:"disk"` // an area is on a disk
-	// Zswap means that pages are compressed in memory before they go to an area.
+	// Zswap means that pages are compressed in memory before they go to an
+	// area.
 	Zswap bool `json:"zswap"`
 }
 

@@ -26,7 +26,8 @@ type Usage struct {
 	IOPressure     Stall `json:"io_pressure"`
 }
 
-// CPUUsage is cpu.stat. The time is known everywhere, the rest needs the cpu controller.
+// CPUUsage is cpu.stat. The time is known everywhere, the rest needs the cpu
+// controller.
 type CPUUsage struct {
 	Known bool          `json:"known"`
 	Time  time.Duration `json:"time"`
@@ -37,8 +38,8 @@ type CPUUsage struct {
 	ThrottledTime   time.Duration `json:"throttled_time"` // of all processors
 }
 
-// MemoryUsage is memory.current, memory.events and of memory.stat what could go, in
-// bytes and counts.
+// MemoryUsage is memory.current, memory.events and of memory.stat what could
+// go, in bytes and counts.
 type MemoryUsage struct {
 	Known   bool   `json:"known"`
 	Current uint64 `json:"current"`
@@ -90,7 +91,8 @@ func (u IOUsage) Of(d Disk) Rates {
 	return Rates{}
 }
 
-// Stall is how long some, or all, processes of a group have waited for a resource.
+// Stall is how long some, or all, processes of a group have waited for a
+// resource.
 type Stall struct {
 	Known bool          `json:"known"`
 	Some  time.Duration `json:"some"` // total

@@ -12,8 +12,8 @@ import (
 
 // Watcher tells of pressure and memory events of any number of groups, by one
 // goroutine. It has a thread of its own, as a trigger of pressure is used up by
-// whoever polls it: the Go runtime, which would poll a descriptor of ours, would
-// leave nothing.
+// whoever polls it: the Go runtime, which would poll a descriptor of ours,
+// would leave nothing.
 type Watcher struct {
 	epoll int
 	stop  int // an eventfd
@@ -33,8 +33,8 @@ type Watch struct {
 	notify func(events uint32) (gone bool)
 }
 
-// NewWatcher starts the goroutine. Close ends it. What begin does, if there is any, the goroutine
-// does first: it may have wishes for its thread.
+// NewWatcher starts the goroutine. Close ends it. What begin does, if there is
+// any, the goroutine does first: it may have wishes for its thread.
 func NewWatcher(begin func()) (*Watcher, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The oldest kernel on which the programs can load, and the oldest one that is tested.
+// The oldest kernel on which the programs can load, and the oldest one that is
+// tested.
 var (
 	oldestPossible  = version{5, 14}
 	oldestSupported = version{6, 1}
@@ -129,7 +130,8 @@ func (c *checker) bpf() {
 			c.failed(name, Fail, errors.New("not available"), f.Purpose,
 				fmt.Sprintf("use Linux %s or newer, built as distributions do", f.Since))
 		default:
-			// An inconclusive probe: the daemon says more when it loads the programs.
+			// An inconclusive probe: the daemon says more when it loads the
+			// programs.
 			c.failed(name, Warn, f.Err, f.Purpose, "if `fcnode run` cannot load its programs either, see its message")
 		}
 	}

@@ -107,8 +107,9 @@ func (Local) FSType(path string) (int64, error) {
 	}
 }
 
-// Mountable implements [Machine] with a mount that is attached nowhere. Overlayfs would need layers
-// to be mounted; that the kernel knows it is enough.
+// Mountable implements [Machine] with a mount that is attached nowhere.
+// Overlayfs would need layers to be mounted; that the kernel knows it is
+// enough.
 func (Local) Mountable(fstype string) ([]string, error) {
 	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if errors.Is(err, unix.ENODEV) {

@@ -77,8 +77,8 @@ func (l *fileLock) tryLock(kind int16, start, length int64) (bool, error) {
 	return false, fmt.Errorf("locking the image store %s: %w", l.file.Name(), err)
 }
 
-// release drops all ranges. A wait that was given up cannot be interrupted: it keeps
-// the descriptor until it gets its range, and then drops it at once.
+// release drops all ranges. A wait that was given up cannot be interrupted: it
+// keeps the descriptor until it gets its range, and then drops it at once.
 func (l *fileLock) release() {
 	if !l.abandoned {
 		_ = l.file.Close() // never written; closing drops the locks
@@ -97,7 +97,8 @@ func (l *fileLock) everything(ctx context.Context) error {
 }
 func (l *fileLock) tryEverything() (bool, error) { return l.tryLock(unix.F_WRLCK, 0, 0) }
 
-// layer locks the one byte of a chain id. Two chain ids may share it: that only costs time.
+// layer locks the one byte of a chain id. Two chain ids may share it: that only
+// costs time.
 func (l *fileLock) layer(ctx context.Context, chain v1.Hash) error {
 	return l.lock(ctx, unix.F_WRLCK, chainOffset(chain), 1)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // overlaySpecial are the characters that separate things in overlayfs's mount
-// options. They can be escaped there, but not through every tool and kernel on the way.
+// options. They can be escaped there, but not through every tool and kernel on
+// the way.
 const overlaySpecial = ":,\\\"\n"
 
 // resolveDir makes an image of a plain root folder, which is used in place. It
@@ -57,9 +58,9 @@ func overlayPath(path string) error {
 	return nil
 }
 
-// keepApart refuses an image folder that contains a reserved folder or lies in it: a
-// container would see fcnode's own state, other sites included. Folders are compared by
-// identity, so that bind mounts do not hide one in the other.
+// keepApart refuses an image folder that contains a reserved folder or lies in
+// it: a container would see fcnode's own state, other sites included. Folders
+// are compared by identity, so that bind mounts do not hide one in the other.
 func keepApart(path string, fi os.FileInfo, reserved string) error {
 	if path == "/" {
 		return fmt.Errorf("%w: / is this machine's own root folder; make one for the site", ErrEscape)

@@ -59,7 +59,8 @@ func (l *layoutSource) digest() (v1.Hash, error) {
 	return d.Digest, nil
 }
 
-// tagged gives the descriptors that the reference's tag names; without a tag all, if they have one name.
+// tagged gives the descriptors that the reference's tag names; without a tag
+// all, if they have one name.
 func (l *layoutSource) tagged(all []v1.Descriptor) ([]v1.Descriptor, error) {
 	var names []string
 	var found []v1.Descriptor
@@ -145,7 +146,8 @@ func (l *layoutSource) document(h v1.Hash) ([]byte, error) {
 	return readDocument(r, h)
 }
 
-// blob opens a blob; one that the layout lists but does not hold makes the layout corrupt.
+// blob opens a blob; one that the layout lists but does not hold makes the
+// layout corrupt.
 func (l *layoutSource) blob(h v1.Hash) (io.ReadCloser, error) {
 	if h.Algorithm != "sha256" {
 		return nil, fmt.Errorf("%w: digest %s is not a sha256", ErrUnsupported, h)

@@ -18,7 +18,8 @@ const All = -1
 
 // ReadOptions say which lines to read.
 type ReadOptions struct {
-	// Tail is how many of the last lines are given first. All gives every one, 0 none.
+	// Tail is how many of the last lines are given first. All gives every one,
+	// 0 none.
 	Tail int
 	// Since leaves out what is older; the zero value leaves out nothing.
 	Since time.Time
@@ -74,7 +75,8 @@ func (r *reader) close() {
 	}
 }
 
-// past gives what is in the log now, and leaves the current file open at its end.
+// past gives what is in the log now, and leaves the current file open at its
+// end.
 func (r *reader) past(ctx context.Context, tail int) error {
 	files, err := r.open()
 	if err != nil {

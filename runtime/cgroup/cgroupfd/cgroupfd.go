@@ -39,7 +39,8 @@ func ParseOOMKills(events string) (uint64, error) {
 	return 0, nil
 }
 
-// Procs lists the processes in the cgroup, as seen from the caller's PID namespace.
+// Procs lists the processes in the cgroup, as seen from the caller's PID
+// namespace.
 func Procs(dir *os.File) ([]int, error) {
 	text, err := read(dir, "cgroup.procs")
 	if err != nil {

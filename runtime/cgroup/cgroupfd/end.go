@@ -23,7 +23,8 @@ func Kill(path string) error {
 }
 
 // End kills every process in a cgroup, waits for their end and removes the
-// cgroup. One that is gone is fine, and so is another process that does the same.
+// cgroup. One that is gone is fine, and so is another process that does the
+// same.
 func End(path string, within time.Duration) error {
 	if err := Kill(path); err != nil {
 		return err

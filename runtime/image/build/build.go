@@ -51,8 +51,9 @@ type Config struct {
 	OS, Architecture string
 }
 
-// Layout writes an image into the OCI layout in dir, which it makes if needed, replaces what had
-// the tag there (empty: the image without one), and returns the manifest's digest.
+// Layout writes an image into the OCI layout in dir, which it makes if needed,
+// replaces what had the tag there (empty: the image without one), and returns
+// the manifest's digest.
 func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 	img, err := Image(cfg, layers...)
 	if err != nil {
@@ -79,8 +80,8 @@ func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 	return h.String(), err
 }
 
-// Archive writes an image as `docker save` does, replacing path, and returns the image id, the
-// digest of its config. tag is repository:tag.
+// Archive writes an image as `docker save` does, replacing path, and returns
+// the image id, the digest of its config. tag is repository:tag.
 func Archive(path, tag string, cfg Config, layers ...Layer) (string, error) {
 	img, err := Image(cfg, layers...)
 	if err != nil {
@@ -109,7 +110,8 @@ func Archive(path, tag string, cfg Config, layers ...Layer) (string, error) {
 	return h.String(), err
 }
 
-// Image makes an image in memory, for what Layout and Archive do not write (indexes, say).
+// Image makes an image in memory, for what Layout and Archive do not write
+// (indexes, say).
 func Image(cfg Config, layers ...Layer) (v1.Image, error) {
 	f := &v1.ConfigFile{
 		OS:           cfg.OS,

@@ -17,7 +17,8 @@ import (
 // Kind is what YAML takes a scalar for.
 type Kind int
 
-// The kinds of scalars. KindOther is .inf, .nan and integers in other bases than ten.
+// The kinds of scalars. KindOther is .inf, .nan and integers in other bases
+// than ten.
 const (
 	KindString Kind = iota
 	KindInt
@@ -47,12 +48,14 @@ type ScalarDecoder interface {
 	DecodeScalar(Scalar) error
 }
 
-// ListDecoder is a type that may be written as a list: DecodeList gives a pointer to the slice that takes it.
+// ListDecoder is a type that may be written as a list: DecodeList gives a
+// pointer to the slice that takes it.
 type ListDecoder interface {
 	DecodeList() any
 }
 
-// integer matches what strconv and every YAML reader agree about: no other base, no leading zero, no underscores.
+// integer matches what strconv and every YAML reader agree about: no other
+// base, no leading zero, no underscores.
 var integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 // Int reads a whole number.
@@ -78,7 +81,8 @@ func (s Scalar) Float() (float64, error) {
 	return 0, s.mismatch("a number", KindFloat)
 }
 
-// String reads a string. Numbers are not taken for strings, as 1.10 would become 1.1 in other readers.
+// String reads a string. Numbers are not taken for strings, as 1.10 would
+// become 1.1 in other readers.
 func (s Scalar) String() (string, error) {
 	if s.Kind != KindString {
 		return "", s.mismatch("a string", KindString)
@@ -86,7 +90,8 @@ func (s Scalar) String() (string, error) {
 	return s.Text, nil
 }
 
-// mismatch says that s is of another kind than wanted, and what to write where that is plain.
+// mismatch says that s is of another kind than wanted, and what to write where
+// that is plain.
 func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 	switch {
 	case wanted == KindString:
@@ -103,7 +108,8 @@ func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 	return Bad(allowed, "%s is %s", s.Text, s.Kind)
 }
 
-// scalarOf gives the scalar of a node; ok is false for mappings, lists and nothing.
+// scalarOf gives the scalar of a node; ok is false for mappings, lists and
+// nothing.
 func scalarOf(n ast.Node) (s Scalar, ok bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:

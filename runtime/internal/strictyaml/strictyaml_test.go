@@ -119,7 +119,8 @@ upper: up
 	}
 }
 
-// TestDecodeList: a struct that holds a list may be written as one, and errors have places in it.
+// TestDecodeList: a struct that holds a list may be written as one, and errors
+// have places in it.
 func TestDecodeList(t *testing.T) {
 	for src, want := range map[string]wordList{
 		"words: a":                        {Word: "a"},
@@ -205,7 +206,8 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// TestDeepNesting holds that no input ends the process by a stack without bounds, which no recover can catch, or takes ages.
+// TestDeepNesting holds that no input ends the process by a stack without
+// bounds, which no recover can catch, or takes ages.
 func TestDeepNesting(t *testing.T) {
 	for _, unit := range []string{"[", "{", "{a: ", "- ", "- [", "? ", "!a ", "&a ", "a: ", "[\n", "- \n", "'", "\"", ">\n", "|", "#", "[a: "} {
 		src := strings.Repeat(unit, MaxDocument/len(unit)/16)
@@ -228,7 +230,8 @@ func TestDeepNesting(t *testing.T) {
 	}
 }
 
-// TestFirstLost holds the guard against a parser that drops what it cannot place: the trees here lack what the text has.
+// TestFirstLost holds the guard against a parser that drops what it cannot
+// place: the trees here lack what the text has.
 func TestFirstLost(t *testing.T) {
 	full := lexer.Tokenize("a: b\nc: [d, 5]\n")
 	file, err := parser.Parse(lexer.Tokenize("a: b\nc: [d, 5]\n"), 0)
