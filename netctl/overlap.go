@@ -42,7 +42,7 @@ func findOverlap(prefixes []netip.Prefix, have []inUse) error {
 func readInUse(h *netlink.Handle) ([]inUse, error) {
 	links, err := dump(h.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("listing devices: %w", err)
+		return nil, fmt.Errorf("list devices: %w", err)
 	}
 	names := map[int]string{}
 	for _, l := range links {
@@ -55,7 +55,7 @@ func readInUse(h *netlink.Handle) ([]inUse, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listing addresses: %w", err)
+			return nil, fmt.Errorf("list addresses: %w", err)
 		}
 		for _, a := range addrs {
 			if p, ok := toPrefix(a.IPNet); ok {
@@ -65,7 +65,7 @@ func readInUse(h *netlink.Handle) ([]inUse, error) {
 		}
 		routes, err := dump(func() ([]netlink.Route, error) { return h.RouteListFiltered(family, &netlink.Route{}, 0) })
 		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
+			return nil, fmt.Errorf("list routes: %w", err)
 		}
 		for _, r := range routes {
 			p, ok := toPrefix(r.Dst)

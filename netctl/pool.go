@@ -72,7 +72,7 @@ func newPool(n *Net) (*Pool, error) {
 func (p *Pool) skipTaken() error {
 	links, err := dump(p.node.LinkList)
 	if err != nil {
-		return fmt.Errorf("listing devices: %w", err)
+		return fmt.Errorf("list devices: %w", err)
 	}
 	var next uint64
 	for _, l := range links {
@@ -100,7 +100,7 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 	// Not by the select below, which picks at random: a closed pool gives
 	// nothing.
 	if p.closed() {
-		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+		return nil, fmt.Errorf("take a network namespace from the pool: %w", ErrClosed)
 	}
 	select {
 	case n := <-p.ready:
@@ -117,9 +117,9 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 	case err := <-p.failed:
 		return nil, err
 	case <-p.stop:
-		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+		return nil, fmt.Errorf("take a network namespace from the pool: %w", ErrClosed)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a network namespace: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for a network namespace: %w", ctx.Err())
 	}
 }
 
@@ -221,11 +221,11 @@ func (p *Pool) make() (*Namespace, error) {
 				continue // somebody else's device
 			}
 			if err != nil {
-				return fmt.Errorf("preparing a network namespace: %w", err)
+				return fmt.Errorf("prepare a network namespace: %w", err)
 			}
 			n = &Namespace{name: name, remover: p.remover, dp: p.dp, pair: pair}
 			if err := p.dp.AttachReplica(pair.host); err != nil {
-				return errors.Join(fmt.Errorf("preparing a network namespace: %w", err), n.Close())
+				return errors.Join(fmt.Errorf("prepare a network namespace: %w", err), n.Close())
 			}
 			return nil
 		}
@@ -241,14 +241,14 @@ func (p *Pool) make() (*Namespace, error) {
 func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 	host, err := p.node.LinkByIndex(hostIfindex)
 	if err != nil {
-		return nil, fmt.Errorf("adopting a replica's network namespace: finding its veth %d: %w", hostIfindex, err)
+		return nil, fmt.Errorf("adopt a replica's network namespace: finding its veth %d: %w", hostIfindex, err)
 	}
 	if err := ours(host, "veth"); err != nil {
-		return nil, fmt.Errorf("adopting a replica's network namespace: %w", err)
+		return nil, fmt.Errorf("adopt a replica's network namespace: %w", err)
 	}
 	ns, err := os.Open(netnsPath)
 	if err != nil {
-		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+		return nil, fmt.Errorf("adopt the network namespace behind %s: %w", host.Attrs().Name, err)
 	}
 	var n *Namespace
 	err = inNetns(p.nodeNS, func() error {
@@ -264,7 +264,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 	})
 	if err != nil {
 		ns.Close()
-		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+		return nil, fmt.Errorf("adopt the network namespace behind %s: %w", host.Attrs().Name, err)
 	}
 	return n, nil
 }

@@ -59,7 +59,7 @@ func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, er
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	p := &Pressure{Resource: r, Stall: stall, Window: window, file: os.NewFile(uintptr(fd), name)}
 	err = setTrigger(fd, stall, window)
@@ -72,7 +72,7 @@ func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, er
 		return nil, errors.Join(noPressure(r), p.Close())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("setting a trigger in %s: %w", name, err), p.Close())
+		return nil, errors.Join(fmt.Errorf("set a trigger in %s: %w", name, err), p.Close())
 	}
 	return p, nil
 }

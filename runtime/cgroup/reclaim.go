@@ -35,13 +35,13 @@ func (g *Group) Reclaim(ctx context.Context, bytes uint64) (reclaimed uint64, er
 		}}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("opening memory.reclaim of cgroup %s: %w", g.Path(), err)
+		return 0, fmt.Errorf("open memory.reclaim of cgroup %s: %w", g.Path(), err)
 	}
 	defer unix.Close(fd) // every write has told its error
 	defer interruptible(ctx)()
 	for reclaimed < bytes {
 		if ctx.Err() != nil {
-			return reclaimed, fmt.Errorf("reclaiming memory of cgroup %s: %w", g.Path(), context.Cause(ctx))
+			return reclaimed, fmt.Errorf("reclaim memory of cgroup %s: %w", g.Path(), context.Cause(ctx))
 		}
 		got, more, err := g.reclaimOnce(fd, bytes-reclaimed)
 		if err != nil {
@@ -83,7 +83,7 @@ func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err e
 	case errors.Is(writeErr, unix.EINTR): // by us, or by the Go runtime
 		return got, true, nil
 	}
-	return got, false, fmt.Errorf("reclaiming memory of cgroup %s: %w", g.Path(), writeErr)
+	return got, false, fmt.Errorf("reclaim memory of cgroup %s: %w", g.Path(), writeErr)
 }
 
 // interruptible lets the end of ctx interrupt system calls of the calling

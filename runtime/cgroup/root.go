@@ -41,14 +41,14 @@ func isLeaf(name string) bool { return name == keeper || name == monitors }
 func (p *Parent) Monitors() (*os.File, error) {
 	path := filepath.Join(p.Path(), monitors)
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("making a cgroup for monitors: %w", err)
+		return nil, fmt.Errorf("make a cgroup for monitors: %w", err)
 	}
 	// They are on every wake's way, and use next to nothing. A machine without
 	// the controller goes without.
 	_ = os.WriteFile(filepath.Join(path, "cpu.weight"), []byte("1000"), 0)
 	f, err := os.OpenFile(path, unix.O_DIRECTORY|os.O_RDONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening the cgroup for monitors: %w", err)
+		return nil, fmt.Errorf("open the cgroup for monitors: %w", err)
 	}
 	return f, nil
 }
@@ -68,7 +68,7 @@ func root(mount string) (string, error) {
 	for _, group := range []string{Own, Delegated} {
 		busy, err := populated(filepath.Join(mount, group))
 		if err != nil {
-			return "", fmt.Errorf("looking for the cgroup of the sites: %w", err)
+			return "", fmt.Errorf("look for the cgroup of the sites: %w", err)
 		}
 		if !busy {
 			continue
@@ -109,7 +109,7 @@ func populated(path string) (bool, error) {
 func vacate(path string) error {
 	b, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 	if err != nil {
-		return fmt.Errorf("looking for processes in cgroup %s: %w", path, err)
+		return fmt.Errorf("look for processes in cgroup %s: %w", path, err)
 	}
 	pids := strings.Fields(string(b))
 	if len(pids) == 0 {
@@ -117,12 +117,12 @@ func vacate(path string) error {
 	}
 	leaf := filepath.Join(path, keeper)
 	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("making a cgroup for the processes of %s: %w", path, err)
+		return fmt.Errorf("make a cgroup for the processes of %s: %w", path, err)
 	}
 	for _, pid := range pids {
 		err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte(pid), 0)
 		if err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
-			return fmt.Errorf("moving process %s from cgroup %s to %s: %w", pid, path, keeper, err)
+			return fmt.Errorf("move process %s from cgroup %s to %s: %w", pid, path, keeper, err)
 		}
 	}
 	return nil

@@ -56,7 +56,7 @@ func detectSwap(swaps, zswap string) (Swap, error) {
 		return s, nil // a kernel without swap
 	}
 	if err != nil {
-		return s, fmt.Errorf("reading the swap areas: %w", err)
+		return s, fmt.Errorf("read the swap areas: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line) // name, type, size, used, priority

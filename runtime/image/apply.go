@@ -109,7 +109,7 @@ func (a *applier) fits(hdr *tar.Header) error {
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(a.root, &st); err != nil {
-		return fmt.Errorf("asking for the free space of %s: %w", a.root, err)
+		return fmt.Errorf("ask for the free space of %s: %w", a.root, err)
 	}
 	if free := st.Bavail * uint64(st.Bsize); uint64(hdr.Size) > free {
 		return fmt.Errorf("%w: file %q takes %d bytes, %d are free", ErrNoSpace, hdr.Name, hdr.Size, free)
@@ -192,7 +192,7 @@ func (a *applier) ensureDir(path string) error {
 // finish does what has to come last, and reports what was left out.
 func (a *applier) finish() error {
 	if err := a.placeWhiteouts(); err != nil {
-		return fmt.Errorf("placing whiteouts: %w", classify(err))
+		return fmt.Errorf("place whiteouts: %w", classify(err))
 	}
 	if a.devices > 0 {
 		a.log.Info("left device nodes out of an image layer; containers get a /dev of their own", "count", a.devices)

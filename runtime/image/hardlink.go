@@ -74,7 +74,7 @@ func (a *applier) bringUp(found mergedFile) (string, error) {
 		return to, err
 	}
 	if err := copyUp(to, found); err != nil {
-		return "", fmt.Errorf("copying %q of a lower layer for a hard link: %w", found.name, classify(err))
+		return "", fmt.Errorf("copy %q of a lower layer for a hard link: %w", found.name, classify(err))
 	}
 	rel, err := filepath.Rel(a.root, to)
 	if err != nil {
@@ -126,7 +126,7 @@ func copyAttributes(to string, f mergedFile) error {
 	}
 	names, err := sysx.LListxattr(f.path)
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return fmt.Errorf("listing xattrs of %s: %w", f.path, err)
+		return fmt.Errorf("list xattrs of %s: %w", f.path, err)
 	}
 	for _, n := range names {
 		if strings.HasPrefix(n, "trusted.") {
@@ -137,7 +137,7 @@ func copyAttributes(to string, f mergedFile) error {
 			err = sysx.LSetxattr(to, n, value, 0)
 		}
 		if err != nil {
-			return fmt.Errorf("copying xattr %s of %s: %w", n, f.path, err)
+			return fmt.Errorf("copy xattr %s of %s: %w", n, f.path, err)
 		}
 	}
 	return nil

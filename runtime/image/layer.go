@@ -117,7 +117,7 @@ func applyLayer(ctx context.Context, root string, below []string, l layerBlob, l
 func readError(blob *hashingReader, err error) error {
 	switch {
 	case blob.err != nil:
-		return fmt.Errorf("reading it: %w", blob.err)
+		return fmt.Errorf("read it: %w", blob.err)
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
 		return err
 	}
@@ -130,7 +130,7 @@ func applyError(err error) error {
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it is no tar: %w", ErrCorrupt, err)
 	}
-	return fmt.Errorf("unpacking it: %w", err)
+	return fmt.Errorf("unpack it: %w", err)
 }
 
 // decompress recognises gzip and zstd by their magic numbers, as media types

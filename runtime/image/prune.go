@@ -24,19 +24,19 @@ func (s *Store) Prune(ctx context.Context, keep []string) error {
 	}
 	defer lock.release()
 	if err := lock.everything(ctx); err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	images, layers, err := s.sweep(keep)
 	if err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	entries, err := os.ReadDir(s.tmp)
 	if err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	for _, e := range entries {
 		if err := os.RemoveAll(filepath.Join(s.tmp, e.Name())); err != nil {
-			return fmt.Errorf("removing unused images: %w", err)
+			return fmt.Errorf("remove unused images: %w", err)
 		}
 	}
 	if images+layers > 0 {

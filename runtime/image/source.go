@@ -40,7 +40,7 @@ type layerBlob struct {
 func readDocument(r io.Reader, want v1.Hash) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", want, err)
+		return nil, fmt.Errorf("read %s: %w", want, err)
 	}
 	if len(raw) > maxDocument {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes, too large for a manifest, index or config", ErrUnsupported, want, maxDocument)

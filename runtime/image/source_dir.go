@@ -74,7 +74,7 @@ func keepApart(path string, fi os.FileInfo, reserved string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("comparing %s with the folders of fcnode: %w", path, err)
+		return fmt.Errorf("compare %s with the folders of fcnode: %w", path, err)
 	}
 	if below, err := isAbove(own, path); err != nil {
 		return err
@@ -91,7 +91,7 @@ func isAbove(dir os.FileInfo, path string) (bool, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a folder that fcnode will make: those above it count
 		case err != nil:
-			return false, fmt.Errorf("comparing folders: %w", err)
+			return false, fmt.Errorf("compare folders: %w", err)
 		case os.SameFile(fi, dir):
 			return true, nil
 		}

@@ -42,7 +42,7 @@ func (l *layoutSource) digest() (v1.Hash, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return v1.Hash{}, fmt.Errorf("%w: %s has no index.json, so it is no OCI layout", ErrNotFound, l.path)
 	} else if err != nil {
-		return v1.Hash{}, fmt.Errorf("reading the index of layout %s: %w", l.path, err)
+		return v1.Hash{}, fmt.Errorf("read the index of layout %s: %w", l.path, err)
 	}
 	m, err := index.IndexManifest()
 	if err != nil {
@@ -156,7 +156,7 @@ func (l *layoutSource) blob(h v1.Hash) (io.ReadCloser, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: layout %s lists %s but does not hold it; copy the image again", ErrCorrupt, l.path, h)
 	} else if err != nil {
-		return nil, fmt.Errorf("opening %s of layout %s: %w", h, l.path, err)
+		return nil, fmt.Errorf("open %s of layout %s: %w", h, l.path, err)
 	}
 	return r, nil
 }

@@ -39,7 +39,7 @@ func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record,
 		}
 		return r.Val.(*record), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting until it is unpacked: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("wait until it is unpacked: %w", context.Cause(ctx))
 	}
 }
 
@@ -81,7 +81,7 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	}
 	u := &unpacking{Store: s, lock: lock}
 	if u.dir, err = os.MkdirTemp(s.tmp, d.Hex[:12]+"-"); err != nil {
-		return nil, fmt.Errorf("making a folder to unpack into: %w", classify(err))
+		return nil, fmt.Errorf("make a folder to unpack into: %w", classify(err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(u.dir)) }()
 
@@ -173,21 +173,21 @@ func isThere(path string) (bool, error) {
 func (u *unpacking) publish(r *record) error {
 	staged := filepath.Join(u.dir, "record.json") // layers are called by hex digits
 	if err := writeJSON(staged, r); err != nil {
-		return fmt.Errorf("writing the record of the image: %w", err)
+		return fmt.Errorf("write the record of the image: %w", err)
 	}
 	if err := u.sync(); err != nil {
 		return err
 	}
 	for _, p := range u.pending {
 		if err := os.Rename(p.from, u.layerDir(p.chain)); err != nil {
-			return fmt.Errorf("moving a layer into the store: %w", classify(err))
+			return fmt.Errorf("move a layer into the store: %w", classify(err))
 		}
 	}
 	if err := syncDir(u.layers); err != nil {
-		return fmt.Errorf("moving the layers into the store: %w", err)
+		return fmt.Errorf("move the layers into the store: %w", err)
 	}
 	if err := os.Rename(staged, u.recordFile(r.Digest)); err != nil {
-		return fmt.Errorf("moving the record of the image into the store: %w", classify(err))
+		return fmt.Errorf("move the record of the image into the store: %w", classify(err))
 	}
 	return syncDir(u.images)
 }
@@ -205,7 +205,7 @@ func (u *unpacking) sync() error {
 	}
 	defer d.Close()
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("writing the layers to disk: %w", classify(err))
+		return fmt.Errorf("write the layers to disk: %w", classify(err))
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func openFolder(root int, dir string) (fd int, ok bool, err error) {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return -1, false, nil
 	case err != nil:
-		return -1, false, fmt.Errorf("opening the folder: %w", err)
+		return -1, false, fmt.Errorf("open the folder: %w", err)
 	}
 	return fd, true, nil
 }
@@ -106,7 +106,7 @@ func (a *applier) placeFile(root int, w whiteout) error {
 func makeOpaque(dir int) error {
 	err := unix.Fsetxattr(dir, opaqueXattr, []byte("y"), 0)
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("setting %s takes CAP_SYS_ADMIN: %w", opaqueXattr, err)
+		return fmt.Errorf("set %s takes CAP_SYS_ADMIN: %w", opaqueXattr, err)
 	}
 	return err
 }

@@ -131,7 +131,7 @@ func (r *reader) open() ([]*file, error) {
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("opening the log: %w", err)
+			return false, fmt.Errorf("open the log: %w", err)
 		}
 		for _, other := range files {
 			if same(f, other.File) {
@@ -192,7 +192,7 @@ func (r *reader) drain(ctx context.Context, f *file, emit func(Line) error) erro
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading the log: %w", err)
+			return fmt.Errorf("read the log: %w", err)
 		}
 	}
 	return context.Cause(ctx)
@@ -245,7 +245,7 @@ func (r *reader) next() (*file, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
+		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	if r.current != nil && same(f, r.current.File) {
 		return nil, f.Close()

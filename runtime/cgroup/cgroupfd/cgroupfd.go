@@ -62,13 +62,13 @@ func Procs(dir *os.File) ([]int, error) {
 func read(dir *os.File, name string) (string, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("opening %s of cgroup %s: %w", name, dir.Name(), err)
+		return "", fmt.Errorf("open %s of cgroup %s: %w", name, dir.Name(), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close() // read only
 	b, err := io.ReadAll(f)
 	if err != nil {
-		return "", fmt.Errorf("reading %s of cgroup %s: %w", name, dir.Name(), err)
+		return "", fmt.Errorf("read %s of cgroup %s: %w", name, dir.Name(), err)
 	}
 	return string(b), nil
 }

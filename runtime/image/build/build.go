@@ -64,7 +64,7 @@ func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 		p, err = layout.Write(dir, empty.Index)
 	}
 	if err != nil {
-		return "", fmt.Errorf("making the OCI layout %s: %w", dir, err)
+		return "", fmt.Errorf("make the OCI layout %s: %w", dir, err)
 	}
 	var opts []layout.Option
 	if tag != "" {
@@ -74,7 +74,7 @@ func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 		return d.Annotations["org.opencontainers.image.ref.name"] == tag
 	}
 	if err := p.ReplaceImage(img, match.Matcher(sameTag), opts...); err != nil {
-		return "", fmt.Errorf("writing an image to the OCI layout %s: %w", dir, err)
+		return "", fmt.Errorf("write an image to the OCI layout %s: %w", dir, err)
 	}
 	h, err := img.Digest()
 	return h.String(), err
@@ -104,7 +104,7 @@ func Archive(path, tag string, cfg Config, layers ...Layer) (string, error) {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("writing archive %s: %w", path, err), os.Remove(tmp.Name()))
+		return "", errors.Join(fmt.Errorf("write archive %s: %w", path, err), os.Remove(tmp.Name()))
 	}
 	h, err := img.ConfigName()
 	return h.String(), err
