@@ -72,7 +72,7 @@ test: deps deps-vm $(if $(BUILT),,build test-binaries) ## Run every test: unit, 
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)
-	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/again
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/skips
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o $(BIN)/tests/ gotest.tools/gotestsum
 	@$(SUITE) unit tests/unit.sh
 
@@ -113,6 +113,7 @@ lint: ## Lint (golangci-lint, shell syntax)
 
 .PHONY: bench
 bench: build ## Measure, and rewrite the tables of docs/performance.md (root or sudo)
+	@packaging/deps.sh bench
 	$(SUDO) go run ./tests/bench -bin $(BIN) -write docs/performance.md
 
 .PHONY: study
@@ -121,6 +122,7 @@ study: ## Replay fleets of sites through the rules for sleep, and rewrite docs/e
 
 .PHONY: bench-vm
 bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and rewrite docs/performance-vm.md
+	@packaging/deps.sh bench
 	@mkdir -p $(BIN)/bench-vm
 	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/bench-vm/ ./tests/bench ./tests/bench/workers ./tests/vm ./tests/vm/guest
 	@cp $(addprefix $(BIN)/,fcnode fcnode-shim fcnode-runner fcnode-demo-site) "$$(command -v runc)" $(BIN)/bench-vm/

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -43,8 +41,8 @@ func (r *rig) wantKnocks(t testing.TB, what string, want int) {
 	}
 }
 
-// Each kind of packet of a listener's flow knocks once at a replica that sleeps,
-// goes on as always, and does not knock at one that is awake.
+// Each kind of packet of a listener's flow knocks once at a replica that
+// sleeps, goes on as always, and does not knock at one that is awake.
 func TestRootKnockOnce(t *testing.T) {
 	testutil.Privileged(t)
 	for _, f := range families {
@@ -154,8 +152,8 @@ func TestRootKnockOutlivesTheDaemon(t *testing.T) {
 	next.wantKnocks(t, "the next daemon", 1)
 }
 
-// With other packets coming in all the time, each mark is answered by exactly one
-// knock, at the latest by the first packet after SetAsleep has returned.
+// With other packets coming in all the time, each mark is answered by exactly
+// one knock, at the latest by the first packet after SetAsleep has returned.
 func TestRootEveryMarkIsAnsweredOnce(t *testing.T) {
 	testutil.Privileged(t)
 	r := newRig(t)

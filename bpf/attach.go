@@ -51,7 +51,7 @@ func (d *Datapath) AttachSink(ifindex int) error { return d.attach(hookSink, ifi
 // DetachUplink takes the short cut off an uplink.
 func (d *Datapath) DetachUplink(ifindex int) error { return d.detach(hookUplink, ifindex) }
 
-// DetachReplica forgets the pin of a host end, which may be gone already.
+// DetachReplica removes the pin of a host end, which may be gone already.
 func (d *Datapath) DetachReplica(ifindex int) error { return d.detach(hookReplica, ifindex) }
 
 func (d *Datapath) attach(h hook, ifindex int) error {

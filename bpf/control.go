@@ -21,9 +21,9 @@ func (d *Datapath) SetAsleep(id ReplicaID, on bool) error {
 	return d.control(id, dpFcControlOpFC_CONTROL_AWAKE, "mark as awake")
 }
 
-// WatchEmpty asks for one EventEmpty when the replica's last connection ends. It
-// returns how many there are now: with none the event does not come. With false
-// an event that is still due does not come either.
+// WatchEmpty asks for one EventEmpty when the replica's last connection ends.
+// It returns how many there are now: with none the event does not come. With
+// false an event that is still due does not come either.
 func (d *Datapath) WatchEmpty(id ReplicaID, on bool) (conns uint64, err error) {
 	if !on {
 		return 0, d.control(id, dpFcControlOpFC_CONTROL_UNWATCH, "watch no more")
@@ -33,9 +33,9 @@ func (d *Datapath) WatchEmpty(id ReplicaID, on bool) (conns uint64, err error) {
 	return args.Conns, err
 }
 
-// BeginWake makes the next connection and the next answer the first ones
-// again: EventEstablished and EventFirstByte are sent once more. A knock does so
-// by itself, before its packet goes on; call it for wakes that no packet began.
+// BeginWake makes the next connection and the next answer the first ones again:
+// EventEstablished and EventFirstByte are sent once more. A knock does so by
+// itself, before its packet goes on; call it for wakes that no packet began.
 func (d *Datapath) BeginWake(id ReplicaID) error {
 	return d.control(id, dpFcControlOpFC_CONTROL_BEGIN_WAKE, "begin a wake")
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -21,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkRootOpen is what a daemon's start costs here: making the maps, and the
-// verifier's look at all programs.
+// BenchmarkRootOpen is what a daemon's start costs here: making the maps, and
+// the verifier's look at all programs.
 func BenchmarkRootOpen(b *testing.B) {
 	testutil.Privileged(b)
 	for range b.N {
@@ -100,9 +98,10 @@ func BenchmarkRootLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkRootCounting is what counting costs a request: rounds of small turns on
-// eight connections, with the counting programs attached and without, in turns. Once
-// with a server that does nothing but echo, once with Go's for HTTP.
+// BenchmarkRootCounting is what counting costs a request: rounds of small turns
+// on eight connections, with the counting programs attached and without, in
+// turns. Once with a server that does nothing but echo, once with Go's for
+// HTTP.
 func BenchmarkRootCounting(b *testing.B) {
 	b.Run("echo", func(b *testing.B) {
 		w := newWire(b)
@@ -189,7 +188,8 @@ func elsewhere(b testing.TB, f func()) {
 	}
 }
 
-// timeInPrograms is what the kernel measures in the counting programs meanwhile.
+// timeInPrograms is what the kernel measures in the counting programs
+// meanwhile.
 func (w *wire) timeInPrograms(b testing.TB, do func()) (d time.Duration) {
 	b.Helper()
 	on, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))

@@ -54,8 +54,8 @@ func (h Histogram) Count() (n uint64) {
 	return n
 }
 
-// Quantile is the latency that the share q of all (0 to 1) does not exceed: 0 if
-// there are none.
+// Quantile is the latency that the share q of all (0 to 1) does not exceed: 0
+// if there are none.
 func (h Histogram) Quantile(q float64) time.Duration {
 	total := h.Count()
 	rank := max(1, uint64(math.Ceil(min(max(q, 0), 1)*float64(total))))
@@ -84,8 +84,8 @@ func (h Histogram) Add(o Histogram) Histogram {
 	return h.each(o, func(a, b uint64) uint64 { return a + b })
 }
 
-// Sub is what came after an earlier reading. Where the earlier one has more, which
-// is then not one of the same replica, it is zero.
+// Sub is what came after an earlier reading. Where the earlier one has more,
+// which is then not one of the same replica, it is zero.
 func (h Histogram) Sub(earlier Histogram) Histogram {
 	return h.each(earlier, func(a, b uint64) uint64 { return a - min(a, b) })
 }

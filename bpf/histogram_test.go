@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Each latency lies in its bucket, buckets follow one another without gaps, and the
-// middle of one is within the stated error of all in it.
+// Each latency lies in its bucket, buckets follow one another without gaps, and
+// the middle of one is within the stated error of all in it.
 func TestLatencyBuckets(t *testing.T) {
 	var end time.Duration
 	for i := range latencyBuckets {

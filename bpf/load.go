@@ -8,7 +8,8 @@ import (
 )
 
 // Load is what the kernel has counted for a replica since it was added; the
-// queue is as it is now. What is counted how exactly is said in docs/counting.md.
+// queue is as it is now. What is counted how exactly is said in
+// docs/counting.md.
 type Load struct {
 	ConnsNow   uint64 // TCP connections accepted and open
 	ConnsTotal uint64 // accepted so far
@@ -29,8 +30,8 @@ type Load struct {
 	AcceptMax   uint32 // how many may
 }
 
-// Unfinished are the attempts that became neither a connection nor a refusal. The
-// ones of the last moments may still finish.
+// Unfinished are the attempts that became neither a connection nor a refusal.
+// The ones of the last moments may still finish.
 func (l Load) Unfinished() uint64 {
 	return l.Attempts - min(l.Attempts, l.ConnsTotal+l.Refused)
 }
@@ -107,8 +108,8 @@ func (l *Load) sum(perCPU []dpFcLoad) {
 	}
 }
 
-// eachBatch reads a whole map, many entries by one system call. An entry that is
-// added or removed meanwhile may be missed or seen twice.
+// eachBatch reads a whole map, many entries by one system call. An entry that
+// is added or removed meanwhile may be missed or seen twice.
 func eachBatch[K, V any](m *ebpf.Map, cpus int, f func(key K, v []V)) error {
 	keys, vals := make([]K, loadBatch), make([]V, loadBatch*cpus)
 	var cursor ebpf.MapBatchCursor
@@ -141,8 +142,8 @@ func (d *Datapath) queues(out map[ReplicaID]Load) error {
 	})
 }
 
-// forgetQueues forgets the ports that a replica listened on.
-func (d *Datapath) forgetQueues(id ReplicaID) error {
+// clearQueues removes the ports that a replica listened on.
+func (d *Datapath) clearQueues(id ReplicaID) error {
 	var gone []dpFcQueueKey
 	err := eachBatch(d.objs.FcQueues, 1, func(at dpFcQueueKey, _ []dpFcQueue) {
 		if at.Replica == uint32(id) {

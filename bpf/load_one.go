@@ -7,8 +7,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// LoadOf is Load for a few replicas, without their accept queues: by a few system
-// calls for each of them, however many others there are.
+// LoadOf is Load for a few replicas, without their accept queues: by a few
+// system calls for each of them, however many others there are.
 func (d *Datapath) LoadOf(ids ...ReplicaID) (map[ReplicaID]Load, error) {
 	out := make(map[ReplicaID]Load, len(ids))
 	var perCPU []dpFcLoad

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -35,8 +33,9 @@ func (c *clientCount) add(o clientCount) {
 	c.inner, c.outer = append(c.inner, o.inner...), append(c.outer, o.outer...)
 }
 
-// slowServer answers requests of one line ("POST body answer micros") and a body.
-// It notes the time between the request's first line and the answer's first byte.
+// slowServer answers requests of one line ("POST body answer micros") and a
+// body. It notes the time between the request's first line and the answer's
+// first byte.
 type slowServer struct {
 	mu    sync.Mutex
 	inner []time.Duration
@@ -71,7 +70,8 @@ func (s *slowServer) serve(c *net.TCPConn) {
 	}
 }
 
-// talk has one connection with some requests, and ends it in order or by a reset.
+// talk has one connection with some requests, and ends it in order or by a
+// reset.
 func talk(c *net.TCPConn, requests int, reset bool) (n clientCount, err error) {
 	defer c.Close()
 	n.conns = 1
@@ -106,8 +106,8 @@ func talk(c *net.TCPConn, requests int, reset bool) (n clientCount, err error) {
 }
 
 // What is counted is what clients count: to the last connection and byte, and
-// the quantiles of the latency lie between those that the server and those that the
-// clients have seen, give or take the histogram's own error.
+// the quantiles of the latency lie between those that the server and those that
+// the clients have seen, give or take the histogram's own error.
 func TestRootCountedExactlyUnderLoad(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestRootCountedExactlyUnderLoad(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			l := w.settled(t, all.conns)
+			l := w.quiet(t, all.conns)
 			type sums struct{ total, failed, in, out, requests, answers, noTurns uint64 }
 			got := sums{l.ConnsTotal, l.Failed, l.BytesIn, l.BytesOut, l.Requests, l.Latency.Count(), l.NoTurns}
 			want := sums{all.conns, all.failed, all.bytesIn, all.bytesOut, all.requests, all.requests, 0}
@@ -197,7 +197,7 @@ func TestRootFailedConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = c.client(conn) // a reset by the server is an error there
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if l.Failed != c.failed || l.BytesIn != uint64(len(hello)) {
 				t.Errorf("%d failed, %d bytes, want %d and %d", l.Failed, l.BytesIn, c.failed, len(hello))
 			}
@@ -259,7 +259,8 @@ func TestRootDatagramsAreCounted(t *testing.T) {
 	}
 }
 
-// waitQueue waits until so many connections wait for accept(), of the most that may.
+// waitQueue waits until so many connections wait for accept(), of the most that
+// may.
 func (w *wire) waitQueue(t testing.TB, want, most uint32) {
 	t.Helper()
 	testutil.WaitFor(t, 5*time.Second, "the accept queue", func() error {
@@ -290,7 +291,8 @@ func TestRootAcceptQueue(t *testing.T) {
 	w.waitQueue(t, 2, 16)
 }
 
-// Listeners that share a port are added up, and one that serves both families counts once.
+// Listeners that share a port are added up, and one that serves both families
+// counts once.
 func TestRootAcceptQueueOfSharedPort(t *testing.T) {
 	w := newWire(t)
 	any6 := netip.AddrPortFrom(netip.IPv6Unspecified(), addrPort(web6).Port())

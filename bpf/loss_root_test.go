@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -78,7 +76,7 @@ func TestRootCountedExactlyWithLoss(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			l := w.settled(t, all.conns)
+			l := w.quiet(t, all.conns)
 			if l.BytesIn != all.bytesIn || l.BytesOut != all.bytesOut || l.Requests != all.requests || l.Failed != 0 {
 				t.Errorf("counted %d bytes in, %d out, %d requests, %d failed; the clients have %d, %d, %d",
 					l.BytesIn, l.BytesOut, l.Requests, l.Failed, all.bytesIn, all.bytesOut, all.requests)
@@ -87,8 +85,8 @@ func TestRootCountedExactlyWithLoss(t *testing.T) {
 	}
 }
 
-// A client may send its request with the last packet of the handshake, which goes
-// to the listener: it is counted when it is answered, and not measured.
+// A client may send its request with the last packet of the handshake, which
+// goes to the listener: it is counted when it is answered, and not measured.
 func TestRootRequestInTheHandshake(t *testing.T) {
 	const get, ok = "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"
 	for _, c := range []struct {
@@ -121,7 +119,7 @@ func TestRootRequestInTheHandshake(t *testing.T) {
 			if err := play(c.script, conn, false); err != nil {
 				t.Error(err)
 			}
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Error(err)
 			}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -10,8 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// nsid is the number by which the namespace of the tests, and so of programs that they
-// run, knows another.
+// nsid is the number by which the namespace of the tests, and so of programs
+// that they run, knows another.
 func nsid(t testing.TB, ns *testutil.NS) int32 {
 	t.Helper()
 	id, err := netlink.GetNetNsIdByFd(ns.FD())
@@ -26,8 +24,8 @@ func nsid(t testing.TB, ns *testutil.NS) int32 {
 	return int32(id)
 }
 
-// A flow that the table has lost is found by the socket that has it: for the client's next
-// packet, and for what a router has to say about the last answer.
+// A flow that the table has lost is found by the socket that has it: for the
+// client's next packet, and for what a router has to say about the last answer.
 func TestRootLostFlowIsFoundByItsSocket(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -57,7 +55,8 @@ func TestRootLostFlowIsFoundByItsSocket(t *testing.T) {
 	}
 }
 
-// A lost flow of datagrams is anybody's: an error about it has an address only while there is one replica.
+// A lost flow of datagrams is anybody's: an error about it has an address only
+// while there is one replica.
 func TestRootErrorAboutALostDatagram(t *testing.T) {
 	testutil.Privileged(t)
 	r := newRig(t)

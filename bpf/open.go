@@ -103,8 +103,8 @@ func Open(o Options) (*Datapath, error) {
 		Maps: ebpf.MapOptions{PinPath: mapsDir(o.PinDir)},
 	})
 	if errors.Is(err, ebpf.ErrMapIncompatible) {
-		return nil, fmt.Errorf("adopt the maps pinned in %s: %w: %w: stop all sites (fcnode park --all), "+
-			"remove the folder and start again, or go back to the version or sizes that made them",
+		return nil, fmt.Errorf("adopt the maps pinned in %s: %w: %w: stop all sites and remove the maps by "+
+			"fcnode teardown and start again, or go back to the version or sizes that made them",
 			mapsDir(o.PinDir), ErrIncompatible, err)
 	}
 	if err != nil {
@@ -132,6 +132,15 @@ func Remove(pinDir string) error {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove the pins in %s: %w", dir, err)
 		}
+	}
+	return nil
+}
+
+// RemoveMaps unpins the maps alone. Programs that are attached keep theirs;
+// Open makes new ones, with which what is attached can be detached.
+func RemoveMaps(pinDir string) error {
+	if err := os.RemoveAll(mapsDir(pinDir)); err != nil {
+		return fmt.Errorf("unpin the maps: %w", err)
 	}
 	return nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -9,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -82,6 +81,8 @@ func TestRootIncompatibleSizesChangeNothing(t *testing.T) {
 			d.Close()
 		}
 		t.Fatalf("open with other sizes: %v, want ErrIncompatible", err)
+	} else if !strings.Contains(err.Error(), "fcnode teardown") {
+		t.Errorf("%v does not tell what to do", err)
 	}
 	if got := pins(t, mapsDir(o.PinDir)); !slices.Equal(got, before) {
 		t.Errorf("pins %v, want %v", got, before)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A clsact qdisc belongs to whoever made it. That it was us is marked by a folder
-// beside the pins, as bpffs holds nothing else.
+// A clsact qdisc belongs to whoever made it. That it was us is marked by a
+// folder beside the pins, as bpffs holds nothing else.
 func (d *Datapath) qdiscMark(ifindex int) string {
 	return filepath.Join(d.opts.PinDir, "clsact-"+strconv.Itoa(ifindex))
 }
@@ -42,7 +42,8 @@ func (d *Datapath) ensureClsact(h hook, ifindex int) error {
 	return nil
 }
 
-// removeClsact removes the qdisc if it is ours and nobody else has a filter on it.
+// removeClsact removes the qdisc if it is ours and nobody else has a filter on
+// it.
 func (d *Datapath) removeClsact(ifindex int) error {
 	err := os.Remove(d.qdiscMark(ifindex))
 	if errors.Is(err, fs.ErrNotExist) {

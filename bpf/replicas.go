@@ -64,7 +64,7 @@ func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),
 		ignoreMissing(d.objs.FcLoads.Delete(uint32(id))),
 		ignoreMissing(d.objs.FcLatencies.Delete(uint32(id))),
-		d.forgetQueues(id),
+		d.clearQueues(id),
 	)
 	if err != nil {
 		return fmt.Errorf("take replica %d out of the data path: %w", id, err)

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -70,7 +68,8 @@ func newRig(t testing.TB) *rig {
 	return rigOf(t, byHand.take(t))
 }
 
-// newSocketRig is for tests whose sockets run the programs. They make them for replica 5 or for nobody.
+// newSocketRig is for tests whose sockets run the programs. They make them for
+// replica 5 or for nobody.
 func newSocketRig(t testing.TB) *rig {
 	t.Helper()
 	r := rigOf(t, ofSocket.take(t))
@@ -144,8 +143,8 @@ func (c counted) since(before counted) counted {
 	return out
 }
 
-// want runs the program at a device (0: the loopback device) and compares what it
-// returns and counts.
+// want runs the program at a device (0: the loopback device) and compares what
+// it returns and counts.
 func (r *rig) want(t testing.TB, what string, p *ebpf.Program, frame []byte, ifindex int, ret uint32, counts counted) {
 	t.Helper()
 	before := r.counters(t)
@@ -262,7 +261,8 @@ func replicas(ids ...ReplicaID) (out []SiteReplica) {
 	return out
 }
 
-// flowOf returns the replica and the uplink that the flow table has for a packet.
+// flowOf returns the replica and the uplink that the flow table has for a
+// packet.
 func (r *rig) flowOf(t testing.TB, p packet) (replica ReplicaID, uplink int) {
 	t.Helper()
 	k := dpFcFlowKey{

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -17,11 +15,12 @@ import (
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-// To most tests it is the same who has loaded the programs that they run, and loading takes
-// most of their time: on an emulated machine more than a second. So they take turns with a few
-// data paths (the tests of this package run one after another). Each is emptied before the next
-// test has it, and looked at whether it is empty; what a failed test has had is thrown away.
-// Tests of loading, pinning and attaching load their own.
+// To most tests it is the same who has loaded the programs that they run, and
+// loading takes most of their time: on an emulated machine more than a second.
+// So they take turns with a few data paths (the tests of this package run one
+// after another). Each is emptied before the next test has it, and looked at
+// whether it is empty; what a failed test has had is thrown away. Tests of
+// loading, pinning and attaching load their own.
 type pool struct {
 	attached bool // to ownCgroup: sockets leave something with it that no map shows, see quiet
 	resting  []*Datapath
@@ -60,7 +59,8 @@ func (p *pool) take(t testing.TB) *Datapath {
 	return d
 }
 
-// rested takes the first out that nothing happens in any more, and empties it; nil: none.
+// rested takes the first out that nothing happens in any more, and empties it;
+// nil: none.
 func (p *pool) rested(t testing.TB) *Datapath {
 	t.Helper()
 	for i, d := range p.resting {
@@ -90,8 +90,9 @@ func releaseShared() (err error) {
 	return err
 }
 
-// quiet says that the kernel is through with all sockets of which this data path has kept something with the
-// socket: it is counted in replica 5, the only one that these tests give sockets, for as long.
+// quiet says that the kernel is through with all sockets of which this data
+// path has kept something with the socket: it is counted in replica 5, the only
+// one that these tests give sockets, for as long.
 func (d *Datapath) quiet(t testing.TB) bool {
 	t.Helper()
 	var v dpFcReplica

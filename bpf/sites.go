@@ -85,7 +85,7 @@ func (d *Datapath) SetSite(id SiteID, s Site) error {
 	return nil
 }
 
-// ParkSite forgets all but the site's listeners: new flows are held again. Its
+// ParkSite removes all but the site's listeners: new flows are held again. Its
 // trigger and counters go too, as a site that sleeps costs nothing else.
 func (d *Datapath) ParkSite(id SiteID) error {
 	err := errors.Join(

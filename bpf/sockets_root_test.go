@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -17,8 +15,8 @@ import (
 // ownCgroup is the one that the test binary, and so its sockets, are in.
 const ownCgroup = "/sys/fs/cgroup/main"
 
-// socketRig is a rig that sees the sockets of a namespace, which is replica 5 of
-// site 1, or nobody's if `known` is not set.
+// socketRig is a rig that sees the sockets of a namespace, which is replica 5
+// of site 1, or nobody's if `known` is not set.
 func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 	t.Helper()
 	r := newSocketRig(t)
@@ -41,8 +39,8 @@ type socketSpec struct {
 	at                        netip.AddrPort
 }
 
-// open opens it inside of a namespace, bound and (TCP) listening, and returns its
-// descriptor, which is closed with the test.
+// open opens it inside of a namespace, bound and (TCP) listening, and returns
+// its descriptor, which is closed with the test.
 func (s socketSpec) open(t testing.TB, ns *testutil.NS) int {
 	t.Helper()
 	fd := s.openFD(t, ns)

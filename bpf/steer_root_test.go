@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -505,8 +503,8 @@ func TestRootFlowsAreSpread(t *testing.T) {
 		id, _ := r.flowOf(t, p)
 		got[id]++
 	}
-	// The busy one is chosen only if both choices fall on it: 1 of 16, 50 of 800.
-	// The others get 5 of 16, 250. Bounds are six standard deviations off.
+	// The busy one is chosen only if both choices fall on it: 1 of 16, 50 of
+	// 800. The others get 5 of 16, 250. Bounds are six standard deviations off.
 	if got[1] > 50+6*7 || got[1] == 0 {
 		t.Errorf("the busy replica got %d of %d flows: %v", got[1], flows, got)
 	}
@@ -517,8 +515,9 @@ func TestRootFlowsAreSpread(t *testing.T) {
 	}
 }
 
-// A flood of packets for other sites fills the ring. What could not be held must
-// not count as held: nobody would ever clear it, and the site would never wake.
+// A flood of packets for other sites fills the ring. What could not be held
+// must not count as held: nobody would ever clear it, and the site would never
+// wake.
 func TestRootFullRingEatsNoCap(t *testing.T) {
 	testutil.Privileged(t)
 	r := newRig(t)
@@ -549,8 +548,8 @@ func TestRootFullRingEatsNoCap(t *testing.T) {
 	r.device(t, "with room again", from(100), actOK, holds)
 }
 
-// A datagram of a known client does not go to a replica on its way out: unlike a
-// connection it can go to the next one, or wake it.
+// A datagram of a known client does not go to a replica on its way out: unlike
+// a connection it can go to the next one, or wake it.
 func TestRootDatagramsLeaveWithTheirReplica(t *testing.T) {
 	testutil.Privileged(t)
 	for _, f := range families {

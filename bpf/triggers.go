@@ -37,18 +37,20 @@ func (k TriggerKind) String() string {
 	return fmt.Sprintf("trigger-%d", uint32(k))
 }
 
-// CusumParams are the parameters of the change-point test on new connections: the
-// fields of detect.CusumParams, which is made from a baseline and can be converted
-// to this type. The statistic of each ratio is kept as the time it would take a
-// silent site to bring it to zero, in ns: an arrival adds Step, the alarm is at
-// Limit, and an alarm is over below Rearm. A Limit of 0 turns a ratio off.
+// CusumParams are the parameters of the change-point test on new connections:
+// the fields of detect.CusumParams, which is made from a baseline and can be
+// converted to this type. The statistic of each ratio is kept as the time it
+// would take a silent site to bring it to zero, in ns: an arrival adds Step,
+// the alarm is at Limit, and an alarm is over below Rearm. A Limit of 0 turns a
+// ratio off.
 type CusumParams struct {
 	Step, Limit, Rearm [3]uint64
 }
 
 // Trigger is what the daemon wants to be told of a site that is awake. A
 // threshold of 0 is none. Each condition is told when it begins, and again only
-// after it was over in between: below 3/4 of its threshold (Rearm for the surge).
+// after it was over in between: below 3/4 of its threshold (Rearm for the
+// surge).
 type Trigger struct {
 	ConnsPerReplica uint32        // connections of one replica
 	AcceptQueue     uint32        // connections that wait in one listener
@@ -57,8 +59,8 @@ type Trigger struct {
 }
 
 // TriggerEvent tells that a condition has begun. Of TriggerSurge the Value is
-// the set of ratios (bits, as in detect.Alarm) of which the alarm begins, and the
-// Threshold the set of which it lasts.
+// the set of ratios (bits, as in detect.Alarm) of which the alarm begins, and
+// the Threshold the set of which it lasts.
 type TriggerEvent struct {
 	Time      uint64 // CLOCK_MONOTONIC, ns
 	Site      SiteID
@@ -68,9 +70,9 @@ type TriggerEvent struct {
 	Threshold uint64
 }
 
-// SetTrigger sets what is to be told of a site. Of a trigger that it has already
-// the conditions that last do so on, and the statistics of the surge stay the
-// same share of their limits.
+// SetTrigger sets what is to be told of a site. Of a trigger that it has
+// already the conditions that last do so on, and the statistics of the surge
+// stay the same share of their limits.
 func (d *Datapath) SetTrigger(site SiteID, t Trigger) error {
 	params := dpFcTriggerParams{
 		Conns: t.ConnsPerReplica, Queue: t.AcceptQueue, Latency: uint64(max(t.Latency, 0)),
@@ -154,8 +156,8 @@ type TriggerReader struct {
 	rec ringbuf.Record
 }
 
-// Triggers opens the ring of triggers; what was not read by an earlier daemon is
-// still there.
+// Triggers opens the ring of triggers; what was not read by an earlier daemon
+// is still there.
 func (d *Datapath) Triggers() (*TriggerReader, error) {
 	r, err := ringbuf.NewReader(d.objs.FcTriggerRing)
 	if err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -266,7 +264,7 @@ func closeCall(c *change.Cusum) float64 {
 }
 
 // New parameters keep the statistic's share of its limit, and the conditions that
-// last; parking forgets all.
+// last; parking resets all.
 func TestRootTriggerIsChanged(t *testing.T) {
 	testutil.Privileged(t)
 	r := newRig(t)

@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -39,7 +37,8 @@ type line struct {
 func asks(text string) line    { return line{false, text} }
 func answers(text string) line { return line{true, text} }
 
-// play has a conversation in which nobody speaks before the last word was heard.
+// play has a conversation in which nobody speaks before the last word was
+// heard.
 func play(script []line, c net.Conn, server bool) error {
 	defer c.Close()
 	for _, l := range script {
@@ -89,7 +88,7 @@ func TestRootTurns(t *testing.T) {
 			failed := make(chan error, 1)
 			w.serve(t, true, func(conn *net.TCPConn) { failed <- play(c.script, conn, true) })
 			lockstep(t, w.dial(t, web4), c.script)
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Fatal(err)
 			}
@@ -109,8 +108,9 @@ func lockstep(t testing.TB, c *net.TCPConn, script []line) {
 	}
 }
 
-// Handshakes are no requests. The first answer by TLS 1.3 is not measured, as it
-// looks like the server's session tickets, and nothing is of who offers HTTP/2.
+// Handshakes are no requests. The first answer by TLS 1.3 is not measured, as
+// it looks like the server's session tickets, and nothing is of who offers
+// HTTP/2.
 func TestRootTurnsInTLS(t *testing.T) {
 	for _, c := range []struct {
 		name                       string
@@ -137,7 +137,7 @@ func TestRootTurnsInTLS(t *testing.T) {
 			if err := play(script, tls.Client(w.dial(t, web4), c.config), false); err != nil {
 				t.Error(err)
 			}
-			l := w.settled(t, 1)
+			l := w.quiet(t, 1)
 			if err := <-failed; err != nil {
 				t.Error(err)
 			}

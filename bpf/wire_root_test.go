@@ -1,5 +1,3 @@
-//go:build linux
-
 package bpf
 
 import (
@@ -84,8 +82,8 @@ func (w *wire) load(t testing.TB) Load {
 	return l
 }
 
-// settled waits until all that was begun has ended, and returns the counters.
-func (w *wire) settled(t testing.TB, conns uint64) (l Load) {
+// quiet waits until all connections have ended, and returns the counters.
+func (w *wire) quiet(t testing.TB, conns uint64) (l Load) {
 	t.Helper()
 	testutil.WaitFor(t, 10*time.Second, "the end of all connections", func() error {
 		if l = w.load(t); l.ConnsNow != 0 || l.ConnsTotal != conns {

@@ -2,34 +2,29 @@ package netctl
 
 import (
 	"fmt"
+	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/moby/sys/capability"
 )
 
-// checkCapabilities asks whether the calling thread may do what Setup does:
-// links and routes, held packets, namespaces and mounts.
+// checkCapabilities returns an error unless the calling thread may do what
+// Setup does: links and routes, held packets, namespaces and mounts.
 func checkCapabilities(cfg Config) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData // as version 3 wants it
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("reading the capabilities of the process: %w", err)
+	have, err := capability.NewPid2(0)
+	if err == nil {
+		err = have.Load()
 	}
-	type capability struct {
-		number uint
-		name   string
+	if err != nil {
+		return fmt.Errorf("read the capabilities of the thread: %w", err)
 	}
-	needed := []capability{
-		{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"},
-		{unix.CAP_NET_RAW, "CAP_NET_RAW"},
-		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},
-	}
+	needed := []capability.Cap{capability.CAP_NET_ADMIN, capability.CAP_NET_RAW, capability.CAP_SYS_ADMIN}
 	if cfg.MountNS != nil {
-		needed = append(needed, capability{unix.CAP_SYS_CHROOT, "CAP_SYS_CHROOT"})
+		needed = append(needed, capability.CAP_SYS_CHROOT)
 	}
 	var missing []string
 	for _, c := range needed {
-		if data[c.number/32].Effective&(1<<(c.number%32)) == 0 {
-			missing = append(missing, c.name)
+		if !have.Get(capability.EFFECTIVE, c) {
+			missing = append(missing, "CAP_"+strings.ToUpper(c.String()))
 		}
 	}
 	if len(missing) > 0 {

@@ -18,14 +18,15 @@ const (
 )
 
 // RepairChecksum completes the TCP or UDP checksum of an IP packet that was
-// captured before hardware (or nobody, on its way inside of one machine) did, and
-// tells whether it has changed the packet.
+// captured before hardware (or nobody, on its way inside of one machine) did,
+// and tells whether it has changed the packet.
 //
 // A local sender leaves the sum of the pseudo header, folded but not
 // complemented, in the field (CHECKSUM_PARTIAL; Documentation/networking/
-// checksum-offloads.rst). A raw socket has no way to say so again, so the packet
-// would go out as it is and be dropped by its receiver. A complete checksum that
-// happens to equal that sum (1 of 65535) is computed again, to the same value.
+// checksum-offloads.rst). A raw socket has no way to say so again, so the
+// packet would go out as it is and be dropped by its receiver. A complete
+// checksum that happens to equal that sum (1 of 65535) is computed again, to
+// the same value.
 //
 // Fragments are left alone, as their checksum is of the whole datagram; so are
 // packets with source routes ahead of them, whose pseudo header is that of the
@@ -67,7 +68,8 @@ func RepairChecksum(packet []byte) bool {
 	if binary.BigEndian.Uint16(payload[field:]) != fold(pseudo) {
 		return false
 	}
-	// The sum of the payload has the pseudo header's in it: it stands in the field.
+	// The sum of the payload has the pseudo header's in it: it stands in the
+	// field.
 	full := ^fold(sum(payload))
 	if full == 0 && proto == unix.IPPROTO_UDP {
 		full = 0xffff // RFC 768: 0 means none

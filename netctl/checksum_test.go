@@ -66,7 +66,8 @@ func (s segment) packet() (p []byte, transport int) {
 }
 
 // reference is RFC 1071 as its text says it: one's complement addition, word by
-// word, over the pseudo header and then the data. Without data it is the sum of the pseudo header alone.
+// word, over the pseudo header and then the data. Without data it is the sum of
+// the pseudo header alone.
 func reference(src, dst netip.Addr, proto uint8, length int, data []byte) uint16 {
 	var all []byte
 	all = append(append(all, src.AsSlice()...), dst.AsSlice()...)

@@ -6,8 +6,8 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 )
 
-// Monotonic is the machine's clock, CLOCK_MONOTONIC, as the programs in the kernel
-// use it.
+// Monotonic is the machine's clock, CLOCK_MONOTONIC, as the programs in the
+// kernel use it.
 type Monotonic struct{}
 
 // Now implements [Clock].

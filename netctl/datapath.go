@@ -10,7 +10,8 @@ type Datapath interface {
 	AttachUplink(ifindex int) error
 	// DetachUplink takes it off again.
 	DetachUplink(ifindex int) error
-	// AttachReplica attaches to the host end of a replica's namespace; again is fine.
+	// AttachReplica attaches to the host end of a replica's namespace; again is
+	// fine.
 	AttachReplica(ifindex int) error
 	// AttachSink attaches to the host end of the sink's namespace.
 	AttachSink(ifindex int) error

@@ -1,5 +1,3 @@
-//go:build linux
-
 package netctl
 
 import (
@@ -92,7 +90,8 @@ func liveNode(t testing.TB) (node, client *testutil.NS, n *Net, dp *bpf.Datapath
 	return node, client, n, dp
 }
 
-// dial connects from inside of a namespace. from, if valid, is the source address.
+// dial connects from inside of a namespace. from, if valid, is the source
+// address.
 func dial(t testing.TB, ns place, network string, to netip.AddrPort, d time.Duration) (net.Conn, error) {
 	t.Helper()
 	return dialAddress(t, ns, network, to.String(), d)
@@ -103,7 +102,8 @@ func dialAddress(t testing.TB, ns place, network, to string, d time.Duration) (c
 	ns.Do(t, func() {
 		ctx, cancel := context.WithTimeout(t.Context(), testutil.Timeout(d))
 		defer cancel()
-		// The dialer makes its socket on this thread: an address needs no goroutines.
+		// The dialer makes its socket on this thread: an address needs no
+		// goroutines.
 		conn, err = (&net.Dialer{}).DialContext(ctx, network, to)
 	})
 	return conn, err
@@ -132,11 +132,13 @@ func TestRootSinkAnswers(t *testing.T) {
 	}
 }
 
-// tries is how often something is tried that a machine which stands still for a second spoils: its clients then send their SYNs
-// again before they look at the answers.
+// tries is how often something is tried that a machine which stands still for a
+// second spoils: its clients then send their SYNs again before they look at the
+// answers.
 const tries = 5
 
-// wantRefusedAtOnce expects the first SYN of a connection to be answered by a refusal.
+// wantRefusedAtOnce expects the first SYN of a connection to be answered by a
+// refusal.
 func wantRefusedAtOnce(t testing.TB, ns place, to netip.AddrPort) {
 	t.Helper()
 	for range tries {
@@ -359,7 +361,8 @@ type dialed struct {
 	err  error
 }
 
-// visit has a client connect to a parked site, whose number is that of its replica, and returns when its SYN is held.
+// visit has a client connect to a parked site, whose number is that of its
+// replica, and returns when its SYN is held.
 func (h holding) visit(t *testing.T, from place, id bpf.ReplicaID, vip netip.Addr) <-chan dialed {
 	t.Helper()
 	site := bpf.SiteID(id)

@@ -74,9 +74,9 @@ type packetKey struct {
 	proto       bpf.Proto
 }
 
-// NewHolder returns an empty Holder. Released packets go to release, refused ones
-// to refuse; expired, which may be nil, is called after a deadline, not before
-// the packets were refused, and never while the Holder is locked.
+// NewHolder returns an empty Holder. Released packets go to release, refused
+// ones to refuse; expired, which may be nil, is called after a deadline, not
+// before the packets were refused, and never while the Holder is locked.
 func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
 	return &Holder{
 		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,
@@ -153,10 +153,6 @@ func (h *Holder) Drop(site bpf.SiteID) (n int) {
 	}
 	return n
 }
-
-// Forward sends one packet at once: its site became ready while the packet was
-// on its way to the daemon.
-func (h *Holder) Forward(p bpf.HeldPacket) error { return h.release.Inject(p.Data) }
 
 // Held returns how many packets are held, in all and for how many sites.
 func (h *Holder) Held() (packets, sites int) {

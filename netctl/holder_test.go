@@ -244,7 +244,8 @@ func TestHolderCaps(t *testing.T) {
 	for i := range 4 {
 		mustAdd(t, h, syn(2, i), i == 0)
 	}
-	// A site whose first packet finds no room has to be woken all the same, once.
+	// A site whose first packet finds no room has to be woken all the same,
+	// once.
 	if first, err := h.Add(syn(3, 1)); !first || !errors.Is(err, ErrHoldTotalFull) {
 		t.Errorf("Add of a third site: first %v, error %v; want true, ErrHoldTotalFull", first, err)
 	}

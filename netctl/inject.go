@@ -23,16 +23,17 @@ type PacketInjector struct {
 	index  int
 }
 
-// newPacketInjector must be called on a thread in the device's network namespace.
+// newPacketInjector must be called on a thread in the device's network
+// namespace.
 func newPacketInjector(name string, ifindex int) (*PacketInjector, error) {
 	// Protocol 0: the socket receives nothing.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening a packet socket for %s: %w", name, err)
+		return nil, fmt.Errorf("open a packet socket for %s: %w", name, err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifindex}); err != nil {
 		_ = unix.Close(fd) // nothing was written
-		return nil, fmt.Errorf("binding a packet socket to %s: %w", name, err)
+		return nil, fmt.Errorf("bind a packet socket to %s: %w", name, err)
 	}
 	return &PacketInjector{socket: os.NewFile(uintptr(fd), "packet:"+name), fd: fd, name: name, index: ifindex}, nil
 }
@@ -43,12 +44,12 @@ func newPacketInjector(name string, ifindex int) (*PacketInjector, error) {
 func (p *PacketInjector) Inject(frame []byte) error {
 	proto, err := prepareFrame(frame)
 	if err != nil {
-		return fmt.Errorf("sending a held packet by %s: %w", p.name, err)
+		return fmt.Errorf("send a held packet by %s: %w", p.name, err)
 	}
 	to := unix.SockaddrLinklayer{Ifindex: p.index, Protocol: networkOrder(proto)}
 	conn, err := p.socket.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("sending a held packet by %s: %w", p.name, err)
+		return fmt.Errorf("send a held packet by %s: %w", p.name, err)
 	}
 	var sendErr error
 	err = conn.Control(func(fd uintptr) { sendErr = unix.Sendto(int(fd), frame, 0, &to) })
@@ -56,7 +57,7 @@ func (p *PacketInjector) Inject(frame []byte) error {
 		err = sendErr
 	}
 	if err != nil {
-		return fmt.Errorf("sending a held packet by %s: %w", p.name, err)
+		return fmt.Errorf("send a held packet by %s: %w", p.name, err)
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // hwAddr is the one hardware address of the device, all host ends and all eth0.
-// A packet for one of them is a packet for each, so it can be redirected as it is.
+// A packet for one of them is a packet for each, so it can be redirected as it
+// is.
 var hwAddr = net.HardwareAddr{0x02, 0xfc, 0x00, 0x00, 0x00, 0x01}
 
 // routeProtocol marks the routes of fcnode (`ip route show proto 252`); the
@@ -34,7 +35,7 @@ func findLink(h *netlink.Handle, name string) (netlink.Link, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for device %s: %w", name, err)
+		return nil, fmt.Errorf("look for device %s: %w", name, err)
 	}
 	return l, nil
 }
@@ -75,7 +76,7 @@ func addDevice(h linkAdder, name string, mtu int) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("making device %s (%s): %w", name, l.Type(), err)
+			return fmt.Errorf("make device %s (%s): %w", name, l.Type(), err)
 		}
 		return nil
 	}
@@ -87,14 +88,14 @@ func addDevice(h linkAdder, name string, mtu int) error {
 func quiet(h *netlink.Handle, l netlink.Link) error {
 	name := l.Attrs().Name
 	if err := h.LinkSetARPOff(l); err != nil {
-		return fmt.Errorf("setting ARP off on %s: %w", name, err)
+		return fmt.Errorf("set ARP off on %s: %w", name, err)
 	}
 	// EAFNOSUPPORT: no IPv6 in this kernel, so nothing to keep quiet.
 	if err := h.LinkSetIP6AddrGenMode(l, inet6AddrGenModeNone); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("setting addrgenmode none on %s: %w", name, err)
+		return fmt.Errorf("set addrgenmode none on %s: %w", name, err)
 	}
 	if err := h.LinkSetUp(l); err != nil {
-		return fmt.Errorf("setting %s up: %w", name, err)
+		return fmt.Errorf("set %s up: %w", name, err)
 	}
 	return nil
 }
@@ -102,7 +103,7 @@ func quiet(h *netlink.Handle, l netlink.Link) error {
 // deleteLink takes a device away; one that is gone already is fine.
 func deleteLink(h *netlink.Handle, l netlink.Link) error {
 	if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("removing device %s: %w", l.Attrs().Name, err)
+		return fmt.Errorf("remove device %s: %w", l.Attrs().Name, err)
 	}
 	return nil
 }

@@ -56,11 +56,11 @@ func (n *Namespace) Assign(addrs ...netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
-		return fmt.Errorf("assigning %v to the namespace behind %s: %w", addrs, n.name, ErrClosed)
+		return fmt.Errorf("assign %v to the namespace behind %s: %w", addrs, n.name, ErrClosed)
 	}
 	for i, a := range addrs {
 		if err := n.pair.assign(a); err != nil {
-			err = fmt.Errorf("assigning %s to the namespace behind %s: %w", a, n.name, err)
+			err = fmt.Errorf("assign %s to the namespace behind %s: %w", a, n.name, err)
 			for _, b := range addrs[:i] {
 				err = errors.Join(err, n.pair.unassign(b))
 			}
@@ -106,7 +106,8 @@ func (p *pair) vipRoute(a netip.Addr) *netlink.Route {
 func vipAddr(a netip.Addr) *netlink.Addr {
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
 	if a.Is6() {
-		// Nobody can have the address twice, and a replica does not wait a second to find out.
+		// Nobody can have the address twice, and a replica does not wait a
+		// second to find out.
 		addr.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 	}
 	return addr

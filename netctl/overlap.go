@@ -42,7 +42,7 @@ func findOverlap(prefixes []netip.Prefix, have []inUse) error {
 func readInUse(h *netlink.Handle) ([]inUse, error) {
 	links, err := dump(h.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("listing devices: %w", err)
+		return nil, fmt.Errorf("list devices: %w", err)
 	}
 	names := map[int]string{}
 	for _, l := range links {
@@ -55,7 +55,7 @@ func readInUse(h *netlink.Handle) ([]inUse, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listing addresses: %w", err)
+			return nil, fmt.Errorf("list addresses: %w", err)
 		}
 		for _, a := range addrs {
 			if p, ok := toPrefix(a.IPNet); ok {
@@ -65,7 +65,7 @@ func readInUse(h *netlink.Handle) ([]inUse, error) {
 		}
 		routes, err := dump(func() ([]netlink.Route, error) { return h.RouteListFiltered(family, &netlink.Route{}, 0) })
 		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
+			return nil, fmt.Errorf("list routes: %w", err)
 		}
 		for _, r := range routes {
 			p, ok := toPrefix(r.Dst)
@@ -103,7 +103,8 @@ func toIPNet(p netip.Prefix) *net.IPNet {
 }
 
 // dump repeats a listing during which the kernel's tables have changed. On a
-// busy machine it may never come through whole, so the last try counts as it is.
+// busy machine it may never come through whole, so the last try counts as it
+// is.
 func dump[T any](list func() ([]T, error)) (all []T, err error) {
 	const tries = 10
 	for range tries {

@@ -77,7 +77,7 @@ func (p *pair) prepareInside(settings []sysctl) error {
 // open opens what works inside from then on. It runs inside of the namespace.
 func (p *pair) open() (err error) {
 	if p.inside, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return fmt.Errorf("opening netlink in a network namespace: %w", err)
+		return fmt.Errorf("open netlink in a network namespace: %w", err)
 	}
 	p.cookie, err = netnsCookie()
 	return err
@@ -88,12 +88,12 @@ func (p *pair) open() (err error) {
 func netnsCookie() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("opening a socket for a network namespace's cookie: %w", err)
+		return 0, fmt.Errorf("open a socket for a network namespace's cookie: %w", err)
 	}
 	defer unix.Close(fd) // nothing was written
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
-		return 0, fmt.Errorf("reading a network namespace's cookie (SO_NETNS_COOKIE, Linux 5.14): %w", err)
+		return 0, fmt.Errorf("read a network namespace's cookie (SO_NETNS_COOKIE, Linux 5.14): %w", err)
 	}
 	return cookie, nil
 }
@@ -108,11 +108,11 @@ func (p *pair) connect(node *netlink.Handle, hostName string, mtu int) error {
 	veth.PeerName, veth.PeerHardwareAddr = innerName, hwAddr
 	veth.PeerNamespace = netlink.NsFd(p.ns.Fd())
 	if err := node.LinkAdd(veth); err != nil {
-		return fmt.Errorf("making veth %s: %w", hostName, err)
+		return fmt.Errorf("make veth %s: %w", hostName, err)
 	}
 	host, err := node.LinkByName(hostName)
 	if err != nil {
-		return fmt.Errorf("finding veth %s just made: %w", hostName, err)
+		return fmt.Errorf("find veth %s just made: %w", hostName, err)
 	}
 	p.host = host.Attrs().Index
 	if err := quiet(node, host); err != nil {
@@ -133,13 +133,14 @@ func (p *pair) connect(node *netlink.Handle, hostName string, mtu int) error {
 
 // waitCarrier returns when a device can send. The first end of a veth to be set
 // up drops what it is given until the kernel's link watch has noticed that the
-// other end is up too. On newer kernels asking for this one device makes it look
-// at once; on older ones it takes its time, mostly well below a millisecond.
+// other end is up too. On newer kernels asking for this one device makes it
+// look at once; on older ones it takes its time, mostly well below a
+// millisecond.
 func waitCarrier(h *netlink.Handle, ifindex int) error {
 	for deadline := time.Now().Add(carrierTimeout); ; time.Sleep(carrierPoll) {
 		l, err := h.LinkByIndex(ifindex)
 		if err != nil {
-			return fmt.Errorf("looking at device %d just made: %w", ifindex, err)
+			return fmt.Errorf("look at device %d just made: %w", ifindex, err)
 		}
 		if l.Attrs().OperState == netlink.OperUp {
 			return nil
@@ -156,17 +157,17 @@ func (p *pair) configureInner() error {
 		err = p.inside.LinkSetUp(lo)
 	}
 	if err != nil {
-		return fmt.Errorf("setting lo up in a network namespace: %w", err)
+		return fmt.Errorf("set lo up in a network namespace: %w", err)
 	}
 	if err := p.findInner(); err != nil {
 		return err
 	}
 	inner := linkOf(p.inner, innerName)
 	if err := p.inside.LinkSetARPOff(inner); err != nil {
-		return fmt.Errorf("setting ARP off on %s: %w", innerName, err)
+		return fmt.Errorf("set ARP off on %s: %w", innerName, err)
 	}
 	if err := p.inside.LinkSetUp(inner); err != nil {
-		return fmt.Errorf("setting %s up: %w", innerName, err)
+		return fmt.Errorf("set %s up: %w", innerName, err)
 	}
 	for _, gw := range []net.IP{gateway4, gateway6} {
 		r := &netlink.Route{LinkIndex: p.inner, Gw: gw, Flags: int(netlink.FLAG_ONLINK), Dst: defaultFor(gw)}
@@ -175,7 +176,7 @@ func (p *pair) configureInner() error {
 			continue // no IPv6 in this kernel
 		}
 		if err != nil {
-			return fmt.Errorf("setting the default route by %s in a network namespace: %w", gw, err)
+			return fmt.Errorf("set the default route by %s in a network namespace: %w", gw, err)
 		}
 	}
 	return nil
@@ -191,7 +192,7 @@ func defaultFor(gw net.IP) *net.IPNet {
 func (p *pair) findInner() error {
 	l, err := p.inside.LinkByName(innerName)
 	if err != nil {
-		return fmt.Errorf("finding %s in a network namespace: %w", innerName, err)
+		return fmt.Errorf("find %s in a network namespace: %w", innerName, err)
 	}
 	p.inner = l.Attrs().Index
 	return nil
@@ -210,7 +211,7 @@ func (p *pair) identify(node *netlink.Handle) error {
 		err = errors.New("the kernel has given it none")
 	}
 	if err != nil {
-		return fmt.Errorf("finding the id of a network namespace: %w", err)
+		return fmt.Errorf("find the id of a network namespace: %w", err)
 	}
 	p.nsid = id
 	return nil
@@ -226,13 +227,13 @@ func (p *pair) close() error {
 		return nil
 	}
 	if err := p.ns.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("closing a network namespace: %w", err)
+		return fmt.Errorf("close a network namespace: %w", err)
 	}
 	return nil
 }
 
-// adoptPair takes a namespace that exists already, with the host end of its veth.
-// It must be called on a thread in the node's namespace.
+// adoptPair takes a namespace that exists already, with the host end of its
+// veth. It must be called on a thread in the node's namespace.
 func adoptPair(node *netlink.Handle, ns *os.File, host netlink.Link) (*pair, error) {
 	p := &pair{ns: ns, host: host.Attrs().Index}
 	err := p.identify(node)

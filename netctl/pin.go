@@ -20,10 +20,10 @@ func inMountNS(mnt *os.File, f func() error) error {
 		// Threads share their root and working directory, which a change of
 		// mount namespace resets: first have them for this thread alone.
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return fmt.Errorf("preparing to enter mount namespace %s: %w", mnt.Name(), err)
+			return fmt.Errorf("prepare to enter mount namespace %s: %w", mnt.Name(), err)
 		}
 		if err := unix.Setns(int(mnt.Fd()), unix.CLONE_NEWNS); err != nil {
-			return fmt.Errorf("entering mount namespace %s: %w", mnt.Name(), err)
+			return fmt.Errorf("enter mount namespace %s: %w", mnt.Name(), err)
 		}
 		return f()
 	})
@@ -33,26 +33,27 @@ func inMountNS(mnt *os.File, f func() error) error {
 func pinNetns(ns *os.File, path string, mnt *os.File) error {
 	return inMountNS(mnt, func() error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return fmt.Errorf("making the run directory: %w", err)
+			return fmt.Errorf("make the run directory: %w", err)
 		}
 		f, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o444)
 		if err != nil {
-			return fmt.Errorf("making the place for the sink's namespace: %w", err)
+			return fmt.Errorf("make the place for the sink's namespace: %w", err)
 		}
 		f.Close()
 		source := fmt.Sprintf("/proc/thread-self/fd/%d", ns.Fd())
 		if err := unix.Mount(source, path, "", unix.MS_BIND, ""); err != nil {
-			return errors.Join(fmt.Errorf("mounting the sink's namespace at %s: %w", path, err), os.Remove(path))
+			return errors.Join(fmt.Errorf("mount the sink's namespace at %s: %w", path, err), os.Remove(path))
 		}
 		// Or copies of the mount in other mount namespaces would keep it alive.
 		if err := unix.Mount("", path, "", unix.MS_PRIVATE, ""); err != nil {
-			return errors.Join(fmt.Errorf("making the mount at %s private: %w", path, err), unmount(path))
+			return errors.Join(fmt.Errorf("make the mount at %s private: %w", path, err), unmount(path))
 		}
 		return nil
 	})
 }
 
-// openPinned opens the namespace at path; nil without an error if there is none.
+// openPinned opens the namespace at path; nil without an error if there is
+// none.
 func openPinned(path string, mnt *os.File) (ns *os.File, err error) {
 	err = inMountNS(mnt, func() error {
 		f, err := os.Open(path)
@@ -60,12 +61,12 @@ func openPinned(path string, mnt *os.File) (ns *os.File, err error) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("opening the sink's namespace: %w", err)
+			return fmt.Errorf("open the sink's namespace: %w", err)
 		}
 		var st unix.Statfs_t
 		if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 			f.Close()
-			return fmt.Errorf("looking at %s: %w", path, err)
+			return fmt.Errorf("look at %s: %w", path, err)
 		}
 		if st.Type != unix.NSFS_MAGIC {
 			return f.Close() // the place without its mount
@@ -94,11 +95,11 @@ func unmount(path string) error {
 			break // not mounted (any more)
 		}
 		if err != nil {
-			return fmt.Errorf("unmounting the sink's namespace from %s: %w", path, err)
+			return fmt.Errorf("unmount the sink's namespace from %s: %w", path, err)
 		}
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("removing the place of the sink's namespace: %w", err)
+		return fmt.Errorf("remove the place of the sink's namespace: %w", err)
 	}
 	return nil
 }

@@ -19,12 +19,12 @@ import (
 // replicaPrefix and a number make the names of host ends.
 const replicaPrefix = "fcv"
 
-// After a failure the next namespace is tried when somebody asks for one, and at
-// the latest after this time.
+// After a failure the next namespace is tried when somebody asks for one, and
+// at the latest after this time.
 const retryAfter = time.Second
 
-// Pool keeps network namespaces ready, so that a wake need not wait for one. Its
-// methods are safe for concurrent use.
+// Pool keeps network namespaces ready, so that a wake need not wait for one.
+// Its methods are safe for concurrent use.
 type Pool struct {
 	node    *netlink.Handle
 	remover *remover
@@ -72,7 +72,7 @@ func newPool(n *Net) (*Pool, error) {
 func (p *Pool) skipTaken() error {
 	links, err := dump(p.node.LinkList)
 	if err != nil {
-		return fmt.Errorf("listing devices: %w", err)
+		return fmt.Errorf("list devices: %w", err)
 	}
 	var next uint64
 	for _, l := range links {
@@ -93,12 +93,14 @@ func replicaNumber(name string) (uint64, bool) {
 	return n, err == nil
 }
 
-// Get returns a namespace: at once if one is ready, else as soon as one is made.
-// It fails when making one fails meanwhile, when ctx ends or the pool is closed.
+// Get returns a namespace: at once if one is ready, else as soon as one is
+// made. It fails when making one fails meanwhile, when ctx ends or the pool is
+// closed.
 func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
-	// Not by the select below, which picks at random: a closed pool gives nothing.
+	// Not by the select below, which picks at random: a closed pool gives
+	// nothing.
 	if p.closed() {
-		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+		return nil, fmt.Errorf("take a network namespace from the pool: %w", ErrClosed)
 	}
 	select {
 	case n := <-p.ready:
@@ -115,9 +117,9 @@ func (p *Pool) Get(ctx context.Context) (*Namespace, error) {
 	case err := <-p.failed:
 		return nil, err
 	case <-p.stop:
-		return nil, fmt.Errorf("taking a network namespace from the pool: %w", ErrClosed)
+		return nil, fmt.Errorf("take a network namespace from the pool: %w", ErrClosed)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a network namespace: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for a network namespace: %w", ctx.Err())
 	}
 }
 
@@ -173,8 +175,8 @@ func (p *Pool) hasten() {
 }
 
 // letOthers lets those go first who have more use for the processors than a
-// namespace for later has. It does not where somebody waits for one, or where so
-// many went so quickly that less than half are left.
+// namespace for later has. It does not where somebody waits for one, or where
+// so many went so quickly that less than half are left.
 func (p *Pool) letOthers() {
 	if p.yield == nil || len(p.ready) < cap(p.ready)/2 {
 		return
@@ -219,11 +221,11 @@ func (p *Pool) make() (*Namespace, error) {
 				continue // somebody else's device
 			}
 			if err != nil {
-				return fmt.Errorf("preparing a network namespace: %w", err)
+				return fmt.Errorf("prepare a network namespace: %w", err)
 			}
 			n = &Namespace{name: name, remover: p.remover, dp: p.dp, pair: pair}
 			if err := p.dp.AttachReplica(pair.host); err != nil {
-				return errors.Join(fmt.Errorf("preparing a network namespace: %w", err), n.Close())
+				return errors.Join(fmt.Errorf("prepare a network namespace: %w", err), n.Close())
 			}
 			return nil
 		}
@@ -239,14 +241,14 @@ func (p *Pool) make() (*Namespace, error) {
 func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 	host, err := p.node.LinkByIndex(hostIfindex)
 	if err != nil {
-		return nil, fmt.Errorf("adopting a replica's network namespace: finding its veth %d: %w", hostIfindex, err)
+		return nil, fmt.Errorf("adopt a replica's network namespace: finding its veth %d: %w", hostIfindex, err)
 	}
 	if err := ours(host, "veth"); err != nil {
-		return nil, fmt.Errorf("adopting a replica's network namespace: %w", err)
+		return nil, fmt.Errorf("adopt a replica's network namespace: %w", err)
 	}
 	ns, err := os.Open(netnsPath)
 	if err != nil {
-		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+		return nil, fmt.Errorf("adopt the network namespace behind %s: %w", host.Attrs().Name, err)
 	}
 	var n *Namespace
 	err = inNetns(p.nodeNS, func() error {
@@ -262,7 +264,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 	})
 	if err != nil {
 		ns.Close()
-		return nil, fmt.Errorf("adopting the network namespace behind %s: %w", host.Attrs().Name, err)
+		return nil, fmt.Errorf("adopt the network namespace behind %s: %w", host.Attrs().Name, err)
 	}
 	return n, nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package netctl
 
 import (
@@ -19,8 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// limit bounds what takes milliseconds when all is well; gone what a worker of the kernel's does, which takes away the network
-// namespaces of the whole machine one after another.
+// limit bounds what takes milliseconds when all is well; gone what a worker of
+// the kernel's does, which takes away the network namespaces of the whole
+// machine one after another.
 const (
 	limit = 20 * time.Second
 	gone  = time.Minute
@@ -226,7 +225,8 @@ func TestRootPoolReportsFailure(t *testing.T) {
 	if _, err := n.Pool().Get(testutil.Context(t, limit)); !errors.Is(err, errInjected) {
 		t.Errorf("Get: %v, want the injected error", err)
 	}
-	// The pool tries again from time to time; between two attempts there is nothing.
+	// The pool tries again from time to time; between two attempts there is
+	// nothing.
 	testutil.WaitFor(t, gone, "the failed attempts to leave nothing", func() error { return noReplicas(node) })
 	dp.mu.Lock()
 	dp.fail = ""
@@ -317,7 +317,8 @@ func TestRootNamespaceOutlivesItsNet(t *testing.T) {
 	remove(t, setup(t, node, cfg, &fakeDatapath{}))
 }
 
-// A replica lives on in its process when its daemon ends, and the next adopts it.
+// A replica lives on in its process when its daemon ends, and the next adopts
+// it.
 func TestRootAdopt(t *testing.T) {
 	testutil.Privileged(t)
 	node := testutil.NetNS(t)
@@ -520,7 +521,8 @@ func TestRootPoolYields(t *testing.T) {
 	}
 }
 
-// TestRootPoolClosesWhileItYields: the end of the daemon waits for nobody's wake.
+// TestRootPoolClosesWhileItYields: the end of the daemon waits for nobody's
+// wake.
 func TestRootPoolClosesWhileItYields(t *testing.T) {
 	testutil.Privileged(t)
 	node := testutil.NetNS(t)

@@ -21,7 +21,7 @@ type remover struct {
 func newRemover() (*remover, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("opening netlink: %w", err)
+		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	return &remover{h: h}, nil
 }
@@ -30,7 +30,7 @@ func (r *remover) remove(l netlink.Link) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.h == nil {
-		return fmt.Errorf("removing device %s: the network is %w", l.Attrs().Name, ErrClosed)
+		return fmt.Errorf("remove device %s: the network is %w", l.Attrs().Name, ErrClosed)
 	}
 	return deleteLink(r.h, l)
 }

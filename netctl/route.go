@@ -96,7 +96,7 @@ func ownRoutes(h *netlink.Handle) (own []netlink.Route, err error) {
 			return h.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL)
 		})
 		if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
-			return nil, fmt.Errorf("listing the routes of fcnode: %w", err)
+			return nil, fmt.Errorf("list the routes of fcnode: %w", err)
 		}
 		own = append(own, routes...)
 	}
@@ -135,14 +135,14 @@ func anyRouteIn(rs []netlink.Route, r *netlink.Route) bool {
 
 func addRoute(h *netlink.Handle, r *netlink.Route) error {
 	if err := h.RouteAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding the %s for %s: %w", routeName(r), r.Dst, err)
+		return fmt.Errorf("add the %s for %s: %w", routeName(r), r.Dst, err)
 	}
 	return nil
 }
 
 func deleteRoute(h *netlink.Handle, r *netlink.Route) error {
 	if err := h.RouteDel(r); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("removing the %s for %s: %w", routeName(r), r.Dst, err)
+		return fmt.Errorf("remove the %s for %s: %w", routeName(r), r.Dst, err)
 	}
 	return nil
 }

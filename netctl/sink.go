@@ -26,14 +26,14 @@ const ruleInbound = 10
 func makeSink(node *netlink.Handle, cfg Config, mtu int) (*pair, error) {
 	p, err := makePair(node, cfg.sinkName(), mtu, sinkSettings)
 	if err != nil {
-		return nil, fmt.Errorf("making the sink: %w", err)
+		return nil, fmt.Errorf("make the sink: %w", err)
 	}
 	err = configureSink(p, cfg.Prefixes)
 	if err == nil {
 		err = pinNetns(p.ns, cfg.sinkPath(), cfg.MountNS)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making the sink: %w", err), deleteLink(node, linkOf(p.host, cfg.sinkName())), p.close())
+		return nil, errors.Join(fmt.Errorf("make the sink: %w", err), deleteLink(node, linkOf(p.host, cfg.sinkName())), p.close())
 	}
 	return p, nil
 }
@@ -78,7 +78,7 @@ func adoptSink(node *netlink.Handle, cfg Config) (*pair, error) {
 func configureSink(p *pair, prefixes []netip.Prefix) error {
 	lo, err := p.inside.LinkByName("lo")
 	if err != nil {
-		return fmt.Errorf("finding lo in the sink: %w", err)
+		return fmt.Errorf("find lo in the sink: %w", err)
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		err := sinkRoutesOf(p.inside, family, lo.Attrs().Index, prefixes)
@@ -101,7 +101,7 @@ func sinkRoutesOf(h *netlink.Handle, family, lo int, prefixes []netip.Prefix) er
 		return h.RouteListFiltered(family, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
-		return fmt.Errorf("listing the sink's routes: %w", err)
+		return fmt.Errorf("list the sink's routes: %w", err)
 	}
 	var want []*netlink.Route
 	for _, prefix := range prefixes {
@@ -128,12 +128,13 @@ func sinkRoutesOf(h *netlink.Handle, family, lo int, prefixes []netip.Prefix) er
 }
 
 // sinkAddresses gives the sink the first address of each IPv6 prefix, which is
-// no VIP (RFC 4291 reserves it for the routers of the subnet). A route alone will
-// do for RST and ping, but ICMPv6 errors only come from an assigned address.
+// no VIP (RFC 4291 reserves it for the routers of the subnet). A route alone
+// will do for RST and ping, but ICMPv6 errors only come from an assigned
+// address.
 func sinkAddresses(h *netlink.Handle, lo netlink.Link, prefixes []netip.Prefix) error {
 	have, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(lo, netlink.FAMILY_V6) })
 	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("listing the sink's addresses: %w", err)
+		return fmt.Errorf("list the sink's addresses: %w", err)
 	}
 	want := map[netip.Addr]bool{netip.IPv6Loopback(): true}
 	for _, p := range prefixes {
@@ -142,13 +143,13 @@ func sinkAddresses(h *netlink.Handle, lo netlink.Link, prefixes []netip.Prefix) 
 		}
 		want[p.Addr()] = true
 		if err := h.AddrReplace(lo, vipAddr(p.Addr())); err != nil {
-			return fmt.Errorf("giving the sink the address %s: %w", p.Addr(), err)
+			return fmt.Errorf("give the sink the address %s: %w", p.Addr(), err)
 		}
 	}
 	for i := range have {
 		if p, ok := toPrefix(have[i].IPNet); ok && !want[p.Addr()] {
 			if err := h.AddrDel(lo, &have[i]); err != nil {
-				return fmt.Errorf("taking the address %s from the sink: %w", p, err)
+				return fmt.Errorf("take the address %s from the sink: %w", p, err)
 			}
 		}
 	}
@@ -160,12 +161,12 @@ func onlyInbound(h *netlink.Handle, family int) error {
 	inbound := netlink.NewRule()
 	inbound.Family, inbound.Priority, inbound.Table, inbound.IifName = family, ruleInbound, unix.RT_TABLE_LOCAL, innerName
 	if err := h.RuleAdd(inbound); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("adding a routing rule in the sink: %w", err)
+		return fmt.Errorf("add a routing rule in the sink: %w", err)
 	}
 	all := netlink.NewRule()
 	all.Family, all.Priority, all.Table = family, 0, unix.RT_TABLE_LOCAL
 	if err := h.RuleDel(all); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing a routing rule in the sink: %w", err)
+		return fmt.Errorf("remove a routing rule in the sink: %w", err)
 	}
 	return nil
 }

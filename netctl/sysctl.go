@@ -22,11 +22,11 @@ func (s sysctl) write() error {
 	// only hide a wrong name.
 	fd, err := unix.Open(filepath.Join(sysctlRoot, s.name), unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("setting sysctl %s to %s: %w", s.name, s.value, err)
+		return fmt.Errorf("set sysctl %s to %s: %w", s.name, s.value, err)
 	}
 	defer unix.Close(fd) // a sysctl takes effect with the write
 	if _, err := unix.Write(fd, []byte(s.value)); err != nil {
-		return fmt.Errorf("setting sysctl %s to %s: %w", s.name, s.value, err)
+		return fmt.Errorf("set sysctl %s to %s: %w", s.name, s.value, err)
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func (s sysctl) writeIfThere() error {
 func readSysctl(name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(sysctlRoot, name))
 	if err != nil {
-		return "", fmt.Errorf("reading sysctl %s: %w", name, err)
+		return "", fmt.Errorf("read sysctl %s: %w", name, err)
 	}
 	return strings.TrimSpace(string(b)), nil
 }

@@ -12,7 +12,7 @@ import (
 func currentNetns() (*os.File, error) {
 	f, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return nil, fmt.Errorf("opening the current network namespace: %w", err)
+		return nil, fmt.Errorf("open the current network namespace: %w", err)
 	}
 	return f, nil
 }
@@ -22,7 +22,7 @@ func currentNetns() (*os.File, error) {
 func inNetns(ns *os.File, f func() error) error {
 	return thread.Throwaway(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering network namespace %s: %w", ns.Name(), err)
+			return fmt.Errorf("enter network namespace %s: %w", ns.Name(), err)
 		}
 		return f()
 	})
@@ -32,7 +32,7 @@ func inNetns(ns *os.File, f func() error) error {
 func inNewNetns(f func(ns *os.File) error) error {
 	return thread.Throwaway(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("making a network namespace: %w", err)
+			return fmt.Errorf("make a network namespace: %w", err)
 		}
 		ns, err := currentNetns()
 		if err != nil {

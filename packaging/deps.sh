@@ -5,6 +5,7 @@
 #   deps.sh build   also the one for BPF, which `make generate` needs
 #   deps.sh demo    what the demo and the tests call on this machine
 #   deps.sh criu    a CRIU that works on this kernel (packaging/criu.sh); without one all but checkpoints works
+#   deps.sh bench   what `make bench` compares fcnode with
 #   deps.sh vm      what the VM rig needs: QEMU and mmdebstrap
 #   deps.sh vagrant Vagrant and its provider for libvirt: enough for `vagrant validate`
 #   deps.sh libvirt also what runs machines and makes boxes (docs/vagrant.md)
@@ -15,6 +16,7 @@ set -euo pipefail
 compile_packages=(gcc libc6-dev libseccomp-dev pkg-config git make)
 build_packages=("${compile_packages[@]}" clang-19 llvm-19 libbpf-dev)
 demo_packages=(iproute2 kmod)
+bench_packages=(runc)
 vm_packages=(mmdebstrap e2fsprogs xz-utils zstd kmod)
 vagrant_packages=(vagrant vagrant-libvirt)
 libvirt_packages=("${vagrant_packages[@]}" libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-config-network libvirt-clients
@@ -103,6 +105,7 @@ for set in "$@"; do
 		check_go
 		install_missing "${build_packages[@]}"
 		;;
+	bench) install_missing "${bench_packages[@]}" ;;
 	demo) install_missing "${demo_packages[@]}" ;;
 	criu) packaging/criu.sh || echo "deps.sh: going on without CRIU" >&2 ;;
 	vm)
@@ -115,7 +118,7 @@ for set in "$@"; do
 		install_qemu
 		;;
 	*)
-		echo "deps.sh: unknown set $set; known are compile, build, demo, criu, vm, vagrant, libvirt" >&2
+		echo "deps.sh: unknown set $set; known are compile, build, demo, criu, bench, vm, vagrant, libvirt" >&2
 		exit 2
 		;;
 	esac

@@ -32,8 +32,8 @@ install_all() {
 	put 0644 "$here/fcnode.sysusers" "$prefix/lib/sysusers.d/fcnode.conf"
 	put 0644 "$here/fcnode.tmpfiles" "$prefix/lib/tmpfiles.d/fcnode.conf"
 	put 0644 "$here/fcnode.yaml" "$prefix/share/doc/fcnode/fcnode.yaml"
-	"$bin/fcnode" docs "$tmp/docs"
-	for page in "$tmp"/docs/man/*.1; do put 0644 "$page" "$prefix/share/man/man1/$(basename "$page")"; done
+	"$bin/fcnode" docs --man "$tmp"
+	for page in "$tmp"/*.1; do put 0644 "$page" "$prefix/share/man/man1/$(basename "$page")"; done
 	for shell in bash zsh fish; do "$bin/fcnode" completion $shell >"$tmp/$shell"; done
 	put 0644 "$tmp/bash" "$prefix/share/bash-completion/completions/fcnode"
 	put 0644 "$tmp/zsh" "$prefix/share/zsh/site-functions/_fcnode"

@@ -31,7 +31,7 @@ done
 # The rig's two halves, and what tests/root.sh and the Makefile run.
 export CGO_ENABLED=0
 go build -trimpath -o "$out/guest" ./tests/vm/guest
-go build -trimpath -o "$out/" ./tests/vm ./tests/leave ./tests/skips ./tests/again
+go build -trimpath -o "$out/" ./tests/vm ./tests/leave ./tests/skips
 go build -trimpath -ldflags '-s -w' -o "$out/test2json" cmd/test2json
 go build -trimpath -ldflags '-s -w' -modfile=tests/tools/go.mod -o "$out/gotestsum" gotest.tools/gotestsum
 mv "$out/manifest.new" "$out/manifest"

@@ -3,33 +3,38 @@
 #
 #   suite.sh NAME COMMAND…
 #
-# COMMAND prints what `go test -json` would of the tests that RUN chooses, or of all; it exits with 1 when a test failed and with more when it could not run them.
-# What it printed stays in $RESULTS/NAME.json.
+# COMMAND prints what `go test -json` would print of the tests that RUN
+# chooses, or of all. It exits with 1 when a test failed and with more when it
+# could not run them. What it printed stays in $RESULTS/NAME.json.
 #
-# When all were run and a few failed, those are run once more, by themselves (tests/again says why, and when not): what passes then was held
-# up by its company, which is told by name; what fails then has failed. Nobody who chose tests by RUN is answered a second time.
+# Up to three tests that failed run once more, each by itself: on a machine that
+# stands still for seconds, one of hundreds of tests may miss the event that it
+# waits for, and such a failure says nothing about the change that is tested.
+# What passes then is reported by name; what fails then has failed. Nothing
+# runs again after a crash or a data race, or where RUN chose the tests. A
+# package that failed though none of its tests did (a leak) has failed.
 set -euo pipefail
 name=$1
 shift
 tests=${BIN:?}/tests results=${RESULTS:?}
+report=$results/$name.again
 read -ra flags <<<"${GOTESTSUM_FLAGS:-}"
-
-run() { # NAME COMMAND…
-	"$tests/gotestsum" "${flags[@]}" --ignore-non-json-output-lines --jsonfile "$results/$1.json" --raw-command -- "${@:2}"
-}
-
-judged=("$results/$name.json")
-# Unit tests leave what is privileged, and what takes long under the race detector.
+[ -n "${RUN:-}" ] || flags+=(
+	--rerun-fails=1 --rerun-fails-max-failures=3 --rerun-fails-run-root-test --rerun-fails-abort-on-data-race
+	--rerun-fails-report "$report"
+)
 judge=("$tests/skips")
-[ "$name" != unit ] || judge=(true) flags+=(--hide-summary skipped)
+# Unit tests skip what needs privileges, and what is slow under the race detector.
+[ "$name" != unit ] || judge+=(-any) flags+=(--hide-summary skipped)
+
+rm -f "$report"
 status=0
-run "$name" "$@" || status=$?
-if [ $status -eq 1 ] && [ -z "${RUN:-}" ] && again=$("$tests/again" "$results/$name.json"); then
-	echo "=== again, by themselves: $again"
-	status=0
-	RUN=$again run "$name-again" "$@" || status=$?
-	[ $status -ne 0 ] || echo "FAILED IN COMPANY, PASSED ALONE on $name: $again"
-	judged+=("$results/$name-again.json")
+# The command's messages pass gotestsum by: it would report each of their lines as an error.
+"$tests/gotestsum" "${flags[@]}" --ignore-non-json-output-lines --jsonfile "$results/$name.json" \
+	--raw-command -- "$(dirname "$0")/raw.sh" "$@" 3>&2 || status=$?
+if [ $status -eq 0 ] && [ -s "$report" ]; then
+	echo "FAILED IN COMPANY, PASSED ALONE on $name:"
+	cat "$report"
 fi
-"${judge[@]}" "${judged[@]}"
+"${judge[@]}" "$results/$name.json"
 exit $status

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command fcnode-runner makes containers for the fcnode daemon, one per
 // process; it is of no use by hand. See the package runtime/container/runner.
 package main

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command fcnode-shim is the monitor of one container. The fcnode daemon starts
 // it; it is of no use by hand. See the package runtime/container/shim.
 package main
@@ -27,7 +25,8 @@ const (
 // by the process' number.
 func init() {
 	runtime.LockOSThread()
-	// The daemon executes an open file, and the kernel would call the process by its number.
+	// The daemon executes an open file, and the kernel would call the process
+	// by its number.
 	_ = os.WriteFile("/proc/self/comm", []byte("fcnode-shim"), 0) // for people
 }
 

@@ -19,23 +19,24 @@ func newApply(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE|DIR|-",
 		Short: "Create or update sites from YAML",
-		Long: `Creates the sites that the files describe, or updates those which exist. All
-of them are applied, or none. A file may hold several sites; of a folder all *.yaml
-files are read; - is the standard input. Sites that are not mentioned stay.
+		Long: `Creates the sites that the files describe and updates those that exist. Either all
+of them are applied or none. A file may describe several sites; from a folder, all
+*.yaml and *.yml files are read; - is standard input. Other sites stay as they are.
 
-What is wrong in a file is reported with its line, and what would be right. What a
-site asks for and this node cannot do is a warning: the site gets the next best.`,
+Each error names the file, the line and what is allowed there. If a site asks for
+something that this node cannot do, apply prints a warning and the site gets the next
+best.`,
 		Example: "  fcnode apply -f blog.yaml\n  fcnode apply -f /etc/fcnode/sites --dry-run",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(files) == 0 {
-				return errors.New("want a file or folder with -f")
+				return errors.New("no file given: use -f FILE, -f FOLDER or -f -")
 			}
 			return cobra.NoArgs(cmd, args)
 		},
 	}
 	output := addOutput(cmd)
-	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder, or - (may be given several times)")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder, or - for standard input (repeatable)")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would change, and change nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		sites, err := readSites(e, files)
 		if err != nil {
@@ -114,7 +115,8 @@ func printApplied(e *env, results []api.ApplyResult, dryRun bool) error {
 	return t.print(e.stdout)
 }
 
-// warn says what the node does not do of what was applied: on stderr also where the answer is JSON, which has it as well.
+// warn says what the node does not do of what was applied: on stderr also where
+// the answer is JSON, which has it as well.
 func warn(e *env, results []api.ApplyResult) {
 	for _, r := range results {
 		for _, w := range r.Warnings {

@@ -14,14 +14,14 @@ func newCheck(e *env) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "check [SITE]",
-		Short: "Find out whether this machine can run fcnode, or how deep a site can sleep",
-		Long: `Looks at everything on this machine that fcnode needs or can use, and says what to
-do about what is missing. It needs no daemon and changes nothing. The exit code is 1 if something
-is missing without which fcnode does not run.
+		Short: "Check whether this machine can run fcnode, or how deep a site can sleep",
+		Long: `Checks everything on this machine that fcnode needs or can use, with a remedy for each
+thing that is missing. It needs no daemon and changes nothing. The exit code is 1 if
+something required is missing.
 
-With a site it asks the daemon on which tiers that site can sleep, and what is in the way of the others: what
-the node lacks, and what its processes hold at this moment that cannot be put into a checkpoint. The exit code
-is 1 if the spec asks for a tier that cannot be had.`,
+With a site it asks the daemon on which tiers the site can sleep and what prevents the
+others: what the node lacks, and what the site's processes hold now that cannot be
+checkpointed. The exit code is 1 if the spec asks for a tier that is not available.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}

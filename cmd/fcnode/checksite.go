@@ -7,8 +7,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
-// checkSite prints on which tiers a site can sleep. It fails where the spec asks for one
-// that is not usable.
+// checkSite prints on which tiers a site can sleep. It fails where the spec
+// asks for one that is not usable.
 func checkSite(e *env, answer *api.SiteCheck, output format) error {
 	if output == formatJSON {
 		if err := printJSON(e.stdout, answer); err != nil {

@@ -15,14 +15,14 @@ func newCirculate(e *env) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "circulate SITE...",
-		Short: "Replace the replicas of sites by fresh ones",
-		Long: `Starts fresh replicas, gives them the new connections, and ends the old ones when
-their connections have ended (circulate.drain of the spec bounds that). What sleeps of a
-site is thrown away.`,
+		Short: "Replace the replicas of sites with fresh ones",
+		Long: `Starts fresh replicas, steers new connections to them, and stops the old replicas when
+their last connection ends, or after circulate.drain of the spec. Sleeping replicas and
+checkpoints of the sites are discarded.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSites(e, 0),
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "until the fresh replicas have taken over")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the fresh replicas have taken over")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		client := e.client()
 		defer client.Close()
@@ -95,8 +95,8 @@ func awaitFresh(ctx context.Context, client *api.Client, before *api.Site, since
 	return api.Site{}, errors.New("the daemon ended before the site was circulated")
 }
 
-// replaced says that no replica of before gets new connections, and that others do if
-// the site is awake.
+// replaced says that no replica of before gets new connections, and that others
+// do if the site is awake.
 func replaced(before, now *api.Site) bool {
 	fresh := false
 	for _, r := range now.Replicas {

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completionTimeout is how long a shell may hang on a daemon that does not answer.
+// completionTimeout is how long a shell may hang on a daemon that does not
+// answer.
 const completionTimeout = time.Second
 
 // completeSites completes the names of up to n sites (0: any number).

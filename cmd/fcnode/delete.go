@@ -9,10 +9,10 @@ import (
 func newDelete(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete SITE...",
-		Short: "Stop sites and forget them",
-		Long: `Stops the replicas of the sites and forgets the sites with their addresses and
-logs. Their volumes stay. A site whose spec lies in the daemon's folder of sites comes back
-when the daemon is started again.`,
+		Short: "Stop and delete sites",
+		Long: `Stops the sites' replicas and deletes the sites, their addresses and their logs.
+Volumes stay. A site whose spec is in the daemon's sitesDir comes back when the daemon
+restarts.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSites(e, 0),
 	}

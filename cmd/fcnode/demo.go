@@ -12,11 +12,11 @@ func newDemo(e *env) *cobra.Command {
 		Use:   "demo",
 		Short: "Watch a site wake on its first packet",
 		Long: `Starts a node and a client in network namespaces of their own, deploys a small web site
-from an image that it makes on the spot, and shows how the first request wakes it,
-how it is parked when nobody visits it, and how it wakes again. It uses no network and
-leaves nothing behind. Root is needed.
+from an image that it builds on the spot, and shows how the first request wakes the
+site, how the idle site is parked, and how it wakes again. It needs root, uses no
+network and leaves nothing behind.
 
-On a terminal it then stays until Ctrl-C and says how to go on by hand.`,
+On a terminal it then stays until Ctrl-C and prints commands to try.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -13,60 +13,65 @@ import (
 )
 
 func newDocs(e *env) *cobra.Command {
+	man := false
 	cmd := &cobra.Command{
 		Use:    "docs DIR",
-		Short:  "Write the reference pages of the commands",
-		Long:   "Writes cli.md and man/*.1 into the folder, from the same texts as --help.",
+		Short:  "Write the reference of the commands",
+		Long:   "Writes cli.md into the folder, or with --man the man pages, from the same texts as --help.",
 		Hidden: true,
 		Args:   cobra.ExactArgs(1),
 	}
+	cmd.Flags().BoolVar(&man, "man", false, "write the man pages")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		pages, err := docPages(e)
-		if err != nil {
-			return err
+		if man {
+			return writeManPages(e, args[0])
 		}
-		if err := os.MkdirAll(filepath.Join(args[0], "man"), 0o755); err != nil {
-			return fmt.Errorf("make the folder of the man pages: %w", err)
-		}
-		for name, text := range pages {
-			if err := os.WriteFile(filepath.Join(args[0], name), text, 0o644); err != nil {
-				return fmt.Errorf("write a reference page: %w", err)
-			}
-		}
-		return nil
+		return writeReference(e, args[0])
 	}
 	return cmd
 }
 
-// docPages renders cli.md and the man pages, by their paths below docs.
-func docPages(e *env) (map[string][]byte, error) {
+func writeReference(e *env, dir string) error {
 	root := newRoot(e)
 	disableTags(root)
-	pages := map[string][]byte{}
 	var md bytes.Buffer
 	md.WriteString(cliHead)
 	for _, cmd := range documented(root) {
 		if err := doc.GenMarkdownCustom(cmd, &md, markdownLink); err != nil {
-			return nil, fmt.Errorf("render cli.md: %w", err)
+			return fmt.Errorf("render cli.md: %w", err)
 		}
 		md.WriteString("\n")
-		// The date would change with each build, without anything else changing.
+	}
+	return writePage(dir, "cli.md", append(bytes.TrimRight(md.Bytes(), "\n"), '\n'))
+}
+
+func writeManPages(e *env, dir string) error {
+	for _, cmd := range documented(newRoot(e)) {
+		// A date would make each build differ.
 		header := &doc.GenManHeader{Section: "1", Source: "fcnode", Manual: "fcnode", Date: &time.Time{}}
-		var man bytes.Buffer
-		if err := doc.GenMan(cmd, header, &man); err != nil {
-			return nil, fmt.Errorf("render the man page of %s: %w", cmd.CommandPath(), err)
+		cmd.DisableAutoGenTag = true
+		var page bytes.Buffer
+		if err := doc.GenMan(cmd, header, &page); err != nil {
+			return fmt.Errorf("render the man page of %s: %w", cmd.CommandPath(), err)
 		}
 		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
-		pages[filepath.Join("man", name)] = bytes.Replace(man.Bytes(), []byte(`"Jan 0001"`), []byte(`""`), 1)
+		if err := writePage(dir, name, bytes.Replace(page.Bytes(), []byte(`"Jan 0001"`), []byte(`""`), 1)); err != nil {
+			return err
+		}
 	}
-	pages["cli.md"] = append(bytes.TrimRight(md.Bytes(), "\n"), '\n')
-	return pages, nil
+	return nil
+}
+
+func writePage(dir, name string, text []byte) error {
+	if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+		return fmt.Errorf("write a reference page: %w", err)
+	}
+	return nil
 }
 
 const cliHead = `# The command line
 
-This page is made from the texts of ` + "`fcnode --help`" + ` by ` + "`fcnode docs`" + `; so are the man
-pages beside it.
+` + "`fcnode docs`" + ` makes this page from the texts of ` + "`fcnode --help`" + `; ` + "`make install`" + ` makes man pages of them.
 
 `
 

@@ -27,11 +27,12 @@ type env struct {
 	parsed bool   // the command line was understood; errors are not about its use
 }
 
-// nodeFunc runs a node until the context ends. It calls ready once, when the node
-// serves its sites and its API, with a few words about itself.
+// nodeFunc runs a node until the context ends. It calls ready once, when the
+// node serves its sites and its API, with a few words about itself.
 type nodeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(status string)) error
 
-// teardownFunc takes away what a node has left running, with purge also its state.
+// teardownFunc takes away what a node has left running, with purge also its
+// state.
 type teardownFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error
 
 // socketPath is the socket which the user asked for, or "" for none.

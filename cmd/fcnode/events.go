@@ -13,17 +13,17 @@ func newEvents(e *env) *cobra.Command {
 	var opts api.EventOptions
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "Show what the node did, and why",
-		Long: `Shows the node's journal, the oldest event first. With -o json each event is one
-line; "seq" is where to go on with --since.`,
+		Short: "Show what the node did and why",
+		Long: `Shows the node's event log, oldest first. With -o json each event is one line; pass its
+"seq" to --since to continue after it.`,
 		Args: cobra.NoArgs,
 	}
 	output := addOutput(cmd)
 	flags := cmd.Flags()
-	flags.BoolVarP(&opts.Follow, "follow", "f", false, "go on with new events, until interrupted")
-	flags.StringVar(&opts.Site, "site", "", "only events about this `SITE`")
-	flags.Uint64Var(&opts.Since, "since", 0, "only events after the one with the number `SEQ`")
-	flags.IntVarP(&opts.Last, "last", "n", 0, "the newest `N` events only (default all that are kept)")
+	flags.BoolVarP(&opts.Follow, "follow", "f", false, "follow new events until interrupted")
+	flags.StringVar(&opts.Site, "site", "", "show only events about this `SITE`")
+	flags.Uint64Var(&opts.Since, "since", 0, "show only events after number `SEQ`")
+	flags.IntVarP(&opts.Last, "last", "n", 0, "show only the newest `N` events (default all that are kept)")
 	_ = cmd.RegisterFlagCompletionFunc("site", completeSites(e, 0))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client := e.client()
@@ -46,7 +46,8 @@ line; "seq" is where to go on with --since.`,
 	return cmd
 }
 
-// eventLine pads to usual widths, since a stream does not know its longest word.
+// eventLine pads to usual widths, since a stream does not know its longest
+// word.
 func eventLine(ev api.Event) string {
 	subject := ev.Replica
 	if subject == "" {

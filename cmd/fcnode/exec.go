@@ -22,18 +22,18 @@ func newExec(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [-it] SITE -- COMMAND [ARG...]",
 		Short: "Execute a command in a running replica of a site",
-		Long: `Executes a command inside of a running replica, as the site's user and with its
-environment. A site that sleeps is not woken by this. The exit code is that of the
-command, 128 + N if signal N ended it; signals are passed on to it.
+		Long: `Executes a command inside a running replica, as the site's user and with its
+environment. It does not wake a sleeping site. The exit code is that of the command,
+or 128 + N if signal N ended it. Signals are forwarded to the command.
 
-The command is confined as the replica is, by the same namespaces, capabilities and
-limits. It gets pipes or a terminal made for it, never the files of the caller.
-When it has ended, or this program or the daemon has, everything that it has started
-is killed, what it has put into the background too.`,
+The command is confined like the replica, by the same namespaces, capabilities and
+limits. It gets pipes or a terminal of its own, never the caller's files. When it,
+this program or the daemon ends, every process that it started is killed, background
+ones included.`,
 		Example: "  fcnode exec blog -- cat /etc/hosts\n  fcnode exec -it blog -- sh",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(execArgs(args)) < 2 {
-				return errors.New("want a site and a command")
+				return errors.New("no command given: use fcnode exec SITE -- COMMAND")
 			}
 			return nil
 		},
@@ -42,12 +42,12 @@ is killed, what it has put into the background too.`,
 	flags := cmd.Flags()
 	// What follows the site is the command's, flags too; the -- is for the eye.
 	flags.SetInterspersed(false)
-	flags.BoolVarP(&input, "stdin", "i", false, "pass the standard input on (without: it is at its end)")
+	flags.BoolVarP(&input, "stdin", "i", false, "forward standard input (default: empty)")
 	flags.BoolVarP(&req.TTY, "tty", "t", false, "give the command a terminal")
-	flags.StringVar(&req.Replica, "replica", "", "in the replica with this `ID` (default the oldest)")
+	flags.StringVar(&req.Replica, "replica", "", "use the replica with this `ID` (default the oldest)")
 	flags.StringArrayVarP(&req.Env, "env", "e", nil, "add `NAME=VALUE` to the environment")
 	flags.StringVarP(&req.Cwd, "workdir", "w", "", "start in this `FOLDER` (default the site's)")
-	flags.StringVarP(&req.User, "user", "u", "", "as this `USER[:GROUP]` (default the site's)")
+	flags.StringVarP(&req.User, "user", "u", "", "run as this `USER[:GROUP]` (default the site's)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		args = execArgs(args)
 		req.Args = args[1:]

@@ -55,8 +55,8 @@ func TestExecOptions(t *testing.T) {
 	}
 }
 
-// The whole way of a session: the user's terminal (a pty of the test), the command
-// line, the daemon, the terminal of the process.
+// The whole way of a session: the user's terminal (a pty of the test), the
+// command line, the daemon, the terminal of the process.
 func TestExecTerminal(t *testing.T) {
 	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
 	keyboard := withTerminal(t, c)
@@ -118,7 +118,8 @@ func TestExecTerminalKeysAndSize(t *testing.T) {
 	if err := keyboard.Resize(console.WinSize{Height: 40, Width: 120}); err != nil {
 		t.Fatal(err)
 	}
-	// The kernel tells the foreground of that terminal, which this process is not.
+	// The kernel tells the foreground of that terminal, which this process is
+	// not.
 	if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +133,9 @@ func TestExecTerminalKeysAndSize(t *testing.T) {
 	}
 }
 
-// What the command leaves behind, should anything be able to, holds its streams and writes on: the
-// session ends with the command all the same, with all that this has written.
+// What the command leaves behind, should anything be able to, holds its streams
+// and writes on: the session ends with the command all the same, with all that
+// this has written.
 func TestExecEndsWithItsCommand(t *testing.T) {
 	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
 	script := `(while echo more; do :; done) & head -c 3000000 /dev/zero | tr '\0' x >&2; exit 4`

@@ -67,7 +67,8 @@ func execute(ctx context.Context, e *env, args []string) int {
 
 // report prints an error in one line, then its details, then the hint.
 func report(w io.Writer, err error) {
-	// Errors in files that were read here; the server's are in its error's text.
+	// Errors in files that were read here; the server's are in its error's
+	// text.
 	if details := api.SpecDetails(err); len(details) > 1 {
 		err = &api.Error{Message: fmt.Sprintf("there are %d errors", len(details)), Details: details}
 	}

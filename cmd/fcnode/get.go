@@ -15,7 +15,7 @@ func newGet(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get SITE",
 		Short:             "Show everything about one site",
-		Long:              "Shows everything about one site; with -o json also its spec, defaults filled in.",
+		Long:              "Shows everything about one site. With -o json this includes its spec with all defaults filled in.",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}

@@ -51,7 +51,8 @@ func size(n int64) string {
 	return number + " " + units[unit]
 }
 
-// sizes are two numbers of bytes, with one unit where they have the same: 1.1/2.0 GiB.
+// sizes are two numbers of bytes, with one unit where they have the same:
+// 1.1/2.0 GiB.
 func sizes(a, b int64) string {
 	na, ua := scale(a)
 	nb, ub := scale(b)

@@ -14,7 +14,7 @@ func newInfo(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info",
 		Short: "Describe the running node",
-		Long:  "Describes the daemon and what it found on its machine: how its programs are attached, which limits it cannot set, and why.",
+		Long:  "Describes the daemon and its machine: how the BPF programs are attached, which limits cannot be set, and why.",
 		Args:  cobra.NoArgs,
 	}
 	output := addOutput(cmd)

@@ -38,7 +38,7 @@ func newList(e *env) *cobra.Command {
 
 func printList(e *env, sites []api.Site) error {
 	if len(sites) == 0 {
-		fmt.Fprintln(e.stderr, "There are no sites; `fcnode apply -f FILE` makes some.")
+		fmt.Fprintln(e.stderr, "No sites yet: create one with `fcnode apply -f FILE`.")
 		return nil
 	}
 	// Until requests are counted the column would be empty.

@@ -18,19 +18,19 @@ func newLogs(e *env) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "logs SITE",
-		Short: "Show what a site has written",
-		Long: `Shows the output of a site's replicas, the oldest first: their standard output on
-standard output, their standard error on standard error.`,
+		Short: "Show the output of a site",
+		Long: `Shows the output of a site's replicas, oldest first. Their standard output goes to
+standard output, their standard error to standard error.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}
 	output := addOutput(cmd)
 	flags := cmd.Flags()
-	flags.BoolVarP(&opts.Follow, "follow", "f", false, "go on with new output, until interrupted")
-	flags.IntVar(&opts.Tail, "tail", -1, "the last `N` lines only (default all)")
-	flags.StringVar(&since, "since", "", "not older than a duration (10m) or a time (2026-11-22T10:31:07Z)")
-	flags.StringVar(&opts.Replica, "replica", "", "only of the replica with this `ID`")
-	flags.BoolVarP(&timestamps, "timestamps", "t", false, "with the time of each line")
+	flags.BoolVarP(&opts.Follow, "follow", "f", false, "follow new output until interrupted")
+	flags.IntVar(&opts.Tail, "tail", -1, "show only the last `N` lines (default all)")
+	flags.StringVar(&since, "since", "", "show only output since a duration ago (10m) or a time (2026-11-22T10:31:07Z)")
+	flags.StringVar(&opts.Replica, "replica", "", "show only the replica with this `ID`")
+	flags.BoolVarP(&timestamps, "timestamps", "t", false, "prefix each line with its time")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var err error
 		if opts.Since, err = parseSince(since, e.now()); err != nil {

@@ -1,8 +1,9 @@
-// Command fcnode is the node: the daemon (`fcnode run`) and the tool to talk to it.
+// Command fcnode is the node: the daemon (`fcnode run`) and the tool to talk to
+// it.
 //
-// There is a file for each command. A command parses its flags, calls one thing (the
-// API's client, package check, the node) and prints the answer; it decides nothing. All of it runs
-// in-process in the tests, through [env].
+// There is a file for each command. A command parses its flags, calls one thing
+// (the API's client, package check, the node) and prints the answer; it decides
+// nothing. All of it runs in-process in the tests, through [env].
 package main
 
 import (

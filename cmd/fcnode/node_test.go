@@ -48,7 +48,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// listenNotify is a supervisor; each call gives the next thing that it was told.
+// listenNotify is a supervisor; each call gives the next thing that it was
+// told.
 func listenNotify(t *testing.T, path string) func() string {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

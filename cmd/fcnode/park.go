@@ -11,11 +11,11 @@ func newPark(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "park SITE...",
 		Short:             "Put sites to sleep",
-		Long:              "Parks the sites now instead of when they have been idle for long enough.",
+		Long:              "Parks the sites now, without waiting for their idle time.",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSites(e, 0),
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "even if they have connections, which break")
+	cmd.Flags().BoolVar(&force, "force", false, "park sites that have connections, too; these break")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		client := e.client()
 		defer client.Close()

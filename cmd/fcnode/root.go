@@ -10,7 +10,7 @@ unix socket, which root and the group fcnode may use.
 
 Exit codes: 0 success; 1 failure (of check: something required is missing);
 2 wrong usage; 3 no such site; 4 the daemon cannot be reached; 130 interrupted.
-"fcnode exec" exits as the command that it executed.`
+"fcnode exec" exits with the exit code of the command that it ran.`
 
 // newRoot builds the command tree.
 func newRoot(e *env) *cobra.Command {
@@ -28,10 +28,10 @@ func newRoot(e *env) *cobra.Command {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.PersistentFlags().StringVar(&e.socket, "socket", "",
-		"the daemon's `PATH` (default $FCNODE_SOCKET, else /run/fcnode/fcnode.sock)")
+		"`PATH` of the daemon's socket (default $FCNODE_SOCKET, else /run/fcnode/fcnode.sock)")
 	root.AddGroup(
 		&cobra.Group{ID: groupSites, Title: "Sites:"},
-		&cobra.Group{ID: groupWatch, Title: "Seeing what happens:"},
+		&cobra.Group{ID: groupWatch, Title: "Watch:"},
 		&cobra.Group{ID: groupNode, Title: "The node:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{

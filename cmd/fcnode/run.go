@@ -19,21 +19,21 @@ func newRun(e *env) *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run the node",
-		Long: `Runs the node until it is told to stop (SIGTERM, SIGINT). It adopts the sites that an
-earlier daemon left running, and leaves its own running when it ends; the kernel goes
-on steering their packets meanwhile.
+		Short: "Run the daemon",
+		Long: `Runs the daemon until SIGTERM or SIGINT. The daemon adopts the sites that an earlier
+one left running, and leaves its own sites running when it ends: the kernel continues
+to steer their packets.
 
-Without a configuration it runs on defaults that touch nothing outside of its own device,
-prefixes, cgroup and folders. Under systemd it says when it is ready.`,
+Without a configuration file the daemon uses defaults that touch nothing outside of its
+own device, prefixes, cgroup and folders. It notifies systemd when it is ready.`,
 		Args: cobra.NoArgs,
 	}
 	addConfig(cmd, &flags.config)
 	f := cmd.Flags()
-	f.StringVar(&flags.stateDir, "state-dir", "", "instead of stateDir of the configuration")
-	f.StringVar(&flags.runDir, "run-dir", "", "instead of runDir of the configuration")
-	f.StringVar(&flags.sitesDir, "sites-dir", "", "instead of sitesDir of the configuration")
-	f.StringVar(&flags.runner, "runner", "", "instead of runner of the configuration")
+	f.StringVar(&flags.stateDir, "state-dir", "", "override stateDir of the configuration")
+	f.StringVar(&flags.runDir, "run-dir", "", "override runDir of the configuration")
+	f.StringVar(&flags.sitesDir, "sites-dir", "", "override sitesDir of the configuration")
+	f.StringVar(&flags.runner, "runner", "", "override runner of the configuration")
 	flags.log.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		log, err := flags.log.logger(e.stderr)

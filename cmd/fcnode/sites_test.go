@@ -16,7 +16,8 @@ import (
 
 func ptr[T any](v T) *T { return &v }
 
-// exampleSites are the two of the design, and others that show what else there is.
+// exampleSites are the two of the design, and others that show what else there
+// is.
 func exampleSites() []api.Site {
 	return []api.Site{
 		{

@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// table prints rows with aligned columns, two spaces apart, and no spaces at the ends.
+// table prints rows with aligned columns, two spaces apart, and no spaces at
+// the ends.
 type table struct {
 	rows [][]string
 }

@@ -11,11 +11,11 @@ func newTeardown(e *env) *cobra.Command {
 	var purge bool
 	cmd := &cobra.Command{
 		Use:   "teardown",
-		Short: "Stop all sites and take the data path away",
-		Long: `Takes everything away that a daemon leaves running when it ends: the replicas (their
-connections break), the programs and maps in the kernel, the device with its routes,
-network namespaces, cgroups and the run directory. The machine is then as it was before
-fcnode ran. No daemon may be running; stop it first (systemctl stop fcnode).
+		Short: "Stop all sites and remove the data path",
+		Long: `Removes everything that a daemon leaves running when it ends: the replicas (their
+connections break), the BPF programs and maps, the device with its routes, network
+namespaces, cgroups and the run directory. The machine is then as it was before fcnode
+ran. Stop the daemon first (systemctl stop fcnode).
 
 Sites, images and logs stay on disk, and the next daemon serves them again, unless
 --purge is given. Volumes are never touched.`,

@@ -30,19 +30,19 @@ func newTop(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Watch the sites that are awake",
-		Long: `Shows the sites that are awake, and what they carry, until interrupted: requests a
-second and latency since the last look, CPU time and memory with the limits that
-hold now and their maxima, and what the node has decided last. Keys: n, c, r, p, u
-and m sort by name, connections, requests, p99, CPU time and memory; a shows those
-that sleep, too; q ends it. Without a terminal it prints one table after the other.`,
+		Long: `Shows the sites that are awake until interrupted: requests per second and latency since
+the last refresh, CPU and memory use with the current limits and their maxima, and the
+node's last decision. Keys: n, c, r, p, u and m sort by name, connections, requests,
+p99, CPU and memory; a shows sleeping sites, too; q quits. Without a terminal it prints
+one table after the other.`,
 		Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&opts.all, "all", false, "sites that sleep, too")
-	flags.BoolVar(&opts.once, "once", false, "look once")
-	flags.BoolVar(&opts.json, "json", false, "one line of JSON for each look")
+	flags.BoolVar(&opts.all, "all", false, "show sleeping sites, too")
+	flags.BoolVar(&opts.once, "once", false, "print one table and exit")
+	flags.BoolVar(&opts.json, "json", false, "print one line of JSON per refresh")
 	flags.StringVar(&opts.sort, "sort", opts.sort, "sort by `COLUMN`: "+strings.Join(topColumns(), ", "))
-	flags.DurationVar(&opts.interval, "interval", opts.interval, "look every `TIME`")
+	flags.DurationVar(&opts.interval, "interval", opts.interval, "refresh every `TIME`")
 	_ = cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(topColumns(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if !slices.Contains(topColumns(), opts.sort) {
@@ -141,7 +141,8 @@ func topSites(ctx context.Context, client *api.Client, opts topOptions) ([]api.S
 	return sites, nil
 }
 
-// topOrder are the columns that can be sorted by. The largest come first, but for names.
+// topOrder are the columns that can be sorted by. The largest come first, but
+// for names.
 var topOrder = []struct {
 	name string
 	key  byte
@@ -206,7 +207,8 @@ func printTop(e *env, sites []api.Site, opts topOptions) error {
 	return topTable(sites, e.now()).print(e.stdout)
 }
 
-// topLines is a screen: a line about all, the table, and at the bottom what the keys do.
+// topLines is a screen: a line about all, the table, and at the bottom what the
+// keys do.
 func topLines(sites []api.Site, now time.Time, sorted string) []string {
 	var conns uint64
 	var rate float64

@@ -39,7 +39,8 @@ func TestTop(t *testing.T) {
 	}
 }
 
-// TestTopGoesOn: without a terminal one look follows the other, until interrupted.
+// TestTopGoesOn: without a terminal one look follows the other, until
+// interrupted.
 func TestTopGoesOn(t *testing.T) {
 	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
 	r, w := io.Pipe()

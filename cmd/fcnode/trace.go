@@ -18,13 +18,13 @@ func newTrace(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trace SITE",
 		Short: "Show where the time of a wake went",
-		Long: `Shows the last wakes of a site, the newest first, step by step: when each step was
-reached, counted from the first packet, and a bar from the step before it.`,
+		Long: `Shows the last wakes of a site, newest first. Each step has the time since the first
+packet and a bar that begins at the step before it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}
 	output := addOutput(cmd)
-	cmd.Flags().IntVarP(&n, "last", "n", 1, "the last `N` wakes")
+	cmd.Flags().IntVarP(&n, "last", "n", 1, "show the last `N` wakes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client := e.client()
 		defer client.Close()
@@ -120,7 +120,8 @@ func traceSum(t *api.Trace) string {
 	if t.Result != api.ResultOK {
 		what = t.Result + ", last step"
 	} else if i := slices.IndexFunc(t.Steps, func(s api.Step) bool { return s.Name == api.StepFirstByte }); i >= 0 {
-		// What the visitor saw; the node may have had something to finish afterwards.
+		// What the visitor saw; the node may have had something to finish
+		// afterwards.
 		end, what = t.Steps[i], api.StepFirstByte
 	}
 	return what + " " + millis(end.At.Duration())
@@ -130,7 +131,8 @@ func stepTime(d time.Duration) string {
 	return fmt.Sprintf("%.3f", float64(d)/float64(time.Millisecond))
 }
 
-// barOf runs from one moment to the next; what is too short for a character is a line.
+// barOf runs from one moment to the next; what is too short for a character is
+// a line.
 func barOf(from, to, total time.Duration, width int) string {
 	if total <= 0 {
 		return ""

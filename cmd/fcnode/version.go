@@ -13,7 +13,8 @@ import (
 // version is set when a release is linked: -ldflags "-X main.version=1.2.3".
 var version = "dev"
 
-// daemonTimeout is how long `version` waits for a daemon, which it can do without.
+// daemonTimeout is how long `version` waits for a daemon, which it can do
+// without.
 const daemonTimeout = time.Second
 
 // buildInfo is what is known about this binary.
@@ -51,7 +52,7 @@ func thisBuild() buildInfo {
 func newVersion(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this program, and of the daemon",
+		Short: "Show the versions of this program and of the daemon",
 		Args:  cobra.NoArgs,
 	}
 	output := addOutput(cmd)

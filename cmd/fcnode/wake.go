@@ -10,8 +10,8 @@ func newWake(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wake SITE...",
 		Short: "Wake sites and wait until they run",
-		Long: `Wakes the sites as their first packet would, and waits until they listen. If it
-is interrupted the wake goes on.`,
+		Long: `Wakes the sites as their first packet would, and waits until they listen. Interrupting
+the command does not interrupt the wake.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSites(e, 0),
 	}

@@ -167,15 +167,6 @@ func (c *Client) Metrics(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// Healthy returns nil when the daemon answers.
-func (c *Client) Healthy(ctx context.Context) error {
-	resp, err := c.do(ctx, http.MethodGet, "/healthz", nil, nil)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
-}
-
 // Events yields the journal; see [Backend.Events]. A context that ends is yielded as
 // its error.
 func (c *Client) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {

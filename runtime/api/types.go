@@ -104,7 +104,8 @@ type Replica struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
 	Conns   Conns     `json:"conns"`
-	// State is starting, ready, closing (takes no new connections) or stopping.
+	// State is starting, ready, closing, sinking, asleep, rising, draining or
+	// stopping; docs/api.md says what each means.
 	State string `json:"state"`
 	// Spare ones get no connections: they stand ready to be added.
 	Spare bool `json:"spare,omitempty"`

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -10,8 +8,8 @@ import (
 	"time"
 )
 
-// Change is what Apply changes of a running replica's limits. What is nil stays;
-// the zero value of a limit means, as in Limits: not limited.
+// Change is what Apply changes of a running replica's limits. What is nil
+// stays; the zero value of a limit means, as in Limits: not limited.
 type Change struct {
 	CPU        *float64
 	CPUWeight  *uint64
@@ -103,8 +101,8 @@ const shrinkTime = 5 * time.Second
 // reclaimed, and never below what is in use with some room: neither high nor
 // max is ever set so that the write itself stalls the replica or kills in it;
 // then an *InUseError tells what was set instead. Limits whose controller is
-// absent are left out, and a *ControllerError tells why. Whatever the error, the
-// other limits are in force.
+// absent are left out, and a *ControllerError tells why. Whatever the error,
+// the other limits are in force.
 func (g *Group) Apply(change Change) error {
 	l := change.limits()
 	if err := l.Validate(); err != nil {
@@ -175,7 +173,8 @@ func (g *Group) setMemory(w write, bytes uint64) error {
 	return &InUseError{File: w.file, Wanted: bytes, Set: possible, InUse: used}
 }
 
-// shrinkTo reclaims what is above a limit to come, and gives what is then in use.
+// shrinkTo reclaims what is above a limit to come, and gives what is then in
+// use.
 func (g *Group) shrinkTo(bytes uint64) (used uint64, err error) {
 	used, err = g.value("memory.current")
 	if err != nil || used+room(bytes) <= bytes {

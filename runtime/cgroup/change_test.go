@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -59,7 +57,8 @@ func TestDifference(t *testing.T) {
 	}
 }
 
-// TestApplyWritesWhatChanges: and nothing else, not even what would be the same.
+// TestApplyWritesWhatChanges: and nothing else, not even what would be the
+// same.
 func TestApplyWritesWhatChanges(t *testing.T) {
 	g := fakeGroup(t, []string{"cpu", "pids", "memory"}, map[string]string{
 		"cpu.max": "............", "cpu.weight": "...", "pids.max": "...", "memory.low": "...",
@@ -263,7 +262,8 @@ func TestDetectSwap(t *testing.T) {
 	}
 }
 
-// TestSwapLimit: none is 0, no limit is max, and a kernel without swap has no such file.
+// TestSwapLimit: none is 0, no limit is max, and a kernel without swap has no
+// such file.
 func TestSwapLimit(t *testing.T) {
 	for _, tt := range []struct {
 		bytes int64

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -62,8 +60,8 @@ func TestRootChild(t *testing.T) {
 	}
 }
 
-// TestRootEndChild: what is in a child ends, frozen or not; the rest of the group
-// goes on.
+// TestRootEndChild: what is in a child ends, frozen or not; the rest of the
+// group goes on.
 func TestRootEndChild(t *testing.T) {
 	for _, frozen := range []bool{false, true} {
 		g := newGroup(t, newParent(t))

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -44,22 +42,22 @@ func deviceRules() []specs.LinuxDeviceCgroup {
 func ensureDeviceFilter(dir string) error {
 	insts, license, err := cgroup2.DeviceFilter(deviceRules())
 	if err != nil {
-		return fmt.Errorf("compiling the device filter: %w", err)
+		return fmt.Errorf("compile the device filter: %w", err)
 	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "fcnode_devices", Type: ebpf.CGroupDevice, Instructions: insts, License: license,
 	})
 	if err != nil {
-		return fmt.Errorf("loading the device filter of replicas: %w; it needs CONFIG_CGROUP_BPF and CAP_BPF", err)
+		return fmt.Errorf("load the device filter of replicas: %w; it needs CONFIG_CGROUP_BPF and CAP_BPF", err)
 	}
 	defer prog.Close() // the cgroup holds it
 	info, err := prog.Info()
 	if err != nil {
-		return fmt.Errorf("reading the device filter back: %w", err)
+		return fmt.Errorf("read the device filter back: %w", err)
 	}
 	f, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("opening the cgroup for the device filter: %w", err)
+		return fmt.Errorf("open the cgroup for the device filter: %w", err)
 	}
 	defer f.Close() // read only
 	if attached, err := filterAttached(f, info.Tag); err != nil || attached {
@@ -69,7 +67,7 @@ func ensureDeviceFilter(dir string) error {
 		Target: int(f.Fd()), Program: prog, Attach: ebpf.AttachCGroupDevice, Flags: unix.BPF_F_ALLOW_MULTI,
 	})
 	if err != nil {
-		return fmt.Errorf("attaching the device filter to %s: %w", dir, err)
+		return fmt.Errorf("attach the device filter to %s: %w", dir, err)
 	}
 	return nil
 }
@@ -77,7 +75,7 @@ func ensureDeviceFilter(dir string) error {
 func filterAttached(dir *os.File, tag string) (bool, error) {
 	res, err := link.QueryPrograms(link.QueryOptions{Target: int(dir.Fd()), Attach: ebpf.AttachCGroupDevice})
 	if err != nil {
-		return false, fmt.Errorf("asking for the device filters of %s: %w", dir.Name(), err)
+		return false, fmt.Errorf("ask for the device filters of %s: %w", dir.Name(), err)
 	}
 	for _, p := range res.Programs {
 		prog, err := ebpf.NewProgramFromID(p.ID)
@@ -85,12 +83,12 @@ func filterAttached(dir *os.File, tag string) (bool, error) {
 			continue // detached in the meantime
 		}
 		if err != nil {
-			return false, fmt.Errorf("opening device filter %d of %s: %w", p.ID, dir.Name(), err)
+			return false, fmt.Errorf("open device filter %d of %s: %w", p.ID, dir.Name(), err)
 		}
 		info, err := prog.Info()
 		_ = prog.Close() // only looked at
 		if err != nil {
-			return false, fmt.Errorf("reading device filter %d of %s: %w", p.ID, dir.Name(), err)
+			return false, fmt.Errorf("read device filter %d of %s: %w", p.ID, dir.Name(), err)
 		}
 		if info.Tag == tag {
 			return true, nil

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -23,7 +21,8 @@ type Disk struct{ Major, Minor uint32 }
 
 func (d Disk) String() string { return fmt.Sprintf("%d:%d", d.Major, d.Minor) }
 
-// Rates are four figures of a disk: bytes read and written, reads and writes. Of a limit, 0 is none.
+// Rates are four figures of a disk: bytes read and written, reads and writes.
+// Of a limit, 0 is none.
 type Rates [4]uint64
 
 // ParseIOMax reads io.max: what is limited of each disk.
@@ -37,7 +36,8 @@ func ParseIOMax(text string) map[Disk]Rates {
 	return out
 }
 
-// parseRates reads a line of io.max or io.stat. What is "max", or no number, is 0.
+// parseRates reads a line of io.max or io.stat. What is "max", or no number, is
+// 0.
 func parseRates(line string, names [4]string) (d Disk, out Rates, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) == 0 {
@@ -63,7 +63,7 @@ func parseRates(line string, names [4]string) (d Disk, out Rates, ok bool) {
 func FindDisk(path string) (Disk, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return Disk{}, fmt.Errorf("looking for the disk of %s: %w", path, err)
+		return Disk{}, fmt.Errorf("look for the disk of %s: %w", path, err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 		return wholeDisk(st.Rdev)
@@ -91,11 +91,11 @@ func wholeDisk(dev uint64) (Disk, error) {
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return Disk{}, fmt.Errorf("looking for the disk of partition %s: %w", d, err)
+		return Disk{}, fmt.Errorf("look for the disk of partition %s: %w", d, err)
 	}
 	b, err := os.ReadFile(filepath.Join(filepath.Dir(real), "dev"))
 	if err != nil {
-		return Disk{}, fmt.Errorf("looking for the disk of partition %s: %w", d, err)
+		return Disk{}, fmt.Errorf("look for the disk of partition %s: %w", d, err)
 	}
 	if _, err := fmt.Sscanf(string(b), "%d:%d", &d.Major, &d.Minor); err != nil {
 		return Disk{}, fmt.Errorf("the number %q of the disk of a partition: %w", b, err)
@@ -107,7 +107,7 @@ func wholeDisk(dev uint64) (Disk, error) {
 func mountSource(dev uint64) (source, fstype string, err error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", "", fmt.Errorf("reading the mounts: %w", err)
+		return "", "", fmt.Errorf("read the mounts: %w", err)
 	}
 	want := strconv.Itoa(int(unix.Major(dev))) + ":" + strconv.Itoa(int(unix.Minor(dev)))
 	for line := range strings.Lines(string(b)) {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -22,7 +20,7 @@ func waitEvent(ctx context.Context, dir, event string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("watching cgroup %s: %w", dir, err)
+		return fmt.Errorf("watch cgroup %s: %w", dir, err)
 	}
 	defer f.Close() // read only
 	wake, stop, err := cancelFD(ctx)
@@ -37,7 +35,7 @@ func waitEvent(ctx context.Context, dir, event string) error {
 			if errors.Is(err, unix.ENODEV) {
 				return nil
 			}
-			return fmt.Errorf("reading the events of cgroup %s: %w", dir, err)
+			return fmt.Errorf("read the events of cgroup %s: %w", dir, err)
 		}
 		for line := range strings.Lines(string(buf[:n])) {
 			if strings.TrimSpace(line) == event {
@@ -46,10 +44,10 @@ func waitEvent(ctx context.Context, dir, event string) error {
 		}
 		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLPRI}, {Fd: int32(wake), Events: unix.POLLIN}}
 		if err := pollEINTR(fds); err != nil {
-			return fmt.Errorf("watching cgroup %s: %w", dir, err)
+			return fmt.Errorf("watch cgroup %s: %w", dir, err)
 		}
 		if fds[1].Revents != 0 {
-			return fmt.Errorf("waiting for %q in cgroup %s: %w", event, dir, context.Cause(ctx))
+			return fmt.Errorf("wait for %q in cgroup %s: %w", event, dir, context.Cause(ctx))
 		}
 	}
 }
@@ -71,10 +69,10 @@ func waitMembersGone(ctx context.Context, pids []int) error {
 		err = pollEINTR(fds)
 		_ = unix.Close(fd)
 		if err != nil {
-			return fmt.Errorf("waiting for process %d: %w", pid, err)
+			return fmt.Errorf("wait for process %d: %w", pid, err)
 		}
 		if fds[0].Revents == 0 {
-			return fmt.Errorf("waiting for process %d: %w", pid, context.Cause(ctx))
+			return fmt.Errorf("wait for process %d: %w", pid, context.Cause(ctx))
 		}
 	}
 	return nil
@@ -84,7 +82,7 @@ func waitMembersGone(ctx context.Context, pids []int) error {
 func cancelFD(ctx context.Context) (fd int, stop func(), err error) {
 	fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
-		return -1, nil, fmt.Errorf("making an eventfd: %w", err)
+		return -1, nil, fmt.Errorf("make an eventfd: %w", err)
 	}
 	fired := make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {

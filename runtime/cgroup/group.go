@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -41,7 +39,7 @@ func openParent(mount, group string) (*Parent, error) {
 	}
 	m, err := cgroup2.NewManager(mount, group, &cgroup2.Resources{})
 	if err != nil {
-		return nil, fmt.Errorf("making cgroup %s below %s: %w; is it mounted writable?", group, mount, err)
+		return nil, fmt.Errorf("make cgroup %s below %s: %w; is it mounted writable?", group, mount, err)
 	}
 	p := &Parent{mount: mount, group: group}
 	if err := vacate(p.Path()); err != nil {
@@ -62,11 +60,11 @@ func openParent(mount, group string) (*Parent, error) {
 func enable(m *cgroup2.Manager, mount, group string) ([]string, error) {
 	offered, err := m.RootControllers()
 	if err != nil {
-		return nil, fmt.Errorf("reading the controllers of %s: %w", mount, err)
+		return nil, fmt.Errorf("read the controllers of %s: %w", mount, err)
 	}
 	child, err := cgroup2.Load(filepath.Join(group, "x"), cgroup2.WithMountpoint(mount))
 	if err != nil {
-		return nil, fmt.Errorf("naming a child of cgroup %s: %w", group, err)
+		return nil, fmt.Errorf("name a child of cgroup %s: %w", group, err)
 	}
 	for _, w := range wanted {
 		if slices.Contains(offered, w.name) {
@@ -75,7 +73,7 @@ func enable(m *cgroup2.Manager, mount, group string) ([]string, error) {
 	}
 	b, err := os.ReadFile(filepath.Join(mount, group, "cgroup.subtree_control"))
 	if err != nil {
-		return nil, fmt.Errorf("reading the controllers of cgroup %s: %w", group, err)
+		return nil, fmt.Errorf("read the controllers of cgroup %s: %w", group, err)
 	}
 	return strings.Fields(string(b)), nil
 }
@@ -91,7 +89,7 @@ func (p *Parent) Has(controller string) bool { return slices.Contains(p.has, con
 func (p *Parent) Create(name string) (*Group, error) {
 	g := p.Open(name)
 	if err := os.Mkdir(g.Path(), 0o755); err != nil {
-		return nil, fmt.Errorf("making the replica's cgroup: %w", err)
+		return nil, fmt.Errorf("make the replica's cgroup: %w", err)
 	}
 	return g, nil
 }
@@ -103,7 +101,7 @@ func (p *Parent) Open(name string) *Group { return &Group{parent: p, name: name}
 func (p *Parent) Names() ([]string, error) {
 	entries, err := os.ReadDir(p.Path())
 	if err != nil {
-		return nil, fmt.Errorf("listing the replicas' cgroups: %w", err)
+		return nil, fmt.Errorf("list the replicas' cgroups: %w", err)
 	}
 	var names []string
 	for _, e := range entries {
@@ -114,25 +112,27 @@ func (p *Parent) Names() ([]string, error) {
 	return names, nil
 }
 
-// monitorsTime is for monitors of containers that have ended: they have told that, and are about to end.
+// monitorsTime is for monitors of containers that have ended: they have told
+// that, and are about to end.
 const monitorsTime = 10 * time.Second
 
-// Remove removes the parent cgroup; it fails while a replica is left in it. That of a
-// unit of systemd stays, and goes with the unit.
+// Remove removes the parent cgroup; it fails while a replica is left in it.
+// That of a unit of systemd stays, and goes with the unit.
 func (p *Parent) Remove() error {
 	if err := p.removeMonitors(); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing the cgroup of monitors: %w", err)
+		return fmt.Errorf("remove the cgroup of monitors: %w", err)
 	}
 	if _, err := os.Lstat(filepath.Join(p.Path(), keeper)); err == nil {
 		return nil
 	}
 	if err := unix.Rmdir(p.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing cgroup %s: %w", p.Path(), err)
+		return fmt.Errorf("remove cgroup %s: %w", p.Path(), err)
 	}
 	return nil
 }
 
-// removeMonitors removes the cgroup of monitors, when the last of them has ended.
+// removeMonitors removes the cgroup of monitors, when the last of them has
+// ended.
 func (p *Parent) removeMonitors() error {
 	dir := filepath.Join(p.Path(), monitors)
 	err := unix.Rmdir(dir)
@@ -166,9 +166,9 @@ func (g *Group) Path() string { return filepath.Join(g.parent.Path(), g.name) }
 // controller is absent is left out.
 func (g *Group) Set(l Limits) error { return g.setLimits(l, false) }
 
-// Update changes the limits of a running replica to l, in place. What l does not
-// limit becomes unlimited, but for disks that it does not name. Apply writes
-// less, and takes care when memory shrinks.
+// Update changes the limits of a running replica to l, in place. What l does
+// not limit becomes unlimited, but for disks that it does not name. Apply
+// writes less, and takes care when memory shrinks.
 func (g *Group) Update(l Limits) error { return g.setLimits(l, true) }
 
 func (g *Group) setLimits(l Limits, all bool) error {
@@ -207,7 +207,7 @@ func (g *Group) write(w write) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("writing %q to %s of cgroup %s: %w", w.value, w.file, g.Path(), err)
+		return fmt.Errorf("write %q to %s of cgroup %s: %w", w.value, w.file, g.Path(), err)
 	}
 	return nil
 }
@@ -241,7 +241,7 @@ func (g *Group) BeginThaw() error { return g.tellFreezer("0") }
 func (g *Group) Frozen() (bool, error) {
 	b, err := os.ReadFile(filepath.Join(g.Path(), "cgroup.freeze"))
 	if err != nil {
-		return false, fmt.Errorf("reading the freezer of %s: %w", g.Path(), err)
+		return false, fmt.Errorf("read the freezer of %s: %w", g.Path(), err)
 	}
 	return strings.TrimSpace(string(b)) == "1", nil
 }
@@ -265,7 +265,7 @@ func (g *Group) freezer(ctx context.Context, value, event string) error {
 
 func (g *Group) tellFreezer(value string) error {
 	if err := os.WriteFile(filepath.Join(g.Path(), "cgroup.freeze"), []byte(value), 0); err != nil {
-		return fmt.Errorf("writing %s to the freezer of %s: %w", value, g.Path(), err)
+		return fmt.Errorf("write %s to the freezer of %s: %w", value, g.Path(), err)
 	}
 	return nil
 }
@@ -302,7 +302,7 @@ func (g *Group) Procs() ([]int, error) {
 func procs(group string) ([]int, error) {
 	b, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
 	if err != nil {
-		return nil, fmt.Errorf("listing the processes of %s: %w", group, err)
+		return nil, fmt.Errorf("list the processes of %s: %w", group, err)
 	}
 	var pids []int
 	for _, f := range strings.Fields(string(b)) {
@@ -334,7 +334,7 @@ func (g *Group) KillAll(ctx context.Context) error {
 			g.killMember(pid)
 		}
 		if err := waitMembersGone(ctx, pids); err != nil {
-			return fmt.Errorf("killing the processes of %s: %w", g.Path(), err)
+			return fmt.Errorf("kill the processes of %s: %w", g.Path(), err)
 		}
 	}
 }
@@ -361,7 +361,7 @@ func (g *Group) OOMKills() (uint64, error) {
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reading the memory events of %s: %w", g.Path(), err)
+		return 0, fmt.Errorf("read the memory events of %s: %w", g.Path(), err)
 	}
 	return cgroupfd.ParseOOMKills(string(b))
 }
@@ -375,11 +375,11 @@ func (g *Group) Remove() error {
 	}
 	for _, child := range children {
 		if err := unix.Rmdir(g.Child(child)); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("removing cgroup %s: %w", g.Child(child), err)
+			return fmt.Errorf("remove cgroup %s: %w", g.Child(child), err)
 		}
 	}
 	if err := unix.Rmdir(g.Path()); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing cgroup %s: %w", g.Path(), err)
+		return fmt.Errorf("remove cgroup %s: %w", g.Path(), err)
 	}
 	return nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -127,7 +125,8 @@ func TestRootKillAll(t *testing.T) {
 	}
 }
 
-// TestRootRemoveAwaitsMonitors: a monitor tells of its container's end a little before its own.
+// TestRootRemoveAwaitsMonitors: a monitor tells of its container's end a little
+// before its own.
 func TestRootRemoveAwaitsMonitors(t *testing.T) {
 	p := newParent(t)
 	leaf, err := p.Monitors()

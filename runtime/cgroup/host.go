@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -65,13 +63,13 @@ func detect(mountpoint, procCgroups string) (Host, error) {
 	if h.Unified {
 		b, err := os.ReadFile(filepath.Join(mountpoint, "cgroup.controllers"))
 		if err != nil {
-			return h, fmt.Errorf("reading the controllers of cgroup v2 at %s: %w", mountpoint, err)
+			return h, fmt.Errorf("read the controllers of cgroup v2 at %s: %w", mountpoint, err)
 		}
 		h.Controllers = strings.Fields(string(b))
 	}
 	legacy, err := os.ReadFile(procCgroups)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return h, fmt.Errorf("reading the kernel's controllers: %w", err)
+		return h, fmt.Errorf("read the kernel's controllers: %w", err)
 	}
 	h.Lacks = lacks(h.Controllers, parseProcCgroups(string(legacy)))
 	return h, nil
@@ -94,7 +92,8 @@ type legacyController struct {
 	enabled   bool
 }
 
-// parseProcCgroups reads /proc/cgroups: name, hierarchy, number of cgroups, enabled.
+// parseProcCgroups reads /proc/cgroups: name, hierarchy, number of cgroups,
+// enabled.
 func parseProcCgroups(text string) map[string]legacyController {
 	m := make(map[string]legacyController)
 	for line := range strings.Lines(text) {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -25,7 +23,7 @@ func (p *Parent) need(controller string) error {
 	}
 	h, err := detect(p.mount, "/proc/cgroups")
 	if err != nil {
-		return fmt.Errorf("looking for the %s controller: %w", controller, err)
+		return fmt.Errorf("look for the %s controller: %w", controller, err)
 	}
 	for _, l := range h.Lacks {
 		if l.Controller == controller {

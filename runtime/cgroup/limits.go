@@ -25,28 +25,34 @@ const minCPU = 0.01
 type Limits struct {
 	// CPU is the most CPU time, in cores: 0.25 is a quarter of one core.
 	CPU float64 `json:"cpu,omitempty"`
-	// CPUWeight is the share under contention, 1 to 10000; 0 means the kernel's default, 100.
+	// CPUWeight is the share under contention, 1 to 10000; 0 means the kernel's
+	// default, 100.
 	CPUWeight uint64 `json:"cpu_weight,omitempty"`
-	// MemoryLow is the memory, in bytes, that is reclaimed only when nothing else is left.
+	// MemoryLow is the memory, in bytes, that is reclaimed only when nothing
+	// else is left.
 	MemoryLow uint64 `json:"memory_low,omitempty"`
-	// MemoryHigh is the memory, in bytes, above which the replica is throttled and reclaimed.
+	// MemoryHigh is the memory, in bytes, above which the replica is throttled
+	// and reclaimed.
 	MemoryHigh uint64 `json:"memory_high,omitempty"`
 	// MemoryMax is the memory, in bytes, above which the kernel kills.
 	MemoryMax uint64 `json:"memory_max,omitempty"`
-	// MemorySwap is what may lie in swap, in bytes, or NoSwap. What lies there already stays.
+	// MemorySwap is what may lie in swap, in bytes, or NoSwap. What lies there
+	// already stays.
 	MemorySwap int64 `json:"memory_swap,omitempty"`
 	// Pids is the greatest number of processes and threads.
 	Pids int64 `json:"pids,omitempty"`
 	// IO are the limits of reading and writing, one for each device.
 	IO []IOLimit `json:"io,omitempty"`
-	// CPUSet are the processors that may be used, as the kernel writes them: "0-1,3".
+	// CPUSet are the processors that may be used, as the kernel writes them:
+	// "0-1,3".
 	CPUSet string `json:"cpu_set,omitempty"`
 }
 
 // NoSwap as Limits.MemorySwap keeps everything in memory.
 const NoSwap = -1
 
-// swapFile is absent where the kernel has no swap: then there is nothing to bound.
+// swapFile is absent where the kernel has no swap: then there is nothing to
+// bound.
 const swapFile = "memory.swap.max"
 
 // IOLimit limits reading and writing of one disk. The zero value of each field

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -32,11 +30,12 @@ const (
 )
 
 // Pressure is a trigger: its descriptor has POLLPRI, once in a window at most,
-// when some processes of the group have waited for the resource for a given part of
-// the window. The kernel watches; nothing is polled.
+// when some processes of the group have waited for the resource for a given
+// part of the window. The kernel watches; nothing is polled.
 type Pressure struct {
 	Resource Resource
-	// Stall and Window are those that the kernel has taken, see [Group.Pressure].
+	// Stall and Window are those that the kernel has taken, see
+	// [Group.Pressure].
 	Stall, Window time.Duration
 
 	file *os.File
@@ -44,13 +43,15 @@ type Pressure struct {
 
 // Pressure sets a trigger: stall, waited for within window. The window is 0.5 s
 // to 10 s; where the kernel wants multiples of 2 s of us, as we lack
-// CAP_SYS_RESOURCE, both grow in proportion. ErrNoController: this kernel tells no pressure.
+// CAP_SYS_RESOURCE, both grow in proportion. ErrNoController: this kernel tells
+// no pressure.
 func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, error) {
 	if window < minWindow || window > maxWindow || stall <= 0 || stall > window {
 		return nil, fmt.Errorf("pressure of %v within %v: allowed are windows of %v to %v, and parts of them", stall, window, minWindow, maxWindow)
 	}
 	name := filepath.Join(g.Path(), string(r)+".pressure")
-	// Not O_NONBLOCK: the Go runtime would poll it too, and take the event away.
+	// Not O_NONBLOCK: the Go runtime would poll it too, and take the event
+	// away.
 	fd, err := unix.Open(name, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EOPNOTSUPP) {
 		if _, gone := os.Stat(g.Path()); gone == nil {
@@ -58,7 +59,7 @@ func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, er
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", name, err)
+		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	p := &Pressure{Resource: r, Stall: stall, Window: window, file: os.NewFile(uintptr(fd), name)}
 	err = setTrigger(fd, stall, window)
@@ -71,7 +72,7 @@ func (g *Group) Pressure(r Resource, stall, window time.Duration) (*Pressure, er
 		return nil, errors.Join(noPressure(r), p.Close())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("setting a trigger in %s: %w", name, err), p.Close())
+		return nil, errors.Join(fmt.Errorf("set a trigger in %s: %w", name, err), p.Close())
 	}
 	return p, nil
 }
@@ -89,7 +90,8 @@ func noPressure(r Resource) error {
 	}}
 }
 
-// Fd is the descriptor to poll for POLLPRI. POLLERR means that the group is gone.
+// Fd is the descriptor to poll for POLLPRI. POLLERR means that the group is
+// gone.
 func (p *Pressure) Fd() int { return int(p.file.Fd()) }
 
 // Close removes the trigger.

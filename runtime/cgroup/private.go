@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -43,7 +41,7 @@ func private() bool { return os.Getenv(privateEnv) == "1" }
 func EnterPrivate() error {
 	unified, err := isCgroup2(Mountpoint)
 	if err != nil {
-		return fmt.Errorf("looking for cgroup v2: %w; fcnode needs a kernel with cgroup v2 and /sys mounted", err)
+		return fmt.Errorf("look for cgroup v2: %w; fcnode needs a kernel with cgroup v2 and /sys mounted", err)
 	}
 	if unified {
 		return nil
@@ -56,17 +54,17 @@ func EnterPrivate() error {
 	// inherited over the exec, so not closed by it
 	outer, err := unix.Open("/proc/thread-self/ns/mnt", unix.O_RDONLY, 0)
 	if err != nil {
-		return fmt.Errorf("opening the machine's mount namespace: %w", err)
+		return fmt.Errorf("open the machine's mount namespace: %w", err)
 	}
 	if err := mountPrivate(); err != nil {
 		return errors.Join(err, unix.Close(outer))
 	}
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return fmt.Errorf("finding the running program: %w", err)
+		return fmt.Errorf("find the running program: %w", err)
 	}
 	env := append(os.Environ(), privateEnv+"=1", outerEnv+"="+strconv.Itoa(outer))
-	return fmt.Errorf("executing %s in its private mount namespace: %w", exe, unix.Exec(exe, os.Args, env))
+	return fmt.Errorf("execute %s in its private mount namespace: %w", exe, unix.Exec(exe, os.Args, env))
 }
 
 func mountPrivate() error {
@@ -75,14 +73,14 @@ func mountPrivate() error {
 		if errors.Is(err, unix.EPERM) {
 			hint = " (fcnode needs CAP_SYS_ADMIN: run it as root)"
 		}
-		return fmt.Errorf("making a private mount namespace for cgroup v2: %w%s", err, hint)
+		return fmt.Errorf("make a private mount namespace for cgroup v2: %w%s", err, hint)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("keeping mounts private: %w", err)
+		return fmt.Errorf("keep mounts private: %w", err)
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("cgroup2", Mountpoint, "cgroup2", flags, ""); err != nil {
-		return fmt.Errorf("mounting cgroup v2 at %s in a private mount namespace: %w", Mountpoint, err)
+		return fmt.Errorf("mount cgroup v2 at %s in a private mount namespace: %w", Mountpoint, err)
 	}
 	return nil
 }

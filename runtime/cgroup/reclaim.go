@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -16,11 +14,12 @@ import (
 )
 
 // reclaimChunk is what the kernel is asked for at once: between two chunks the
-// progress and the context are looked at. 6.1 does not look at signals in between.
+// progress and the context are looked at. 6.1 does not look at signals in
+// between.
 const reclaimChunk = 4 << 20
 
-// Reclaim asks the kernel to take memory from the group: file pages are dropped or
-// written back, others go to the swap (see DetectSwap). It stops at ctx, and
+// Reclaim asks the kernel to take memory from the group: file pages are dropped
+// or written back, others go to the swap (see DetectSwap). It stops at ctx, and
 // returns what was reclaimed until then with ctx's error. To get less than
 // asked for is no error: the kernel finds no more. A frozen group can be
 // reclaimed. ErrNoController: memory is not accounted here.
@@ -36,13 +35,13 @@ func (g *Group) Reclaim(ctx context.Context, bytes uint64) (reclaimed uint64, er
 		}}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("opening memory.reclaim of cgroup %s: %w", g.Path(), err)
+		return 0, fmt.Errorf("open memory.reclaim of cgroup %s: %w", g.Path(), err)
 	}
 	defer unix.Close(fd) // every write has told its error
 	defer interruptible(ctx)()
 	for reclaimed < bytes {
 		if ctx.Err() != nil {
-			return reclaimed, fmt.Errorf("reclaiming memory of cgroup %s: %w", g.Path(), context.Cause(ctx))
+			return reclaimed, fmt.Errorf("reclaim memory of cgroup %s: %w", g.Path(), context.Cause(ctx))
 		}
 		got, more, err := g.reclaimOnce(fd, bytes-reclaimed)
 		if err != nil {
@@ -59,8 +58,8 @@ func (g *Group) Reclaim(ctx context.Context, bytes uint64) (reclaimed uint64, er
 // reclaimOnce reclaims one chunk. more is false when there is no more to get.
 //
 // The kernel is never asked for more than there is: it looks for pages of an
-// empty group again and again, for minutes on 6.12 and 7.2 in a virtual machine.
-// It is not given a swappiness either, which 6.1 refuses.
+// empty group again and again, for minutes on 6.12 and 7.2 in a virtual
+// machine. It is not given a swappiness either, which 6.1 refuses.
 func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err error) {
 	before, err := g.value("memory.current")
 	if err != nil {
@@ -84,12 +83,12 @@ func (g *Group) reclaimOnce(fd int, wanted uint64) (got uint64, more bool, err e
 	case errors.Is(writeErr, unix.EINTR): // by us, or by the Go runtime
 		return got, true, nil
 	}
-	return got, false, fmt.Errorf("reclaiming memory of cgroup %s: %w", g.Path(), writeErr)
+	return got, false, fmt.Errorf("reclaim memory of cgroup %s: %w", g.Path(), writeErr)
 }
 
 // interruptible lets the end of ctx interrupt system calls of the calling
-// goroutine, which is tied to its thread until undo is called. The signal is the one
-// that the Go runtime uses for itself and handles at any time.
+// goroutine, which is tied to its thread until undo is called. The signal is
+// the one that the Go runtime uses for itself and handles at any time.
 func interruptible(ctx context.Context) (undo func()) {
 	runtime.LockOSThread()
 	pid, tid := unix.Getpid(), unix.Gettid()

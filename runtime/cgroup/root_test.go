@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -14,8 +12,8 @@ import (
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-// TestPlace: the unit's cgroup is taken where systemd runs the unit, but not from under what
-// an older daemon has started.
+// TestPlace: the unit's cgroup is taken where systemd runs the unit, but not
+// from under what an older daemon has started.
 func TestPlace(t *testing.T) {
 	for _, c := range []struct {
 		name           string
@@ -64,8 +62,8 @@ func TestPlace(t *testing.T) {
 	}
 }
 
-// TestRootVacates: a parent in which something runs, as in a unit's cgroup, can have replicas all
-// the same, and stays when they are gone.
+// TestRootVacates: a parent in which something runs, as in a unit's cgroup, can
+// have replicas all the same, and stays when they are gone.
 func TestRootVacates(t *testing.T) {
 	testutil.Privileged(t)
 	group := "/" + testutil.Unique(t)

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -19,7 +17,8 @@ type Swap struct {
 	Used uint64 `json:"used"`
 	Zram bool   `json:"zram"` // an area is compressed memory
 	Disk bool   `json:"disk"` // an area is on a disk
-	// Zswap means that pages are compressed in memory before they go to an area.
+	// Zswap means that pages are compressed in memory before they go to an
+	// area.
 	Zswap bool `json:"zswap"`
 }
 
@@ -57,7 +56,7 @@ func detectSwap(swaps, zswap string) (Swap, error) {
 		return s, nil // a kernel without swap
 	}
 	if err != nil {
-		return s, fmt.Errorf("reading the swap areas: %w", err)
+		return s, fmt.Errorf("read the swap areas: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line) // name, type, size, used, priority

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -28,7 +26,8 @@ type Usage struct {
 	IOPressure     Stall `json:"io_pressure"`
 }
 
-// CPUUsage is cpu.stat. The time is known everywhere, the rest needs the cpu controller.
+// CPUUsage is cpu.stat. The time is known everywhere, the rest needs the cpu
+// controller.
 type CPUUsage struct {
 	Known bool          `json:"known"`
 	Time  time.Duration `json:"time"`
@@ -39,8 +38,8 @@ type CPUUsage struct {
 	ThrottledTime   time.Duration `json:"throttled_time"` // of all processors
 }
 
-// MemoryUsage is memory.current, memory.events and of memory.stat what could go, in
-// bytes and counts.
+// MemoryUsage is memory.current, memory.events and of memory.stat what could
+// go, in bytes and counts.
 type MemoryUsage struct {
 	Known   bool   `json:"known"`
 	Current uint64 `json:"current"`
@@ -92,7 +91,8 @@ func (u IOUsage) Of(d Disk) Rates {
 	return Rates{}
 }
 
-// Stall is how long some, or all, processes of a group have waited for a resource.
+// Stall is how long some, or all, processes of a group have waited for a
+// resource.
 type Stall struct {
 	Known bool          `json:"known"`
 	Some  time.Duration `json:"some"` // total
@@ -104,7 +104,7 @@ type Stall struct {
 func (g *Group) Usage() (Usage, error) {
 	dir, err := unix.Open(g.Path(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Usage{}, fmt.Errorf("opening cgroup %s: %w", g.Path(), err)
+		return Usage{}, fmt.Errorf("open cgroup %s: %w", g.Path(), err)
 	}
 	defer unix.Close(dir) // a path descriptor
 	r := reader{dir: dir, path: g.Path(), buf: make([]byte, 16<<10)}
@@ -141,7 +141,7 @@ func (g *Group) value(name string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("reading %s of cgroup %s: %w", name, g.Path(), err)
+		return 0, fmt.Errorf("read %s of cgroup %s: %w", name, g.Path(), err)
 	}
 	return n, nil
 }
@@ -151,7 +151,7 @@ func (g *Group) value(name string) (uint64, error) {
 func readFile(dir int, name string, buf []byte) (string, error) {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("opening %s: %w", name, err)
+		return "", fmt.Errorf("open %s: %w", name, err)
 	}
 	defer unix.Close(fd) // read only
 	n := 0
@@ -161,7 +161,7 @@ func readFile(dir int, name string, buf []byte) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("reading %s: %w", name, err)
+			return "", fmt.Errorf("read %s: %w", name, err)
 		}
 		if m == 0 {
 			break

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -103,8 +101,9 @@ func TestRootPressureBad(t *testing.T) {
 	}
 }
 
-// TestRootWatcherManyGroups: one goroutine and no thread for all of them; a group
-// that is removed takes nobody's time, and a watch that is closed tells nothing.
+// TestRootWatcherManyGroups: one goroutine and no thread for all of them; a
+// group that is removed takes nobody's time, and a watch that is closed tells
+// nothing.
 func TestRootWatcherManyGroups(t *testing.T) {
 	const groups = 200
 	p := newParent(t)
@@ -171,7 +170,8 @@ func TestRootMemoryEvents(t *testing.T) {
 	if err := g.Set(Limits{MemoryMax: 8 << 20}); err != nil {
 		t.Fatal(err)
 	}
-	// Without swap it is killed. With it, it would be moved in and out for as long as it likes.
+	// Without swap it is killed. With it, it would be moved in and out for as
+	// long as it likes.
 	if err := os.WriteFile(filepath.Join(g.Path(), "memory.swap.max"), []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroup
 
 import (
@@ -14,8 +12,8 @@ import (
 
 // Watcher tells of pressure and memory events of any number of groups, by one
 // goroutine. It has a thread of its own, as a trigger of pressure is used up by
-// whoever polls it: the Go runtime, which would poll a descriptor of ours, would
-// leave nothing.
+// whoever polls it: the Go runtime, which would poll a descriptor of ours,
+// would leave nothing.
 type Watcher struct {
 	epoll int
 	stop  int // an eventfd
@@ -35,19 +33,19 @@ type Watch struct {
 	notify func(events uint32) (gone bool)
 }
 
-// NewWatcher starts the goroutine. Close ends it. What begin does, if there is any, the goroutine
-// does first: it may have wishes for its thread.
+// NewWatcher starts the goroutine. Close ends it. What begin does, if there is
+// any, the goroutine does first: it may have wishes for its thread.
 func NewWatcher(begin func()) (*Watcher, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("making an epoll descriptor: %w", err)
+		return nil, fmt.Errorf("make an epoll descriptor: %w", err)
 	}
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err == nil {
 		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, stop, &unix.EpollEvent{Events: unix.EPOLLIN})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making a descriptor that ends the watch: %w", err), unix.Close(epoll))
+		return nil, errors.Join(fmt.Errorf("make a descriptor that ends the watch: %w", err), unix.Close(epoll))
 	}
 	w := &Watcher{epoll: epoll, stop: stop, done: make(chan struct{}), watches: map[uint64]*Watch{}}
 	go func() {
@@ -118,7 +116,7 @@ func (w *Watcher) MemoryEvents(g *Group, notify func(MemoryEvents)) (*Watch, err
 	// By number, as the Go runtime would poll what os.Open opens.
 	fd, err := unix.Open(filepath.Join(g.Path(), "memory.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("watching the memory events of %s: %w", g.Path(), err)
+		return nil, fmt.Errorf("watch the memory events of %s: %w", g.Path(), err)
 	}
 	f := os.NewFile(uintptr(fd), "memory.events")
 	buf := make([]byte, 512)
@@ -141,7 +139,7 @@ func (w *Watcher) add(one *Watch) (*Watch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return nil, errors.Join(fmt.Errorf("watching %s: %w", one.file.Name(), os.ErrClosed), one.file.Close())
+		return nil, errors.Join(fmt.Errorf("watch %s: %w", one.file.Name(), os.ErrClosed), one.file.Close())
 	}
 	w.last++
 	one.w, one.id = w, w.last
@@ -149,7 +147,7 @@ func (w *Watcher) add(one *Watch) (*Watch, error) {
 	// descriptors are used again.
 	event := unix.EpollEvent{Events: unix.EPOLLPRI, Fd: int32(one.id), Pad: int32(one.id >> 32)}
 	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, int(one.file.Fd()), &event); err != nil {
-		return nil, errors.Join(fmt.Errorf("watching %s: %w", one.file.Name(), err), one.file.Close())
+		return nil, errors.Join(fmt.Errorf("watch %s: %w", one.file.Name(), err), one.file.Close())
 	}
 	w.watches[one.id] = one
 	return one, nil

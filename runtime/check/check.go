@@ -60,16 +60,16 @@ type Machine interface {
 	ReadFile(path string) ([]byte, error)
 	// Executable returns nil if there is a program at the path.
 	Executable(path string) error
-	// CRIU describes the one that works here: the configured program, or the first of the usual
-	// places; criu.ErrUnavailable where there is none.
+	// CRIU describes the one that works here: the configured program, or the
+	// first of the usual places; criu.ErrUnavailable where there is none.
 	CRIU(configured string) (string, error)
 	// Group returns nil if there is a group of this name.
 	Group(name string) error
-	// FSType gives the magic number of the file system at the path, or at the nearest
-	// folder above it that exists.
+	// FSType gives the magic number of the file system at the path, or at the
+	// nearest folder above it that exists.
 	FSType(path string) (int64, error)
-	// Mountable returns nil if the kernel can mount this kind of file system, and for
-	// cgroup2 the controllers that it offers.
+	// Mountable returns nil if the kernel can mount this kind of file system,
+	// and for cgroup2 the controllers that it offers.
 	Mountable(fstype string) (controllers []string, err error)
 	// LinkKind returns nil if links of this kind can be made.
 	LinkKind(kind string) error
@@ -79,8 +79,8 @@ type Machine interface {
 	BPF() []bpf.Feature
 }
 
-// Run looks at everything. cfgErr, if the configuration could not be read, becomes a
-// finding; cfg is then the default one.
+// Run looks at everything. cfgErr, if the configuration could not be read,
+// becomes a finding; cfg is then the default one.
 func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c := checker{m: m, cfg: cfg}
 	c.configuration(cfgErr)
@@ -119,8 +119,8 @@ func (c *checker) add(name string, status Status, found, why, remedy string) {
 
 const asRoot = "run the check as root: sudo fcnode check"
 
-// failed adds a finding about something that was tried and did not work. Without
-// rights that says nothing about the machine.
+// failed adds a finding about something that was tried and did not work.
+// Without rights that says nothing about the machine.
 func (c *checker) failed(name string, status Status, err error, why, remedy string) {
 	if c.unprivileged {
 		c.add(name, Warn, "unknown without rights: "+err.Error(), why, asRoot)

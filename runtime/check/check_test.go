@@ -17,7 +17,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/config"
 )
 
-// machine is a Machine made of values; the zero value of a field is what a good one has.
+// machine is a Machine made of values; the zero value of a field is what a good
+// one has.
 type machine struct {
 	release     string
 	uid         int
@@ -209,7 +210,8 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// Without any rights there is one failure, the rights; the rest is unknown, not broken.
+// Without any rights there is one failure, the rights; the rest is unknown, not
+// broken.
 func TestUnprivileged(t *testing.T) {
 	m := good()
 	m.uid, m.noCaps = 1000, ^uint64(0)

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 )
 
-// The oldest kernel on which the programs can load, and the oldest one that is tested.
+// The oldest kernel on which the programs can load, and the oldest one that is
+// tested.
 var (
 	oldestPossible  = version{5, 14}
 	oldestSupported = version{6, 1}
@@ -53,33 +55,32 @@ func (c *checker) kernel() {
 	}
 }
 
-// capability is a right of root that fcnode uses.
-type capability struct {
-	bit  int
-	name string
-	use  string
+// right is a capability that fcnode uses.
+type right struct {
+	capability.Cap
+	use string
 }
 
-var neededCapabilities = []capability{
-	{unix.CAP_NET_ADMIN, "NET_ADMIN", "devices, routes, attaching programs"},
-	{unix.CAP_NET_RAW, "NET_RAW", "putting held packets back"},
-	{unix.CAP_BPF, "BPF", "loading programs"},
-	{unix.CAP_PERFMON, "PERFMON", "what the programs may do"},
-	{unix.CAP_SYS_ADMIN, "SYS_ADMIN", "namespaces and mounts"},
-	{unix.CAP_SYS_PTRACE, "SYS_PTRACE", "finding replicas again after a restart"},
-	{unix.CAP_SYS_CHROOT, "SYS_CHROOT", "containers' roots"},
-	{unix.CAP_MKNOD, "MKNOD", "unpacking images"},
-	{unix.CAP_CHOWN, "CHOWN", "unpacking images"},
-	{unix.CAP_FOWNER, "FOWNER", "unpacking images"},
-	{unix.CAP_DAC_OVERRIDE, "DAC_OVERRIDE", "unpacking images"},
-	{unix.CAP_SETUID, "SETUID", "users in containers"},
-	{unix.CAP_SETGID, "SETGID", "users in containers"},
-	{unix.CAP_SETPCAP, "SETPCAP", "dropping rights in containers"},
-	{unix.CAP_KILL, "KILL", "stopping containers"},
+var neededCapabilities = []right{
+	{capability.CAP_NET_ADMIN, "devices, routes, attaching programs"},
+	{capability.CAP_NET_RAW, "putting held packets back"},
+	{capability.CAP_BPF, "loading programs"},
+	{capability.CAP_PERFMON, "what the programs may do"},
+	{capability.CAP_SYS_ADMIN, "namespaces and mounts"},
+	{capability.CAP_SYS_PTRACE, "finding replicas again after a restart"},
+	{capability.CAP_SYS_CHROOT, "containers' roots"},
+	{capability.CAP_MKNOD, "unpacking images"},
+	{capability.CAP_CHOWN, "unpacking images"},
+	{capability.CAP_FOWNER, "unpacking images"},
+	{capability.CAP_DAC_OVERRIDE, "unpacking images"},
+	{capability.CAP_SETUID, "users in containers"},
+	{capability.CAP_SETGID, "users in containers"},
+	{capability.CAP_SETPCAP, "dropping rights in containers"},
+	{capability.CAP_KILL, "stopping containers"},
 }
 
-var wantedCapabilities = []capability{
-	{unix.CAP_SYS_RESOURCE, "SYS_RESOURCE", "raising resource limits of containers"},
+var wantedCapabilities = []right{
+	{capability.CAP_SYS_RESOURCE, "raising resource limits of containers"},
 }
 
 func (c *checker) rights() {
@@ -107,11 +108,11 @@ func (c *checker) rights() {
 	c.add(name, OK, fmt.Sprintf("user %d with all capabilities that are used", c.m.UID()), why, "")
 }
 
-func missing(have uint64, wanted []capability) []string {
+func missing(have uint64, wanted []right) []string {
 	var lacks []string
 	for _, w := range wanted {
-		if have&(1<<w.bit) == 0 {
-			lacks = append(lacks, "CAP_"+w.name+" ("+w.use+")")
+		if have&(1<<w.Cap) == 0 {
+			lacks = append(lacks, "CAP_"+strings.ToUpper(w.String())+" ("+w.use+")")
 		}
 	}
 	return lacks
@@ -129,7 +130,8 @@ func (c *checker) bpf() {
 			c.failed(name, Fail, errors.New("not available"), f.Purpose,
 				fmt.Sprintf("use Linux %s or newer, built as distributions do", f.Since))
 		default:
-			// An inconclusive probe: the daemon says more when it loads the programs.
+			// An inconclusive probe: the daemon says more when it loads the
+			// programs.
 			c.failed(name, Warn, f.Err, f.Purpose, "if `fcnode run` cannot load its programs either, see its message")
 		}
 	}

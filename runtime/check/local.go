@@ -8,11 +8,11 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/moby/sys/capability"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -41,16 +41,20 @@ func (Local) UID() int { return os.Geteuid() }
 
 // Capabilities implements [Machine].
 func (Local) Capabilities() (uint64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, fmt.Errorf("read this process' capabilities: %w", err)
+	have, err := capability.NewPid2(0)
+	if err == nil {
+		err = have.Load()
 	}
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			return strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the capabilities of this process: %w", err)
+	}
+	var mask uint64
+	for c := range capability.Cap(64) {
+		if have.Get(capability.EFFECTIVE, c) {
+			mask |= 1 << c
 		}
 	}
-	return 0, errors.New("/proc/self/status does not say which capabilities this process has")
+	return mask, nil
 }
 
 // ReadFile implements [Machine].
@@ -103,8 +107,9 @@ func (Local) FSType(path string) (int64, error) {
 	}
 }
 
-// Mountable implements [Machine] with a mount that is attached nowhere. Overlayfs would need layers
-// to be mounted; that the kernel knows it is enough.
+// Mountable implements [Machine] with a mount that is attached nowhere.
+// Overlayfs would need layers to be mounted; that the kernel knows it is
+// enough.
 func (Local) Mountable(fstype string) ([]string, error) {
 	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if errors.Is(err, unix.ENODEV) {

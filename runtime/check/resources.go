@@ -103,8 +103,8 @@ func (c *checker) overlay() {
 	c.add(name, OK, "available", why, "")
 }
 
-// fsNames are the file systems worth a word, by magic number; bad ones cannot hold
-// the writable layers.
+// fsNames are the file systems worth a word, by magic number; bad ones cannot
+// hold the writable layers.
 var fsNames = map[int64]struct {
 	name string
 	bad  bool
@@ -145,8 +145,8 @@ func (c *checker) stateFS() {
 	}
 }
 
-// programs are the two that the daemon starts; package container expects the shim
-// beside the runner.
+// programs are the two that the daemon starts; package container expects the
+// shim beside the runner.
 func (c *checker) programs() {
 	for _, p := range []struct{ name, path, why string }{
 		{"runner", c.cfg.Runner, "this program makes the containers"},

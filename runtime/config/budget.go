@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
@@ -40,23 +41,6 @@ const all = "all"
 // Cores is an amount of CPU time; 0 is all that the machine has.
 type Cores float64
 
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (c *Cores) DecodeScalar(s strictyaml.Scalar) error {
-	if s.Text == all {
-		*c = 0
-		return nil
-	}
-	var cpu spec.CPU
-	if err := cpu.DecodeScalar(s); err != nil {
-		return err
-	}
-	*c = Cores(cpu)
-	return nil
-}
-
-// Allowed implements strictyaml.Describer.
-func (Cores) Allowed() string { return spec.CPU(0).Allowed() + ", or all" }
-
 // MarshalText implements encoding.TextMarshaler.
 func (c Cores) MarshalText() ([]byte, error) {
 	if c == 0 {
@@ -67,21 +51,24 @@ func (c Cores) MarshalText() ([]byte, error) {
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (c *Cores) UnmarshalText(text []byte) error {
+	if string(text) == all {
+		*c = 0
+		return nil
+	}
 	kind := strictyaml.KindFloat
 	if _, err := strconv.Atoi(string(text)); err == nil {
 		kind = strictyaml.KindInt
 	}
-	return c.DecodeScalar(strictyaml.Scalar{Kind: kind, Text: string(text)})
+	var cpu spec.CPU
+	if err := cpu.DecodeScalar(strictyaml.Scalar{Kind: kind, Text: string(text)}); err != nil {
+		return orAll(err)
+	}
+	*c = Cores(cpu)
+	return nil
 }
 
 // Size is an amount of memory; 0 is all that the machine has.
 type Size spec.Bytes
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (b *Size) DecodeScalar(s strictyaml.Scalar) error { return b.UnmarshalText([]byte(s.Text)) }
-
-// Allowed implements strictyaml.Describer.
-func (Size) Allowed() string { return spec.Bytes(0).Allowed() + ", or all" }
 
 // MarshalText implements encoding.TextMarshaler.
 func (b Size) MarshalText() ([]byte, error) {
@@ -98,6 +85,18 @@ func (b *Size) UnmarshalText(text []byte) error {
 		return nil
 	}
 	n, err := spec.ParseBytes(string(text))
+	if err != nil {
+		return orAll(err)
+	}
 	*b = Size(n)
+	return nil
+}
+
+// orAll adds the word for the whole machine to what is allowed.
+func orAll(err error) error {
+	var bad *strictyaml.Invalid
+	if errors.As(err, &bad) {
+		return strictyaml.Bad(bad.Allowed+", or "+all, "%s", bad.Msg)
+	}
 	return err
 }

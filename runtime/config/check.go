@@ -88,7 +88,7 @@ func (c checker) config(cfg *Config) {
 // scaling checks what the node gives to sites that are scaled, and where its metrics are.
 func (c checker) scaling(cfg *Config) {
 	if n := cfg.Budget.CPU; n != 0 && !(n >= Cores(spec.MinCPU) && n <= 1<<16) {
-		c.bad("budget.cpu", n.Allowed(), "%v is out of range", float64(n))
+		c.bad("budget.cpu", "cores from 0.01 to 65536, or all", "%v is out of range", float64(n))
 	}
 	if b := cfg.Budget.Memory; b != 0 && (b < Size(spec.MiB) || b > Size(1024*spec.TiB)) {
 		c.bad("budget.memory", "1MiB to 1024TiB, or all", "%s is out of range", spec.Bytes(b))

@@ -82,7 +82,8 @@ type Hold struct {
 type Start struct {
 	// Timeout is how long a site may take until it listens, unless its spec says.
 	Timeout spec.Duration `json:"timeout" also:"deadline"`
-	// Parallel is how many sites start at the same moment; more of them take turns, as they come. 0: two for each core.
+	// Parallel is how many sites start at the same moment; others wait for a slot,
+	// in the order in which their visitors came. 0: two for each core.
 	Parallel int `json:"parallel" also:"concurrency,max"`
 }
 

@@ -52,7 +52,8 @@ func outside(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("find the fcnode program: %w", err)
 	}
-	// Not CommandContext: the child gets the terminal's Ctrl-C itself, and cleans up.
+	// Not CommandContext: the child gets the terminal's Ctrl-C itself, and
+	// cleans up.
 	cmd := stage.Command(self, "demo")
 	cmd.Env = append(os.Environ(), envInside+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, o.Stdout, o.Stderr
@@ -189,7 +190,8 @@ func (d *demo) show(args ...string) func(context.Context) error {
 	return func(ctx context.Context) error { return d.fcnode(ctx, args...) }
 }
 
-// sleeps makes a step that waits until the site has gone to sleep, by the journal.
+// sleeps makes a step that waits until the site has gone to sleep, by the event
+// log.
 func (d *demo) sleeps(why string, kinds ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		d.say("%s", why)

@@ -18,14 +18,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of whiteouts in layers (image-spec, layer.md). AUFS's own files start with aufsPrefix.
+// Names of whiteouts in layers (image-spec, layer.md). AUFS's own files start
+// with aufsPrefix.
 const (
 	whiteoutPrefix = ".wh."
 	aufsPrefix     = ".wh..wh."
 	opaqueName     = ".wh..wh..opq"
 )
 
-// applier is what happens to a layer's entries besides being written by containerd's archive package.
+// applier is what happens to a layer's entries besides being written by
+// containerd's archive package.
 type applier struct {
 	root   string
 	below  merged
@@ -51,7 +53,8 @@ func (a *applier) options() []archive.ApplyOpt {
 }
 
 // filter sees each entry before it is written; its name is already clean. It
-// decides what is refused and what is left out, and prepares what containerd would not do.
+// decides what is refused and what is left out, and prepares what containerd
+// would not do.
 func (a *applier) filter(hdr *tar.Header) (bool, error) {
 	if climbs(hdr.Name) {
 		return false, fmt.Errorf("%w: entry %q", ErrEscape, hdr.Name)
@@ -85,8 +88,8 @@ func (a *applier) filter(hdr *tar.Header) (bool, error) {
 	return true, a.ensureParents(filepath.Dir(hdr.Name))
 }
 
-// climbs tells whether a path leaves the folder that it is relative to. An absolute one is
-// taken as relative to the root, as all tools do.
+// climbs tells whether a path leaves the folder that it is relative to. An
+// absolute one is taken as relative to the root, as all tools do.
 func climbs(name string) bool {
 	if filepath.IsAbs(name) {
 		return false
@@ -95,8 +98,9 @@ func climbs(name string) bool {
 	return name == ".." || strings.HasPrefix(name, "../")
 }
 
-// largeFile is the size (bytes) from which on an entry is compared with the free space
-// before it is written: a sparse file of some bytes in the tar can claim exabytes.
+// largeFile is the size (bytes) from which on an entry is compared with the
+// free space before it is written: a sparse file of some bytes in the tar can
+// claim exabytes.
 const largeFile = 64 << 20
 
 func (a *applier) fits(hdr *tar.Header) error {
@@ -105,7 +109,7 @@ func (a *applier) fits(hdr *tar.Header) error {
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(a.root, &st); err != nil {
-		return fmt.Errorf("asking for the free space of %s: %w", a.root, err)
+		return fmt.Errorf("ask for the free space of %s: %w", a.root, err)
 	}
 	if free := st.Bavail * uint64(st.Bsize); uint64(hdr.Size) > free {
 		return fmt.Errorf("%w: file %q takes %d bytes, %d are free", ErrNoSpace, hdr.Name, hdr.Size, free)
@@ -113,8 +117,8 @@ func (a *applier) fits(hdr *tar.Header) error {
 	return nil
 }
 
-// convert sees each entry when its folder exists. It keeps whiteouts for finish, makes hard links,
-// and lets everything else be written.
+// convert sees each entry when its folder exists. It keeps whiteouts for
+// finish, makes hard links, and lets everything else be written.
 func (a *applier) convert(hdr *tar.Header, path string) (bool, error) {
 	rel, err := filepath.Rel(a.root, path)
 	if err != nil {
@@ -136,8 +140,9 @@ func (a *applier) convert(hdr *tar.Header, path string) (bool, error) {
 	return true, nil
 }
 
-// ensureParents makes the folders of dir (relative to the root) that the layer did not list so far. They
-// get owner, mode and xattrs of the folder which they will cover; overlayfs shows the top one's.
+// ensureParents makes the folders of dir (relative to the root) that the layer
+// did not list so far. They get owner, mode and xattrs of the folder which they
+// will cover; overlayfs shows the top one's.
 func (a *applier) ensureParents(dir string) error {
 	if dir == a.parent {
 		return nil
@@ -187,7 +192,7 @@ func (a *applier) ensureDir(path string) error {
 // finish does what has to come last, and reports what was left out.
 func (a *applier) finish() error {
 	if err := a.placeWhiteouts(); err != nil {
-		return fmt.Errorf("placing whiteouts: %w", classify(err))
+		return fmt.Errorf("place whiteouts: %w", classify(err))
 	}
 	if a.devices > 0 {
 		a.log.Info("left device nodes out of an image layer; containers get a /dev of their own", "count", a.devices)
@@ -195,7 +200,8 @@ func (a *applier) finish() error {
 	return nil
 }
 
-// withLogger sends what containerd's archive package logs (each xattr that it ignores, say) to l.
+// withLogger sends what containerd's archive package logs (each xattr that it
+// ignores, say) to l.
 func withLogger(ctx context.Context, l *slog.Logger) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)

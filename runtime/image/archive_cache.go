@@ -93,7 +93,7 @@ func (c *archiveCache) put(ref Ref, id fileID, h v1.Hash) error {
 	return nil
 }
 
-// prune forgets the archives whose image live denies.
+// prune removes the archives whose image live denies.
 func (c *archiveCache) prune(live func(v1.Hash) bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *archiveCache) prune(live func(v1.Hash) bool) error {
 			continue
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("forgetting an archive: %w", err)
+			return fmt.Errorf("remove the record of an archive: %w", err)
 		}
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/image/build"
 )
 
-// archiveOf makes an archive with one image of the layers and returns the reference to it.
+// archiveOf makes an archive with one image of the layers and returns the
+// reference to it.
 func archiveOf(t testing.TB, layers ...build.Layer) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "image.tar")
@@ -38,7 +39,8 @@ func TestArchiveCache(t *testing.T) {
 	s := openStoreIn(t, dir)
 	ref := archiveOf(t, build.NewLayer(text("a", "a")))
 	want := resolve(t, s, ref)
-	// A file that was just written may change again without a trace: it is not remembered.
+	// A file that was just written may change again without a trace: it is not
+	// remembered.
 	if got := cached(t, dir); len(got) != 0 {
 		t.Fatalf("remembered a file of now: %v", got)
 	}
@@ -50,8 +52,8 @@ func TestArchiveCache(t *testing.T) {
 	if diff := cmp.Diff(want, resolve(t, openStoreIn(t, dir), ref)); diff != "" {
 		t.Error(diff)
 	}
-	// A store that is opened later believes what is remembered instead of reading the archive: given a
-	// lie, it gives another image.
+	// A store that is opened later believes what is remembered instead of
+	// reading the archive: given a lie, it gives another image.
 	other := resolve(t, s, layoutOf(t, build.NewLayer(text("other", ""))))
 	rewrite(t, cached(t, dir)[0], func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(want.Digest), []byte(other.Digest)) })
 	again := openStoreIn(t, dir)

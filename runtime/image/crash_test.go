@@ -26,7 +26,8 @@ const (
 	envReference     = "FCNODE_IMAGE_TEST_REFERENCE"
 )
 
-// atSecondLayer is a log that calls do when the second layer of an image begins.
+// atSecondLayer is a log that calls do when the second layer of an image
+// begins.
 type atSecondLayer struct {
 	slog.Handler
 	do func()
@@ -59,7 +60,8 @@ func unpackAndHang(store, ref string) {
 	os.Exit(1)
 }
 
-// startHanging starts a process that has unpacked the first of two layers and holds the locks.
+// startHanging starts a process that has unpacked the first of two layers and
+// holds the locks.
 func startHanging(t *testing.T, store, ref string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -91,7 +93,8 @@ func TestKilledWhileUnpacking(t *testing.T) {
 	ref := layoutOf(t, build.NewLayer(text("a", "a")), build.NewLayer(text("b", "b")))
 	helper := startHanging(t, store, ref)
 
-	// Another process opens the store meanwhile: what is being unpacked is not its to remove.
+	// Another process opens the store meanwhile: what is being unpacked is not
+	// its to remove.
 	openStoreIn(t, store)
 	left := files(t, filepath.Join(store, "tmp"))
 	if !strings.Contains(strings.Join(left, " "), "/a=a") {
@@ -110,7 +113,8 @@ func TestKilledWhileUnpacking(t *testing.T) {
 	}
 }
 
-// A process that waits for another one's layer goes on when that one dies, and gives up with its context.
+// A process that waits for another one's layer goes on when that one dies, and
+// gives up with its context.
 func TestWaitingForAnotherProcess(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "images")
 	ref := layoutOf(t, build.NewLayer(text("a", "a")), build.NewLayer(text("b", "b")))
@@ -136,7 +140,8 @@ func TestWaitingForAnotherProcess(t *testing.T) {
 	}
 }
 
-// Many callers in two stores on one folder, as two processes have them, unpack an image once.
+// Many callers in two stores on one folder, as two processes have them, unpack
+// an image once.
 func TestUnpackedOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "images")
 	var log logBuffer

@@ -8,20 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What callers can tell apart with errors.Is. The message around them says which
-// image, layer or file it was and what to do.
+// What callers can tell apart with errors.Is. The message around them says
+// which image, layer or file it was and what to do.
 var (
 	// ErrReference: the reference is not written as ParseRef wants it.
 	ErrReference = errors.New("malformed image reference")
-	// ErrNotFound: the file, folder, tag or platform that the reference names does not exist.
+	// ErrNotFound: the file, folder, tag or platform that the reference names
+	// does not exist.
 	ErrNotFound = errors.New("image not found")
-	// ErrUnsupported: the image exists but this node cannot run it (platform, media type, ...).
+	// ErrUnsupported: the image exists but this node cannot run it (platform,
+	// media type, ...).
 	ErrUnsupported = errors.New("unsupported image")
-	// ErrEscape: the image reaches out of its root folder, or is a folder that must not be one.
+	// ErrEscape: the image reaches out of its root folder, or is a folder that
+	// must not be one.
 	ErrEscape = errors.New("image reaches out of its root")
-	// ErrCorrupt: digests do not match, or what should be a tar, JSON or gzip is none.
+	// ErrCorrupt: digests do not match, or what should be a tar, JSON or gzip
+	// is none.
 	ErrCorrupt = errors.New("corrupt image")
-	// ErrNoSpace: the state folder's file system is full (bytes, inodes or quota).
+	// ErrNoSpace: the state folder's file system is full (bytes, inodes or
+	// quota).
 	ErrNoSpace = errors.New("no space left to unpack the image")
 	// ErrClosed: the store was closed while (or before) the image was unpacked.
 	ErrClosed = errors.New("image store is closed")

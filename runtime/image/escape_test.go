@@ -14,8 +14,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/image/build"
 )
 
-// outside makes a folder with one file that images are not to touch. The check sees that it did
-// not change, by content, mode, link count and xattrs.
+// outside makes a folder with one file that images are not to touch. The check
+// sees that it did not change, by content, mode, link count and xattrs.
 func outside(t *testing.T) (dir string, check func()) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "outside")
@@ -142,7 +142,8 @@ func TestEscapeContained(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := openStore(t)
-			// The files must not depend on what is outside, so the store has nothing at the same path.
+			// The files must not depend on what is outside, so the store has
+			// nothing at the same path.
 			img := resolve(t, s, layoutOf(t, build.NewLayer(c.entries...)))
 			if diff := cmp.Diff(c.want, files(t, img.Lower[0])); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -157,7 +158,8 @@ func TestEscapeContained(t *testing.T) {
 	}
 }
 
-// A link planted by a lower layer does not exist where the upper one is unpacked.
+// A link planted by a lower layer does not exist where the upper one is
+// unpacked.
 func TestEscapeThroughLowerLayer(t *testing.T) {
 	out, check := outside(t)
 	s, _ := openStore(t)
@@ -169,7 +171,8 @@ func TestEscapeThroughLowerLayer(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	check()
-	// Nor does a hard link in the upper layer follow it: it is looked up as the container would.
+	// Nor does a hard link in the upper layer follow it: it is looked up as the
+	// container would.
 	wantError(t, s, layoutOf(t, planted, build.NewLayer(build.Hardlink("stolen", "link/secret"))), image.ErrCorrupt, "stolen", "link/secret")
 	// A hard link to the link itself is a link, not the file.
 	img = resolve(t, s, layoutOf(t, planted, build.NewLayer(build.Hardlink("stolen", "file"))))
@@ -180,7 +183,8 @@ func TestEscapeThroughLowerLayer(t *testing.T) {
 	check()
 }
 
-// Whiteouts are placed last, when the folder in which they were may be a link out of the layer.
+// Whiteouts are placed last, when the folder in which they were may be a link
+// out of the layer.
 func TestEscapeByWhiteout(t *testing.T) {
 	out, check := outside(t)
 	s, _ := openStore(t)

@@ -10,7 +10,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// SetClock replaces the clock that tells whether a file is old enough to be remembered.
+// SetClock replaces the clock that tells whether a file is old enough to be
+// remembered.
 func SetClock(s *Store, now func() time.Time) { s.archives.now = now }
 
 // MaxLower is maxLower.

@@ -16,7 +16,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/image/build"
 )
 
-// tame tells whether a fuzzed tar stays small when unpacked: fuzzing is not for filling the disk.
+// tame tells whether a fuzzed tar stays small when unpacked: fuzzing is not for
+// filling the disk.
 func tame(raw []byte) bool {
 	r := tar.NewReader(bytes.NewReader(raw))
 	var total int64
@@ -31,8 +32,9 @@ func tame(raw []byte) bool {
 	}
 }
 
-// Whatever a layer says, nothing outside of its folder changes: not the layer below it, not a
-// neighbour of the folder, not a folder elsewhere to which the layer below has links.
+// Whatever a layer says, nothing outside of its folder changes: not the layer
+// below it, not a neighbour of the folder, not a folder elsewhere to which the
+// layer below has links.
 func FuzzLayer(f *testing.F) {
 	for _, l := range []build.Layer{
 		build.NewLayer(text("link/x", "x"), build.Hardlink("hard", "link/secret"), build.Whiteout("link/secret")),

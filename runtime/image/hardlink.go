@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// link makes the hard link hdr at path (already inside of the root). Unlike containerd's archive
-// package it sets no attributes: they are the file's, and setting the owner once more would
-// drop its capabilities.
+// link makes the hard link hdr at path (already inside of the root). Unlike
+// containerd's archive package it sets no attributes: they are the file's, and
+// setting the owner once more would drop its capabilities.
 func (a *applier) link(hdr *tar.Header, path string) error {
 	target, err := a.linkTarget(hdr)
 	if err != nil {
@@ -32,8 +32,9 @@ func (a *applier) link(hdr *tar.Header, path string) error {
 	return os.Link(target, path) // of a symbolic link itself, not of what it names
 }
 
-// linkTarget finds the file that a hard link names. If only a lower layer has it, it is copied up
-// into this one, under its own name, as the kernel's overlayfs does when such a link is made.
+// linkTarget finds the file that a hard link names. If only a lower layer has
+// it, it is copied up into this one, under its own name, as the kernel's
+// overlayfs does when such a link is made.
 func (a *applier) linkTarget(hdr *tar.Header) (string, error) {
 	noFile := fmt.Errorf("%w: entry %q is a hard link to %q, which is no file of this layer or one below", ErrCorrupt, hdr.Name, hdr.Linkname)
 	name := filepath.Clean("/" + hdr.Linkname)
@@ -58,7 +59,8 @@ func (a *applier) linkTarget(hdr *tar.Header) (string, error) {
 	return a.bringUp(found)
 }
 
-// bringUp copies a file of a lower layer into this one, if that was not done yet, and returns its path.
+// bringUp copies a file of a lower layer into this one, if that was not done
+// yet, and returns its path.
 func (a *applier) bringUp(found mergedFile) (string, error) {
 	if err := a.ensureParents(filepath.Dir(found.name)); err != nil {
 		return "", err
@@ -72,7 +74,7 @@ func (a *applier) bringUp(found mergedFile) (string, error) {
 		return to, err
 	}
 	if err := copyUp(to, found); err != nil {
-		return "", fmt.Errorf("copying %q of a lower layer for a hard link: %w", found.name, classify(err))
+		return "", fmt.Errorf("copy %q of a lower layer for a hard link: %w", found.name, classify(err))
 	}
 	rel, err := filepath.Rel(a.root, to)
 	if err != nil {
@@ -108,8 +110,8 @@ func copyUp(to string, f mergedFile) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, to, times, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// copyAttributes gives to the owner, mode and xattrs of a file of a lower layer. Overlayfs's own xattrs
-// (trusted.*) belong to the layer that has them.
+// copyAttributes gives to the owner, mode and xattrs of a file of a lower
+// layer. Overlayfs's own xattrs (trusted.*) belong to the layer that has them.
 func copyAttributes(to string, f mergedFile) error {
 	st := f.info.Sys().(*syscall.Stat_t)
 	if os.Geteuid() == 0 {
@@ -124,7 +126,7 @@ func copyAttributes(to string, f mergedFile) error {
 	}
 	names, err := sysx.LListxattr(f.path)
 	if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return fmt.Errorf("listing xattrs of %s: %w", f.path, err)
+		return fmt.Errorf("list xattrs of %s: %w", f.path, err)
 	}
 	for _, n := range names {
 		if strings.HasPrefix(n, "trusted.") {
@@ -135,7 +137,7 @@ func copyAttributes(to string, f mergedFile) error {
 			err = sysx.LSetxattr(to, n, value, 0)
 		}
 		if err != nil {
-			return fmt.Errorf("copying xattr %s of %s: %w", n, f.path, err)
+			return fmt.Errorf("copy xattr %s of %s: %w", n, f.path, err)
 		}
 	}
 	return nil

@@ -40,7 +40,8 @@ func TestHardlinkInLayer(t *testing.T) {
 	}
 }
 
-// A hard link to a file of a lower layer brings that file up, with its attributes.
+// A hard link to a file of a lower layer brings that file up, with its
+// attributes.
 func TestHardlinkAcrossLayers(t *testing.T) {
 	when := time.Unix(1_000_000_000, 0)
 	base := build.NewLayer(

@@ -59,7 +59,8 @@ func openStoreIn(t testing.TB, dir string, opts ...image.Option) *image.Store {
 	return s
 }
 
-// layoutOf makes a layout with one image of the layers and returns the reference to it.
+// layoutOf makes a layout with one image of the layers and returns the
+// reference to it.
 func layoutOf(t testing.TB, layers ...build.Layer) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "layout")
@@ -78,7 +79,8 @@ func resolve(t testing.TB, s *image.Store, ref string) *image.Image {
 	return img
 }
 
-// wantError resolves ref and wants it to fail with the sentinel and all of the texts.
+// wantError resolves ref and wants it to fail with the sentinel and all of the
+// texts.
 func wantError(t testing.TB, s *image.Store, ref string, sentinel error, texts ...string) {
 	t.Helper()
 	_, err := s.Resolve(t.Context(), ref)
@@ -92,8 +94,9 @@ func wantError(t testing.TB, s *image.Store, ref string, sentinel error, texts .
 	}
 }
 
-// files lists what is below the folder, with a mark for its kind: name/ for folders, name -> target for
-// symbolic links, name (whiteout), name=content for files.
+// files lists what is below the folder, with a mark for its kind: name/ for
+// folders, name -> target for symbolic links, name (whiteout), name=content for
+// files.
 func files(t testing.TB, dir string) []string {
 	t.Helper()
 	var list []string

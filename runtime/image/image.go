@@ -14,20 +14,21 @@ import (
 type Image struct {
 	// Ref is the reference that was resolved.
 	Ref string
-	// Digest names the content: the manifest's digest for a layout, the image id (digest of
-	// the config) for an archive. For a dir image it only tells one folder from another: it
-	// is made of path, inode and mtime, because the content of a folder can change.
+	// Digest names the content: the manifest's digest for a layout, the image
+	// id (digest of the config) for an archive. For a dir image it only tells
+	// one folder from another: it is made of path, inode and mtime, because the
+	// content of a folder can change.
 	Digest string
-	// Lower are the absolute folders for overlayfs's lowerdir, the top one first. None has a
-	// character that would need escaping, and joined by ":" they fit into mount(2)'s page
-	// of options.
+	// Lower are the absolute folders for overlayfs's lowerdir, the top one
+	// first. None has a character that would need escaping, and joined by ":"
+	// they fit into mount(2)'s page of options.
 	Lower []string
 	// Config is what the image says about how to run it; empty for a dir image.
 	Config Config
 }
 
-// Config is the part of an image's config that concerns running it, as the image
-// gives it: nothing is defaulted.
+// Config is the part of an image's config that concerns running it, as the
+// image gives it: nothing is defaulted.
 type Config struct {
 	Entrypoint   []string `json:"entrypoint,omitempty"`
 	Cmd          []string `json:"cmd,omitempty"`
@@ -49,14 +50,16 @@ func (c Config) clone() Config {
 	return c
 }
 
-// parseConfig reads an image config: the part for running it and the diff ids of its
-// layers, from the bottom up. An image of another platform is ErrUnsupported.
+// parseConfig reads an image config: the part for running it and the diff ids
+// of its layers, from the bottom up. An image of another platform is
+// ErrUnsupported.
 func parseConfig(raw []byte) (Config, []v1.Hash, error) {
 	var f v1.ConfigFile
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return Config{}, nil, fmt.Errorf("%w: its config: %w", ErrCorrupt, err)
 	}
-	// Builders by hand leave the platform out; nothing contradicts running it here.
+	// Builders by hand leave the platform out; nothing contradicts running it
+	// here.
 	if (f.OS != "" && f.OS != "linux") || (f.Architecture != "" && f.Architecture != runtime.GOARCH) {
 		return Config{}, nil, fmt.Errorf("%w: it is for %s, this machine is %s", ErrUnsupported,
 			platformName(&v1.Platform{OS: f.OS, Architecture: f.Architecture, Variant: f.Variant}), hostPlatform())

@@ -23,7 +23,8 @@ import (
 // what `zstd --ultra --long` makes at most without a flag to read it.
 const maxWindow = 128 << 20
 
-// name is how messages call a layer: by the digest that an `ls` of its source shows.
+// name is how messages call a layer: by the digest that an `ls` of its source
+// shows.
 func (l layerBlob) name() string {
 	if l.blob != (v1.Hash{}) {
 		return l.blob.String()
@@ -31,7 +32,8 @@ func (l layerBlob) name() string {
 	return l.diffID.String()
 }
 
-// hashingReader hashes what is read through it and keeps the error that reading ended with.
+// hashingReader hashes what is read through it and keeps the error that reading
+// ended with.
 type hashingReader struct {
 	r    io.Reader
 	h    hash.Hash
@@ -66,8 +68,9 @@ func (h *hashingReader) verify(what string, want v1.Hash) error {
 	return nil
 }
 
-// applyLayer unpacks a layer into root, an empty folder; below are the folders of the layers under
-// it, the top one first. It returns the bytes of file content. When it fails root holds a part of it.
+// applyLayer unpacks a layer into root, an empty folder; below are the folders
+// of the layers under it, the top one first. It returns the bytes of file
+// content. When it fails root holds a part of it.
 func applyLayer(ctx context.Context, root string, below []string, l layerBlob, log *slog.Logger) (int64, error) {
 	raw, err := l.open()
 	if err != nil {
@@ -93,7 +96,8 @@ func applyLayer(ctx context.Context, root string, below []string, l layerBlob, l
 	if applyErr = classify(applyErr); errors.Is(applyErr, ErrNoSpace) {
 		return 0, applyErr
 	}
-	// A damaged layer may fail in any way before its digest does; the digest tells the cause.
+	// A damaged layer may fail in any way before its digest does; the digest
+	// tells the cause.
 	if err := content.verify("diff id", l.diffID); err != nil {
 		return 0, readError(blob, err)
 	}
@@ -108,27 +112,29 @@ func applyLayer(ctx context.Context, root string, below []string, l layerBlob, l
 	return size, a.finish()
 }
 
-// readError tells a disk that cannot be read from a layer whose content is wrong.
+// readError tells a disk that cannot be read from a layer whose content is
+// wrong.
 func readError(blob *hashingReader, err error) error {
 	switch {
 	case blob.err != nil:
-		return fmt.Errorf("reading it: %w", blob.err)
+		return fmt.Errorf("read it: %w", blob.err)
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
 		return err
 	}
 	return fmt.Errorf("%w: %w; fetch the image again", ErrCorrupt, err)
 }
 
-// applyError is for layers that are what their digest says and still cannot be unpacked.
+// applyError is for layers that are what their digest says and still cannot be
+// unpacked.
 func applyError(err error) error {
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it is no tar: %w", ErrCorrupt, err)
 	}
-	return fmt.Errorf("unpacking it: %w", err)
+	return fmt.Errorf("unpack it: %w", err)
 }
 
-// decompress recognises gzip and zstd by their magic numbers, as media types are often wrong. done
-// frees what the reader holds.
+// decompress recognises gzip and zstd by their magic numbers, as media types
+// are often wrong. done frees what the reader holds.
 func decompress(r io.Reader) (plain io.Reader, done func(), err error) {
 	b := bufio.NewReaderSize(r, 128<<10)
 	magic, err := b.Peek(4)

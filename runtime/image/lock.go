@@ -33,7 +33,7 @@ type fileLock struct {
 func openLock(path string) (*fileLock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening the image store's lock: %w", classify(err))
+		return nil, fmt.Errorf("open the image store's lock: %w", classify(err))
 	}
 	return &fileLock{file: f}, nil
 }
@@ -57,12 +57,12 @@ func (l *fileLock) lock(ctx context.Context, kind int16, start, length int64) er
 	select {
 	case err := <-done:
 		if err != nil {
-			return fmt.Errorf("locking the image store %s: %w", l.file.Name(), err)
+			return fmt.Errorf("lock the image store %s: %w", l.file.Name(), err)
 		}
 		return nil
 	case <-ctx.Done():
 		l.abandoned = true
-		return fmt.Errorf("waiting for another use of the image store: %w", context.Cause(ctx))
+		return fmt.Errorf("wait for another use of the image store: %w", context.Cause(ctx))
 	}
 }
 
@@ -74,11 +74,11 @@ func (l *fileLock) tryLock(kind int16, start, length int64) (bool, error) {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 		return false, nil
 	}
-	return false, fmt.Errorf("locking the image store %s: %w", l.file.Name(), err)
+	return false, fmt.Errorf("lock the image store %s: %w", l.file.Name(), err)
 }
 
-// release drops all ranges. A wait that was given up cannot be interrupted: it keeps
-// the descriptor until it gets its range, and then drops it at once.
+// release drops all ranges. A wait that was given up cannot be interrupted: it
+// keeps the descriptor until it gets its range, and then drops it at once.
 func (l *fileLock) release() {
 	if !l.abandoned {
 		_ = l.file.Close() // never written; closing drops the locks
@@ -97,7 +97,8 @@ func (l *fileLock) everything(ctx context.Context) error {
 }
 func (l *fileLock) tryEverything() (bool, error) { return l.tryLock(unix.F_WRLCK, 0, 0) }
 
-// layer locks the one byte of a chain id. Two chain ids may share it: that only costs time.
+// layer locks the one byte of a chain id. Two chain ids may share it: that only
+// costs time.
 func (l *fileLock) layer(ctx context.Context, chain v1.Hash) error {
 	return l.lock(ctx, unix.F_WRLCK, chainOffset(chain), 1)
 }

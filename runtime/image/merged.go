@@ -9,12 +9,14 @@ import (
 	"strings"
 )
 
-// maxLinks bounds the symbolic links in one path, as the kernel does (path_resolution(7)).
+// maxLinks bounds the symbolic links in one path, as the kernel does
+// (path_resolution(7)).
 const maxLinks = 40
 
-// merged looks files up in unpacked layers, the top one first, as overlayfs would show
-// them. It does not mount them: that takes rights that unpacking does not need,
-// and fsconfig(2) takes no long lists of layers before Linux 6.5.
+// merged looks files up in unpacked layers, the top one first, as overlayfs
+// would show them. It does not mount them: that takes rights that unpacking
+// does not need, and fsconfig(2) takes no long lists of layers before Linux
+// 6.5.
 type merged []string
 
 // mergedFile is a file of the merged view.
@@ -63,8 +65,8 @@ func (m merged) find(name string) (mergedFile, bool, error) {
 	return mergedFile{}, false, nil // the root itself, which no caller wants
 }
 
-// components splits a path without the parts that mean nothing. ".." stays: what it means
-// depends on symbolic links.
+// components splits a path without the parts that mean nothing. ".." stays:
+// what it means depends on symbolic links.
 func components(name string) []string {
 	var parts []string
 	for p := range strings.SplitSeq(name, "/") {
@@ -92,7 +94,8 @@ func (m merged) lookup(name string) (mergedFile, bool, error) {
 	return mergedFile{}, false, nil
 }
 
-// lookupLayer finds name in one layer. ends tells that this layer hides name in those below.
+// lookupLayer finds name in one layer. ends tells that this layer hides name in
+// those below.
 func lookupLayer(layer, name string) (fi os.FileInfo, ends bool, err error) {
 	parts := components(name)
 	path := layer

@@ -9,7 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// maxIndexDepth bounds how deep indexes may nest: layout index, multi-platform index, and one more.
+// maxIndexDepth bounds how deep indexes may nest: layout index, multi-platform
+// index, and one more.
 const maxIndexDepth = 3
 
 func hostPlatform() string { return "linux/" + runtime.GOARCH }
@@ -21,9 +22,10 @@ func platformName(p *v1.Platform) string {
 	return strings.TrimSuffix(strings.Join([]string{p.OS, p.Architecture, p.Variant}, "/"), "/")
 }
 
-// pickPlatform chooses the one image manifest for this machine among candidates, reading
-// nested indexes through index. A manifest without a platform is taken at its word by
-// the check of its config. Of several variants of this architecture the plain one wins, else the first.
+// pickPlatform chooses the one image manifest for this machine among
+// candidates, reading nested indexes through index. A manifest without a
+// platform is taken at its word by the check of its config. Of several variants
+// of this architecture the plain one wins, else the first.
 func pickPlatform(candidates []v1.Descriptor, index func(v1.Hash) ([]v1.Descriptor, error)) (v1.Descriptor, error) {
 	flat, err := flatten(candidates, index, maxIndexDepth)
 	if err != nil {

@@ -11,11 +11,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// Prune removes the images whose digest is not in keep, with the layers that no other image
-// needs. Keep must name the images of all sites and of all replicas that exist: overlayfs
-// does not hold its lower folders. An image that was resolved since the last
-// Prune is spared once, so that one which a starting replica is about to mount does not vanish
-// under it. Prune waits until nobody unpacks; Resolve waits for Prune only while it renames.
+// Prune removes the images whose digest is not in keep, with the layers that no
+// other image needs. Keep must name the images of all sites and of all replicas
+// that exist: overlayfs does not hold its lower folders. An image that was
+// resolved since the last Prune is spared once, so that one which a starting
+// replica is about to mount does not vanish under it. Prune waits until nobody
+// unpacks; Resolve waits for Prune only while it renames.
 func (s *Store) Prune(ctx context.Context, keep []string) error {
 	lock, err := openLock(filepath.Join(s.dir, "lock"))
 	if err != nil {
@@ -23,19 +24,19 @@ func (s *Store) Prune(ctx context.Context, keep []string) error {
 	}
 	defer lock.release()
 	if err := lock.everything(ctx); err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	images, layers, err := s.sweep(keep)
 	if err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	entries, err := os.ReadDir(s.tmp)
 	if err != nil {
-		return fmt.Errorf("removing unused images: %w", err)
+		return fmt.Errorf("remove unused images: %w", err)
 	}
 	for _, e := range entries {
 		if err := os.RemoveAll(filepath.Join(s.tmp, e.Name())); err != nil {
-			return fmt.Errorf("removing unused images: %w", err)
+			return fmt.Errorf("remove unused images: %w", err)
 		}
 	}
 	if images+layers > 0 {
@@ -44,7 +45,8 @@ func (s *Store) Prune(ctx context.Context, keep []string) error {
 	return nil
 }
 
-// sweep removes the records that are not kept and moves the layers that no record names to tmp/.
+// sweep removes the records that are not kept and moves the layers that no
+// record names to tmp/.
 func (s *Store) sweep(keep []string) (images, layers int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +95,8 @@ func (s *Store) sweep(keep []string) (images, layers int, err error) {
 	return images, layers, nil
 }
 
-// sweepRecords removes the records that are not live and returns the layers of the others.
+// sweepRecords removes the records that are not live and returns the layers of
+// the others.
 func (s *Store) sweepRecords(live map[v1.Hash]bool) (used map[string]bool, removed int, err error) {
 	files, err := os.ReadDir(s.images)
 	if err != nil {
@@ -113,7 +116,8 @@ func (s *Store) sweepRecords(live map[v1.Hash]bool) (used map[string]bool, remov
 			case !errors.Is(err, ErrCorrupt):
 				return nil, 0, err
 			}
-			// A damaged record protects no layer; the image is unpacked anew when it is resolved.
+			// A damaged record protects no layer; the image is unpacked anew
+			// when it is resolved.
 		}
 		if err := os.Remove(filepath.Join(s.images, f.Name())); err != nil {
 			return nil, 0, err

@@ -64,7 +64,8 @@ func TestPruneClearsTmp(t *testing.T) {
 	wantThere(t, false, left)
 }
 
-// However resolving and pruning interleave, an image that was just resolved is complete.
+// However resolving and pruning interleave, an image that was just resolved is
+// complete.
 func TestPruneWhileResolving(t *testing.T) {
 	s, _ := openStore(t)
 	refs := []string{
@@ -74,8 +75,9 @@ func TestPruneWhileResolving(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var pruner, resolvers sync.WaitGroup
-	// Each image must survive the first Prune after it was resolved. A resolver therefore
-	// looks while at most one Prune can happen: it takes turns with the pruner.
+	// Each image must survive the first Prune after it was resolved. A resolver
+	// therefore looks while at most one Prune can happen: it takes turns with
+	// the pruner.
 	var turn sync.RWMutex
 	pruner.Go(func() {
 		for {

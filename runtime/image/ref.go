@@ -32,10 +32,11 @@ func (r Ref) String() string {
 	return s
 }
 
-// ParseRef parses "oci:/path[:tag]", "docker-archive:/path.tar[:repository:tag]" or
-// "dir:/path" without looking at the file system. Its errors are ErrReference, or
-// ErrUnsupported for a reference to a registry. What follows the
-// first ":" of an oci or docker-archive path is the name, so such a path cannot hold one.
+// ParseRef parses "oci:/path[:tag]",
+// "docker-archive:/path.tar[:repository:tag]" or "dir:/path" without looking at
+// the file system. Its errors are ErrReference, or ErrUnsupported for a
+// reference to a registry. What follows the first ":" of an oci or
+// docker-archive path is the name, so such a path cannot hold one.
 func ParseRef(s string) (Ref, error) {
 	scheme, rest, ok := strings.Cut(s, ":")
 	kind := Kind(scheme)

@@ -97,7 +97,8 @@ func TestCompressions(t *testing.T) {
 	}
 }
 
-// Two images share what they have in common from the bottom up, whatever it was compressed with.
+// Two images share what they have in common from the bottom up, whatever it was
+// compressed with.
 func TestLayersAreShared(t *testing.T) {
 	s, _ := openStore(t)
 	base := build.NewLayer(text("base", ""))
@@ -111,7 +112,8 @@ func TestLayersAreShared(t *testing.T) {
 	if one.Lower[0] == two.Lower[0] {
 		t.Errorf("different layers share %s", one.Lower[0])
 	}
-	// The same layer upon another one is another folder: what it unpacks to depends on what is below.
+	// The same layer upon another one is another folder: what it unpacks to
+	// depends on what is below.
 	three := resolve(t, s, layoutOf(t, build.NewLayer(text("other", "")), build.NewLayer(text("one", ""))))
 	if three.Lower[0] == one.Lower[0] {
 		t.Errorf("layers with different layers below share %s", one.Lower[0])
@@ -177,7 +179,8 @@ func TestPlatform(t *testing.T) {
 			idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: imageFor(p.Architecture), Descriptor: v1.Descriptor{Platform: &p}})
 		}
 		dir := filepath.Join(t.TempDir(), "layout")
-		// As skopeo and buildx write it: the layout's index has one entry, the multi-platform index.
+		// As skopeo and buildx write it: the layout's index has one entry, the
+		// multi-platform index.
 		l, err := layout.Write(dir, empty.Index)
 		if err == nil {
 			err = l.AppendIndex(idx)

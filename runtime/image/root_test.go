@@ -1,5 +1,3 @@
-//go:build linux
-
 package image_test
 
 import (
@@ -31,7 +29,8 @@ func mountTmpfs(t *testing.T, options string) string {
 	return dir
 }
 
-// mountImage mounts an image as the runner does, writable, and returns the root.
+// mountImage mounts an image as the runner does, writable, and returns the
+// root.
 func mountImage(t *testing.T, img *image.Image) string {
 	t.Helper()
 	top := mountTmpfs(t, "size=1m")
@@ -153,7 +152,8 @@ func TestRootOverlayAttributes(t *testing.T) {
 	}
 }
 
-// capNetBind is the file capability cap_net_bind_service=ep (struct vfs_cap_data, revision 2).
+// capNetBind is the file capability cap_net_bind_service=ep (struct
+// vfs_cap_data, revision 2).
 const capNetBind = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 // A hard link does not reach what an opaque folder hides.
@@ -179,7 +179,8 @@ func TestRootMostLayers(t *testing.T) {
 	mountImage(t, resolve(t, s, layoutOf(t, layers[:n]...)))
 }
 
-// A full file system: ErrNoSpace, nothing stays behind, and with more space it works.
+// A full file system: ErrNoSpace, nothing stays behind, and with more space it
+// works.
 func TestRootNoSpace(t *testing.T) {
 	testutil.Privileged(t)
 	ref := layoutOf(t, build.NewLayer(text("a", "a")), build.NewLayer(text("big", strings.Repeat("x", 3<<20))))

@@ -8,15 +8,17 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// maxDocument bounds manifests, indexes and configs (bytes). Registries take 4 MiB.
+// maxDocument bounds manifests, indexes and configs (bytes). Registries take 4
+// MiB.
 const maxDocument = 16 << 20
 
 // source is an image where the user put it.
 type source interface {
-	// digest names the image that the reference means now. It reads as little as it
-	// can: it is on the path of every cold start.
+	// digest names the image that the reference means now. It reads as little
+	// as it can: it is on the path of every cold start.
 	digest() (v1.Hash, error)
-	// contents reads and verifies what an image that is not unpacked yet consists of.
+	// contents reads and verifies what an image that is not unpacked yet
+	// consists of.
 	contents(v1.Hash) (*contents, error)
 }
 
@@ -33,11 +35,12 @@ type layerBlob struct {
 	open   func() (io.ReadCloser, error)
 }
 
-// readDocument reads a manifest, index or config from r and verifies that it is want.
+// readDocument reads a manifest, index or config from r and verifies that it is
+// want.
 func readDocument(r io.Reader, want v1.Hash) ([]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxDocument+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", want, err)
+		return nil, fmt.Errorf("read %s: %w", want, err)
 	}
 	if len(raw) > maxDocument {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes, too large for a manifest, index or config", ErrUnsupported, want, maxDocument)

@@ -14,9 +14,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// archiveSource is an image in a `docker save` archive. Its digest is the image id,
-// the digest of the config: the only digest such an archive has, and it covers the
-// diff ids of all layers.
+// archiveSource is an image in a `docker save` archive. Its digest is the image
+// id, the digest of the config: the only digest such an archive has, and it
+// covers the diff ids of all layers.
 type archiveSource struct {
 	ref   Ref
 	cache *archiveCache
@@ -35,7 +35,8 @@ func openArchive(ref Ref, cache *archiveCache, log *slog.Logger) (*archiveSource
 }
 
 func (a *archiveSource) digest() (v1.Hash, error) {
-	// The identity is taken before reading: a file replaced meanwhile is read again next time.
+	// The identity is taken before reading: a file replaced meanwhile is read
+	// again next time.
 	id, err := identify(a.ref.Path)
 	if err != nil {
 		return v1.Hash{}, missing(err)

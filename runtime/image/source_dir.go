@@ -14,7 +14,8 @@ import (
 )
 
 // overlaySpecial are the characters that separate things in overlayfs's mount
-// options. They can be escaped there, but not through every tool and kernel on the way.
+// options. They can be escaped there, but not through every tool and kernel on
+// the way.
 const overlaySpecial = ":,\\\"\n"
 
 // resolveDir makes an image of a plain root folder, which is used in place. It
@@ -57,9 +58,9 @@ func overlayPath(path string) error {
 	return nil
 }
 
-// keepApart refuses an image folder that contains a reserved folder or lies in it: a
-// container would see fcnode's own state, other sites included. Folders are compared by
-// identity, so that bind mounts do not hide one in the other.
+// keepApart refuses an image folder that contains a reserved folder or lies in
+// it: a container would see fcnode's own state, other sites included. Folders
+// are compared by identity, so that bind mounts do not hide one in the other.
 func keepApart(path string, fi os.FileInfo, reserved string) error {
 	if path == "/" {
 		return fmt.Errorf("%w: / is this machine's own root folder; make one for the site", ErrEscape)
@@ -73,7 +74,7 @@ func keepApart(path string, fi os.FileInfo, reserved string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("comparing %s with the folders of fcnode: %w", path, err)
+		return fmt.Errorf("compare %s with the folders of fcnode: %w", path, err)
 	}
 	if below, err := isAbove(own, path); err != nil {
 		return err
@@ -90,7 +91,7 @@ func isAbove(dir os.FileInfo, path string) (bool, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // a folder that fcnode will make: those above it count
 		case err != nil:
-			return false, fmt.Errorf("comparing folders: %w", err)
+			return false, fmt.Errorf("compare folders: %w", err)
 		case os.SameFile(fi, dir):
 			return true, nil
 		}

@@ -42,7 +42,7 @@ func (l *layoutSource) digest() (v1.Hash, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return v1.Hash{}, fmt.Errorf("%w: %s has no index.json, so it is no OCI layout", ErrNotFound, l.path)
 	} else if err != nil {
-		return v1.Hash{}, fmt.Errorf("reading the index of layout %s: %w", l.path, err)
+		return v1.Hash{}, fmt.Errorf("read the index of layout %s: %w", l.path, err)
 	}
 	m, err := index.IndexManifest()
 	if err != nil {
@@ -59,7 +59,8 @@ func (l *layoutSource) digest() (v1.Hash, error) {
 	return d.Digest, nil
 }
 
-// tagged gives the descriptors that the reference's tag names; without a tag all, if they have one name.
+// tagged gives the descriptors that the reference's tag names; without a tag
+// all, if they have one name.
 func (l *layoutSource) tagged(all []v1.Descriptor) ([]v1.Descriptor, error) {
 	var names []string
 	var found []v1.Descriptor
@@ -145,7 +146,8 @@ func (l *layoutSource) document(h v1.Hash) ([]byte, error) {
 	return readDocument(r, h)
 }
 
-// blob opens a blob; one that the layout lists but does not hold makes the layout corrupt.
+// blob opens a blob; one that the layout lists but does not hold makes the
+// layout corrupt.
 func (l *layoutSource) blob(h v1.Hash) (io.ReadCloser, error) {
 	if h.Algorithm != "sha256" {
 		return nil, fmt.Errorf("%w: digest %s is not a sha256", ErrUnsupported, h)
@@ -154,7 +156,7 @@ func (l *layoutSource) blob(h v1.Hash) (io.ReadCloser, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: layout %s lists %s but does not hold it; copy the image again", ErrCorrupt, l.path, h)
 	} else if err != nil {
-		return nil, fmt.Errorf("opening %s of layout %s: %w", h, l.path, err)
+		return nil, fmt.Errorf("open %s of layout %s: %w", h, l.path, err)
 	}
 	return r, nil
 }

@@ -25,7 +25,8 @@ func linkCount(fi fs.FileInfo) string {
 	return strconv.FormatUint(uint64(fi.Sys().(*syscall.Stat_t).Nlink), 10) //nolint:unconvert // 32 bits wide on arm64
 }
 
-// xattrs lists the names of a file's extended attributes; a missing file has none.
+// xattrs lists the names of a file's extended attributes; a missing file has
+// none.
 func xattrs(t testing.TB, path string) []string {
 	t.Helper()
 	buf := make([]byte, 4096)
@@ -59,7 +60,8 @@ func layoutOfTar(t testing.TB, raw []byte) string {
 	return "oci:" + dir
 }
 
-// sparseBomb is a tar of some hundred bytes with a file of 4 EiB that is all hole (PAX sparse format 0.1).
+// sparseBomb is a tar of some hundred bytes with a file of 4 EiB that is all
+// hole (PAX sparse format 0.1).
 func sparseBomb() []byte {
 	const size = 1 << 62
 	record := func(k, v string) string {

@@ -39,7 +39,7 @@ func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record,
 		}
 		return r.Val.(*record), nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting until it is unpacked: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("wait until it is unpacked: %w", context.Cause(ctx))
 	}
 }
 
@@ -56,7 +56,8 @@ type pendingLayer struct {
 	chain v1.Hash
 }
 
-// unpack makes what is missing of image d. It fails as a whole: nothing of it stays behind.
+// unpack makes what is missing of image d. It fails as a whole: nothing of it
+// stays behind.
 func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, err error) {
 	start := time.Now()
 	c, err := src.contents(d)
@@ -80,7 +81,7 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	}
 	u := &unpacking{Store: s, lock: lock}
 	if u.dir, err = os.MkdirTemp(s.tmp, d.Hex[:12]+"-"); err != nil {
-		return nil, fmt.Errorf("making a folder to unpack into: %w", classify(err))
+		return nil, fmt.Errorf("make a folder to unpack into: %w", classify(err))
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(u.dir)) }()
 
@@ -98,9 +99,10 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	return r, nil
 }
 
-// layersOf unpacks the layers that are not in the store, from the bottom up. It returns
-// how many bytes of file content that were, and the index of the lowest layer that can be
-// seen: one with an opaque root hides those below, but overlayfs ignores that mark on a root.
+// layersOf unpacks the layers that are not in the store, from the bottom up. It
+// returns how many bytes of file content that were, and the index of the lowest
+// layer that can be seen: one with an opaque root hides those below, but
+// overlayfs ignores that mark on a root.
 func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1.Hash) (size int64, visible int, err error) {
 	var below []string // the top one first
 	for i, l := range layers {
@@ -135,14 +137,16 @@ func (u *unpacking) layer(ctx context.Context, dir string, below []string, l lay
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return 0, classify(err)
 	}
-	// Whatever the umask: a read-only root shows this folder's mode as that of "/".
+	// Whatever the umask: a read-only root shows this folder's mode as that of
+	// "/".
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
 	return applyLayer(ctx, dir, below, l, u.log)
 }
 
-// claim tells whether the layer is in the store; if not, nobody else unpacks it until the lock is released.
+// claim tells whether the layer is in the store; if not, nobody else unpacks it
+// until the lock is released.
 func (u *unpacking) claim(ctx context.Context, chain v1.Hash) (dir string, exists bool, err error) {
 	dir = u.layerDir(chain)
 	if exists, err = isThere(dir); exists || err != nil {
@@ -163,32 +167,34 @@ func isThere(path string) (bool, error) {
 	return err == nil, err
 }
 
-// publish writes the new layers and the record through to the disk and gives them their names, the
-// record last. What takes space happens before the first rename.
+// publish writes the new layers and the record through to the disk and gives
+// them their names, the record last. What takes space happens before the first
+// rename.
 func (u *unpacking) publish(r *record) error {
 	staged := filepath.Join(u.dir, "record.json") // layers are called by hex digits
 	if err := writeJSON(staged, r); err != nil {
-		return fmt.Errorf("writing the record of the image: %w", err)
+		return fmt.Errorf("write the record of the image: %w", err)
 	}
 	if err := u.sync(); err != nil {
 		return err
 	}
 	for _, p := range u.pending {
 		if err := os.Rename(p.from, u.layerDir(p.chain)); err != nil {
-			return fmt.Errorf("moving a layer into the store: %w", classify(err))
+			return fmt.Errorf("move a layer into the store: %w", classify(err))
 		}
 	}
 	if err := syncDir(u.layers); err != nil {
-		return fmt.Errorf("moving the layers into the store: %w", err)
+		return fmt.Errorf("move the layers into the store: %w", err)
 	}
 	if err := os.Rename(staged, u.recordFile(r.Digest)); err != nil {
-		return fmt.Errorf("moving the record of the image into the store: %w", classify(err))
+		return fmt.Errorf("move the record of the image into the store: %w", classify(err))
 	}
 	return syncDir(u.images)
 }
 
-// sync writes all layers through to the disk: one syncfs instead of an fsync for each of
-// thousands of files. It also reports errors of delayed writing, ENOSPC among them.
+// sync writes all layers through to the disk: one syncfs instead of an fsync
+// for each of thousands of files. It also reports errors of delayed writing,
+// ENOSPC among them.
 func (u *unpacking) sync() error {
 	if len(u.pending) == 0 {
 		return nil
@@ -199,7 +205,7 @@ func (u *unpacking) sync() error {
 	}
 	defer d.Close()
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("writing the layers to disk: %w", classify(err))
+		return fmt.Errorf("write the layers to disk: %w", classify(err))
 	}
 	return nil
 }

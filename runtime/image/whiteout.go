@@ -10,19 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// opaqueXattr marks a folder that hides the folder which it covers (overlayfs.rst).
+// opaqueXattr marks a folder that hides the folder which it covers
+// (overlayfs.rst).
 const opaqueXattr = "trusted.overlay.opaque"
 
-// whiteout hides name in dir, or, if name is empty, all that lower layers have in dir.
-// dir is relative to the layer's root and had no symbolic links when the entry was met.
+// whiteout hides name in dir, or, if name is empty, all that lower layers have
+// in dir. dir is relative to the layer's root and had no symbolic links when
+// the entry was met.
 type whiteout struct {
 	dir, name string
 }
 
-// placeWhiteouts translates the layer's whiteouts for overlayfs. They come after all
-// other entries because a whiteout hides what is in lower layers only, wherever in
-// the tar it stands. By then any folder may have been replaced by a symbolic link
-// out of the layer, so none is followed.
+// placeWhiteouts translates the layer's whiteouts for overlayfs. They come
+// after all other entries because a whiteout hides what is in lower layers
+// only, wherever in the tar it stands. By then any folder may have been
+// replaced by a symbolic link out of the layer, so none is followed.
 func (a *applier) placeWhiteouts() error {
 	if len(a.whiteouts) == 0 {
 		return nil
@@ -32,7 +34,8 @@ func (a *applier) placeWhiteouts() error {
 		return &os.PathError{Op: "open", Path: a.root, Err: err}
 	}
 	defer unix.Close(root)
-	// Opaque folders first: whether there is anything left to hide depends on them.
+	// Opaque folders first: whether there is anything left to hide depends on
+	// them.
 	for _, step := range []func(int, whiteout) error{a.placeOpaque, a.placeFile} {
 		for _, w := range a.whiteouts {
 			if err := step(root, w); err != nil {
@@ -43,8 +46,8 @@ func (a *applier) placeWhiteouts() error {
 	return nil
 }
 
-// openFolder opens a folder of the layer. There is none if it is something else by now; that hides
-// all that lower layers have there.
+// openFolder opens a folder of the layer. There is none if it is something else
+// by now; that hides all that lower layers have there.
 func openFolder(root int, dir string) (fd int, ok bool, err error) {
 	fd, err = unix.Openat2(root, dir, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
@@ -54,12 +57,13 @@ func openFolder(root int, dir string) (fd int, ok bool, err error) {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return -1, false, nil
 	case err != nil:
-		return -1, false, fmt.Errorf("opening the folder: %w", err)
+		return -1, false, fmt.Errorf("open the folder: %w", err)
 	}
 	return fd, true, nil
 }
 
-// placeOpaque marks a folder that is opaque, or that replaces one which the layer removes.
+// placeOpaque marks a folder that is opaque, or that replaces one which the
+// layer removes.
 func (a *applier) placeOpaque(root int, w whiteout) error {
 	dir, ok, err := openFolder(root, filepath.Join(w.dir, w.name))
 	if err != nil || !ok {
@@ -69,8 +73,9 @@ func (a *applier) placeOpaque(root int, w whiteout) error {
 	return makeOpaque(dir)
 }
 
-// placeFile makes the character device that hides a file, if there is one to hide: in a folder
-// that covers none of a lower layer overlayfs would list the device itself.
+// placeFile makes the character device that hides a file, if there is one to
+// hide: in a folder that covers none of a lower layer overlayfs would list the
+// device itself.
 func (a *applier) placeFile(root int, w whiteout) error {
 	if w.name == "" {
 		return nil
@@ -101,12 +106,13 @@ func (a *applier) placeFile(root int, w whiteout) error {
 func makeOpaque(dir int) error {
 	err := unix.Fsetxattr(dir, opaqueXattr, []byte("y"), 0)
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("setting %s takes CAP_SYS_ADMIN: %w", opaqueXattr, err)
+		return fmt.Errorf("set %s takes CAP_SYS_ADMIN: %w", opaqueXattr, err)
 	}
 	return err
 }
 
-// keepingTimes keeps the times of a folder, which are those of the image, while change changes it.
+// keepingTimes keeps the times of a folder, which are those of the image, while
+// change changes it.
 func keepingTimes(dir int, change func() error) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package logs
 
 import (
@@ -96,7 +94,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestCopy: lines however the reads are cut, the last one without a newline, long ones in parts.
+// TestCopy: lines however the reads are cut, the last one without a newline,
+// long ones in parts.
 func TestCopy(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir, Options{Replica: "r-1"})
@@ -129,7 +128,8 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// TestRotation: files stay below the size, the number of them stays, the newest lines are kept.
+// TestRotation: files stay below the size, the number of them stays, the newest
+// lines are kept.
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir, Options{MaxSize: 2000, Files: 3})
@@ -157,7 +157,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestWritersShareALog: several monitors rotate one log, and no line is lost or torn.
+// TestWritersShareALog: several monitors rotate one log, and no line is lost or
+// torn.
 func TestWritersShareALog(t *testing.T) {
 	dir := t.TempDir()
 	const writers, lines = 4, 300
@@ -191,7 +192,8 @@ func TestWritersShareALog(t *testing.T) {
 	}
 }
 
-// TestDiskFull: a log that cannot be written does not stop the site, and says so later.
+// TestDiskFull: a log that cannot be written does not stop the site, and says
+// so later.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir, Options{Replica: "r-1"})
@@ -257,7 +259,8 @@ func TestReadSince(t *testing.T) {
 	}
 }
 
-// TestFollow: from a log that does not exist yet, across rotations, to the end of the context.
+// TestFollow: from a log that does not exist yet, across rotations, to the end
+// of the context.
 func TestFollow(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "site")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,5 +1,3 @@
-//go:build linux
-
 package logs
 
 import (
@@ -20,7 +18,8 @@ const All = -1
 
 // ReadOptions say which lines to read.
 type ReadOptions struct {
-	// Tail is how many of the last lines are given first. All gives every one, 0 none.
+	// Tail is how many of the last lines are given first. All gives every one,
+	// 0 none.
 	Tail int
 	// Since leaves out what is older; the zero value leaves out nothing.
 	Since time.Time
@@ -76,7 +75,8 @@ func (r *reader) close() {
 	}
 }
 
-// past gives what is in the log now, and leaves the current file open at its end.
+// past gives what is in the log now, and leaves the current file open at its
+// end.
 func (r *reader) past(ctx context.Context, tail int) error {
 	files, err := r.open()
 	if err != nil {
@@ -131,7 +131,7 @@ func (r *reader) open() ([]*file, error) {
 			return false, nil
 		}
 		if err != nil {
-			return false, fmt.Errorf("opening the log: %w", err)
+			return false, fmt.Errorf("open the log: %w", err)
 		}
 		for _, other := range files {
 			if same(f, other.File) {
@@ -192,7 +192,7 @@ func (r *reader) drain(ctx context.Context, f *file, emit func(Line) error) erro
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading the log: %w", err)
+			return fmt.Errorf("read the log: %w", err)
 		}
 	}
 	return context.Cause(ctx)
@@ -245,7 +245,7 @@ func (r *reader) next() (*file, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the log: %w", err)
+		return nil, fmt.Errorf("open the log: %w", err)
 	}
 	if r.current != nil && same(f, r.current.File) {
 		return nil, f.Close()

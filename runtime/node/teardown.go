@@ -32,7 +32,13 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
 		n := &Node{Host: &life.Host{Cfg: cfg, Log: log, Ctx: ctx, Now: bpf.Now}, threads: priority.Threads{Log: log}}
 		n.Cfg.Uplinks = nil // some may be gone; setting up without them detaches from all that are left
-		if err := n.open(); err != nil {
+		err := n.open()
+		if errors.Is(err, bpf.ErrIncompatible) { // maps of another version or size: nothing in them is needed here
+			if err = errors.Join(n.shut(), bpf.RemoveMaps(cfg.PinDir)); err == nil {
+				err = n.open()
+			}
+		}
+		if err != nil {
 			return errors.Join(fmt.Errorf("open what is to be taken away: %w", err), n.shut())
 		}
 		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())

@@ -45,7 +45,7 @@ func TestSlotsAreTakenInTurn(t *testing.T) {
 	third := <-came
 	cancel()
 	if _, err := q.Enter(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("with two under way a third got its turn: %v", err)
+		t.Errorf("with two under way a third got a slot: %v", err)
 	}
 	second()
 	third()

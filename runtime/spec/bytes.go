@@ -101,13 +101,3 @@ func (b *Bytes) UnmarshalText(text []byte) (err error) {
 	*b, err = ParseBytes(string(text))
 	return err
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder. A number without a unit is refused: for some it is bytes, for others
-// mega or mebi.
-func (b *Bytes) DecodeScalar(s strictyaml.Scalar) (err error) {
-	*b, err = ParseBytes(s.Text)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Bytes) Allowed() string { return bytesAllowed }

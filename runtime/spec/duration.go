@@ -80,12 +80,3 @@ func (d *Duration) UnmarshalText(text []byte) (err error) {
 	*d, err = ParseDuration(string(text))
 	return err
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (d *Duration) DecodeScalar(s strictyaml.Scalar) (err error) {
-	*d, err = ParseDuration(s.Text)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Duration) Allowed() string { return durationAllowed }

@@ -7,41 +7,15 @@ import (
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
 )
 
-// Index knows which names, domains and addresses are taken, and where. It is not safe for concurrent use.
-type Index struct {
+// index knows which names, domains and addresses are taken, and where.
+type index struct {
 	names   map[string]string
 	domains map[string]string
 	addrs   map[netip.Addr]string
 }
 
-// NewIndex returns an Index in which nothing is taken.
-func NewIndex() *Index {
-	return &Index{names: map[string]string{}, domains: map[string]string{}, addrs: map[netip.Addr]string{}}
-}
-
-// Add takes the name, the domains and the explicit addresses of a site. where says where it is defined, for the error
-// of the one who comes second. If any is taken already nothing is added and the error is of type Errors, without positions.
-func (x *Index) Add(s *Site, where string) error {
-	var errs Errors
-	for _, c := range x.conflicts(s) {
-		errs = append(errs, invalid(c.field, c.err))
-	}
-	if len(errs) > 0 {
-		return errs
-	}
-	x.insert(s, func(string) string { return where })
-	return nil
-}
-
-// Remove gives free what Add took for this site.
-func (x *Index) Remove(s *Site) {
-	delete(x.names, s.Name)
-	for _, d := range s.Domains {
-		delete(x.domains, d)
-	}
-	for _, a := range s.Addresses {
-		delete(x.addrs, a)
-	}
+func newIndex() *index {
+	return &index{names: map[string]string{}, domains: map[string]string{}, addrs: map[netip.Addr]string{}}
 }
 
 // conflict is something of a site that is taken.
@@ -50,7 +24,7 @@ type conflict struct {
 	err   error
 }
 
-func (x *Index) conflicts(s *Site) []conflict {
+func (x *index) conflicts(s *Site) []conflict {
 	var all []conflict
 	if where, taken := x.names[s.Name]; taken {
 		all = append(all, conflict{"name", takenBy(s.Name, where)})
@@ -73,7 +47,7 @@ func takenBy(what, where string) error {
 }
 
 // insert takes what is not taken yet.
-func (x *Index) insert(s *Site, where func(field string) string) {
+func (x *index) insert(s *Site, where func(field string) string) {
 	if s.Name != "" { // missing, and reported
 		put(x.names, s.Name, where("name"))
 	}

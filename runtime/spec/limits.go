@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"encoding/json"
 	"math"
 
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
@@ -27,9 +26,6 @@ func (l MemoryLimits) Ceiling() Bytes {
 // Factor of one raise.
 func (l MemoryLimits) Factor() float64 { return factor(l.Step) }
 
-// Scaled says whether the limit is scaled in place between min and max.
-func (l PidsLimits) Scaled() bool { return l.Min > 0 && l.Min < l.Max }
-
 // Keep is memory.swap.max of a replica that is awake, in bytes; limited is false where there is none.
 func (l MemoryLimits) Keep() (bytes uint64, limited bool) {
 	switch {
@@ -53,53 +49,11 @@ func (l MemoryLimits) Hard(high Bytes) Bytes {
 	return min(l.Max, high+max(high/4, followDistance))
 }
 
-// Factor of one raise.
-func (l PidsLimits) Factor() float64 { return factor(l.Step) }
-
 func factor(step float64) float64 {
 	if step == 0 {
 		return DefaultStep
 	}
 	return step
-}
-
-// plainJSON is the canonical form of what may be written as a maximum alone.
-func plainJSON(alone bool, most, mapping any) ([]byte, error) {
-	if alone {
-		return json.Marshal(most)
-	}
-	return json.Marshal(mapping)
-}
-
-// plainOrMapping reads both forms.
-func plainOrMapping(data []byte, most, mapping any) error {
-	if len(data) > 0 && data[0] != '{' {
-		return json.Unmarshal(data, most)
-	}
-	return strictJSON(data, mapping)
-}
-
-// DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
-func (l *PidsLimits) DecodeScalar(s strictyaml.Scalar) error {
-	n, err := s.Int(32)
-	l.Max = int(n)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (PidsLimits) Allowed() string { return "a whole number, or a mapping of min, max, step" }
-
-// MarshalJSON implements json.Marshaler: a maximum alone is a plain number.
-func (l PidsLimits) MarshalJSON() ([]byte, error) {
-	type wire PidsLimits
-	return plainJSON(l.Min == 0 && l.Step == 0, l.Max, wire(l))
-}
-
-// UnmarshalJSON implements json.Unmarshaler; what is left out keeps its default.
-func (l *PidsLimits) UnmarshalJSON(data []byte) error {
-	*l = PidsLimits{Max: DefaultPids}
-	type wire PidsLimits
-	return plainOrMapping(data, &l.Max, (*wire)(l))
 }
 
 // Rate is one of the rates of a disk, in bytes or operations a second.
@@ -153,52 +107,7 @@ func (l Limits) Scaled() bool {
 	return l.CPU.Scaled() || l.Memory.Scaled() || l.Pids.Scaled() || l.IOScaled()
 }
 
-// DecodeScalar implements strictyaml.ScalarDecoder: a plain size is the maximum.
-func (r *ByteRate) DecodeScalar(s strictyaml.Scalar) error { return r.Max.DecodeScalar(s) }
-
-// Allowed implements strictyaml.Describer.
-func (ByteRate) Allowed() string { return bytesAllowed + ", or a mapping of min, max, step" }
-
-// MarshalJSON implements json.Marshaler: a maximum alone is a plain size.
-func (r ByteRate) MarshalJSON() ([]byte, error) {
-	type wire ByteRate
-	return plainJSON(r.Min == 0 && r.Step == 0, r.Max, wire(r))
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *ByteRate) UnmarshalJSON(data []byte) error {
-	*r = ByteRate{}
-	type wire ByteRate
-	return plainOrMapping(data, &r.Max, (*wire)(r))
-}
-
-// DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
-func (r *OpsRate) DecodeScalar(s strictyaml.Scalar) error {
-	n, err := s.Int(64)
-	if err == nil && n == 0 { // which is how a rate that is left out is kept, so it cannot wait for the checks
-		return strictyaml.Bad(opsAllowed, "0 would let nothing through")
-	}
-	r.Max = int(n)
-	return err
-}
-
 const opsAllowed = "1 to 2147483647"
-
-// Allowed implements strictyaml.Describer.
-func (OpsRate) Allowed() string { return "a whole number, or a mapping of min, max, step" }
-
-// MarshalJSON implements json.Marshaler: a maximum alone is a plain number.
-func (r OpsRate) MarshalJSON() ([]byte, error) {
-	type wire OpsRate
-	return plainJSON(r.Min == 0 && r.Step == 0, r.Max, wire(r))
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *OpsRate) UnmarshalJSON(data []byte) error {
-	*r = OpsRate{}
-	type wire OpsRate
-	return plainOrMapping(data, &r.Max, (*wire)(r))
-}
 
 // Swap is how much of a site may lie in swap: a size, NoSwap or AllSwap; 0 is no wish.
 type Swap Bytes
@@ -237,20 +146,9 @@ func (s *Swap) UnmarshalText(text []byte) error {
 	default:
 		size, err := ParseBytes(string(text))
 		if err != nil {
-			return err
+			return strictyaml.Bad(swapAllowed, "%q is no amount of swap", text)
 		}
 		*s = Swap(size)
 	}
 	return nil
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (s *Swap) DecodeScalar(v strictyaml.Scalar) error {
-	if s.UnmarshalText([]byte(v.Text)) != nil {
-		return strictyaml.Bad(swapAllowed, "%q is no amount of swap", v.Text)
-	}
-	return nil
-}
-
-// Allowed implements strictyaml.Describer.
-func (Swap) Allowed() string { return swapAllowed }

@@ -135,7 +135,6 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 	}
 	fields := []field{
 		{"workdir", s.Workdir == ""},
-		{"user", s.User == ""},
 		{"hostname", s.Hostname == ""},
 		{"start.timeout", s.Start.Timeout == 0},
 		{"stop.signal", s.Stop.Signal == ""},
@@ -156,6 +155,9 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 	for i, l := range s.Limits.IO {
 		at := fmt.Sprintf("limits.io[%d]", i)
 		for _, r := range l.Rates() {
+			if r.Max == 0 && r.Min == 0 && r.Step == 0 && doc.Has(at+"."+r.Name) {
+				doc.Reject(at+"."+r.Name, strictyaml.Bad("a rate above 0", "lets nothing through"))
+			}
 			fields = append(fields, field{at + "." + r.Name + ".min", r.Min == 0}, field{at + "." + r.Name + ".step", r.Step == 0})
 		}
 	}
@@ -169,7 +171,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 // unique reports, at their documents, the sites that share something with a site before them, and returns what it reported.
 func unique(all []parsed) Errors {
 	var errs Errors
-	taken := NewIndex()
+	taken := newIndex()
 	for _, p := range all {
 		for _, c := range taken.conflicts(p.site) {
 			err := invalid(c.field, c.err)

@@ -363,7 +363,7 @@ var badSpecs = []struct {
 	{"follow without a range", "limits: {memory: {max: 64MiB, follow: true}}", "4:39: limits.memory.follow: has no effect", true},
 	{"swap in words", "limits: {memory: {swap: much}}", `4:25: limits.memory.swap: "much" is no amount of swap`, false},
 	{"swap of nothing", "limits: {memory: {swap: 0MiB}}", `4:25: limits.memory.swap: "0MiB" is no amount of swap`, true},
-	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: 0 would let nothing through", false},
+	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: lets nothing through", false},
 	{"io no list", "limits: {io: {device: /dev/vda, riops: 1}}", "4:14: limits.io: is a mapping", false},
 
 	{"sixteen replicas", "scale: {max: 16}", "4:14: scale.max: 16 replicas", false},

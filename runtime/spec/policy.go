@@ -37,7 +37,7 @@ type Tiers struct {
 type Rung struct {
 	// Tier is frozen, reclaimed (frozen, its memory pushed out), prepared (a fresh container that waits to start), checkpointed
 	// (an image on disk) or cold (nothing).
-	Tier string `json:"tier" jsonschema:"required" also:"name"`
+	Tier string `json:"tier" jsonschema:"required" also:"name" alone:"true"`
 	// After is how long there must have been no connection. Default: the node's choice.
 	After Duration `json:"after,omitzero" also:"idle,delay"`
 }
@@ -73,9 +73,6 @@ func (t *Tiers) DecodeList() any {
 	return &t.Rungs
 }
 
-// Allowed implements strictyaml.Describer.
-func (Tiers) Allowed() string { return tiersAllowed }
-
 // MarshalJSON implements json.Marshaler: "auto" or the list.
 func (t Tiers) MarshalJSON() ([]byte, error) {
 	if t.Auto {
@@ -100,17 +97,6 @@ func (t *Tiers) UnmarshalJSON(data []byte) error {
 	}
 	*t = Tiers{}
 	return strictJSON(data, &t.Rungs)
-}
-
-// DecodeScalar implements strictyaml.ScalarDecoder: the tier alone.
-func (r *Rung) DecodeScalar(s strictyaml.Scalar) (err error) {
-	r.Tier, err = s.String()
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Rung) Allowed() string {
-	return "frozen, reclaimed, prepared, checkpointed or cold, or a mapping of tier, after"
 }
 
 // Objective is the service level that a site is to have.
@@ -158,18 +144,6 @@ func (l *Lifetime) DecodeScalar(s strictyaml.Scalar) error {
 	return nil
 }
 
-// Allowed implements strictyaml.Describer.
-func (Lifetime) Allowed() string { return lifetimeAllowed + ", or a mapping of after, jitter" }
-
-// UnmarshalJSON implements json.Unmarshaler; what is left out keeps its default.
-func (l *Lifetime) UnmarshalJSON(data []byte) error {
-	type wire Lifetime
-	w := wire(defaultLifetime)
-	err := strictJSON(data, &w)
-	*l = Lifetime(w)
-	return err
-}
-
 // Circulate is how a replica is replaced by a fresh one.
 type Circulate struct {
 	// Overlap starts the next replica before the old one is drained. With false the old one is stopped first, while new
@@ -186,15 +160,6 @@ var defaultCirculate = Circulate{Overlap: true, Drain: Duration(30 * time.Second
 // IsZero says whether c is the default, which the canonical JSON leaves out.
 func (c Circulate) IsZero() bool { return c == defaultCirculate }
 
-// UnmarshalJSON implements json.Unmarshaler; what is left out keeps its default.
-func (c *Circulate) UnmarshalJSON(data []byte) error {
-	type wire Circulate
-	w := wire(defaultCirculate)
-	err := strictJSON(data, &w)
-	*c = Circulate(w)
-	return err
-}
-
 // Checkpoint is how images of a running site are taken.
 type Checkpoint struct {
 	// Clonable says that several replicas may be restored from one image: the site draws no secrets or random numbers that two
@@ -208,15 +173,6 @@ var defaultCheckpoint = Checkpoint{Warm: 3}
 
 // IsZero says whether c is the default, which the canonical JSON leaves out.
 func (c Checkpoint) IsZero() bool { return c == defaultCheckpoint }
-
-// UnmarshalJSON implements json.Unmarshaler; what is left out keeps its default.
-func (c *Checkpoint) UnmarshalJSON(data []byte) error {
-	type wire Checkpoint
-	w := wire(defaultCheckpoint)
-	err := strictJSON(data, &w)
-	*c = Checkpoint(w)
-	return err
-}
 
 // strictJSON decodes and refuses fields that are not known, which a custom UnmarshalJSON does not inherit.
 func strictJSON(data []byte, into any) error {
@@ -269,12 +225,3 @@ func (p *Percent) UnmarshalText(text []byte) (err error) {
 	*p, err = ParsePercent(string(text))
 	return err
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (p *Percent) DecodeScalar(s strictyaml.Scalar) (err error) {
-	*p, err = ParsePercent(s.Text)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Percent) Allowed() string { return percentAllowed }

@@ -131,7 +131,7 @@ type CPULimits struct {
 	// which scaling starts. Default: as for 1, and nothing is scaled.
 	Min CPU `json:"min,omitzero" also:"request,requests,weight,shares"`
 	// Max is the most that is given, in cores (cpu.max). Default: no limit.
-	Max CPU `json:"max,omitzero" also:"limit,quota"`
+	Max CPU `json:"max,omitzero" also:"limit,quota" alone:"true"`
 	// Step is the factor of one raise, 1.1 to 16. Default: 2.
 	Step float64 `json:"step,omitzero" also:"factor"`
 }
@@ -145,7 +145,7 @@ type MemoryLimits struct {
 	// such mark. Default: no such mark; max where memory is scaled.
 	High Bytes `json:"high,omitzero" also:"soft"`
 	// Max is from where on the kernel kills (memory.max). Default: no limit.
-	Max Bytes `json:"max,omitzero" also:"limit,hard"`
+	Max Bytes `json:"max,omitzero" also:"limit,hard" alone:"true"`
 	// Step is the factor of one raise, 1.1 to 16. Default: 2.
 	Step float64 `json:"step,omitzero" also:"factor"`
 	// Follow makes memory.max follow memory.high at a distance of a quarter (16MiB at least), up to max, so that the kernel holds the site to
@@ -154,16 +154,6 @@ type MemoryLimits struct {
 	// Swap is how much of the site may lie in swap while it is awake (memory.swap.max): none, unlimited, or a size. A site that sleeps is never
 	// bounded. Default: none where max is given, so that max is all that the site has; else unlimited.
 	Swap Swap `json:"swap,omitzero" also:"swapmax,memoryswap"`
-}
-
-// PidsLimits are limits of processes and threads. Where min is less than max the limit is scaled in place between them.
-type PidsLimits struct {
-	// Min is the limit from which scaling starts, from 1. Default: nothing is scaled.
-	Min int `json:"min,omitzero"`
-	// Max is the most that is allowed, up to 4194304 (pids.max). Default: 2048.
-	Max int `json:"max,omitzero" also:"limit"`
-	// Step is the factor of one raise, 1.1 to 16. Default: 2.
-	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
 // IOLimit limits reading and writing on one device (io.max). What is left out is not limited. A plain value is the maximum; where min is less
@@ -179,26 +169,6 @@ type IOLimit struct {
 	Reads OpsRate `json:"riops,omitzero" also:"readiops"`
 	// Writes is how many write operations may be made in a second.
 	Writes OpsRate `json:"wiops,omitzero" also:"writeiops"`
-}
-
-// ByteRate is how many bytes may go in a second. Where min is less than max it is scaled in place between them.
-type ByteRate struct {
-	// Min is the rate from which scaling starts. Default: nothing is scaled.
-	Min Bytes `json:"min,omitzero"`
-	// Max is the most that is allowed.
-	Max Bytes `json:"max,omitzero" also:"limit"`
-	// Step is the factor of one raise, 1.1 to 16. Default: 2.
-	Step float64 `json:"step,omitzero" also:"factor"`
-}
-
-// OpsRate is how many operations may be made in a second. Where min is less than max it is scaled in place between them.
-type OpsRate struct {
-	// Min is the rate from which scaling starts. Default: nothing is scaled.
-	Min int `json:"min,omitzero"`
-	// Max is the most that is allowed, up to 2147483647.
-	Max int `json:"max,omitzero" also:"limit"`
-	// Step is the factor of one raise, 1.1 to 16. Default: 2.
-	Step float64 `json:"step,omitzero" also:"factor"`
 }
 
 // Scale is the number of replicas, and what makes it grow and shrink between min and max.

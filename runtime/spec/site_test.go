@@ -231,27 +231,3 @@ func TestArgs(t *testing.T) {
 		t.Error("Args shares memory with the image")
 	}
 }
-
-func TestIndex(t *testing.T) {
-	x := NewIndex()
-	a := Site{Name: "a", Domains: []string{"a.example", "b.example"}, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
-	if err := x.Add(&a, "a.yaml:1:1"); err != nil {
-		t.Fatal(err)
-	}
-	b := Site{Name: "b", Domains: []string{"c.example", "b.example"}}
-	var all Errors
-	if err := x.Add(&b, "b.yaml:1:1"); !errors.As(err, &all) || len(all) != 1 || all[0].Field != "domains[1]" ||
-		!strings.Contains(all[0].Msg, "a.yaml:1:1") {
-		t.Errorf("Add = %v", err)
-	}
-	if err := x.Add(&Site{Name: "c", Domains: []string{"c.example"}}, "c"); err != nil {
-		t.Errorf("a refused site left something behind: %v", err)
-	}
-	if err := x.Add(&a, "again"); !errors.As(err, &all) || len(all) != 4 {
-		t.Errorf("Add of the same = %v, want 4 errors", err)
-	}
-	x.Remove(&a)
-	if err := x.Add(&a, "again"); err != nil {
-		t.Errorf("Add after Remove = %v", err)
-	}
-}

@@ -35,6 +35,9 @@ func (s *Spare) complete() {
 func (s *Spare) DecodeScalar(v strictyaml.Scalar) error {
 	*s = Spare{}
 	if v.Kind == strictyaml.KindString {
+		if v.Text == "" {
+			return strictyaml.Bad(spareAllowed, "is empty")
+		}
 		s.Tier = v.Text
 		return nil
 	}
@@ -42,9 +45,6 @@ func (s *Spare) DecodeScalar(v strictyaml.Scalar) error {
 	s.Count = int(count)
 	return err
 }
-
-// Allowed implements strictyaml.Describer.
-func (Spare) Allowed() string { return spareAllowed + ", or a mapping of count, tier" }
 
 // spare checks the replicas that stand ready to be added.
 func (c checker) spare(s Scale) {

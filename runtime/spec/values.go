@@ -41,29 +41,12 @@ func (c *CPU) DecodeScalar(s strictyaml.Scalar) error {
 	return nil
 }
 
-// Allowed implements strictyaml.Describer.
-func (CPU) Allowed() string { return cpuAllowed }
-
-// DecodeScalar implements strictyaml.ScalarDecoder: a plain number is the maximum.
-func (l *CPULimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
-
-// Allowed implements strictyaml.Describer.
-func (CPULimits) Allowed() string { return cpuAllowed + ", or a mapping of min, max, step" }
-
 // Weight gives cpu.weight, 1 to 10000: 100, the kernel's default, for one core, and in proportion. 0 is no wish.
 func (l CPULimits) Weight() uint64 {
 	if l.Min == 0 {
 		return 0
 	}
 	return uint64(min(max(math.Round(float64(l.Min)*100), 1), 10000))
-}
-
-// DecodeScalar implements strictyaml.ScalarDecoder: a plain size is the maximum.
-func (l *MemoryLimits) DecodeScalar(s strictyaml.Scalar) error { return l.Max.DecodeScalar(s) }
-
-// Allowed implements strictyaml.Describer.
-func (MemoryLimits) Allowed() string {
-	return bytesAllowed + ", or a mapping of min, high, max, step, follow, swap"
 }
 
 // User is a user and perhaps a group, each by name or number: www-data, 33, 33:33, www-data:www-data.
@@ -81,12 +64,12 @@ func (u *User) DecodeScalar(s strictyaml.Scalar) error {
 		return nil
 	}
 	text, err := s.String()
+	if text == "" && err == nil { // which is how a user that is left out is kept
+		return strictyaml.Bad(userAllowed, "is empty")
+	}
 	*u = User(text)
 	return err
 }
-
-// Allowed implements strictyaml.Describer.
-func (User) Allowed() string { return userAllowed }
 
 // Port is a port and its protocol, written 80/tcp.
 type Port struct {
@@ -134,15 +117,6 @@ func (p *Port) UnmarshalText(text []byte) (err error) {
 	*p, err = ParsePort(string(text))
 	return err
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (p *Port) DecodeScalar(s strictyaml.Scalar) (err error) {
-	*p, err = ParsePort(s.Text)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Port) Allowed() string { return portAllowed }
 
 // Idle is when a site without connections is parked.
 type Idle struct {
@@ -197,12 +171,3 @@ func (i *Idle) UnmarshalText(text []byte) (err error) {
 	*i, err = ParseIdle(string(text))
 	return err
 }
-
-// DecodeScalar implements strictyaml.ScalarDecoder.
-func (i *Idle) DecodeScalar(s strictyaml.Scalar) (err error) {
-	*i, err = ParseIdle(s.Text)
-	return err
-}
-
-// Allowed implements strictyaml.Describer.
-func (Idle) Allowed() string { return idleAllowed }

@@ -287,7 +287,7 @@ func (s *Store) Get(name string) (*Site, error) {
 	return &site, nil
 }
 
-// Delete forgets sites; those that are not there are no error.
+// Delete deletes sites; one that is not there is no error.
 func (s *Store) Delete(names ...string) error {
 	err := s.update(func(tx *bolt.Tx) error {
 		for _, name := range names {

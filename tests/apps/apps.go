@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package apps has real web applications for tests to run as sites: servers of the kinds that people host, from
 // Debian's packages, each on a root file system of its own that build.sh makes (`make apps`).
 package apps

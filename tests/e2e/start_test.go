@@ -1,5 +1,3 @@
-//go:build linux
-
 package e2e
 
 import (
@@ -62,6 +60,32 @@ func TestRootRefusesToStart(t *testing.T) {
 				}
 			}
 			n.configure(options{}) // one that can be read, for the teardown
+		})
+	}
+}
+
+// TestRootTeardownOfOtherSizes: a daemon whose maps have other sizes than the
+// pinned ones does not start, and says that teardown helps, which does.
+func TestRootTeardownOfOtherSizes(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, attach := range []string{"tcx", "clsact"} {
+		t.Run(attach, func(t *testing.T) {
+			testutil.Privileged(t)
+			testutil.RequireFeature(t, attach)
+			n := newNode(t, options{attach: attach})
+			s := n.deploy("left")
+			n.outside.greet(s.addr4(80))
+			n.stop()
+			n.configure(options{attach: attach, more: "maxSites: 2048"})
+			var out []byte
+			var err error
+			n.ns.Do(t, func() { out, err = n.command("run", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+			if err == nil {
+				t.Error("it ran")
+			}
+			says(t, "the daemon", string(out), "fcnode teardown")
+			n.outside.greet(s.addr4(80)) // nothing has changed; the end of the test tears down by this configuration
 		})
 	}
 }

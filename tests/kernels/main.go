@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command kernels writes docs/kernels.md from the table of features that gates the tests:
 //
 //	kernels -write docs/kernels.md

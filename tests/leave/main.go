@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command leave tells tests/root.sh what an emulated machine leaves of the privileged tests (package left), by the kernel
 // that it has:
 //

@@ -1,9 +1,8 @@
-//go:build linux
-
 package main
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +18,25 @@ func TestRead(t *testing.T) {
 	}{
 		{"nothing ran", ``, result{}, true},
 		{"passed", `{"Action":"pass","Package":"p","Test":"A"}`, result{ran: 1}, false},
+		{
+			"a leak", `{"Action":"pass","Package":"p","Test":"A"}{"Action":"fail","Package":"p"}{"Action":"pass","Package":"q"}`,
+			result{ran: 1, packages: []string{"p"}}, true,
+		},
+		{
+			"a failure forgiven", `{"Action":"fail","Package":"p","Test":"A"}{"Action":"fail","Package":"p"}
+			{"Action":"pass","Package":"p","Test":"A"}{"Action":"pass","Package":"p"}`,
+			result{ran: 2}, false,
+		},
+		{
+			"a leak, and a failure forgiven", `{"Action":"fail","Package":"p","Test":"A"}{"Action":"fail","Package":"p"}{"Action":"fail","Package":"q"}
+			{"Action":"pass","Package":"p","Test":"A"}{"Action":"pass","Package":"p"}{"Action":"pass","Package":"q"}`,
+			result{ran: 2, packages: []string{"q"}}, true,
+		},
+		{
+			"a leak in the second run", `{"Action":"fail","Package":"p","Test":"A"}{"Action":"fail","Package":"p"}
+			{"Action":"pass","Package":"p","Test":"A"}{"Action":"fail","Package":"p"}`,
+			result{ran: 2, packages: []string{"p"}}, true,
+		},
 		{
 			"justified", `{"Action":"pass","Package":"p","Test":"A"}
 			{"Action":"output","Package":"p","Test":"B","Output":"    x.go:1: ` + testutil.SkipMarker + ` tcx comes with Linux 6.6\n"}
@@ -47,7 +65,7 @@ func TestRead(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got.ran != tt.want.ran || strings.Join(got.justified, ";") != strings.Join(tt.want.justified, ";") ||
-				strings.Join(got.unjustified, ";") != strings.Join(tt.want.unjustified, ";") {
+				strings.Join(got.unjustified, ";") != strings.Join(tt.want.unjustified, ";") || !slices.Equal(got.packages, tt.want.packages) {
 				t.Errorf("read gave %+v, want %+v", got, tt.want)
 			}
 			if failed := got.print(io.Discard, "x"); failed != tt.failed {

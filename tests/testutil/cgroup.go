@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -88,7 +86,7 @@ func (c *cgroup) left() []string {
 // the kernel may take a moment to notice, and announces that to nobody without a watch per cgroup.
 func (c *cgroup) remove() error {
 	var err error
-	for deadline := time.Now().Add(Timeout(settle)); ; time.Sleep(pollInterval) {
+	for deadline := time.Now().Add(Timeout(endsWithin)); ; time.Sleep(pollInterval) {
 		for _, dir := range slices.Backward(c.tree()) {
 			_ = unix.Unlinkat(int(c.dir.Fd()), dir, unix.AT_REMOVEDIR) // judged by the next call
 		}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -18,9 +16,9 @@ const (
 	stageInside = "inside"
 )
 
-// settle is how long things that end by themselves (closing goroutines, exiting
-// processes) may take before they count as left behind.
-const settle = 20 * time.Second
+// endsWithin is how long things that end by themselves (closing goroutines,
+// exiting processes) may take before they count as left behind.
+const endsWithin = 20 * time.Second
 
 // Main is the TestMain of every package with privileged tests, and does nothing
 // special unless those were asked for. Then the binary runs itself again as a child that has
@@ -72,7 +70,7 @@ func runChecked(m *testing.M, release []func() error) int {
 			return 1
 		}
 	}
-	leaks, err := before.leaks(Timeout(settle))
+	leaks, err := before.leaks(Timeout(endsWithin))
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "testutil: looking for leaks: %v\n", err)
 		return 1

@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -211,7 +209,7 @@ func waitUp(t testing.TB, n *NS, link netlink.Link) {
 	if err != nil {
 		t.Fatalf("watching link %s: %v", link.Attrs().Name, err)
 	}
-	for Receive(t, settle, "link "+link.Attrs().Name+" to be up", updates).Attrs().OperState != netlink.OperUp {
+	for Receive(t, endsWithin, "link "+link.Attrs().Name+" to be up", updates).Attrs().OperState != netlink.OperUp {
 	}
 	close(done)
 }

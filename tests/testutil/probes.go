@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -18,6 +16,7 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/moby/sys/capability"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -316,35 +315,25 @@ func pagemap(page []byte) (uint64, error) {
 	return binary.NativeEndian.Uint64(entry), nil
 }
 
-// capSysResource is CAP_SYS_RESOURCE of linux/capability.h.
-const capSysResource = unix.CAP_SYS_RESOURCE
-
-func hasCapability(c uint) (bool, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false, fmt.Errorf("capget: %w", err)
+func probeSysResource() error {
+	have, err := capability.NewPid2(0)
+	if err == nil {
+		err = have.Load()
 	}
-	return data[c/32].Effective&(1<<(c%32)) != 0, nil
+	if err != nil {
+		return fmt.Errorf("read the capabilities of this process: %w", err)
+	}
+	if !have.Get(capability.EFFECTIVE, capability.CAP_SYS_RESOURCE) {
+		return errors.New("CAP_SYS_RESOURCE is not in the effective set")
+	}
+	return nil
 }
 
-func probeCapability(c uint) func() error {
-	return func() error {
-		has, err := hasCapability(c)
-		if err == nil && !has {
-			err = fmt.Errorf("capability %d is not in the effective set", c)
-		}
-		return err
+func withoutSysResource() string {
+	if probeSysResource() != nil {
+		return "the capability CAP_SYS_RESOURCE"
 	}
-}
-
-func withoutCapability(c uint, name string) func() string {
-	return func() string {
-		if has, err := hasCapability(c); err == nil && !has {
-			return name
-		}
-		return ""
-	}
+	return ""
 }
 
 func probeCRIU() error {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -50,7 +48,7 @@ func supervise() (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	leaks := leftProcesses(Timeout(settle))
+	leaks := leftProcesses(Timeout(endsWithin))
 	leaks = append(leaks, cg.left()...)
 	return report(leaks, code), cg.remove()
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -126,7 +124,7 @@ var containerFeatures = []Feature{
 	{Name: "soft-dirty pages", Since: V(3, 11), Use: "dumps of what has changed since the last one", Else: "whole dumps",
 		Probe: probeSoftDirty, Lacks: withoutConfig("CONFIG_MEM_SOFT_DIRTY")},
 	{Name: "CAP_SYS_RESOURCE", Since: V(2, 6), Use: "restoring processes of several users from a checkpoint", Else: "those start cold",
-		Probe: probeCapability(capSysResource), Lacks: withoutCapability(capSysResource, "the capability CAP_SYS_RESOURCE")},
+		Probe: probeSysResource, Lacks: withoutSysResource},
 }
 
 func concat(tables ...[]Feature) []Feature {

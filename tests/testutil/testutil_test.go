@@ -1,5 +1,3 @@
-//go:build linux
-
 package testutil
 
 import (
@@ -59,7 +57,7 @@ func TestSnapshotSeesFileDescriptor(t *testing.T) {
 	}
 	_ = r.Close()
 	_ = w.Close()
-	if leaks, err = before.leaks(Timeout(settle)); err != nil || len(leaks) != 0 {
+	if leaks, err = before.leaks(Timeout(endsWithin)); err != nil || len(leaks) != 0 {
 		t.Errorf("after closing: %q, %v", leaks, err)
 	}
 }
@@ -120,7 +118,7 @@ func TestRootCable(t *testing.T) {
 			}
 		})
 		a.Do(t, func() {
-			c, err := net.DialTimeout("tcp", addr, Timeout(settle))
+			c, err := net.DialTimeout("tcp", addr, Timeout(endsWithin))
 			if err != nil {
 				t.Fatal(err)
 			}

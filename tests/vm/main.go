@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command vm runs privileged test binaries in a virtual machine with a Debian kernel and prints
 // what they print as `go test -json` does, for gotestsum to read:
 //

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package cgroupfd reads what a process needs to know of a cgroup that it holds
 // by a descriptor. It imports next to nothing, for the sake of the shim.
 package cgroupfd
@@ -41,7 +39,8 @@ func ParseOOMKills(events string) (uint64, error) {
 	return 0, nil
 }
 
-// Procs lists the processes in the cgroup, as seen from the caller's PID namespace.
+// Procs lists the processes in the cgroup, as seen from the caller's PID
+// namespace.
 func Procs(dir *os.File) ([]int, error) {
 	text, err := read(dir, "cgroup.procs")
 	if err != nil {
@@ -63,13 +62,13 @@ func Procs(dir *os.File) ([]int, error) {
 func read(dir *os.File, name string) (string, error) {
 	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("opening %s of cgroup %s: %w", name, dir.Name(), err)
+		return "", fmt.Errorf("open %s of cgroup %s: %w", name, dir.Name(), err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close() // read only
 	b, err := io.ReadAll(f)
 	if err != nil {
-		return "", fmt.Errorf("reading %s of cgroup %s: %w", name, dir.Name(), err)
+		return "", fmt.Errorf("read %s of cgroup %s: %w", name, dir.Name(), err)
 	}
 	return string(b), nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package cgroupfd
 
 import (
@@ -21,20 +19,21 @@ func Kill(path string) error {
 	if err == nil || gone(err) {
 		return nil
 	}
-	return fmt.Errorf("killing the processes of cgroup %s: %w", path, err)
+	return fmt.Errorf("kill the processes of cgroup %s: %w", path, err)
 }
 
 // End kills every process in a cgroup, waits for their end and removes the
-// cgroup. One that is gone is fine, and so is another process that does the same.
+// cgroup. One that is gone is fine, and so is another process that does the
+// same.
 func End(path string, within time.Duration) error {
 	if err := Kill(path); err != nil {
 		return err
 	}
 	if err := waitEmpty(path, time.Now().Add(within)); err != nil {
-		return fmt.Errorf("waiting for the end of the processes of cgroup %s: %w", path, err)
+		return fmt.Errorf("wait for the end of the processes of cgroup %s: %w", path, err)
 	}
 	if err := unix.Rmdir(path); err != nil && !gone(err) {
-		return fmt.Errorf("removing cgroup %s: %w", path, err)
+		return fmt.Errorf("remove cgroup %s: %w", path, err)
 	}
 	return nil
 }
@@ -57,7 +56,7 @@ func Below(path string) ([]string, error) {
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil && !gone(err) {
-		return nil, fmt.Errorf("listing cgroup %s: %w", path, err)
+		return nil, fmt.Errorf("list cgroup %s: %w", path, err)
 	}
 	var names []string
 	for _, e := range entries {

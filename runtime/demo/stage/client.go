@@ -96,8 +96,8 @@ func defaultRoute(h *netlink.Handle, name, via string) error {
 // FD is the descriptor of the client's network namespace.
 func (c *Client) FD() int { return int(c.ns) }
 
-// close takes the cable away at once: the kernel lets a namespace end later than
-// its last descriptor, and the next stage needs the name.
+// close takes the cable away at once: the kernel lets a namespace end later
+// than its last descriptor, and the next stage needs the name.
 func (c *Client) close() error {
 	l, err := netlink.LinkByName(Uplink)
 	if err == nil {

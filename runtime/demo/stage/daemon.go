@@ -47,7 +47,8 @@ func (s *Stage) Start(ctx context.Context) error {
 	cmd := exec.Command(s.Program, "run", "--config", s.Config())
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	cmd.Stdout, cmd.Stderr = log, log
-	// Its own process group: Ctrl-C is for the demo, which ends the daemon in order.
+	// Its own process group: Ctrl-C is for the demo, which ends the daemon in
+	// order.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the daemon: %w", err)
@@ -96,7 +97,8 @@ func (s *Stage) Stop(ctx context.Context) error { return stopDaemon(ctx, s.daemo
 
 // Close stops the daemon and takes everything away that lives without it.
 func (s *Stage) Close() error {
-	// The user is not asked to wait for a second Ctrl-C: this goes on regardless.
+	// The user is not asked to wait for a second Ctrl-C: this goes on
+	// regardless.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s.API.Close()

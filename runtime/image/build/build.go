@@ -51,8 +51,9 @@ type Config struct {
 	OS, Architecture string
 }
 
-// Layout writes an image into the OCI layout in dir, which it makes if needed, replaces what had
-// the tag there (empty: the image without one), and returns the manifest's digest.
+// Layout writes an image into the OCI layout in dir, which it makes if needed,
+// replaces what had the tag there (empty: the image without one), and returns
+// the manifest's digest.
 func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 	img, err := Image(cfg, layers...)
 	if err != nil {
@@ -63,7 +64,7 @@ func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 		p, err = layout.Write(dir, empty.Index)
 	}
 	if err != nil {
-		return "", fmt.Errorf("making the OCI layout %s: %w", dir, err)
+		return "", fmt.Errorf("make the OCI layout %s: %w", dir, err)
 	}
 	var opts []layout.Option
 	if tag != "" {
@@ -73,14 +74,14 @@ func Layout(dir, tag string, cfg Config, layers ...Layer) (string, error) {
 		return d.Annotations["org.opencontainers.image.ref.name"] == tag
 	}
 	if err := p.ReplaceImage(img, match.Matcher(sameTag), opts...); err != nil {
-		return "", fmt.Errorf("writing an image to the OCI layout %s: %w", dir, err)
+		return "", fmt.Errorf("write an image to the OCI layout %s: %w", dir, err)
 	}
 	h, err := img.Digest()
 	return h.String(), err
 }
 
-// Archive writes an image as `docker save` does, replacing path, and returns the image id, the
-// digest of its config. tag is repository:tag.
+// Archive writes an image as `docker save` does, replacing path, and returns
+// the image id, the digest of its config. tag is repository:tag.
 func Archive(path, tag string, cfg Config, layers ...Layer) (string, error) {
 	img, err := Image(cfg, layers...)
 	if err != nil {
@@ -103,13 +104,14 @@ func Archive(path, tag string, cfg Config, layers ...Layer) (string, error) {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("writing archive %s: %w", path, err), os.Remove(tmp.Name()))
+		return "", errors.Join(fmt.Errorf("write archive %s: %w", path, err), os.Remove(tmp.Name()))
 	}
 	h, err := img.ConfigName()
 	return h.String(), err
 }
 
-// Image makes an image in memory, for what Layout and Archive do not write (indexes, say).
+// Image makes an image in memory, for what Layout and Archive do not write
+// (indexes, say).
 func Image(cfg Config, layers ...Layer) (v1.Image, error) {
 	f := &v1.ConfigFile{
 		OS:           cfg.OS,

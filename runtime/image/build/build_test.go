@@ -15,7 +15,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/image/build"
 )
 
-// layers are compressed with gzip: validate knows no other compression. The tests of package image read the others.
+// layers are compressed with gzip: validate knows no other compression. The
+// tests of package image read the others.
 func layers(t *testing.T) []build.Layer {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "server")

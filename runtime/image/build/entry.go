@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Entry is one entry of a layer. Make it with [File], [FileFrom], [Dir], [Symlink], [Hardlink],
-// [Whiteout], [Opaque] or [Raw], and change what they do not ask for with the With methods.
+// Entry is one entry of a layer. Make it with [File], [FileFrom], [Dir],
+// [Symlink], [Hardlink], [Whiteout], [Opaque] or [Raw], and change what they do
+// not ask for with the With methods.
 type Entry struct {
 	header tar.Header
 	data   []byte
@@ -48,14 +49,16 @@ func File(name string, mode fs.FileMode, content []byte) Entry {
 	return e
 }
 
-// FileFrom is a regular file with the content of a file of this machine, read when the image is made.
+// FileFrom is a regular file with the content of a file of this machine, read
+// when the image is made.
 func FileFrom(name string, mode fs.FileMode, source string) Entry {
 	e := entry(tar.TypeReg, name, mode)
 	e.source = source
 	return e
 }
 
-// Dir is a folder. Folders that are not listed are made by whoever unpacks the layer.
+// Dir is a folder. Folders that are not listed are made by whoever unpacks the
+// layer.
 func Dir(name string, mode fs.FileMode) Entry {
 	return entry(tar.TypeDir, strings.TrimSuffix(name, "/")+"/", mode)
 }
@@ -84,7 +87,8 @@ func Opaque(dir string) Entry {
 	return entry(tar.TypeReg, path.Join(dir, ".wh..wh..opq"), 0)
 }
 
-// Raw is an entry with exactly this header, for what the other functions do not make.
+// Raw is an entry with exactly this header, for what the other functions do not
+// make.
 func Raw(header tar.Header, content []byte) Entry {
 	return Entry{header: header, data: content}
 }

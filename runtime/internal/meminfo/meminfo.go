@@ -9,8 +9,8 @@ import (
 // Path is where the kernel says it.
 const Path = "/proc/meminfo"
 
-// Parse gives the sizes by their names, in bytes. Lines that are none are passed
-// over.
+// Parse gives the sizes by their names, in bytes. Lines that are none are
+// passed over.
 func Parse(text string) map[string]uint64 {
 	info := map[string]uint64{}
 	for line := range strings.Lines(text) {

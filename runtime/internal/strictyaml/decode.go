@@ -12,8 +12,10 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Decode fills the struct that into points to. What is wrong is kept for Errs; what was right is set all the same, so that
-// the values can be checked and all complaints of a file come at once. Fields that the file leaves out are not touched.
+// Decode fills the struct that into points to. What is wrong is kept for Errs;
+// what was right is set all the same, so that the values can be checked and all
+// complaints of a file come at once. Fields that the file leaves out are not
+// touched.
 func (d *Document) Decode(into any) {
 	d.pos[""] = d.Start()
 	d.value(d.root, reflect.ValueOf(into).Elem(), "", d.pos[""])
@@ -30,7 +32,8 @@ func (d *Document) startOf(n ast.Node) Position {
 	return d.position(n.GetToken())
 }
 
-// Position gives the place of a field by its path, or of the nearest thing around it that is in the file.
+// Position gives the place of a field by its path, or of the nearest thing
+// around it that is in the file.
 func (d *Document) Position(path string) Position {
 	for {
 		if p, ok := d.pos[path]; ok || path == "" {
@@ -40,8 +43,9 @@ func (d *Document) Position(path string) Position {
 	}
 }
 
-// Reject reports what is wrong with the value of a field. A field, part or whole that already has an error is let off, as
-// the one would only follow from the other.
+// Reject reports what is wrong with the value of a field. A field, part or
+// whole that already has an error is let off, as the one would only follow from
+// the other.
 func (d *Document) Reject(path string, err error) {
 	for _, e := range d.errs {
 		if e.Field != "" && (within(e.Field, path) || within(path, e.Field)) {
@@ -85,7 +89,8 @@ func (d *Document) position(tk *token.Token) Position {
 	return Position{Line: d.above + tk.Position.Line, Column: tk.Position.Column}
 }
 
-// value decodes a node of any kind. key is where to complain about a value that is not there.
+// value decodes a node of any kind. key is where to complain about a value that
+// is not there.
 func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position) {
 	if n == nil || n.Type() == ast.NullType {
 		d.report(key, path, Bad(allowed(v.Type()), "has no value (leave the field out for its default)"))
@@ -210,12 +215,14 @@ type field struct {
 	name   string
 	index  int
 	also   []string
+	alone  bool    // a plain value stands for this field
 	fields []field // of the struct it holds
 }
 
 var known sync.Map // reflect.Type to []field
 
-// fieldsOf gives the fields of a struct that have a json tag; none for other types.
+// fieldsOf gives the fields of a struct that have a json tag; none for other
+// types.
 func fieldsOf(t reflect.Type) []field {
 	if t.Kind() != reflect.Struct {
 		return nil
@@ -234,7 +241,9 @@ func fieldsOf(t reflect.Type) []field {
 		if words := f.Tag.Get("also"); words != "" {
 			also = strings.Split(words, ",")
 		}
-		fields = append(fields, field{name: name, index: i, also: also, fields: fieldsOf(f.Type)})
+		fields = append(fields, field{
+			name: name, index: i, also: also, alone: f.Tag.Get("alone") == "true", fields: fieldsOf(f.Type),
+		})
 	}
 	known.Store(t, fields)
 	return fields

@@ -7,14 +7,16 @@ import (
 	"strings"
 )
 
-// Error is one complaint about one place of a file. Its JSON form is what the API sends.
+// Error is one complaint about one place of a file. Its JSON form is what the
+// API sends.
 type Error struct {
 	// File as the caller named it; empty for a value that came from no file.
 	File string `json:"file,omitempty"`
 	// Line and Column count from 1, columns in characters; 0 is unknown.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
-	// Field is the path of the field, as in "volumes[1].target"; empty for the document itself.
+	// Field is the path of the field, as in "volumes[1].target"; empty for the
+	// document itself.
 	Field string `json:"field,omitempty"`
 	// Msg says what is wrong.
 	Msg string `json:"msg"`
@@ -22,7 +24,8 @@ type Error struct {
 	Allowed string `json:"allowed,omitempty"`
 }
 
-// Error gives "file:line:column: field: what is wrong; allowed: what may stand there".
+// Error gives "file:line:column: field: what is wrong; allowed: what may stand
+// there".
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Where())
@@ -41,7 +44,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Where gives "file:line:column" as editors and compilers write it, as much of it as is known.
+// Where gives "file:line:column" as editors and compilers write it, as much of
+// it as is known.
 func (e *Error) Where() string {
 	switch {
 	case e.Line == 0:
@@ -52,7 +56,8 @@ func (e *Error) Where() string {
 	return fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column)
 }
 
-// Errors is all that is wrong, in the order of the file. errors.As finds the single *Error.
+// Errors is all that is wrong, in the order of the file. errors.As finds the
+// single *Error.
 type Errors []*Error
 
 // Error gives one line for each error.
@@ -73,7 +78,8 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// Err gives e as an error: nil when there is none, which a nil Errors in an error interface would not be.
+// Err gives e as an error: nil when there is none, which a nil Errors in an
+// error interface would not be.
 func (e Errors) Err() error {
 	if len(e) == 0 {
 		return nil
@@ -88,8 +94,8 @@ func (e Errors) Sort() {
 	})
 }
 
-// Invalid is what a value has to say about itself: what is wrong and what is allowed. It knows no position; who
-// decodes adds it.
+// Invalid is what a value has to say about itself: what is wrong and what is
+// allowed. It knows no position; who decodes adds it.
 type Invalid struct {
 	Msg     string
 	Allowed string

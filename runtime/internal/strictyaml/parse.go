@@ -12,16 +12,19 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxDepth is how deep brackets, and dashes on one line, may nest. No file of ours needs five; the parser recurses once for each, and
-// Go ends the process when a stack grows without bounds.
+// maxDepth is how deep brackets, and dashes on one line, may nest. No file of
+// ours needs five; the parser recurses once for each, and Go ends the process
+// when a stack grows without bounds.
 const maxDepth = 32
 
 const unreadable = "is not readable as YAML: "
 
-// Position is a place in a file; lines and columns count from 1, columns in characters.
+// Position is a place in a file; lines and columns count from 1, columns in
+// characters.
 type Position struct{ Line, Column int }
 
-// Document is one parsed document of a file: where each of its fields stands, and what is wrong with it so far.
+// Document is one parsed document of a file: where each of its fields stands,
+// and what is wrong with it so far.
 type Document struct {
 	// File is the name given to Parse.
 	File string
@@ -32,9 +35,10 @@ type Document struct {
 	errs  Errors
 }
 
-// Parse splits src into documents and parses each. Documents without content (nothing but comments) are left out.
-// Documents with a syntax error are left out too and stand in the errors; the others are good for Decode.
-// file is the name used in errors and is not opened.
+// Parse splits src into documents and parses each. Documents without content
+// (nothing but comments) are left out. Documents with a syntax error are left
+// out too and stand in the errors; the others are good for Decode. file is the
+// name used in errors and is not opened.
 func Parse(file string, src []byte) ([]*Document, Errors) {
 	if err := checkText(file, src); err != nil {
 		return nil, Errors{err}
@@ -58,8 +62,8 @@ func (d *Document) parse(text string) (fail *Error) {
 	if len(text) > MaxDocument {
 		return d.errorAt(nil, fmt.Sprintf("is a document of %d bytes", len(text)), fmt.Sprintf("up to %d bytes", MaxDocument))
 	}
-	// The parser is not ours and reads what anybody wrote: a panic of it is a syntax error of this file and must not end
-	// the node.
+	// The parser is not ours and reads what anybody wrote: a panic of it is a
+	// syntax error of this file and must not end the node.
 	defer func() {
 		if r := recover(); r != nil {
 			fail = d.errorAt(nil, fmt.Sprintf("%s%v", unreadable, r), "")
@@ -144,8 +148,9 @@ func (d *Document) errorAt(tk *token.Token, msg, allowed string) *Error {
 	return &Error{File: d.File, Line: d.above + p.Line, Column: p.Column, Msg: strings.TrimSpace(msg), Allowed: allowed}
 }
 
-// firstLost finds the first scalar of the text that the parser took but put nowhere into the tree. What is not in the tree
-// would be ignored without a word, which is the one thing that a strict reader may not do.
+// firstLost finds the first scalar of the text that the parser took but put
+// nowhere into the tree. What is not in the tree would be ignored without a
+// word, which is the one thing that a strict reader may not do.
 func firstLost(tokens token.Tokens, roots []ast.Node) *token.Token {
 	seen := scalars{}
 	if len(roots) > 0 {

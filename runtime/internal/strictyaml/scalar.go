@@ -2,6 +2,7 @@ package strictyaml
 
 import (
 	"encoding"
+	"errors"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -16,7 +17,8 @@ import (
 // Kind is what YAML takes a scalar for.
 type Kind int
 
-// The kinds of scalars. KindOther is .inf, .nan and integers in other bases than ten.
+// The kinds of scalars. KindOther is .inf, .nan and integers in other bases
+// than ten.
 const (
 	KindString Kind = iota
 	KindInt
@@ -37,23 +39,23 @@ type Scalar struct {
 	Text string
 }
 
-// ScalarDecoder is a type that reads itself from a scalar. An error of type *Invalid keeps its parts. A struct that has
-// fields with json tags besides may also be written as a mapping.
+// ScalarDecoder is a type that reads itself from a scalar and needs to know of
+// which kind the scalar is; all others implement encoding.TextUnmarshaler. Of
+// either an error of type *Invalid keeps its parts, and the error for an empty
+// text says what is allowed. A struct that has fields with json tags besides
+// may also be written as a mapping.
 type ScalarDecoder interface {
 	DecodeScalar(Scalar) error
 }
 
-// ListDecoder is a type that may be written as a list: DecodeList gives a pointer to the slice that takes it.
+// ListDecoder is a type that may be written as a list: DecodeList gives a
+// pointer to the slice that takes it.
 type ListDecoder interface {
 	DecodeList() any
 }
 
-// Describer is a type that says what is allowed in its place, as in "a duration like 30s".
-type Describer interface {
-	Allowed() string
-}
-
-// integer matches what strconv and every YAML reader agree about: no other base, no leading zero, no underscores.
+// integer matches what strconv and every YAML reader agree about: no other
+// base, no leading zero, no underscores.
 var integer = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 
 // Int reads a whole number.
@@ -79,7 +81,8 @@ func (s Scalar) Float() (float64, error) {
 	return 0, s.mismatch("a number", KindFloat)
 }
 
-// String reads a string. Numbers are not taken for strings, as 1.10 would become 1.1 in other readers.
+// String reads a string. Numbers are not taken for strings, as 1.10 would
+// become 1.1 in other readers.
 func (s Scalar) String() (string, error) {
 	if s.Kind != KindString {
 		return "", s.mismatch("a string", KindString)
@@ -87,7 +90,8 @@ func (s Scalar) String() (string, error) {
 	return s.Text, nil
 }
 
-// mismatch says that s is of another kind than wanted, and what to write where that is plain.
+// mismatch says that s is of another kind than wanted, and what to write where
+// that is plain.
 func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 	switch {
 	case wanted == KindString:
@@ -104,7 +108,8 @@ func (s Scalar) mismatch(allowed string, wanted Kind) *Invalid {
 	return Bad(allowed, "%s is %s", s.Text, s.Kind)
 }
 
-// scalarOf gives the scalar of a node; ok is false for mappings, lists and nothing.
+// scalarOf gives the scalar of a node; ok is false for mappings, lists and
+// nothing.
 func scalarOf(n ast.Node) (s Scalar, ok bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -137,14 +142,20 @@ func decodeScalar(s Scalar, v reflect.Value) error {
 	case ScalarDecoder:
 		return to.DecodeScalar(s)
 	case encoding.TextUnmarshaler:
-		text, err := s.String()
-		if err != nil {
-			return err
+		err := to.UnmarshalText([]byte(s.Text))
+		var bad *Invalid
+		if errors.As(err, &bad) {
+			return bad
 		}
-		if err := to.UnmarshalText([]byte(text)); err != nil || text == "" {
-			return Bad(allowed(v.Type()), "%q is not valid", text)
+		if err != nil || s.Text == "" {
+			return Bad(allowed(v.Type()), "%q is not valid", s.Text)
 		}
 		return nil
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		if f.alone {
+			return decodeScalar(s, v.Field(f.index))
+		}
 	}
 	switch v.Kind() {
 	case reflect.String:
@@ -174,13 +185,33 @@ func decodeScalar(s Scalar, v reflect.Value) error {
 
 // allowed says what may stand for a type.
 func allowed(t reflect.Type) string {
+	var err error
 	switch to := reflect.New(t).Interface().(type) {
-	case Describer:
-		return to.Allowed()
 	case *netip.Addr:
 		return "an IPv4 or IPv6 address like 10.77.0.5"
 	case *netip.Prefix:
 		return "an IPv4 or IPv6 prefix like 10.77.0.0/16"
+	case ScalarDecoder:
+		err = to.DecodeScalar(Scalar{})
+	case encoding.TextUnmarshaler:
+		err = to.UnmarshalText(nil)
+	}
+	fields := fieldsOf(t)
+	scalar := ""
+	var bad *Invalid
+	if errors.As(err, &bad) {
+		scalar = bad.Allowed
+	}
+	for _, f := range fields {
+		if f.alone {
+			scalar = allowed(t.Field(f.index).Type)
+		}
+	}
+	switch {
+	case scalar != "" && len(fields) > 0:
+		return scalar + ", or a mapping of " + names(fields)
+	case scalar != "":
+		return scalar
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -194,7 +225,7 @@ func allowed(t reflect.Type) string {
 	case reflect.Map:
 		return "a mapping of names to values; each value: " + allowed(t.Elem())
 	case reflect.Struct:
-		return "a mapping of " + names(fieldsOf(t))
+		return "a mapping of " + names(fields)
 	default:
 		return "a whole number"
 	}

@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDocument is the size of the largest document that is read, in bytes. A spec of a site has about 300.
+// MaxDocument is the size of the largest document that is read, in bytes. A
+// spec of a site has about 300.
 const MaxDocument = 1 << 20
 
 // chunk is the text of one document and the number of lines before it.
@@ -15,10 +16,11 @@ type chunk struct {
 	above int
 }
 
-// split cuts src at the document marks. YAML lets neither "---" nor "..." stand at the start of a line in any other
-// sense, not even in quotes or block text, so lines are enough. It is done here because the parser of goccy/go-yaml
-// v1.19 silently loses the document that follows one made of comments only, and because a document with a syntax error
-// must not hide the errors of the next.
+// split cuts src at the document marks. YAML lets neither "---" nor "..." stand
+// at the start of a line in any other sense, not even in quotes or block text,
+// so lines are enough. It is done here because the parser of goccy/go-yaml
+// v1.19 silently loses the document that follows one made of comments only, and
+// because a document with a syntax error must not hide the errors of the next.
 func split(file string, src []byte) ([]chunk, Errors) {
 	var errs Errors
 	var chunks []chunk
@@ -51,7 +53,8 @@ func split(file string, src []byte) ([]chunk, Errors) {
 	return chunks, errs
 }
 
-// markOf says whether the line is a document mark ("---", "..."), and what follows it on the line.
+// markOf says whether the line is a document mark ("---", "..."), and what
+// follows it on the line.
 func markOf(line string) (mark bool, rest string) {
 	rest, ok := strings.CutPrefix(line, "---")
 	if !ok {
@@ -63,7 +66,8 @@ func markOf(line string) (mark bool, rest string) {
 	return true, strings.TrimSpace(rest)
 }
 
-// checkText refuses what is no text: the parser replaces bad UTF-8 silently and takes control characters into strings.
+// checkText refuses what is no text: the parser replaces bad UTF-8 silently and
+// takes control characters into strings.
 func checkText(file string, src []byte) *Error {
 	for i, line := 0, 1; i < len(src); {
 		r, n := utf8.DecodeRune(src[i:])

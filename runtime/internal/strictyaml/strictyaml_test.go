@@ -119,7 +119,8 @@ upper: up
 	}
 }
 
-// TestDecodeList: a struct that holds a list may be written as one, and errors have places in it.
+// TestDecodeList: a struct that holds a list may be written as one, and errors
+// have places in it.
 func TestDecodeList(t *testing.T) {
 	for src, want := range map[string]wordList{
 		"words: a":                        {Word: "a"},
@@ -156,7 +157,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"map: {k: v, k: w}", "f:1:13: map.k: is set twice, first in line 1; allowed: each field once"},
 		{"map: {k: [v]}", "f:1:10: map.k: is a list; allowed: a string"},
 		{"map: {1.5: b}", "f:1:7: map: the key 1.5 is no string"},
-		{"addr: 10", `f:1:7: addr: 10 is a number; for the string write "10"; allowed: a string`},
+		{"addr: 10", `f:1:7: addr: "10" is not valid; allowed: an IPv4 or IPv6 address like 10.77.0.5`},
 		{"addr: x", `f:1:7: addr: "x" is not valid; allowed: an IPv4 or IPv6 address like 10.77.0.5`},
 		{"upper: 1", "f:1:8: upper: wanted: invalid argument"},
 		{"upper: [a]", "f:1:8: upper: is a list; allowed: a mapping of text"},
@@ -205,7 +206,8 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// TestDeepNesting holds that no input ends the process by a stack without bounds, which no recover can catch, or takes ages.
+// TestDeepNesting holds that no input ends the process by a stack without
+// bounds, which no recover can catch, or takes ages.
 func TestDeepNesting(t *testing.T) {
 	for _, unit := range []string{"[", "{", "{a: ", "- ", "- [", "? ", "!a ", "&a ", "a: ", "[\n", "- \n", "'", "\"", ">\n", "|", "#", "[a: "} {
 		src := strings.Repeat(unit, MaxDocument/len(unit)/16)
@@ -228,7 +230,8 @@ func TestDeepNesting(t *testing.T) {
 	}
 }
 
-// TestFirstLost holds the guard against a parser that drops what it cannot place: the trees here lack what the text has.
+// TestFirstLost holds the guard against a parser that drops what it cannot
+// place: the trees here lack what the text has.
 func TestFirstLost(t *testing.T) {
 	full := lexer.Tokenize("a: b\nc: [d, 5]\n")
 	file, err := parser.Parse(lexer.Tokenize("a: b\nc: [d, 5]\n"), 0)

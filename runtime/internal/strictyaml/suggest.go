@@ -2,8 +2,9 @@ package strictyaml
 
 import "strings"
 
-// Suggest gives the candidate that word was probably meant to be, or "". It tolerates case, dashes and underscores,
-// and one typing error for each three letters (at least one, at most three).
+// Suggest gives the candidate that word was probably meant to be, or "". It
+// tolerates case, dashes and underscores, and one typing error for each three
+// letters (at least one, at most three).
 func Suggest(word string, candidates []string) string {
 	flat := flatten(word)
 	limit := min(max(len(flat)/3, 1), 3)
@@ -24,8 +25,9 @@ func flatten(s string) string {
 	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(s))
 }
 
-// distance is the optimal string alignment distance: insertions, deletions, replacements and swaps of neighbours.
-// Words longer than any field are not compared.
+// distance is the optimal string alignment distance: insertions, deletions,
+// replacements and swaps of neighbours. Words longer than any field are not
+// compared.
 func distance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command lean is a web server whose own work is small: one thread, one epoll
 // loop, as nginx works. In front of it a difference between two network paths
 // shows that net/http's goroutines hide. It listens on port 80, answers every

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command workers is a web server as PHP sites are: a fixed number of workers, each of
 // which waits for a database most of the time that a request takes. One replica so carries
 // workers/wait requests a second, whatever processors there are, and what comes on top

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command guest is process 1 of the rig's virtual machines. In the initramfs it reaches the disks and makes
 // the first one its root; from there it runs the job that lies on the second one, tells
 // the host everything through a virtio port, and switches the machine off. For what needs systemd it makes systemd

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package left says which privileged tests an emulated machine leaves to one that is not, and why: those of the rig (tests/vm)
 // leave them to the machine they run on, and those of Vagrant (tests/root.sh) to that of whoever works with them.
 //

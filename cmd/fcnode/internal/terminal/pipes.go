@@ -15,9 +15,9 @@ type Pipes struct {
 	Out, Err *os.File // are read
 }
 
-// JoinPipes copies between streams and a process' pipes until wait returns, and then
-// what is left of the output. in may be nil. Nothing of in is read any more when
-// it returns, if in is a file. It returns wait's error.
+// JoinPipes copies between streams and a process' pipes until wait returns, and
+// then what is left of the output. in may be nil. Nothing of in is read any
+// more when it returns, if in is a file. It returns wait's error.
 func JoinPipes(in io.Reader, out, errs io.Writer, p Pipes, wait func() error) error {
 	stopInput, err := feed(in, p.In)
 	if err != nil {
@@ -26,7 +26,8 @@ func JoinPipes(in io.Reader, out, errs io.Writer, p Pipes, wait func() error) er
 	var copying sync.WaitGroup
 	follow := func(w io.Writer, r *os.File) {
 		copying.Go(func() {
-			// Only a Reader, so that nothing but Read is used, which heeds deadlines.
+			// Only a Reader, so that nothing but Read is used, which heeds
+			// deadlines.
 			if _, err := io.Copy(w, struct{ io.Reader }{r}); err != nil && !os.IsTimeout(err) {
 				_ = r.Close() // nobody takes it: the process is to learn that
 			}
@@ -45,8 +46,8 @@ func JoinPipes(in io.Reader, out, errs io.Writer, p Pipes, wait func() error) er
 	return err
 }
 
-// drainPipe copies what is in the pipe: all that has been written by processes that
-// have ended, and nothing of one that goes on writing.
+// drainPipe copies what is in the pipe: all that has been written by processes
+// that have ended, and nothing of one that goes on writing.
 func drainPipe(out io.Writer, r *os.File) {
 	raw, err := r.SyscallConn()
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	restOfAll   = "\x1b[J"
 )
 
-// Screen is a terminal that shows one picture after the other, until Close gives it
-// back as it was.
+// Screen is a terminal that shows one picture after the other, until Close
+// gives it back as it was.
 type Screen struct {
 	out     *os.File
 	keys    chan byte
@@ -30,8 +30,8 @@ type Screen struct {
 	closers []func()
 }
 
-// OpenScreen takes the terminal. Without a terminal as in it cannot be told anything by
-// keys.
+// OpenScreen takes the terminal. Without a terminal as in it cannot be told
+// anything by keys.
 func OpenScreen(in any, out *os.File) (*Screen, error) {
 	s := &Screen{out: out, keys: make(chan byte, 16), resized: make(chan os.Signal, 1)}
 	if user, ok := File(in); ok {
@@ -79,8 +79,8 @@ func (s *Screen) Keys() <-chan byte { return s.keys }
 // Resized tells that the size has changed.
 func (s *Screen) Resized() <-chan os.Signal { return s.resized }
 
-// Draw shows the lines, those and as much of each that there is room for; the last
-// line stands at the bottom.
+// Draw shows the lines, those and as much of each that there is room for; the
+// last line stands at the bottom.
 func (s *Screen) Draw(lines []string) error {
 	rows, cols := Size(s.out)
 	_, err := io.WriteString(s.out, picture(lines, int(rows), int(cols)))

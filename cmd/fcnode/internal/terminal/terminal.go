@@ -1,5 +1,6 @@
-// Package terminal owns what the command line does with terminals: it tells whether a
-// file is one and how wide it is, and joins the user's, or pipes, with a process elsewhere.
+// Package terminal owns what the command line does with terminals: it tells
+// whether a file is one and how wide it is, and joins the user's, or pipes,
+// with a process elsewhere.
 package terminal
 
 import (
@@ -14,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// After the end of the process its output may still come: the kernel moves it from one end
-// of a terminal to the other in the background. A program that goes on and holds the
-// other end, too, is not listened to for ever.
+// After the end of the process its output may still come: the kernel moves it
+// from one end of a terminal to the other in the background. A program that
+// goes on and holds the other end, too, is not listened to for ever.
 const (
 	drain    = 200 * time.Millisecond // of silence
 	drainMax = 1 << 20                // bytes; a terminal buffers much less
@@ -54,9 +55,9 @@ func Size(f *os.File) (rows, cols uint16) {
 	return size.Row, size.Col
 }
 
-// Join copies between the user's terminal, which is raw meanwhile, and the master of
-// another one, with changes of size, until wait returns; then it copies what is
-// left of the output. It returns wait's error, or its own.
+// Join copies between the user's terminal, which is raw meanwhile, and the
+// master of another one, with changes of size, until wait returns; then it
+// copies what is left of the output. It returns wait's error, or its own.
 func Join(user *os.File, out io.Writer, master *os.File, wait func() error) error {
 	con, err := console.ConsoleFromFile(user)
 	if err != nil {
@@ -129,9 +130,9 @@ func setSize(master *os.File, rows, cols uint16) {
 }
 
 // readKeys hands on what the user types until take has had enough, or stop is
-// called, which returns when nothing is read any more. The end of the file is handed on
-// as nothing. Terminals cannot be read with a deadline, so it polls for something
-// to read or for the end.
+// called, which returns when nothing is read any more. The end of the file is
+// handed on as nothing. Terminals cannot be read with a deadline, so it polls
+// for something to read or for the end.
 func readKeys(user *os.File, take func([]byte) bool) (stop func(), err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
