@@ -235,13 +235,20 @@ type Usage struct {
 
 // What happens on a node goes over the wire as it is kept on disk.
 type (
-	Event        = event.Event
+	// Event is event.Event.
+	Event = event.Event
+	// EventOptions is event.Query.
 	EventOptions = event.Query
-	Decision     = event.Decision
-	SiteError    = event.Failure
-	Trace        = event.Trace
-	Step         = event.Step
-	Nanoseconds  = event.Nanoseconds
+	// Decision is event.Decision.
+	Decision = event.Decision
+	// SiteError is event.Failure.
+	SiteError = event.Failure
+	// Trace is event.Trace.
+	Trace = event.Trace
+	// Step is event.Step.
+	Step = event.Step
+	// Nanoseconds is event.Nanoseconds.
+	Nanoseconds = event.Nanoseconds
 )
 
 // Steps and results of a trace; see package event.

@@ -238,7 +238,10 @@ func (w *world) counts() (released, refused int) {
 
 // kinds are those of the events about the site, the oldest first.
 func (d *daemon) kinds() (out []event.Kind) {
-	for ev := range d.Eventlog.Events(context.Background(), event.Query{}) {
+	for ev, err := range d.Eventlog.Events(context.Background(), event.Query{}) {
+		if err != nil {
+			d.w.t.Error(err)
+		}
 		out = append(out, ev.Kind)
 	}
 	return out

@@ -78,6 +78,7 @@ type finder interface {
 	ByID(id bpf.SiteID) *Site // nil: none
 }
 
+// Stopped says whether the daemon is ending.
 func (h *Host) Stopped() bool { return h.Ctx.Err() != nil }
 
 // policy is what the site's machine is told.
@@ -119,6 +120,7 @@ func (h *Host) newReplicaID() site.ReplicaID {
 	return site.ReplicaID(id)
 }
 
+// Tell adds an event to the log.
 func (h *Host) Tell(ev event.Event) {
 	ev, err := h.Eventlog.Append(ev)
 	if err != nil {
@@ -127,6 +129,7 @@ func (h *Host) Tell(ev event.Event) {
 	h.Log.Info(ev.Kind, "site", ev.Site, "replica", ev.Replica, "reason", ev.Reason)
 }
 
+// LogDir is where the output of a site's replicas is kept.
 func (h *Host) LogDir(siteName string) string {
 	return filepath.Join(h.Cfg.StateDir, "logs", siteName)
 }

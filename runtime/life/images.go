@@ -44,6 +44,7 @@ func (l *Live) DropSleep(reason string) {
 	}
 }
 
+// TellDropped tells that the site's image was thrown away.
 func (l *Live) TellDropped(reason string) {
 	l.Host.Tell(event.Event{Site: l.Name, Kind: event.CheckpointDropped, Reason: reason})
 }
@@ -87,8 +88,10 @@ func (st *Site) ForgetExperience() {
 	}
 }
 
+// CheckpointsDir has the images of all sites.
 func (h *Host) CheckpointsDir() string { return filepath.Join(h.Cfg.StateDir, "checkpoints") }
 
+// CheckpointDir is where the image of a site is kept.
 func (h *Host) CheckpointDir(siteName string) string {
 	return filepath.Join(h.CheckpointsDir(), siteName)
 }

@@ -86,6 +86,7 @@ func (l *Live) recall() {
 	})
 }
 
+// NotKept logs that a site's experience could not be written.
 func (h *Host) NotKept(siteName string, err error) {
 	h.Log.Error("what was learnt of a site is not kept", "site", siteName, "error", err)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
+// Held takes a held packet: it wakes its site.
 func (h *Host) Held(p bpf.HeldPacket) {
 	read := h.Now()
 	e := h.Finder.ByID(p.Site)
@@ -22,6 +23,7 @@ func (h *Host) Held(p bpf.HeldPacket) {
 	}
 }
 
+// SocketEvent takes what a socket of one of the site's replicas did.
 func (st *Site) SocketEvent(ev bpf.Event) {
 	l := st.lock()
 	defer l.unlock()

@@ -249,6 +249,7 @@ func (h *Host) makeRoom(w *waiting) {
 	l.handle(site.PrepareFailed{ID: w.r.ID, Reason: "it made room for another site's (prepared.max, prepared.memory)", NoRoom: true})
 }
 
+// PreparedFile lists the sites whose replicas wait at a gate.
 func (h *Host) PreparedFile() string { return filepath.Join(h.Cfg.StateDir, "prepared.json") }
 
 // keepPrepared writes down for the next daemon who waits at a gate: the gates

@@ -32,6 +32,7 @@ func (l *Live) newLadder() {
 	}
 }
 
+// NewLadders chooses the ladders of all live sites anew.
 func (h *Host) NewLadders() {
 	for _, e := range h.Awake.All() {
 		l := e.lock()

@@ -34,6 +34,7 @@ func (s scaledSite) TryWithScaled(f func(scale.Site)) bool {
 // Scaled is the site as scaling sees it.
 func (st *Site) Scaled() scale.Ref { return scaledSite{st} }
 
+// Scaled is the live site as scaling sees it.
 func (l *Live) Scaled() scale.Site { return scaledLive{l} }
 
 // scaledLive is that with the lock held.

@@ -121,6 +121,7 @@ type Replica struct {
 	proof     *proof // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 
+// New makes a parked site.
 func New(h *Host, s *store.Site) *Site {
 	e := &Site{Host: h, ID: bpf.SiteID(s.ID), Name: s.Spec.Name, Addr4: s.Addr4, Addr6: s.Addr6}
 	e.live.Site = e
@@ -137,6 +138,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }
 
+// Addrs are the site's VIPs.
 func (st *Site) Addrs() []netip.Addr {
 	var out []netip.Addr
 	for _, a := range []netip.Addr{st.Addr4, st.Addr6} {

@@ -341,6 +341,7 @@ func mounts(volumes []spec.Volume) []container.Mount {
 	return out
 }
 
+// FirstOf is the first value that is not empty.
 func FirstOf(values ...string) string {
 	for _, v := range values {
 		if v != "" {

@@ -25,6 +25,12 @@ func (d *daemon) up(t *testing.T, s *Site) bpf.ReplicaID {
 	return ids[0]
 }
 
+// pass lets time go by.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 func (d *daemon) phase(s *Site) (out site.Phase) {
 	out = site.Parked
 	s.With(func(l *Live) {
@@ -60,14 +66,12 @@ func TestWakeAndPark(t *testing.T) {
 			t.Fatalf("%d let in, %d refused", released, refused)
 		}
 		d.visit(s) // has a connection now
-		time.Sleep(time.Hour)
-		synctest.Wait()
+		pass(time.Hour)
 		if d.phase(s) != site.Running {
 			t.Fatalf("a visitor is there, and the site is %s", d.phase(s))
 		}
 		w.leave(id)
-		time.Sleep(6 * time.Minute)
-		synctest.Wait()
+		pass(6 * time.Minute)
 		if ids := w.ids(); !w.parked(s.ID) || len(ids) != 0 || d.phase(s) != site.Parked {
 			t.Errorf("idle for six minutes: %s, replicas %v", d.phase(s), ids)
 		}
@@ -79,8 +83,7 @@ func TestWakeAndPark(t *testing.T) {
 func TestSleepAndKnock(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
+		pass(2 * time.Minute)
 		c := w.containers["a-1"]
 		if frozen, _ := c.Frozen(); !frozen || w.parked(s.ID) {
 			t.Fatalf("frozen: %v, parked: %v", frozen, w.parked(s.ID))
@@ -100,10 +103,9 @@ func TestSleepAndKnock(t *testing.T) {
 func TestKilledReplica(t *testing.T) {
 	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.containers["a-1"].end(container.ExitStatus{Code: 137, Signal: "SIGKILL", OOMKilled: true})
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		if len(w.ids()) != 0 || !w.parked(s.ID) {
 			t.Fatalf("it was killed: replicas %v, parked %v", w.ids(), w.parked(s.ID))
 		}
@@ -134,8 +136,7 @@ func TestBrokenStart(t *testing.T) {
 			t.Errorf("%d starts, replicas %v", starts, w.ids())
 		}
 		w.broken = nil
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		pass(time.Minute)
 		d.up(t, s)
 		wantKinds(t, d, event.NotWoken, event.Running)
 	})
@@ -145,8 +146,7 @@ func TestBrokenStart(t *testing.T) {
 func TestNobodyListens(t *testing.T) {
 	inWorld(t, "idle: 1h, start: {timeout: 10s}", func(t *testing.T, w *world, d *daemon, s *Site) {
 		d.visit(s)
-		time.Sleep(11 * time.Second)
-		synctest.Wait()
+		pass(11 * time.Second)
 		if _, refused := w.counts(); refused != 1 || len(w.ids()) != 0 {
 			t.Errorf("%d refused, replicas %v", refused, w.ids())
 		}
@@ -170,8 +170,7 @@ func TestCirculation(t *testing.T) {
 		}
 		next := ids[1]
 		d.listen(s, next)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		pass(time.Minute)
 		if ids := w.ids(); len(ids) != 1 || ids[0] != next || ids[0] == old {
 			t.Errorf("the replicas are %v, the next one was %d", ids, next)
 		}
@@ -199,16 +198,14 @@ func TestScaling(t *testing.T) {
 		w.replicas[busy].stats.ConnsNow = 1
 		w.mu.Unlock()
 		ask(1)
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
+		pass(10 * time.Second)
 		if ids := w.ids(); !slices.Contains(ids, busy) || len(ids) != 2 {
 			t.Fatalf("one has a visitor still, one serves: %v", ids)
 		}
 		w.leave(busy)
 		s.SocketEvent(bpf.Event{Kind: bpf.EventEmpty, Site: s.ID, Replica: busy})
 		synctest.Wait()
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		if ids := w.ids(); len(ids) != 1 || ids[0] == busy {
 			t.Errorf("its visitor has left: %v", ids)
 		}
@@ -255,8 +252,7 @@ func TestDaemonDies(t *testing.T) {
 			inWorld(t, c.before, func(t *testing.T, w *world, d *daemon, s *Site) {
 				id := d.up(t, s)
 				if c.asleep {
-					time.Sleep(2 * time.Minute)
-					synctest.Wait()
+					pass(2 * time.Minute)
 				}
 				kernel := w.replicas[id].kernel
 				set := w.sites[s.ID]
@@ -294,8 +290,7 @@ func TestDaemonDies(t *testing.T) {
 func TestPreparedGate(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [prepared]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		first := d.up(t, s)
-		time.Sleep(2 * time.Minute)
-		synctest.Wait()
+		pass(2 * time.Minute)
 		ids := w.ids()
 		if len(ids) != 1 || ids[0] == first || !w.parked(s.ID) {
 			t.Fatalf("after its idle time the replicas are %v, parked: %v", ids, w.parked(s.ID))

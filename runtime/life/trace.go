@@ -12,6 +12,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
+// TracesUnderWay are the traces of wakes that are not over.
 func (st *Site) TracesUnderWay() []event.Trace {
 	l := st.lock()
 	defer l.unlock()

@@ -43,8 +43,10 @@ type TierExperience struct {
 	Why    string          `json:"why,omitempty"`
 }
 
+// NewExperience is that of a site that has taught nothing.
 func NewExperience() *Experience { return &Experience{Tiers: map[detect.Tier]*TierExperience{}} }
 
+// Tier is what one tier has taught.
 func (x *Experience) Tier(t detect.Tier) *TierExperience {
 	if x.Tiers[t] == nil {
 		x.Tiers[t] = &TierExperience{}
@@ -52,6 +54,7 @@ func (x *Experience) Tier(t detect.Tier) *TierExperience {
 	return x.Tiers[t]
 }
 
+// AddWake notes what a wake from the tier has added to the first answer.
 func (t *TierExperience) AddWake(took time.Duration) {
 	t.Wakes = append(t.Wakes, took)
 	t.Wakes = slices.Clone(t.Wakes[max(0, len(t.Wakes)-wakesKept):])
@@ -67,6 +70,7 @@ func (t *TierExperience) GiveUp(now time.Time, why string) {
 	t.Until, t.Why = now.Add(wait), why
 }
 
+// Worked ends the time for which the tier was given up.
 func (t *TierExperience) Worked() { t.Failed, t.Until, t.Why = 0, time.Time{}, "" }
 
 // median of the wakes; 0 without any.
@@ -83,7 +87,7 @@ func (x *Experience) costs() []sleep.TierCost {
 	var out []sleep.TierCost
 	for name, t := range x.Tiers {
 		c := sleep.TierCost{
-			Tier: detect.Tier(name), Samples: len(t.Wakes), Median: t.median(),
+			Tier: name, Samples: len(t.Wakes), Median: t.median(),
 			Memory: float64(t.Memory), Disk: float64(t.Disk), HeldKnown: t.Memory+t.Disk > 0,
 		}
 		if len(t.Wakes) > 0 {
@@ -91,7 +95,7 @@ func (x *Experience) costs() []sleep.TierCost {
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b sleep.TierCost) int { return detect.Tier(a.Tier).Depth() - detect.Tier(b.Tier).Depth() })
+	slices.SortFunc(out, func(a, b sleep.TierCost) int { return a.Tier.Depth() - b.Tier.Depth() })
 	return out
 }
 

@@ -20,6 +20,7 @@ type Input struct {
 	Pressure   float64
 }
 
+// Choose makes the ladder.
 func (in Input) Choose() sleep.Choice {
 	rungs, unused := in.allowed()
 	if len(rungs) == 0 {
@@ -44,7 +45,7 @@ func (in Input) allowed() (rungs, unused []sleep.Rung) {
 		return in.listed()
 	}
 	for _, t := range detect.Tiers {
-		if err := in.usable(detect.Tier(t), false); err != nil {
+		if err := in.usable(t, false); err != nil {
 			unused = append(unused, sleep.Rung{Tier: t, Reason: err.Error()})
 			continue
 		}
@@ -120,6 +121,7 @@ func View(c sleep.Choice, x *Experience) []RungView {
 	return out
 }
 
+// Unused are the tiers that are no rungs, and why.
 func Unused(c sleep.Choice) []RungView {
 	out := make([]RungView, 0, len(c.Unused))
 	for _, r := range c.Unused {

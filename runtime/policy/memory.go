@@ -23,6 +23,7 @@ type Memory struct {
 	err  error
 }
 
+// MemoryState is one reading of the node's memory.
 type MemoryState struct {
 	Available, Total uint64 // bytes
 	swap             cgroup.Swap

@@ -34,6 +34,7 @@ type Store struct {
 	waiting map[string][]byte // by site: newer than its file
 }
 
+// OpenStore gives the store below a state folder; work runs a function in the background.
 func OpenStore(stateDir string, work func(func()), lost func(string, error)) *Store {
 	return &Store{
 		dir: filepath.Join(stateDir, "experience"), work: work, lost: lost, waiting: map[string][]byte{},

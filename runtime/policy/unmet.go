@@ -43,6 +43,7 @@ type Unprepared struct {
 	Example string
 }
 
+// Add counts a site.
 func (u *Unprepared) Add(s *spec.Site, can func(t detect.Tier, asked bool) error) {
 	for _, r := range s.Tiers.Rungs {
 		if r.Tier == spec.TierPrepared && can(detect.TierPrepared, true) != nil {

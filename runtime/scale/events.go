@@ -157,6 +157,7 @@ type metrics struct {
 	firstFlow prometheus.Histogram
 }
 
+// NewMetrics makes them, all zero.
 func NewMetrics() *metrics {
 	fine := prometheus.ExponentialBuckets(50e-6, 2, 16) // 50 µs to 1.6 s
 	coarse := prometheus.ExponentialBuckets(1e-3, 2, 16)

@@ -175,6 +175,7 @@ func (c *loadCache) refresh(dp Counters) error {
 	return nil
 }
 
+// RefreshLoads reads the load of all replicas, unless somebody did a moment ago.
 func (g *Engine) RefreshLoads() {
 	if err := g.loads.refresh(g.Data); err != nil {
 		g.Log.Error("cannot read the load of the sites", "error", err)

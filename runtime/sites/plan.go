@@ -20,6 +20,7 @@ func created(changes []change) (count int) {
 	return count
 }
 
+// NotFound is the API's error for a site that the node does not have.
 func NotFound(name string) error {
 	return &api.Error{
 		Code: api.CodeNotFound, Message: fmt.Sprintf("site %q: not found", name),

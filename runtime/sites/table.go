@@ -29,6 +29,7 @@ type Table struct {
 	apply sync.Mutex // one change of the set of sites at a time
 }
 
+// NewTable makes an empty table.
 func NewTable(h *life.Host) *Table {
 	t := &Table{host: h, Sites: map[string]*life.Site{}, ids: map[bpf.SiteID]*life.Site{}, domains: map[string]string{}}
 	for _, p := range h.Cfg.Prefixes {
@@ -37,12 +38,14 @@ func NewTable(h *life.Host) *Table {
 	return t
 }
 
+// ByID finds a site by its number in the data path; nil: none.
 func (t *Table) ByID(id bpf.SiteID) *life.Site {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.ids[id]
 }
 
+// ByName finds a site.
 func (t *Table) ByName(name string) (*life.Site, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -167,6 +170,7 @@ func (t *Table) takeSite(s *store.Site) error {
 	return nil
 }
 
+// SyncListeners brings the listeners of the data path in line with the table.
 func (t *Table) SyncListeners() error {
 	have, err := t.host.Data.Listeners()
 	if err != nil {
