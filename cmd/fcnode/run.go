@@ -58,9 +58,11 @@ func (f *runFlags) load(e *env) (config.Config, error) {
 		return cfg, err
 	}
 	if f.runDir != "" {
-		// The socket moves with its folder, unless it was put elsewhere.
-		if rel, err := filepath.Rel(cfg.RunDir, cfg.Socket); err == nil && filepath.IsLocal(rel) {
-			cfg.Socket = filepath.Join(f.runDir, rel)
+		// Sockets move with their folder, unless they were put elsewhere.
+		for _, socket := range []*string{&cfg.Socket, &cfg.Routes.Socket} {
+			if rel, err := filepath.Rel(cfg.RunDir, *socket); err == nil && filepath.IsLocal(rel) {
+				*socket = filepath.Join(f.runDir, rel)
+			}
 		}
 		cfg.RunDir = f.runDir
 	}

@@ -109,5 +109,6 @@ func (n *Node) takeOver(changes []change) {
 		for _, d := range e.domains {
 			n.domains[d] = e.name
 		}
+		n.routes.changed(e.name)
 	}
 }

@@ -107,6 +107,7 @@ func (n *Node) unlist(e *entry) {
 	defer n.mu.Unlock()
 	delete(n.sites, e.name)
 	delete(n.ids, e.id)
+	n.routes.changed(e.name)
 	for _, d := range e.domains {
 		delete(n.domains, d)
 	}

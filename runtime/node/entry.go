@@ -24,6 +24,7 @@ type entry struct {
 	addr6   netip.Addr
 	ports   []spec.Port
 	domains []string
+	gateway *spec.Gateway // nil where the spec says nothing
 	source  string
 	digest  [32]byte
 	least   uint8 // replicas of an awake site
@@ -105,6 +106,7 @@ func newEntry(s *store.Site) *entry {
 func (e *entry) describe(s *store.Site) {
 	e.ports = slices.Clip(s.Spec.Ports)
 	e.domains = slices.Clip(s.Spec.Domains)
+	e.gateway = gatewayOf(&s.Spec)
 	e.source = s.Source
 	e.digest = digestOf(&s.Spec)
 	e.least, e.most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))

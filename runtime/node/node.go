@@ -86,6 +86,7 @@ type Node struct {
 	pools   []*addresses
 
 	quarantine quarantine
+	routes     routeFeed
 
 	awake awake // those of them that are not parked
 

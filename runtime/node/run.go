@@ -226,6 +226,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), ready func(string)) err
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.log.Error("the metrics can be had on the socket only", "error", err)
 	}
+	if err := n.serveRoutes(ctx); err != nil {
+		n.log.Error("a gateway cannot follow the routes", "error", err)
+	}
 
 	n.work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
 	n.work.Go(func() { every(ctx, ladderEvery, n.newLadders) })
