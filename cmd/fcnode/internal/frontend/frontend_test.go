@@ -123,7 +123,7 @@ func TestListedNamesGoFirst(t *testing.T) {
 		route("a", func(r *api.Route) { r.WWW = "apex" }),
 		route("b", func(r *api.Route) { r.Domains = []string{"www.a.example"} }),
 	}, Options{})
-	if err != nil || strings.Count(out.String(), "https://www.a.example {") != 1 || strings.Contains(out.String(), "redir") {
+	if err != nil || strings.Count(out.String(), "https://www.a.example {") != 1 || strings.Count(out.String(), "http://www.a.example {") != 1 || strings.Contains(out.String(), "redir") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }
