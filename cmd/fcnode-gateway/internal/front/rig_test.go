@@ -39,7 +39,7 @@ const patience = 30 * time.Second
 // rig is a gateway that listens on the loopback device, with an authority whose certificate its clients know.
 type rig struct {
 	*Gateway
-	t           *testing.T
+	t           testing.TB
 	http, https string // addresses
 	ca          *authority
 	log         *syncBuffer
@@ -55,7 +55,7 @@ type options struct {
 }
 
 // start runs a gateway for the length of a test. The process has one at a time.
-func start(t *testing.T, o options) *rig {
+func start(t testing.TB, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, ca: newAuthority(t), log: &syncBuffer{}, dialed: make(chan string, 1000), asleep: make(chan struct{})}
 	if !o.sleep {
@@ -98,7 +98,7 @@ func start(t *testing.T, o options) *rig {
 }
 
 // freeAddr is an address of the loopback device on which nobody listens, neither by TCP nor by UDP.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -228,7 +228,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 // nobody fails the test if any site was dialed.
-func (r *rig) nobody(t *testing.T, who string) {
+func (r *rig) nobody(t testing.TB, who string) {
 	t.Helper()
 	select {
 	case addr := <-r.dialed:
@@ -238,7 +238,7 @@ func (r *rig) nobody(t *testing.T, who string) {
 }
 
 // receive waits for something to happen.
-func receive[T any](t *testing.T, what string, from <-chan T) (v T) {
+func receive[T any](t testing.TB, what string, from <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-from:
@@ -256,7 +256,7 @@ type authority struct {
 	file string
 }
 
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t testing.TB) *authority {
 	t.Helper()
 	a := &authority{pool: x509.NewCertPool()}
 	a.key = newKey(t)
@@ -277,7 +277,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -287,7 +287,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // issue makes a certificate for these names, which clients can show as well.
-func (a *authority) issue(t *testing.T, names ...string) tls.Certificate {
+func (a *authority) issue(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
@@ -302,7 +302,7 @@ func (a *authority) issue(t *testing.T, names ...string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func (a *authority) files(t *testing.T, names ...string) conf.Certificate {
+func (a *authority) files(t testing.TB, names ...string) conf.Certificate {
 	t.Helper()
 	cert := a.issue(t, names...)
 	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
@@ -312,7 +312,7 @@ func (a *authority) files(t *testing.T, names ...string) conf.Certificate {
 	return conf.Certificate{Certificate: writePEM(t, "CERTIFICATE", cert.Certificate[0]), Key: writePEM(t, "PRIVATE KEY", der)}
 }
 
-func writePEM(t *testing.T, kind string, der []byte) string {
+func writePEM(t testing.TB, kind string, der []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
@@ -321,7 +321,7 @@ func writePEM(t *testing.T, kind string, der []byte) string {
 	return path
 }
 
-func portNumber(t *testing.T, addr string) int {
+func portNumber(t testing.TB, addr string) int {
 	t.Helper()
 	_, text, _ := net.SplitHostPort(addr)
 	port, err := strconv.Atoi(text)
