@@ -135,6 +135,10 @@ bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and
 		-bench $(or $(PARTS),tiers,apps,wake,looks) -runs $(or $(RUNS),5) -total 2h -silence 1h >$(BIN)/bench-vm/report
 	@mv $(BIN)/bench-vm/report docs/performance-vm.md
 
+.PHONY: bench-gateway
+bench-gateway: ## Measure the gateway beside Caddy, nginx and the direct way; the wake; a flood
+	cd $(GATEWAY) && FCNODE_APPS="$$($(abspath tests/apps/build.sh))" go test -vet=off -run '^$$' -bench . -benchtime 3s ./internal/front | grep -v '^{'
+
 ## Try and install
 .PHONY: demo
 demo: deps build ## A node with a demo site: watch it wake (root or sudo)
