@@ -88,6 +88,9 @@ func TestInstalledFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := Parse("gateway.yaml", text); err != nil {
+		t.Error(err)
+	}
 	var lines []string
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "  ") {

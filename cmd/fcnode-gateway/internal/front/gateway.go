@@ -77,8 +77,21 @@ func (g *Gateway) Start() error {
 	return g.load(g.want())
 }
 
-// Stop closes the listeners and waits for the requests that are under way, for as long as the context allows.
-func (g *Gateway) Stop() error { return caddy.Stop() }
+// stopTimeout is how long requests may take that are under way when the gateway ends.
+const stopTimeout = 10 * time.Second
+
+// Stop closes the listeners and waits for the requests that are under way, but not for ever.
+func (g *Gateway) Stop() error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- caddy.Stop() }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(stopTimeout):
+		g.log.Warn("requests were cut off because the gateway stops", "after", stopTimeout)
+		return nil
+	}
+}
 
 // Reload reads certificates and authorities anew. Where that fails, what was read before stays in use.
 func (g *Gateway) Reload() error {

@@ -212,7 +212,11 @@ func (g *Gateway) redirect(w http.ResponseWriter, r *http.Request, scheme, host 
 			host = net.JoinHostPort(host, port)
 		}
 	}
-	w.Header().Set("Location", scheme+"://"+host+r.URL.RequestURI())
+	path := r.URL.RequestURI()
+	if !strings.HasPrefix(path, "/") { // "*", or an opaque URI, which would become a part of the host
+		path = "/"
+	}
+	w.Header().Set("Location", scheme+"://"+host+path)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusPermanentRedirect)
 	return nil

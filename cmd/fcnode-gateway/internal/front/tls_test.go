@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -302,6 +303,24 @@ func TestNamesAndRedirects(t *testing.T) {
 		}
 		if got := got.header.Get("Strict-Transport-Security"); got != hsts {
 			t.Errorf("%s: HSTS %q, want %q", c.url, got, hsts)
+		}
+	}
+	// What is no path never becomes a part of the name.
+	for _, target := range []string{"x:.evil.example/", "*"} {
+		conn, err := net.Dial("tcp", r.http)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "OPTIONS %s HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n", target)
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		conn.Close()
+		if got := resp.Header.Get("Location"); got != "" && got != "https://b.example"+https+"/" {
+			t.Errorf("%s leads to %s", target, got)
 		}
 	}
 	// As some programs send it.
