@@ -59,10 +59,11 @@ func (f *runFlags) load(e *env) (config.Config, error) {
 	}
 	if f.runDir != "" {
 		// Sockets move with their folder, unless they were put elsewhere.
-		for _, socket := range []*string{&cfg.Socket, &cfg.Routes.Socket} {
-			if rel, err := filepath.Rel(cfg.RunDir, *socket); err == nil && filepath.IsLocal(rel) {
-				*socket = filepath.Join(f.runDir, rel)
-			}
+		if rel, err := filepath.Rel(cfg.RunDir, cfg.Socket); err == nil && filepath.IsLocal(rel) {
+			cfg.Socket = filepath.Join(f.runDir, rel)
+		}
+		if cfg.Routes.Socket == config.RoutesSocket(cfg.RunDir) {
+			cfg.Routes.Socket = config.RoutesSocket(f.runDir)
 		}
 		cfg.RunDir = f.runDir
 	}

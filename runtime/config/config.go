@@ -72,7 +72,7 @@ type Config struct {
 
 // Routes is where a gateway follows which domain is served at which address.
 type Routes struct {
-	// Socket of the feed. Empty in a file: <RunDir>/routes.sock.
+	// Socket of the feed. Empty in a file: see RoutesSocket.
 	Socket string `json:"socket"`
 	// Group may follow the feed besides root, and can do nothing else with it.
 	Group string `json:"group"`
@@ -178,12 +178,15 @@ func (c *Config) derive() {
 		c.Socket = filepath.Join(c.RunDir, "fcnode.sock")
 	}
 	if c.Routes.Socket == "" {
-		c.Routes.Socket = filepath.Join(c.RunDir, "routes.sock")
+		c.Routes.Socket = RoutesSocket(c.RunDir)
 	}
 	if c.Runner == "" {
 		c.Runner = findRunner()
 	}
 }
+
+// RoutesSocket is where the feed of routes is unless a file says: beside the run folder, which is root's alone.
+func RoutesSocket(runDir string) string { return runDir + "-routes.sock" }
 
 // findRunner looks beside the running program, so that a build tree and /usr/local need no configuration.
 func findRunner() string {

@@ -46,7 +46,7 @@ func TestLoad(t *testing.T) {
 		want := config.Default()
 		want.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")}
 		want.Device, want.RunDir, want.BPFFS, want.Hold.PerSite = "fc7", "/run/seven", "/sys/fs/bpf7", 8
-		want.Socket, want.Routes.Socket, want.PinDir = "/run/seven/fcnode.sock", "/run/seven/routes.sock", "/sys/fs/bpf7/fcnode" // follow from the above
+		want.Socket, want.Routes.Socket, want.PinDir = "/run/seven/fcnode.sock", "/run/seven-routes.sock", "/sys/fs/bpf7/fcnode" // follow from the above
 		if diff := cmp.Diff(want, got, asPrefix); diff != "" {
 			t.Errorf("Load (-want +got):\n%s", diff)
 		}

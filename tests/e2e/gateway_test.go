@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -36,6 +37,9 @@ const nobody = 65534
 
 // shared is the address of the machine that visitors of all sites use.
 const shared = "198.51.100.1"
+
+// routes is the socket of the node's routes.
+func (n *node) routes() string { return config.RoutesSocket(strings.TrimSuffix(n.run(""), "/")) }
 
 // certificate makes one for these names, and says what knows it.
 func (n *node) certificate(names ...string) (certFile, keyFile string, pool *x509.CertPool) {
@@ -102,7 +106,7 @@ https: ["%[1]s:443"]
 routes: %[2]s
 stateDir: %[3]s
 certificates: [{certificate: %[4]s, key: %[5]s}]
-`, shared, n.run("routes.sock"), state, certFile, keyFile))
+`, shared, n.routes(), state, certFile, keyFile))
 	err := errors.Join(os.MkdirAll(state, 0o700), os.Chown(state, nobody, nobody), os.Chmod(filepath.Dir(n.dir), 0o711)) //nolint:gosec // only to be passed through
 	if err != nil {
 		n.t.Fatal(err)
@@ -241,14 +245,14 @@ func TestRootRoutesSocketGivesNoRights(t *testing.T) {
 	testutil.Privileged(t)
 	n := newNode(t, options{more: "routes: {group: nogroup}"})
 	n.deploy("blog", "domains: [blog.example]")
-	info, err := os.Stat(n.run("routes.sock"))
+	info, err := os.Stat(n.routes())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if mode, gid := info.Mode().Perm(), info.Sys().(*syscall.Stat_t).Gid; mode != 0o660 || gid != nobody {
 		t.Errorf("its mode is %o, its group %d", mode, gid)
 	}
-	feed := api.NewClient(n.run("routes.sock"))
+	feed := api.NewClient(n.routes())
 	defer feed.Close()
 	var sites []string
 	for u, err := range feed.Routes(n.ctx(), false) {

@@ -95,7 +95,7 @@ type Wake struct {
 func Default() Config {
 	return Config{
 		HTTP: []string{":80"}, HTTPS: []string{":443"}, HTTP3: true,
-		Routes: "/run/fcnode/routes.sock", StateDir: "/var/lib/fcnode-gateway", DefaultHTTPS: "both",
+		Routes: "/run/fcnode-routes.sock", StateDir: "/var/lib/fcnode-gateway", DefaultHTTPS: "both",
 		Limits: Limits{
 			HeaderTimeout: 10 * time.Second, HeaderBytes: 64 << 10, BodyTimeout: 30 * time.Second, BodyRate: 256,
 			IdleTimeout: 2 * time.Minute, Connections: 512, Rate: 200, Burst: 400, PerSite: 4096,
