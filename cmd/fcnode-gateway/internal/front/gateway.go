@@ -108,8 +108,8 @@ func (g *Gateway) Changed() {
 	}
 }
 
-// settle is how long changes are collected before Caddy is configured anew for them.
-const settle = 50 * time.Millisecond
+// quiet is how long changes are collected before Caddy is configured anew for them.
+const quiet = 50 * time.Millisecond
 
 // Run gives Caddy another configuration whenever changes of the table ask for one, until the context ends.
 func (g *Gateway) Run(ctx context.Context) {
@@ -122,7 +122,7 @@ func (g *Gateway) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(settle):
+		case <-time.After(quiet):
 		}
 		if err := g.reshape(); err != nil {
 			g.log.Error("sites that need another configuration are not served as they ask", "error", err)

@@ -167,7 +167,7 @@ func (r *rates) allow(a netip.Addr, site string) (retryAfter int, ok bool) {
 	return 0, true
 }
 
-// drop forgets pairs that have their whole burst anyway.
+// drop removes pairs that have their whole burst anyway.
 func (s *rateShard) drop(now time.Duration) {
 	for key, full := range s.full {
 		if full <= now {

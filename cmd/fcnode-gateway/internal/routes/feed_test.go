@@ -123,7 +123,7 @@ func TestFeedOutlivesTheDaemon(t *testing.T) {
 	until(t, f, changed, "c.example", "c")
 	until(t, f, changed, "b.example", "")
 	d.server.Close()
-	// The next daemon has forgotten a: what it says at its start is all there is.
+	// The next daemon no longer has a: what it says at its start is all there is.
 	newDaemon(t, f.Socket, snapshot(c, route("d", "", "d.example"))...)
 	until(t, f, changed, "d.example", "d")
 	until(t, f, changed, "a.example", "")

@@ -90,7 +90,7 @@ func (t *Table) put(r Route) {
 	}
 }
 
-// Remove forgets a site.
+// Remove drops a site.
 func (t *Table) Remove(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
