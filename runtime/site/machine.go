@@ -291,9 +291,11 @@ func (m *Machine) transition(now time.Time, ev Event) []Action {
 func (m *Machine) restoreTransition(ev Event) ([]Action, bool) {
 	switch e := ev.(type) {
 	case Restored:
-		return m.onRestored(e), true
+		m.onRestored(e)
+		return nil, true
 	case Answered:
-		return m.onAnswered(e), true
+		m.onAnswered(e)
+		return nil, true
 	case Unresponsive:
 		return m.onUnresponsive(e), true
 	}

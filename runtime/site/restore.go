@@ -5,18 +5,16 @@ package site
 // another replica is started at once, for the same visitors, and no failure is
 // counted. The node has no image any more by then, so that one is started cold.
 
-func (m *Machine) onRestored(e Restored) []Action {
+func (m *Machine) onRestored(e Restored) {
 	if r := m.byID(e.ID); r != nil {
 		r.unproven = true
 	}
-	return nil
 }
 
-func (m *Machine) onAnswered(e Answered) []Action {
+func (m *Machine) onAnswered(e Answered) {
 	if r := m.byID(e.ID); r != nil {
 		r.unproven = false
 	}
-	return nil
 }
 
 // onUnresponsive ends a restored replica that does not serve.
