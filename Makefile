@@ -14,6 +14,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo env "PATH=$(PATH)" "HOME=$(HOME)" 
 # Tools are pinned in a module of their own, so that their dependencies are not fcnode's.
 TOOL := go tool -modfile=tests/tools/go.mod
 GOTESTSUM_FLAGS := --format $(if $(CI),pkgname-and-test-fails,pkgname) --format-hide-empty-pkg
+# A module of its own: what the gateway stands on are not fcnode's dependencies.
+GATEWAY := cmd/fcnode-gateway
 # What the test runs of this checkout reported, in the words of go test -json.
 RESULTS := $(BIN)/results
 # Runs a suite of tests and judges it. Its tools are built beside the privileged tests: where BUILT=1 is said, there may be no Go.
@@ -43,6 +45,7 @@ build: ## Build bin/fcnode and its helpers
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ $$(go list ./cmd/... | grep -v /fcnode-runner$$)
 	@packaging/runner.sh $(BIN)/fcnode-runner '$(VERSION)'
+	CGO_ENABLED=0 go build -C $(GATEWAY) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(abspath $(BIN))/fcnode-gateway .
 
 .PHONY: generate generate-check
 generate: ## Regenerate what is committed: BPF objects and bindings, schema, tables in docs/
@@ -109,6 +112,8 @@ fuzz-short: ## Run each fuzz target for FUZZTIME (10s)
 .PHONY: lint
 lint: ## Lint (golangci-lint, shell syntax)
 	GOLANGCI_LINT_CACHE=$(abspath $(BIN))/lint-cache $(TOOL) golangci-lint run --allow-parallel-runners --build-tags seccomp ./...
+	cd $(GATEWAY) && GOLANGCI_LINT_CACHE=$(abspath $(BIN))/lint-cache go tool -modfile=$(abspath tests/tools/go.mod) golangci-lint run \
+		--allow-parallel-runners --config $(abspath .golangci.yml) ./...
 	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f; done
 
 .PHONY: bench
@@ -129,6 +134,10 @@ bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and
 	$(BIN)/bench-vm/vm -release trixie -binaries $(BIN)/bench-vm -programs $(BIN)/bench-vm -apps "$$(tests/apps/build.sh -disk)" \
 		-bench $(or $(PARTS),tiers,apps,wake,looks) -runs $(or $(RUNS),5) -total 2h -silence 1h >$(BIN)/bench-vm/report
 	@mv $(BIN)/bench-vm/report docs/performance-vm.md
+
+.PHONY: bench-gateway
+bench-gateway: ## Measure the gateway beside Caddy, nginx and the direct way; the wake; a flood
+	cd $(GATEWAY) && FCNODE_APPS="$$($(abspath tests/apps/build.sh))" go test -vet=off -run '^$$' -bench . -benchtime 3s ./internal/front | grep -v '^{'
 
 ## Try and install
 .PHONY: demo

@@ -30,8 +30,6 @@ type DumpOptions struct {
 	Images       string   // folder for the image files; it exists
 	FreezeCgroup string   // absolute path of the tree's cgroup, frozen or not
 	External     []string // "net[INODE]:KEY", "mnt[/PATH]:KEY"
-	Parent       string   // images of an earlier PreDump, relative to Images
-	Track        bool     // notice which pages change from now on, for a later dump
 
 	// Patience is how long a dump that nobody wants any more may take to end; 0: HungAfter.
 	Patience time.Duration
@@ -43,17 +41,6 @@ type DumpOptions struct {
 // locked. After the end of ctx it still waits for CRIU to finish, which must not
 // be killed meanwhile; if that takes too long the error is ErrHung.
 func (s *Session) Dump(ctx context.Context, o DumpOptions) error {
-	return s.dump(ctx, rpc.CriuReqType_DUMP, o)
-}
-
-// PreDump writes the memory of a tree only, while it runs, so that a later Dump with Parent
-// has less to write.
-func (s *Session) PreDump(ctx context.Context, o DumpOptions) error {
-	o.Track = true
-	return s.dump(ctx, rpc.CriuReqType_SINGLE_PRE_DUMP, o)
-}
-
-func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions) error {
 	dir, err := os.Open(o.Images)
 	if err != nil {
 		return fmt.Errorf("opening the folder for an image: %w", err)
@@ -65,12 +52,12 @@ func (s *Session) dump(ctx context.Context, kind rpc.CriuReqType, o DumpOptions)
 		LeaveRunning: ptr(true), TcpClose: ptr(true), External: o.External, ExtUnixSk: ptr(false),
 		ManageCgroups: ptr(true), ManageCgroupsMode: rpc.CriuCgMode_IGNORE.Enum(),
 		NetworkLock: rpc.CriuNetworkLockMethod_SKIP.Enum(), FreezeCgroup: optional(o.FreezeCgroup),
-		GhostLimit: ptr[uint32](GhostLimit), FileLocks: ptr(true), LinkRemap: ptr(true), ParentImg: optional(o.Parent),
-		TrackMem: ptr(o.Track), OrphanPtsMaster: ptr(true),
+		GhostLimit: ptr[uint32](GhostLimit), FileLocks: ptr(true), LinkRemap: ptr(true),
+		OrphanPtsMaster: ptr(true),
 	}
 	patient, done := patience(ctx, cmp.Or(o.Patience, HungAfter))
 	defer done()
-	resp, err := s.request(patient, kind, opts)
+	resp, err := s.request(patient, rpc.CriuReqType_DUMP, opts)
 	if patient.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrHung, context.Cause(ctx))
 	}

@@ -5,13 +5,10 @@ package criu
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -124,62 +121,6 @@ func TestOutcome(t *testing.T) {
 	if !strings.Contains(err.Error(), "said") {
 		t.Error(err)
 	}
-}
-
-// TestRootPreDump writes the memory of a running process, and then what it has
-// changed since.
-func TestRootPreDump(t *testing.T) {
-	testutil.Privileged(t)
-	ctx := testutil.Context(t, limit)
-	tool, err := Find(ctx, "")
-	if err != nil {
-		t.Skipf("%s CRIU: %v", testutil.SkipMarker, err)
-	}
-	if f, err := tool.features(ctx); err != nil || !f.GetMemTrack() {
-		t.Skipf("%s soft-dirty pages, by which CRIU sees what has changed: %v", testutil.SkipMarker, err)
-	}
-	dir := t.TempDir()
-	first, second := filepath.Join(dir, "1"), filepath.Join(dir, "2")
-	if err := errors.Join(os.Mkdir(first, 0o700), os.Mkdir(second, 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	pid := sleeper(t)
-	for _, o := range []struct {
-		dir, parent string
-		call        func(*Session, context.Context, DumpOptions) error
-	}{{first, "", (*Session).PreDump}, {second, "../1", (*Session).Dump}} {
-		s, err := tool.Start(SessionOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = o.call(s, ctx, DumpOptions{Pid: pid, Images: o.dir, Parent: o.parent, Track: true})
-		if err := errors.Join(err, s.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{first + "/pages-1.img", second + "/core-" + fmt.Sprint(pid) + ".img"} {
-		if _, err := os.Stat(name); err != nil {
-			t.Error(err)
-		}
-	}
-	if err := unix.Kill(pid, 0); err != nil {
-		t.Errorf("it does not live any more: %v", err)
-	}
-}
-
-// sleeper is a process in a session of its own, without anything that is also another's.
-func sleeper(t *testing.T) int {
-	t.Helper()
-	cmd := exec.Command("sleep", "3600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // killed
-	})
-	return cmd.Process.Pid
 }
 
 // peer takes CRIU's place at the other end of a session: it sends what it is given, one after

@@ -82,7 +82,7 @@ type Claim struct {
 // that want more, in proportion to their weights, and what one does not want goes to the
 // others (weighted max-min). No site gets more than it wants, and none gets less
 // because another one wants more than its share. If the minima alone are more than there is,
-// they are given all the same: the spec promised them, and cpu.weight and reclaim settle the rest.
+// they are given all the same: the spec promised them, and cpu.weight and reclaim decide the rest.
 func FairShare(budget float64, claims []Claim) []float64 {
 	grants := make([]float64, len(claims))
 	order := make([]int, 0, len(claims))

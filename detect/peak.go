@@ -2,7 +2,7 @@ package detect
 
 import "time"
 
-// peakParts is how many parts a peak's window has: it forgets by parts.
+// peakParts is how many parts a peak's window has: it drops them one by one.
 const peakParts = 8
 
 // peak is the largest value of a sliding window, kept in parts of an eighth. The zero
@@ -14,7 +14,7 @@ type peak struct {
 	width time.Duration // of a part; 0: not begun
 }
 
-// reset forgets everything: the window begins anew.
+// reset empties the window.
 func (p *peak) reset() { *p = peak{} }
 
 // add takes a value into account, and returns the largest of the window and whether

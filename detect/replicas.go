@@ -64,7 +64,7 @@ func (s *Scaler) raiseFirst(at time.Duration, sig *Signals, w wish, n int) (Deci
 	if !r.Limit.known() || w.urgent {
 		return Decision{Kind: None}, false
 	}
-	pause := settle(sig, s.Costs.complete().Limit)
+	pause := visibleAfter(sig, s.Costs.complete().Limit)
 	if wait := pause - (at - st.changed); st.ever && r.Limit.Now > 0 && wait > 0 {
 		return Decision{Kind: None, Reason: w.reason + "; the higher limit has to show first", Again: wait}, true
 	}
@@ -99,7 +99,7 @@ func (s *Scaler) wish(at time.Duration, sig *Signals, n int) (best wish, again t
 		again = lookSoon
 	}
 	// The others say only "more": they are asked when the last step has had its effect.
-	if sig.Replicas.Starting > 0 || s.everOut && at-s.lastOut < cost+settle(sig, cost) {
+	if sig.Replicas.Starting > 0 || s.everOut && at-s.lastOut < cost+visibleAfter(sig, cost) {
 		return best, again
 	}
 	if !lasts {

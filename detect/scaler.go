@@ -154,8 +154,8 @@ func (s *Scaler) Decide(at time.Duration, sig Signals) Decision {
 	return none
 }
 
-// settle is how long an action needs to show in the signals.
-func settle(sig *Signals, cost time.Duration) time.Duration {
+// visibleAfter is how long an action needs to show in the signals.
+func visibleAfter(sig *Signals, cost time.Duration) time.Duration {
 	return max(2*cost, min(max(2*sig.Latency.P50, 20*time.Millisecond), time.Second))
 }
 
@@ -163,7 +163,7 @@ func settle(sig *Signals, cost time.Duration) time.Duration {
 func (s *Scaler) raise(at time.Duration, sig *Signals) Decision {
 	for _, l := range s.slots(sig) {
 		r := l.r
-		if !r.Limit.known() || l.st.ever && at-l.st.changed < settle(sig, s.Costs.complete().Limit) {
+		if !r.Limit.known() || l.st.ever && at-l.st.changed < visibleAfter(sig, s.Costs.complete().Limit) {
 			continue
 		}
 		reason, evidence, need := lacking(l.name, r)

@@ -29,18 +29,26 @@ install_all() {
 	ln -sfn ../lib/fcnode/fcnode "$destdir$prefix/bin/fcnode"
 	put 0644 "$(filled "$here/fcnode.service")" "$prefix/lib/systemd/system/fcnode.service"
 	put 0644 "$here/fcnode-sites.service" "$prefix/lib/systemd/system/fcnode-sites.service"
+	put 0644 "$(filled "$here/fcnode-gateway.service")" "$prefix/lib/systemd/system/fcnode-gateway.service"
 	put 0644 "$here/fcnode.sysusers" "$prefix/lib/sysusers.d/fcnode.conf"
 	put 0644 "$here/fcnode.tmpfiles" "$prefix/lib/tmpfiles.d/fcnode.conf"
 	put 0644 "$here/fcnode.yaml" "$prefix/share/doc/fcnode/fcnode.yaml"
+	put 0644 "$here/gateway.yaml" "$prefix/share/doc/fcnode/gateway.yaml"
 	"$bin/fcnode" docs --man "$tmp"
 	for page in "$tmp"/*.1; do put 0644 "$page" "$prefix/share/man/man1/$(basename "$page")"; done
 	for shell in bash zsh fish; do "$bin/fcnode" completion $shell >"$tmp/$shell"; done
 	put 0644 "$tmp/bash" "$prefix/share/bash-completion/completions/fcnode"
 	put 0644 "$tmp/zsh" "$prefix/share/zsh/site-functions/_fcnode"
 	put 0644 "$tmp/fish" "$prefix/share/fish/vendor_completions.d/fcnode.fish"
-	[ -e "$destdir/etc/fcnode/fcnode.yaml" ] || put 0644 "$here/fcnode.yaml" /etc/fcnode/fcnode.yaml
+	local config
+	for config in fcnode.yaml gateway.yaml; do
+		[ -e "$destdir/etc/fcnode/$config" ] || put 0644 "$here/$config" "/etc/fcnode/$config"
+	done
 	if on_live_system; then
-		systemd-sysusers "$prefix/lib/sysusers.d/fcnode.conf" 2>/dev/null || groupadd --system --force fcnode
+		systemd-sysusers "$prefix/lib/sysusers.d/fcnode.conf" 2>/dev/null || {
+			groupadd --system --force fcnode
+			id -u fcnode-gateway >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /var/lib/fcnode-gateway fcnode-gateway
+		}
 		install -d -m 0750 -g fcnode /etc/fcnode/sites
 		[ ! -d /run/systemd/system ] || systemctl daemon-reload
 		echo "installed below $prefix; next: fcnode check && systemctl enable --now fcnode"
@@ -49,12 +57,13 @@ install_all() {
 
 uninstall_all() {
 	if on_live_system; then
-		[ ! -d /run/systemd/system ] || systemctl disable --now fcnode.service 2>/dev/null || true
+		[ ! -d /run/systemd/system ] || systemctl disable --now fcnode-gateway.service fcnode.service 2>/dev/null || true
 		# Takes the data path and the sites' processes off the machine, which outlive the daemon.
 		if [ -x "$prefix/bin/fcnode" ]; then "$prefix/bin/fcnode" teardown; fi
 		[ ! -d /run/systemd/system ] || systemctl stop fcnode-sites.service 2>/dev/null || true
 	fi
 	rm -f "$destdir$prefix/bin/fcnode" "$destdir$prefix/lib/systemd/system/fcnode.service" "$destdir$prefix/lib/systemd/system/fcnode-sites.service" \
+		"$destdir$prefix/lib/systemd/system/fcnode-gateway.service" \
 		"$destdir$prefix/lib/sysusers.d/fcnode.conf" "$destdir$prefix/lib/tmpfiles.d/fcnode.conf" \
 		"$destdir$prefix/share/bash-completion/completions/fcnode" "$destdir$prefix/share/zsh/site-functions/_fcnode" \
 		"$destdir$prefix/share/fish/vendor_completions.d/fcnode.fish" "$destdir$prefix"/share/man/man1/fcnode.1 \
@@ -64,7 +73,7 @@ uninstall_all() {
 	rmdir --ignore-fail-on-non-empty "$destdir$lib" 2>/dev/null || true
 	if on_live_system; then
 		[ ! -d /run/systemd/system ] || systemctl daemon-reload
-		echo "removed; kept: /etc/fcnode, /var/lib/fcnode (sites, their data and logs)"
+		echo "removed; kept: /etc/fcnode, /var/lib/fcnode (sites, their data and logs), /var/lib/fcnode-gateway"
 	fi
 }
 

@@ -27,6 +27,7 @@ type recorded struct {
 	sites  []api.Site
 	traces []api.Trace
 	events []api.Event
+	routes []api.RouteUpdate
 	logs   []api.LogLine
 	info   api.NodeInfo
 
@@ -149,6 +150,10 @@ func (b *recorded) Events(ctx context.Context, opts api.EventOptions) iter.Seq2[
 		b.sites = b.fresh
 	}
 	return yieldAll(ctx, b.later, true)
+}
+
+func (b *recorded) Routes(ctx context.Context, follow bool) iter.Seq2[api.RouteUpdate, error] {
+	return yieldAll(ctx, b.routes, follow)
 }
 
 func (b *recorded) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {

@@ -58,9 +58,12 @@ func (f *runFlags) load(e *env) (config.Config, error) {
 		return cfg, err
 	}
 	if f.runDir != "" {
-		// The socket moves with its folder, unless it was put elsewhere.
+		// Sockets move with their folder, unless they were put elsewhere.
 		if rel, err := filepath.Rel(cfg.RunDir, cfg.Socket); err == nil && filepath.IsLocal(rel) {
 			cfg.Socket = filepath.Join(f.runDir, rel)
+		}
+		if cfg.Routes.Socket == config.RoutesSocket(cfg.RunDir) {
+			cfg.Routes.Socket = config.RoutesSocket(f.runDir)
 		}
 		cfg.RunDir = f.runDir
 	}

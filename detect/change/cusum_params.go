@@ -109,7 +109,7 @@ func (s *CusumState) Silence(p *CusumParams, now uint64) time.Duration {
 }
 
 // Rebase carries the state over to other parameters, so that a new baseline neither
-// alarms by itself nor forgets what it has seen.
+// alarms by itself nor loses what it has seen.
 func (s CusumState) Rebase(from, to *CusumParams, now uint64) CusumState {
 	out := CusumState{Alarmed: s.Alarmed}
 	for i := range s.Due {

@@ -29,7 +29,7 @@ const (
 	coldStart   = 45 * time.Millisecond  // fcnode's part of a cold start
 )
 
-// assumed are the costs of a tier before anything was measured there (DESIGN.md §5), as
+// assumed are the costs of a tier before anything was measured there (docs/tiers.md), as
 // far as possible from what is known of the others: its memory while running, and
 // how long the application itself takes to start.
 func assumed(t detect.Tier, memory float64, own time.Duration) TierCost {

@@ -13,7 +13,7 @@ const (
 )
 
 // Gaps is a histogram of how long a site was idle between two visits, by half octaves
-// from a quarter of a second to twelve days. It forgets slowly: the newest gap counts
+// from a quarter of a second to twelve days. Old gaps fade slowly: the newest gap counts
 // most. The zero value is ready. 188 bytes a site.
 type Gaps struct {
 	weight   [gapBuckets]float32

@@ -38,7 +38,7 @@ func TestGaps(t *testing.T) {
 		g.Add(time.Second)
 	}
 	if q := g.Quantile(0.9); q > 2*time.Second {
-		t.Errorf("old gaps are not forgotten: %v", q)
+		t.Errorf("old gaps do not fade: %v", q)
 	}
 }
 

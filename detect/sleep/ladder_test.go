@@ -14,7 +14,7 @@ import (
 
 const ms = time.Millisecond
 
-// wordpress and small are measured sites, see DESIGN.md §5.
+// wordpress and small are sites that were measured.
 var (
 	wordpress = []TierCost{
 		{Tier: detect.TierRunning, Memory: 91 * figure.MiB, CPU: 0.003, HeldKnown: true},

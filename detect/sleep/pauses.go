@@ -49,7 +49,7 @@ func Edge(bucket int) time.Duration {
 }
 
 // Pauses counts how long a site was idle between two visits. When a count is
-// full all are halved, so that it forgets.
+// full all are halved, so that old ones fade.
 type Pauses [Buckets]uint8
 
 // Add counts a pause that has ended, and reports whether it was one.

@@ -87,7 +87,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 type Paired struct{ Sum, Squares float32 }
 
 const (
-	// pairedKeep forgets: a hundred pauses are remembered.
+	// pairedKeep lets old pauses fade: about a hundred count.
 	pairedKeep = 0.99
 	// pairedSure is how many standard errors a gain must be beyond zero. With two
 	// a site that is visited by the clock waits too long for what it has earned: on

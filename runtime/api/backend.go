@@ -57,6 +57,10 @@ type Backend interface {
 	// Logs yields a site's output in order of time, as Events does.
 	Logs(ctx context.Context, name string, opts LogOptions) iter.Seq2[LogLine, error]
 
+	// Routes yields the sites that have domains, for front ends: a line with the version, the routes that there are in the order
+	// of their names, a line that says synced, and with follow what changes, until the context ends. An error is yielded last.
+	Routes(ctx context.Context, follow bool) iter.Seq2[RouteUpdate, error]
+
 	// Exec starts a process in a running replica of the site; the site is not woken
 	// for it (ErrUnavailable when it sleeps).
 	Exec(ctx context.Context, name string, req ExecRequest) (Process, error)

@@ -248,6 +248,33 @@ func (m *memory) Events(ctx context.Context, opts event.Query) iter.Seq2[event.E
 	}
 }
 
+// Routes yields a route for each site, and with follow one more for each event.
+func (m *memory) Routes(ctx context.Context, follow bool) iter.Seq2[api.RouteUpdate, error] {
+	return func(yield func(api.RouteUpdate, error) bool) {
+		if !yield(api.RouteUpdate{Version: api.RoutesVersion}, nil) {
+			return
+		}
+		sites, err := m.List(ctx, api.ListOptions{})
+		if err != nil {
+			yield(api.RouteUpdate{}, err)
+			return
+		}
+		for _, s := range sites {
+			if !yield(api.RouteUpdate{Route: &api.Route{Site: s.Name, Domains: []string{s.Name + ".example"}}}, nil) {
+				return
+			}
+		}
+		if !yield(api.RouteUpdate{Synced: true}, nil) || !follow {
+			return
+		}
+		for e, err := range m.Events(ctx, api.EventOptions{Follow: true}) {
+			if !yield(api.RouteUpdate{Gone: e.Site}, err) {
+				return
+			}
+		}
+	}
+}
+
 func (m *memory) open(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -103,6 +103,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
 	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/routes", s.feed)
 	mux.Handle("/", s.call(func(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("%s %s: no such call, see docs/api.md: %w", r.Method, r.URL.Path, ErrNotFound)
 	}))

@@ -65,9 +65,8 @@ func (c checker) config(cfg *Config) {
 		c.bad("attach", strings.Join(attachModes, ", "), "%q is not a way to attach programs", cfg.Attach)
 	}
 	c.paths(cfg)
-	if cfg.SocketGroup != "" && !groupForm.MatchString(cfg.SocketGroup) {
-		c.bad("socketGroup", `the name of a group, or "" for root alone`, "%q is not the name of a group", cfg.SocketGroup)
-	}
+	c.group("socketGroup", cfg.SocketGroup)
+	c.group("routes.group", cfg.Routes.Group)
 	c.number("pool", cfg.Pool, 0, 1024)
 	c.number("runners", cfg.Runners, 0, 64)
 	c.number("maxSites", cfg.MaxSites, 1, maxSitesLimit)
@@ -83,6 +82,12 @@ func (c checker) config(cfg *Config) {
 	c.number("log.files", cfg.Log.Files, 1, 1000)
 	c.tiers(cfg)
 	c.scaling(cfg)
+}
+
+func (c checker) group(path, name string) {
+	if name != "" && !groupForm.MatchString(name) {
+		c.bad(path, `the name of a group, or "" for root alone`, "%q is not the name of a group", name)
+	}
 }
 
 // scaling checks what the node gives to sites that are scaled, and where its metrics are.
@@ -244,8 +249,12 @@ func (c checker) paths(cfg *Config) {
 	if c.path("bpffs", cfg.BPFFS) && c.path("pinDir", cfg.PinDir) && !below(cfg.PinDir, cfg.BPFFS) {
 		c.bad("pinDir", "a folder below bpffs", "%s is not below bpffs, %s: only there can be pinned", cfg.PinDir, cfg.BPFFS)
 	}
-	if c.path("runDir", cfg.RunDir) && c.path("socket", cfg.Socket) && len(cfg.Socket) > maxSocketPath {
-		c.bad("socket", fmt.Sprintf("up to %d bytes", maxSocketPath), "has %d bytes, more than the kernel takes", len(cfg.Socket))
+	if c.path("runDir", cfg.RunDir) {
+		c.socket("socket", cfg.Socket)
+		c.socket("routes.socket", cfg.Routes.Socket)
+	}
+	if cfg.Socket == cfg.Routes.Socket {
+		c.bad("routes.socket", "another path than socket", "%s is socket too", cfg.Socket)
 	}
 	if cfg.StateDir == cfg.RunDir {
 		c.bad("runDir", "another folder than stateDir", "%s is stateDir too", cfg.RunDir)
@@ -268,6 +277,12 @@ func (c checker) volumeRoots(cfg *Config) {
 				c.bad(at, "folders outside of stateDir and runDir", "%s is in %s, which is the node's own", root, name)
 			}
 		}
+	}
+}
+
+func (c checker) socket(field, path string) {
+	if c.path(field, path) && len(path) > maxSocketPath {
+		c.bad(field, fmt.Sprintf("up to %d bytes", maxSocketPath), "has %d bytes, more than the kernel takes", len(path))
 	}
 }
 

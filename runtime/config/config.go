@@ -67,6 +67,15 @@ type Config struct {
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
+	Routes      Routes      `json:"routes" also:"gateway"`
+}
+
+// Routes is where a gateway follows which domain is served at which address.
+type Routes struct {
+	// Socket of the feed. Empty in a file: see RoutesSocket.
+	Socket string `json:"socket"`
+	// Group may follow the feed besides root, and can do nothing else with it.
+	Group string `json:"group"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.
@@ -156,6 +165,7 @@ func base() Config {
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
 		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},
+		Routes:      Routes{Group: "fcnode-gateway"},
 	}
 }
 
@@ -167,10 +177,16 @@ func (c *Config) derive() {
 	if c.Socket == "" {
 		c.Socket = filepath.Join(c.RunDir, "fcnode.sock")
 	}
+	if c.Routes.Socket == "" {
+		c.Routes.Socket = RoutesSocket(c.RunDir)
+	}
 	if c.Runner == "" {
 		c.Runner = findRunner()
 	}
 }
+
+// RoutesSocket is where the feed of routes is unless a file says: beside the run folder, which is root's alone.
+func RoutesSocket(runDir string) string { return runDir + "-routes.sock" }
 
 // findRunner looks beside the running program, so that a build tree and /usr/local need no configuration.
 func findRunner() string {

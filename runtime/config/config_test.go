@@ -46,7 +46,7 @@ func TestLoad(t *testing.T) {
 		want := config.Default()
 		want.Prefixes = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("10.2.0.0/16")}
 		want.Device, want.RunDir, want.BPFFS, want.Hold.PerSite = "fc7", "/run/seven", "/sys/fs/bpf7", 8
-		want.Socket, want.PinDir = "/run/seven/fcnode.sock", "/sys/fs/bpf7/fcnode" // follow from the above
+		want.Socket, want.Routes.Socket, want.PinDir = "/run/seven/fcnode.sock", "/run/seven-routes.sock", "/sys/fs/bpf7/fcnode" // follow from the above
 		if diff := cmp.Diff(want, got, asPrefix); diff != "" {
 			t.Errorf("Load (-want +got):\n%s", diff)
 		}
@@ -129,6 +129,8 @@ func TestParseBad(t *testing.T) {
 		{"volumes out of the state", "stateDir: /x\nvolumeRoots: [/, /xy, /x/y]\n", "2:23: volumeRoots[2]: /x/y is in stateDir"},
 		{"state is run", "stateDir: /x\nrunDir: /x\n", "2:9: runDir: /x is stateDir too"},
 		{"socket too long", "socket: " + long + "\n", "1:9: socket: has 108 bytes"},
+		{"group of the routes", "routes: {group: a b}\n", `1:17: routes.group: "a b" is not`},
+		{"one socket for two", "socket: /run/a\nroutes: {socket: /run/a}\n", "2:18: routes.socket: /run/a is socket too"},
 		{"group", "socketGroup: a b\n", `1:14: socketGroup: "a b" is not`},
 		{"pool negative", "pool: -1\n", "1:7: pool: -1 is out of range"},
 		{"pool too large", "pool: 2000\n", "1:7: pool: 2000 is out of range"},

@@ -26,6 +26,7 @@ type Site struct {
 	Addr6   netip.Addr
 	Ports   []spec.Port
 	Domains []string
+	Gateway *spec.Gateway // nil where the spec says nothing
 	Source  string
 	Digest  [32]byte
 	Least   uint8 // replicas of a live site
@@ -133,6 +134,7 @@ func New(h *Host, s *store.Site) *Site {
 func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
+	st.Gateway = gatewayOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
@@ -179,4 +181,13 @@ func (l *Live) past() *history {
 		l.History = &history{}
 	}
 	return l.History
+}
+
+// gatewayOf keeps what the spec says about front ends, if it says something.
+func gatewayOf(s *spec.Site) *spec.Gateway {
+	if s.Gateway.IsZero() {
+		return nil
+	}
+	g := s.Gateway
+	return &g
 }

@@ -21,6 +21,11 @@ func (n *Node) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]api
 	return n.table.Apply(ctx, sites, dryRun)
 }
 
+// Routes implements api.Backend.
+func (n *Node) Routes(ctx context.Context, follow bool) iter.Seq2[api.RouteUpdate, error] {
+	return n.table.Routes(ctx, follow)
+}
+
 // Delete implements api.Backend.
 func (n *Node) Delete(ctx context.Context, name string) error { return n.table.Delete(ctx, name) }
 

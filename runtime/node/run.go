@@ -250,6 +250,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
 	}
+	if err := n.serveRoutes(ctx); err != nil {
+		n.Log.Error("a gateway cannot follow the routes", "error", err)
+	}
 
 	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })

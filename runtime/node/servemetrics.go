@@ -24,3 +24,21 @@ func (n *Node) serveMetrics(ctx context.Context, server *api.Server) error {
 	})
 	return nil
 }
+
+// serveRoutes opens the socket on which gateways follow the routes, and can do nothing else.
+func (n *Node) serveRoutes(ctx context.Context) error {
+	listener, grouped, err := api.Listen(n.Cfg.Routes.Socket, n.Cfg.Routes.Group)
+	if err != nil {
+		return err
+	}
+	if !grouped {
+		n.Log.Info("the group that may follow the routes does not exist: only root may", "group", n.Cfg.Routes.Group)
+	}
+	server := api.NewRoutesServer(n, n.Log)
+	n.Work.Go(func() {
+		if err := server.Serve(ctx, listener); err != nil {
+			n.Log.Error("gateways no longer learn of changes", "error", err)
+		}
+	})
+	return nil
+}

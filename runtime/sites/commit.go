@@ -108,5 +108,6 @@ func (t *Table) takeOver(changes []change) {
 		for _, d := range e.Domains {
 			t.domains[d] = e.Name
 		}
+		t.routes.changed(e.Name)
 	}
 }

@@ -91,6 +91,7 @@ func (t *Table) unlist(e *life.Site) {
 	defer t.mu.Unlock()
 	delete(t.Sites, e.Name)
 	delete(t.ids, e.ID)
+	t.routes.changed(e.Name)
 	for _, d := range e.Domains {
 		delete(t.domains, d)
 	}

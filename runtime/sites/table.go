@@ -26,6 +26,8 @@ type Table struct {
 	domains map[string]string // to the site's name
 	pools   []*addresses
 
+	routes routeFeed
+
 	apply sync.Mutex // one change of the set of sites at a time
 }
 

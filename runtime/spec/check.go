@@ -82,6 +82,7 @@ func (s *Site) Validate() error {
 func (c checker) site(s *Site) {
 	c.name("name", s.Name)
 	c.domains(s.Domains)
+	c.gateway(s)
 	c.image(s.Image)
 	c.process(s)
 	c.addresses(s.Addresses)
@@ -113,6 +114,9 @@ func (c checker) domains(domains []string) {
 				hint = "; did you mean " + low + "?"
 			} else if strings.IndexFunc(d, func(r rune) bool { return r > 127 }) >= 0 {
 				hint = ": write it in its ASCII form (xn--...)"
+				if ascii := asciiDomain(d); ascii != "" {
+					hint = ": write it in its ASCII form, " + ascii
+				}
 			}
 			c.bad(at, domainAllowed, "%q is not a domain%s", d, hint)
 		case slices.Index(domains, d) < i:

@@ -89,7 +89,7 @@ func (c checker) tiers(s *Site) {
 		latest = max(r.After, latest)
 	}
 	if first := s.Tiers.first(); first != 0 && s.Idle.After != first {
-		c.bad("idle", "the same as tiers[0].after, or one of the two", "%s is not %s, when the site sinks to its first tier", s.Idle, first)
+		c.bad("idle", "the same as tiers[0].after, or one of the two", "%s is not %s, when the site enters its first tier", s.Idle, first)
 	}
 }
 

@@ -33,7 +33,7 @@ type Tiers struct {
 	Rungs []Rung
 }
 
-// Rung is one tier of a list, and when the site sinks to it. In a list the name alone will do.
+// Rung is one tier of a list, and when the site enters it. In a list the name alone will do.
 type Rung struct {
 	// Tier is frozen, reclaimed (frozen, its memory pushed out), prepared (a fresh container that waits to start), checkpointed
 	// (an image on disk) or cold (nothing).

@@ -198,6 +198,21 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	get("Circulate.overlap").Default, get("Circulate.drain").Default = true, defaultCirculate.Drain.String()
 	get("Checkpoint.warm").Default = defaultCheckpoint.Warm
 	get("Stop.grace").Default = DefaultGrace.String()
+	for path, words := range map[string][]string{
+		"Gateway.https": httpsModes, "Gateway.www": wwwModes, "Gateway.protocol": webProtocols, "Gateway.proxyProtocol": proxyVersions,
+	} {
+		for _, word := range words {
+			get(path).Enum = append(get(path).Enum, word)
+		}
+	}
+	bounds("Gateway.port", "1", "65535")
+	get("ClientCertificates.ca").Pattern = pathPattern
+	bounds("Ignore.status", "200", "599")
+	for _, list := range []string{"Ignore.userAgents", "Ignore.paths"} {
+		get(list).MaxItems = count(maxIgnores)
+		get(list).Items.MinLength, get(list).Items.MaxLength = count(1), count(maxIgnoreText)
+	}
+	get("Ignore.paths").Items.Pattern = "^/[^*]*[*]?$"
 	for _, name := range signals {
 		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
 	}

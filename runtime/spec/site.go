@@ -21,8 +21,11 @@ type Site struct {
 	// Name of the site, unique on the node: a DNS label of up to 63 characters (a-z, 0-9, "-").
 	Name string `json:"name" jsonschema:"required"`
 
-	// Domains are the host names of the site, unique on the node. They are kept and shown; nothing is routed by them yet.
+	// Domains are the host names of the site, unique on the node, by which fcnode-gateway finds it.
 	Domains []string `json:"domains,omitempty" also:"domain,hosts,host,hostnames"`
+
+	// Gateway says how fcnode-gateway serves the domains.
+	Gateway Gateway `json:"gateway,omitzero" also:"ingress,proxy,frontend"`
 
 	// Image holds the root file system: oci:/path[:tag] (OCI layout), docker-archive:/path.tar[:name:tag] (docker save) or
 	// dir:/path (a plain root directory).
@@ -233,6 +236,12 @@ func defaults() Site {
 func (s *Site) complete() {
 	if len(s.Domains) == 0 {
 		s.Domains = nil
+	}
+	if len(s.Gateway.Ignore.UserAgents) == 0 {
+		s.Gateway.Ignore.UserAgents = nil
+	}
+	if len(s.Gateway.Ignore.Paths) == 0 {
+		s.Gateway.Ignore.Paths = nil
 	}
 	if len(s.Env) == 0 {
 		s.Env = nil

@@ -75,6 +75,17 @@ func Get(t testing.TB, name string) App {
 	return table[i].with(t)
 }
 
+// Root is the folder of a program of Debian's packages, an application or not, for a privileged test.
+func Root(t testing.TB, name string) string {
+	t.Helper()
+	testutil.Privileged(t)
+	root := filepath.Join(dir(t), name)
+	if _, err := os.Stat(root); err != nil {
+		t.Fatalf("%s is not built (make apps): %v", name, err)
+	}
+	return root
+}
+
 // Table returns all of them as they are in the table, without images, for programs that are no tests.
 func Table() []App { return slices.Clone(table) }
 

@@ -22,6 +22,7 @@ declare -A packages=(
 	[php]=php-cli
 	[node]=nodejs
 	[apache]='apache2-bin libapache2-mod-php'
+	[haproxy]=haproxy # no site, but in front of some
 )
 # Of all they depend on, what serves installations only.
 unneeded='debconf|perl|perl-base|perl-modules-.*|libperl5.*|adduser|passwd|init-system-helpers|procps|psmisc|lsb-base|sysvinit-utils|ucf|sensible-utils|dpkg|tar|login.*|libpam.*|.*-doc|.*-doc-html|coreutils|systemd.*|libsystemd-shared|nodejs-doc|iproute2|gcc-.*-base'
@@ -77,7 +78,7 @@ build() { # APPLICATION
 	done
 	printf '%s\n' 'root:x:0:0::/root:/bin/sh' 'www-data:x:33:33::/srv:/bin/false' 'nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'www-data:x:33:' 'nogroup:x:65534:' >"$root/etc/group"
-	cp -r "$here/files/$1/." "$root/"
+	[ ! -d "$here/files/$1" ] || cp -r "$here/files/$1/." "$root/"
 	# One name for what has its version in its name; the package's own scripts would choose.
 	link_one "$root/usr/bin/php" "$root"/usr/bin/php[0-9]*
 	link_one "$root/usr/lib/apache2/modules/libphp.so" "$root"/usr/lib/apache2/modules/libphp[0-9]*.so

@@ -84,6 +84,9 @@ func (n *node) things() (out []string) {
 	n.t.Helper()
 	for _, root := range []string{n.run(""), n.path("state")} {
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // of a runner that has just gone
+			}
 			if err != nil {
 				return err
 			}

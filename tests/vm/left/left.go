@@ -39,7 +39,7 @@ var table = []Tests{
 	}},
 	{Package: "netctl", Why: "who goes first is decided before the kernel is asked", names: []string{"PoolYields", "PoolClosesWhileItYields"}},
 	{Package: "runtime/container", Why: "they are about mistakes of users and of images, found before or without the kernel", names: []string{
-		"StartFails", "StartExists", "StartCancelled", "ExitStatus", "ExecFails", "ExecClosed", "User", "Files", "PreparedFails", "DaemonOutput",
+		"StartFails", "StartExists", "StartCancelled", "ExitStatus", "ExecFails", "User", "Files", "PreparedFails", "DaemonOutput",
 	}},
 	{Package: "runtime/container", Why: "they are about what daemon, monitor and runner say to each other when one of them dies", names: []string{
 		"AdoptMidStart", "AdoptEnded", "AdoptLost", "MonitorTerminated", "IdleSlotKilled", "StopCancelled", "PreparedDies", "PreparedInitDiesInOpen",

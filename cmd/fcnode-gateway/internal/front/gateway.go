@@ -1,0 +1,208 @@
+package front
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
+)
+
+// shape is what Caddy's own configuration depends on besides the gateway's: all else of a site is looked up in the table.
+type shape struct {
+	clientAuth  []clientAuth
+	passthrough bool
+}
+
+// clientAuth is a way in which visitors are asked for certificates.
+type clientAuth struct {
+	CA       string `json:"clientCA,omitempty"`
+	Optional bool   `json:"optional,omitempty"`
+}
+
+// Gateway serves the sites of a table.
+type Gateway struct {
+	Table *routes.Table
+
+	cfg   conf.Config
+	log   *slog.Logger
+	pages *pages
+	rates *rates
+	conns *connections
+	// dial opens the connection that wakes a site.
+	dial func(network, addr string) (net.Conn, error)
+
+	mu    sync.Mutex // guards what follows, and that Caddy is given one configuration at a time
+	shape shape
+	news  chan struct{}
+}
+
+// current is the gateway of the process, for the modules that Caddy makes.
+var current atomic.Pointer[Gateway]
+
+// New returns a gateway that does not listen yet.
+func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
+	p, err := loadPages(cfg.Pages)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg: cfg, log: log, pages: p,
+		rates: newRates(cfg.Limits.Rate, cfg.Limits.Burst),
+		conns: &connections{most: cfg.Limits.Connections, exempt: cfg.Trusted.ProxyProtocol},
+		dial:  (&net.Dialer{Timeout: cfg.Wake.Timeout}).Dial,
+		news:  make(chan struct{}, 1),
+	}
+	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial) }}
+	return g, nil
+}
+
+// Start listens and serves. Stop ends it.
+func (g *Gateway) Start() error {
+	current.Store(g)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.load(g.want())
+}
+
+// stopTimeout is how long requests may take that are under way when the gateway ends.
+const stopTimeout = 10 * time.Second
+
+// Stop closes the listeners and waits for the requests that are under way, but not for ever.
+func (g *Gateway) Stop() error {
+	stopped := make(chan error, 1)
+	go func() { stopped <- caddy.Stop() }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-time.After(stopTimeout):
+		g.log.Warn("requests were cut off because the gateway stops", "after", stopTimeout)
+		return nil
+	}
+}
+
+// Reload reads certificates and authorities anew. Where that fails, what was read before stays in use.
+func (g *Gateway) Reload() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.load(g.want())
+}
+
+// Changed says that the table has changed.
+func (g *Gateway) Changed() {
+	select {
+	case g.news <- struct{}{}:
+	default:
+	}
+}
+
+// quiet is how long changes are collected before Caddy is configured anew for them.
+const quiet = 50 * time.Millisecond
+
+// Run gives Caddy another configuration whenever changes of the table ask for one, until the context ends.
+func (g *Gateway) Run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.news:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(quiet):
+		}
+		if err := g.reshape(); err != nil {
+			g.log.Error("sites that need another configuration are not served as they ask", "error", err)
+		}
+	}
+}
+
+func (g *Gateway) reshape() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	want := g.want()
+	if slices.Equal(want.clientAuth, g.shape.clientAuth) && want.passthrough == g.shape.passthrough {
+		return nil
+	}
+	return g.load(want)
+}
+
+// load gives Caddy its configuration. The caller holds g.mu.
+func (g *Gateway) load(want shape) error {
+	text, err := g.caddyConfig(want)
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load(text, true); err != nil {
+		return fmt.Errorf("configure the server: %w", err)
+	}
+	g.shape = want
+	return nil
+}
+
+// want says what the sites need of Caddy's configuration.
+func (g *Gateway) want() shape {
+	seen := map[clientAuth]bool{}
+	var out shape
+	for _, s := range g.Table.Sites() {
+		if g.https(s) == routes.Passthrough {
+			out.passthrough = true
+		}
+		auth := authOf(s)
+		if auth.CA == "" || seen[auth] {
+			continue
+		}
+		seen[auth] = true
+		if err := readCA(auth.CA); err != nil {
+			g.log.Error("a site whose client certificates cannot be checked is not served", "site", s.Site, "error", err)
+			continue
+		}
+		out.clientAuth = append(out.clientAuth, auth)
+	}
+	slices.SortFunc(out.clientAuth, func(a, b clientAuth) int {
+		return strings.Compare(fmt.Sprint(a.CA, a.Optional), fmt.Sprint(b.CA, b.Optional))
+	})
+	return out
+}
+
+func authOf(s *routes.Site) clientAuth { return clientAuth{CA: s.ClientCA, Optional: s.ClientOptional} }
+
+// readCA says what is wrong with a file of authorities, which else would keep all others from being configured.
+func readCA(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read gateway.clientCertificates.ca: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return errors.New("gateway.clientCertificates.ca: " + path + " has no certificate in PEM")
+	}
+	return nil
+}
+
+// https is how a site is served, with the default filled in.
+func (g *Gateway) https(s *routes.Site) string {
+	switch {
+	case s.HTTPS != "":
+		return s.HTTPS
+	case s.ClientCA != "":
+		return routes.Redirect // plain HTTP would ask for no certificate
+	case len(g.cfg.HTTPS) == 0:
+		return routes.Off
+	}
+	return g.cfg.DefaultHTTPS
+}
+
+func upstreamOf(s *routes.Site) *upstream { return s.State.(*upstream) }

@@ -1,0 +1,204 @@
+package front
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
+)
+
+func TestRates(t *testing.T) {
+	r := newRates(10, 3)
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 3 {
+		if _, ok := r.allow(a, "x"); !ok {
+			t.Fatalf("request %d of a burst is refused", i)
+		}
+	}
+	if after, ok := r.allow(a, "x"); ok || after < 1 {
+		t.Errorf("one too many: %d, %v", after, ok)
+	}
+	for _, other := range []struct {
+		from netip.Addr
+		site string
+	}{{b, "x"}, {a, "y"}} {
+		if _, ok := r.allow(other.from, other.site); !ok {
+			t.Errorf("%s at %s pays for another", other.from, other.site)
+		}
+	}
+	// The addresses of one customer are one source.
+	for i := range 4 {
+		_, ok := r.allow(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1)), "x")
+		if ok != (i < 3) {
+			t.Errorf("address %d of a /64: %v", i, ok)
+		}
+	}
+	if _, ok := r.allow(netip.MustParseAddr("2001:db8:0:1::1"), "x"); !ok {
+		t.Error("the next /64 pays for it")
+	}
+	if _, ok := newRates(0, 1).allow(a, "x"); !ok {
+		t.Error("no limit refuses")
+	}
+}
+
+// What is kept of sources that are silent again is dropped: a flood from everywhere does not fill the memory.
+func TestRatesForget(t *testing.T) {
+	r := newRates(1e9, 1) // after a nanosecond a source is as new
+	for i := range 64 * 4 * sweepFrom {
+		r.allow(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "x")
+	}
+	kept := 0
+	for i := range r.shards {
+		kept += len(r.shards[i].full)
+	}
+	if kept > 64*(sweepFrom+1) {
+		t.Errorf("%d sources are kept", kept)
+	}
+}
+
+func BenchmarkRates(b *testing.B) {
+	r := newRates(1e6, 1000)
+	a := netip.MustParseAddr("192.0.2.1")
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			r.allow(a, "blog")
+		}
+	})
+}
+
+func TestConnectionsPerSource(t *testing.T) {
+	r := start(t, options{conf: func(c *conf.Config) { c.Limits.Connections = 2 }})
+	r.site("a", echo, nil)
+	open := func() (net.Conn, error) {
+		c, err := net.Dial("tcp", r.http)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+		_, err = http.ReadResponse(bufio.NewReader(c), nil)
+		return c, err
+	}
+	var conns []net.Conn
+	for range 2 {
+		c, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	if c, err := open(); err == nil {
+		t.Error("a third connection is served")
+		c.Close()
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	for deadline := time.Now().Add(patience); ; {
+		c, err := open()
+		c.Close()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the others have ended: %v", err)
+		}
+	}
+}
+
+func TestRequestLimits(t *testing.T) {
+	block, blocked := make(chan struct{}), make(chan struct{}, 10)
+	r := start(t, options{conf: func(c *conf.Config) {
+		c.Limits.Rate, c.Limits.Burst, c.Limits.PerSite, c.Limits.HeaderBytes = 0.001, 5, 2, 8<<10
+	}})
+	r.site("busy", func(http.ResponseWriter, *http.Request) { blocked <- struct{}{}; <-block }, nil)
+	r.site("a", echo, nil)
+	for range 2 {
+		go func() {
+			resp, err := r.client("1").Get("http://busy.example/")
+			if err == nil {
+				resp.Body.Close()
+			}
+		}()
+		receive(t, "a request to be under way", blocked)
+	}
+	if got := r.ask(r.client("1"), "http://busy.example/"); got.status != 503 || got.header.Get("Retry-After") == "" {
+		t.Errorf("one too many at once: %d", got.status)
+	}
+	close(block)
+	for i := range 7 {
+		want := 200
+		if i >= 5 {
+			want = http.StatusTooManyRequests
+		}
+		if got := r.ask(r.client("1"), "http://a.example/"); got.status != want || (got.header.Get("Retry-After") != "") != (want != 200) {
+			t.Errorf("request %d: %d, want %d", i, got.status, want)
+		}
+	}
+	req, _ := http.NewRequest(http.MethodGet, "http://large.example/", nil)
+	req.Header.Set("X", strings.Repeat("x", 16<<10))
+	r.site("large", func(http.ResponseWriter, *http.Request) { t.Error("a large header reached the site") }, nil)
+	// The connection may be reset before the answer is read, as the rest of the header is not.
+	if resp, err := r.client("1").Do(req); err == nil && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a large header: %s", resp.Status)
+	}
+}
+
+// Whoever sends a header or a body too slowly is cut off; a site has no say in it, and is not asked for the former.
+func TestSlowVisitors(t *testing.T) {
+	r := start(t, options{sleep: true, conf: func(c *conf.Config) {
+		c.Limits.HeaderTimeout, c.Limits.BodyTimeout, c.Limits.BodyRate = 100*time.Millisecond, 100*time.Millisecond, 0
+	}})
+	ended := make(chan error, 1)
+	r.site("a", func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		ended <- err
+	}, nil)
+	conn, err := net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a.example\r\n")
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Errorf("a header that never ends: %v", err)
+	}
+	r.nobody(t, "half a header")
+	close(r.asleep)
+	conn, err = net.Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf")
+	if err := receive(t, "the end of a body that never ends", ended); err == nil {
+		t.Error("the site got a whole body")
+	}
+}
+
+func TestLimitsKeepSitesApart(t *testing.T) {
+	r := start(t, options{conf: func(c *conf.Config) { c.Limits.PerSite = 1 }})
+	block, blocked := make(chan struct{}), make(chan struct{}, 1)
+	r.site("busy", func(http.ResponseWriter, *http.Request) { blocked <- struct{}{}; <-block }, nil)
+	r.site("a", echo, func(*routes.Route) {})
+	go func() {
+		resp, err := r.client("1").Get("http://busy.example/")
+		if err == nil {
+			resp.Body.Close()
+		}
+	}()
+	receive(t, "the busy site", blocked)
+	if got := r.ask(r.client("1"), "http://a.example/"); got.status != 200 {
+		t.Errorf("the other site: %d", got.status)
+	}
+	close(block)
+}
