@@ -24,16 +24,9 @@ type Quarantined struct {
 	Files string // where its record is now; "" if there was none, or it could not be moved
 }
 
-// adoptTime bounds Adopt, for all containers together: until it is over no site
-// that sleeps is woken.
-const adoptTime = 20 * time.Second
-
 // adoptAtOnce is how many containers are adopted at a time. Mostly they wait for
 // processes.
 const adoptAtOnce = 64
-
-// errAdoptTime is why a container is given up that has not come to rest in time.
-var errAdoptTime = fmt.Errorf("it has not come to rest within %s of the daemon's start", adoptTime)
 
 // Adopt takes over what an earlier daemon has left: containers that run, also
 // such that were just being started, and containers that have ended (their Exit
@@ -59,7 +52,8 @@ func (m *Manager) Adopt(ctx context.Context) ([]*Container, []Quarantined, error
 	if err != nil {
 		return nil, nil, fmt.Errorf("looking for containers of an earlier daemon: %w", err)
 	}
-	within, cancel := context.WithTimeoutCause(ctx, adoptTime, errAdoptTime)
+	late := fmt.Errorf("it has not come to rest within %s of the daemon's start", m.opts.AdoptTimeout)
+	within, cancel := context.WithTimeoutCause(ctx, m.opts.AdoptTimeout, late)
 	defer cancel()
 	found, bad := m.adoptAll(within, entries)
 	if err := ctx.Err(); err != nil { // nothing is bad for that
@@ -179,7 +173,7 @@ func (m *Manager) adoptOne(ctx context.Context, entry os.DirEntry, claims *claim
 	}
 	if shim != nil {
 		defer shim.Close() // a pidfd
-		if err := waitDecided(ctx, dir, shim); err != nil {
+		if err := waitDecided(ctx, m.opts.AdoptTimeout/4, dir, shim); err != nil {
 			return nil, err
 		}
 	}
@@ -283,14 +277,12 @@ func (m *Manager) belongs(init wire.Process, state wire.State) error {
 // instances, is needed to wait for it.
 const decidedEvery = 5 * time.Millisecond
 
-// decidedWithin bounds that wait: the record of a start that was over may have
-// lost its init.json. What is given up wrongly is started anew.
-const decidedWithin = 5 * time.Second
-
 // waitDecided waits until the start of a container has come to an end: there is
-// an init, or an exit, or no shim any more.
-func waitDecided(ctx context.Context, dir string, shim *os.File) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, decidedWithin, fmt.Errorf("its monitor runs, and within %s there is no %s", decidedWithin, wire.InitFile))
+// an init, or an exit, or no shim any more. The record of a start that was over may
+// have lost its init.json, so it waits no longer than `within`. What is given up
+// wrongly is started anew.
+func waitDecided(ctx context.Context, within time.Duration, dir string, shim *os.File) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("its monitor runs, and within %s there is no %s", within, wire.InitFile))
 	defer cancel()
 	over := make(chan error, 1)
 	go func() { over <- wire.WaitEnd(shim) }()
@@ -339,7 +331,11 @@ func (m *Manager) sweep() (bad []Quarantined) {
 		}
 		wg.Go(func() {
 			group := m.parent.Open(name)
-			if err := errors.Join(group.KillAll(ctx), group.Remove(), os.RemoveAll(m.libDir(name))); err != nil {
+			ended := group.KillAll(ctx)
+			if errors.Is(ended, os.ErrNotExist) {
+				ended = nil // its shim has just removed it
+			}
+			if err := errors.Join(ended, group.Remove(), os.RemoveAll(m.libDir(name))); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				bad = append(bad, Quarantined{Why: fmt.Errorf("cgroup %s, which belongs to no container, cannot be emptied and removed: %w", name, err)})

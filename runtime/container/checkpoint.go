@@ -249,7 +249,7 @@ func (c *Container) endDump(ctx context.Context) error {
 		return err
 	}
 	// The adoption, which waits for this, has a bound of its own.
-	hung := time.AfterFunc(min(c.m.opts.dumpTimeout(), adoptTime-5*time.Second), func() {
+	hung := time.AfterFunc(min(c.m.opts.dumpTimeout(), c.m.opts.AdoptTimeout*3/4), func() {
 		c.m.log.Error("a dump hangs; ending it and the container", "container", c.ID())
 		_, _ = signalProcess(pidfd, unix.SIGKILL), c.signal(unix.SIGKILL)
 	})

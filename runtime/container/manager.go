@@ -36,6 +36,11 @@ type Options struct {
 	LogFiles   int    // of a site's log; 0 means the default
 	Log        *slog.Logger
 
+	// AdoptTimeout bounds Adopt, for all containers together: until it is over no
+	// site that sleeps is woken. A start that is under way has a quarter of it. 0 means
+	// the default.
+	AdoptTimeout time.Duration
+
 	// RestoreTimeout is how long a restore may take, and a second more for each 64 MiB of
 	// memory that it copies; 0 means the default.
 	RestoreTimeout time.Duration
@@ -44,6 +49,8 @@ type Options struct {
 	// done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{}) `json:"-"`
 }
+
+const defaultAdoptTimeout = 20 * time.Second
 
 // defaultRestoreTimeout is Options.RestoreTimeout of who says nothing.
 const defaultRestoreTimeout = 10 * time.Second
@@ -83,6 +90,7 @@ func NewManager(opts Options) (*Manager, error) {
 	if opts.ShimPath == "" {
 		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
 	}
+	opts.AdoptTimeout = cmp.Or(opts.AdoptTimeout, defaultAdoptTimeout)
 	opts.RestoreTimeout = cmp.Or(opts.RestoreTimeout, defaultRestoreTimeout)
 	for _, dir := range runDirs(opts.RunDir) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -120,7 +120,12 @@ func dir(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(cache, "fcnode", "apps", "current", "root")
+	// "current" is a link, and no image is reached by links.
+	current, err := filepath.EvalSymlinks(filepath.Join(cache, "fcnode", "apps", "current"))
+	if err != nil {
+		t.Fatalf("the applications are not there (make apps): %v", err)
+	}
+	return filepath.Join(current, "root")
 }
 
 // Spec is the text of a site's spec that runs it; more are further lines of it.

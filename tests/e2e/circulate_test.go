@@ -246,7 +246,7 @@ func TestRootNewImageCirculates(t *testing.T) {
 	n := newNode(t, options{})
 	first := strings.TrimPrefix(n.image(), "dir:")
 	second, current := n.path("second"), n.path("current")
-	if err := errors.Join(os.CopyFS(second, os.DirFS(first)), os.Symlink(first, current)); err != nil {
+	if err := errors.Join(os.CopyFS(second, os.DirFS(first)), os.CopyFS(current, os.DirFS(first))); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Replace(n.spec("deployed", "circulate: {drain: 1s}"), first, current, 1)
@@ -259,7 +259,7 @@ func TestRootNewImageCirculates(t *testing.T) {
 	if now := s.pid(); now != pid {
 		t.Errorf("nothing has changed, and process %d became %d: %q", pid, now, s.story(mark))
 	}
-	if err := errors.Join(os.Remove(current), os.Symlink(second, current)); err != nil {
+	if err := errors.Join(os.Rename(current, n.path("old")), os.Rename(second, current)); err != nil {
 		t.Fatal(err)
 	}
 	n.apply(text)

@@ -25,7 +25,7 @@ func OpenVolumes(id string, roots []string, list []wire.Mount) (Volumes, error) 
 		tree, err := openVolume(roots, m)
 		if err != nil {
 			made.Close()
-			return nil, wire.Fail(wire.KindMount, "volume %s of container %s: %w", m.Target, id, err)
+			return nil, wire.Fail(wire.KindMount, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
 		}
 		made = append(made, tree)
 	}

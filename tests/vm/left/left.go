@@ -48,6 +48,15 @@ var table = []Tests{
 		"UpgradeUnderTheDaemon", "ProgramsOfAnotherVersion", "RunnerOfAnotherVersion", "AdoptAnotherVersion", "MemoryServedWithoutItsDaemon",
 		"ServerOfMemoryKilled",
 	}},
+	{Package: "runtime/container", Why: "they wait for deadlines of the daemon and its monitors, or restore again and again, for minutes there", names: []string{
+		"AdoptDamaged", "HangingRestoreEnds", "SeveralProcessesRestoredUnderLoad", "ServerOfMemoryEnds", "ImageIsCutShort",
+	}},
+	{Package: "tests/e2e", Why: "they start a daemon and its sites many times, which takes minutes there", names: []string{
+		"DamagedFiles", "ExhaustedTables", "HungRestoreStartsCold", "Umask",
+	}},
+	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
+		"Gateway", "FrontEnds", "RoutesSocketGivesNoRights",
+	}},
 	{Package: "runtime/container", Why: "its two hundred starts take minutes there, and VolumeSources asks each kernel for the same refusals", names: []string{
 		"VolumeRace",
 	}},
