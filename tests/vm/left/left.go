@@ -52,7 +52,7 @@ var table = []Tests{
 		"AdoptDamaged", "HangingRestoreEnds", "SeveralProcessesRestoredUnderLoad", "ServerOfMemoryEnds", "ImageIsCutShort",
 	}},
 	{Package: "tests/e2e", Why: "they start a daemon and its sites many times, which takes minutes there", names: []string{
-		"DamagedFiles", "ExhaustedTables", "HungRestoreStartsCold", "Umask",
+		"DamagedFiles", "ExhaustedTables", "HungRestoreStartsCold", "UmaskOfTheNode",
 	}},
 	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
 		"Gateway", "FrontEnds", "RoutesSocketGivesNoRights",

@@ -54,6 +54,7 @@ func BenchmarkFront(b *testing.B) {
 }
 
 func gatewayOf(b testing.TB, upstream string) (plain, secure string, ca *authority) {
+	b.Helper()
 	r := start(b, options{names: []string{"a.example"}, conf: func(c *conf.Config) { c.Limits.Rate, c.HTTP3 = 0, false }})
 	addr, err := net.ResolveTCPAddr("tcp", upstream)
 	if err != nil {
@@ -65,6 +66,7 @@ func gatewayOf(b testing.TB, upstream string) (plain, secure string, ca *authori
 
 // plainCaddy is what one writes by hand: a reverse proxy for a host.
 func plainCaddy(b testing.TB, upstream string) (plain, secure string, ca *authority) {
+	b.Helper()
 	plain, secure, ca = freeAddr(b), freeAddr(b), newAuthority(b)
 	files := ca.files(b, "a.example")
 	route := []object{{
@@ -99,6 +101,7 @@ func plainCaddy(b testing.TB, upstream string) (plain, secure string, ca *author
 }
 
 func plainNginx(b testing.TB, upstream string) (plain, secure string, ca *authority) {
+	b.Helper()
 	root := filepath.Join(os.Getenv("FCNODE_APPS"), "nginx")
 	loaders, _ := filepath.Glob(filepath.Join(root, "usr/lib64/ld-linux-*.so.*"))
 	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
@@ -162,6 +165,7 @@ func (v visitor) ask(c net.Conn, in *bufio.Reader) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, err
 }
@@ -220,6 +224,7 @@ func BenchmarkFlood(b *testing.B) {
 	r.site("flooded", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }, nil)
 	r.site("quiet", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }, nil)
 	quiet := func(b *testing.B) {
+		b.Helper()
 		// A visit each 20 ms, well below the limit: what is measured is the wait, not the rate.
 		v := visitor{addr: r.http, host: "quiet.example"}
 		c, err := v.connect()

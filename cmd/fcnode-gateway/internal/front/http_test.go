@@ -266,7 +266,7 @@ func TestGRPC(t *testing.T) {
 
 // Ten thousand domains change, and Caddy's own configuration with them, while visitors keep coming: all get their answer.
 func TestReloadsLoseNobody(t *testing.T) {
-	r := start(t, options{names: []string{"a.example"}})
+	r := start(t, options{names: []string{"a.example"}, conf: func(c *conf.Config) { c.Limits.Rate = 0 }}) // as many visits as the machine can
 	r.site("a", echo, nil)
 	var all []routes.Route
 	for _, s := range r.Table.Sites() {

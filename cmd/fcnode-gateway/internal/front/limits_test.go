@@ -84,7 +84,10 @@ func TestConnectionsPerSource(t *testing.T) {
 		}
 		_ = c.SetDeadline(time.Now().Add(patience))
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-		_, err = http.ReadResponse(bufio.NewReader(c), nil)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil {
+			err = resp.Body.Close()
+		}
 		return c, err
 	}
 	var conns []net.Conn
@@ -147,7 +150,12 @@ func TestRequestLimits(t *testing.T) {
 	req.Header.Set("X", strings.Repeat("x", 16<<10))
 	r.site("large", func(http.ResponseWriter, *http.Request) { t.Error("a large header reached the site") }, nil)
 	// The connection may be reset before the answer is read, as the rest of the header is not.
-	if resp, err := r.client("1").Do(req); err == nil && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+	resp, err := r.client("1").Do(req)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a large header: %s", resp.Status)
 	}
 }

@@ -28,7 +28,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
-	"golang.org/x/net/http2"
 
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
@@ -162,14 +161,9 @@ func (r *rig) client(version string, change ...func(*tls.Config)) *http.Client {
 		c.Transport = tr
 		r.t.Cleanup(tr.CloseIdleConnections)
 	case "2":
-		tr := &http2.Transport{TLSClientConfig: cfg, DialTLSContext: func(ctx context.Context, n, a string, cfg *tls.Config) (net.Conn, error) {
-			raw, err := dial(ctx, n, a)
-			if err != nil {
-				return nil, err
-			}
-			conn := tls.Client(raw, cfg)
-			return conn, conn.HandshakeContext(ctx)
-		}}
+		only := new(http.Protocols)
+		only.SetHTTP2(true)
+		tr := &http.Transport{DialContext: dial, TLSClientConfig: cfg, Protocols: only}
 		c.Transport = tr
 		r.t.Cleanup(tr.CloseIdleConnections)
 	case "3":

@@ -206,7 +206,8 @@ func TestPassthrough(t *testing.T) {
 	}
 	// A site that is down costs the visitor the connection, and nobody else anything.
 	site.Close()
-	if _, err := r.client("2", func(c *tls.Config) { c.RootCAs = own.pool }).Get("https://through.example/"); err == nil {
+	if resp, err := r.client("2", func(c *tls.Config) { c.RootCAs = own.pool }).Get("https://through.example/"); err == nil {
+		resp.Body.Close()
 		t.Error("a site that is down answers")
 	}
 }
@@ -326,8 +327,13 @@ func TestNamesAndRedirects(t *testing.T) {
 	// As some programs send it.
 	req, _ := http.NewRequest(http.MethodGet, "http://xn--bcher-kva.example/", nil)
 	req.Host = "bücher.example"
-	if resp, err := r.client("1").Do(req); err != nil || resp.StatusCode != 200 {
-		t.Errorf("a name in Unicode: %v, %v", resp, err)
+	resp, err := r.client("1").Do(req)
+	if err != nil {
+		t.Fatalf("a name in Unicode: %v", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("a name in Unicode: %s", resp.Status)
 	}
 }
 
@@ -351,7 +357,8 @@ func TestUnknownNames(t *testing.T) {
 		t.Errorf("an address: %d", got.status)
 	}
 	off := r.client("2", func(c *tls.Config) { c.ServerName = "off.example" })
-	if _, err := off.Get("https://off.example/"); err == nil {
+	if resp, err := off.Get("https://off.example/"); err == nil {
+		resp.Body.Close()
 		t.Error("a site without HTTPS has a handshake")
 	}
 	want := 0

@@ -42,7 +42,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	}
 	t.Transport.Proxy = nil // of the environment: sites are reached by their addresses
 	dial := t.Transport.DialContext
-	t.Transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	t.Transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		v, ok := ctx.Value(visitKey{}).(*visit)
 		if !ok {
 			return nil, errors.New("a request without a site")
@@ -50,7 +50,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		if v.ignored {
 			return nil, errIgnored
 		}
-		addr = v.site.Upstream() // with PROXY protocol Caddy's has the visitor in it
+		addr := v.site.Upstream() // with PROXY protocol Caddy's has the visitor in it
 		u := upstreamOf(v.site)
 		if err := u.reach(ctx, addr); err != nil {
 			return nil, err
