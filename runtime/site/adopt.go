@@ -31,45 +31,45 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 		return []Action{Stop{ID: id}}
 	case was.Asleep != "":
 		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
-		return m.armIdle(r)
+		return r.armIdle(m.policy)
 	case was.Draining:
 		r.State, r.ReadyAt, r.Reason = Draining, now, "found draining"
 		return []Action{ArmDrain{ID: id, After: m.policy.Linger}}
 	case was.Ready:
 		// its other ports have the time to settle once more
 		r.State, r.ReadyAt = Ready, now
-		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, m.armIdle(r)...)
-		return append(acts, m.armLife(r)...)
+		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, r.armIdle(m.policy)...)
+		return append(acts, r.armLife(m.policy)...)
 	}
 	r.found = true
 	return []Action{ArmStart{ID: id, After: m.policy.StartTimeout}}
 }
 
-// onAllAdopted keeps as many as were serving, within the bounds: a site that
+// on keeps as many as were serving, within the bounds: a site that
 // was scaled out stays so until its load is known, and of one that was being
 // replaced the older one goes.
-func (m *Machine) onAllAdopted() []Action {
+func (AllAdopted) on(m *Machine, _ time.Time) []Action {
 	ready := 0
 	for _, r := range m.replicas {
 		if r.State == Ready && !r.spare {
 			ready++
 		}
 	}
-	m.want = min(max(m.want, ready), m.most())
+	m.want = min(max(m.want, ready), m.policy.most())
 	return append([]Action{Publish{}}, m.resume()...)
 }
 
 func (m *Machine) resume() []Action {
 	if m.Serving() == 0 {
-		if r := m.find(Draining); r != nil && !m.alive() {
+		if r := m.replicas.find(Draining); r != nil && !m.replicas.alive() {
 			return m.reopen(r, "no other was found")
 		}
-		if r := m.spare(false); r != nil && !m.alive() {
+		if r := m.replicas.spare(false); r != nil && !m.replicas.alive() {
 			return m.join(r, "the spare one takes over")
 		}
 		return nil
 	}
-	if m.find(Ready) == nil {
+	if m.replicas.find(Ready) == nil {
 		return nil // one that starts may yet fail
 	}
 	return m.reconcile("found more or less than are wanted")

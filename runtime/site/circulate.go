@@ -1,6 +1,8 @@
 package site
 
 import (
+	"time"
+
 	"fmt"
 
 	"github.com/fcnode/fcnode/runtime/event"
@@ -10,17 +12,17 @@ import (
 // until the next one listens; then it drains and ends. A next one that does not
 // come up changes nothing but the time of the next try.
 
-func (m *Machine) armLife(r *Replica) []Action {
+func (r *Replica) armLife(p Policy) []Action {
 	var acts []Action
 	r.living = true
-	if m.policy.Lifetime > 0 {
-		acts = append(acts, ArmLife{ID: r.ID, After: m.policy.Lifetime})
+	if p.Lifetime > 0 {
+		acts = append(acts, ArmLife{ID: r.ID, After: p.Lifetime})
 	}
 	return acts
 }
 
-func (m *Machine) onLifeOver(e LifeOver) []Action {
-	r := m.byID(e.ID)
+func (e LifeOver) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil {
 		return nil
 	}
@@ -32,13 +34,13 @@ func (m *Machine) onLifeOver(e LifeOver) []Action {
 	case !r.alive():
 		return nil
 	case r.spare: // it has served before
-		return m.stop(r, reason)
+		return r.stop(reason)
 	}
 	if m.renewing != "" {
 		reason = m.renewing // a further try
 	}
 	if r.State == Asleep { // nobody needs the next one yet
-		return m.stop(r, reason)
+		return r.stop(reason)
 	}
 	r.old = true
 	m.renewing, m.holdoff = reason, false
@@ -58,7 +60,7 @@ func (m *Machine) circulate(reason string) []Action {
 		}
 		switch r.State {
 		case Asleep, Sinking: // no visitor, so no next one
-			acts = append(acts, m.stop(r, reason)...)
+			acts = append(acts, r.stop(reason)...)
 		case Starting: // fresh enough
 		default:
 			r.old = true
@@ -70,21 +72,21 @@ func (m *Machine) circulate(reason string) []Action {
 
 // renew takes the next step of a circulation.
 func (m *Machine) renew() []Action {
-	old := m.oldest(func(r *Replica) bool { return r.old && r.State == Ready })
-	if m.anyOld() == nil {
+	old := m.replicas.oldest(func(r *Replica) bool { return r.old && r.State == Ready })
+	if m.replicas.anyOld() == nil {
 		m.renewing, m.renewals, m.holdoff = "", 0, false
 	}
 	if old == nil || m.holdoff {
 		return nil
 	}
-	if m.oldest(func(r *Replica) bool { return r.next && r.alive() }) != nil {
+	if m.replicas.oldest(func(r *Replica) bool { return r.next && r.alive() }) != nil {
 		return nil // under way
 	}
 	if !m.policy.Overlap {
 		old.again, old.old = true, false
-		return m.stop(old, m.renewing)
+		return old.stop(m.renewing)
 	}
-	if s := m.spare(true); s != nil {
+	if s := m.replicas.spare(true); s != nil {
 		s.next = true
 		return m.join(s, m.renewing)
 	}
@@ -102,11 +104,11 @@ func (m *Machine) replaced(r *Replica) []Action {
 	r.next = false
 	m.renewals = 0
 	var acts []Action
-	if old := m.anyOld(); old != nil && old != r {
+	if old := m.replicas.anyOld(); old != nil && old != r {
 		reason := fmt.Sprintf("replaced by %d: %s", r.ID, m.renewing)
 		switch old.State {
 		case Asleep, Sinking:
-			acts = m.stop(old, reason)
+			acts = old.stop(reason)
 		default:
 			acts = m.drain(old, reason)
 		}
@@ -117,25 +119,20 @@ func (m *Machine) replaced(r *Replica) []Action {
 // renewalFailed: the next one did not come up; the old ones stay.
 func (m *Machine) renewalFailed(r *Replica, reason string) []Action {
 	m.renewals++
-	wait := max(m.backoffTime(m.renewals), m.policy.Stable)
+	wait := max(m.policy.backoffTime(m.renewals), m.policy.Stable)
 	acts := []Action{Note{
 		Kind: event.NotCirculated, Replica: r.ID, Failure: true, Reason: reason,
 		Detail: fmt.Sprintf("the old replica stays (%s); next try in %s", m.renewing, wait),
 	}}
-	if old := m.anyOld(); old != nil {
+	if old := m.replicas.anyOld(); old != nil {
 		m.holdoff = true
 		acts = append(acts, ArmLife{ID: old.ID, After: wait})
 	}
 	return acts
 }
 
-// anyOld finds a replica that is to be replaced.
-func (m *Machine) anyOld() *Replica {
-	return m.oldest(func(r *Replica) bool { return r.old && r.alive() && r.State != Starting })
-}
-
-// onSpecChanged replaces what runs by replicas made after the new spec.
-func (m *Machine) onSpecChanged(e SpecChanged) []Action {
+// on replaces what runs by replicas made after the new spec.
+func (e SpecChanged) on(m *Machine, _ time.Time) []Action {
 	m.failures = 0
 	var acts []Action
 	if m.backoff {
@@ -151,12 +148,12 @@ func (m *Machine) onSpecChanged(e SpecChanged) []Action {
 			if r.State == Starting && !r.spare {
 				r.again = !r.next
 				r.next = false
-				acts = append(acts, m.stop(r, reason)...)
+				acts = append(acts, r.stop(reason)...)
 			}
 		}
 		acts = append(acts, m.circulate(reason)...)
 	}
-	if !m.deleted && (m.waiting && !m.alive() || !m.anyButSpares() && m.restartsAlone()) {
+	if !m.deleted && (m.waiting && !m.replicas.alive() || !m.replicas.anyButSpares() && m.restartsAlone()) {
 		acts = append(acts, m.start(reason)...)
 	}
 	return acts
@@ -172,7 +169,7 @@ func (m *Machine) replaceApart(reason string) []Action {
 	for _, r := range m.replicas {
 		if r.State != Stopping {
 			r.again = !r.spare && r.State != Asleep && r.State != Sinking
-			acts = append(acts, m.stop(r, reason)...)
+			acts = append(acts, r.stop(reason)...)
 		}
 	}
 	return acts
@@ -182,8 +179,8 @@ func (m *Machine) replaceApart(reason string) []Action {
 // another one is made.
 func (m *Machine) renewGates() []Action {
 	had := len(m.gates) > 0
-	acts := m.dropGates(0)
-	if had && !m.anyButSpares() {
+	acts := m.gates.drop(0)
+	if had && !m.replicas.anyButSpares() {
 		acts = append(acts, m.prepare()...)
 	}
 	return acts
@@ -197,14 +194,14 @@ func (m *Machine) drain(r *Replica, reason string) []Action {
 		Publish{}, Note{Kind: event.Draining, Replica: r.ID, Reason: reason},
 		ArmDrain{ID: r.ID, After: m.policy.Linger},
 	}
-	if old := m.anyOld(); old != nil && m.holdoff { // the timer of a further try may have been r's
+	if old := m.replicas.anyOld(); old != nil && m.holdoff { // the timer of a further try may have been r's
 		acts = append(acts, ArmLife{ID: old.ID, After: m.policy.Stable})
 	}
 	return acts
 }
 
-func (m *Machine) onDrainOver(e DrainOver) []Action {
-	r := m.byID(e.ID)
+func (e DrainOver) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Draining {
 		return nil
 	}
@@ -216,25 +213,18 @@ func (m *Machine) onDrainOver(e DrainOver) []Action {
 }
 
 func (m *Machine) drained(r *Replica, reason string) []Action {
-	return append(m.stop(r, r.Reason), Note{Kind: event.Drained, Replica: r.ID, Reason: reason})
+	return append(r.stop(r.Reason), Note{Kind: event.Drained, Replica: r.ID, Reason: reason})
 }
 
-func (m *Machine) onEmptied(e Emptied) []Action {
-	r := m.byID(e.ID)
+func (e Emptied) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Draining || !r.lingered {
 		return nil
 	}
 	if m.keepsAsSpare(r) {
-		return m.becomeSpare(r)
+		return r.becomeSpare()
 	}
 	return m.drained(r, "its last connection has ended")
 }
 
-func (m *Machine) oldest(is func(*Replica) bool) *Replica {
-	for _, r := range m.replicas {
-		if is(r) {
-			return r
-		}
-	}
-	return nil
-}
+func (e CirculateAsked) on(m *Machine, _ time.Time) []Action { return m.circulate(e.Reason) }

@@ -2,25 +2,26 @@ package site
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func (m *Machine) stop(r *Replica, reason string) []Action {
+func (r *Replica) stop(reason string) []Action {
 	r.State, r.Reason = Stopping, reason
 	return []Action{Publish{}, Stop{ID: r.ID}}
 }
 
-func (m *Machine) onPark(e ParkAsked) []Action {
-	if (m.waiting || m.find(Rising) != nil) && !e.Force {
+func (e ParkAsked) on(m *Machine, _ time.Time) []Action {
+	if (m.waiting || m.replicas.find(Rising) != nil) && !e.Force {
 		return nil // somebody is held, or knocked, and to be cut off only by force
 	}
 	m.byHand = true
 	var acts []Action
 	if e.Tier != detect.TierPrepared {
-		acts = m.dropGates(0)
+		acts = m.gates.drop(0)
 	}
 	for _, r := range m.replicas {
 		if r.State == Stopping {
@@ -28,7 +29,7 @@ func (m *Machine) onPark(e ParkAsked) []Action {
 			continue
 		}
 		if e.Force || r.spare {
-			acts = append(acts, m.stop(r, e.Reason)...)
+			acts = append(acts, r.stop(e.Reason)...)
 			continue
 		}
 		acts = append(acts, m.park(r, e)...)
@@ -47,17 +48,17 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 	}
 	switch r.State {
 	case Ready:
-		return m.closeReplica(r, tier, e.Reason)
+		return r.close(tier, e.Reason)
 	case Asleep:
 		if tier.Depth() <= r.Tier.Depth() {
 			return nil
 		}
-		return m.closeReplica(r, tier, e.Reason)
+		return r.close(tier, e.Reason)
 	case Sinking:
 		if r.target.Depth() >= tier.Depth() {
 			return nil
 		}
-		return m.stop(r, e.Reason)
+		return r.stop(e.Reason)
 	case Closing:
 		r.Reason, r.idle = e.Reason, false // the counters are on their way
 		if tier.Depth() > r.target.Depth() {
@@ -67,24 +68,24 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 		return nil
 	case Starting, Rising, Draining, Stopping:
 	}
-	return m.stop(r, e.Reason)
+	return r.stop(e.Reason)
 }
 
-// onGone: a replica is gone, whoever wanted it.
-func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart bool) []Action {
-	r := m.byID(id)
+// gone: a replica is gone, whoever wanted it.
+func (m *Machine) gone(now time.Time, id ReplicaID, reason string, atStart bool) []Action {
+	r := m.replicas.byID(id)
 	if r == nil {
 		return nil
 	}
-	m.drop(id)
+	m.replicas = slices.DeleteFunc(m.replicas, func(r *Replica) bool { return r.ID == id })
 	acts := []Action{Publish{}}
 	switch {
 	case r.spare && r.State != Stopping:
 		acts = append(acts, m.failed(r, reason)...)
 	default:
-		acts = append(acts, m.onOwnEnd(now, r, reason, atStart)...)
+		acts = append(acts, m.ownEnd(now, r, reason, atStart)...)
 	}
-	if m.anyOld() == nil { // the next one has nobody to replace: it is one like others
+	if m.replicas.anyOld() == nil { // the next one has nobody to replace: it is one like others
 		for _, n := range m.replicas {
 			n.next = false
 		}
@@ -99,17 +100,17 @@ func (m *Machine) onGone(now time.Time, id ReplicaID, reason string, atStart boo
 	return append(acts, m.forgetIfDone()...)
 }
 
-// onOwnEnd says what the end of a replica means, by what it was doing.
-func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart bool) []Action {
+// ownEnd says what the end of a replica means, by what it was doing.
+func (m *Machine) ownEnd(now time.Time, r *Replica, reason string, atStart bool) []Action {
 	switch r.State {
 	case Stopping, Closing, Sinking, Asleep:
-		return m.onStopped(r, reason)
+		return m.stopped(r, reason)
 	case Draining:
 		return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: "while draining: " + reason}}
 	case Starting:
-		if r.found && !m.alive() { // no failure for all that is known: the next start shows whether it is one
+		if r.found && !m.replicas.alive() { // no failure for all that is known: the next start shows whether it is one
 			r.Reason = "found when it did not listen, and ended: " + reason
-			return m.onStopped(r, reason)
+			return m.stopped(r, reason)
 		}
 		if r.unproven {
 			return m.endedUnproven(r, reason)
@@ -119,12 +120,12 @@ func (m *Machine) onOwnEnd(now time.Time, r *Replica, reason string, atStart boo
 		}
 		return m.failed(r, reason)
 	default:
-		return m.onCrash(now, r, reason)
+		return m.crashed(now, r, reason)
 	}
 }
 
-// onCrash: it was serving.
-func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
+// crashed: it was serving.
+func (m *Machine) crashed(now time.Time, r *Replica, reason string) []Action {
 	lived := now.Sub(r.ReadyAt)
 	if r.unproven && (lived < m.policy.Stable || m.waiting) {
 		return m.endedUnproven(r, reason)
@@ -137,7 +138,7 @@ func (m *Machine) onCrash(now time.Time, r *Replica, reason string) []Action {
 		return m.failed(r, reason)
 	}
 	m.failures = 0
-	if r.next && m.anyOld() != nil {
+	if r.next && m.replicas.anyOld() != nil {
 		return m.renewalFailed(r, reason)
 	}
 	return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: reason, Failure: true}}
@@ -149,11 +150,11 @@ func (m *Machine) recover() []Action {
 	if m.deleted || m.byHand {
 		return nil
 	}
-	if !m.alive() {
-		if r := m.find(Draining); r != nil {
+	if !m.replicas.alive() {
+		if r := m.replicas.find(Draining); r != nil {
 			return m.reopen(r, "its successor is gone")
 		}
-		if r := m.spare(false); r != nil && !m.backoff {
+		if r := m.replicas.spare(false); r != nil && !m.backoff {
 			return m.join(r, "the spare one takes over")
 		}
 	}
@@ -163,7 +164,7 @@ func (m *Machine) recover() []Action {
 	return m.reconcile("one is missing")
 }
 
-func (m *Machine) onStopped(r *Replica, reason string) []Action {
+func (m *Machine) stopped(r *Replica, reason string) []Action {
 	if r.State == Asleep || r.State == Sinking {
 		r.Reason = fmt.Sprintf("ended while it was put to sleep: %s", reason)
 		if r.State == Asleep {
@@ -173,13 +174,13 @@ func (m *Machine) onStopped(r *Replica, reason string) []Action {
 	if r.spare {
 		return nil
 	}
-	if m.waiting && !m.deleted && !m.backoff && !m.alive() {
+	if m.waiting && !m.deleted && !m.backoff && !m.replicas.alive() {
 		return m.start("first packet")
 	}
-	if m.restartsAlone() || (r.again && !m.deleted && !m.backoff && !m.alive()) {
+	if m.restartsAlone() || (r.again && !m.deleted && !m.backoff && !m.replicas.alive()) {
 		return m.start(r.Reason)
 	}
-	if m.backoff || m.anyButSpares() {
+	if m.backoff || m.replicas.anyButSpares() {
 		return nil
 	}
 	if !r.ReadyAt.IsZero() {
@@ -196,21 +197,12 @@ func (m *Machine) onStopped(r *Replica, reason string) []Action {
 	return acts
 }
 
-func (m *Machine) anyButSpares() bool {
-	for _, r := range m.replicas {
-		if !r.spare {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *Machine) onDeleted() []Action {
+func (Deleted) on(m *Machine, _ time.Time) []Action {
 	m.deleted, m.waiting, m.renewing = true, false, ""
-	acts := append([]Action{Refuse{}}, m.dropGates(0)...)
+	acts := append([]Action{Refuse{}}, m.gates.drop(0)...)
 	for _, r := range m.replicas {
 		if r.State != Stopping {
-			acts = append(acts, m.stop(r, "deleted")...)
+			acts = append(acts, r.stop("deleted")...)
 		}
 	}
 	return append(acts, m.forgetIfDone()...)
@@ -222,4 +214,10 @@ func (m *Machine) forgetIfDone() []Action {
 		return []Action{Forget{}}
 	}
 	return nil
+}
+
+func (e StartFailed) on(m *Machine, now time.Time) []Action { return m.gone(now, e.ID, e.Reason, true) }
+
+func (e ReplicaExited) on(m *Machine, now time.Time) []Action {
+	return m.gone(now, e.ID, e.Reason, false)
 }

@@ -7,7 +7,10 @@ import (
 )
 
 // Event is something that happened to a site. The types in this file are all.
-type Event interface{ event() }
+type Event interface {
+	// on says what the event means to a site, and changes its machine.
+	on(m *Machine, now time.Time) []Action
+}
 
 type (
 	// PacketHeld means: a visitor's first packet is held.
@@ -124,35 +127,3 @@ type (
 	// Deleted means: the site is to go.
 	Deleted struct{}
 )
-
-func (PacketHeld) event()     {}
-func (Knocked) event()        {}
-func (WakeAsked) event()      {}
-func (ParkAsked) event()      {}
-func (ReplicaReady) event()   {}
-func (PortClosed) event()     {}
-func (SettleOver) event()     {}
-func (StartFailed) event()    {}
-func (StartTimedOut) event()  {}
-func (ReplicaExited) event()  {}
-func (IdleOver) event()       {}
-func (Rechecked) event()      {}
-func (Descended) event()      {}
-func (DescendFailed) event()  {}
-func (Ascended) event()       {}
-func (Prepared) event()       {}
-func (PrepareFailed) event()  {}
-func (PrepareAsked) event()   {}
-func (Restored) event()       {}
-func (Answered) event()       {}
-func (Unresponsive) event()   {}
-func (BackoffOver) event()    {}
-func (SpecChanged) event()    {}
-func (CirculateAsked) event() {}
-func (LifeOver) event()       {}
-func (SpareDue) event()       {}
-func (Emptied) event()        {}
-func (DrainOver) event()      {}
-func (ScaleAsked) event()     {}
-func (AllAdopted) event()     {}
-func (Deleted) event()        {}

@@ -1,7 +1,6 @@
 package site
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -48,12 +47,12 @@ type Policy struct {
 type Machine struct {
 	policy   Policy
 	newID    func() ReplicaID
-	replicas []*Replica
-	want     int    // replicas that are to serve while the site is awake
-	gates    []gate // of prepared containers
-	failures int    // in a row
-	backoff  bool   // refusing until BackoffOver; never while a replica is alive
-	retry    bool   // no further replicas until BackoffOver, but serving
+	replicas set
+	want     int   // replicas that are to serve while the site is awake
+	gates    gates // of prepared containers
+	failures int   // in a row
+	backoff  bool  // refusing until BackoffOver; never while a replica is alive
+	retry    bool  // no further replicas until BackoffOver, but serving
 	deleted  bool
 	forgot   bool   // Forget was said
 	waiting  bool   // packets may be held that were neither released nor refused
@@ -70,33 +69,30 @@ type Machine struct {
 // New makes the machine of a parked site. newID allocates replica ids.
 func New(p Policy, newID func() ReplicaID) *Machine {
 	m := &Machine{policy: p, newID: newID}
-	m.want = m.least()
+	m.want = m.policy.least()
 	return m
 }
 
 // SetPolicy changes the policy; timers that run keep their time.
 func (m *Machine) SetPolicy(p Policy) {
 	m.policy = p
-	m.want = min(max(m.want, m.least()), m.most())
+	m.want = min(max(m.want, m.policy.least()), m.policy.most())
 }
-
-func (m *Machine) least() int { return max(1, m.policy.Min) }
-func (m *Machine) most() int  { return max(m.least(), m.policy.Max) }
 
 // Phase of the site.
 func (m *Machine) Phase() Phase {
 	switch {
-	case m.find(Ready) != nil:
+	case m.replicas.find(Ready) != nil:
 		return Running
-	case m.find(Starting) != nil, m.find(Rising) != nil:
+	case m.replicas.find(Starting) != nil, m.replicas.find(Rising) != nil:
 		return Waking
-	case m.find(Draining) != nil:
+	case m.replicas.find(Draining) != nil:
 		return Running
-	case m.find(Closing) != nil, m.find(Sinking) != nil:
+	case m.replicas.find(Closing) != nil, m.replicas.find(Sinking) != nil:
 		return Parking
-	case m.find(Asleep) != nil:
+	case m.replicas.find(Asleep) != nil:
 		return Parked
-	case m.find(Stopping) != nil:
+	case m.replicas.find(Stopping) != nil:
 		return Parking
 	case m.backoff:
 		return Backoff
@@ -122,7 +118,7 @@ func (m *Machine) Replicas() []Replica {
 
 // Replica returns one of them.
 func (m *Machine) Replica(id ReplicaID) (Replica, bool) {
-	r := m.byID(id)
+	r := m.replicas.byID(id)
 	if r == nil {
 		return Replica{}, false
 	}
@@ -141,7 +137,7 @@ func (m *Machine) Prepared() []ReplicaID {
 }
 
 // Serving is how many replicas get new flows, or will.
-func (m *Machine) Serving() int { return len(m.serving()) }
+func (m *Machine) Serving() int { return len(m.replicas.serving()) }
 
 // View is what the data path is to know.
 type View struct {
@@ -184,48 +180,21 @@ func (m *Machine) View() View {
 	return v
 }
 
-func (m *Machine) find(s State) *Replica {
-	for _, r := range m.replicas {
-		if r.State == s && !r.spare {
-			return r
-		}
-	}
-	return nil
-}
-
-// alive says whether a replica is there that is not on its way out.
-func (m *Machine) alive() bool {
-	return slices.ContainsFunc(m.replicas, func(r *Replica) bool { return !r.spare && r.alive() })
-}
-
 // restartsAlone says whether scale.min asks for a start that nobody else will.
 func (m *Machine) restartsAlone() bool {
-	return m.policy.Min > 0 && !m.byHand && !m.deleted && !m.backoff && !m.alive()
-}
-
-func (m *Machine) byID(id ReplicaID) *Replica {
-	for _, r := range m.replicas {
-		if r.ID == id {
-			return r
-		}
-	}
-	return nil
-}
-
-func (m *Machine) drop(id ReplicaID) {
-	m.replicas = slices.DeleteFunc(m.replicas, func(r *Replica) bool { return r.ID == id })
+	return m.policy.Min > 0 && !m.byHand && !m.deleted && !m.backoff && !m.replicas.alive()
 }
 
 // Handle takes one event and returns what is to be done, in this order.
 // Events about replicas that are gone are stale and do nothing.
 func (m *Machine) Handle(now time.Time, ev Event) []Action {
-	acts := m.transition(now, ev)
+	acts := ev.on(m, now)
 	if m.waiting && !m.coming() {
 		m.waiting = false
 		acts = append(acts, Refuse{}) // nobody will listen to those who are held
 	}
-	if !m.alive() && m.want > m.least() {
-		m.want = m.least() // the crowd is gone, and with it the need
+	if !m.replicas.alive() && m.want > m.policy.least() {
+		m.want = m.policy.least() // the crowd is gone, and with it the need
 	}
 	acts = append(acts, m.keepSpares()...)
 	return publishOnce(acts)
@@ -245,105 +214,5 @@ func publishOnce(acts []Action) []Action {
 
 // coming says whether somebody may yet listen to those who are held.
 func (m *Machine) coming() bool {
-	return m.alive() || slices.ContainsFunc(m.replicas, func(r *Replica) bool { return r.again && !m.deleted })
-}
-
-func (m *Machine) transition(now time.Time, ev Event) []Action {
-	switch e := ev.(type) {
-	case PacketHeld:
-		return m.onPacket()
-	case Knocked:
-		return m.onKnock(e)
-	case WakeAsked:
-		return m.onWake(e.Reason)
-	case ParkAsked:
-		return m.onPark(e)
-	case ReplicaReady:
-		return m.onReady(now, e)
-	case PortClosed:
-		return m.onPortClosed(e)
-	case SettleOver:
-		return m.onSettleOver(e)
-	case StartFailed:
-		return m.onGone(now, e.ID, e.Reason, true)
-	case StartTimedOut:
-		return m.onStartTimeout(e)
-	case ReplicaExited:
-		return m.onGone(now, e.ID, e.Reason, false)
-	case BackoffOver:
-		return m.onBackoffOver()
-	case SpecChanged:
-		return m.onSpecChanged(e)
-	case Deleted:
-		return m.onDeleted()
-	}
-	if acts, ok := m.restoreTransition(ev); ok {
-		return acts
-	}
-	if acts, ok := m.sleepTransition(ev); ok {
-		return acts
-	}
-	if acts, ok := m.setTransition(ev); ok {
-		return acts
-	}
-	panic(fmt.Sprintf("site: event of unknown type %T", ev))
-}
-
-// restoreTransition takes the events of restore.go.
-func (m *Machine) restoreTransition(ev Event) ([]Action, bool) {
-	switch e := ev.(type) {
-	case Restored:
-		m.onRestored(e)
-		return nil, true
-	case Answered:
-		m.onAnswered(e)
-		return nil, true
-	case Unresponsive:
-		return m.onUnresponsive(e), true
-	}
-	return nil, false
-}
-
-// sleepTransition takes the events of sleep.go and prepare.go.
-func (m *Machine) sleepTransition(ev Event) ([]Action, bool) {
-	switch e := ev.(type) {
-	case IdleOver:
-		return m.onIdle(e), true
-	case Rechecked:
-		return m.onRechecked(e), true
-	case Descended:
-		return m.onDescended(e), true
-	case DescendFailed:
-		return m.onDescendFailed(e), true
-	case Ascended:
-		return m.onAscended(e), true
-	case Prepared:
-		return m.onPrepared(e), true
-	case PrepareFailed:
-		return m.onPrepareFailed(e), true
-	case PrepareAsked:
-		return m.onPrepareAsked(), true
-	}
-	return nil, false
-}
-
-// setTransition takes the events of circulate.go and scale.go.
-func (m *Machine) setTransition(ev Event) ([]Action, bool) {
-	switch e := ev.(type) {
-	case CirculateAsked:
-		return m.circulate(e.Reason), true
-	case LifeOver:
-		return m.onLifeOver(e), true
-	case SpareDue:
-		return m.onSpareDue(), true
-	case Emptied:
-		return m.onEmptied(e), true
-	case DrainOver:
-		return m.onDrainOver(e), true
-	case ScaleAsked:
-		return m.onScale(e), true
-	case AllAdopted:
-		return m.onAllAdopted(), true
-	}
-	return nil, false
+	return m.replicas.alive() || slices.ContainsFunc(m.replicas, func(r *Replica) bool { return r.again && !m.deleted })
 }

@@ -311,7 +311,7 @@ func (md *model) checkSpares() error {
 		return fmt.Errorf("%d at their gates, there is room for %d", gates, room)
 	case md.m.Phase() == Parked && frozen > 0:
 		return fmt.Errorf("the site sleeps, and has %d spares", frozen)
-	case running && md.m.find(Ready) != nil && md.m.spareMissing() && !md.armed("spare", 0):
+	case running && md.m.replicas.find(Ready) != nil && md.m.spareMissing() && !md.armed("spare", 0):
 		return fmt.Errorf("a spare is missing, and will never be made: %d frozen, %d at their gates", frozen, gates)
 	}
 	return nil
@@ -350,8 +350,8 @@ func (md *model) checkReplica(r Replica) error {
 func (md *model) checkHopes(ready []ReplicaID) error {
 	for _, id := range ready {
 		c := md.containers[id]
-		r := md.m.byID(id)
-		if _, more := md.m.nextRung(r); more && md.policy.Min == 0 && !md.armed("idle", id) && !r.spare {
+		r := md.m.replicas.byID(id)
+		if _, more := r.nextRung(md.m.policy); more && md.policy.Min == 0 && !md.armed("idle", id) && !r.spare {
 			return fmt.Errorf("%d is never parked: no idle timer", id)
 		}
 		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.next || o.old && o.ID != id }) {
@@ -366,7 +366,7 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 		return fmt.Errorf("%d visitors are held by a site that is %s", all, md.m.Phase())
 	}
 	for p, n := range md.held {
-		if n > 0 && md.listened(modelPort(p)) && md.m.find(Ready) != nil {
+		if n > 0 && md.listened(modelPort(p)) && md.m.replicas.find(Ready) != nil {
 			return fmt.Errorf("%d visitors of port %d are held, though it is listened on", n, p)
 		}
 	}
@@ -678,7 +678,7 @@ func (md *model) containerStep() error {
 	case n == 6 && !c.making:
 		c.listens[md.rng.IntN(int(ports))] = false
 		return md.handle(PortClosed{ID: id})
-	case n == 7 && md.m.byID(id).unproven:
+	case n == 7 && md.m.replicas.byID(id).unproven:
 		return md.prove(id)
 	case c.conns > 0:
 		c.conns, c.last = c.conns-1, md.now

@@ -1,6 +1,8 @@
 package site
 
 import (
+	"time"
+
 	"slices"
 
 	"github.com/fcnode/fcnode/detect"
@@ -12,6 +14,8 @@ type gate struct {
 	id       ReplicaID
 	standing bool
 }
+
+type gates []gate
 
 // prepare has a container made that waits at its gate for the next visitor, unless
 // one does so already.
@@ -33,30 +37,30 @@ func (m *Machine) addGate() []Action {
 	return []Action{Prepare{ID: id}}
 }
 
-// dropGates throws away what waits there, but for some.
-func (m *Machine) dropGates(keep int) []Action {
+// drop throws away what waits there, but for some.
+func (g *gates) drop(keep int) []Action {
 	var acts []Action
-	for len(m.gates) > keep {
-		last := len(m.gates) - 1
-		acts = append(acts, Unprepare{ID: m.gates[last].id})
-		m.gates = m.gates[:last]
+	for len(*g) > keep {
+		last := len(*g) - 1
+		acts = append(acts, Unprepare{ID: (*g)[last].id})
+		*g = (*g)[:last]
 	}
 	return acts
 }
 
-// takeGate gives the one that can be opened soonest; 0: there is none.
-func (m *Machine) takeGate() ReplicaID {
-	if len(m.gates) == 0 {
+// take gives the one that can be opened soonest; 0: there is none.
+func (g *gates) take() ReplicaID {
+	if len(*g) == 0 {
 		return 0
 	}
-	i := max(0, slices.IndexFunc(m.gates, func(g gate) bool { return g.standing }))
-	id := m.gates[i].id
-	m.gates = slices.Delete(m.gates, i, i+1)
+	i := max(0, slices.IndexFunc(*g, func(g gate) bool { return g.standing }))
+	id := (*g)[i].id
+	*g = slices.Delete(*g, i, i+1)
 	return id
 }
 
-func (m *Machine) gateAt(id ReplicaID) int {
-	return slices.IndexFunc(m.gates, func(g gate) bool { return g.id == id })
+func (g gates) at(id ReplicaID) int {
+	return slices.IndexFunc(g, func(g gate) bool { return g.id == id })
 }
 
 // waits tells of a container at its gate. For a visitor it does not wait for ever.
@@ -69,35 +73,35 @@ func (m *Machine) waits(id ReplicaID) []Action {
 	return acts
 }
 
-func (m *Machine) onPrepared(e Prepared) []Action {
-	i := m.gateAt(e.ID)
+func (e Prepared) on(m *Machine, _ time.Time) []Action {
+	i := m.gates.at(e.ID)
 	if i < 0 || m.gates[i].standing {
 		return nil // opened, or thrown away meanwhile
 	}
 	m.gates[i].standing = true
 	switch {
-	case m.up():
+	case m.replicas.up():
 		return []Action{Note{Kind: event.Spare, Replica: e.ID, Reason: "stands ready, prepared"}}
-	case m.anyButSpares():
+	case m.replicas.anyButSpares():
 		return nil // it is told when the last replica has ended
 	}
 	return m.waits(e.ID)
 }
 
-func (m *Machine) onPrepareAsked() []Action {
+func (PrepareAsked) on(m *Machine, _ time.Time) []Action {
 	if m.Phase() != Parked || len(m.replicas) > 0 || m.waiting {
 		return nil // it is awake, or asleep otherwise
 	}
 	return m.prepare()
 }
 
-func (m *Machine) onPrepareFailed(e PrepareFailed) []Action {
-	i := m.gateAt(e.ID)
+func (e PrepareFailed) on(m *Machine, _ time.Time) []Action {
+	i := m.gates.at(e.ID)
 	if i < 0 {
 		return nil
 	}
 	m.gates = slices.Delete(m.gates, i, i+1)
-	if m.noRoom = e.NoRoom; m.up() && !e.NoRoom {
+	if m.noRoom = e.NoRoom; m.replicas.up() && !e.NoRoom {
 		m.spareFailures++
 	}
 	return []Action{Note{Kind: event.NotPrepared, Replica: e.ID, Reason: e.Reason}}

@@ -1,27 +1,33 @@
 package site
 
-import "github.com/fcnode/fcnode/runtime/event"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/event"
+)
 
 // A replica that comes from an image is unproven until it has given its first
 // answer. If it comes to nothing before that, the image is to blame, not the site:
 // another replica is started at once, for the same visitors, and no failure is
 // counted. The node has no image any more by then, so that one is started cold.
 
-func (m *Machine) onRestored(e Restored) {
-	if r := m.byID(e.ID); r != nil {
+func (e Restored) on(m *Machine, _ time.Time) []Action {
+	if r := m.replicas.byID(e.ID); r != nil {
 		r.unproven = true
 	}
+	return nil
 }
 
-func (m *Machine) onAnswered(e Answered) {
-	if r := m.byID(e.ID); r != nil {
+func (e Answered) on(m *Machine, _ time.Time) []Action {
+	if r := m.replicas.byID(e.ID); r != nil {
 		r.unproven = false
 	}
+	return nil
 }
 
-// onUnresponsive ends a restored replica that does not serve.
-func (m *Machine) onUnresponsive(e Unresponsive) []Action {
-	r := m.byID(e.ID)
+// on ends a restored replica that does not serve.
+func (e Unresponsive) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || !r.unproven || r.State != Starting && r.State != Ready {
 		return nil
 	}
@@ -44,11 +50,11 @@ func (m *Machine) endedUnproven(r *Replica, reason string) []Action {
 		return m.failed(r, reason)
 	}
 	acts := []Action{Note{Kind: event.Exited, Replica: r.ID, Failure: true, Reason: reason}}
-	if m.alive() || m.deleted || m.backoff {
+	if m.replicas.alive() || m.deleted || m.backoff {
 		return acts
 	}
 	return append(acts, m.start(reason)...)
 }
 
 // needed says whether visitors count on it, rather than a circulation or scaling.
-func (m *Machine) needed(r *Replica) bool { return !r.spare && !(r.next && m.anyOld() != nil) }
+func (m *Machine) needed(r *Replica) bool { return !r.spare && !(r.next && m.replicas.anyOld() != nil) }

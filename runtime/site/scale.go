@@ -1,18 +1,9 @@
 package site
 
-// serving are the replicas that get new flows, or will.
-func (m *Machine) serving() []*Replica {
-	var out []*Replica
-	for _, r := range m.replicas {
-		if r.Serves() && !r.next {
-			out = append(out, r)
-		}
-	}
-	return out
-}
+import "time"
 
-func (m *Machine) onScale(e ScaleAsked) []Action {
-	want := min(max(e.Want, m.least()), m.most())
+func (e ScaleAsked) on(m *Machine, _ time.Time) []Action {
+	want := min(max(e.Want, m.policy.least()), m.policy.most())
 	if m.deleted || m.backoff || m.Serving() == 0 { // a sleeping site is woken by who needs it
 		return nil
 	}
@@ -27,27 +18,27 @@ func (m *Machine) reconcile(reason string) []Action {
 	if m.deleted || m.backoff || m.byHand {
 		return nil
 	}
-	have := m.serving()
+	have := m.replicas.serving()
 	if len(have) == 0 {
 		return nil
 	}
 	if len(have) < m.want && !m.retry {
-		if r := m.find(Draining); r != nil && m.renewing == "" {
+		if r := m.replicas.find(Draining); r != nil && m.renewing == "" {
 			return m.reopen(r, reason) // which comes back here if there is more to do
 		}
-		if r := m.sleeper(); r != nil && !r.old {
+		if r := m.replicas.sleeper(); r != nil && !r.old {
 			return m.rouse(r, reason) // and so does this
 		}
 	}
 	acts := m.grow(reason)
 	ready := 0
-	for _, r := range m.serving() {
+	for _, r := range m.replicas.serving() {
 		if r.State == Ready {
 			ready++
 		}
 	}
 	for ; ready > m.want; ready-- { // those that start are not there yet
-		r := m.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && !r.next })
+		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && !r.next })
 		acts = append(acts, m.drain(r, reason)...)
 		r.keep = true
 	}
@@ -58,12 +49,12 @@ func (m *Machine) reconcile(reason string) []Action {
 // begun in its place would be one too many.
 func (m *Machine) bound() []Action {
 	var acts []Action
-	for m.Serving() > m.most() {
-		r := m.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && !r.next })
+	for m.Serving() > m.policy.most() {
+		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && !r.next })
 		if r == nil {
 			break
 		}
-		acts = append(acts, m.stop(r, "another one serves again")...)
+		acts = append(acts, r.stop("another one serves again")...)
 	}
 	return acts
 }
@@ -73,7 +64,7 @@ func (m *Machine) bound() []Action {
 func (m *Machine) grow(reason string) []Action {
 	var acts []Action
 	for m.Serving() < m.want {
-		if s := m.spare(false); s != nil {
+		if s := m.replicas.spare(false); s != nil {
 			acts = append(acts, m.join(s, reason)...)
 			continue
 		}

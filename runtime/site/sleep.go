@@ -1,6 +1,8 @@
 package site
 
 import (
+	"time"
+
 	"fmt"
 
 	"github.com/fcnode/fcnode/detect"
@@ -8,32 +10,32 @@ import (
 )
 
 // armIdle sets the timer of the next rung of the ladder.
-func (m *Machine) armIdle(r *Replica) []Action {
-	rung, ok := m.nextRung(r)
-	if !ok || m.policy.Min > 0 || r.spare {
+func (r *Replica) armIdle(p Policy) []Action {
+	rung, ok := r.nextRung(p)
+	if !ok || p.Min > 0 || r.spare {
 		return nil
 	}
-	here, _ := m.policy.rung(r.Tier) // the time up to where it is has been waited for
+	here, _ := p.rung(r.Tier) // the time up to where it is has been waited for
 	return []Action{ArmIdle{ID: r.ID, After: max(0, rung.After-here.After)}}
 }
 
-func (m *Machine) nextRung(r *Replica) (Rung, bool) {
+func (r *Replica) nextRung(p Policy) (Rung, bool) {
 	below := r.Tier
 	if r.given.Depth() > below.Depth() {
 		below = r.given
 	}
-	return m.policy.nextRung(below)
+	return p.nextRung(below)
 }
 
-func (m *Machine) onIdle(e IdleOver) []Action {
-	if m.gateAt(e.ID) >= 0 && !m.anyButSpares() {
-		return append(m.dropGates(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
+func (e IdleOver) on(m *Machine, _ time.Time) []Action {
+	if m.gates.at(e.ID) >= 0 && !m.replicas.anyButSpares() {
+		return append(m.gates.drop(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
 	}
-	r := m.byID(e.ID)
+	r := m.replicas.byID(e.ID)
 	if r == nil || (r.State != Ready && r.State != Asleep) || r.spare || m.policy.Min > 0 {
 		return nil
 	}
-	rung, ok := m.nextRung(r)
+	rung, ok := r.nextRung(m.policy)
 	if !ok {
 		return nil
 	}
@@ -44,26 +46,26 @@ func (m *Machine) onIdle(e IdleOver) []Action {
 		return []Action{ArmIdle{ID: r.ID, After: rung.After - e.IdleFor}}
 	}
 	if r.State == Ready && m.Serving() > 1 {
-		m.want = max(m.least(), m.Serving()-1)
+		m.want = max(m.policy.least(), m.Serving()-1)
 		acts := m.drain(r, fmt.Sprintf("idle %s, others serve", rung.After))
 		r.keep = true
 		return acts
 	}
 	r.idle = true
-	return m.closeReplica(r, rung.Tier, "idle "+rung.After.String())
+	return r.close(rung.Tier, "idle "+rung.After.String())
 }
 
-// closeReplica is the first half of going to sleep. Towards a tier on which the
+// close is the first half of going to sleep. Towards a tier on which the
 // replica keeps its place it is marked, so that a packet tells of itself; else
 // new flows are held from now on. Then the counters are read once more, so that
 // no visitor who was quicker than the decision is cut off.
-func (m *Machine) closeReplica(r *Replica, to detect.Tier, reason string) []Action {
+func (r *Replica) close(to detect.Tier, reason string) []Action {
 	r.State, r.target, r.Reason = Closing, to, reason
 	return []Action{Publish{}, Recheck{ID: r.ID}}
 }
 
-func (m *Machine) onRechecked(e Rechecked) []Action {
-	r := m.byID(e.ID)
+func (e Rechecked) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Closing {
 		return nil
 	}
@@ -74,14 +76,14 @@ func (m *Machine) onRechecked(e Rechecked) []Action {
 	}
 	if r.target == detect.TierCold || r.target == detect.TierPrepared {
 		r.prepare = r.target == detect.TierPrepared
-		return m.stop(r, r.Reason)
+		return r.stop(r.Reason)
 	}
 	r.State = Sinking
 	return []Action{Descend{ID: r.ID, Tier: r.target}}
 }
 
-func (m *Machine) onDescended(e Descended) []Action {
-	r := m.byID(e.ID)
+func (e Descended) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Sinking || r.target != e.Tier {
 		return nil // it was called back
 	}
@@ -92,17 +94,17 @@ func (m *Machine) onDescended(e Descended) []Action {
 	}
 	r.State = Asleep
 	if r.old {
-		return m.stop(r, m.renewing)
+		return r.stop(m.renewing)
 	}
 	if r.spare {
 		return []Action{Note{Kind: event.Spare, Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
-	return append(acts, m.armIdle(r)...)
+	return append(acts, r.armIdle(m.policy)...)
 }
 
-func (m *Machine) onDescendFailed(e DescendFailed) []Action {
-	r := m.byID(e.ID)
+func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Sinking || r.target != e.Tier {
 		return nil
 	}
@@ -112,10 +114,10 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 	}
 	if r.spare {
 		m.spareFailures++
-		return append([]Action{note}, m.stop(r, "it cannot be kept frozen")...)
+		return append([]Action{note}, r.stop("it cannot be kept frozen")...)
 	}
 	r.given, r.target = e.Tier, r.Tier
-	if _, deeper := m.nextRung(r); !deeper {
+	if _, deeper := r.nextRung(m.policy); !deeper {
 		r.given = detect.TierRunning // nothing but to try it again
 	}
 	r.State, r.idle = Asleep, false
@@ -124,21 +126,21 @@ func (m *Machine) onDescendFailed(e DescendFailed) []Action {
 	}
 	acts := append([]Action{Publish{}}, note)
 	if m.byHand { // somebody wants it to sleep: then for good
-		return append(acts, m.closeReplica(r, detect.TierCold, r.Reason)...)
+		return append(acts, r.close(detect.TierCold, r.Reason)...)
 	}
 	if r.State == Ready {
 		acts = append(acts, m.release(r)...)
-		acts = append(acts, m.armSettle(r)...)
+		acts = append(acts, r.armSettle(m.policy)...)
 		if r.old {
 			acts = append(acts, m.renew()...)
 		}
 		acts = append(acts, m.bound()...)
 	}
-	return append(acts, m.armIdle(r)...)
+	return append(acts, r.armIdle(m.policy)...)
 }
 
-func (m *Machine) onKnock(e Knocked) []Action {
-	r := m.byID(e.ID)
+func (e Knocked) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.spare {
 		return nil
 	}
@@ -164,8 +166,8 @@ func (m *Machine) ascend(r *Replica, reason string) []Action {
 		Note{Kind: event.Waking, Replica: r.ID, Reason: reason})
 }
 
-func (m *Machine) onAscended(e Ascended) []Action {
-	r := m.byID(e.ID)
+func (e Ascended) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Rising && r.State != Draining {
 		return nil
 	}
@@ -177,7 +179,7 @@ func (m *Machine) onAscended(e Ascended) []Action {
 	m.joined()
 	acts := m.reopen(r, r.Reason)
 	if !r.living { // it was the spare one
-		acts = append(acts, m.armLife(r)...)
+		acts = append(acts, r.armLife(m.policy)...)
 	}
 	return acts
 }
@@ -188,8 +190,8 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.target, r.given, r.keep = detect.TierRunning, detect.TierRunning, false
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
-	acts = append(acts, m.armSettle(r)...)
-	acts = append(acts, m.armIdle(r)...)
+	acts = append(acts, r.armSettle(m.policy)...)
+	acts = append(acts, r.armIdle(m.policy)...)
 	if r.old { // its replacement was put off
 		acts = append(acts, m.renew()...)
 	}

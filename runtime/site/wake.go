@@ -8,51 +8,41 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func (m *Machine) onPacket() []Action {
+func (PacketHeld) on(m *Machine, _ time.Time) []Action {
 	if m.deleted || m.backoff {
 		return []Action{Refuse{}}
 	}
 	m.waiting = true
-	if r := m.find(Ready); r != nil {
+	if r := m.replicas.find(Ready); r != nil {
 		return m.release(r) // it was held just before the site got ready
 	}
-	if m.find(Starting) != nil || m.find(Rising) != nil {
+	if m.replicas.find(Starting) != nil || m.replicas.find(Rising) != nil {
 		return nil
 	}
-	if r := m.sleeper(); r != nil {
+	if r := m.replicas.sleeper(); r != nil {
 		return m.rouse(r, "a packet came while parking")
 	}
-	if r := m.find(Draining); r != nil {
+	if r := m.replicas.find(Draining); r != nil {
 		return m.reopen(r, "a packet came")
 	}
 	return m.start("first packet")
 }
 
-func (m *Machine) onWake(reason string) []Action {
-	if m.deleted || m.find(Ready) != nil || m.find(Starting) != nil || m.find(Rising) != nil {
+func (e WakeAsked) on(m *Machine, _ time.Time) []Action {
+	if m.deleted || m.replicas.find(Ready) != nil || m.replicas.find(Starting) != nil || m.replicas.find(Rising) != nil {
 		return nil
 	}
 	m.backoff = false // a person may try at once
 	m.byHand = false
-	if r := m.sleeper(); r != nil {
-		return m.rouse(r, reason)
+	if r := m.replicas.sleeper(); r != nil {
+		return m.rouse(r, e.Reason)
 	}
-	return m.start(reason)
-}
-
-// sleeper is a replica that can be had quicker than a new one.
-func (m *Machine) sleeper() *Replica {
-	for _, s := range []State{Closing, Asleep, Sinking} {
-		if r := m.find(s); r != nil {
-			return r
-		}
-	}
-	return nil
+	return m.start(e.Reason)
 }
 
 // start makes a replica, from what stands at the gate if there is such a one.
 func (m *Machine) start(reason string) []Action {
-	if id := m.takeGate(); id != 0 {
+	if id := m.gates.take(); id != 0 {
 		return m.launch(id, detect.TierPrepared, reason)
 	}
 	return m.launch(m.newID(), detect.TierRunning, reason)
@@ -67,15 +57,15 @@ func (m *Machine) launch(id ReplicaID, from detect.Tier, reason string) []Action
 	}
 }
 
-func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
-	r := m.byID(e.ID)
+func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State == Stopping {
 		return nil
 	}
 	r.all = r.all || e.All
 	switch {
 	case r.State == Ready && r.spare:
-		return m.freezeSpare(r)
+		return r.freeze(m.policy)
 	case r.State == Ready:
 		return m.release(r) // one more port
 	case r.State != Starting:
@@ -83,14 +73,14 @@ func (m *Machine) onReady(now time.Time, e ReplicaReady) []Action {
 	}
 	r.State, r.ReadyAt = Ready, now
 	if r.spare {
-		return m.freezeSpare(r)
+		return r.freeze(m.policy)
 	}
 	m.joined()
 	acts := m.release(r)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: "listening"})
-	acts = append(acts, m.armSettle(r)...)
-	acts = append(acts, m.armIdle(r)...)
-	acts = append(acts, m.armLife(r)...)
+	acts = append(acts, r.armSettle(m.policy)...)
+	acts = append(acts, r.armIdle(m.policy)...)
+	acts = append(acts, r.armLife(m.policy)...)
 	if m.renewing != "" && !r.next {
 		acts = append(acts, m.renew()...)
 	}
@@ -107,18 +97,18 @@ func (m *Machine) release(r *Replica) []Action {
 }
 
 // armSettle bounds the time that visitors of a port nobody listens on wait.
-func (m *Machine) armSettle(r *Replica) []Action {
+func (r *Replica) armSettle(p Policy) []Action {
 	if r.all || r.forced {
 		return nil
 	}
-	return []Action{ArmSettle{ID: r.ID, After: m.policy.Settle}}
+	return []Action{ArmSettle{ID: r.ID, After: p.Settle}}
 }
 
-// onPortClosed: a server that listens anew in a moment, as many do when they
+// on: a server that listens anew in a moment, as many do when they
 // reload, loses nobody: visitors are held meanwhile. One that does not is given
 // up on like one that never listened, and its own kernel refuses them.
-func (m *Machine) onPortClosed(e PortClosed) []Action {
-	r := m.byID(e.ID)
+func (e PortClosed) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil {
 		return nil
 	}
@@ -126,23 +116,23 @@ func (m *Machine) onPortClosed(e PortClosed) []Action {
 	if r.State != Ready {
 		return nil
 	}
-	return m.armSettle(r)
+	return r.armSettle(m.policy)
 }
 
-func (m *Machine) onSettleOver(e SettleOver) []Action {
-	r := m.byID(e.ID)
+func (e SettleOver) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Ready || r.all || r.forced {
 		return nil
 	}
 	r.forced = true
 	if r.spare {
-		return m.freezeSpare(r)
+		return r.freeze(m.policy)
 	}
 	return append([]Action{Publish{}}, m.release(r)...)
 }
 
-func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
-	r := m.byID(e.ID)
+func (e StartTimedOut) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
 	if r == nil || (r.State != Starting && r.State != Rising) {
 		return nil
 	}
@@ -150,7 +140,7 @@ func (m *Machine) onStartTimeout(e StartTimedOut) []Action {
 	if r.State == Rising {
 		reason = fmt.Sprintf("it did not run again within %s", m.policy.StartTimeout)
 	}
-	acts := m.stop(r, reason)
+	acts := r.stop(reason)
 	acts = append(acts, m.failed(r, reason)...)
 	return append(acts, m.recover()...)
 }
@@ -160,7 +150,7 @@ func (m *Machine) failed(r *Replica, reason string) []Action {
 	switch {
 	case r.spare, r.joining: // another way is taken at once
 		return m.spareFailed(r, reason)
-	case r.next && m.anyOld() != nil:
+	case r.next && m.replicas.anyOld() != nil:
 		return m.renewalFailed(r, reason)
 	}
 	return m.fail(r.ID, reason)
@@ -170,17 +160,17 @@ func (m *Machine) failed(r *Replica, reason string) []Action {
 // must not be started by every packet. Not so if another replica is there, or a
 // spare one: then only no further one is tried for a while.
 func (m *Machine) fail(id ReplicaID, reason string) []Action {
-	if m.alive() || m.find(Draining) != nil || m.spare(false) != nil {
+	if m.replicas.alive() || m.replicas.find(Draining) != nil || m.replicas.spare(false) != nil {
 		acts := []Action{Note{Kind: event.Exited, Replica: id, Failure: true, Reason: reason}}
 		if m.policy.Max <= 1 && m.policy.Min <= 1 && !m.policy.Ahead {
 			return acts
 		}
 		m.failures++
 		m.retry = true
-		return append(acts, ArmBackoff{After: m.backoffTime(m.failures)})
+		return append(acts, ArmBackoff{After: m.policy.backoffTime(m.failures)})
 	}
 	m.failures++
-	wait := m.backoffTime(m.failures)
+	wait := m.policy.backoffTime(m.failures)
 	m.backoff, m.waiting = true, false
 	return []Action{
 		Publish{}, Refuse{}, ArmBackoff{After: wait},
@@ -191,16 +181,7 @@ func (m *Machine) fail(id ReplicaID, reason string) []Action {
 	}
 }
 
-// backoffTime after so many failures in a row.
-func (m *Machine) backoffTime(failures int) time.Duration {
-	wait := m.policy.BackoffMin
-	for i := 1; i < failures && wait < m.policy.BackoffMax; i++ {
-		wait *= 2
-	}
-	return min(wait, m.policy.BackoffMax)
-}
-
-func (m *Machine) onBackoffOver() []Action {
+func (BackoffOver) on(m *Machine, _ time.Time) []Action {
 	m.retry = false
 	if !m.backoff {
 		return m.reconcile("backoff over")
