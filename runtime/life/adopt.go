@@ -10,10 +10,8 @@ import (
 
 // Adopt takes over a replica that an earlier daemon has started.
 func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
-	if l.Activity == nil {
-		if err := l.activate(); err != nil {
-			return err
-		}
+	if err := l.activate(); err != nil {
+		return err
 	}
 	r := &Replica{
 		ID: id, Name: c.ID(), Started: c.Created(), Image: c.Meta()[metaImage],
@@ -23,11 +21,12 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0}
 	placed(&was, bpf.ReplicaID(r.ID), set)
 	l.refuseTwin()
-	l.findTier(r, l.Spec, stats, &was)
+	l.Host.findTier(r, l.Spec, stats, &was)
 	for _, act := range l.Machine.Adopt(time.Now(), r.ID, was) {
 		l.perform(act)
 	}
-	l.Host.Work.Go(func() { l.watch(r) })
+	st := l.Site
+	st.Host.Work.Go(func() { st.watch(r) })
 	l.Host.Tell(event.Event{Site: l.Name, Replica: r.Name, Kind: event.Adopted, Reason: "found running at the daemon's start"})
 	return nil
 }

@@ -88,7 +88,8 @@ func TestNewLaddersLeaveParkedSitesAlone(t *testing.T) {
 	}
 	for _, e := range n.sites {
 		if !slices.Contains(want, e.Name) {
-			defer e.lock().unlock()
+			e.mu.Lock()
+			defer e.mu.Unlock()
 		}
 	}
 	done := make(chan struct{}, 1)

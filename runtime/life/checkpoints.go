@@ -124,23 +124,26 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
 	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.CheckpointDir(st.Name))
-	l := st.lock()
-	defer l.unlock()
 	if err == nil {
-		_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
-		l.Image = left == nil
 		trace.marks(timing)
-		return ctr, true
+	} else {
+		trace.from(detect.TierCold)
 	}
-	r.restoring = false
-	l.publish()
-	trace.from(detect.TierCold)
-	l.Image = false
-	st.Host.RemoveImage(st.Name) // a clonable one would be tried again
-	if ctx.Err() == nil {
-		l.notRestored(r, err)
-	}
-	return nil, false
+	st.With(func(l *Live) {
+		if err == nil {
+			_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
+			l.Image = left == nil
+			return
+		}
+		r.restoring = false
+		l.publish()
+		l.Image = false
+		st.Host.RemoveImage(st.Name) // a clonable one would be tried again
+		if ctx.Err() == nil {
+			l.notRestored(r, err)
+		}
+	})
+	return ctr, err == nil
 }
 
 // notRestored tells that nothing came of a restore, and gives the tier up for a
@@ -157,7 +160,7 @@ func (l *Live) notRestored(r *Replica, err error) {
 
 // takeImage says whether there is an image. Packets are held until it is
 // restored: its sockets listen a little before the rest of it can answer.
-func (st *Site) takeImage(ctx context.Context, r *Replica) bool {
+func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
 	// the replica that was dumped may still be on its way out
 	err := st.Wait(ctx, func(a *Activity) bool {
 		if a == nil {
@@ -173,14 +176,13 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) bool {
 	if err != nil {
 		return false
 	}
-	l := st.lock()
-	defer l.unlock()
-	if !l.Image {
-		return false
-	}
-	r.restoring = true
-	l.publish()
-	return true
+	st.With(func(l *Live) {
+		if taken = l.Image; taken {
+			r.restoring = true
+			l.publish()
+		}
+	})
+	return taken
 }
 
 // restored lets visitors in: what the data path has heard of the replica's
@@ -213,9 +215,7 @@ func (h *Host) FindCRIU() {
 		h.Log.Info("sites can be checkpointed", "by", tool.String())
 		images := false
 		for _, e := range h.Finder.All() {
-			l := e.lock()
-			images = images || l.Image
-			l.unlock()
+			e.With(func(l *Live) { images = images || l.Image })
 		}
 		if images {
 			_ = h.Containers.ExpectRestores(h.Ctx) // it was there a moment ago

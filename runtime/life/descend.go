@@ -38,10 +38,12 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 	if m, ok := l.Machine.Replica(id); ok && m.Spare() {
 		l.readySpare(r, s)
 	}
-	l.Host.Work.Go(func() {
+	st := l.Site
+	st.Host.Work.Go(func() {
 		defer cancel()
 		defer d.settle()
-		l.sunk(r, d, l.sink(ctx, r, d, s))
+		err := st.sink(ctx, r, d, s)
+		st.With(func(l *Live) { l.sunk(r, d, err) })
 	})
 }
 
@@ -77,12 +79,10 @@ func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) 
 }
 
 // sunk takes the outcome to the machine, unless that has changed its mind.
-func (st *Site) sunk(r *Replica, d *descent, err error) {
-	l := st.lock()
-	defer l.unlock()
-	if d.back || l.Activity == nil || st.Host.Stopped() {
+func (l *Live) sunk(r *Replica, d *descent, err error) {
+	if d.back || l.Activity == nil || l.Host.Stopped() {
 		if d.disk > 0 {
-			st.Host.RemoveImage(st.Name) // before its processes run again
+			l.Host.RemoveImage(l.Name) // before its processes run again
 		}
 		return // who called it back gives the answer; the next daemon finds what is half-made
 	}
@@ -90,7 +90,7 @@ func (st *Site) sunk(r *Replica, d *descent, err error) {
 	if err == nil {
 		r.frozen = true
 		if r.trace != nil { // it was woken, and no visitor came
-			st.Host.endTrace(r.trace, event.ResultOK, "")
+			l.Host.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}
 		l.handle(site.Descended{ID: r.ID, Tier: d.tier})
@@ -105,11 +105,11 @@ func (st *Site) sunk(r *Replica, d *descent, err error) {
 		return
 	}
 	if !r.frozen {
-		if thaw := r.Ctr.Group().Thaw(st.Host.Ctx); thaw != nil {
-			l.endStuck(r, thaw)
+		if thaw := r.Ctr.Group().Thaw(l.Host.Ctx); thaw != nil {
+			l.Host.endStuck(r, l.Spec, thaw)
 			return
 		}
-		st.Host.boundSwap(r, l.Spec, false)
+		l.Host.boundSwap(r, l.Spec, false)
 	}
 	l.learnFailure(d.tier, err)
 	l.handle(site.DescendFailed{ID: r.ID, Tier: d.tier, Reason: err.Error()})
@@ -142,44 +142,46 @@ func (l *Live) ascend(id site.ReplicaID) {
 	r.frozen = false
 	l.followRise(r)
 	l.followJoin(r)
-	trace := r.trace
+	trace, st := r.trace, l.Site
 	mark := func() {
 		if trace != nil {
-			trace.mark(event.StepThawed, l.Host.Now()) // the answer may be quicker than what comes after it
+			trace.mark(event.StepThawed, st.Host.Now()) // the answer may be quicker than what comes after it
 		}
 	}
 	if asleep { // at once: the other goroutine may have to wait for a turn of its own first
 		mark()
 		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
 	}
-	l.Host.Work.Go(func() {
+	st.Host.Work.Go(func() {
 		settled()
 		mark()
-		err := r.Ctr.Group().Thaw(l.Host.Ctx)
-		l.Site.lock()
-		defer l.unlock()
-		if r.stopping || l.Activity == nil || l.Host.Stopped() {
-			return
-		}
-		if err != nil {
-			l.endStuck(r, err)
-			return
-		}
-		if r.trace != nil {
-			l.Host.endByHand(r)
-		}
-		l.handle(site.Ascended{ID: id})
-		if l.Activity != nil && r.descent == nil { // else it is on its way back, and has lifted the bound
-			l.Host.boundSwap(r, l.Spec, false)
-		}
+		err := r.Ctr.Group().Thaw(st.Host.Ctx)
+		st.With(func(l *Live) { l.ascended(r, err) })
 	})
 }
 
+func (l *Live) ascended(r *Replica, err error) {
+	if r.stopping || l.Activity == nil || l.Host.Stopped() {
+		return
+	}
+	if err != nil {
+		l.Host.endStuck(r, l.Spec, err)
+		return
+	}
+	if r.trace != nil {
+		l.Host.endByHand(r)
+	}
+	l.handle(site.Ascended{ID: r.ID})
+	if l.Activity != nil && r.descent == nil { // else it is on its way back, and has lifted the bound
+		l.Host.boundSwap(r, l.Spec, false)
+	}
+}
+
 // endStuck kills a replica that cannot be made to run: its visitors get another.
-func (l *Live) endStuck(r *Replica, err error) {
-	l.Host.Log.Error("a sleeping replica cannot be thawed; ending it", "replica", r.Name, "error", err)
+func (h *Host) endStuck(r *Replica, s *spec.Site, err error) {
+	h.Log.Error("a sleeping replica cannot be thawed; ending it", "replica", r.Name, "error", err)
 	if !r.stopping {
 		r.stopping, r.kill = true, true
-		l.stopContainer(r)
+		h.stopContainer(r, s)
 	}
 }

@@ -11,38 +11,39 @@ import (
 
 // Session keeps the replica awake until the returned function is called.
 func (st *Site) Session(r *Replica) (done func()) {
-	l := st.lock()
-	defer l.unlock()
-	r.execs++
-	return sync.OnceFunc(func() {
-		l := st.lock()
-		defer l.unlock()
-		r.execs--
-	})
+	st.With(func(*Live) { r.execs++ })
+	return sync.OnceFunc(func() { st.With(func(*Live) { r.execs-- }) })
 }
 
 // Running finds the replica asked for, or the oldest that runs.
-func (st *Site) Running(ctx context.Context, wanted string) (*Replica, error) {
+func (st *Site) Running(ctx context.Context, wanted string) (found *Replica, err error) {
 	// One that listens is running for everybody, a little before the daemon knows of its container.
-	err := st.Wait(ctx, func(a *Activity) bool { return a == nil || a.allKnown() })
+	err = st.Wait(ctx, func(a *Activity) bool { return a == nil || a.allKnown() })
 	if err != nil && !errors.Is(err, ErrParked) {
 		return nil, fmt.Errorf("wait for the replicas of %s: %w", st.Name, err)
 	}
-	l := st.lock()
-	defer l.unlock()
-	if l.Activity == nil {
+	st.With(func(l *Live) {
+		if l.Activity != nil {
+			found = l.running(wanted)
+		}
+	})
+	if found == nil {
 		return nil, ErrNoReplica
 	}
-	for _, m := range l.Machine.Replicas() {
-		r := l.Replicas[m.ID]
+	return found, nil
+}
+
+func (a *Activity) running(wanted string) *Replica {
+	for _, m := range a.Machine.Replicas() {
+		r := a.Replicas[m.ID]
 		if r == nil || r.Ctr == nil || m.State == site.Stopping {
 			continue
 		}
 		if wanted == "" || wanted == r.Name {
-			return r, nil
+			return r
 		}
 	}
-	return nil, ErrNoReplica
+	return nil
 }
 
 // allKnown says whether the daemon knows the containers of all replicas that listen.

@@ -82,14 +82,18 @@ type finder interface {
 func (h *Host) Stopped() bool { return h.Ctx.Err() != nil }
 
 // policy is what the site's machine is told.
-func (l *Live) policy(s *spec.Site) site.Policy {
+func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
+	var ladder []site.Rung
+	for _, r := range h.choose(s, x).Rungs {
+		ladder = append(ladder, site.Rung{Tier: r.Tier, After: r.After})
+	}
 	return site.Policy{
-		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: l.ladder(s),
-		StartTimeout: l.Host.startTimeout(s), Settle: settleTime,
+		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: ladder,
+		StartTimeout: h.startTimeout(s), Settle: settleTime,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
-		Spares: l.Host.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
+		Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
 	}
 }
 

@@ -45,8 +45,8 @@ func (l *Live) DropSleep(reason string) {
 }
 
 // TellDropped tells that the site's image was thrown away.
-func (l *Live) TellDropped(reason string) {
-	l.Host.Tell(event.Event{Site: l.Name, Kind: event.CheckpointDropped, Reason: reason})
+func (st *Site) TellDropped(reason string) {
+	st.Host.Tell(event.Event{Site: st.Name, Kind: event.CheckpointDropped, Reason: reason})
 }
 
 // sweepEvery is how long the next look at what is left of checkpoints waits for those
@@ -170,9 +170,7 @@ func (h *Host) addImage(bytes int64) {
 		}
 		d.bytes -= i.bytes
 		if e, err := h.Finder.ByName(i.site); err == nil {
-			l := e.lock()
-			l.DropSleep("it made room for another site's (checkpoints.disk)")
-			l.unlock()
+			e.With(func(l *Live) { l.DropSleep("it made room for another site's (checkpoints.disk)") })
 		}
 	}
 }

@@ -7,30 +7,19 @@ import (
 	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/policy"
-	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-// ladder is what the site's machine climbs down.
-func (l *Live) ladder(s *spec.Site) []site.Rung {
-	var out []site.Rung
-	for _, r := range l.choose(s).Rungs {
-		out = append(out, site.Rung{Tier: r.Tier, After: r.After})
-	}
-	return out
-}
-
-// Choose makes the ladder of what the spec allows, of what the node can do, and
-// of what the site's wakes have cost.
-func (l *Live) choose(s *spec.Site) sleep.Choice {
+// choose makes the ladder of what the spec allows, of what the node can do, and
+// of what the site's wakes have cost; nil: nothing is known of that.
+func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
 	if s.Idle.Never {
 		return sleep.Choice{}
 	}
-	x := policy.NewExperience()
-	if l.Activity != nil && l.experience != nil {
-		x = l.experience
+	if x == nil {
+		x = policy.NewExperience()
 	}
-	in := policy.Input{Spec: s, Experience: x, Can: l.Host.Means.Can, Now: time.Now(), Pressure: l.Host.Means.Pressure()}
+	in := policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure()}
 	return in.Choose()
 }
 
@@ -40,7 +29,7 @@ func (l *Live) tellLadder() {
 	if !a.Spec.Tiers.Auto {
 		return // it is the spec's
 	}
-	c := l.choose(a.Spec)
+	c := l.Host.choose(a.Spec, a.experience)
 	var tiers []string
 	for _, r := range c.Rungs {
 		tiers = append(tiers, string(r.Tier))

@@ -22,7 +22,9 @@ func (l *Live) learn(w *wakeTrace) {
 	}
 	x.Tier(from).AddWake(took)
 	x.Tier(from).Worked()
-	l.learnVisits(x, took, time.Now())
+	if share := l.Spec.Objective.Cold.Share(); share > 0 {
+		l.past().countWake(x, took, time.Now(), share)
+	}
 	l.learnt()
 }
 
@@ -65,24 +67,24 @@ func (l *Live) taught() *policy.Experience {
 // finds it.
 func (l *Live) learnt() {
 	a := l.Activity
-	a.Machine.SetPolicy(l.policy(a.Spec))
+	a.Machine.SetPolicy(l.Host.policy(a.Spec, a.experience))
 	l.tellLadder()
 	if err := l.Host.Experiences.Put(l.Name, a.experience); err != nil {
 		l.Host.NotKept(l.Name, err)
 	}
 }
 
-// recall reads what the site has taught before, in the background: its visitor
+// recall reads what a live site has taught before, in the background: its visitor
 // does not wait for it.
-func (l *Live) recall() {
-	l.Host.Work.Go(func() {
-		x := l.Host.loadExperience(l.Name)
-		l.Site.lock()
-		defer l.unlock()
-		if a := l.Activity; a != nil && a.experience == nil {
-			a.experience = x
-			l.newLadder()
-		}
+func (st *Site) recall() {
+	st.Host.Work.Go(func() {
+		x := st.Host.loadExperience(st.Name)
+		st.With(func(l *Live) {
+			if a := l.Activity; a != nil && a.experience == nil {
+				a.experience = x
+				l.newLadder()
+			}
+		})
 	})
 }
 

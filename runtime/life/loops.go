@@ -25,16 +25,18 @@ func (h *Host) Held(p bpf.HeldPacket) {
 
 // SocketEvent takes what a socket of one of the site's replicas did.
 func (st *Site) SocketEvent(ev bpf.Event) {
-	l := st.lock()
-	defer l.unlock()
-	if l.Activity == nil {
-		return
-	}
-	id := site.ReplicaID(ev.Replica)
-	r := l.Replicas[id]
-	if r == nil {
-		return
-	}
+	st.With(func(l *Live) {
+		if l.Activity == nil {
+			return
+		}
+		if r := l.Replicas[site.ReplicaID(ev.Replica)]; r != nil {
+			l.socketEvent(r, ev)
+		}
+	})
+}
+
+func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
+	id := r.ID
 	switch ev.Kind {
 	case bpf.EventReady:
 		r.endTurn()
@@ -45,7 +47,7 @@ func (st *Site) SocketEvent(ev bpf.Event) {
 			r.trace.mark(event.StepListening, ev.Time)
 			if r.trace.byHand() {
 				r.endWake()
-				st.Host.endTrace(r.trace, event.ResultOK, "")
+				l.Host.endTrace(r.trace, event.ResultOK, "")
 				r.trace = nil
 			}
 		}
@@ -71,7 +73,7 @@ func (st *Site) SocketEvent(ev bpf.Event) {
 		if r.trace != nil {
 			r.trace.mark(event.StepFirstByte, ev.Time)
 			l.learn(r.trace)
-			st.Host.endTrace(r.trace, event.ResultOK, "")
+			l.Host.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}
 	}
@@ -79,7 +81,7 @@ func (st *Site) SocketEvent(ev bpf.Event) {
 
 // allReady says whether each port is listened on for each family that the site
 // has an address of.
-func (l *Live) allReady(ready4, ready6 uint32) bool {
-	all := bpf.AllPorts(len(l.Ports))
-	return (!l.Addr4.IsValid() || ready4&all == all) && (!l.Addr6.IsValid() || ready6&all == all)
+func (st *Site) allReady(ready4, ready6 uint32) bool {
+	all := bpf.AllPorts(len(st.Ports))
+	return (!st.Addr4.IsValid() || ready4&all == all) && (!st.Addr6.IsValid() || ready6&all == all)
 }

@@ -34,12 +34,11 @@ type timerKey struct {
 // Send hands an event to a site. Sites that were deleted meanwhile, and sites
 // that sleep and cannot know what the event is about, pass it over.
 func (st *Site) Send(ev site.Event) {
-	l := st.lock()
-	defer l.unlock()
-	if l.gone || l.Activity == nil {
-		return
-	}
-	l.handle(ev)
+	st.With(func(l *Live) {
+		if !l.gone && l.Activity != nil {
+			l.handle(ev)
+		}
+	})
 }
 
 // Wake is for who is no visitor.
@@ -48,34 +47,35 @@ func (st *Site) Wake(reason string) error {
 }
 
 // WakeUp does so too, but makes the machine of a parked site first.
-func (st *Site) WakeUp(ev site.Event, t *wakeTrace) error {
-	l := st.lock()
-	defer l.unlock()
-	if l.gone {
-		return ErrGone
-	}
-	if l.Activity == nil {
-		if err := l.activate(); err != nil {
-			return err
+func (st *Site) WakeUp(ev site.Event, t *wakeTrace) (err error) {
+	st.With(func(l *Live) {
+		if err = l.activate(); err != nil {
+			return
 		}
-	}
-	l.trace = t
-	l.handle(ev)
-	if l.Activity != nil {
-		l.trace = nil // if it started nothing, it is not the story of a wake
-	}
-	return nil
+		l.trace = t
+		l.handle(ev)
+		if l.Activity != nil {
+			l.trace = nil // if it started nothing, it is not the story of a wake
+		}
+	})
+	return err
 }
 
 // activate gives a parked site its machine.
 func (l *Live) activate() error {
+	if l.gone {
+		return ErrGone
+	}
+	if l.Activity != nil {
+		return nil
+	}
 	s, err := l.Host.Store.Get(l.Name)
 	if err != nil {
 		return err
 	}
 	l.become(&Activity{
 		Spec:     &s.Spec,
-		Machine:  site.New(l.policy(&s.Spec), l.Host.newReplicaID),
+		Machine:  site.New(l.Host.policy(&s.Spec, nil), l.Host.newReplicaID),
 		Replicas: map[site.ReplicaID]*Replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),
@@ -119,8 +119,8 @@ func (l *Live) end() {
 	l.become(nil)
 }
 
-func (l *Live) stopTimers() {
-	for _, t := range l.timers {
+func (a *Activity) stopTimers() {
+	for _, t := range a.timers {
 		t.Stop()
 	}
 }
@@ -147,18 +147,6 @@ func (l *Live) perform(act site.Action) site.Event {
 		l.note(act)
 	case site.Forget:
 		l.gone = true
-	default:
-		if !l.performSleep(act) {
-			l.performTimer(act)
-		}
-	}
-	return nil
-}
-
-// performSleep carries out what has to do with sleeping replicas; all of it is
-// answered later.
-func (l *Live) performSleep(act site.Action) bool {
-	switch act := act.(type) {
 	case site.Descend:
 		l.descend(act.ID, act.Tier)
 	case site.Ascend:
@@ -166,16 +154,10 @@ func (l *Live) performSleep(act site.Action) bool {
 	case site.Prepare:
 		l.prepare(act.ID)
 	case site.Unprepare:
-		l.unprepare(act.ID)
-	default:
-		return false
-	}
-	return true
-}
-
-// performTimer sets the timers.
-func (l *Live) performTimer(act site.Action) {
-	switch act := act.(type) {
+		if r := l.Replicas[act.ID]; r != nil && r.gate != nil {
+			r.gate.drop()
+			r.cancel()
+		}
 	case site.ArmStart:
 		l.armStart(act.ID, act.After)
 	case site.ArmSettle:
@@ -195,6 +177,7 @@ func (l *Live) performTimer(act site.Action) {
 		l.retry = time.Now().Add(act.After)
 		l.arm(timerKey{kind: timerBackoff}, act.After, func() site.Event { return site.BackoffOver{} })
 	}
+	return nil
 }
 
 // jittered spreads the ends of replicas that were started together.
@@ -211,17 +194,18 @@ func (l *Live) arm(key timerKey, after time.Duration, event func() site.Event) {
 		old.Stop()
 	}
 	var t *time.Timer
+	st := l.Site
 	t = time.AfterFunc(after, func() {
-		l.Site.lock()
-		defer l.unlock()
-		// a timer that was replaced, or whose site went to sleep, is stale
-		if l.Activity != a || a.timers[key] != t || l.Host.Stopped() {
-			return
-		}
-		delete(a.timers, key)
-		if ev := event(); ev != nil {
-			l.handle(ev)
-		}
+		st.With(func(l *Live) {
+			// a timer that was replaced, or whose site went to sleep, is stale
+			if l.Activity != a || a.timers[key] != t || l.Host.Stopped() {
+				return
+			}
+			delete(a.timers, key)
+			if ev := event(); ev != nil {
+				l.handle(ev)
+			}
+		})
 	})
 	a.timers[key] = t
 }
@@ -248,7 +232,7 @@ func (l *Live) publish() {
 		}
 		// Marked before anybody can be sent there for the first time, and unmarked
 		// only when packets are to be nobody's business any more.
-		err = errors.Join(l.mark(v), l.Host.Data.SetSite(l.ID, s))
+		err = errors.Join(l.mark(l.Host.Data, v), l.Host.Data.SetSite(l.ID, s))
 	}
 	if err != nil {
 		l.Host.Log.Error("cannot tell the data path about a site; its visitors wait until the next change", "site", l.Name, "error", err)
@@ -257,14 +241,14 @@ func (l *Live) publish() {
 
 // mark tells the data path which replicas sleep, so that the first packet to
 // one of them is told.
-func (l *Live) mark(v site.View) error {
+func (a *Activity) mark(data DataPath, v site.View) error {
 	var errs []error
 	for _, view := range v.Replicas {
-		r := l.Replicas[view.ID]
+		r := a.Replicas[view.ID]
 		if r == nil || r.asleep == view.Asleep {
 			continue
 		}
-		if err := l.Host.Data.SetAsleep(bpf.ReplicaID(r.ID), view.Asleep); err != nil {
+		if err := data.SetAsleep(bpf.ReplicaID(r.ID), view.Asleep); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -352,7 +336,7 @@ func (l *Live) note(note site.Note) {
 		if note.Kind == event.Failed {
 			h.Failure.Retry = l.retry
 			h.failed = true
-			l.failTrace(note.Reason)
+			l.failTrace(l.Host, note.Reason)
 		}
 	case note.Kind == event.Running:
 		h.Failure, h.failed = nil, false

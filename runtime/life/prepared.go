@@ -42,17 +42,17 @@ func (l *Live) prepare(id site.ReplicaID) {
 	ctx, cancel := context.WithTimeout(l.Host.Ctx, l.Host.startTimeout(a.Spec))
 	r := &Replica{ID: id, Name: replicaName(l.Name, id), Started: time.Now(), cancel: cancel, gate: newGate()}
 	a.Replicas[id] = r
-	g, s := r.gate, a.Spec
-	l.Host.Work.Go(func() {
-		l.Host.Wakes.Yield(g.decided)
-		p, err := l.makePrepared(ctx, r, s)
+	g, s, st := r.gate, a.Spec, l.Site
+	st.Host.Work.Go(func() {
+		st.Host.Wakes.Yield(g.decided)
+		p, err := st.makePrepared(ctx, r, s)
 		cancel()
 		if err != nil {
-			l.notPrepared(r, g, err)
+			st.notPrepared(r, g, err)
 			return
 		}
-		l.Send(site.Prepared{ID: id})
-		l.attend(r, g, p)
+		st.Send(site.Prepared{ID: id})
+		st.attend(r, g, p)
 	})
 }
 
@@ -89,15 +89,15 @@ func (st *Site) makePrepared(ctx context.Context, r *Replica, s *spec.Site) (Pre
 // an ordinary start.
 func (st *Site) notPrepared(r *Replica, g *gate, err error) {
 	st.Host.forget(r)
-	l := st.lock()
-	defer l.unlock()
-	delete(l.Replicas, r.ID)
-	if isClosed(g.opened) {
-		l.trace = r.trace
-		l.beginStart(site.Start{ID: r.ID})
-		return
-	}
-	l.handle(site.PrepareFailed{ID: r.ID, Reason: err.Error()})
+	st.With(func(l *Live) {
+		delete(l.Replicas, r.ID)
+		if isClosed(g.opened) {
+			l.trace = r.trace
+			l.beginStart(site.Start{ID: r.ID})
+			return
+		}
+		l.handle(site.PrepareFailed{ID: r.ID, Reason: err.Error()})
+	})
 }
 
 // attend waits with a replica at its gate for what is to become of it.
@@ -124,15 +124,19 @@ func (st *Site) attend(r *Replica, g *gate, p Prepared) {
 // passGate lets a replica run. If it cannot, the visitor gets an ordinary start in
 // the same breath.
 func (st *Site) passGate(r *Replica, p Prepared) {
-	l := st.lock()
-	trace, s := r.trace, l.Spec
-	ctx, cancel := context.WithTimeout(st.Host.Ctx, st.Host.startTimeout(s))
-	r.cancel = cancel
-	if r.stopping {
-		cancel()
-	}
-	l.unlock()
+	ctx, cancel := context.WithCancel(st.Host.Ctx)
 	defer cancel()
+	var trace *wakeTrace
+	var s *spec.Site
+	st.With(func(l *Live) {
+		trace, s = r.trace, l.Spec
+		r.cancel = cancel
+		if r.stopping {
+			cancel()
+		}
+	})
+	ctx, end := context.WithTimeout(ctx, st.Host.startTimeout(s))
+	defer end()
 	ctr, timing, err := p.Open(ctx)
 	if err == nil {
 		trace.marks(timing)
@@ -141,9 +145,7 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 		st.Host.forget(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
 		trace.from(detect.TierCold)
-		l := st.lock()
-		r.from = ""
-		l.unlock()
+		st.With(func(*Live) { r.from = "" })
 		ctr, err = st.start(ctx, r, trace, s)
 	}
 	st.started(r, ctr, err)
@@ -168,14 +170,6 @@ func (l *Live) openGate(id site.ReplicaID) {
 	r.from = detect.TierPrepared
 	r.gate.open()
 	r.gate = nil
-}
-
-// unprepare throws away what waits at its gate, or is on the way there.
-func (l *Live) unprepare(id site.ReplicaID) {
-	if r := l.Replicas[id]; r != nil && r.gate != nil {
-		r.gate.drop()
-		r.cancel()
-	}
 }
 
 // waiting is a replica at its gate.
@@ -240,13 +234,13 @@ func isClosed(c <-chan struct{}) bool {
 
 // makeRoom ends a prepared replica for a newer one.
 func (h *Host) makeRoom(w *waiting) {
-	l := w.e.lock()
-	defer l.unlock()
-	if l.Activity == nil || w.r.gate == nil {
-		return // opened, or on its way out
-	}
-	w.r.gate.drop()
-	l.handle(site.PrepareFailed{ID: w.r.ID, Reason: "it made room for another site's (prepared.max, prepared.memory)", NoRoom: true})
+	w.e.With(func(l *Live) {
+		if l.Activity == nil || w.r.gate == nil {
+			return // opened, or on its way out
+		}
+		w.r.gate.drop()
+		l.handle(site.PrepareFailed{ID: w.r.ID, Reason: "it made room for another site's (prepared.max, prepared.memory)", NoRoom: true})
+	})
 }
 
 // PreparedFile lists the sites whose replicas wait at a gate.

@@ -10,20 +10,21 @@ import (
 
 // takeTurn waits until the replica may start. Its time to do so counts from then.
 func (st *Site) takeTurn(ctx context.Context, r *Replica, timeout time.Duration) error {
-	l := st.lock()
-	r.queued = true
-	l.unlock()
+	st.With(func(*Live) { r.queued = true })
 	begin := time.Now()
 	leave, err := st.Host.Starts.Enter(ctx)
-	l = st.lock()
-	defer l.unlock()
-	r.queued = false
+	st.With(func(l *Live) {
+		r.queued = false
+		if err != nil {
+			return
+		}
+		r.leave = leave
+		if time.Since(begin) > timeout/100 {
+			l.armStart(r.ID, timeout)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("wait for other sites to start: %w", err)
-	}
-	r.leave = leave
-	if time.Since(begin) > timeout/100 {
-		l.armStart(r.ID, timeout)
 	}
 	return nil
 }

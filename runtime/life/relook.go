@@ -11,7 +11,7 @@ import (
 // changed, replicas that wait for their next rung wait for the new one.
 func (l *Live) newLadder() {
 	a := l.Activity
-	p := l.policy(a.Spec)
+	p := l.Host.policy(a.Spec, a.experience)
 	a.Machine.SetPolicy(p)
 	if slices.Equal(a.rungs, p.Ladder) {
 		return
@@ -35,10 +35,10 @@ func (l *Live) newLadder() {
 // NewLadders chooses the ladders of all live sites anew.
 func (h *Host) NewLadders() {
 	for _, e := range h.Awake.All() {
-		l := e.lock()
-		if l.Activity != nil && !l.gone {
-			l.newLadder()
-		}
-		l.unlock()
+		e.With(func(l *Live) {
+			if l.Activity != nil && !l.gone {
+				l.newLadder()
+			}
+		})
 	}
 }

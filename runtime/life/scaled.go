@@ -1,6 +1,7 @@
 package life
 
 import (
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -8,7 +9,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/scale"
 	"github.com/fcnode/fcnode/runtime/site"
-	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // scaled is a site as scaling sees it.
@@ -18,57 +18,40 @@ func (s scaledSite) ID() bpf.SiteID { return s.st.ID }
 
 func (s scaledSite) Name() string { return s.st.Name }
 
-func (s scaledSite) WithScaled(f func(scale.Site)) {
-	s.st.With(func(l *Live) { f(scaledLive{l}) })
-}
+func (s scaledSite) WithScaled(f func(scale.Site)) { s.st.With(ifLive(f)) }
 
-func (s scaledSite) TryWithScaled(f func(scale.Site)) bool {
-	if !s.st.mu.TryLock() {
-		return false
+func (s scaledSite) TryWithScaled(f func(scale.Site)) bool { return s.st.tryWith(ifLive(f)) }
+
+func ifLive(f func(scale.Site)) func(l *Live) {
+	return func(l *Live) {
+		if l.Activity != nil {
+			f(l.Scaled())
+		}
 	}
-	defer s.st.mu.Unlock()
-	f(scaledLive{&s.st.live})
-	return true
 }
 
 // Scaled is the site as scaling sees it.
 func (st *Site) Scaled() scale.Ref { return scaledSite{st} }
 
 // Scaled is the live site as scaling sees it.
-func (l *Live) Scaled() scale.Site { return scaledLive{l} }
+func (l *Live) Scaled() scale.Site {
+	return scale.Site{Live: scaledLive{l}, Ref: scaledSite{l.Site}, Spec: l.Spec, Kept: &l.Scaling}
+}
 
-// scaledLive is that with the lock held.
 type scaledLive struct{ l *Live }
-
-func (s scaledLive) Ref() scale.Ref { return s.l.Site.Scaled() }
-
-func (s scaledLive) Spec() *spec.Site { return s.l.Spec }
 
 func (s scaledLive) Ask(asked site.ScaleAsked) { s.l.handle(asked) }
 
-func (s scaledLive) SetScaling(to *scale.State) { s.l.Scaling = to }
-
-func (s scaledLive) Scaling() *scale.State {
-	if s.l.Activity == nil {
-		return nil
-	}
-	return s.l.Scaling
-}
-
-// NotScaled tells it once for as long as the site is known.
-func (s scaledLive) NotScaled(reasons []string) {
-	if h := s.l.past(); !h.unscaled {
-		h.unscaled = true
-		for _, reason := range reasons {
-			s.l.Host.Tell(event.Event{Site: s.l.Name, Kind: event.NotScaled, Reason: reason})
-		}
-	}
-}
-
-// Tell adds an event; a decision is also the site's last one.
+// Tell adds an event; a decision is also the site's last one. What cannot be scaled is
+// told once for as long as the site is known.
 func (s scaledLive) Tell(ev event.Event) {
 	h := s.l.past()
 	switch ev.Kind {
+	case event.NotScaled:
+		if slices.Contains(h.unscaled, ev.Reason) {
+			return
+		}
+		h.unscaled = append(h.unscaled, ev.Reason)
 	case event.ScaledUp, event.ScaledDown, event.ScaledOut, event.ScaledIn:
 		h.Decision = &event.Decision{Time: time.Now(), Action: ev.Kind, Reason: ev.Text}
 	}

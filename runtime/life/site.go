@@ -52,18 +52,20 @@ type Live struct {
 
 // With calls f with the site's lock held.
 func (st *Site) With(f func(l *Live)) {
-	l := st.lock()
-	defer l.unlock()
-	f(l)
-}
-
-// lock is With for those who cannot do their work in one call of a function.
-func (st *Site) lock() *Live {
 	st.mu.Lock()
-	return &st.live
+	defer st.mu.Unlock()
+	f(&st.live)
 }
 
-func (l *Live) unlock() { l.mu.Unlock() }
+// tryWith is With unless somebody else holds the lock: false.
+func (st *Site) tryWith(f func(l *Live)) bool {
+	if !st.mu.TryLock() {
+		return false
+	}
+	defer st.mu.Unlock()
+	f(&st.live)
+	return true
+}
 
 // History outlives the activity.
 type history struct {
@@ -71,7 +73,7 @@ type history struct {
 	Failure  *event.Failure
 	Idle     time.Time // when its last connection ended, as far as known
 	failed   bool      // the last wake failed
-	unscaled bool      // it was told which limits cannot be scaled
+	unscaled []string  // why some limits cannot be scaled, as far as it was told
 	came     uint64    // connections since its last wake, as far as counted
 }
 

@@ -32,12 +32,12 @@ func reclaimable(in reclaimInput) uint64 {
 // findTier says how a replica that was found sleeps. One whose mark is gone has a
 // visitor: his knock may have died with the daemon that read it. Anything
 // half-done is undone. A spare one has no mark: nothing is sent to it.
-func (l *Live) findTier(r *Replica, s *spec.Site, st bpf.ReplicaStats, was *site.Found) {
-	defer func() { l.Host.boundSwap(r, s, r.frozen) }()
+func (h *Host) findTier(r *Replica, s *spec.Site, st bpf.ReplicaStats, was *site.Found) {
+	defer func() { h.boundSwap(r, s, r.frozen) }()
 	r.asleep = st.Asleep
 	frozen, err := r.Ctr.Group().Frozen()
 	if err != nil {
-		l.Host.Log.Error("cannot tell whether a replica is frozen; taking it for awake", "replica", r.Name, "error", err)
+		h.Log.Error("cannot tell whether a replica is frozen; taking it for awake", "replica", r.Name, "error", err)
 	}
 	if !frozen {
 		return
@@ -47,8 +47,8 @@ func (l *Live) findTier(r *Replica, s *spec.Site, st bpf.ReplicaStats, was *site
 		was.Asleep = detect.TierFrozen
 		return
 	}
-	if err := r.Ctr.Group().Thaw(l.Host.Ctx); err != nil {
-		l.Host.Log.Error("cannot thaw a replica; its visitors wait", "replica", r.Name, "error", err)
+	if err := r.Ctr.Group().Thaw(h.Ctx); err != nil {
+		h.Log.Error("cannot thaw a replica; its visitors wait", "replica", r.Name, "error", err)
 	}
 }
 
@@ -70,13 +70,13 @@ func (a *Activity) awake(id site.ReplicaID) bool {
 
 // followRise gives a replica that is to run again the trace of the packet or the
 // person for whom it is, if there is one.
-func (l *Live) followRise(r *Replica) {
-	if r.trace != nil || l.trace == nil {
+func (a *Activity) followRise(r *Replica) {
+	if r.trace != nil || a.trace == nil {
 		return
 	}
-	r.trace, l.trace = l.trace, nil
+	r.trace, a.trace = a.trace, nil
 	r.trace.replica(r.Name)
-	if m, ok := l.Machine.Replica(r.ID); ok {
+	if m, ok := a.Machine.Replica(r.ID); ok {
 		r.trace.from(m.Tier)
 	}
 }

@@ -54,15 +54,15 @@ func pressureOf(text string) float64 {
 // readySpare gets a replica that is about to be frozen as a spare one ready for
 // when it joins: one that has served has the limits and the first connection of
 // that time.
-func (l *Live) readySpare(r *Replica, s *spec.Site) {
-	if err := l.Host.Data.BeginWake(bpf.ReplicaID(r.ID)); err != nil {
-		l.Host.Log.Debug("the first connection of a spare replica will not be told", "replica", r.Name, "error", err)
+func (st *Site) readySpare(r *Replica, s *spec.Site) {
+	if err := st.Host.Data.BeginWake(bpf.ReplicaID(r.ID)); err != nil {
+		st.Host.Log.Debug("the first connection of a spare replica will not be told", "replica", r.Name, "error", err)
 	}
 	if r.Ctr == nil {
 		return
 	}
-	if err := r.Ctr.Group().Apply(scale.Settable(l.Host.Scale.StartLimits(l.ID, s), l.Host.Has)); err != nil {
-		l.Host.Log.Error("a spare replica keeps the limits that it had", "replica", r.Name, "error", err)
+	if err := r.Ctr.Group().Apply(scale.Settable(st.Host.Scale.StartLimits(st.ID, s), st.Host.Has)); err != nil {
+		st.Host.Log.Error("a spare replica keeps the limits that it had", "replica", r.Name, "error", err)
 	}
 }
 

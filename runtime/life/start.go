@@ -54,11 +54,11 @@ func (l *Live) beginStart(act site.Start) {
 	}
 	r.trace.replica(r.Name)
 	a.Replicas[id] = r
-	trace, s := r.trace, a.Spec // r's is gone with the first byte, which may come before start returns
-	l.Host.Work.Go(func() {
+	trace, s, st := r.trace, a.Spec, l.Site // r's trace is gone with the first byte, which may come before start returns
+	st.Host.Work.Go(func() {
 		defer cancel()
-		ctr, err := l.start(ctx, r, trace, s)
-		l.started(r, ctr, err)
+		ctr, err := st.start(ctx, r, trace, s)
+		st.started(r, ctr, err)
 	})
 }
 
@@ -83,12 +83,12 @@ var errNotRestored = errors.New("the site could not be restored")
 // a place of its own: what the restore has left in the other is not for it.
 func (st *Site) startAnew(r *Replica, timeout time.Duration) {
 	st.Host.forget(r)
-	l := st.lock()
-	defer l.unlock()
-	r.ns, r.kernel = nil, bpf.Replica{}
-	if !r.stopping && l.Activity != nil {
-		l.armStart(r.ID, timeout)
-	}
+	st.With(func(l *Live) {
+		r.ns, r.kernel = nil, bpf.Replica{}
+		if !r.stopping && l.Activity != nil {
+			l.armStart(r.ID, timeout)
+		}
+	})
 }
 
 // startWithin bounds startNow.
@@ -132,9 +132,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, fmt.Errorf("image: %w", err)
 	}
-	l := st.lock()
-	r.Image = img.Digest
-	l.unlock()
+	st.With(func(*Live) { r.Image = img.Digest })
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
@@ -171,29 +169,29 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 func (st *Site) started(r *Replica, ctr Container, err error) {
 	if err != nil {
 		st.Host.forget(r)
-		l := st.lock()
-		defer l.unlock()
-		r.endWake()
-		if r.trace != nil {
-			st.Host.endTrace(r.trace, event.ResultFailed, err.Error())
-			r.trace = nil
+	}
+	st.With(func(l *Live) {
+		if err != nil {
+			r.endWake()
+			if r.trace != nil {
+				st.Host.endTrace(r.trace, event.ResultFailed, err.Error())
+				r.trace = nil
+			}
+			delete(l.Replicas, r.ID)
+			l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
+			return
 		}
-		delete(l.Replicas, r.ID)
-		l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
-		return
-	}
-	l := st.lock()
-	defer l.unlock()
-	r.Ctr = ctr
-	l.notify()
-	st.Host.Work.Go(func() { st.watch(r) })
-	if r.restoring {
-		r.restoring = false
-		l.restored(r)
-	}
-	if r.stopping {
-		l.stopContainer(r)
-	}
+		r.Ctr = ctr
+		l.notify()
+		st.Host.Work.Go(func() { st.watch(r) })
+		if r.restoring {
+			r.restoring = false
+			l.restored(r)
+		}
+		if r.stopping {
+			st.Host.stopContainer(r, l.Spec)
+		}
+	})
 }
 
 // watch waits for a replica's end, or for the daemon's.
@@ -207,28 +205,27 @@ func (st *Site) watch(r *Replica) {
 	if st, ok := r.Ctr.Exit(); ok {
 		reason = Describe(st)
 	}
-	l := st.lock()
-	r.endWake()
-	l.endedUnproven(r, reason)
-	// First the data path learns that it is gone, then its belongings go.
-	l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
-	if r.trace != nil { // it was woken, and no visitor came
-		st.Host.endTrace(r.trace, event.ResultOK, "")
-		r.trace = nil
-	}
-	dumped := r.dumped
-	l.unlock()
-
+	dumped := false
+	st.With(func(l *Live) {
+		r.endWake()
+		l.endedUnproven(r, reason)
+		// First the data path learns that it is gone, then its belongings go.
+		l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
+		if r.trace != nil { // it was woken, and no visitor came
+			st.Host.endTrace(r.trace, event.ResultOK, "")
+			r.trace = nil
+		}
+		dumped = r.dumped
+	})
 	st.tidy(r, dumped)
-
-	l = st.lock()
-	defer l.unlock()
-	if l.Activity != nil {
-		l.imaged(r)
-		delete(l.Replicas, r.ID)
-		l.notify()
-		l.settle()
-	}
+	st.With(func(l *Live) {
+		if l.Activity != nil {
+			l.imaged(r)
+			delete(l.Replicas, r.ID)
+			l.notify()
+			l.settle()
+		}
+	})
 }
 
 // tidy takes away what belongs to a replica that has ended, when it disturbs
@@ -237,12 +234,12 @@ func (st *Site) watch(r *Replica) {
 func (st *Site) tidy(r *Replica, dumped bool) {
 	if dumped {
 		st.Host.removeContainer(r)
-		l := st.lock()
-		if l.Activity != nil {
-			l.imaged(r)
-			l.notify()
-		}
-		l.unlock()
+		st.With(func(l *Live) {
+			if l.Activity != nil {
+				l.imaged(r)
+				l.notify()
+			}
+		})
 	}
 	st.Host.Wakes.Later(st.Host.Ctx.Done())
 	if !dumped {
@@ -277,27 +274,27 @@ func (l *Live) beginStop(act site.Stop) {
 		r.cancel() // answered by StartFailed, or by started() if it was quicker
 		return
 	}
-	l.stopContainer(r)
+	l.Host.stopContainer(r, l.Spec)
 }
 
 // stopContainer asks the container to end; watch() reports it.
-func (l *Live) stopContainer(r *Replica) {
-	grace := time.Duration(l.Spec.Stop.Grace)
+func (h *Host) stopContainer(r *Replica, s *spec.Site) {
+	grace := time.Duration(s.Stop.Grace)
 	// Neither waited for nor cut short when the daemon ends: the container has
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
 	settled := r.callBack()
 	go func() {
 		settled()
-		ctx := context.WithoutCancel(l.Host.Ctx)
+		ctx := context.WithoutCancel(h.Ctx)
 		stop := r.Ctr.Stop
 		if kill {
 			stop = func(ctx context.Context, _ time.Duration) error { return r.Ctr.Kill(ctx) }
 		}
 		if err := stop(ctx, grace); err != nil {
-			l.Host.Log.Error("cannot stop a container; killing it", "replica", r.Name, "error", err)
+			h.Log.Error("cannot stop a container; killing it", "replica", r.Name, "error", err)
 			if err := r.Ctr.Kill(ctx); err != nil {
-				l.Host.Log.Error("cannot kill a container", "replica", r.Name, "error", err)
+				h.Log.Error("cannot kill a container", "replica", r.Name, "error", err)
 			}
 		}
 	}()

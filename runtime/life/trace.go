@@ -14,17 +14,17 @@ import (
 
 // TracesUnderWay are the traces of wakes that are not over.
 func (st *Site) TracesUnderWay() []event.Trace {
-	l := st.lock()
-	defer l.unlock()
 	out := []event.Trace{}
-	if l.Activity == nil {
-		return out
-	}
-	for _, r := range l.Replicas {
-		if r.trace != nil {
-			out = append(out, r.trace.current())
+	st.With(func(l *Live) {
+		if l.Activity == nil {
+			return
 		}
-	}
+		for _, r := range l.Replicas {
+			if r.trace != nil {
+				out = append(out, r.trace.current())
+			}
+		}
+	})
 	return out
 }
 
@@ -157,14 +157,14 @@ func (w *wakeTrace) sorted() event.Trace {
 }
 
 // failTrace ends the traces of a wake that failed.
-func (l *Live) failTrace(reason string) {
-	if l.trace != nil {
-		l.Host.endTrace(l.trace, event.ResultFailed, reason)
-		l.trace = nil
+func (a *Activity) failTrace(h *Host, reason string) {
+	if a.trace != nil {
+		h.endTrace(a.trace, event.ResultFailed, reason)
+		a.trace = nil
 	}
-	for _, r := range l.Replicas {
+	for _, r := range a.Replicas {
 		if r.trace != nil {
-			l.Host.endTrace(r.trace, event.ResultFailed, reason)
+			h.endTrace(r.trace, event.ResultFailed, reason)
 			r.trace = nil
 		}
 	}

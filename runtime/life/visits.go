@@ -16,17 +16,12 @@ func (l *Live) came(r *Replica, total uint64) {
 	r.came = total
 }
 
-// learnVisits does so for a wake that is over now.
-func (l *Live) learnVisits(x *policy.Experience, took time.Duration, now time.Time) {
-	share := l.Spec.Objective.Cold.Share()
-	if share == 0 {
-		return
-	}
+// countWake notes what came since the last wake, when the next one is over.
+func (h *history) countWake(x *policy.Experience, took time.Duration, now time.Time, share float64) {
 	since := time.Duration(0)
 	if !x.Woke.IsZero() {
 		since = max(0, now.Sub(x.Woke))
 	}
-	h := l.past()
 	x.CountWake(h.came, took, since, share)
 	h.came, x.Woke = 0, now
 }

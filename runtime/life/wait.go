@@ -6,10 +6,9 @@ import (
 )
 
 // IsLive says whether anything of the site runs or stands ready.
-func (st *Site) IsLive() bool {
-	l := st.lock()
-	defer l.unlock()
-	return l.Activity != nil
+func (st *Site) IsLive() (live bool) {
+	st.With(func(l *Live) { live = l.Activity != nil })
+	return live
 }
 
 // Errors of those who wait for a site.
@@ -23,18 +22,19 @@ var (
 // Wait returns when the site is as asked for, or sleeps.
 func (st *Site) Wait(ctx context.Context, is func(*Activity) bool) error {
 	for {
-		l := st.lock()
-		a := l.Activity
-		if is(a) {
-			l.unlock()
+		var done bool
+		var changed <-chan struct{}
+		st.With(func(l *Live) {
+			if done = is(l.Activity); l.Activity != nil {
+				changed = l.changed
+			}
+		})
+		if done {
 			return nil
 		}
-		if a == nil {
-			l.unlock()
+		if changed == nil {
 			return ErrParked
 		}
-		changed := a.changed
-		l.unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -26,19 +26,24 @@ type Ref interface {
 }
 
 // Site is a live site whose lock is held, as far as scaling goes.
-type Site interface {
-	Ref() Ref
-	Spec() *spec.Site
+type Site struct {
+	Live
+	Ref  Ref
+	Spec *spec.Site
+	Kept **State // where the site keeps what scaling knows of it
+}
+
+// Live is what scaling does with a site.
+type Live interface {
 	Set() Set
 	// Ask asks for so many replicas. The site may not be live any more afterwards.
 	Ask(site.ScaleAsked)
 	Tell(event.Event)
-	// NotScaled tells why limits cannot be scaled; once is enough.
-	NotScaled(reasons []string)
-	// Scaling is what SetScaling was given last; nil when the site is not live.
-	Scaling() *State
-	SetScaling(*State)
 }
+
+// Scaling is what is known of the site; nil while nothing serves, and when there is
+// nothing to scale.
+func (l Site) Scaling() *State { return *l.Kept }
 
 // Set is a site's replicas.
 type Set struct {

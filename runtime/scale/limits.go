@@ -317,7 +317,7 @@ func (l *Limits) everything() cgroup.Change {
 // lower makes one smaller: at once, but memory in the background, as it may have to be
 // reclaimed first.
 func (g *Engine) lower(l Site, d detect.Decision) {
-	s, ref := l.Scaling(), l.Ref()
+	s, ref := l.Scaling(), l.Ref
 	groups := groupsOf(l, serving(l))
 	if d.Resource != detect.Memory {
 		inForce, err := setLimit(groups, &s.Limits, d.Resource, d.Part, d.To)
@@ -343,12 +343,12 @@ func (g *Engine) lower(l Site, d detect.Decision) {
 func (g *Engine) lowered(l Site, d detect.Decision, inForce float64, err error) {
 	s := l.Scaling()
 	if err != nil {
-		g.Log.Error("cannot lower a limit", "site", l.Ref().Name(), "resource", d.Resource, "error", err)
+		g.Log.Error("cannot lower a limit", "site", l.Ref.Name(), "resource", d.Resource, "error", err)
 		return
 	}
 	s.Limits.of(d.Resource, d.Part).Now = inForce
 	if d.To = inForce; inForce < d.From {
 		g.scaled(l, d, 0, Cause{}, 0)
 	}
-	g.budget.claim(l.Ref().ID(), s.Limits, len(serving(l)), l.Spec(), false)
+	g.budget.claim(l.Ref.ID(), s.Limits, len(serving(l)), l.Spec, false)
 }

@@ -65,10 +65,10 @@ func scalable(s *spec.Site) bool {
 // Follow brings what watches a site in line with its replicas. It is called
 // after each event of the site's machine.
 func (g *Engine) Follow(l Site) {
-	if s := l.Scaling(); s != nil && s.spec != l.Spec() {
+	if s := l.Scaling(); s != nil && s.spec != l.Spec {
 		g.End(l)
 	}
-	if l.Scaling() == nil && !scalable(l.Spec()) {
+	if l.Scaling() == nil && !scalable(l.Spec) {
 		return
 	}
 	ready := serving(l)
@@ -78,7 +78,7 @@ func (g *Engine) Follow(l Site) {
 		}
 		g.begin(l, ready)
 	}
-	s, ref := l.Scaling(), l.Ref()
+	s, ref := l.Scaling(), l.Ref
 	if len(s.outs) > 0 {
 		s.inherit(comers(l))
 	}
@@ -99,13 +99,13 @@ func (g *Engine) Follow(l Site) {
 		s.timer.Stop()
 		g.budget.drop(ref.ID())
 	default:
-		g.budget.claim(ref.ID(), s.Limits, len(ready), l.Spec(), false)
+		g.budget.claim(ref.ID(), s.Limits, len(ready), l.Spec, false)
 	}
 }
 
 // begin starts to watch.
 func (g *Engine) begin(l Site, ready []site.ReplicaID) {
-	sp, ref := l.Spec(), l.Ref()
+	sp, ref := l.Spec, l.Ref
 	s := &State{
 		spec:   sp,
 		scaler: detect.NewScaler(detect.Targets{Conns: float64(sp.Scale.Target.Conns), Latency: time.Duration(sp.Scale.Target.Latency)}, g.costs.typical()),
@@ -117,16 +117,16 @@ func (g *Engine) begin(l Site, ready []site.ReplicaID) {
 		s.Limits = readLimits(group.Path(), s.Limits)
 	}
 	s.timer = time.AfterFunc(evaluateBusy, func() { g.queue.add(ref, Cause{}) })
-	l.SetScaling(s)
+	*l.Kept = s
 	g.setTrigger(l, &detect.Signals{Replicas: replicasOf(l)})
-	if why := Lacking(sp.Limits, g.Cgroups, g.Has); len(why) > 0 {
-		l.NotScaled(why)
+	for _, why := range Lacking(sp.Limits, g.Cgroups, g.Has) {
+		l.Tell(event.Event{Kind: event.NotScaled, Reason: why})
 	}
 }
 
 // End stops it.
 func (g *Engine) End(l Site) {
-	g.budget.drop(l.Ref().ID())
+	g.budget.drop(l.Ref.ID())
 	g.removeTrigger(l) // of an earlier daemon, perhaps
 	s := l.Scaling()
 	if s == nil {
@@ -136,7 +136,7 @@ func (g *Engine) End(l Site) {
 	for id := range s.watched {
 		s.unwatch(id)
 	}
-	l.SetScaling(nil)
+	*l.Kept = nil
 }
 
 func (s *State) unwatch(id site.ReplicaID) {
@@ -156,7 +156,7 @@ func (g *Engine) watchReplica(l Site, id site.ReplicaID) {
 	s.bursting[id] = bpf.Now()
 	s.timer.Reset(evaluateBusy)
 	r, _ := find(l, id)
-	ref := l.Ref()
+	ref := l.Ref
 	group, ok := r.Group.(*cgroup.Group)
 	if !ok {
 		return
@@ -271,7 +271,7 @@ func (s *State) count(now map[site.ReplicaID]Sample) {
 func (g *Engine) decide(l Site, why Cause, now map[site.ReplicaID]Sample, sig *detect.Signals) (again time.Duration) {
 	s := l.Scaling()
 	for range mostDecisions {
-		g.budget.bound(l.Ref().ID(), &s.Limits)
+		g.budget.bound(l.Ref.ID(), &s.Limits)
 		s.Limits.show(sig)
 		d := s.scaler.Decide(time.Duration(bpf.Now()), *sig)
 		switch d.Kind {
@@ -280,11 +280,11 @@ func (g *Engine) decide(l Site, why Cause, now map[site.ReplicaID]Sample, sig *d
 				return evaluateAgain // the mark is about to move
 			}
 			if err := g.raise(l, d); err != nil {
-				g.Log.Error("cannot raise a limit", "site", l.Ref().Name(), "resource", d.Resource, "error", err)
+				g.Log.Error("cannot raise a limit", "site", l.Ref.Name(), "resource", d.Resource, "error", err)
 				return 0
 			}
 			g.scaled(l, d, 0, why, bpf.Now())
-			g.budget.claim(l.Ref().ID(), s.Limits, len(serving(l)), l.Spec(), true)
+			g.budget.claim(l.Ref.ID(), s.Limits, len(serving(l)), l.Spec, true)
 			g.shareOut()
 			s.meter.restart(now)
 			forget(sig, d)
@@ -401,7 +401,7 @@ func (g *Engine) endBursts(l Site) {
 	if len(late) == 0 || len(s.watched) == 1 {
 		return
 	}
-	groups, now, ref := groupsOf(l, late), s.Limits.clone(), l.Ref()
+	groups, now, ref := groupsOf(l, late), s.Limits.clone(), l.Ref
 	g.Go(func() { // memory may have to be reclaimed
 		set := func(name detect.ResourceName, part int) {
 			l := now.of(name, part)

@@ -86,7 +86,7 @@ func (g *Engine) Samples(l Site, why Cause) map[site.ReplicaID]Sample {
 	}
 	loads, counted, err := g.readLoads(ids, why)
 	if err != nil {
-		g.Log.Error("cannot read the load of a site", "site", l.Ref().Name(), "error", err)
+		g.Log.Error("cannot read the load of a site", "site", l.Ref.Name(), "error", err)
 		return nil
 	}
 	out := make(map[site.ReplicaID]Sample, len(ids))
@@ -98,7 +98,7 @@ func (g *Engine) Samples(l Site, why Cause) map[site.ReplicaID]Sample {
 		}
 		usage, err := groups[id].Usage()
 		if err != nil {
-			g.Log.Debug("cannot read what a replica uses", "site", l.Ref().Name(), "replica", id, "error", err)
+			g.Log.Debug("cannot read what a replica uses", "site", l.Ref.Name(), "replica", id, "error", err)
 		}
 		out[site.ReplicaID(id)] = Sample{at: now, Load: load, Counted: counted, Usage: usage}
 	}
@@ -200,7 +200,7 @@ func pidsUse(now, base Sample) detect.Resource {
 
 // replicasOf counts a site's replicas.
 func replicasOf(l Site) detect.Replicas {
-	out := detect.Replicas{Min: l.Spec().Scale.Min, Max: l.Spec().Scale.Max, Now: l.Set().Serving}
+	out := detect.Replicas{Min: l.Spec.Scale.Min, Max: l.Spec.Scale.Max, Now: l.Set().Serving}
 	for _, m := range l.Set().Replicas {
 		switch {
 		case m.Spare:

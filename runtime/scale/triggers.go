@@ -65,8 +65,8 @@ func (g *Engine) setTrigger(l Site, sig *detect.Signals) {
 	if t == s.trigger {
 		return
 	}
-	if err := g.Data.SetTrigger(l.Ref().ID(), t); err != nil {
-		g.Log.Error("the kernel does not tell of a site's load; it is looked at each second", "site", l.Ref().Name(), "error", err)
+	if err := g.Data.SetTrigger(l.Ref.ID(), t); err != nil {
+		g.Log.Error("the kernel does not tell of a site's load; it is looked at each second", "site", l.Ref.Name(), "error", err)
 		return
 	}
 	s.trigger = t
@@ -109,7 +109,7 @@ func (g *Engine) alarms(l Site) surge.Alarm {
 	if !s.normal.Known() {
 		return 0
 	}
-	state, err := g.Data.Trigger(l.Ref().ID())
+	state, err := g.Data.Trigger(l.Ref.ID())
 	if err != nil {
 		return 0
 	}
@@ -120,8 +120,8 @@ func (g *Engine) alarms(l Site) surge.Alarm {
 
 // removeTrigger ends it.
 func (g *Engine) removeTrigger(l Site) {
-	if err := g.Data.RemoveTrigger(l.Ref().ID()); err != nil {
-		g.Log.Error("the kernel goes on telling of a site that is not scaled any more", "site", l.Ref().Name(), "error", err)
+	if err := g.Data.RemoveTrigger(l.Ref.ID()); err != nil {
+		g.Log.Error("the kernel goes on telling of a site that is not scaled any more", "site", l.Ref.Name(), "error", err)
 	}
 }
 
