@@ -40,7 +40,12 @@ type Holder struct {
 	clock   Clock
 	expired func(Expired)
 
-	mu             sync.Mutex // guards what is below; never held while a packet is sent
+	mu   sync.Mutex // guards held; never locked while a packet is sent
+	held heldQueue
+}
+
+// heldQueue is what a Holder holds.
+type heldQueue struct {
 	sites          map[bpf.SiteID]*heldSite
 	oldest, newest *heldPacket // all packets by time of arrival
 	total          int
@@ -80,7 +85,7 @@ type packetKey struct {
 func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
 	return &Holder{
 		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,
-		sites: map[bpf.SiteID]*heldSite{},
+		held: heldQueue{sites: map[bpf.SiteID]*heldSite{}},
 	}
 }
 
@@ -92,11 +97,12 @@ func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired fu
 func (h *Holder) Add(p bpf.HeldPacket) (first bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sites[p.Site]
+	q := &h.held
+	s := q.sites[p.Site]
 	first = s == nil
 	if first {
 		s = &heldSite{seen: map[packetKey]struct{}{}}
-		h.sites[p.Site] = s
+		q.sites[p.Site] = s
 	}
 	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto}
 	if _, again := s.seen[key]; again {
@@ -104,7 +110,7 @@ func (h *Holder) Add(p bpf.HeldPacket) (first bool, err error) {
 	}
 	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + h.cfg.Deadline, key: key}
 	switch {
-	case h.total >= h.cfg.Total:
+	case q.total >= h.cfg.Total:
 		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
 	case s.packets >= h.cfg.PerSite:
 		err = fmt.Errorf("%w (%d)", ErrHoldSiteFull, h.cfg.PerSite)
@@ -118,9 +124,10 @@ func (h *Holder) Add(p bpf.HeldPacket) (first bool, err error) {
 			s.seen[key] = struct{}{}
 		}
 		s.packets++
-		h.total++
+		q.total++
 	}
-	h.append(s, held)
+	q.append(s, held)
+	q.arm(h.clock, h.expire)
 	return first, err
 }
 
@@ -158,20 +165,18 @@ func (h *Holder) Drop(site bpf.SiteID) (n int) {
 func (h *Holder) Held() (packets, sites int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.total, len(h.sites)
+	return h.held.total, len(h.held.sites)
 }
 
-// append must be called with h.mu held.
-func (h *Holder) append(s *heldSite, p *heldPacket) {
+func (q *heldQueue) append(s *heldSite, p *heldPacket) {
 	s.append(p)
-	p.prev = h.newest
-	if h.newest == nil {
-		h.oldest = p
+	p.prev = q.newest
+	if q.newest == nil {
+		q.oldest = p
 	} else {
-		h.newest.next = p
+		q.newest.next = p
 	}
-	h.newest = p
-	h.arm()
+	q.newest = p
 }
 
 // take removes a site and returns its packets.
@@ -183,7 +188,8 @@ func (h *Holder) take(site bpf.SiteID) []*heldPacket {
 func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets []*heldPacket) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := h.sites[site]
+	q := &h.held
+	s := q.sites[site]
 	if s == nil {
 		return nil
 	}
@@ -194,8 +200,8 @@ func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets [
 		next := p.after
 		p.after = nil
 		if wanted(p.key) {
-			h.unlink(p)
-			s.forget(p)
+			q.unlink(p)
+			s.uncount(p)
 			packets = append(packets, p)
 		} else {
 			s.append(p)
@@ -203,12 +209,12 @@ func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets [
 		p = next
 	}
 	if s.first == nil {
-		delete(h.sites, site)
+		delete(q.sites, site)
 	}
-	if h.oldest == nil && h.stop != nil {
-		h.stop()
-		h.stop = nil
-		h.timer++
+	if q.oldest == nil && q.stop != nil {
+		q.stop()
+		q.stop = nil
+		q.timer++
 	}
 	return packets
 }
@@ -222,41 +228,41 @@ func (s *heldSite) append(p *heldPacket) {
 	s.last = p
 }
 
-// forget takes what counts p off the site.
-func (s *heldSite) forget(p *heldPacket) {
+// uncount takes what counts p off the site.
+func (s *heldSite) uncount(p *heldPacket) {
 	if p.data != nil {
 		s.packets--
 		delete(s.seen, p.key)
 	}
 }
 
-// unlink takes a packet off the list of all. It must be called with h.mu held.
-func (h *Holder) unlink(p *heldPacket) {
+// unlink takes a packet off the list of all.
+func (q *heldQueue) unlink(p *heldPacket) {
 	if p.prev == nil {
-		h.oldest = p.next
+		q.oldest = p.next
 	} else {
 		p.prev.next = p.next
 	}
 	if p.next == nil {
-		h.newest = p.prev
+		q.newest = p.prev
 	} else {
 		p.next.prev = p.prev
 	}
 	if p.data != nil {
-		h.total--
+		q.total--
 	}
 }
 
 // arm sets the timer for the oldest packet, if it is not set. When that packet
 // has gone before, the timer goes off for nothing and is set anew: cheaper than
-// setting it anew for each packet. It must be called with h.mu held.
-func (h *Holder) arm() {
-	if h.stop != nil || h.oldest == nil {
+// setting it anew for each packet.
+func (q *heldQueue) arm(clock Clock, expire func(timer uint64)) {
+	if q.stop != nil || q.oldest == nil {
 		return
 	}
-	h.timer++
-	id := h.timer
-	h.stop = h.clock.AfterFunc(max(h.oldest.due-h.clock.Now(), 0), func() { h.expire(id) })
+	q.timer++
+	id := q.timer
+	q.stop = clock.AfterFunc(max(q.oldest.due-clock.Now(), 0), func() { expire(id) })
 }
 
 // expire refuses what is due.
@@ -265,20 +271,21 @@ func (h *Holder) expire(timer uint64) {
 	var order []bpf.SiteID
 
 	h.mu.Lock()
-	if timer != h.timer {
+	q := &h.held
+	if timer != q.timer {
 		h.mu.Unlock()
 		return
 	}
-	h.stop = nil
+	q.stop = nil
 	now := h.clock.Now()
-	for p := h.oldest; p != nil && p.due <= now; p = h.oldest {
+	for p := q.oldest; p != nil && p.due <= now; p = q.oldest {
 		if bySite[p.site] == nil {
 			order = append(order, p.site)
 		}
 		bySite[p.site] = append(bySite[p.site], p)
-		h.expireOne(p)
+		q.expireOne(p)
 	}
-	h.arm()
+	q.arm(h.clock, h.expire)
 	h.mu.Unlock()
 
 	for _, site := range order {
@@ -291,14 +298,14 @@ func (h *Holder) expire(timer uint64) {
 }
 
 // expireOne removes the oldest packet, which is the first of its site too, as
-// both lists have the same order. It must be called with h.mu held.
-func (h *Holder) expireOne(p *heldPacket) {
-	h.unlink(p)
-	s := h.sites[p.site]
+// both lists have the same order.
+func (q *heldQueue) expireOne(p *heldPacket) {
+	q.unlink(p)
+	s := q.sites[p.site]
 	s.first = p.after
-	s.forget(p)
+	s.uncount(p)
 	if s.first == nil {
-		delete(h.sites, p.site)
+		delete(q.sites, p.site)
 	}
 }
 

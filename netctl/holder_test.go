@@ -395,7 +395,7 @@ func TestHolderConcurrentUse(t *testing.T) {
 	for s := range bpf.SiteID(sites) {
 		h.Drop(s)
 	}
-	if p, s := h.Held(); p != 0 || s != 0 || h.oldest != nil || h.newest != nil {
+	if p, s := h.Held(); p != 0 || s != 0 || h.held.oldest != nil || h.held.newest != nil {
 		t.Errorf("not empty after all: %d packets of %d sites", p, s)
 	}
 }

@@ -159,15 +159,18 @@ func (p *Pool) fill() {
 // wait counts who waits.
 func (p *Pool) wait(more int) {
 	p.waitMu.Lock()
-	defer p.waitMu.Unlock()
 	p.waiting += more
-	if p.waiting > 0 {
+	waiting := p.waiting > 0
+	p.waitMu.Unlock()
+	if waiting {
 		p.hasten()
 	}
 }
 
-// hasten ends the maker's yielding. The caller holds p.waitMu.
+// hasten ends the maker's yielding.
 func (p *Pool) hasten() {
+	p.waitMu.Lock()
+	defer p.waitMu.Unlock()
 	if p.hurry != nil {
 		close(p.hurry)
 		p.hurry = nil
@@ -274,9 +277,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 func (p *Pool) Close() error {
 	p.close.Do(func() {
 		close(p.stop)
-		p.waitMu.Lock()
 		p.hasten()
-		p.waitMu.Unlock()
 		<-p.done
 		for {
 			select {

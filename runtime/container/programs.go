@@ -21,34 +21,40 @@ type programs struct {
 
 	mu         sync.RWMutex // held for reading while one of them is started
 	generation int
-	runner     *os.File // a sealed copy
-	shim       *os.File
-	found      [2]os.FileInfo
+	now        openedPrograms
+}
+
+// openedPrograms are both, and what was found in their places when they were opened.
+type openedPrograms struct {
+	runner *os.File // a sealed copy
+	shim   *os.File
+	found  [2]os.FileInfo
 }
 
 func openPrograms(runnerPath, shimPath string) (*programs, error) {
-	p := &programs{runnerPath: runnerPath, shimPath: shimPath}
-	return p, p.open()
+	p := &programs{runnerPath: runnerPath, shimPath: shimPath, generation: 1}
+	var err error
+	p.now, err = p.open()
+	return p, err
 }
 
-// open opens what is there now. The caller holds mu, or is alone.
-func (p *programs) open() error {
-	found, err := p.look()
-	if err != nil {
-		return err
+// open opens what is there now.
+func (p *programs) open() (o openedPrograms, err error) {
+	if o.found, err = p.look(); err != nil {
+		return o, err
 	}
-	shim, err := os.Open(p.shimPath)
+	o.shim, err = os.Open(p.shimPath)
 	if err != nil {
-		return fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err)
+		return o, fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err)
 	}
-	runner, err := sealed(p.runnerPath)
+	o.runner, err = sealed(p.runnerPath)
 	if err != nil {
-		return errors.Join(err, shim.Close())
+		return o, errors.Join(err, o.shim.Close())
 	}
-	p.runner, p.shim, p.found = runner, shim, found
-	p.generation++
-	return nil
+	return o, nil
 }
+
+func (o openedPrograms) close() error { return errors.Join(o.runner.Close(), o.shim.Close()) }
 
 func (p *programs) look() (found [2]os.FileInfo, err error) {
 	for i, path := range []string{p.runnerPath, p.shimPath} {
@@ -74,27 +80,30 @@ func (p *programs) renew(generation int) (bool, error) {
 	}
 	same := true
 	for i := range found {
-		same = same && os.SameFile(found[i], p.found[i]) && found[i].ModTime().Equal(p.found[i].ModTime())
+		same = same && os.SameFile(found[i], p.now.found[i]) && found[i].ModTime().Equal(p.now.found[i].ModTime())
 	}
 	if same {
 		return false, nil
 	}
-	runner, shim := p.runner, p.shim
-	if err := p.open(); err != nil {
+	others, err := p.open()
+	if err != nil {
 		return false, err
 	}
-	return true, errors.Join(runner.Close(), shim.Close())
+	old := p.now
+	p.now = others
+	p.generation++
+	return true, old.close()
 }
 
 // start starts the command that make makes, while no other programs take their place.
 func (p *programs) start(make func(runner, shim *os.File) *exec.Cmd) (cmd *exec.Cmd, generation int, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	cmd = make(p.runner, p.shim)
+	cmd = make(p.now.runner, p.now.shim)
 	return cmd, p.generation, cmd.Start()
 }
 
-func (p *programs) close() error { return errors.Join(p.runner.Close(), p.shim.Close()) }
+func (p *programs) close() error { return p.now.close() }
 
 // opened is the path by which a child can execute an open file: by this process'
 // number, as the descriptors of the child are others.

@@ -40,13 +40,13 @@ func (st *Site) checkpoint(ctx context.Context, r *Replica, d *descent, s *spec.
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(st.Host.CheckpointsDir(), 0o700); err != nil {
+	if err := os.MkdirAll(st.Host.checkpointsDir(), 0o700); err != nil {
 		return fmt.Errorf("make the folder for checkpoints: %w", err)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	m, err := r.Ctr.Checkpoint(context.WithoutCancel(ctx), st.Host.CheckpointDir(st.Name), container.CheckpointOptions{
+	m, err := r.Ctr.Checkpoint(context.WithoutCancel(ctx), st.Host.checkpointDir(st.Name), container.CheckpointOptions{
 		SpecDigest: s.Digest(), ImageDigest: r.Ctr.Meta()[metaImage], Clonable: s.Checkpoint.Clonable, Warm: warm,
 	})
 	if err != nil {
@@ -55,7 +55,7 @@ func (st *Site) checkpoint(ctx context.Context, r *Replica, d *descent, s *spec.
 	d.disk = uint64(m.Bytes)
 	if most := uint64(st.Host.Cfg.Checkpoints.Disk); d.disk > most {
 		err := fmt.Errorf("the image has %d bytes, those of all sites may have %d (checkpoints.disk)", d.disk, most)
-		return errors.Join(err, criu.Remove(st.Host.CheckpointDir(st.Name)))
+		return errors.Join(err, criu.Remove(st.Host.checkpointDir(st.Name)))
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func (l *Live) dumped(r *Replica) {
 		r.dumped = true
 		return
 	}
-	l.Host.RemoveImage(l.Name) // somebody needs the processes, so nobody may restore them
+	l.Host.removeImage(l.Name) // somebody needs the processes, so nobody may restore them
 }
 
 // ImageIsOrWillBe says whether the site has an image: for a moment after its
@@ -102,9 +102,9 @@ func (l *Live) imaged(r *Replica) {
 		return
 	}
 	r.dumped = false
-	m, err := completeImage(l.Host.CheckpointDir(l.Name))
+	m, err := completeImage(l.Host.checkpointDir(l.Name))
 	if err != nil {
-		l.Host.RemoveImage(l.Name)
+		l.Host.removeImage(l.Name)
 		l.TellDropped(err.Error())
 		return
 	}
@@ -123,7 +123,7 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	with.Meta[metaRestored] = "true"
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
-	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.CheckpointDir(st.Name))
+	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.checkpointDir(st.Name))
 	if err == nil {
 		trace.marks(timing)
 	} else {
@@ -131,14 +131,14 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	}
 	st.With(func(l *Live) {
 		if err == nil {
-			_, left := completeImage(st.Host.CheckpointDir(st.Name)) // a clonable one is
+			_, left := completeImage(st.Host.checkpointDir(st.Name)) // a clonable one is
 			l.Image = left == nil
 			return
 		}
 		r.restoring = false
 		l.publish()
 		l.Image = false
-		st.Host.RemoveImage(st.Name) // a clonable one would be tried again
+		st.Host.removeImage(st.Name) // a clonable one would be tried again
 		if ctx.Err() == nil {
 			l.notRestored(r, err)
 		}

@@ -82,7 +82,7 @@ func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) 
 func (l *Live) sunk(r *Replica, d *descent, err error) {
 	if d.back || l.Activity == nil || l.Host.Stopped() {
 		if d.disk > 0 {
-			l.Host.RemoveImage(l.Name) // before its processes run again
+			l.Host.removeImage(l.Name) // before its processes run again
 		}
 		return // who called it back gives the answer; the next daemon finds what is half-made
 	}

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/store"
 )
 
 // completeImage reads the manifest of an image that has all that belongs to it.
@@ -38,7 +40,7 @@ func (l *Live) DropSleep(reason string) {
 		}
 	}
 	l.Image = false
-	l.Host.RemoveImage(l.Name)
+	l.Host.removeImage(l.Name)
 	if had {
 		l.TellDropped(reason)
 	}
@@ -60,7 +62,7 @@ func (l *Live) refuseTwin() {
 	if !l.Image {
 		return
 	}
-	if m, err := completeImage(l.Host.CheckpointDir(l.Name)); err == nil && m.Clonable {
+	if m, err := completeImage(l.Host.checkpointDir(l.Name)); err == nil && m.Clonable {
 		return
 	}
 	l.DropSleep("a replica was found alive")
@@ -88,18 +90,18 @@ func (st *Site) ForgetExperience() {
 	}
 }
 
-// CheckpointsDir has the images of all sites.
-func (h *Host) CheckpointsDir() string { return filepath.Join(h.Cfg.StateDir, "checkpoints") }
+// checkpointsDir has the images of all sites.
+func (h *Host) checkpointsDir() string { return filepath.Join(h.Cfg.StateDir, "checkpoints") }
 
-// CheckpointDir is where the image of a site is kept.
-func (h *Host) CheckpointDir(siteName string) string {
-	return filepath.Join(h.CheckpointsDir(), siteName)
+// checkpointDir is where the image of a site is kept.
+func (h *Host) checkpointDir(siteName string) string {
+	return filepath.Join(h.checkpointsDir(), siteName)
 }
 
-// RemoveImage removes the site's image, if there is one: it cannot be restored
+// removeImage removes the site's image, if there is one: it cannot be restored
 // from when this returns.
-func (h *Host) RemoveImage(siteName string) {
-	spent, err := criu.Consume(h.CheckpointDir(siteName))
+func (h *Host) removeImage(siteName string) {
+	spent, err := criu.Consume(h.checkpointDir(siteName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
@@ -133,7 +135,7 @@ func (h *Host) SweepLeft() {
 
 // SweepImages looks once, and gives how many are being read, or made.
 func (h *Host) SweepImages() int {
-	held, err := criu.Sweep(h.CheckpointsDir())
+	held, err := criu.Sweep(h.checkpointsDir())
 	if err != nil {
 		h.Log.Error("what is left of checkpoints stays on disk for now", "error", err)
 	}
@@ -177,16 +179,95 @@ func (h *Host) addImage(bytes int64) {
 
 // keptImages are all of them, the oldest first.
 func (h *Host) keptImages() ([]keptImage, error) {
-	names, err := criu.List(h.CheckpointsDir())
+	names, err := criu.List(h.checkpointsDir())
 	if err != nil {
 		return nil, err
 	}
 	var all []keptImage
 	for _, name := range names {
-		if m, err := completeImage(h.CheckpointDir(name)); err == nil {
+		if m, err := completeImage(h.checkpointDir(name)); err == nil {
 			all = append(all, keptImage{site: name, made: m.Created, bytes: m.Bytes})
 		}
 	}
 	slices.SortFunc(all, func(a, b keptImage) int { return a.made.Compare(b.made) })
 	return all, nil
+}
+
+// FindImages looks at what is on disk when the daemon starts: what belongs to
+// nobody, or lacks something, is removed.
+func (h *Host) FindImages() {
+	names, err := criu.List(h.checkpointsDir())
+	if err != nil {
+		h.Log.Error("checkpointed sites start cold", "error", err)
+	}
+	for _, name := range names {
+		// that it is what it seems to be is found out by its restore
+		_, err := os.Stat(filepath.Join(h.checkpointDir(name), criu.UpperDir))
+		e, unknown := h.Finder.ByName(name)
+		if err == nil && unknown == nil {
+			e.With(func(l *Live) { l.Image = true })
+			continue
+		}
+		if err == nil {
+			err = errors.New("its site is gone")
+		}
+		h.Log.Info("removing a checkpoint", "site", name, "why", err)
+		h.removeImage(name)
+		if unknown == nil {
+			e.TellDropped(err.Error())
+		}
+	}
+}
+
+// SweepLayers removes the writable layers of replicas that are gone, which is all but
+// those in keep: of those that a power cut ended nothing else is left.
+func (h *Host) SweepLayers(keep map[string]bool) {
+	dir := filepath.Join(h.Cfg.StateDir, "replicas")
+	layers, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		h.Log.Error("what earlier replicas have left on disk stays there", "error", err)
+	}
+	layers = slices.DeleteFunc(layers, func(l fs.DirEntry) bool { return keep[l.Name()] })
+	h.Work.Go(func() { // they may be large, and no new replica has one of these names
+		for _, l := range layers {
+			if h.Stopped() {
+				return // the next daemon goes on
+			}
+			if err := os.RemoveAll(filepath.Join(dir, l.Name())); err != nil {
+				h.Log.Error("cannot remove what an earlier replica has left on disk", "replica", l.Name(), "error", err)
+			}
+		}
+	})
+}
+
+// ImagesInUse are the digests of the images that sites name and replicas run from. If
+// any site's image cannot be resolved that is an error: it may be one whose source is
+// only away for a while.
+func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
+	refs := map[string]string{} // to a site that names it
+	err := h.Store.All(func(s *store.Site) error {
+		refs[s.Spec.Image] = s.Spec.Name
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for ref, name := range refs {
+		img, err := h.Images.Resolve(ctx, ref)
+		if err != nil {
+			return nil, fmt.Errorf("image of site %s: %w", name, err)
+		}
+		out = append(out, img.Digest)
+	}
+	for _, e := range h.Awake.All() {
+		e.With(func(l *Live) {
+			if l.Activity != nil {
+				for _, r := range l.Replicas {
+					out = append(out, r.Image)
+				}
+			}
+		})
+	}
+	return out, nil
 }

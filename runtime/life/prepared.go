@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -243,8 +245,8 @@ func (h *Host) makeRoom(w *waiting) {
 	})
 }
 
-// PreparedFile lists the sites whose replicas wait at a gate.
-func (h *Host) PreparedFile() string { return filepath.Join(h.Cfg.StateDir, "prepared.json") }
+// preparedFile lists the sites whose replicas wait at a gate.
+func (h *Host) preparedFile() string { return filepath.Join(h.Cfg.StateDir, "prepared.json") }
 
 // keepPrepared writes down for the next daemon who waits at a gate: the gates
 // end with this one.
@@ -253,9 +255,35 @@ func (h *Host) keepPrepared() {
 	defer h.preparedMu.Unlock()
 	b, err := json.Marshal(h.prepared.sites())
 	if err == nil {
-		err = policy.ReplaceFile(h.PreparedFile(), b)
+		err = policy.ReplaceFile(h.preparedFile(), b)
 	}
 	if err != nil {
 		h.Log.Error("the next daemon will not know which sites to prepare", "error", err)
+	}
+}
+
+// PrepareAgain has those prepared in the background that were so for the last
+// daemon.
+func (h *Host) PrepareAgain() {
+	b, err := file.Read(h.preparedFile(), file.Small)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var names []string
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil {
+		h.MoveAside(h.Cfg.StateDir, h.preparedFile(), "", err, "sites are prepared again after their next wake")
+		return
+	}
+	for _, name := range names {
+		e, err := h.Finder.ByName(name)
+		if err != nil {
+			continue // deleted
+		}
+		if err := e.WakeUp(site.PrepareAsked{}, nil); err != nil {
+			h.Log.Warn("a site is not prepared again", "site", name, "error", err)
+		}
 	}
 }

@@ -4,50 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
-	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/sites"
+	"github.com/fcnode/fcnode/runtime/status"
 )
 
-var _ api.Backend = (*Node)(nil)
-
-// Apply implements api.Backend.
-func (n *Node) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
-	return n.table.Apply(ctx, sites, dryRun)
+// backend answers the API: about the table of sites and about their state by what
+// those have for it, and by its own methods what needs a site's replicas.
+type backend struct {
+	*sites.Table
+	*status.Status
+	host   *life.Host
+	images *image.Store
 }
-
-// Routes implements api.Backend.
-func (n *Node) Routes(ctx context.Context, follow bool) iter.Seq2[api.RouteUpdate, error] {
-	return n.table.Routes(ctx, follow)
-}
-
-// Delete implements api.Backend.
-func (n *Node) Delete(ctx context.Context, name string) error { return n.table.Delete(ctx, name) }
-
-// List implements api.Backend.
-func (n *Node) List(ctx context.Context, opts api.ListOptions) ([]api.Site, error) {
-	return n.status.List(ctx, opts)
-}
-
-// Get implements api.Backend.
-func (n *Node) Get(ctx context.Context, name string) (api.Site, error) {
-	return n.status.Get(ctx, name)
-}
-
-// Info implements api.Backend.
-func (n *Node) Info(ctx context.Context) (api.NodeInfo, error) { return n.status.Info(ctx) }
-
-// Metrics implements api.Backend.
-func (n *Node) Metrics(ctx context.Context, w io.Writer) error { return n.status.Metrics(ctx, w) }
 
 // Wake implements api.Backend.
-func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Wake(ctx context.Context, name string) (api.Site, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
@@ -60,7 +39,7 @@ func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
 	if err != nil && !errors.Is(err, life.ErrParked) {
 		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to run: %w", name, err))
 	}
-	v := n.status.View(e)
+	v := b.View(e)
 	if v.Phase == api.PhaseRunning {
 		return v, nil
 	}
@@ -75,8 +54,8 @@ func (n *Node) Wake(ctx context.Context, name string) (api.Site, error) {
 }
 
 // Park implements api.Backend.
-func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Park(ctx context.Context, name string, force bool) (api.Site, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
@@ -91,7 +70,7 @@ func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, err
 	if err != nil && !errors.Is(err, life.ErrParked) {
 		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to be parked: %w", name, err))
 	}
-	v := n.status.View(e)
+	v := b.View(e)
 	if v.Phase == api.PhaseRunning || v.Phase == api.PhaseWaking {
 		return v, &api.Error{
 			Code: api.CodeBusy, Message: fmt.Sprintf("site %q has %d connections and stays awake", name, v.Conns.Now),
@@ -102,13 +81,13 @@ func (n *Node) Park(ctx context.Context, name string, force bool) (api.Site, err
 }
 
 // Traces implements api.Backend.
-func (n *Node) Traces(_ context.Context, name string, limit int) ([]event.Trace, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Traces(_ context.Context, name string, limit int) ([]event.Trace, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return nil, err
 	}
 	out := e.TracesUnderWay()
-	n.Eventlog.Newest(func(ev event.Event) bool {
+	b.host.Eventlog.Newest(func(ev event.Event) bool {
 		if len(out) >= limit {
 			return false
 		}
@@ -121,14 +100,14 @@ func (n *Node) Traces(_ context.Context, name string, limit int) ([]event.Trace,
 }
 
 // Events implements api.Backend.
-func (n *Node) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
-	return n.Eventlog.Events(ctx, opts)
+func (b backend) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
+	return b.host.Eventlog.Events(ctx, opts)
 }
 
 // Circulate implements api.Backend. What sleeps of the site is thrown away: its
 // next visitor is to find a fresh replica, too.
-func (n *Node) Circulate(_ context.Context, name string) (api.Site, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Circulate(_ context.Context, name string) (api.Site, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
@@ -137,7 +116,7 @@ func (n *Node) Circulate(_ context.Context, name string) (api.Site, error) {
 	if err != nil && !errors.Is(err, life.ErrParked) {
 		return api.Site{}, wired(name, err)
 	}
-	v := n.status.View(e)
+	v := b.View(e)
 	if err != nil {
 		return v, &api.Error{
 			Code: api.CodeUnavailable, Message: fmt.Sprintf("site %q has nothing to replace: it is parked", name),

@@ -13,12 +13,12 @@ import (
 
 // Check implements api.Backend: what the node lacks for a tier, and what the
 // processes of a running replica hold that cannot be put into an image.
-func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Check(ctx context.Context, name string) (api.SiteCheck, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
-	kept, err := n.Store.Get(name)
+	kept, err := b.host.Store.Get(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
@@ -35,7 +35,7 @@ func (n *Node) Check(ctx context.Context, name string) (api.SiteCheck, error) {
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := n.Means.Can(tier, t.Asked); err != nil {
+		if err := b.host.Means.Can(tier, t.Asked); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {

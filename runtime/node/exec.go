@@ -17,12 +17,12 @@ import (
 )
 
 // Exec implements api.Backend.
-func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest) (api.Process, error) {
-	e, err := n.table.ByName(name)
+func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (api.Process, error) {
+	e, err := b.ByName(name)
 	if err != nil {
 		return nil, err
 	}
-	own, err := n.Store.Get(name)
+	own, err := b.host.Store.Get(name)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest) (api.
 		done()
 		return nil, err
 	}
-	p, err := n.exec(ctx, r, &own.Spec, req)
+	p, err := b.exec(ctx, r, &own.Spec, req)
 	if err != nil {
 		done()
 		return nil, err
@@ -46,10 +46,10 @@ func (n *Node) Exec(ctx context.Context, name string, req api.ExecRequest) (api.
 	return &execProcess{p: p, done: done}, nil
 }
 
-func (n *Node) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
-	img, err := n.images.Get(r.Image)
+func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
+	img, err := b.images.Get(r.Image)
 	if err != nil { // a folder
-		if img, err = n.images.Resolve(ctx, s.Image); err != nil {
+		if img, err = b.images.Resolve(ctx, s.Image); err != nil {
 			return nil, fmt.Errorf("the image of site %s: %w", s.Name, err)
 		}
 	}

@@ -13,9 +13,9 @@ import (
 var errEnough = errors.New("enough lines")
 
 // Logs implements api.Backend.
-func (n *Node) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
+func (b backend) Logs(ctx context.Context, name string, opts api.LogOptions) iter.Seq2[api.LogLine, error] {
 	return func(yield func(api.LogLine, error) bool) {
-		if _, err := n.table.ByName(name); err != nil {
+		if _, err := b.ByName(name); err != nil {
 			yield(api.LogLine{}, err)
 			return
 		}
@@ -24,7 +24,7 @@ func (n *Node) Logs(ctx context.Context, name string, opts api.LogOptions) iter.
 			tail = logs.All
 		}
 		read := logs.ReadOptions{Tail: tail, Since: opts.Since, Replica: opts.Replica, Follow: opts.Follow}
-		err := logs.Read(ctx, n.LogDir(name), read, func(l logs.Line) error {
+		err := logs.Read(ctx, b.host.LogDir(name), read, func(l logs.Line) error {
 			line := api.LogLine{Time: l.Time, Stream: l.Stream, Replica: l.Replica, Text: l.Text, Partial: l.Partial}
 			if !yield(line, nil) {
 				return errEnough

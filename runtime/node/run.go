@@ -22,6 +22,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
+	"github.com/fcnode/fcnode/runtime/folders"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/policy"
@@ -53,7 +54,7 @@ func PrepareHost(cfg config.Config) error {
 // path as they are, or when it cannot start, leaving nothing half-made. ready
 // is called once requests are answered.
 //
-// Errors: ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
+// Errors: folders.ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
 func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
 	unix.Umask(wire.Umask)
 	_, err := os.Lstat(cfg.PinDir)
@@ -61,15 +62,15 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
 		return err
 	}
-	mended, err := ownFolders(cfg)
+	mended, err := folders.Own(cfg)
 	if err != nil {
 		return err
 	}
-	locks, err := takeLocks(ctx, cfg, true)
+	locks, err := folders.Lock(ctx, cfg, true)
 	if err != nil {
 		return err
 	}
-	defer locks.release()
+	defer locks.Release()
 	n := &Node{
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
@@ -103,7 +104,7 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 		return err
 	}
 	n.status = status.New(n.Host, n.table, status.Machine{Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
-	if err := n.restore(); err != nil {
+	if err := n.recover(); err != nil {
 		return err
 	}
 	return n.serve(ctx, cancel, version, ready)
@@ -118,7 +119,9 @@ func (n *Node) open() (err error) {
 	for _, lack := range n.cgroups.Lacks {
 		n.Log.Warn(lack.String())
 	}
-	n.clearPlaces()
+	for _, d := range folders.Damaged(cfg) {
+		n.MoveAside(d.Root, d.Path, "", d.Why, d.Lost)
+	}
 	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
@@ -242,7 +245,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	server := api.NewServer(n, n.Log)
+	answers := backend{n.table, n.status, n.Host, n.images}
+	server := api.NewServer(answers, n.Log)
 	failed := make(chan error, 1)
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
@@ -250,7 +254,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
 	}
-	if err := n.serveRoutes(ctx); err != nil {
+	if err := n.serveRoutes(ctx, answers); err != nil {
 		n.Log.Error("a gateway cannot follow the routes", "error", err)
 	}
 
@@ -258,7 +262,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
 	n.Scale.Start(ctx, triggers)
 	n.FindCRIU()
-	n.prepareAgain()
+	n.PrepareAgain()
 
 	for _, s := range n.table.AlwaysOn {
 		if e, err := n.table.ByName(s.Name); err == nil {

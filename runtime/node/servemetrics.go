@@ -26,7 +26,7 @@ func (n *Node) serveMetrics(ctx context.Context, server *api.Server) error {
 }
 
 // serveRoutes opens the socket on which gateways follow the routes, and can do nothing else.
-func (n *Node) serveRoutes(ctx context.Context) error {
+func (n *Node) serveRoutes(ctx context.Context, answers api.Backend) error {
 	listener, grouped, err := api.Listen(n.Cfg.Routes.Socket, n.Cfg.Routes.Group)
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (n *Node) serveRoutes(ctx context.Context) error {
 	if !grouped {
 		n.Log.Info("the group that may follow the routes does not exist: only root may", "group", n.Cfg.Routes.Group)
 	}
-	server := api.NewRoutesServer(n, n.Log)
+	server := api.NewRoutesServer(answers, n.Log)
 	n.Work.Go(func() {
 		if err := server.Serve(ctx, listener); err != nil {
 			n.Log.Error("gateways no longer learn of changes", "error", err)

@@ -12,19 +12,20 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/folders"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/priority"
 )
 
 // Teardown takes everything away that a daemon has left running: replicas, the
 // data path, the device with its routes, cgroups and the run directory. What is
-// on disk stays, unless purge. No daemon may run: ErrSecondDaemon.
+// on disk stays, unless purge. No daemon may run: folders.ErrSecondDaemon.
 func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error {
-	locks, err := takeLocks(ctx, cfg, false)
+	locks, err := folders.Lock(ctx, cfg, false)
 	if err != nil {
 		return err
 	}
-	defer locks.release()
+	defer locks.Release()
 	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
 		return err
 	}

@@ -147,8 +147,8 @@ func (l *evaluations) work(ctx context.Context, look func(Ref, []Cause)) {
 	}
 }
 
-// shareOut has those looked at who may have to give something back to others. It does so
-// in the background: the caller holds a site's lock, under which others are not looked up.
+// shareOut has those looked at who may have to give something back to others: in the
+// background, as no site is looked up under the lock of another.
 func (g *Engine) shareOut() {
 	ids := g.budget.sharing(time.Now())
 	if len(ids) == 0 {

@@ -92,8 +92,6 @@ func (t *Table) poolOf(a netip.Addr) (*addresses, error) {
 // Load fills the tables from disk. A site of which the record is damaged is
 // taken from the copy of the state file, or else not served.
 func (t *Table) Load() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	var lacking policy.Unprepared
 	defer func() {
 		if lacking.Sites > 0 {
@@ -143,9 +141,11 @@ func (t *Table) Load() error {
 // errTaken means that two records claim what only one site can have.
 var errTaken = errors.New("its record is damaged")
 
-// takeSite enters a site into the tables, or nothing of it. The caller holds t.mu.
+// takeSite enters a site into the tables, or nothing of it.
 func (t *Table) takeSite(s *store.Site) error {
 	e := life.New(t.host, s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if other := t.ids[e.ID]; other != nil {
 		return fmt.Errorf("%w: site %s has the number %d too", errTaken, other.Name, e.ID)
 	}

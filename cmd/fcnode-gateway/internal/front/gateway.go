@@ -72,9 +72,7 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 // Start listens and serves. Stop ends it.
 func (g *Gateway) Start() error {
 	current.Store(g)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.load(g.want())
+	return g.load(true)
 }
 
 // stopTimeout is how long requests may take that are under way when the gateway ends.
@@ -95,9 +93,7 @@ func (g *Gateway) Stop() error {
 
 // Reload reads certificates and authorities anew. Where that fails, what was read before stays in use.
 func (g *Gateway) Reload() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.load(g.want())
+	return g.load(true)
 }
 
 // Changed says that the table has changed.
@@ -124,24 +120,20 @@ func (g *Gateway) Run(ctx context.Context) {
 			return
 		case <-time.After(quiet):
 		}
-		if err := g.reshape(); err != nil {
+		if err := g.load(false); err != nil {
 			g.log.Error("sites that need another configuration are not served as they ask", "error", err)
 		}
 	}
 }
 
-func (g *Gateway) reshape() error {
+// load gives Caddy its configuration: always, or if another is needed than it has.
+func (g *Gateway) load(always bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	want := g.want()
-	if slices.Equal(want.clientAuth, g.shape.clientAuth) && want.passthrough == g.shape.passthrough {
+	if !always && slices.Equal(want.clientAuth, g.shape.clientAuth) && want.passthrough == g.shape.passthrough {
 		return nil
 	}
-	return g.load(want)
-}
-
-// load gives Caddy its configuration. The caller holds g.mu.
-func (g *Gateway) load(want shape) error {
 	text, err := g.caddyConfig(want)
 	if err != nil {
 		return err

@@ -68,7 +68,8 @@ func (u *upstream) connect(a *attempt, addr string) {
 	if err != nil {
 		a.err = &unreachableError{err: err}
 	} else {
-		u.warm = u.count(c)
+		u.open++
+		u.warm = &conn{Conn: c, upstream: u}
 		u.warm.expire = time.AfterFunc(warmFor, u.cool(u.warm))
 	}
 	close(a.done)
@@ -116,17 +117,12 @@ func (u *upstream) reach(ctx context.Context, addr string) error {
 	}
 }
 
-// count counts a connection until it is closed. The caller holds u.mu.
-func (u *upstream) count(c net.Conn) *conn {
-	u.open++
-	return &conn{Conn: c, upstream: u}
-}
-
-// counted is count for those who do not hold u.mu.
+// counted counts a connection until it is closed.
 func (u *upstream) counted(c net.Conn) *conn {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.count(c)
+	u.open++
+	return &conn{Conn: c, upstream: u}
 }
 
 // conn is a connection to a site.

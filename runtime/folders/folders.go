@@ -1,4 +1,4 @@
-package node
+package folders
 
 import (
 	"errors"
@@ -16,11 +16,11 @@ import (
 	"github.com/fcnode/fcnode/runtime/volume"
 )
 
-// ownFolders makes the node's two folders, or makes them its own: root's, and
+// Own makes the node's two folders, or makes them its own: root's, and
 // open to nobody else. Below them are the files of tenants, set-user-ID programs
 // among them, which a user of the machine could execute. It returns what it had
 // to mend.
-func ownFolders(cfg config.Config) ([]string, error) {
+func Own(cfg config.Config) ([]string, error) {
 	state, err := ownFolder("stateDir", cfg.StateDir, 0o700, 0)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package node
+package folders
 
 import (
 	"context"
@@ -21,12 +21,12 @@ import (
 // or the pins of the configuration.
 var ErrSecondDaemon = errors.New("another fcnode is running here")
 
-// locks make sure that nobody else works on what a daemon has: two daemons on
+// Locks make sure that nobody else works on what a daemon has: two daemons on
 // one data path would each take the other's sites out of it. They go with the
 // process.
-type locks []io.Closer
+type Locks []io.Closer
 
-func (l locks) release() {
+func (l Locks) Release() {
 	for _, c := range l {
 		_ = c.Close() // closing is what lets go
 	}
@@ -40,9 +40,9 @@ const (
 	lockInterval = 20 * time.Millisecond
 )
 
-// takeLocks takes all of them, or none. The folder of the pins is made if it
+// Lock takes all of them, or none. The folder of the pins is made if it
 // is to be, else it is only locked if it is there.
-func takeLocks(ctx context.Context, cfg config.Config, makePins bool) (locks, error) {
+func Lock(ctx context.Context, cfg config.Config, makePins bool) (Locks, error) {
 	retry := time.NewTicker(lockInterval)
 	defer retry.Stop()
 	for end := time.Now().Add(lockPatience); ; {
@@ -58,8 +58,8 @@ func takeLocks(ctx context.Context, cfg config.Config, makePins bool) (locks, er
 	}
 }
 
-func tryLocks(cfg config.Config, makePins bool) (locks, error) {
-	var l locks
+func tryLocks(cfg config.Config, makePins bool) (Locks, error) {
+	var l Locks
 	for _, take := range []func() (io.Closer, error){
 		func() (io.Closer, error) { return lockRunDir(cfg.RunDir) },
 		func() (io.Closer, error) { return lockDevice(cfg.Device) },
@@ -67,7 +67,7 @@ func tryLocks(cfg config.Config, makePins bool) (locks, error) {
 	} {
 		c, err := take()
 		if err != nil {
-			l.release()
+			l.Release()
 			return nil, err
 		}
 		if c != nil {

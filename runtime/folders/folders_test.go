@@ -1,4 +1,4 @@
-package node
+package folders
 
 import (
 	"errors"
@@ -20,10 +20,10 @@ func foldersIn(dir string) config.Config {
 	return config.Config{StateDir: filepath.Join(dir, "state"), RunDir: run, Socket: filepath.Join(run, "s"), SocketGroup: "no-such-group"}
 }
 
-func TestRootOwnFoldersMends(t *testing.T) {
+func TestRootOwnMends(t *testing.T) {
 	testutil.Privileged(t)
 	cfg := foldersIn(t.TempDir())
-	if mended, err := ownFolders(cfg); err != nil || len(mended) > 0 {
+	if mended, err := Own(cfg); err != nil || len(mended) > 0 {
 		t.Fatalf("new folders: %v %v", mended, err)
 	}
 	state := cfg.StateDir
@@ -38,7 +38,7 @@ func TestRootOwnFoldersMends(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mended, err := ownFolders(cfg)
+	mended, err := Own(cfg)
 	if err != nil || len(mended) != 1 || !strings.Contains(mended[0], state+" had mode 0711") {
 		t.Fatalf("a folder that others could enter: %q %v", mended, err)
 	}
@@ -55,15 +55,15 @@ func TestRootOwnFoldersMends(t *testing.T) {
 	if err := os.Chown(state, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if mended, err := ownFolders(cfg); err != nil || len(mended) != 1 || !strings.Contains(mended[0], "owner 65534") {
+	if mended, err := Own(cfg); err != nil || len(mended) != 1 || !strings.Contains(mended[0], "owner 65534") {
 		t.Errorf("a folder of another owner: %q %v", mended, err)
 	}
-	if mended, err := ownFolders(cfg); err != nil || len(mended) > 0 {
+	if mended, err := Own(cfg); err != nil || len(mended) > 0 {
 		t.Errorf("once more: %q %v", mended, err)
 	}
 }
 
-func TestRootOwnFoldersRefuses(t *testing.T) {
+func TestRootOwnRefuses(t *testing.T) {
 	testutil.Privileged(t)
 	for name, tt := range map[string]struct {
 		prepare func(dir string) error
@@ -87,7 +87,7 @@ func TestRootOwnFoldersRefuses(t *testing.T) {
 			if err := errors.Join(os.Mkdir(dir, 0o755), tt.prepare(dir)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := ownFolders(foldersIn(dir)); err == nil || !strings.Contains(err.Error(), tt.says) {
+			if _, err := Own(foldersIn(dir)); err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%v, want one that says %q", err, tt.says)
 			}
 		})
@@ -98,13 +98,13 @@ func TestRootOwnFoldersRefuses(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Join(open, "below"), 0o755), os.Chmod(open, 0o777), os.Symlink("open/below", filepath.Join(dir, "link"))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ownFolders(foldersIn(filepath.Join(dir, "link"))); err == nil || !strings.Contains(err.Error(), open+", above it") {
+	if _, err := Own(foldersIn(filepath.Join(dir, "link"))); err == nil || !strings.Contains(err.Error(), open+", above it") {
 		t.Errorf("behind a link: %v", err)
 	}
 }
 
-// TestRootOwnFoldersBesideMounts: the sink's namespace is mounted at a file of the run folder, and takes no mode.
-func TestRootOwnFoldersBesideMounts(t *testing.T) {
+// TestRootOwnBesideMounts: the sink's namespace is mounted at a file of the run folder, and takes no mode.
+func TestRootOwnBesideMounts(t *testing.T) {
 	testutil.Privileged(t)
 	cfg := foldersIn(t.TempDir())
 	sink := filepath.Join(cfg.RunDir, "sink")
@@ -117,7 +117,7 @@ func TestRootOwnFoldersBesideMounts(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if mended, err := ownFolders(cfg); err != nil || len(mended) != 1 {
+	if mended, err := Own(cfg); err != nil || len(mended) != 1 {
 		t.Errorf("%q %v", mended, err)
 	}
 }

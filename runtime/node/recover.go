@@ -2,10 +2,6 @@ package node
 
 import (
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,18 +12,18 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
-// restore brings memory, the data path and the running containers together
+// recover brings memory, the data path and the running containers together
 // after a start, whatever the last daemon was doing when it ended:
 //   - the sites on disk are the truth: listeners in the data path are added and
 //     taken away to match them;
 //   - containers of these sites are adopted with their connections; all others
 //     are stopped;
 //   - what the data path knows of replicas that are gone is forgotten.
-func (n *Node) restore() error {
+func (n *Node) recover() error {
 	if err := n.table.Load(); err != nil {
 		return err
 	}
-	n.findCheckpoints()
+	n.FindImages()
 	if err := n.table.SyncListeners(); err != nil {
 		return err
 	}
@@ -43,7 +39,11 @@ func (n *Node) restore() error {
 		n.quarantineReplica(q)
 	}
 	n.SweepLeft() // now that dumps which were under way are over
-	n.sweepLayers(containers)
+	keep := map[string]bool{}
+	for _, c := range containers {
+		keep[c.ID()] = true
+	}
+	n.SweepLayers(keep)
 	sites, err := n.dp.Sites()
 	if err != nil {
 		return err
@@ -67,31 +67,6 @@ func (n *Node) restore() error {
 		n.Log.Error("the data path still knows something of earlier replicas", "error", err)
 	}
 	return nil
-}
-
-// sweepLayers removes the writable layers of replicas that are gone: of those
-// that a power cut ended nothing else is left.
-func (n *Node) sweepLayers(found []*container.Container) {
-	dir := filepath.Join(n.Cfg.StateDir, "replicas")
-	layers, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		n.Log.Error("what earlier replicas have left on disk stays there", "error", err)
-	}
-	keep := map[string]bool{}
-	for _, c := range found {
-		keep[c.ID()] = true
-	}
-	layers = slices.DeleteFunc(layers, func(l fs.DirEntry) bool { return keep[l.Name()] })
-	n.Work.Go(func() { // they may be large, and no new replica has one of these names
-		for _, l := range layers {
-			if n.Stopped() {
-				return // the next daemon goes on
-			}
-			if err := os.RemoveAll(filepath.Join(dir, l.Name())); err != nil {
-				n.Log.Error("cannot remove what an earlier replica has left on disk", "replica", l.Name(), "error", err)
-			}
-		}
-	})
 }
 
 // adopt takes a running container over.

@@ -1,0 +1,134 @@
+// Package house holds the code to the sizes that docs/development.md promises: no
+// type and no room may grow until nobody can read it.
+package house
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// mostMethods of one type. One that needs more is several.
+const mostMethods = 60
+
+// The node opens, recovers, serves and shuts down; the rest has rooms of its own.
+const (
+	nodeDir     = "runtime/node"
+	nodeLines   = 1200
+	nodeMethods = 40
+)
+
+// lockInWords matches a comment that asks a caller to hold a lock. Take the lock in
+// the function, or hand in what only its holder can have, as life.Live.
+var lockInWords = regexp.MustCompile(`(?i)\bcallers?( must| has to)? (hold|own|lock|take)s?\b|\bmust (be called with|hold) [a-z. ]*(lock|mu)\b`)
+
+func TestSizes(t *testing.T) {
+	methods := map[string]int{} // by folder and type
+	lines := 0
+	production(t, func(path string, set *token.FileSet, f *ast.File) {
+		dir := filepath.Dir(path)
+		if dir == nodeDir {
+			lines += set.File(f.Pos()).LineCount() - 1
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil {
+				methods[dir+"."+receiver(fn.Recv.List[0].Type)]++
+			}
+		}
+	})
+	if lines > nodeLines {
+		t.Errorf("%s has %d lines, may have %d: what does not open, recover, serve or shut down has a room of its own", nodeDir, lines, nodeLines)
+	}
+	for name, n := range methods {
+		most := mostMethods
+		if strings.HasPrefix(name, nodeDir+".") {
+			most = nodeMethods
+		}
+		if n > most {
+			t.Errorf("%s has %d methods, may have %d: which of them need only a part of it?", name, n, most)
+		}
+	}
+	for _, known := range []string{"runtime/site.Machine", "runtime/life.Live", nodeDir + ".Node"} {
+		if methods[known] < 10 {
+			t.Errorf("%s has %d methods: is it still the type that is meant here?", known, methods[known])
+		}
+	}
+}
+
+func TestLocksAreValues(t *testing.T) {
+	for line, is := range map[string]bool{
+		"The caller holds e.mu.": true, "The caller must hold mu, or be alone.": true, "must be called with the lock": true,
+		"With calls f with the site's lock held.": false, "held packets": false,
+	} {
+		if lockInWords.MatchString(line) != is {
+			t.Errorf("%q: want %t", line, is)
+		}
+	}
+	production(t, func(path string, set *token.FileSet, f *ast.File) {
+		for _, group := range f.Comments {
+			if found := lockInWords.FindString(strings.ReplaceAll(group.Text(), "\n", " ")); found != "" {
+				t.Errorf("%s:%d: %q: a lock is not asked for in words", path, set.Position(group.Pos()).Line, found)
+			}
+		}
+	})
+}
+
+// receiver is the name of a method's type.
+func receiver(e ast.Expr) string {
+	for {
+		switch x := e.(type) {
+		case *ast.StarExpr:
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.IndexListExpr:
+			e = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return "?"
+		}
+	}
+}
+
+// production calls f for each Go file that is neither a test nor generated.
+func production(t *testing.T, f func(path string, set *token.FileSet, file *ast.File)) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		path, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && slices.Contains([]string{".git", "bin", "dist", ".vagrant", "tests"}, path) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		if !ast.IsGenerated(file) {
+			found++
+			f(path, set, file)
+		}
+		return nil
+	})
+	if err != nil || found < 300 {
+		t.Fatalf("%d files read: %v", found, err)
+	}
+}
