@@ -87,6 +87,7 @@ func (l *Live) lookForProof(r *Replica) site.Event {
 	loads, counted := l.Host.Data.Load([]bpf.ReplicaID{id}) // with the accept queue
 	if err = errors.Join(err, counted); err != nil {
 		l.Host.Log.Error("cannot tell whether a restored replica serves", "replica", r.Name, "error", err)
+		l.armProof(r)
 		return nil
 	}
 	why, serves := r.proof.judge(time.Now(), st.Ready4|st.Ready6 != 0, loads[id])

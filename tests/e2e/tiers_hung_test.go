@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -91,10 +92,7 @@ func TestRootSilentRestoreStartsCold(t *testing.T) {
 	s.wake()
 	s.await(mark, "running")
 	// It looks like one whose memory does not come: alive, listening, and nothing runs.
-	pid := s.pid()
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stopped(t, s.pid())
 	gone := make(chan error, 1)
 	go func() {
 		_, err := n.outside.get(s.addr4(80), "/")
@@ -111,6 +109,28 @@ func TestRootSilentRestoreStartsCold(t *testing.T) {
 		t.Errorf("%q", s.story(mark))
 	}
 	n.checkReplicas(s)
+}
+
+// stopped stops a process that CRIU may not have let go of yet: it sees to the
+// signals of what it traces.
+func stopped(t *testing.T, pid int) {
+	t.Helper()
+	testutil.WaitFor(t, patience, "every thread to stop", func() error {
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			return err
+		}
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		if err == nil && len(threads) == 0 {
+			err = fmt.Errorf("process %d is gone", pid)
+		}
+		for _, thread := range threads {
+			b, readErr := os.ReadFile(thread)
+			if readErr != nil || !bytes.Contains(b, []byte("\nState:\tT")) || !bytes.Contains(b, []byte("\nTracerPid:\t0\n")) {
+				err = fmt.Errorf("%s (%w):\n%s", thread, readErr, b)
+			}
+		}
+		return err
+	})
 }
 
 func parentOf(t *testing.T, pid int) int {
