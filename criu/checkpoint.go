@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // Prefixes of folders that are on their way: a crash leaves them, Sweep removes
@@ -53,7 +55,7 @@ func (d *Draft) Images() string { return filepath.Join(d.dir, ImagesDir) }
 
 // Drop throws the draft away.
 func (d *Draft) Drop() error {
-	err := os.RemoveAll(d.dir)
+	err := file.RemoveAll(d.dir)
 	_ = d.held.Close() // a folder
 	return err
 }

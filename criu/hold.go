@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/internal/file"
 )
 
 // ErrHeld means that somebody still needs the files of a checkpoint.
@@ -40,7 +42,7 @@ func discard(dir string) error {
 		return err
 	}
 	defer f.Close() // ends the lock
-	return os.RemoveAll(dir)
+	return file.RemoveAll(dir)
 }
 
 func lock(dir string, how int) (*os.File, error) {

@@ -97,6 +97,16 @@ func CheckDir(path string) error {
 	}
 }
 
+// RemoveAll removes what is at path, with all below it. Where it should be in is
+// no folder, there is nothing to remove: os.RemoveAll would open that, and wait
+// for ever at a FIFO.
+func RemoveAll(path string) error {
+	if in, err := os.Stat(filepath.Dir(path)); err == nil && !in.IsDir() {
+		return nil
+	}
+	return os.RemoveAll(path)
+}
+
 // kept is how many things a folder of quarantined ones holds: a fault that comes
 // back at each start must not fill the disk.
 const kept = 64

@@ -109,3 +109,18 @@ func TestQuarantineIsBounded(t *testing.T) {
 		t.Errorf("the newest is %q, %v", b, err)
 	}
 }
+
+func TestNothingIsRemovedFromWhatIsNoFolder(t *testing.T) {
+	for what, make := range damages {
+		path := filepath.Join(t.TempDir(), "f")
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := RemoveAll(filepath.Join(path, "below")); err != nil && what != "a looping link" {
+			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -192,7 +192,7 @@ func removeUnused(dir string) error {
 			return fmt.Errorf("%s is %w: it has %s, but no %s", dir, file.ErrDamaged, e.Name(), wire.StateFile)
 		}
 	}
-	return os.RemoveAll(dir)
+	return file.RemoveAll(dir)
 }
 
 // believable checks what is to be killed and removed by what the record says.
@@ -242,7 +242,7 @@ func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Containe
 	if err := group.KillAll(ctx); err != nil {
 		return nil, err
 	}
-	return nil, errors.Join(group.Remove(), os.RemoveAll(m.libDir(state.Cgroup)), removeAll(dir, state.Upper, state.Work))
+	return nil, errors.Join(group.Remove(), file.RemoveAll(m.libDir(state.Cgroup)), removeAll(dir, state.Upper, state.Work))
 }
 
 // belongs reports that a process is not the init of the container in the cgroup:
@@ -335,7 +335,7 @@ func (m *Manager) sweep() (bad []Quarantined) {
 			if errors.Is(ended, os.ErrNotExist) {
 				ended = nil // its shim has just removed it
 			}
-			if err := errors.Join(ended, group.Remove(), os.RemoveAll(m.libDir(name))); err != nil {
+			if err := errors.Join(ended, group.Remove(), file.RemoveAll(m.libDir(name))); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				bad = append(bad, Quarantined{Why: fmt.Errorf("cgroup %s, which belongs to no container, cannot be emptied and removed: %w", name, err)})

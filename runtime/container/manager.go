@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
@@ -324,7 +325,7 @@ func (m *Manager) Remove(id string) error {
 		return fmt.Errorf("removing container %s: it is running; stop it first", id)
 	}
 	c.completeCheckpoint()
-	if err := errors.Join(c.group.Remove(), os.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
+	if err := errors.Join(c.group.Remove(), file.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}
 	m.release(id, nil)
@@ -334,7 +335,7 @@ func (m *Manager) Remove(id string) error {
 // removeAll removes the folders of a replica, the record of it last: what was
 // removed half is found again by Adopt.
 func removeAll(dir, upper, work string) error {
-	err := errors.Join(os.RemoveAll(upper), os.RemoveAll(work))
+	err := errors.Join(file.RemoveAll(upper), file.RemoveAll(work))
 	if parent := filepath.Dir(upper); parent == filepath.Dir(work) {
 		_ = os.Remove(parent) // only if it was made for this replica alone, and is empty
 	}
@@ -359,9 +360,9 @@ func removeRecord(dir string) error {
 		if e.Name() == wire.StateFile {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err := file.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
-	return os.RemoveAll(dir)
+	return file.RemoveAll(dir)
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
@@ -146,7 +147,7 @@ func (s *slot) discard() error {
 func (s *slot) clear() error {
 	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
 	defer cancel()
-	return errors.Join(s.group.KillAll(ctx), s.group.Remove(), os.RemoveAll(s.libDir))
+	return errors.Join(s.group.KillAll(ctx), s.group.Remove(), file.RemoveAll(s.libDir))
 }
 
 // abort ends a slot that is starting something. The runner and what it has made

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -65,7 +65,7 @@ func (t *Table) delete(ctx context.Context, e *life.Site) error {
 	t.unlist(e)
 	e.ForgetExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
-	if err := os.RemoveAll(t.host.LogDir(e.Name)); err != nil {
+	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.Name, err)
 	}
 	return nil
