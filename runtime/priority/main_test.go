@@ -1,0 +1,9 @@
+package priority
+
+import (
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
