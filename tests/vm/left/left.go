@@ -63,7 +63,11 @@ var table = []Tests{
 	{Package: "runtime/container", Why: "that a checkpoint does not fit is seen in its manifest, before CRIU is asked", names: []string{
 		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
 	}},
+	{Package: "runtime/container", Why: "what a process is given is decided by its monitor, and asking each of them takes minutes there", names: []string{
+		"Descriptors",
+	}},
 	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
+		"RestoredIsAsStarted", "CheckpointOfTheLiving",
 		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
 		"DumpFails", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
 	}},
