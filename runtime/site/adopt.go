@@ -24,10 +24,10 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 	m.replicas = append(m.replicas, r)
 	switch {
 	case was.Spare && was.Asleep == detect.TierFrozen:
-		r.State, r.ReadyAt, r.Tier, r.target, r.spare = Asleep, now, detect.TierFrozen, detect.TierFrozen, true
+		r.State, r.ReadyAt, r.Tier, r.target, r.role = Asleep, now, detect.TierFrozen, detect.TierFrozen, roleSpare
 		return nil
 	case was.Spare:
-		r.State, r.Reason, r.spare = Stopping, "found half-made, or on its way out", true
+		r.State, r.Reason, r.role = Stopping, "found half-made, or on its way out", roleSpare
 		return []Action{Stop{ID: id}}
 	case was.Asleep != "":
 		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
@@ -41,7 +41,7 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, r.armIdle(m.policy)...)
 		return append(acts, r.armLife(m.policy)...)
 	}
-	r.found = true
+	r.origin = originFound
 	return []Action{ArmStart{ID: id, After: m.policy.StartTimeout}}
 }
 
@@ -51,7 +51,7 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 func (AllAdopted) on(m *Machine, _ time.Time) []Action {
 	ready := 0
 	for _, r := range m.replicas {
-		if r.State == Ready && !r.spare {
+		if r.State == Ready && r.role != roleSpare {
 			ready++
 		}
 	}

@@ -29,11 +29,11 @@ func (e LifeOver) on(m *Machine, _ time.Time) []Action {
 	reason := "its lifetime is over"
 	switch {
 	case r.State == Draining:
-		r.keep = false // it is too old for a spare one
+		r.cause = causeAsked // it is too old for a spare one
 		return nil
 	case !r.alive():
 		return nil
-	case r.spare: // it has served before
+	case r.role == roleSpare: // it has served before
 		return r.stop(reason)
 	}
 	if m.renewing != "" {
@@ -55,7 +55,7 @@ func (m *Machine) circulate(reason string) []Action {
 	acts := append(m.stopSpares(reason), m.renewGates()...)
 	m.renewals, m.holdoff, m.spareFailures = 0, false, 0
 	for _, r := range m.replicas {
-		if r.spare || !r.alive() {
+		if r.role == roleSpare || !r.alive() {
 			continue
 		}
 		switch r.State {
@@ -79,29 +79,29 @@ func (m *Machine) renew() []Action {
 	if old == nil || m.holdoff {
 		return nil
 	}
-	if m.replicas.oldest(func(r *Replica) bool { return r.next && r.alive() }) != nil {
+	if m.replicas.oldest(func(r *Replica) bool { return r.role == roleNext && r.alive() }) != nil {
 		return nil // under way
 	}
 	if !m.policy.Overlap {
-		old.again, old.old = true, false
+		old.then, old.old = thenStart, false
 		return old.stop(m.renewing)
 	}
 	if s := m.replicas.spare(true); s != nil {
-		s.next = true
+		s.role = roleNext
 		return m.join(s, m.renewing)
 	}
 	acts := m.start(m.renewing)
-	m.replicas[len(m.replicas)-1].next = true
+	m.replicas[len(m.replicas)-1].role = roleNext
 	return append(acts, Note{Kind: event.Circulating, Replica: old.ID, Reason: m.renewing})
 }
 
 // replaced is called when r has a listener on each port: if it came to replace
 // another, that one has done its work.
 func (m *Machine) replaced(r *Replica) []Action {
-	if !r.next || r.State != Ready {
+	if r.role != roleNext || r.State != Ready {
 		return nil
 	}
-	r.next = false
+	r.role = roleServing
 	m.renewals = 0
 	var acts []Action
 	if old := m.replicas.anyOld(); old != nil && old != r {
@@ -110,7 +110,7 @@ func (m *Machine) replaced(r *Replica) []Action {
 		case Asleep, Sinking:
 			acts = old.stop(reason)
 		default:
-			acts = m.drain(old, reason)
+			acts = m.drain(old, causeAsked, reason)
 		}
 	}
 	return append(acts, m.renew()...)
@@ -145,9 +145,11 @@ func (e SpecChanged) on(m *Machine, _ time.Time) []Action {
 		acts = append(acts, m.replaceApart(reason)...)
 	} else {
 		for _, r := range m.replicas { // of the old spec, and serving nobody yet
-			if r.State == Starting && !r.spare {
-				r.again = !r.next
-				r.next = false
+			if r.State == Starting && r.role != roleSpare {
+				r.then = thenStart
+				if r.role == roleNext {
+					r.role, r.then = roleServing, thenNothing
+				}
 				acts = append(acts, r.stop(reason)...)
 			}
 		}
@@ -168,7 +170,9 @@ func (m *Machine) replaceApart(reason string) []Action {
 	acts := m.renewGates()
 	for _, r := range m.replicas {
 		if r.State != Stopping {
-			r.again = !r.spare && r.State != Asleep && r.State != Sinking
+			if r.role != roleSpare && r.State != Asleep && r.State != Sinking {
+				r.then = thenStart
+			}
 			acts = append(acts, r.stop(reason)...)
 		}
 	}
@@ -188,8 +192,9 @@ func (m *Machine) renewGates() []Action {
 
 // drain gives a replica no new flows. Those whose handshake is under way have a
 // moment to become connections; then it is watched until the last has ended.
-func (m *Machine) drain(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.old, r.next, r.lingered, r.keep = Draining, reason, false, false, false, false
+func (m *Machine) drain(r *Replica, why cause, reason string) []Action {
+	r.State, r.Reason, r.cause, r.old, r.lingered = Draining, reason, why, false, false
+	r.role = roleServing
 	acts := []Action{
 		Publish{}, Note{Kind: event.Draining, Replica: r.ID, Reason: reason},
 		ArmDrain{ID: r.ID, After: m.policy.Linger},

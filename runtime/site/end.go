@@ -25,10 +25,10 @@ func (e ParkAsked) on(m *Machine, _ time.Time) []Action {
 	}
 	for _, r := range m.replicas {
 		if r.State == Stopping {
-			r.again, r.prepare = false, false
+			r.then = thenNothing
 			continue
 		}
-		if e.Force || r.spare {
+		if e.Force || r.role == roleSpare {
 			acts = append(acts, r.stop(e.Reason)...)
 			continue
 		}
@@ -48,19 +48,19 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 	}
 	switch r.State {
 	case Ready:
-		return r.close(tier, e.Reason)
+		return r.close(tier, causeAsked, e.Reason)
 	case Asleep:
 		if tier.Depth() <= r.Tier.Depth() {
 			return nil
 		}
-		return r.close(tier, e.Reason)
+		return r.close(tier, causeAsked, e.Reason)
 	case Sinking:
 		if r.target.Depth() >= tier.Depth() {
 			return nil
 		}
 		return r.stop(e.Reason)
 	case Closing:
-		r.Reason, r.idle = e.Reason, false // the counters are on their way
+		r.Reason, r.cause = e.Reason, causeAsked // the counters are on their way
 		if tier.Depth() > r.target.Depth() {
 			r.target = tier
 			return []Action{Publish{}}
@@ -80,17 +80,19 @@ func (m *Machine) gone(now time.Time, id ReplicaID, reason string, atStart bool)
 	m.replicas = slices.DeleteFunc(m.replicas, func(r *Replica) bool { return r.ID == id })
 	acts := []Action{Publish{}}
 	switch {
-	case r.spare && r.State != Stopping:
+	case r.role == roleSpare && r.State != Stopping:
 		acts = append(acts, m.failed(r, reason)...)
 	default:
 		acts = append(acts, m.ownEnd(now, r, reason, atStart)...)
 	}
 	if m.replicas.anyOld() == nil { // the next one has nobody to replace: it is one like others
 		for _, n := range m.replicas {
-			n.next = false
+			if n.role == roleNext {
+				n.role = roleServing
+			}
 		}
 	}
-	if m.renewing != "" && (r.old || r.next) {
+	if m.renewing != "" && (r.old || r.role == roleNext) {
 		if r.old { // the timer of a further try was its
 			m.holdoff = false
 		}
@@ -108,7 +110,7 @@ func (m *Machine) ownEnd(now time.Time, r *Replica, reason string, atStart bool)
 	case Draining:
 		return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: "while draining: " + reason}}
 	case Starting:
-		if r.found && !m.replicas.alive() { // no failure for all that is known: the next start shows whether it is one
+		if r.origin == originFound && !m.replicas.alive() { // no failure for all that is known: the next start shows whether it is one
 			r.Reason = "found when it did not listen, and ended: " + reason
 			return m.stopped(r, reason)
 		}
@@ -130,7 +132,7 @@ func (m *Machine) crashed(now time.Time, r *Replica, reason string) []Action {
 	if r.unproven && (lived < m.policy.Stable || m.waiting) {
 		return m.endedUnproven(r, reason)
 	}
-	if r.lent && lived < m.policy.Stable { // so another way is taken at once: one that is started shows whether it can live
+	if (r.origin == originLent || r.origin == originJoining) && lived < m.policy.Stable { // so another way is taken at once: one that is started shows whether it can live
 		return m.spareFailed(r, reason)
 	}
 	if lived < m.policy.Stable {
@@ -138,7 +140,7 @@ func (m *Machine) crashed(now time.Time, r *Replica, reason string) []Action {
 		return m.failed(r, reason)
 	}
 	m.failures = 0
-	if r.next && m.replicas.anyOld() != nil {
+	if r.role == roleNext && m.replicas.anyOld() != nil {
 		return m.renewalFailed(r, reason)
 	}
 	return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: reason, Failure: true}}
@@ -171,13 +173,13 @@ func (m *Machine) stopped(r *Replica, reason string) []Action {
 			r.Reason = "ended in its sleep: " + reason
 		}
 	}
-	if r.spare {
+	if r.role == roleSpare {
 		return nil
 	}
 	if m.waiting && !m.deleted && !m.backoff && !m.replicas.alive() {
 		return m.start("first packet")
 	}
-	if m.restartsAlone() || (r.again && !m.deleted && !m.backoff && !m.replicas.alive()) {
+	if m.restartsAlone() || (r.then == thenStart && !m.deleted && !m.backoff && !m.replicas.alive()) {
 		return m.start(r.Reason)
 	}
 	if m.backoff || m.replicas.anyButSpares() {
@@ -191,7 +193,7 @@ func (m *Machine) stopped(r *Replica, reason string) []Action {
 		kind = event.Checkpointed
 	}
 	acts := []Action{Note{Kind: kind, Reason: r.Reason}}
-	if r.prepare && !m.deleted {
+	if r.then == thenPrepare && !m.deleted {
 		acts = append(acts, m.prepare()...)
 	}
 	return acts

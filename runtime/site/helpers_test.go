@@ -129,7 +129,7 @@ func state(m *Machine) string {
 	var replicas []string
 	for _, r := range m.Replicas() {
 		spare := ""
-		if r.spare {
+		if r.role == roleSpare {
 			spare = "spare "
 		}
 		replicas = append(replicas, fmt.Sprintf("%d %s%s", r.ID, spare, r.State))

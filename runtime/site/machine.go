@@ -158,10 +158,10 @@ type ViewReplica struct {
 func (m *Machine) View() View {
 	v := View{Refuse: m.backoff}
 	for _, r := range m.replicas {
-		if r.spare {
+		if r.role == roleSpare {
 			continue
 		}
-		in := ViewReplica{ID: r.ID, Forced: r.forced}
+		in := ViewReplica{ID: r.ID, Forced: r.ports == portsGivenUp}
 		switch r.State {
 		case Starting, Ready, Rising:
 		case Draining:
@@ -214,5 +214,5 @@ func publishOnce(acts []Action) []Action {
 
 // coming says whether somebody may yet listen to those who are held.
 func (m *Machine) coming() bool {
-	return m.replicas.alive() || slices.ContainsFunc(m.replicas, func(r *Replica) bool { return r.again && !m.deleted })
+	return m.replicas.alive() || slices.ContainsFunc(m.replicas, func(r *Replica) bool { return r.then == thenStart && !m.deleted })
 }

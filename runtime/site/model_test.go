@@ -351,13 +351,13 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 	for _, id := range ready {
 		c := md.containers[id]
 		r := md.m.replicas.byID(id)
-		if _, more := r.nextRung(md.m.policy); more && md.policy.Min == 0 && !md.armed("idle", id) && !r.spare {
+		if _, more := r.nextRung(md.m.policy); more && md.policy.Min == 0 && !md.armed("idle", id) && r.role != roleSpare {
 			return fmt.Errorf("%d is never parked: no idle timer", id)
 		}
-		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.next || o.old && o.ID != id }) {
+		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.role == roleNext || o.old && o.ID != id }) {
 			return fmt.Errorf("%d is to be replaced, and nothing is done about it", id)
 		}
-		if !c.listensOnAll() && !forced(md.m.View(), id) && !r.forced && !md.armed("settle", id) {
+		if !c.listensOnAll() && !forced(md.m.View(), id) && r.ports != portsGivenUp && !md.armed("settle", id) {
 			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
 		}
 	}

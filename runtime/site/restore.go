@@ -35,7 +35,7 @@ func (e Unresponsive) on(m *Machine, _ time.Time) []Action {
 	r.State, r.Reason = Stopping, e.Reason
 	acts := []Action{Publish{}, Stop{ID: r.ID, Kill: true}}
 	if m.needed(r) {
-		r.again = true // when it has gone: both would take what one may have
+		r.then = thenStart // when it has gone: both would take what one may have
 		acts = append(acts, Note{Kind: event.Exited, Replica: r.ID, Failure: true, Reason: e.Reason})
 	} else {
 		acts = append(acts, m.failed(r, e.Reason)...)
@@ -57,4 +57,6 @@ func (m *Machine) endedUnproven(r *Replica, reason string) []Action {
 }
 
 // needed says whether visitors count on it, rather than a circulation or scaling.
-func (m *Machine) needed(r *Replica) bool { return !r.spare && !(r.next && m.replicas.anyOld() != nil) }
+func (m *Machine) needed(r *Replica) bool {
+	return r.role != roleSpare && !(r.role == roleNext && m.replicas.anyOld() != nil)
+}

@@ -38,9 +38,8 @@ func (m *Machine) reconcile(reason string) []Action {
 		}
 	}
 	for ; ready > m.want; ready-- { // those that start are not there yet
-		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && !r.next })
-		acts = append(acts, m.drain(r, reason)...)
-		r.keep = true
+		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Ready && r.Serves() && r.role != roleNext })
+		acts = append(acts, m.drain(r, causeSurplus, reason)...)
 	}
 	return acts
 }
@@ -50,7 +49,7 @@ func (m *Machine) reconcile(reason string) []Action {
 func (m *Machine) bound() []Action {
 	var acts []Action
 	for m.Serving() > m.policy.most() {
-		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && !r.next })
+		r := m.replicas.oldest(func(r *Replica) bool { return r.State == Starting && r.Serves() && r.role != roleNext })
 		if r == nil {
 			break
 		}

@@ -7,7 +7,7 @@ type set []*Replica
 
 func (all set) find(s State) *Replica {
 	for _, r := range all {
-		if r.State == s && !r.spare {
+		if r.State == s && r.role != roleSpare {
 			return r
 		}
 	}
@@ -16,7 +16,7 @@ func (all set) find(s State) *Replica {
 
 // alive says whether a replica is there that is not on its way out.
 func (all set) alive() bool {
-	return slices.ContainsFunc(all, func(r *Replica) bool { return !r.spare && r.alive() })
+	return slices.ContainsFunc(all, func(r *Replica) bool { return r.role != roleSpare && r.alive() })
 }
 
 func (all set) byID(id ReplicaID) *Replica {
@@ -44,7 +44,7 @@ func (all set) anyOld() *Replica {
 
 func (all set) anyButSpares() bool {
 	for _, r := range all {
-		if !r.spare {
+		if r.role != roleSpare {
 			return true
 		}
 	}
@@ -55,7 +55,7 @@ func (all set) anyButSpares() bool {
 func (all set) serving() []*Replica {
 	var out []*Replica
 	for _, r := range all {
-		if r.Serves() && !r.next {
+		if r.Serves() && r.role != roleNext {
 			out = append(out, r)
 		}
 	}
@@ -74,13 +74,13 @@ func (all set) sleeper() *Replica {
 
 // up says whether the site is awake, or on its way there.
 func (all set) up() bool {
-	return all.oldest(func(r *Replica) bool { return !r.spare && r.alive() && r.State != Asleep }) != nil
+	return all.oldest(func(r *Replica) bool { return r.role != roleSpare && r.alive() && r.State != Asleep }) != nil
 }
 
 // spares are those that are frozen, or on their way there.
 func (all set) spares() (n int) {
 	for _, r := range all {
-		if r.spare && r.alive() {
+		if r.role == roleSpare && r.alive() {
 			n++
 		}
 	}
@@ -91,7 +91,7 @@ func (all set) spares() (n int) {
 // served before, whose caches are warm; if a fresh one is wanted it is not.
 func (all set) spare(fresh bool) *Replica {
 	is := func(s State, living bool) *Replica {
-		return all.oldest(func(r *Replica) bool { return r.spare && r.State == s && r.living == living })
+		return all.oldest(func(r *Replica) bool { return r.role == roleSpare && r.State == s && r.living == living })
 	}
 	for _, s := range []State{Asleep, Sinking, Ready, Starting} {
 		if r := is(s, true); r != nil && !fresh {

@@ -12,7 +12,7 @@ import (
 // armIdle sets the timer of the next rung of the ladder.
 func (r *Replica) armIdle(p Policy) []Action {
 	rung, ok := r.nextRung(p)
-	if !ok || p.Min > 0 || r.spare {
+	if !ok || p.Min > 0 || r.role == roleSpare {
 		return nil
 	}
 	here, _ := p.rung(r.Tier) // the time up to where it is has been waited for
@@ -32,7 +32,7 @@ func (e IdleOver) on(m *Machine, _ time.Time) []Action {
 		return append(m.gates.drop(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
 	}
 	r := m.replicas.byID(e.ID)
-	if r == nil || (r.State != Ready && r.State != Asleep) || r.spare || m.policy.Min > 0 {
+	if r == nil || (r.State != Ready && r.State != Asleep) || r.role == roleSpare || m.policy.Min > 0 {
 		return nil
 	}
 	rung, ok := r.nextRung(m.policy)
@@ -47,20 +47,17 @@ func (e IdleOver) on(m *Machine, _ time.Time) []Action {
 	}
 	if r.State == Ready && m.Serving() > 1 {
 		m.want = max(m.policy.least(), m.Serving()-1)
-		acts := m.drain(r, fmt.Sprintf("idle %s, others serve", rung.After))
-		r.keep = true
-		return acts
+		return m.drain(r, causeSurplus, fmt.Sprintf("idle %s, others serve", rung.After))
 	}
-	r.idle = true
-	return r.close(rung.Tier, "idle "+rung.After.String())
+	return r.close(rung.Tier, causeIdle, "idle "+rung.After.String())
 }
 
 // close is the first half of going to sleep. Towards a tier on which the
 // replica keeps its place it is marked, so that a packet tells of itself; else
 // new flows are held from now on. Then the counters are read once more, so that
 // no visitor who was quicker than the decision is cut off.
-func (r *Replica) close(to detect.Tier, reason string) []Action {
-	r.State, r.target, r.Reason = Closing, to, reason
+func (r *Replica) close(to detect.Tier, why cause, reason string) []Action {
+	r.State, r.target, r.cause, r.Reason = Closing, to, why, reason
 	return []Action{Publish{}, Recheck{ID: r.ID}}
 }
 
@@ -71,11 +68,13 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 	}
 	needed, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
 	// Whoever came between the decision and the holding back is seen here.
-	if e.Conns > 0 || (r.idle && e.IdleFor < needed.After) {
+	if e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed.After) {
 		return m.rouse(r, "a connection came while parking")
 	}
 	if r.target == detect.TierCold || r.target == detect.TierPrepared {
-		r.prepare = r.target == detect.TierPrepared
+		if r.target == detect.TierPrepared {
+			r.then = thenPrepare
+		}
 		return r.stop(r.Reason)
 	}
 	r.State = Sinking
@@ -96,7 +95,7 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 	if r.old {
 		return r.stop(m.renewing)
 	}
-	if r.spare {
+	if r.role == roleSpare {
 		return []Action{Note{Kind: event.Spare, Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
@@ -112,7 +111,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 		Kind: event.Not + string(e.Tier), Replica: r.ID, Reason: e.Reason,
 		Detail: "the site goes on to the next rung of its ladder, and this one is tried again later",
 	}
-	if r.spare {
+	if r.role == roleSpare {
 		m.spareFailures++
 		return append([]Action{note}, r.stop("it cannot be kept frozen")...)
 	}
@@ -120,13 +119,13 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 	if _, deeper := r.nextRung(m.policy); !deeper {
 		r.given = detect.TierRunning // nothing but to try it again
 	}
-	r.State, r.idle = Asleep, false
+	r.State = Asleep
 	if r.Tier == detect.TierRunning {
 		r.State = Ready
 	}
 	acts := append([]Action{Publish{}}, note)
 	if m.byHand { // somebody wants it to sleep: then for good
-		return append(acts, r.close(detect.TierCold, r.Reason)...)
+		return append(acts, r.close(detect.TierCold, causeAsked, r.Reason)...)
 	}
 	if r.State == Ready {
 		acts = append(acts, m.release(r)...)
@@ -141,7 +140,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 
 func (e Knocked) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || r.spare {
+	if r == nil || r.role == roleSpare {
 		return nil
 	}
 	if r.State == Closing || r.State == Sinking || r.State == Asleep {
@@ -159,7 +158,7 @@ func (m *Machine) rouse(r *Replica, reason string) []Action {
 }
 
 func (m *Machine) ascend(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.target, r.idle, m.byHand = Rising, reason, detect.TierRunning, false, false
+	r.State, r.Reason, r.target, m.byHand = Rising, reason, detect.TierRunning, false
 	acts := append([]Action{Publish{}, Ascend{ID: r.ID}}, m.release(r)...)
 	return append(acts,
 		ArmStart{ID: r.ID, After: m.policy.StartTimeout},
@@ -175,7 +174,9 @@ func (e Ascended) on(m *Machine, _ time.Time) []Action {
 	if r.State == Draining { // replaced while it was made to run
 		return nil
 	}
-	r.joining = false
+	if r.origin == originJoining {
+		r.origin = originLent
+	}
 	m.joined()
 	acts := m.reopen(r, r.Reason)
 	if !r.living { // it was the spare one
@@ -186,8 +187,14 @@ func (e Ascended) on(m *Machine, _ time.Time) []Action {
 
 // reopen makes it one that serves, again.
 func (m *Machine) reopen(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.idle, m.byHand = Ready, "", false, false
-	r.target, r.given, r.keep = detect.TierRunning, detect.TierRunning, false
+	if r.State == Draining && r.Tier != detect.TierRunning { // it was drained while it was made to run, and is so still
+		r.State, r.Reason, m.byHand = Rising, reason, false
+		return []Action{
+			Publish{}, ArmStart{ID: r.ID, After: m.policy.StartTimeout}, Note{Kind: event.Waking, Replica: r.ID, Reason: reason},
+		}
+	}
+	r.State, r.Reason, m.byHand = Ready, "", false
+	r.target, r.given = detect.TierRunning, detect.TierRunning
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
 	acts = append(acts, r.armSettle(m.policy)...)

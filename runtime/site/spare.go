@@ -43,7 +43,7 @@ func (m *Machine) dropSurplus() []Action {
 	for n := m.replicas.spares(); n > want; n-- {
 		var last *Replica
 		for _, r := range m.replicas {
-			if r.spare && r.alive() {
+			if r.role == roleSpare && r.alive() {
 				last = r
 			}
 		}
@@ -60,11 +60,11 @@ func (m *Machine) gatesAllowed() int {
 	}
 	allowed := len(m.gates)
 	for _, r := range m.replicas {
-		if r.spare {
+		if r.role == roleSpare {
 			continue
 		}
 		allowed = 0
-		if r.prepare {
+		if r.then == thenPrepare {
 			return 1
 		}
 	}
@@ -75,7 +75,7 @@ func (m *Machine) gatesAllowed() int {
 func (SpareDue) on(m *Machine, _ time.Time) []Action {
 	m.spareDue = false
 	making := m.replicas.oldest(func(r *Replica) bool {
-		return r.spare && r.alive() && r.State != Asleep || r.State == Draining && r.keep
+		return r.role == roleSpare && r.alive() && r.State != Asleep || r.State == Draining && r.cause == causeSurplus
 	})
 	if m.deleted || m.retry || m.replicas.find(Ready) == nil || making != nil {
 		return nil // keepSpares sets another time, if it is to be
@@ -83,7 +83,7 @@ func (SpareDue) on(m *Machine, _ time.Time) []Action {
 	switch {
 	case m.replicas.spares() < m.policy.wantFrozen(m.Serving()):
 		acts := m.launch(m.newID(), detect.TierRunning, "a spare one, ahead of its time")
-		m.replicas[len(m.replicas)-1].spare = true
+		m.replicas[len(m.replicas)-1].role = roleSpare
 		return acts
 	case len(m.gates) < m.policy.wantGates(m.Serving()):
 		return m.addGate()
@@ -94,7 +94,7 @@ func (SpareDue) on(m *Machine, _ time.Time) []Action {
 // freeze is called when a spare listens on one port more, and when it has had
 // its time for that.
 func (r *Replica) freeze(p Policy) []Action {
-	if !r.all && !r.forced {
+	if r.ports == portsWaited {
 		return r.armSettle(p)
 	}
 	r.State, r.target = Sinking, detect.TierFrozen
@@ -104,11 +104,11 @@ func (r *Replica) freeze(p Policy) []Action {
 // keepsAsSpare says whether a replica that was drained because fewer are needed may
 // be kept for when more are. One that is to be replaced, or has reached its age, may not.
 func (m *Machine) keepsAsSpare(r *Replica) bool {
-	return r.keep && m.policy.SpareTier == detect.TierFrozen && m.replicas.up() && m.replicas.spares() < m.policy.room(m.Serving())
+	return r.cause == causeSurplus && m.policy.SpareTier == detect.TierFrozen && m.replicas.up() && m.replicas.spares() < m.policy.room(m.Serving())
 }
 
 func (r *Replica) becomeSpare() []Action {
-	r.spare, r.keep, r.Reason = true, false, ""
+	r.role, r.Reason = roleSpare, ""
 	r.State, r.target = Sinking, detect.TierFrozen
 	return []Action{
 		Publish{}, Descend{ID: r.ID, Tier: detect.TierFrozen},
@@ -118,14 +118,17 @@ func (r *Replica) becomeSpare() []Action {
 
 // join makes a spare one that serves.
 func (m *Machine) join(r *Replica, reason string) []Action {
-	r.spare, r.lent = false, true
+	if r.role == roleSpare {
+		r.role = roleServing
+	}
+	r.origin = originLent
 	switch r.State {
 	case Starting: // it serves as soon as it listens
 		return []Action{Publish{}, Note{Kind: event.Waking, Replica: r.ID, Reason: reason}}
 	case Ready:
 		return append(m.reopen(r, reason), r.armLife(m.policy)...)
 	default:
-		r.joining = true
+		r.origin = originJoining
 		return m.ascend(r, reason)
 	}
 }
@@ -145,7 +148,7 @@ func (m *Machine) spareFailed(r *Replica, reason string) []Action {
 func (m *Machine) stopSpares(reason string) []Action {
 	var acts []Action
 	for _, r := range m.replicas {
-		if r.spare && r.alive() {
+		if r.role == roleSpare && r.alive() {
 			acts = append(acts, r.stop(reason)...)
 		}
 	}

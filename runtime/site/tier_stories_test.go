@@ -1,6 +1,7 @@
 package site
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -209,4 +210,30 @@ func TestPreparedAgain(t *testing.T) {
 	t.Run("the ladder has changed", func(t *testing.T) {
 		tell(t, policy, step{0, PrepareAsked{}, "nothing => parked"})
 	})
+}
+
+// Who parks a site by hand does not have to wait for the next rung, though idleness put it where it is.
+func TestParkFromSleep(t *testing.T) {
+	tell(t, deep(), append(upTo(detect.TierFrozen),
+		step{time.Second, ParkAsked{Reason: "by hand", Tier: detect.TierCold}, "publish, recheck 1 => parking (1 closing)"},
+		step{0, Rechecked{ID: 1, IdleFor: 11 * time.Second}, "publish, stop 1 => parking (1 stopping)"},
+		step{0, ReplicaExited{ID: 1}, `publish, note parked "by hand" => parked`})...)
+}
+
+// A replica that was replaced while it was made to run again, and is needed after all, serves when it runs.
+func TestReopenedBeforeItRuns(t *testing.T) {
+	p := deep()
+	p.Overlap = true
+	s := tell(t, p, append(upTo(detect.TierRunning),
+		step{0, CirculateAsked{Reason: "asked"}, "publish, start 2, …"},
+		step{time.Second, IdleOver{ID: 1, IdleFor: 10 * time.Second}, "publish, recheck 1 …"},
+		step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen …"},
+		step{0, ReplicaReady{ID: 2}, "release, …"},
+		step{0, Knocked{ID: 1}, "publish, ascend 1, …"},
+		step{0, SettleOver{ID: 2}, "publish, release, note draining 1 …"},
+		step{0, ReplicaExited{ID: 2, Reason: "exit code 1"}, `publish, …`},
+	)...)
+	if got := s.on(Ascended{ID: 1}); !strings.HasSuffix(got, "=> running (1 ready)") {
+		t.Errorf("it runs: %s", got)
+	}
 }

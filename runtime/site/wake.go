@@ -62,9 +62,11 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 	if r == nil || r.State == Stopping {
 		return nil
 	}
-	r.all = r.all || e.All
+	if e.All && r.ports == portsWaited {
+		r.ports = portsAll
+	}
 	switch {
-	case r.State == Ready && r.spare:
+	case r.State == Ready && r.role == roleSpare:
 		return r.freeze(m.policy)
 	case r.State == Ready:
 		return m.release(r) // one more port
@@ -72,7 +74,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 		return nil
 	}
 	r.State, r.ReadyAt = Ready, now
-	if r.spare {
+	if r.role == roleSpare {
 		return r.freeze(m.policy)
 	}
 	m.joined()
@@ -81,7 +83,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 	acts = append(acts, r.armSettle(m.policy)...)
 	acts = append(acts, r.armIdle(m.policy)...)
 	acts = append(acts, r.armLife(m.policy)...)
-	if m.renewing != "" && !r.next {
+	if m.renewing != "" && r.role != roleNext {
 		acts = append(acts, m.renew()...)
 	}
 	return append(acts, m.reconcile("found more or less than are wanted")...)
@@ -89,7 +91,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 
 // release lets those go on who are held for a port that r listens on.
 func (m *Machine) release(r *Replica) []Action {
-	if r.all || r.forced {
+	if r.ports != portsWaited {
 		m.waiting = false
 		return append([]Action{Release{}}, m.replaced(r)...)
 	}
@@ -98,7 +100,7 @@ func (m *Machine) release(r *Replica) []Action {
 
 // armSettle bounds the time that visitors of a port nobody listens on wait.
 func (r *Replica) armSettle(p Policy) []Action {
-	if r.all || r.forced {
+	if r.ports != portsWaited {
 		return nil
 	}
 	return []Action{ArmSettle{ID: r.ID, After: p.Settle}}
@@ -112,7 +114,9 @@ func (e PortClosed) on(m *Machine, _ time.Time) []Action {
 	if r == nil {
 		return nil
 	}
-	r.all = false
+	if r.ports == portsAll {
+		r.ports = portsWaited
+	}
 	if r.State != Ready {
 		return nil
 	}
@@ -121,11 +125,11 @@ func (e PortClosed) on(m *Machine, _ time.Time) []Action {
 
 func (e SettleOver) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || r.State != Ready || r.all || r.forced {
+	if r == nil || r.State != Ready || r.ports != portsWaited {
 		return nil
 	}
-	r.forced = true
-	if r.spare {
+	r.ports = portsGivenUp
+	if r.role == roleSpare {
 		return r.freeze(m.policy)
 	}
 	return append([]Action{Publish{}}, m.release(r)...)
@@ -148,9 +152,9 @@ func (e StartTimedOut) on(m *Machine, _ time.Time) []Action {
 // failed says what comes of a replica that did not come up.
 func (m *Machine) failed(r *Replica, reason string) []Action {
 	switch {
-	case r.spare, r.joining: // another way is taken at once
+	case r.role == roleSpare, r.origin == originJoining: // another way is taken at once
 		return m.spareFailed(r, reason)
-	case r.next && m.replicas.anyOld() != nil:
+	case r.role == roleNext && m.replicas.anyOld() != nil:
 		return m.renewalFailed(r, reason)
 	}
 	return m.fail(r.ID, reason)
