@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
 	"math/bits"
 	"time"
@@ -114,4 +116,51 @@ func trimmed(counts []uint64) Histogram {
 		return Histogram{}
 	}
 	return Histogram{counts: append([]uint64(nil), counts[:n]...)}
+}
+
+// LatencyBounds are bounds of the kernel's buckets, two for each power of two, from
+// 0.26 ms to 26 s. Buckets between them are whole.
+func LatencyBounds() []time.Duration {
+	const first, last = 9, 25 // powers of two, in units of the first that has latencySub buckets
+	var out []time.Duration
+	for e := first; e <= last; e++ {
+		for _, i := range []int{e * latencySub, e*latencySub + latencySub/2} {
+			from, _ := bucketBounds(i)
+			out = append(out, from)
+		}
+	}
+	return out
+}
+
+// Below is the number of latencies that are shorter than a bound of a bucket.
+func (h Histogram) Below(bound time.Duration) (n uint64) {
+	for _, c := range h.counts[:min(bucketOf(bound), len(h.counts))] {
+		n += c
+	}
+	return n
+}
+
+// Sum is that of all latencies, each taken for the middle of its bucket.
+func (h Histogram) Sum() (sum time.Duration) {
+	for i, n := range h.counts {
+		from, to := bucketBounds(i)
+		sum += time.Duration(n) * (from + (to-from)/2)
+	}
+	return sum
+}
+
+// MarshalJSON is for keeping it.
+func (h Histogram) MarshalJSON() ([]byte, error) { return json.Marshal(h.counts) }
+
+// UnmarshalJSON refuses what has more buckets than there are.
+func (h *Histogram) UnmarshalJSON(b []byte) error {
+	var counts []uint64
+	if err := json.Unmarshal(b, &counts); err != nil {
+		return err
+	}
+	if len(counts) > latencyBuckets {
+		return fmt.Errorf("%d buckets, there are %d", len(counts), latencyBuckets)
+	}
+	*h = trimmed(counts)
+	return nil
 }

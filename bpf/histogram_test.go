@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -79,5 +80,35 @@ func TestHistogramArithmetic(t *testing.T) {
 	}
 	if got := late.Above(time.Hour); got != 0 {
 		t.Errorf("%d are longer than an hour, want none", got)
+	}
+}
+
+// What is put on record and read again is the same, counts below bounds add up, and a damaged record is refused.
+func TestHistogramIsKept(t *testing.T) {
+	h := histogramOf(time.Microsecond, time.Millisecond, time.Millisecond, time.Second, time.Minute)
+	b, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Histogram
+	if err := json.Unmarshal(b, &got); err != nil || !slices.Equal(got.counts, h.counts) {
+		t.Errorf("%v became %v: %v", h, got, err)
+	}
+	long, _ := json.Marshal(make([]uint64, latencyBuckets+1)) // numbers
+	if err := json.Unmarshal(long, &got); err == nil {
+		t.Error("too many buckets are taken")
+	}
+	bounds := LatencyBounds()
+	if first, last := h.Below(bounds[0]), h.Below(bounds[len(bounds)-1]); first != 1 || last != 4 || !slices.IsSorted(bounds) {
+		t.Errorf("below %v are %d, below %v are %d", bounds[0], first, bounds[len(bounds)-1], last)
+	}
+	for _, b := range bounds {
+		if from, _ := bucketBounds(bucketOf(b)); from != b {
+			t.Errorf("%v is no bound of a bucket", b)
+		}
+	}
+	want := time.Minute + time.Second + 2*time.Millisecond
+	if sum := h.Sum(); sum < want-want/32 || sum > want+want/32 {
+		t.Errorf("the sum is %v, want %v", sum, want)
 	}
 }

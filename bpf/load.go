@@ -36,6 +36,23 @@ func (l Load) Unfinished() uint64 {
 	return l.Attempts - min(l.Attempts, l.ConnsTotal+l.Refused)
 }
 
+// Add is l with what another replica has counted so far: all that only grows.
+func (l Load) Add(o Load) Load {
+	l.ConnsTotal += o.ConnsTotal
+	l.Attempts += o.Attempts
+	l.Refused += o.Refused
+	l.Failed += o.Failed
+	l.BytesIn += o.BytesIn
+	l.BytesOut += o.BytesOut
+	l.Requests += o.Requests
+	l.NoTurns += o.NoTurns
+	l.Latency = l.Latency.Add(o.Latency)
+	l.UDPFlows += o.UDPFlows
+	l.DatagramsIn += o.DatagramsIn
+	l.DatagramsOut += o.DatagramsOut
+	return l
+}
+
 // SiteLoad is what the kernel has counted for a site since it was last parked.
 type SiteLoad struct {
 	Held    uint64 // packets held

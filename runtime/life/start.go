@@ -168,6 +168,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 // started takes the outcome of a start to the machine.
 func (st *Site) started(r *Replica, ctr Container, err error) {
 	if err != nil {
+		st.CountEnded(r.ID)
 		st.Host.forget(r)
 	}
 	st.With(func(l *Live) {
@@ -209,6 +210,7 @@ func (st *Site) watch(r *Replica) {
 	st.With(func(l *Live) {
 		r.endWake()
 		l.endedUnproven(r, reason)
+		l.countEnded(r.ID) // as those who read the counters do not see it any more after this
 		// First the data path learns that it is gone, then its belongings go.
 		l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
 		if r.trace != nil { // it was woken, and no visitor came
@@ -245,6 +247,7 @@ func (st *Site) tidy(r *Replica, dumped bool) {
 	if !dumped {
 		st.Host.removeContainer(r)
 	}
+	st.Host.Experiences.Sync(st.Name)
 	st.Host.forgetPlace(r)
 }
 

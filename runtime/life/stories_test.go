@@ -303,3 +303,63 @@ func TestPreparedGate(t *testing.T) {
 		wantKinds(t, d, event.Prepared, event.Waking, event.Running)
 	})
 }
+
+// TestCountersOnlyGrow: what was counted for replicas that have ended stays, over restarts of the daemon, and is
+// there once where a daemon died before it had removed the replica.
+func TestCountersOnlyGrow(t *testing.T) {
+	inWorld(t, "idle: 1m, tiers: [cold]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		total := func(s *Site) (n uint64) {
+			s.With(func(l *Live) {
+				n = l.Totals().ConnsTotal
+				if l.Activity != nil {
+					for _, r := range l.Machine.Replicas() {
+						if st, err := w.Stats(bpf.ReplicaID(r.ID)); err == nil {
+							n += st.ConnsTotal
+						}
+					}
+				}
+			})
+			return n
+		}
+		want := func(s *Site, n uint64, when string) {
+			t.Helper()
+			if got := total(s); got != n {
+				t.Fatalf("%s the site has %d connections, want %d", when, got, n)
+			}
+		}
+		first := d.up(t, s)
+		d.visit(s)
+		d.visit(s)
+		want(s, 2, "while its first replica runs")
+		w.leave(first)
+		pass(2 * time.Minute)
+		if !w.parked(s.ID) {
+			t.Fatal("the site is not parked")
+		}
+		want(s, 2, "parked")
+		second := d.up(t, s)
+		d.visit(s)
+		want(s, 3, "while its second replica runs")
+		kernel := w.replicas[second]
+		w.leave(second)
+		pass(2 * time.Minute)
+		d.kill()
+		next := w.start("idle: 1m, tiers: [cold]")
+		*d = *next
+		s = next.all["a"]
+		want(s, 3, "with another daemon")
+		w.mu.Lock()
+		w.replicas[second] = kernel // as if the last daemon had died before it removed it
+		w.mu.Unlock()
+		s.CountEnded(site.ReplicaID(second))
+		want(s, 3, "when its last replica was found again")
+		w.mu.Lock()
+		w.replicas[second+100] = kernel // one that ended while no daemon ran
+		w.mu.Unlock()
+		s.CountEnded(site.ReplicaID(second + 100))
+		want(s, 4, "with what came while no daemon ran")
+		w.mu.Lock()
+		w.replicas = map[bpf.ReplicaID]*fakeReplica{}
+		w.mu.Unlock()
+	})
+}

@@ -145,6 +145,9 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 	var errs []error
 	for id, r := range known {
 		if !adopted[id] {
+			if e := n.table.ByID(r.Site); e != nil {
+				e.CountEnded(site.ReplicaID(id))
+			}
 			errs = append(errs, n.dp.RemoveReplica(id, r))
 		}
 	}

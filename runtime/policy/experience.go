@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
@@ -31,6 +32,28 @@ type Experience struct {
 
 	Visitors sleep.Visitors `json:"visitors,omitzero"` // of a site with an objective
 	Woke     time.Time      `json:"woke,omitzero"`     // its last wake that they count
+
+	Ended Ended `json:"ended,omitzero"`
+}
+
+// Ended is what the kernel has counted for replicas that are gone, so that a site's
+// counters only grow.
+type Ended struct {
+	Load     bpf.Load `json:"load"`
+	Replicas []uint32 `json:"replicas"` // the last of them: a daemon that dies before it has removed one finds it again
+}
+
+// endedKept is more than can be on their way out at once.
+const endedKept = 64
+
+// Add takes a replica in, once.
+func (e *Ended) Add(id bpf.ReplicaID, l bpf.Load) {
+	if slices.Contains(e.Replicas, uint32(id)) {
+		return
+	}
+	e.Load = e.Load.Add(l)
+	e.Replicas = append(e.Replicas, uint32(id))
+	e.Replicas = slices.Clone(e.Replicas[max(0, len(e.Replicas)-endedKept):])
 }
 
 // TierExperience is what one tier has taught.

@@ -55,13 +55,16 @@ func (s *Store) Put(siteName string, x *Experience) error {
 	s.waiting[siteName] = b
 	s.mu.Unlock()
 	if !due {
-		s.work(func() {
-			if err := s.write(siteName); err != nil {
-				s.lost(siteName, err)
-			}
-		})
+		s.work(func() { s.Sync(siteName) })
 	}
 	return nil
+}
+
+// Sync returns when what was put of a site is in its file.
+func (s *Store) Sync(siteName string) {
+	if err := s.write(siteName); err != nil {
+		s.lost(siteName, err)
+	}
 }
 
 // write writes what waits when its turn has come, and again while there is newer.
@@ -101,9 +104,7 @@ func (s *Store) Flush() {
 	sites := slices.Collect(maps.Keys(s.waiting))
 	s.mu.Unlock()
 	for _, name := range sites {
-		if err := s.write(name); err != nil {
-			s.lost(name, err)
-		}
+		s.Sync(name)
 	}
 }
 

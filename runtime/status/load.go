@@ -17,11 +17,14 @@ import (
 func (s *Status) viewLoad(l *life.Live, v *api.Site) {
 	a := l.Activity
 	now := l.Host.Scale.Samples(l.Scaled(), scale.Cause{})
+	total := l.Totals()
+	v.Conns.Total += total.ConnsTotal
 	if len(now) == 0 {
 		return
 	}
 	a.Seen.Add(now, func(id site.ReplicaID) uint64 { return scale.StartedAt(l.Scaled(), id) })
 	v.Load = &api.Load{}
+	addLoad(v.Load, total)
 	var answers bpf.Histogram
 	var usage api.Usage
 	for id, s := range now {
@@ -71,6 +74,15 @@ func sum[N int64 | float64](to *N, v N) *N {
 		v += *to
 	}
 	return &v
+}
+
+// latency is that of all answers of a site, its replicas that are gone among them.
+func latency(l *life.Live) bpf.Histogram {
+	out := l.Totals().Latency
+	for _, s := range l.Host.Scale.Samples(l.Scaled(), scale.Cause{}) {
+		out = out.Add(s.Load.Latency)
+	}
+	return out
 }
 
 // viewScaling fills in the limits that hold and what is watched.

@@ -8,7 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/life"
 )
 
 // Metrics implements api.Backend. Nothing is counted for it in between: the
@@ -48,7 +50,7 @@ var (
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
 	descSiteConns    = siteMetric("connections", "Connections that are open now.")
-	descSiteOpened   = siteMetric("connections_total", "Connections since the replicas that run were started.")
+	descSiteOpened   = siteMetric("connections_total", "Connections that were accepted.")
 	descSiteMemory   = siteMetric("memory_bytes", "Memory of the site's replicas.")
 	descSiteCPU      = siteMetric("cpu_cores", "CPU time that the site's replicas use, in cores.")
 	descSitePIDs     = siteMetric("pids", "Processes and threads of the site's replicas.")
@@ -57,14 +59,14 @@ var (
 	descSiteIO       = siteMetric("io_limit", "Limit of each replica for a device that holds now, in bytes or operations a second.", "device", "rate")
 	descSiteIOMax    = siteMetric("io_limit_max", "The most that the limit for a device may be.", "device", "rate")
 
-	descSiteRequests = siteMetric("requests_total", "Requests of the replicas that run, by turn-taking.")
+	descSiteRequests = siteMetric("requests_total", "Requests, by turn-taking.")
 	descSiteNoTurns  = siteMetric("connections_no_turns_total", "Connections that do not take turns, whose requests are not counted.")
 	descSiteRefused  = siteMetric("connections_refused_total", "Connections that were refused.")
 	descSiteFailed   = siteMetric("connections_failed_total", "Connections that a reset ended.")
 	descSiteBytes    = siteMetric("bytes_total", "Payload by direction.", "direction")
 	descSiteFlows    = siteMetric("udp_flows_total", "Client addresses and ports that sent datagrams.")
 	descSiteQueue    = siteMetric("accept_queue", "Connections that wait to be accepted, in the worst replica.")
-	descSiteLatency  = siteMetric("latency_seconds", "Time to the first byte of answers since the last reading.", "quantile")
+	descSiteLatency  = siteMetric("latency_seconds", "Time to the first byte of answers, in buckets of the kernel's.")
 )
 
 func metric(name, help string, labels ...string) *prometheus.Desc {
@@ -101,6 +103,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 			replicas[string(r.Tier)]++
 		}
 		collectSite(to, s)
+		c.collectLatency(to, s.Name)
 	}
 	sites[string(api.TierCold)] += c.status.table.Count() - len(awake)
 	for tier, count := range sites {
@@ -194,10 +197,29 @@ func collectLoad(to chan<- prometheus.Metric, s *api.Site) {
 	to <- counter(descSiteBytes, float64(l.BytesOut), s.Name, "out")
 	to <- counter(descSiteFlows, float64(l.UDPFlows), s.Name)
 	to <- gauge(descSiteQueue, float64(l.AcceptQueue), s.Name)
-	if s.Latency != nil {
-		to <- gauge(descSiteLatency, s.Latency.P50.Duration().Seconds(), s.Name, "0.5")
-		to <- gauge(descSiteLatency, s.Latency.P99.Duration().Seconds(), s.Name, "0.99")
+}
+
+// collectLatency does not go by what is shown to people, which is of the time since
+// somebody looked.
+func (c *collector) collectLatency(to chan<- prometheus.Metric, name string) {
+	e, err := c.status.table.ByName(name)
+	if err != nil {
+		return // deleted meanwhile
 	}
+	var all bpf.Histogram
+	e.With(func(l *life.Live) {
+		if l.Activity != nil {
+			all = latency(l)
+		}
+	})
+	if all.Count() == 0 {
+		return
+	}
+	buckets := map[float64]uint64{}
+	for _, bound := range bpf.LatencyBounds() {
+		buckets[bound.Seconds()] = all.Below(bound)
+	}
+	to <- prometheus.MustNewConstHistogram(descSiteLatency, all.Count(), all.Sum().Seconds(), buckets, name)
 }
 
 func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {
