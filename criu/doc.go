@@ -20,7 +20,7 @@
 //	                checkpoint complete
 //
 // Verify is for all of it but the memory, which takes as long to read as CRIU takes to copy it: VerifyMemory may run beside
-// Session.Restore, as nothing of the tree runs before RestoreOptions.Gate says that it may.
+// Session.Restore, as nothing of the tree runs before RestoreOptions.Approve says that it may.
 //
 // It is written as .new-* beside its place, synced, and renamed. An image is good for
 // one restore: Consume renames it away first, so that no crash can lead to a

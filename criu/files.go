@@ -115,7 +115,7 @@ func verifyFiles(dir string, want []File) error {
 }
 
 // VerifyMemory reports, as ErrUnusable, damage of the files of memory in a folder of images. It
-// takes as long as CRIU does to copy them, and may run at the same time: RestoreOptions.Gate is the moment by which it
+// takes as long as CRIU does to copy them, and may run at the same time: RestoreOptions.Approve is the moment by which it
 // has to be over. With lazy, which is for memory that is restored on demand, it reads only what somebody has touched.
 func VerifyMemory(images string, want []File, lazy bool) error {
 	errs := make([]error, len(want))

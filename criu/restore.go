@@ -31,9 +31,9 @@ type RestoreOptions struct {
 	// Created is told of the root as soon as it is there, in its namespaces and with nothing restored yet. CRIU waits for its
 	// return.
 	Created func(root int)
-	// Gate is asked when all of the tree is there, and before any of it runs. If it has an error all of it
+	// Approve is asked when all of the tree is there, and before any of it runs. If it has an error all of it
 	// is killed, and Restore returns that.
-	Gate func(root int) error
+	Approve func(root int) error
 }
 
 // Restore restores a tree. Its root becomes a child of the caller's process,
@@ -59,7 +59,7 @@ func (s *Session) Restore(ctx context.Context, o RestoreOptions) (int, error) {
 	for _, i := range o.Inherit {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: ptr(i.Key), Fd: ptr(int32(i.FD))})
 	}
-	g := &gate{created: o.Created, ask: o.Gate}
+	g := &restoreApproval{created: o.Created, ask: o.Approve}
 	resp, err := s.call(ctx, &rpc.CriuReq{Type: rpc.CriuReqType_RESTORE.Enum(), Opts: opts}, g.notified)
 	if g.err != nil {
 		return 0, g.err // CRIU's own is its consequence
@@ -85,15 +85,15 @@ const (
 	terminal = "orphan-pts-master"
 )
 
-// gate answers CRIU.
-type gate struct {
+// restoreApproval answers CRIU.
+type restoreApproval struct {
 	created func(root int)
 	ask     func(root int) error
 	asked   bool
 	err     error
 }
 
-func (g *gate) notified(n *rpc.CriuNotify) bool {
+func (g *restoreApproval) notified(n *rpc.CriuNotify) bool {
 	switch n.GetScript() {
 	case created:
 		g.created(int(n.GetPid()))

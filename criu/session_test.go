@@ -165,15 +165,15 @@ func notification(script string) *rpc.CriuResp {
 	}
 }
 
-// TestGate: CRIU has an answer to each of its questions, and what the gate says to the one that matters.
-func TestGate(t *testing.T) {
+// TestRestoreApproval: CRIU has an answer to each of its questions, and what Approve says to the one that matters.
+func TestRestoreApproval(t *testing.T) {
 	done := func(yes bool) *rpc.CriuResp {
 		return &rpc.CriuResp{Type: rpc.CriuReqType_RESTORE.Enum(), Success: &yes, Restore: &rpc.CriuRestoreResp{Pid: ptr[int32](42)}}
 	}
 	shut := errors.New("shut")
 	for name, tt := range map[string]struct {
 		say  []*rpc.CriuResp
-		gate error
+		says error
 		yes  []bool
 		want error
 	}{
@@ -181,8 +181,8 @@ func TestGate(t *testing.T) {
 			say: []*rpc.CriuResp{notification("setup-namespaces"), notification("post-restore"), notification("pre-resume"), done(true)},
 			yes: []bool{true, true, true},
 		},
-		"shut":      {say: []*rpc.CriuResp{notification("post-restore"), done(false)}, gate: shut, yes: []bool{false}, want: shut},
-		"a liar":    {say: []*rpc.CriuResp{notification("post-restore"), done(true)}, gate: shut, yes: []bool{false}, want: shut},
+		"shut":      {say: []*rpc.CriuResp{notification("post-restore"), done(false)}, says: shut, yes: []bool{false}, want: shut},
+		"a liar":    {say: []*rpc.CriuResp{notification("post-restore"), done(true)}, says: shut, yes: []bool{false}, want: shut},
 		"terminal":  {say: []*rpc.CriuResp{notification("orphan-pts-master"), done(false)}, yes: []bool{false}, want: ErrRestore},
 		"not asked": {say: []*rpc.CriuResp{notification("pre-resume"), done(true)}, yes: []bool{true}, want: ErrRestore},
 	} {
@@ -198,9 +198,9 @@ func TestGate(t *testing.T) {
 			root, err := s.Restore(testutil.Context(t, limit), RestoreOptions{Images: dir, Work: dir, Created: func(root int) {
 				check(root)
 				born = true
-			}, Gate: func(root int) error {
+			}, Approve: func(root int) error {
 				check(root)
-				return tt.gate
+				return tt.says
 			}})
 			if !errors.Is(err, tt.want) || err == nil && (root != 42 || !born) {
 				t.Errorf("process %d, error %v; told of its birth: %v", root, err, born)

@@ -56,9 +56,9 @@ type HoldConfig struct {
 	Deadline time.Duration // how long a packet is kept
 }
 
-func (c Config) sinkName() string    { return c.Device + sinkSuffix }
-func (c Config) sinkPath() string    { return filepath.Join(c.RunDir, "sink") }
-func (c Config) journalPath() string { return filepath.Join(c.RunDir, "settings.json") }
+func (c Config) sinkName() string      { return c.Device + sinkSuffix }
+func (c Config) sinkPath() string      { return filepath.Join(c.RunDir, "sink") }
+func (c Config) sysctlLogPath() string { return filepath.Join(c.RunDir, "settings.json") }
 
 func (c Config) has6() bool {
 	for _, p := range c.Prefixes {

@@ -15,9 +15,9 @@ type Datapath interface {
 	AttachReplica(ifindex int) error
 	// AttachSink attaches to the host end of the sink's namespace.
 	AttachSink(ifindex int) error
-	// DetachReplica forgets a host end, also one that is gone; again is fine.
+	// DetachReplica takes the program off a host end, also one that is gone; again is fine.
 	DetachReplica(ifindex int) error
-	// PruneReplicaPins forgets all host ends that are gone.
+	// PruneReplicaPins unpins all host ends that are gone.
 	PruneReplicaPins() error
 	// SetDevice and SetSink tell the programs where to send packets.
 	SetDevice(ifindex int) error

@@ -87,7 +87,7 @@ func TestRootDaemonIsKilled(t *testing.T) {
 			if tc.survives {
 				wantRefused(t, client)
 			} else {
-				testutil.WaitFor(t, gone, "the sink to vanish", func() error {
+				testutil.WaitFor(t, gone, "the end of the sink", func() error {
 					if l, err := findLink(node.Netlink(), cfg.sinkName()); l != nil || err != nil {
 						return fmt.Errorf("still there (%w)", err)
 					}

@@ -63,7 +63,7 @@ func machineForwarding6(devices []string, read func(string) (string, error)) (pl
 }
 
 // apply makes the plan's changes.
-func (j *journal) apply(plan []setting, undo *undoList) error {
+func (j *sysctlLog) apply(plan []setting, undo *undoList) error {
 	for _, s := range plan {
 		if s.own {
 			if err := s.write(); err != nil {

@@ -151,7 +151,7 @@ func (h *Holder) Refuse(site bpf.SiteID) (n int, err error) {
 	return n, err
 }
 
-// Drop forgets the packets of a site and returns how many there were.
+// Drop throws away the packets of a site and returns how many there were.
 func (h *Holder) Drop(site bpf.SiteID) (n int) {
 	for _, p := range h.take(site) {
 		if p.data != nil {

@@ -22,7 +22,7 @@ type Net struct {
 	remover *remover
 	nodeNS  *os.File
 	dp      Datapath
-	journal *journal
+	sysctls *sysctlLog
 	log     *slog.Logger
 	device  int // index
 	sink    *pair
@@ -147,7 +147,7 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 		return fmt.Errorf("making the run directory: %w", err)
 	}
 	var err error
-	if n.journal, err = openJournal(n.cfg.journalPath()); err != nil && !n.tolerable(err) {
+	if n.sysctls, err = openSysctlLog(n.cfg.sysctlLogPath()); err != nil && !n.tolerable(err) {
 		return err
 	}
 	for _, step := range []func(*undoList) error{
@@ -266,20 +266,20 @@ func (n *Net) forward(undo *undoList) error {
 	for _, l := range links {
 		names = append(names, l.Attrs().Name)
 	}
-	plan, err := forwardingPlan(n.cfg, names, n.journal.before)
+	plan, err := forwardingPlan(n.cfg, names, n.sysctls.before)
 	if err != nil {
 		return err
 	}
-	if err := n.journal.keepOnly(plan); err != nil {
+	if err := n.sysctls.keepOnly(plan); err != nil {
 		return err
 	}
-	return n.journal.apply(plan, undo)
+	return n.sysctls.apply(plan, undo)
 }
 
 // attachUplinks attaches to the uplinks, and detaches from those of an earlier
 // configuration.
 func (n *Net) attachUplinks(undo *undoList) error {
-	old := n.journal.Uplinks
+	old := n.sysctls.Uplinks
 	for _, u := range old {
 		if !slices.Contains(n.cfg.Uplinks, u) {
 			if err := n.detachUplink(u); err != nil {
@@ -287,11 +287,11 @@ func (n *Net) attachUplinks(undo *undoList) error {
 			}
 		}
 	}
-	n.journal.Uplinks = n.cfg.Uplinks
-	if err := n.journal.save(); err != nil {
+	n.sysctls.Uplinks = n.cfg.Uplinks
+	if err := n.sysctls.save(); err != nil {
 		return err
 	}
-	undo.add(func() error { n.journal.Uplinks = old; return n.journal.save() })
+	undo.add(func() error { n.sysctls.Uplinks = old; return n.sysctls.save() })
 	for _, u := range n.cfg.Uplinks {
 		l, err := n.node.LinkByName(u)
 		if err != nil {
@@ -376,8 +376,8 @@ func (n *Net) Remove() error {
 		for _, u := range n.cfg.Uplinks {
 			errs = append(errs, n.detachUplink(u))
 		}
-		n.journal.Uplinks = nil
-		errs = append(errs, n.journal.save(), n.journal.restore(func(change) bool { return true }),
+		n.sysctls.Uplinks = nil
+		errs = append(errs, n.sysctls.save(), n.sysctls.putBack(func(change) bool { return true }),
 			removeRoutes(n.node), n.removeSink())
 		links, listErr := dump(n.node.LinkList)
 		errs = append(errs, listErr)

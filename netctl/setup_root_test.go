@@ -490,7 +490,7 @@ func TestRootMachineForwarding6IsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	node.Do(t, func() {
-		j, err := openJournal(cfg.journalPath())
+		j, err := openSysctlLog(cfg.sysctlLogPath())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -504,17 +504,17 @@ func TestRootMachineForwarding6IsPutBack(t *testing.T) {
 			}
 		}
 		// Another daemon puts it back.
-		if j, err = openJournal(cfg.journalPath()); err != nil {
+		if j, err = openSysctlLog(cfg.sysctlLogPath()); err != nil {
 			t.Fatal(err)
 		}
-		if err := j.restore(func(change) bool { return true }); err != nil {
+		if err := j.putBack(func(change) bool { return true }); err != nil {
 			t.Fatal(err)
 		}
 	})
 	wantSame(t, "put back", before, machine(t, node, cfg, true))
 
 	node.Do(t, func() { // and the same as an undone Setup
-		j, err := openJournal(cfg.journalPath())
+		j, err := openSysctlLog(cfg.sysctlLogPath())
 		if err != nil {
 			t.Fatal(err)
 		}

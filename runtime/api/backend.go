@@ -26,7 +26,7 @@ type Backend interface {
 	// and validated one by one; what concerns several sites (names, domains,
 	// addresses) is the backend's to check. With dryRun it only says what it would do.
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
-	// Delete stops the site's replicas and forgets it. It returns when they are gone.
+	// Delete stops the site's replicas and removes it. It returns when they are gone.
 	Delete(ctx context.Context, name string) error
 	// List returns the sites, without their specs, ordered by name.
 	List(ctx context.Context, opts ListOptions) ([]Site, error)
@@ -50,7 +50,7 @@ type Backend interface {
 	// Metrics writes what the node counts, in the text format of Prometheus.
 	Metrics(ctx context.Context, w io.Writer) error
 
-	// Events yields the journal in order, beginning after opts.Since. Without follow
+	// Events yields the event log in order, beginning after opts.Since. Without follow
 	// it ends with the newest event, with follow when the context ends (without an
 	// error). An error is yielded last. Breaking out of the loop frees everything.
 	Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error]

@@ -90,7 +90,7 @@ func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]A
 	return answer.Results, err
 }
 
-// Delete stops and forgets a site.
+// Delete stops and removes a site.
 func (c *Client) Delete(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, sitePath(name, ""), nil, nil, nil)
 }
@@ -167,7 +167,7 @@ func (c *Client) Metrics(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// Events yields the journal; see [Backend.Events]. A context that ends is yielded as
+// Events yields the event log; see [Backend.Events]. A context that ends is yielded as
 // its error.
 func (c *Client) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
 	q := url.Values{}

@@ -38,7 +38,7 @@ type Server struct {
 	// stopping ends streams and execs; ordinary calls may finish.
 	stopping context.Context //nolint:containedctx // the server's life, not a call's
 	stop     context.CancelCauseFunc
-	// hijacked counts exec connections, which net/http forgets.
+	// hijacked counts exec connections, of which net/http knows nothing more.
 	hijacked sync.WaitGroup
 }
 

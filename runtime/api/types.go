@@ -104,7 +104,7 @@ type Replica struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
 	Conns   Conns     `json:"conns"`
-	// State is starting, ready, closing, sinking, asleep, rising, draining or
+	// State is starting, ready, closing, suspending, asleep, resuming, draining or
 	// stopping; docs/api.md says what each means.
 	State string `json:"state"`
 	// Spare ones get no connections: they stand ready to be added.

@@ -227,7 +227,7 @@ func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Containe
 		if err == nil {
 			// An exec ends with its daemon, unless its runner was killed as well.
 			if err = errors.Join(c.endDump(ctx), c.group.EndChildren(execEndTime)); err != nil {
-				c.forget()
+				c.letGo()
 			}
 		}
 		return c, err

@@ -76,7 +76,7 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	if _, ended := c.Exit(); ended {
 		return m, ErrNotRunning
 	}
-	if err := c.settle(ctx); err != nil {
+	if err := c.awaitMaker(ctx); err != nil {
 		return m, err
 	}
 	if err := c.group.Freeze(ctx); err != nil {
@@ -112,9 +112,9 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	return m, err
 }
 
-// settle waits for the end of what has made the container, the runner or CRIU. It
+// awaitMaker waits for the end of what has made the container, the runner or CRIU. It
 // answers a little before it ends, and must not be frozen with the container.
-func (c *Container) settle(ctx context.Context) error {
+func (c *Container) awaitMaker(ctx context.Context) error {
 	pids, err := c.group.Procs()
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 			Patience: c.m.opts.dumpTimeout(),
 		})
 	}
-	if err := errors.Join(err, session.Close(), c.forgetDump(rec)); err != nil {
+	if err := errors.Join(err, session.Close(), c.eraseDump(rec)); err != nil {
 		return m, err
 	}
 	if m.Restore, err = json.Marshal(plan.recipe); err != nil {
@@ -214,8 +214,8 @@ func (c *Container) recordDump(pid int, readOnlyRoot bool) (wire.Dump, error) {
 	return rec, err
 }
 
-// forgetDump undoes recordDump.
-func (c *Container) forgetDump(rec wire.Dump) error {
+// eraseDump undoes recordDump.
+func (c *Container) eraseDump(rec wire.Dump) error {
 	if rec.ReadOnlyRoot {
 		if err := mounts.RootReadOnly(c.init.Pid, true); err != nil && !c.hasEnded() {
 			return err
@@ -243,7 +243,7 @@ func (c *Container) endDump(ctx context.Context) error {
 	}
 	pidfd, err := rec.CRIU.Open()
 	if errors.Is(err, wire.ErrGone) {
-		return c.forgetDump(rec)
+		return c.eraseDump(rec)
 	}
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func (c *Container) endDump(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("waiting for the end of a dump of container %s: %w", c.ID(), orCause(ctx, err))
 	}
-	return c.forgetDump(rec)
+	return c.eraseDump(rec)
 }
 
 // refreeze freezes the container after a dump that went wrong: CRIU thaws it to
@@ -286,7 +286,7 @@ func (c *Container) completeCheckpoint() {
 		return
 	}
 	if err := criu.Complete(d.dir, d.id, c.state.Upper); err != nil {
-		c.m.log.Error("a checkpoint is lost", "container", c.ID(), "err", errors.Join(err, criu.Remove(d.dir)))
+		c.m.log.Error("a checkpoint is lost", "container", c.ID(), "error", errors.Join(err, criu.Remove(d.dir)))
 	}
 }
 

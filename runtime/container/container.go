@@ -173,7 +173,7 @@ func (c *Container) wait(ctx context.Context) error {
 func (c *Container) watch() {
 	if c.shimFD != nil {
 		if err := wire.WaitEnd(c.shimFD); err != nil {
-			return // forgotten: the Manager is closed
+			return // let go: the Manager is closed
 		}
 	}
 	if c.ended != nil {
@@ -194,14 +194,14 @@ const lostTimeout = 10 * time.Second
 // lost ends a container whose shim was killed: nobody reads its output, and
 // nobody would learn how it ends.
 func (c *Container) lost(why error) ExitStatus {
-	c.m.log.Warn("the monitor of a container was killed; ending the container", "container", c.ID(), "err", why)
+	c.m.log.Warn("the monitor of a container was killed; ending the container", "container", c.ID(), "error", why)
 	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
 	defer cancel()
 	if err := c.group.KillAll(ctx); err != nil {
-		c.m.log.Error("cannot end a container that lost its monitor", "container", c.ID(), "err", err)
+		c.m.log.Error("cannot end a container that lost its monitor", "container", c.ID(), "error", err)
 	}
 	if err := c.group.Remove(); err != nil {
-		c.m.log.Warn("cannot remove the cgroup of a container that lost its monitor", "container", c.ID(), "err", err)
+		c.m.log.Warn("cannot remove the cgroup of a container that lost its monitor", "container", c.ID(), "error", err)
 	}
 	return ExitStatus{Code: -1, MonitorLost: true, At: time.Now()}
 }
@@ -211,11 +211,11 @@ func (c *Container) finish(exit ExitStatus) {
 		c.exit = exit
 		close(c.exited)
 	})
-	c.forget()
+	c.letGo()
 }
 
-// forget closes the descriptors. The container runs on, if it runs.
-func (c *Container) forget() {
+// letGo closes the descriptors. The container runs on, if it runs.
+func (c *Container) letGo() {
 	for _, f := range []*os.File{c.initFD, c.shimFD} {
 		if f != nil {
 			_ = f.Close() // a pidfd

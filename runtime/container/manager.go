@@ -146,7 +146,7 @@ func (m *Manager) Close() error {
 	defer m.mu.Unlock()
 	for _, c := range m.containers {
 		if c != nil {
-			c.forget()
+			c.letGo()
 		}
 	}
 	return errors.Join(err, m.programs.close(), m.monitors.Close())

@@ -53,7 +53,7 @@ func (p *pool) take() (*slot, error) {
 			p.log.Warn("a runner that waited has ended", "why", why)
 		}
 		if err := s.discard(); err != nil {
-			p.log.Warn("a runner that waited was killed, and something of it is left", "err", err)
+			p.log.Warn("a runner that waited was killed, and something of it is left", "error", err)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (p *pool) refill() {
 			s, err := p.make()
 			if err != nil {
 				// The next start meets the same error, and returns it.
-				p.log.Warn("cannot start a runner ahead", "err", err)
+				p.log.Warn("cannot start a runner ahead", "error", err)
 				p.mu.Lock()
 				p.busy = false
 				p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *pool) put(s *slot) {
 		return
 	}
 	if err := s.discard(); err != nil {
-		p.log.Warn("something is left of a runner that is not needed", "err", err)
+		p.log.Warn("something is left of a runner that is not needed", "error", err)
 	}
 }
 
@@ -137,7 +137,7 @@ func (p *pool) flush() {
 	p.mu.Unlock()
 	for _, s := range slots {
 		if err := s.discard(); err != nil {
-			p.log.Warn("something is left of a runner that is not needed", "err", err)
+			p.log.Warn("something is left of a runner that is not needed", "error", err)
 		}
 	}
 	p.refill()

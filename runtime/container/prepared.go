@@ -167,7 +167,7 @@ func (p *Prepared) watch() {
 		err := errors.Join(p.made.slot.discard(), p.remove())
 		p.m.release(p.ID(), nil)
 		close(p.over)
-		p.m.log.Warn("a prepared container was killed while it waited", "container", p.ID(), "err", err)
+		p.m.log.Warn("a prepared container was killed while it waited", "container", p.ID(), "error", err)
 	}
 	p.m.dropPrepared(p)
 	close(p.gone)

@@ -121,10 +121,10 @@ func (m *Manager) otherPrograms(generation int, err error) bool {
 	}
 	others, renewErr := m.programs.renew(generation)
 	if renewErr != nil {
-		m.log.Error("the programs are of another version, and none can be had in their place", "err", errors.Join(err, renewErr))
+		m.log.Error("the programs are of another version, and none can be had in their place", "error", errors.Join(err, renewErr))
 	}
 	if others {
-		m.log.Warn("the programs that start containers were of another version; using those that are installed now", "err", err)
+		m.log.Warn("the programs that start containers were of another version; using those that are installed now", "error", err)
 		m.pool.flush()
 		m.flushRestores()
 	}

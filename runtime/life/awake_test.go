@@ -122,7 +122,7 @@ func TestAwakeFollowsEachSite(t *testing.T) {
 	}
 	step("one wakes", one, activate(one), "one")
 	step("two wakes", two, activate(two), "one", "two")
-	step("one has a replica still", one, func() { one.live.Replicas[1] = &Replica{ID: 1}; one.live.settle() }, "one", "two")
+	step("one has a replica still", one, func() { one.live.Replicas[1] = &Replica{ID: 1}; one.live.endIdle() }, "one", "two")
 	step("it has none", one, func() { delete(one.live.Replicas, 1); one.live.become(nil) }, "two")
 	step("one wakes again", one, activate(one), "one", "two")
 	step("two is told to sleep twice", two, func() { two.live.become(nil); two.live.become(nil) }, "one")

@@ -17,11 +17,11 @@ import (
 // back at any step: what has not begun yet does not begin, and what has begun is
 // ended or outrun.
 type descent struct {
-	tier   detect.Tier
-	back   bool               // called back; guarded by the entry's mu
-	cancel context.CancelFunc // of what can be broken off
-	over   chan struct{}      // closed when the freezer is not the descent's any more
-	settle func()             // closes it
+	tier     detect.Tier
+	back     bool               // called back; guarded by the entry's mu
+	cancel   context.CancelFunc // of what can be broken off
+	over     chan struct{}      // closed when the freezer is not the descent's any more
+	thawable func()             // closes it
 
 	memory, disk uint64        // what the replica holds when it has arrived, in bytes; 0: not known
 	answer       time.Duration // median of its answers; 0: not known
@@ -32,7 +32,7 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 	r := l.Replicas[id]
 	ctx, cancel := context.WithCancel(l.Host.Ctx)
 	d := &descent{tier: tier, cancel: cancel, over: make(chan struct{})}
-	d.settle = sync.OnceFunc(func() { close(d.over) })
+	d.thawable = sync.OnceFunc(func() { close(d.over) })
 	r.descent = d
 	s := l.Spec
 	if m, ok := l.Machine.Replica(id); ok && m.Spare() {
@@ -41,15 +41,15 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 	st := l.Site
 	st.Host.Work.Go(func() {
 		defer cancel()
-		defer d.settle()
-		err := st.sink(ctx, r, d, s)
-		st.With(func(l *Live) { l.sunk(r, d, err) })
+		defer d.thawable()
+		err := st.suspend(ctx, r, d, s)
+		st.With(func(l *Live) { l.suspended(r, d, err) })
 	})
 }
 
-// sink does the slow part. After an error the replica is as it was, but for
+// suspend does the slow part. After an error the replica is as it was, but for
 // being frozen.
-func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) error {
+func (st *Site) suspend(ctx context.Context, r *Replica, d *descent, s *spec.Site) error {
 	// A visitor can be served a little before the daemon knows of the container.
 	err := st.Wait(ctx, func(*Activity) bool { return r.Ctr != nil })
 	if err != nil {
@@ -64,7 +64,7 @@ func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) 
 	if err := g.Freeze(ctx); err != nil {
 		return err
 	}
-	d.settle() // a visitor thaws it while the rest is under way
+	d.thawable() // a visitor thaws it while the rest is under way
 	if d.tier == detect.TierReclaimed {
 		st.Host.Wakes.Yield(ctx.Done())
 		err = st.Host.reclaim(ctx, r, s)
@@ -78,8 +78,8 @@ func (st *Site) sink(ctx context.Context, r *Replica, d *descent, s *spec.Site) 
 	return err
 }
 
-// sunk takes the outcome to the machine, unless that has changed its mind.
-func (l *Live) sunk(r *Replica, d *descent, err error) {
+// suspended takes the outcome to the machine, unless that has changed its mind.
+func (l *Live) suspended(r *Replica, d *descent, err error) {
 	if d.back || l.Activity == nil || l.Host.Stopped() {
 		if d.disk > 0 {
 			l.Host.removeImage(l.Name) // before its processes run again
@@ -123,7 +123,7 @@ func (d *descent) noteAnswers(l bpf.Load) {
 
 // callBack ends a replica's descent. What it returns is to be called before the
 // replica is touched, without a lock.
-func (r *Replica) callBack() (settled func()) {
+func (r *Replica) callBack() (thawable func()) {
 	d := r.descent
 	if d == nil {
 		return func() {}
@@ -138,7 +138,7 @@ func (r *Replica) callBack() (settled func()) {
 func (l *Live) ascend(id site.ReplicaID) {
 	r := l.Replicas[id]
 	asleep := r.descent == nil
-	settled := r.callBack()
+	thawable := r.callBack()
 	r.frozen = false
 	l.followRise(r)
 	l.followJoin(r)
@@ -153,7 +153,7 @@ func (l *Live) ascend(id site.ReplicaID) {
 		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
 	}
 	st.Host.Work.Go(func() {
-		settled()
+		thawable()
 		mark()
 		err := r.Ctr.Group().Thaw(st.Host.Ctx)
 		st.With(func(l *Live) { l.ascended(r, err) })

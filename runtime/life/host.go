@@ -24,7 +24,7 @@ import (
 
 // What the state machines are told besides the spec.
 const (
-	settleTime = 2 * time.Second  // from the first listening port to giving up on the others
+	portGrace  = 2 * time.Second  // from the first listening port to giving up on the others
 	stableTime = 10 * time.Second // a replica that lived so long is no crash loop
 	backoffMin = time.Second
 	backoffMax = 5 * time.Minute
@@ -89,7 +89,7 @@ func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
 	}
 	return site.Policy{
 		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: ladder,
-		StartTimeout: h.startTimeout(s), Settle: settleTime,
+		StartTimeout: h.startTimeout(s), PortGrace: portGrace,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,

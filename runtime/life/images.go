@@ -83,8 +83,8 @@ type keptImage struct {
 	bytes int64
 }
 
-// ForgetExperience removes what a site has taught. It is deleted.
-func (st *Site) ForgetExperience() {
+// RemoveExperience removes what a site has taught. It is deleted.
+func (st *Site) RemoveExperience() {
 	if err := st.Host.Experiences.Remove(st.Name); err != nil {
 		st.Host.Log.Error("what was learnt of a site that is deleted stays on disk", "site", st.Name, "error", err)
 	}

@@ -23,7 +23,7 @@ func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
 	return in.Choose()
 }
 
-// tellLadder puts a ladder that has changed into the journal, with its figures.
+// tellLadder puts a ladder that has changed into the event log, with its figures.
 func (l *Live) tellLadder() {
 	a := l.Activity
 	if !a.Spec.Tiers.Auto {

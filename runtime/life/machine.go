@@ -17,7 +17,7 @@ type timerKind uint8
 
 const (
 	timerStart timerKind = iota
-	timerSettle
+	timerPortGrace
 	timerIdle
 	timerLife
 	timerDrain
@@ -99,13 +99,13 @@ func (l *Live) handle(ev site.Event) {
 	}
 	l.Host.Scale.Follow(l.Scaled())
 	l.notify()
-	l.settle()
+	l.endIdle()
 }
 
-// settle lets go of what a parked site does not need.
-func (l *Live) settle() {
+// endIdle lets go of what a parked site does not need.
+func (l *Live) endIdle() {
 	a := l.Activity
-	if !a.Machine.Settled() || len(a.Replicas) > 0 {
+	if !a.Machine.Idle() || len(a.Replicas) > 0 {
 		return
 	}
 	l.end()
@@ -145,7 +145,7 @@ func (l *Live) perform(act site.Action) site.Event {
 		return l.Host.watchEmpty(act.ID)
 	case site.Note:
 		l.note(act)
-	case site.Forget:
+	case site.Gone:
 		l.gone = true
 	case site.Descend:
 		l.descend(act.ID, act.Tier)
@@ -160,8 +160,8 @@ func (l *Live) perform(act site.Action) site.Event {
 		}
 	case site.ArmStart:
 		l.armStart(act.ID, act.After)
-	case site.ArmSettle:
-		l.arm(timerKey{timerSettle, act.ID}, act.After, func() site.Event { return site.SettleOver{ID: act.ID} })
+	case site.ArmPortGrace:
+		l.arm(timerKey{timerPortGrace, act.ID}, act.After, func() site.Event { return site.PortGraceOver{ID: act.ID} })
 	case site.ArmIdle:
 		l.arm(timerKey{timerIdle, act.ID}, act.After, func() site.Event {
 			conns, idle := l.Quiet(act.ID)

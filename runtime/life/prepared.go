@@ -90,7 +90,7 @@ func (st *Site) makePrepared(ctx context.Context, r *Replica, s *spec.Site) (Pre
 // notPrepared takes the failure to the machine; a visitor who came meanwhile gets
 // an ordinary start.
 func (st *Site) notPrepared(r *Replica, g *gate, err error) {
-	st.Host.forget(r)
+	st.Host.cleanUp(r)
 	st.With(func(l *Live) {
 		delete(l.Replicas, r.ID)
 		if isClosed(g.opened) {
@@ -144,7 +144,7 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 		trace.marks(timing)
 	} else if ctx.Err() == nil {
 		st.Host.Log.Warn("a prepared container could not be used; starting another", "replica", r.Name, "error", err)
-		st.Host.forget(r)
+		st.Host.cleanUp(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
 		trace.from(detect.TierCold)
 		st.With(func(*Live) { r.from = "" })

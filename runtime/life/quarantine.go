@@ -56,7 +56,7 @@ func (q *Quarantine) AddSite(name string, why error) {
 	q.sites[name] = why
 }
 
-// TakeSite forgets one that was applied anew or deleted; false: there is none.
+// TakeSite takes one out that was applied anew or deleted; false: there is none.
 func (q *Quarantine) TakeSite(name string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -65,7 +65,7 @@ func (st *Site) Rouse(ctx context.Context, r *Replica) error {
 // awake says whether a replica runs, or never will.
 func (a *Activity) awake(id site.ReplicaID) bool {
 	m, ok := a.Machine.Replica(id)
-	return !ok || (m.Tier == detect.TierRunning && m.State != site.Sinking && m.State != site.Rising)
+	return !ok || (m.Tier == detect.TierRunning && m.State != site.Suspending && m.State != site.Resuming)
 }
 
 // followRise gives a replica that is to run again the trace of the packet or the

@@ -82,7 +82,7 @@ var errNotRestored = errors.New("the site could not be restored")
 // startAnew gives the cold start after a restore that failed all of its time, and
 // a place of its own: what the restore has left in the other is not for it.
 func (st *Site) startAnew(r *Replica, timeout time.Duration) {
-	st.Host.forget(r)
+	st.Host.cleanUp(r)
 	st.With(func(l *Live) {
 		r.ns, r.kernel = nil, bpf.Replica{}
 		if !r.stopping && l.Activity != nil {
@@ -169,7 +169,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 func (st *Site) started(r *Replica, ctr Container, err error) {
 	if err != nil {
 		st.CountEnded(r.ID)
-		st.Host.forget(r)
+		st.Host.cleanUp(r)
 	}
 	st.With(func(l *Live) {
 		if err != nil {
@@ -225,7 +225,7 @@ func (st *Site) watch(r *Replica) {
 			l.imaged(r)
 			delete(l.Replicas, r.ID)
 			l.notify()
-			l.settle()
+			l.endIdle()
 		}
 	})
 }
@@ -248,7 +248,7 @@ func (st *Site) tidy(r *Replica, dumped bool) {
 		st.Host.removeContainer(r)
 	}
 	st.Host.Experiences.Sync(st.Name)
-	st.Host.forgetPlace(r)
+	st.Host.cleanUpPlace(r)
 }
 
 // Describe says in a few words how a container ended.
@@ -286,9 +286,9 @@ func (h *Host) stopContainer(r *Replica, s *spec.Site) {
 	// Neither waited for nor cut short when the daemon ends: the container has
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
-	settled := r.callBack()
+	thawable := r.callBack()
 	go func() {
-		settled()
+		thawable()
 		ctx := context.WithoutCancel(h.Ctx)
 		stop := r.Ctr.Stop
 		if kill {
@@ -351,16 +351,16 @@ func FirstOf(values ...string) string {
 	return ""
 }
 
-// forget takes away what belongs to a replica that runs no more.
-func (h *Host) forget(r *Replica) {
-	h.forgetPlace(r)
+// cleanUp takes away what belongs to a replica that runs no more.
+func (h *Host) cleanUp(r *Replica) {
+	h.cleanUpPlace(r)
 	if r.Ctr != nil {
 		h.removeContainer(r)
 	}
 }
 
-// forgetPlace takes away a replica's place in the data path and in the network.
-func (h *Host) forgetPlace(r *Replica) {
+// cleanUpPlace takes away a replica's place in the data path and in the network.
+func (h *Host) cleanUpPlace(r *Replica) {
 	if r.kernel.Site != 0 {
 		h.notTidy(r, "data path", h.Data.RemoveReplica(bpf.ReplicaID(r.ID), r.kernel))
 	}

@@ -170,7 +170,7 @@ func (a *Activity) failTrace(h *Host, reason string) {
 	}
 }
 
-// endTrace journals a finished wake.
+// endTrace logs a finished wake.
 func (h *Host) endTrace(w *wakeTrace, result, failure string) {
 	kind := event.Woken
 	if result != event.ResultOK {

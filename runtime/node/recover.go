@@ -18,7 +18,7 @@ import (
 //     taken away to match them;
 //   - containers of these sites are adopted with their connections; all others
 //     are stopped;
-//   - what the data path knows of replicas that are gone is forgotten.
+//   - what the data path knows of replicas that are gone is removed.
 func (n *Node) recover() error {
 	if err := n.table.Load(); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (n *Node) discard(c *container.Container, why error) {
 	})
 }
 
-// syncReplicas forgets what the data path knows of replicas that are gone, and
+// syncReplicas removes what the data path knows of replicas that are gone, and
 // parks the sites of which none is left.
 func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf.ReplicaID]bool) error {
 	var errs []error

@@ -135,7 +135,7 @@ func (s *Store) Load(siteName string) (*Experience, error) {
 	return x, nil
 }
 
-// Remove forgets a site. When it returns nothing of it is on disk, or comes there.
+// Remove deletes what is kept of a site. When it returns nothing of it is on disk, or comes there.
 func (s *Store) Remove(siteName string) error {
 	s.mu.Lock()
 	delete(s.waiting, siteName)

@@ -60,7 +60,7 @@ func (b *Budget) put(id bpf.SiteID, c claims) {
 	b.wanted.memory.Want += c.memory.Want
 }
 
-// drop forgets a site that has nothing any more.
+// drop takes out a site that has nothing any more.
 func (b *Budget) drop(id bpf.SiteID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,7 +96,7 @@ func (b *Budget) share(id bpf.SiteID) (cpu, memory float64) {
 }
 
 // sharing gives those who may have more than their share, when there is not enough for
-// all; at most once a second, as each of them is to be looked at.
+// all; at most once a second, as each of them is to be evaluated.
 func (b *Budget) sharing(now time.Time) []bpf.SiteID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,7 +123,7 @@ func (b *Budget) divide(id bpf.SiteID, all float64, of func(claims) detect.Claim
 }
 
 // burst is how much each replica may have when one more starts and wants the most: in the Budget of each limit,
-// 0 where there is enough for all. The claim stands until the site is looked at,
+// 0 where there is enough for all. The claim stands until the site is evaluated,
 // so that many who wake together share, too.
 func (b *Budget) burst(id bpf.SiteID, s *spec.Site) Limits {
 	if !s.Limits.Scaled() {

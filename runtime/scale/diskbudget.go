@@ -15,7 +15,7 @@ import (
 // can do no kernel knows.
 //
 // Unlike the budgets of CPU and memory it is never exceeded but by what specs promise. Those may be: cpu.weight and
-// reclaim settle who gets what when all want it. Nothing settles it for a disk.
+// reclaim decide who gets what when all want it. Nothing decides it for a disk.
 type diskPool struct {
 	total  float64
 	claims map[bpf.SiteID]ioClaim

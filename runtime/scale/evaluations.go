@@ -9,8 +9,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/priority"
 )
 
-// Cause is why a site is looked at: what the kernel told, and when that was. The
-// zero value is a look because it was time.
+// Cause is why a site is evaluated: what the kernel told, and when that was. The
+// zero value is one because it was time.
 type Cause struct {
 	kind string // names the metric
 	what string // in words
@@ -21,7 +21,7 @@ type Cause struct {
 	replica          bpf.ReplicaID
 }
 
-// way is how far a look has come when: it says where the time between the kernel's event
+// way is how far an evaluation has come when: it says where the time between the kernel's event
 // and what was done went. CLOCK_MONOTONIC.
 type way struct {
 	read, begun, locked, counted uint64
@@ -38,7 +38,7 @@ func (w way) fields(at uint64) map[string]any {
 	return out
 }
 
-// workers look at sites side by side: one that waits for a site's lock holds
+// workers evaluate sites side by side: one that waits for a site's lock holds
 // nobody up.
 const workers = 4
 
@@ -55,13 +55,13 @@ func earliest(causes []Cause) (out Cause) {
 	return out
 }
 
-// evaluations is the queue of sites to look at; those of which something was told come first. A site that is in it already is
-// not put there again: what was told meanwhile is seen at the one look, which is timed from the
+// evaluations is the queue of sites to evaluate; those of which something was told come first. A site that is in it already is
+// not put there again: what was told meanwhile is seen at the one evaluation, which is timed from the
 // first cause.
 type evaluations struct {
 	mu          sync.Mutex
 	urgent      []Ref // something was told of them
-	routine     []Ref // some of these may have been told of since, and looked at
+	routine     []Ref // some of these may have been told of since, and evaluated
 	causes      map[Ref][]Cause
 	more        chan struct{} // has one if the queue may have something
 	urgentCount *priority.Sem // one for each of which something was told; nil if nobody waits for them
@@ -113,7 +113,7 @@ func (l *evaluations) take(onlyUrgent bool) (Ref, []Cause, bool) {
 	return e, why, e != nil
 }
 
-// next takes the first of a queue that is still to be looked at.
+// next takes the first of a queue that is still to be evaluated.
 func (l *evaluations) next(queue *[]Ref) (Ref, []Cause) {
 	for len(*queue) > 0 {
 		e := (*queue)[0]
@@ -126,8 +126,8 @@ func (l *evaluations) next(queue *[]Ref) (Ref, []Cause) {
 	return nil, nil
 }
 
-// work looks at sites until the context ends.
-func (l *evaluations) work(ctx context.Context, look func(Ref, []Cause)) {
+// work evaluates sites until the context ends.
+func (l *evaluations) work(ctx context.Context, evaluate func(Ref, []Cause)) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,7 +139,7 @@ func (l *evaluations) work(ctx context.Context, look func(Ref, []Cause)) {
 			if !ok {
 				break
 			}
-			look(e, why)
+			evaluate(e, why)
 			if ctx.Err() != nil {
 				return
 			}
@@ -147,7 +147,7 @@ func (l *evaluations) work(ctx context.Context, look func(Ref, []Cause)) {
 	}
 }
 
-// shareOut has those looked at who may have to give something back to others: in the
+// shareOut has those sites evaluated that may have to give something back to others: in the
 // background, as no site is looked up under the lock of another.
 func (g *Engine) shareOut() {
 	ids := g.budget.sharing(time.Now())

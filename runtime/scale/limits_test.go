@@ -149,7 +149,7 @@ func TestUses(t *testing.T) {
 	}
 }
 
-// TestCalm: a site is looked at seldom when nobody is there and there is nothing to give back.
+// TestCalm: a site is evaluated seldom when nobody is there and there is nothing to give back.
 func TestCalm(t *testing.T) {
 	s := &State{Limits: NewLimits(scaled(0.25, 4, 0, 0).Limits, everything)}
 	idle := detect.Signals{Conns: []uint64{0}, Replicas: detect.Replicas{Now: 1}}

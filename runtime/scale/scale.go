@@ -14,8 +14,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-// How often a site is looked at though nothing tells of it. The kernel tells what
-// matters; the looks see what has ended, and that it stays so.
+// How often a site is evaluated though nothing tells of it. The kernel tells what
+// matters; the evaluations see what has ended, and that it stays so.
 const (
 	evaluateBusy  = time.Second
 	evaluateCalm  = 15 * time.Second       // nobody is there, and there is nothing to give back
@@ -24,7 +24,7 @@ const (
 	mostDecisions = 8
 )
 
-// PSI triggers: waiting for so much of a window is worth a look.
+// PSI triggers: waiting for so much of a window is worth an evaluation.
 const (
 	pressureWindow = time.Second
 	pressureCPU    = 200 * time.Millisecond
@@ -192,7 +192,7 @@ func (g *Engine) watchReplica(l Site, id site.ReplicaID) {
 	}
 }
 
-// evaluate reads the site's signals and decides. It runs in the workers of the looks.
+// evaluate reads the site's signals and decides. It runs in the workers.
 func (g *Engine) evaluate(ref Ref, causes []Cause) {
 	why := earliest(causes)
 	why.way.begun = bpf.Now()
@@ -266,7 +266,7 @@ func (s *State) count(now map[site.ReplicaID]Sample) {
 	s.arrived, s.counted = total, at
 }
 
-// decide asks the scaler until it has nothing more to do. It returns when to look
+// decide asks the scaler until it has nothing more to do. It returns when to evaluate the site
 // again; 0: as usual.
 func (g *Engine) decide(l Site, why Cause, now map[site.ReplicaID]Sample, sig *detect.Signals) (again time.Duration) {
 	s := l.Scaling()
@@ -287,7 +287,7 @@ func (g *Engine) decide(l Site, why Cause, now map[site.ReplicaID]Sample, sig *d
 			g.budget.claim(l.Ref.ID(), s.Limits, len(serving(l)), l.Spec, true)
 			g.shareOut()
 			s.meter.restart(now)
-			forget(sig, d)
+			unsee(sig, d)
 			again = evaluateAgain
 		case detect.Down:
 			if s.lowering && d.Resource == detect.Memory {
@@ -309,8 +309,8 @@ func (g *Engine) decide(l Site, why Cause, now map[site.ReplicaID]Sample, sig *d
 	return again
 }
 
-// forget drops what was seen of a resource under the limit that it had.
-func forget(sig *detect.Signals, d detect.Decision) {
+// unsee drops what was seen of a resource under the limit that it had.
+func unsee(sig *detect.Signals, d detect.Decision) {
 	switch d.Resource {
 	case detect.CPU:
 		sig.CPU.Hits, sig.CPU.Used, sig.CPU.Stall = 0, 0, 0

@@ -151,8 +151,8 @@ func (*fakeRef) WithScaled(func(Site)) {}
 
 func (*fakeRef) TryWithScaled(func(Site)) bool { return true }
 
-// TestLooks: a site that is told of often is looked at once, timed from the first, and before those that are looked at
-// because it is time; none is forgotten.
+// TestLooks: a site that is told of often is evaluated once, timed from the first, and before those that are looked at
+// because it is time; none is lost.
 func TestLooks(t *testing.T) {
 	l := newEvaluations()
 	a, b, c := &fakeRef{name: "a"}, &fakeRef{name: "b"}, &fakeRef{name: "c"}

@@ -28,7 +28,7 @@ type Meter struct {
 	Base, last map[site.ReplicaID]Sample
 }
 
-// Add takes new samples, and forgets replicas of which there is none.
+// Add takes new samples, and drops replicas of which there is none.
 func (m *Meter) Add(now map[site.ReplicaID]Sample, started func(site.ReplicaID) uint64) {
 	base, last := make(map[site.ReplicaID]Sample, len(now)), make(map[site.ReplicaID]Sample, len(now))
 	for id, s := range now {
@@ -45,7 +45,7 @@ func (m *Meter) Add(now map[site.ReplicaID]Sample, started func(site.ReplicaID) 
 	m.Base, m.last = base, last
 }
 
-// restart forgets what was before these samples: it was counted under other
+// restart drops what was before these samples: it was counted under other
 // limits.
 func (m *Meter) restart(now map[site.ReplicaID]Sample) { m.Base, m.last = now, now }
 
@@ -207,7 +207,7 @@ func replicasOf(l Site) detect.Replicas {
 			if m.State == site.Asleep {
 				out.Spare++
 			}
-		case m.State == site.Starting, m.State == site.Rising:
+		case m.State == site.Starting, m.State == site.Resuming:
 			out.Starting++
 		case m.State == site.Asleep, m.State == site.Draining:
 			out.Spare++

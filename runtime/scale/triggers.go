@@ -37,7 +37,7 @@ var triggerKinds = map[bpf.TriggerKind]string{
 	bpf.TriggerLatency: TriggerLatency, bpf.TriggerSurge: TriggerSurge,
 }
 
-// causeOf puts what the kernel has told into the words of a look.
+// causeOf puts what the kernel has told into the words of an evaluation.
 func causeOf(ev bpf.TriggerEvent) Cause {
 	return Cause{
 		kind: triggerKinds[ev.Kind], what: fmt.Sprintf("%s of replica %d", ev.Kind, ev.Replica), at: ev.Time,
@@ -66,7 +66,7 @@ func (g *Engine) setTrigger(l Site, sig *detect.Signals) {
 		return
 	}
 	if err := g.Data.SetTrigger(l.Ref.ID(), t); err != nil {
-		g.Log.Error("the kernel does not tell of a site's load; it is looked at each second", "site", l.Ref.Name(), "error", err)
+		g.Log.Error("the kernel does not tell of a site's load; it is evaluated each second", "site", l.Ref.Name(), "error", err)
 		return
 	}
 	s.trigger = t
@@ -90,7 +90,7 @@ func (s *State) watching(kind string) *Trigger {
 	return s.Fired[kind]
 }
 
-// told notes what a look is for.
+// told notes what an evaluation is for.
 func (s *State) told(g *Engine, causes []Cause) {
 	for _, c := range causes {
 		if c.at == 0 {
@@ -125,7 +125,7 @@ func (g *Engine) removeTrigger(l Site) {
 	}
 }
 
-// loadFresh is for how long a reading of all replicas will do for a look that nothing
+// loadFresh is for how long a reading of all replicas will do for an evaluation that nothing
 // asked for. It costs the same for one site as for all.
 const loadFresh = 400 * time.Millisecond
 
@@ -182,7 +182,7 @@ func (g *Engine) RefreshLoads() {
 	}
 }
 
-// readLoads gives what was counted of replicas, and when: for a look that nothing asked for in the last reading of all,
+// readLoads gives what was counted of replicas, and when: for an evaluation that nothing asked for in the last reading of all,
 // else, and if there were not all of them then, at this moment by a few system calls. It never waits for a reading of
 // all. A queue that was told is as long as was told.
 func (g *Engine) readLoads(ids []bpf.ReplicaID, why Cause) (map[bpf.ReplicaID]bpf.Load, uint64, error) {

@@ -15,10 +15,10 @@ import (
 // A site that has too little has it most often when the whole machine has: then a thread of
 // the daemon waits for its turn as long as all others, some milliseconds each time, and so
 // does each goroutine that is handed something by another. What the kernel tells is
-// therefore read by threads that the kernel runs before others, and they look at the site
+// therefore read by threads that the kernel runs before others, and they evaluate the site
 // themselves: from the event to the write nobody else has to get a turn.
 
-// urgentReaders take turns: one reads while the other looks. A look may have to wait for a
+// urgentReaders take turns: one reads while the other evaluates. An evaluation may have to wait for a
 // disk or for a lock of the kernel's.
 const urgentReaders = 2
 
@@ -30,7 +30,7 @@ const urgentWorkers = 2
 // each of the machine's may be with a thread that waits for its turn.
 const spareProcs = 2
 
-// Start starts all who look at sites, until the context ends.
+// Start starts all that evaluate sites, until the context ends.
 func (g *Engine) Start(ctx context.Context, triggers *bpf.TriggerReader) {
 	for range workers {
 		g.Go(func() { g.queue.work(ctx, g.evaluate) })
@@ -70,7 +70,7 @@ func (g *Engine) followTriggers(r *bpf.TriggerReader) {
 	}
 }
 
-// readTriggers reads and looks until the reader is closed.
+// readTriggers reads and evaluates until the reader is closed.
 func (g *Engine) readTriggers(r *bpf.TriggerReader, turn *priority.Sem) {
 	for {
 		turn.Take()
@@ -89,7 +89,7 @@ func (g *Engine) readTriggers(r *bpf.TriggerReader, turn *priority.Sem) {
 	}
 }
 
-// urgent looks at a site at once, unless somebody else is busy with it.
+// urgent evaluates a site at once, unless somebody else is busy with it.
 func (g *Engine) urgent(ref Ref, why Cause) {
 	begun := bpf.Now()
 	why.way.begun = begun
@@ -100,7 +100,7 @@ func (g *Engine) urgent(ref Ref, why Cause) {
 	g.Threads.Allowance.Spend(time.Duration(bpf.Now() - begun))
 }
 
-// evaluateUrgent looks at sites of which something was told, until the context ends. What it leaves when its time is used
+// evaluateUrgent evaluates sites of which something was told, until the context ends. What it leaves when its time is used
 // up is for the other workers.
 func (g *Engine) evaluateUrgent(ctx context.Context) {
 	g.Threads.Promote()

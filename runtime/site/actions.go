@@ -55,8 +55,8 @@ type (
 		ID    ReplicaID
 		After time.Duration
 	}
-	// ArmSettle does so for the time that its ports have to settle.
-	ArmSettle struct {
+	// ArmPortGrace does so for the time of grace that its ports have.
+	ArmPortGrace struct {
 		ID    ReplicaID
 		After time.Duration
 	}
@@ -84,30 +84,30 @@ type (
 		Kind    event.Kind
 		Replica ReplicaID // 0: the site as a whole
 		Reason  string
-		Detail  string // more than the reason, for the journal
+		Detail  string // more than the reason, for the event log
 		Failure bool
 	}
-	// Forget means: the site was deleted and nothing of it is left.
-	Forget struct{}
+	// Gone means: the site was deleted and nothing of it is left.
+	Gone struct{}
 )
 
-func (Start) action()      {}
-func (Stop) action()       {}
-func (Descend) action()    {}
-func (Ascend) action()     {}
-func (Prepare) action()    {}
-func (Unprepare) action()  {}
-func (Publish) action()    {}
-func (Release) action()    {}
-func (Refuse) action()     {}
-func (Recheck) action()    {}
-func (Watch) action()      {}
-func (ArmStart) action()   {}
-func (ArmSettle) action()  {}
-func (ArmIdle) action()    {}
-func (ArmLife) action()    {}
-func (ArmDrain) action()   {}
-func (ArmSpare) action()   {}
-func (ArmBackoff) action() {}
-func (Note) action()       {}
-func (Forget) action()     {}
+func (Start) action()        {}
+func (Stop) action()         {}
+func (Descend) action()      {}
+func (Ascend) action()       {}
+func (Prepare) action()      {}
+func (Unprepare) action()    {}
+func (Publish) action()      {}
+func (Release) action()      {}
+func (Refuse) action()       {}
+func (Recheck) action()      {}
+func (Watch) action()        {}
+func (ArmStart) action()     {}
+func (ArmPortGrace) action() {}
+func (ArmIdle) action()      {}
+func (ArmLife) action()      {}
+func (ArmDrain) action()     {}
+func (ArmSpare) action()     {}
+func (ArmBackoff) action()   {}
+func (Note) action()         {}
+func (Gone) action()         {}

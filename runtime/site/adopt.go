@@ -36,9 +36,9 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 		r.State, r.ReadyAt, r.Reason = Draining, now, "found draining"
 		return []Action{ArmDrain{ID: id, After: m.policy.Linger}}
 	case was.Ready:
-		// its other ports have the time to settle once more
+		// its other ports have their time of grace once more
 		r.State, r.ReadyAt = Ready, now
-		acts := append([]Action{ArmSettle{ID: id, After: m.policy.Settle}}, r.armIdle(m.policy)...)
+		acts := append([]Action{ArmPortGrace{ID: id, After: m.policy.PortGrace}}, r.armIdle(m.policy)...)
 		return append(acts, r.armLife(m.policy)...)
 	}
 	r.origin = originFound

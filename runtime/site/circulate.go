@@ -59,7 +59,7 @@ func (m *Machine) circulate(reason string) []Action {
 			continue
 		}
 		switch r.State {
-		case Asleep, Sinking: // no visitor, so no next one
+		case Asleep, Suspending: // no visitor, so no next one
 			acts = append(acts, r.stop(reason)...)
 		case Starting: // fresh enough
 		default:
@@ -107,7 +107,7 @@ func (m *Machine) replaced(r *Replica) []Action {
 	if old := m.replicas.anyOld(); old != nil && old != r {
 		reason := fmt.Sprintf("replaced by %d: %s", r.ID, m.renewing)
 		switch old.State {
-		case Asleep, Sinking:
+		case Asleep, Suspending:
 			acts = old.stop(reason)
 		default:
 			acts = m.drain(old, causeAsked, reason)
@@ -170,7 +170,7 @@ func (m *Machine) replaceApart(reason string) []Action {
 	acts := m.renewGates()
 	for _, r := range m.replicas {
 		if r.State != Stopping {
-			if r.role != roleSpare && r.State != Asleep && r.State != Sinking {
+			if r.role != roleSpare && r.State != Asleep && r.State != Suspending {
 				r.then = thenStart
 			}
 			acts = append(acts, r.stop(reason)...)

@@ -6,11 +6,11 @@
 // What a replica goes through:
 //
 //	            listening          idle, park        counters agree
-//	starting ──────────────► ready ──────────► closing ───────────► sinking ──┐
+//	starting ──────────────► ready ──────────► closing ───────────► suspending ──┐
 //	   │                      │ ▲ ▲               │ │ cold, prepared          │ arrived
 //	   │ failed               │ │ └───────────────┘ │                         ▼
 //	   ▼                      │ │  a visitor        ▼        a packet       asleep
-//	 backoff      replaced,   │ └──── rising ◄──────────────────────────────  │
+//	 backoff      replaced,   │ └──── resuming ◄──────────────────────────────  │
 //	              scaled in   ▼              called back at any step          │ idle longer:
 //	                       draining ───────────► stopping ◄───────────────────┘ closing, …
 //	                              empty, or time over

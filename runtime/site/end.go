@@ -15,7 +15,7 @@ func (r *Replica) stop(reason string) []Action {
 }
 
 func (e ParkAsked) on(m *Machine, _ time.Time) []Action {
-	if (m.waiting || m.replicas.find(Rising) != nil) && !e.Force {
+	if (m.waiting || m.replicas.find(Resuming) != nil) && !e.Force {
 		return nil // somebody is held, or knocked, and to be cut off only by force
 	}
 	m.byHand = true
@@ -54,7 +54,7 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 			return nil
 		}
 		return r.close(tier, causeAsked, e.Reason)
-	case Sinking:
+	case Suspending:
 		if r.target.Depth() >= tier.Depth() {
 			return nil
 		}
@@ -66,7 +66,7 @@ func (m *Machine) park(r *Replica, e ParkAsked) []Action {
 			return []Action{Publish{}}
 		}
 		return nil
-	case Starting, Rising, Draining, Stopping:
+	case Starting, Resuming, Draining, Stopping:
 	}
 	return r.stop(e.Reason)
 }
@@ -99,13 +99,13 @@ func (m *Machine) gone(now time.Time, id ReplicaID, reason string, atStart bool)
 		acts = append(acts, m.renew()...)
 	}
 	acts = append(acts, m.recover()...)
-	return append(acts, m.forgetIfDone()...)
+	return append(acts, m.goneIfDone()...)
 }
 
 // ownEnd says what the end of a replica means, by what it was doing.
 func (m *Machine) ownEnd(now time.Time, r *Replica, reason string, atStart bool) []Action {
 	switch r.State {
-	case Stopping, Closing, Sinking, Asleep:
+	case Stopping, Closing, Suspending, Asleep:
 		return m.stopped(r, reason)
 	case Draining:
 		return []Action{Note{Kind: event.Exited, Replica: r.ID, Reason: "while draining: " + reason}}
@@ -167,7 +167,7 @@ func (m *Machine) recover() []Action {
 }
 
 func (m *Machine) stopped(r *Replica, reason string) []Action {
-	if r.State == Asleep || r.State == Sinking {
+	if r.State == Asleep || r.State == Suspending {
 		r.Reason = fmt.Sprintf("ended while it was put to sleep: %s", reason)
 		if r.State == Asleep {
 			r.Reason = "ended in its sleep: " + reason
@@ -207,13 +207,13 @@ func (Deleted) on(m *Machine, _ time.Time) []Action {
 			acts = append(acts, r.stop("deleted")...)
 		}
 	}
-	return append(acts, m.forgetIfDone()...)
+	return append(acts, m.goneIfDone()...)
 }
 
-func (m *Machine) forgetIfDone() []Action {
-	if m.deleted && !m.forgot && len(m.replicas) == 0 {
-		m.forgot = true
-		return []Action{Forget{}}
+func (m *Machine) goneIfDone() []Action {
+	if m.deleted && !m.done && len(m.replicas) == 0 {
+		m.done = true
+		return []Action{Gone{}}
 	}
 	return nil
 }

@@ -35,8 +35,8 @@ type (
 	}
 	// PortClosed means: nobody listens on one of its ports any more.
 	PortClosed struct{ ID ReplicaID }
-	// SettleOver means: ports that nobody listens on had their time.
-	SettleOver struct{ ID ReplicaID }
+	// PortGraceOver means: ports that nobody listens on had their time.
+	PortGraceOver struct{ ID ReplicaID }
 	// StartFailed means: no container could be made, or it did not execute, or a
 	// sleeping one cannot be made to run. The replica is gone.
 	StartFailed struct {

@@ -12,7 +12,7 @@ import (
 var now = time.Date(2026, 11, 22, 10, 31, 7, 0, time.UTC)
 
 var policy = Policy{
-	Ladder: []Rung{{detect.TierCold, 5 * time.Minute}}, StartTimeout: 30 * time.Second, Settle: 2 * time.Second,
+	Ladder: []Rung{{detect.TierCold, 5 * time.Minute}}, StartTimeout: 30 * time.Second, PortGrace: 2 * time.Second,
 	Linger: 3 * time.Second, Drain: 30 * time.Second, Stable: 10 * time.Second, BackoffMin: time.Second, BackoffMax: 8 * time.Second,
 }
 
@@ -101,14 +101,14 @@ func word(a Action) string {
 		return fmt.Sprintf("recheck %d", a.ID)
 	case ArmStart:
 		return fmt.Sprintf("arm-start %d %s", a.ID, a.After)
-	case ArmSettle:
-		return fmt.Sprintf("arm-settle %d %s", a.ID, a.After)
+	case ArmPortGrace:
+		return fmt.Sprintf("arm-port-grace %d %s", a.ID, a.After)
 	case ArmIdle:
 		return fmt.Sprintf("arm-idle %d %s", a.ID, a.After)
 	case ArmBackoff:
 		return fmt.Sprintf("arm-backoff %s", a.After)
-	case Forget:
-		return "forget"
+	case Gone:
+		return "gone"
 	case Note:
 		who, mark := "", ""
 		if a.Replica != 0 {

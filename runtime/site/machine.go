@@ -29,7 +29,7 @@ type Policy struct {
 	Max          int           // the most that may serve at once; less than 1 means 1
 	Ladder       []Rung        // the tiers to sleep on, ever deeper; empty: never
 	StartTimeout time.Duration // to the first listen()
-	Settle       time.Duration // from the first listening port to giving up on the others
+	PortGrace    time.Duration // from the first listening port to giving up on the others
 	Stable       time.Duration // a replica that lived so long as ready is no crash loop
 	BackoffMin   time.Duration // after the first failure; doubles with each
 	BackoffMax   time.Duration
@@ -54,7 +54,7 @@ type Machine struct {
 	backoff  bool  // refusing until BackoffOver; never while a replica is alive
 	retry    bool  // no further replicas until BackoffOver, but serving
 	deleted  bool
-	forgot   bool   // Forget was said
+	done     bool   // Gone was said
 	waiting  bool   // packets may be held that were neither released nor refused
 	byHand   bool   // somebody parked it: scale.min does not wake it again
 	renewing string // why replicas are being replaced; empty: they are not
@@ -84,11 +84,11 @@ func (m *Machine) Phase() Phase {
 	switch {
 	case m.replicas.find(Ready) != nil:
 		return Running
-	case m.replicas.find(Starting) != nil, m.replicas.find(Rising) != nil:
+	case m.replicas.find(Starting) != nil, m.replicas.find(Resuming) != nil:
 		return Waking
 	case m.replicas.find(Draining) != nil:
 		return Running
-	case m.replicas.find(Closing) != nil, m.replicas.find(Sinking) != nil:
+	case m.replicas.find(Closing) != nil, m.replicas.find(Suspending) != nil:
 		return Parking
 	case m.replicas.find(Asleep) != nil:
 		return Parked
@@ -100,10 +100,10 @@ func (m *Machine) Phase() Phase {
 	return Parked
 }
 
-// Settled says that the machine remembers nothing that a new one would not: it
+// Idle says that the machine remembers nothing that a new one would not: it
 // may be thrown away. A parked site that failed to start does not qualify, as
 // its next failure is to be followed by a longer backoff.
-func (m *Machine) Settled() bool {
+func (m *Machine) Idle() bool {
 	return m.Phase() == Parked && len(m.replicas) == 0 && m.failures == 0 && len(m.gates) == 0
 }
 
@@ -163,10 +163,10 @@ func (m *Machine) View() View {
 		}
 		in := ViewReplica{ID: r.ID, Forced: r.ports == portsGivenUp}
 		switch r.State {
-		case Starting, Ready, Rising:
+		case Starting, Ready, Resuming:
 		case Draining:
 			in.Draining = true
-		case Closing, Sinking, Asleep:
+		case Closing, Suspending, Asleep:
 			if !stays(r.target) {
 				continue
 			}

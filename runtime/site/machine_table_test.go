@@ -11,13 +11,13 @@ var machine = map[string]map[string]string{
 			=> waking (1 starting)`,
 		"wake": `publish, start 1, arm-start 1 30s, note waking 1 "asked"
 			=> waking (1 starting)`,
-		"deleted": `refuse, forget
+		"deleted": `refuse, gone
 			=> parked`,
 	},
 	"starting": {
 		"park by force": `publish, stop 1, refuse
 			=> parking (1 stopping)`,
-		"1 listens": `release, note running 1 "listening", arm-settle 1 2s, arm-idle 1 5m0s
+		"1 listens": `release, note running 1 "listening", arm-port-grace 1 2s, arm-idle 1 5m0s
 			=> running (1 ready)`,
 		"1 listens on all": `release, note running 1 "listening", arm-idle 1 5m0s
 			=> running (1 ready)`,
@@ -58,7 +58,7 @@ var machine = map[string]map[string]string{
 		"deleted": `refuse, publish, stop 1
 			=> parking (1 stopping)`,
 	},
-	"settling": {
+	"one port": {
 		"packet": `release
 			=> running (1 ready)`,
 		"park by force": `publish, stop 1, refuse
@@ -67,7 +67,7 @@ var machine = map[string]map[string]string{
 			=> running (1 ready)`,
 		"1 listens on all": `release
 			=> running (1 ready)`,
-		"1 settled": `publish, release
+		"1 port grace over": `publish, release
 			=> running (1 ready) forced`,
 		"1 failed to start": `publish, refuse, arm-backoff 1s, note! failed 1 "ended 0s after it was ready: disk full"
 			=> backoff refusing`,
@@ -229,7 +229,7 @@ var machine = map[string]map[string]string{
 			=> parked`,
 		"spec changed": `publish
 			=> parked`,
-		"deleted": `refuse, forget
+		"deleted": `refuse, gone
 			=> backoff refusing`,
 	},
 	"backoff, timed out one stopping": {
@@ -251,9 +251,9 @@ var machine = map[string]map[string]string{
 	"deleted, stopping": {
 		"packet": `refuse
 			=> parking (1 stopping)`,
-		"1 failed to start": `publish, note parked "deleted", forget
+		"1 failed to start": `publish, note parked "deleted", gone
 			=> parked`,
-		"1 exited": `publish, note parked "deleted", forget
+		"1 exited": `publish, note parked "deleted", gone
 			=> parked`,
 		"deleted": `refuse
 			=> parking (1 stopping)`,

@@ -24,17 +24,17 @@ const ports modelPort = 2
 
 // container is one that the machine asked for.
 type container struct {
-	making  bool // no answer to Start yet
-	stopped bool // Stop was asked
-	listens [ports]bool
-	conns   uint64
-	last    time.Time   // end of its last connection
-	sinking detect.Tier // asked to be put there, not answered
-	rising  bool        // asked to run again, not answered
-	marked  bool        // a packet is to be told of
-	knocked bool        // it was, and nobody has read it
-	frozen  bool
-	watched bool // the end of its last connection is to be told
+	making     bool // no answer to Start yet
+	stopped    bool // Stop was asked
+	listens    [ports]bool
+	conns      uint64
+	last       time.Time   // end of its last connection
+	suspending detect.Tier // asked to be put there, not answered
+	resuming   bool        // asked to run again, not answered
+	marked     bool        // a packet is to be told of
+	knocked    bool        // it was, and nobody has read it
+	frozen     bool
+	watched    bool // the end of its last connection is to be told
 }
 
 func (c *container) listensOnAll() bool { return !slices.Contains(c.listens[:], false) }
@@ -60,7 +60,7 @@ type model struct {
 	deleted    bool
 	parked     bool // by hand, and nobody came since
 	surplus    bool // those that an earlier daemon was ending are found among those that serve
-	forgets    int
+	gones      int
 	gates      map[ReplicaID]bool // prepared containers; true: it stands at its gate
 	log        []string
 }
@@ -143,16 +143,16 @@ func (md *model) perform(a Action) (Event, error) {
 		md.containers[a.ID] = &container{making: true}
 	case Descend:
 		c := md.containers[a.ID]
-		if c == nil || c.stopped || c.sinking != "" || c.rising {
+		if c == nil || c.stopped || c.suspending != "" || c.resuming {
 			return nil, fmt.Errorf("put to sleep: %d, which is %+v", a.ID, c)
 		}
-		c.sinking = a.Tier
+		c.suspending = a.Tier
 	case Ascend:
 		c := md.containers[a.ID]
-		if c == nil || c.stopped || c.rising {
+		if c == nil || c.stopped || c.resuming {
 			return nil, fmt.Errorf("called back: %d, which is %+v", a.ID, c)
 		}
-		c.rising, c.sinking = true, ""
+		c.resuming, c.suspending = true, ""
 	case Prepare:
 		if md.deleted || md.used[a.ID] {
 			return nil, fmt.Errorf("prepared %d, deleted %v", a.ID, md.deleted)
@@ -195,8 +195,8 @@ func (md *model) perform(a Action) (Event, error) {
 		return Rechecked{ID: a.ID, Conns: c.conns, IdleFor: md.now.Sub(c.last)}, nil
 	case ArmStart:
 		md.timers[modelTimer{"start", a.ID}] = md.now.Add(a.After)
-	case ArmSettle:
-		md.timers[modelTimer{"settle", a.ID}] = md.now.Add(a.After)
+	case ArmPortGrace:
+		md.timers[modelTimer{"port-grace", a.ID}] = md.now.Add(a.After)
 	case ArmIdle:
 		md.timers[modelTimer{"idle", a.ID}] = md.now.Add(a.After)
 	case ArmLife:
@@ -207,8 +207,8 @@ func (md *model) perform(a Action) (Event, error) {
 		md.timers[modelTimer{kind: "spare"}] = md.now.Add(a.After)
 	case ArmBackoff:
 		md.timers[modelTimer{kind: "backoff"}] = md.now.Add(a.After)
-	case Forget:
-		md.forgets++
+	case Gone:
+		md.gones++
 	}
 	return nil, nil
 }
@@ -241,7 +241,7 @@ func (md *model) armed(kind string, id ReplicaID) bool {
 func (md *model) check() error {
 	starting, ready, closing := md.states(Starting), md.states(Ready), md.states(Closing)
 	v := md.m.View()
-	alive := len(starting) + len(ready) + len(closing) + len(md.states(Rising)) + len(md.states(Asleep)) + len(md.states(Sinking))
+	alive := len(starting) + len(ready) + len(closing) + len(md.states(Resuming)) + len(md.states(Asleep)) + len(md.states(Suspending))
 	tooMany := md.m.Serving() > max(1, md.policy.Max, md.policy.Min)
 	md.surplus = md.surplus && tooMany
 	switch {
@@ -259,14 +259,14 @@ func (md *model) check() error {
 		return fmt.Errorf("published %+v, the machine means %+v", md.view, v)
 	case v.Refuse && !md.armed("backoff", 0):
 		return fmt.Errorf("refusing for ever: no backoff timer")
-	case md.forgets > 1:
-		return fmt.Errorf("forgotten %d times", md.forgets)
-	case md.deleted && (md.forgets == 1) != (len(md.m.Replicas()) == 0):
-		return fmt.Errorf("deleted, %d replicas left, forgotten %d times", len(md.m.Replicas()), md.forgets)
-	case !md.deleted && md.forgets > 0:
-		return fmt.Errorf("forgotten, but not deleted")
-	case md.m.Settled() && (len(md.containers) > 0 || len(md.gates) > 0 || v.Refuse):
-		return fmt.Errorf("settled, with %d containers and %v at the gate", len(md.containers), md.gates)
+	case md.gones > 1:
+		return fmt.Errorf("told gone %d times", md.gones)
+	case md.deleted && (md.gones == 1) != (len(md.m.Replicas()) == 0):
+		return fmt.Errorf("deleted, %d replicas left, told gone %d times", len(md.m.Replicas()), md.gones)
+	case !md.deleted && md.gones > 0:
+		return fmt.Errorf("gone, but not deleted")
+	case md.m.Idle() && (len(md.containers) > 0 || len(md.gates) > 0 || v.Refuse):
+		return fmt.Errorf("idle, with %d containers and %v at the gate", len(md.containers), md.gates)
 	case len(md.gates) > max(1, md.policy.Spares) || md.deleted && len(md.gates) > 0:
 		return fmt.Errorf("at the gate: %v, deleted: %v", md.gates, md.deleted)
 	}
@@ -326,21 +326,21 @@ func (md *model) checkReplica(r Replica) error {
 		return fmt.Errorf("%d is gone and the machine keeps it as %s", r.ID, r.State)
 	case c.stopped != (r.State == Stopping):
 		return fmt.Errorf("%d is %s, told to stop: %v", r.ID, r.State, c.stopped)
-	case (r.State == Starting || r.State == Rising) && !md.armed("start", r.ID):
+	case (r.State == Starting || r.State == Resuming) && !md.armed("start", r.ID):
 		return fmt.Errorf("%d may be %s for ever: no timer", r.ID, r.State)
 	case r.State == Draining && !md.armed("drain", r.ID):
 		return fmt.Errorf("%d may drain for ever: no timer", r.ID)
-	case (r.State == Sinking) != (c.sinking != "") && !c.stopped:
-		return fmt.Errorf("%d is %s, asked to sink to %q", r.ID, r.State, c.sinking)
-	case (r.State == Rising) != c.rising && !c.stopped && r.State != Draining:
-		return fmt.Errorf("%d is %s, asked to rise: %v", r.ID, r.State, c.rising)
+	case (r.State == Suspending) != (c.suspending != "") && !c.stopped:
+		return fmt.Errorf("%d is %s, asked to sleep on %q", r.ID, r.State, c.suspending)
+	case (r.State == Resuming) != c.resuming && !c.stopped && r.State != Draining:
+		return fmt.Errorf("%d is %s, asked to rise: %v", r.ID, r.State, c.resuming)
 	case r.State == Asleep && !r.Spare() && !c.marked && !c.knocked:
 		return fmt.Errorf("%d sleeps, and a packet would not be told of", r.ID)
 	case r.State == Asleep && !c.frozen:
 		return fmt.Errorf("%d sleeps, and runs", r.ID)
 	case r.Spare() && in:
 		return fmt.Errorf("%d is a spare one, and gets packets", r.ID)
-	case !r.Spare() && !in && (r.State == Ready || r.State == Rising || r.State == Asleep):
+	case !r.Spare() && !in && (r.State == Ready || r.State == Resuming || r.State == Asleep):
 		return fmt.Errorf("%d is %s, and gets no packets", r.ID, r.State)
 	}
 	return nil
@@ -357,8 +357,8 @@ func (md *model) checkHopes(ready []ReplicaID) error {
 		if r.old && md.policy.Overlap && !md.armed("life", id) && !slices.ContainsFunc(md.m.Replicas(), func(o Replica) bool { return o.role == roleNext || o.old && o.ID != id }) {
 			return fmt.Errorf("%d is to be replaced, and nothing is done about it", id)
 		}
-		if !c.listensOnAll() && !forced(md.m.View(), id) && r.ports != portsGivenUp && !md.armed("settle", id) {
-			return fmt.Errorf("ports of %d are waited for for ever: no settle timer", id)
+		if !c.listensOnAll() && !forced(md.m.View(), id) && r.ports != portsGivenUp && !md.armed("port-grace", id) {
+			return fmt.Errorf("ports of %d are waited for for ever: no timer of their grace", id)
 		}
 	}
 	all := md.held[0] + md.held[1]
@@ -389,7 +389,7 @@ func (md *model) phase() Phase {
 		state State
 		phase Phase
 	}{
-		{Ready, Running}, {Starting, Waking}, {Rising, Waking}, {Draining, Running}, {Sinking, Parking}, {Asleep, Parked}, {Stopping, Parking},
+		{Ready, Running}, {Starting, Waking}, {Resuming, Waking}, {Draining, Running}, {Suspending, Parking}, {Asleep, Parked}, {Stopping, Parking},
 	} {
 		for _, r := range md.m.Replicas() {
 			if r.State == p.state && !r.Spare() {
@@ -474,8 +474,8 @@ func (md *model) fire() error {
 	switch first.kind {
 	case "start":
 		return md.handle(StartTimedOut{ID: first.id})
-	case "settle":
-		return md.handle(SettleOver{ID: first.id})
+	case "port-grace":
+		return md.handle(PortGraceOver{ID: first.id})
 	case "life":
 		return md.handle(LifeOver{ID: first.id})
 	case "drain":
@@ -499,7 +499,7 @@ func (md *model) stale() error {
 		return nil
 	}
 	return md.handle([]Event{
-		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, SettleOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
+		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, PortGraceOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
 		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
 		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
@@ -627,20 +627,20 @@ func (md *model) gateStep() error {
 
 // tierStep answers what was asked about a replica's sleep.
 func (md *model) tierStep(id ReplicaID, c *container, works bool) (bool, error) {
-	switch tier := c.sinking; {
+	switch tier := c.suspending; {
 	case c.knocked:
 		c.knocked = false
 		return true, md.handle(Knocked{ID: id})
 	case c.stopped:
 		return false, nil
 	case tier != "" && !works:
-		c.sinking = ""
+		c.suspending = ""
 		return true, md.handle(DescendFailed{ID: id, Tier: tier, Reason: "EBUSY"})
 	case tier != "":
-		c.sinking, c.frozen = "", true
+		c.suspending, c.frozen = "", true
 		return true, md.handle(Descended{ID: id, Tier: tier})
-	case c.rising:
-		c.rising, c.frozen = false, false
+	case c.resuming:
+		c.resuming, c.frozen = false, false
 		return true, md.handle(Ascended{ID: id})
 	case c.watched && c.conns == 0:
 		c.watched = false
@@ -756,7 +756,7 @@ func (md *model) rest(work bool) error {
 // pending says whether a container owes the machine an answer.
 func (md *model) pending() bool {
 	for _, c := range md.containers {
-		if c.making || c.stopped || c.sinking != "" || c.rising || c.knocked {
+		if c.making || c.stopped || c.suspending != "" || c.resuming || c.knocked {
 			return true
 		}
 	}

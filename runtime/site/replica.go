@@ -11,14 +11,14 @@ type State string
 
 // The states of a replica.
 const (
-	Starting State = "starting" // being made, or not listening yet
-	Ready    State = "ready"    // takes flows
-	Closing  State = "closing"  // its counters are read once more before it sleeps or ends
-	Sinking  State = "sinking"  // on its way to the tier where it is to sleep
-	Asleep   State = "asleep"
-	Rising   State = "rising"   // being made to run again
-	Draining State = "draining" // keeps its connections and gets no new ones
-	Stopping State = "stopping"
+	Starting   State = "starting"   // being made, or not listening yet
+	Ready      State = "ready"      // takes flows
+	Closing    State = "closing"    // its counters are read once more before it sleeps or ends
+	Suspending State = "suspending" // on its way to the tier where it is to sleep
+	Asleep     State = "asleep"
+	Resuming   State = "resuming" // being made to run again
+	Draining   State = "draining" // keeps its connections and gets no new ones
+	Stopping   State = "stopping"
 )
 
 // Replica is one of the machine's replicas.
@@ -99,7 +99,7 @@ func (r *Replica) alive() bool {
 
 // Serves says whether it gets new flows, or will as soon as it listens.
 func (r *Replica) Serves() bool {
-	return r.role != roleSpare && (r.State == Starting || r.State == Ready || r.State == Rising)
+	return r.role != roleSpare && (r.State == Starting || r.State == Ready || r.State == Resuming)
 }
 
 // Spare says that it is kept for scaling out, or for the next circulation.

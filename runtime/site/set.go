@@ -64,7 +64,7 @@ func (all set) serving() []*Replica {
 
 // sleeper is a replica that can be had quicker than a new one.
 func (all set) sleeper() *Replica {
-	for _, s := range []State{Closing, Asleep, Sinking} {
+	for _, s := range []State{Closing, Asleep, Suspending} {
 		if r := all.find(s); r != nil {
 			return r
 		}
@@ -93,7 +93,7 @@ func (all set) spare(fresh bool) *Replica {
 	is := func(s State, living bool) *Replica {
 		return all.oldest(func(r *Replica) bool { return r.role == roleSpare && r.State == s && r.living == living })
 	}
-	for _, s := range []State{Asleep, Sinking, Ready, Starting} {
+	for _, s := range []State{Asleep, Suspending, Ready, Starting} {
 		if r := is(s, true); r != nil && !fresh {
 			return r
 		}

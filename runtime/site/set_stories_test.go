@@ -76,16 +76,16 @@ func TestLifetimeAndSpare(t *testing.T) {
 		{0, PacketHeld{}, starts1},
 		{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-life 1 1h0m0s, arm-spare 10s => running (1 ready)"},
 		{10 * time.Second, SpareDue{}, "publish, start 2, … => running (1 ready, 2 spare starting)"},
-		{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen => running (1 ready, 2 spare sinking)"},
+		{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen => running (1 ready, 2 spare suspending)"},
 		{0, Descended{ID: 2, Tier: detect.TierFrozen}, "note spare 2 … => running (1 ready, 2 spare asleep)"},
 	}
 	t.Run("takes over", func(t *testing.T) {
 		tell(t, p, append(spared,
-			step{time.Hour, LifeOver{ID: 1}, `publish, ascend 2, … => running (1 ready, 2 rising)`},
+			step{time.Hour, LifeOver{ID: 1}, `publish, ascend 2, … => running (1 ready, 2 resuming)`},
 			step{0, Ascended{ID: 2}, "publish, release, note draining 1 …, arm-life 2 1h0m0s, arm-spare 10s => running (1 draining, 2 ready)"})...)
 	})
 	t.Run("takes over from one that crashed", func(t *testing.T) {
-		tell(t, p, append(spared, step{time.Minute, ReplicaExited{ID: 1, Reason: "x"}, "publish, note! exited 1 …, ascend 2, … => waking (2 rising)"})...)
+		tell(t, p, append(spared, step{time.Minute, ReplicaExited{ID: 1, Reason: "x"}, "publish, note! exited 1 …, ascend 2, … => waking (2 resuming)"})...)
 	})
 	t.Run("of an old spec", func(t *testing.T) {
 		tell(t, p, append(spared, step{time.Minute, SpecChanged{}, "publish, stop 2, start 3, … => running (1 ready, 2 spare stopping, 3 starting)"})...)

@@ -77,13 +77,13 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 		}
 		return r.stop(r.Reason)
 	}
-	r.State = Sinking
+	r.State = Suspending
 	return []Action{Descend{ID: r.ID, Tier: r.target}}
 }
 
 func (e Descended) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || r.State != Sinking || r.target != e.Tier {
+	if r == nil || r.State != Suspending || r.target != e.Tier {
 		return nil // it was called back
 	}
 	r.Tier = e.Tier
@@ -104,7 +104,7 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 
 func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || r.State != Sinking || r.target != e.Tier {
+	if r == nil || r.State != Suspending || r.target != e.Tier {
 		return nil
 	}
 	note := Note{
@@ -129,7 +129,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 	}
 	if r.State == Ready {
 		acts = append(acts, m.release(r)...)
-		acts = append(acts, r.armSettle(m.policy)...)
+		acts = append(acts, r.armPortGrace(m.policy)...)
 		if r.old {
 			acts = append(acts, m.renew()...)
 		}
@@ -143,7 +143,7 @@ func (e Knocked) on(m *Machine, _ time.Time) []Action {
 	if r == nil || r.role == roleSpare {
 		return nil
 	}
-	if r.State == Closing || r.State == Sinking || r.State == Asleep {
+	if r.State == Closing || r.State == Suspending || r.State == Asleep {
 		return m.rouse(r, "a packet came")
 	}
 	return nil
@@ -158,7 +158,7 @@ func (m *Machine) rouse(r *Replica, reason string) []Action {
 }
 
 func (m *Machine) ascend(r *Replica, reason string) []Action {
-	r.State, r.Reason, r.target, m.byHand = Rising, reason, detect.TierRunning, false
+	r.State, r.Reason, r.target, m.byHand = Resuming, reason, detect.TierRunning, false
 	acts := append([]Action{Publish{}, Ascend{ID: r.ID}}, m.release(r)...)
 	return append(acts,
 		ArmStart{ID: r.ID, After: m.policy.StartTimeout},
@@ -167,7 +167,7 @@ func (m *Machine) ascend(r *Replica, reason string) []Action {
 
 func (e Ascended) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || r.State != Rising && r.State != Draining {
+	if r == nil || r.State != Resuming && r.State != Draining {
 		return nil
 	}
 	r.Tier = detect.TierRunning
@@ -188,7 +188,7 @@ func (e Ascended) on(m *Machine, _ time.Time) []Action {
 // reopen makes it one that serves, again.
 func (m *Machine) reopen(r *Replica, reason string) []Action {
 	if r.State == Draining && r.Tier != detect.TierRunning { // it was drained while it was made to run, and is so still
-		r.State, r.Reason, m.byHand = Rising, reason, false
+		r.State, r.Reason, m.byHand = Resuming, reason, false
 		return []Action{
 			Publish{}, ArmStart{ID: r.ID, After: m.policy.StartTimeout}, Note{Kind: event.Waking, Replica: r.ID, Reason: reason},
 		}
@@ -197,7 +197,7 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	r.target, r.given = detect.TierRunning, detect.TierRunning
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
-	acts = append(acts, r.armSettle(m.policy)...)
+	acts = append(acts, r.armPortGrace(m.policy)...)
 	acts = append(acts, r.armIdle(m.policy)...)
 	if r.old { // its replacement was put off
 		acts = append(acts, m.renew()...)

@@ -95,9 +95,9 @@ func (SpareDue) on(m *Machine, _ time.Time) []Action {
 // its time for that.
 func (r *Replica) freeze(p Policy) []Action {
 	if r.ports == portsWaited {
-		return r.armSettle(p)
+		return r.armPortGrace(p)
 	}
-	r.State, r.target = Sinking, detect.TierFrozen
+	r.State, r.target = Suspending, detect.TierFrozen
 	return []Action{Descend{ID: r.ID, Tier: detect.TierFrozen}}
 }
 
@@ -109,7 +109,7 @@ func (m *Machine) keepsAsSpare(r *Replica) bool {
 
 func (r *Replica) becomeSpare() []Action {
 	r.role, r.Reason = roleSpare, ""
-	r.State, r.target = Sinking, detect.TierFrozen
+	r.State, r.target = Suspending, detect.TierFrozen
 	return []Action{
 		Publish{}, Descend{ID: r.ID, Tier: detect.TierFrozen},
 		Note{Kind: event.Drained, Replica: r.ID, Reason: "its last connection has ended; it is kept as the spare one"},

@@ -18,7 +18,7 @@ var spareUp = []step{
 	{0, PacketHeld{}, starts1},
 	{0, ReplicaReady{ID: 1, All: true}, "release, …, arm-spare 10s => running (1 ready)"},
 	{10 * time.Second, SpareDue{}, `publish, start 2, arm-start 2 30s, note waking 2 "a spare one, ahead of its time" => running (1 ready, 2 spare starting)`},
-	{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen => running (1 ready, 2 spare sinking)"},
+	{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen => running (1 ready, 2 spare suspending)"},
 	{0, Descended{ID: 2, Tier: detect.TierFrozen}, `note spare 2 "stands ready, frozen" => running (1 ready, 2 spare asleep)`},
 }
 
@@ -27,16 +27,16 @@ func then(before []step, more ...step) []step { return append(append([]step{}, b
 func TestFrozenSpare(t *testing.T) {
 	p := withSpares(4, 1, detect.TierFrozen)
 	joined := then(spareUp,
-		step{time.Minute, ScaleAsked{Want: 2, Reason: "load"}, `publish, ascend 2, release, arm-start 2 30s, note waking 2 "load", arm-spare 10s => running (1 ready, 2 rising)`},
+		step{time.Minute, ScaleAsked{Want: 2, Reason: "load"}, `publish, ascend 2, release, arm-start 2 30s, note waking 2 "load", arm-spare 10s => running (1 ready, 2 resuming)`},
 		step{0, Ascended{ID: 2}, `publish, release, note running 2 "load", arm-idle 2 5m0s, arm-spare 10s => running (1 ready, 2 ready)`})
 	t.Run("joins, and another one is made later", func(t *testing.T) {
 		tell(t, p, then(joined, step{10 * time.Second, SpareDue{}, "publish, start 3, … => running (1 ready, 2 ready, 3 spare starting)"})...)
 	})
 	t.Run("is one of several that are wanted", func(t *testing.T) {
-		tell(t, p, then(spareUp, step{time.Minute, ScaleAsked{Want: 4, Reason: "load"}, "publish, ascend 2, …, start 3, …, start 4, … => running (1 ready, 2 rising, 3 starting, 4 starting)"})...)
+		tell(t, p, then(spareUp, step{time.Minute, ScaleAsked{Want: 4, Reason: "load"}, "publish, ascend 2, …, start 3, …, start 4, … => running (1 ready, 2 resuming, 3 starting, 4 starting)"})...)
 	})
 	t.Run("joins while it is being frozen", func(t *testing.T) {
-		tell(t, p, then(spareUp[:4], step{0, ScaleAsked{Want: 2, Reason: "load"}, "publish, ascend 2, … => running (1 ready, 2 rising)"})...)
+		tell(t, p, then(spareUp[:4], step{0, ScaleAsked{Want: 2, Reason: "load"}, "publish, ascend 2, … => running (1 ready, 2 resuming)"})...)
 	})
 	t.Run("joins while it is being started", func(t *testing.T) {
 		tell(t, p, then(spareUp[:3],
@@ -45,13 +45,13 @@ func TestFrozenSpare(t *testing.T) {
 	})
 	t.Run("its other ports have their time before it is frozen", func(t *testing.T) {
 		tell(t, p, then(spareUp[:3],
-			step{0, ReplicaReady{ID: 2}, "arm-settle 2 2s => running (1 ready, 2 spare ready)"},
-			step{2 * time.Second, SettleOver{ID: 2}, "descend 2 frozen => running (1 ready, 2 spare sinking)"})...)
+			step{0, ReplicaReady{ID: 2}, "arm-port-grace 2 2s => running (1 ready, 2 spare ready)"},
+			step{2 * time.Second, PortGraceOver{ID: 2}, "descend 2 frozen => running (1 ready, 2 spare suspending)"})...)
 	})
 	t.Run("joins when one of its ports is listened on", func(t *testing.T) {
 		tell(t, p, then(spareUp[:3],
-			step{0, ReplicaReady{ID: 2}, "arm-settle 2 2s …"},
-			step{0, ScaleAsked{Want: 2, Reason: "load"}, `publish, release, note running 2 "load", arm-settle 2 2s, … => running (1 ready, 2 ready)`})...)
+			step{0, ReplicaReady{ID: 2}, "arm-port-grace 2 2s …"},
+			step{0, ScaleAsked{Want: 2, Reason: "load"}, `publish, release, note running 2 "load", arm-port-grace 2 2s, … => running (1 ready, 2 ready)`})...)
 	})
 	t.Run("none where no more may be added", func(t *testing.T) {
 		tell(t, withSpares(2, 1, detect.TierFrozen), then(spareUp,
@@ -70,7 +70,7 @@ func TestFrozenSpare(t *testing.T) {
 		tell(t, p, then(spareUp,
 			step{0, Deleted{}, "refuse, publish, stop 1, stop 2 …"},
 			step{0, ReplicaExited{ID: 1}, "publish, note parked … => parked (2 spare stopping)"},
-			step{0, ReplicaExited{ID: 2}, "publish, forget => parked"})...)
+			step{0, ReplicaExited{ID: 2}, "publish, gone => parked"})...)
 	})
 	t.Run("of an old spec", func(t *testing.T) {
 		tell(t, p, then(spareUp, step{0, SpecChanged{}, `publish, stop 2, start 3, …, note circulating 1 "spec changed", arm-spare 10s => running (1 ready, 2 spare stopping, 3 starting)`})...)
@@ -85,7 +85,7 @@ func TestDrainedSpare(t *testing.T) {
 		step{0, Ascended{ID: 2}, "publish, release, …"},
 		step{time.Minute, ScaleAsked{Want: 1, Reason: "calm"}, "publish, note draining 1 …, arm-drain 1 3s, arm-spare 10s => running (1 draining, 2 ready)"},
 		step{3 * time.Second, DrainOver{ID: 1}, "arm-drain 1 30s, watch 1 …"})
-	kept := then(drained, step{time.Second, Emptied{ID: 1}, `publish, descend 1 frozen, note drained 1 "its last connection has ended; it is kept as the spare one" => running (1 spare sinking, 2 ready)`})
+	kept := then(drained, step{time.Second, Emptied{ID: 1}, `publish, descend 1 frozen, note drained 1 "its last connection has ended; it is kept as the spare one" => running (1 spare suspending, 2 ready)`})
 	t.Run("is kept, and joins again", func(t *testing.T) {
 		tell(t, p, then(kept,
 			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "note spare 1 … => running (1 spare asleep, 2 ready)"},
@@ -117,21 +117,21 @@ func TestDrainedSpare(t *testing.T) {
 
 func TestSpareFails(t *testing.T) {
 	p := withSpares(3, 2, detect.TierFrozen)
-	rising := then(spareUp[:2],
+	resuming := then(spareUp[:2],
 		step{10 * time.Second, SpareDue{}, "publish, start 2, …, arm-spare 10s …"},
 		step{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen …"},
 		step{0, Descended{ID: 2, Tier: detect.TierFrozen}, "note spare 2 …"},
-		step{0, ScaleAsked{Want: 2, Reason: "load"}, "publish, ascend 2, … => running (1 ready, 2 rising)"})
+		step{0, ScaleAsked{Want: 2, Reason: "load"}, "publish, ascend 2, … => running (1 ready, 2 resuming)"})
 	t.Run("when it is thawed: another one is started at once", func(t *testing.T) {
-		tell(t, p, then(rising, step{0, ReplicaExited{ID: 2, Reason: "killed"}, `publish, note! exited 2 "the spare replica: killed", start 3, …, note waking 3 "one is missing" => running (1 ready, 3 starting)`})...)
+		tell(t, p, then(resuming, step{0, ReplicaExited{ID: 2, Reason: "killed"}, `publish, note! exited 2 "the spare replica: killed", start 3, …, note waking 3 "one is missing" => running (1 ready, 3 starting)`})...)
 	})
 	t.Run("a moment after that", func(t *testing.T) {
-		tell(t, p, then(rising,
+		tell(t, p, then(resuming,
 			step{0, Ascended{ID: 2}, "publish, …"},
 			step{0, ReplicaExited{ID: 2, Reason: "killed"}, `publish, note! exited 2 "the spare replica: killed", start 3, … => running (1 ready, 3 starting)`})...)
 	})
 	t.Run("it is never thawed", func(t *testing.T) {
-		tell(t, p, then(rising, step{30 * time.Second, StartTimedOut{ID: 2}, `publish, stop 2, note! exited 2 "the spare replica: it did not run again within 30s", start 3, … => running (1 ready, 2 stopping, 3 starting)`})...)
+		tell(t, p, then(resuming, step{30 * time.Second, StartTimedOut{ID: 2}, `publish, stop 2, note! exited 2 "the spare replica: it did not run again within 30s", start 3, … => running (1 ready, 2 stopping, 3 starting)`})...)
 	})
 	t.Run("in its sleep: another one is made, after longer and longer", func(t *testing.T) {
 		tell(t, withSpares(4, 1, detect.TierFrozen), then(spareUp,
@@ -151,7 +151,7 @@ func TestSpareFails(t *testing.T) {
 			step{0, SpareDue{}, "publish, start 2, …"},
 			step{0, ReplicaReady{ID: 2, All: true}, "descend 2 frozen …"},
 			step{0, Descended{ID: 2, Tier: detect.TierFrozen}, "note spare 2 …"},
-			step{time.Second, ReplicaExited{ID: 1, Reason: "exit code 1"}, `publish, note! exited 1 …, ascend 2, …, note waking 2 "the spare one takes over" => waking (2 rising)`})
+			step{time.Second, ReplicaExited{ID: 1, Reason: "exit code 1"}, `publish, note! exited 1 …, ascend 2, …, note waking 2 "the spare one takes over" => waking (2 resuming)`})
 	})
 }
 
@@ -215,7 +215,7 @@ func TestAdoptSpare(t *testing.T) {
 	t.Run("takes over from one that ended while no daemon ran", func(t *testing.T) {
 		s := newStory(withSpares(4, 1, detect.TierFrozen))
 		s.m.Adopt(s.now, 8, Found{Ready: true, Asleep: detect.TierFrozen, Spare: true})
-		if got := s.on(AllAdopted{}); !matches("publish, ascend 8, … => waking (8 rising)", got) {
+		if got := s.on(AllAdopted{}); !matches("publish, ascend 8, … => waking (8 resuming)", got) {
 			t.Error(got)
 		}
 	})

@@ -54,8 +54,8 @@ func TestWakeAndPark(t *testing.T) {
 		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "publish, stop 1 => parking (1 stopping)"},
 		step{time.Second, ReplicaExited{ID: 1, Reason: "exit code 0"}, `publish, note parked "idle 5m0s" => parked`},
 	)
-	if !s.m.Settled() {
-		t.Error("a machine that is as new is not settled")
+	if !s.m.Idle() {
+		t.Error("a machine that is as new is not idle")
 	}
 }
 
@@ -128,7 +128,7 @@ func TestListensAndTimesOutAtOnce(t *testing.T) {
 }
 
 // The disk is full: each try fails, the waits double up to the cap, and a try
-// that works forgets them once it was stable.
+// that works gones them once it was stable.
 func TestBackoffDoublesToItsCap(t *testing.T) {
 	s := newStory(policy)
 	for i, want := range []string{"1s", "2s", "4s", "8s", "8s", "8s"} {
@@ -138,13 +138,13 @@ func TestBackoffDoublesToItsCap(t *testing.T) {
 		if part := "arm-backoff " + want + ","; !strings.Contains(got, part) {
 			t.Fatalf("failure %d: %s, want %s", i+1, got, part)
 		}
-		if s.m.Settled() {
-			t.Fatalf("failure %d: the machine may be forgotten, and the next wait would begin anew", i+1)
+		if s.m.Idle() {
+			t.Fatalf("failure %d: the machine may be thrown away, and the next wait would begin anew", i+1)
 		}
 		s.on(BackoffOver{})
-		if s.m.Phase() != Parked || s.m.Settled() {
-			t.Fatalf("failure %d: phase %s, settled %v after the backoff; want parked, and the failures remembered",
-				i+1, s.m.Phase(), s.m.Settled())
+		if s.m.Phase() != Parked || s.m.Idle() {
+			t.Fatalf("failure %d: phase %s, idle %v after the backoff; want parked, and the failures remembered",
+				i+1, s.m.Phase(), s.m.Idle())
 		}
 	}
 	s.on(PacketHeld{}, ReplicaReady{ID: 7, All: true})
@@ -196,49 +196,49 @@ func TestHeldAfterReadyIsReleased(t *testing.T) {
 }
 
 func TestPortThatNobodyListensOn(t *testing.T) {
-	settling := []step{
+	onePort := []step{
 		{0, PacketHeld{}, starts1},
-		{0, ReplicaReady{ID: 1}, "release, …, arm-settle 1 2s, …"},
+		{0, ReplicaReady{ID: 1}, "release, …, arm-port-grace 1 2s, …"},
 	}
 	t.Run("taken as ready after a while, so that its kernel refuses", func(t *testing.T) {
-		tell(t, policy, append(settling,
-			step{2 * time.Second, SettleOver{ID: 1}, "publish, release => running (1 ready) forced"},
+		tell(t, policy, append(onePort,
+			step{2 * time.Second, PortGraceOver{ID: 1}, "publish, release => running (1 ready) forced"},
 			step{0, PacketHeld{}, "release => running (1 ready) forced"},
 		)...)
 	})
 	t.Run("the next replica gets its own time", func(t *testing.T) {
-		tell(t, policy, append(settling,
-			step{2 * time.Second, SettleOver{ID: 1}, "publish, release => running (1 ready) forced"},
+		tell(t, policy, append(onePort,
+			step{2 * time.Second, PortGraceOver{ID: 1}, "publish, release => running (1 ready) forced"},
 			step{0, ParkAsked{Force: true}, "publish, stop 1 …"},
 			step{0, PacketHeld{}, "publish, start 2, … => waking (1 stopping, 2 starting)"},
 		)...)
 	})
 	t.Run("listened on in time", func(t *testing.T) {
-		tell(t, policy, append(settling,
+		tell(t, policy, append(onePort,
 			step{time.Second, ReplicaReady{ID: 1, All: true}, "release => running (1 ready)"},
-			step{time.Second, SettleOver{ID: 1}, "nothing => running (1 ready)"},
+			step{time.Second, PortGraceOver{ID: 1}, "nothing => running (1 ready)"},
 		)...)
 	})
 	t.Run("its visitors keep the site from being idle", func(t *testing.T) {
-		tell(t, policy, append(settling,
+		tell(t, policy, append(onePort,
 			step{0, IdleOver{ID: 1, IdleFor: time.Hour}, "arm-idle 1 5m0s => running (1 ready)"},
 		)...)
 	})
 	t.Run("its visitors keep the site from being parked but by force", func(t *testing.T) {
-		tell(t, policy, append(settling,
+		tell(t, policy, append(onePort,
 			step{0, ParkAsked{Reason: "asked"}, "nothing => running (1 ready)"},
 			step{0, ParkAsked{Reason: "asked", Force: true}, "publish, stop 1, refuse => parking (1 stopping)"},
 		)...)
 	})
 	unvisited := []step{
 		{0, WakeAsked{Reason: "asked"}, "publish, start 1, …"},
-		{0, ReplicaReady{ID: 1}, "release, …, arm-settle 1 2s, arm-idle 1 5m0s => running (1 ready)"},
+		{0, ReplicaReady{ID: 1}, "release, …, arm-port-grace 1 2s, arm-idle 1 5m0s => running (1 ready)"},
 	}
 	t.Run("the time begins anew when parking is called off", func(t *testing.T) {
 		tell(t, policy, append(unvisited,
 			step{0, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
-			step{0, SettleOver{ID: 1}, "nothing …"},
-			step{0, Rechecked{ID: 1, Conns: 1}, "publish, release, …, arm-settle 1 2s, arm-idle 1 5m0s => running (1 ready)"},
+			step{0, PortGraceOver{ID: 1}, "nothing …"},
+			step{0, Rechecked{ID: 1, Conns: 1}, "publish, release, …, arm-port-grace 1 2s, arm-idle 1 5m0s => running (1 ready)"},
 		)...)
 	})
 	t.Run("heard of while closing", func(t *testing.T) {
@@ -254,15 +254,15 @@ func TestPortClosed(t *testing.T) {
 	up := []step{
 		{0, PacketHeld{}, starts1},
 		{0, ReplicaReady{ID: 1, All: true}, "release, … => running (1 ready)"},
-		{time.Minute, PortClosed{ID: 1}, "arm-settle 1 2s => running (1 ready)"},
+		{time.Minute, PortClosed{ID: 1}, "arm-port-grace 1 2s => running (1 ready)"},
 		{0, PacketHeld{}, "release => running (1 ready)"}, // of those whose port is open
 	}
 	t.Run("and open again", func(t *testing.T) {
 		tell(t, policy, append(up, step{time.Second, ReplicaReady{ID: 1, All: true}, "release => running (1 ready)"},
-			step{time.Second, SettleOver{ID: 1}, "nothing => running (1 ready)"})...)
+			step{time.Second, PortGraceOver{ID: 1}, "nothing => running (1 ready)"})...)
 	})
 	t.Run("for good", func(t *testing.T) {
-		tell(t, policy, append(up, step{2 * time.Second, SettleOver{ID: 1}, "publish, release => running (1 ready) forced"})...)
+		tell(t, policy, append(up, step{2 * time.Second, PortGraceOver{ID: 1}, "publish, release => running (1 ready) forced"})...)
 	})
 	t.Run("by one that ends", func(t *testing.T) {
 		tell(t, policy, append(up[:2], step{0, ParkAsked{Force: true}, "publish, stop 1 …"}, step{0, PortClosed{ID: 1}, "nothing …"})...)
@@ -325,7 +325,7 @@ func TestDeletedForgetsOnce(t *testing.T) {
 	for _, g := range given {
 		t.Run(g.name, func(t *testing.T) {
 			s := g.way()
-			forgets := 0
+			gones := 0
 			for _, ev := range []Event{
 				Deleted{}, PacketHeld{}, WakeAsked{}, BackoffOver{}, SpecChanged{}, Rechecked{ID: 1, Conns: 1},
 				ReplicaReady{ID: 1, All: true}, ReplicaReady{ID: 2, All: true}, Deleted{},
@@ -339,10 +339,10 @@ func TestDeletedForgetsOnce(t *testing.T) {
 						t.Errorf("%T started a replica of a deleted site", ev)
 					case Release:
 						t.Errorf("%T released to a deleted site", ev)
-					case Forget:
-						forgets++
+					case Gone:
+						gones++
 						if n := len(s.m.Replicas()); n > 0 {
-							t.Errorf("%T: forgotten with %d replicas left", ev, n)
+							t.Errorf("%T: gone with %d replicas left", ev, n)
 						}
 					}
 				}
@@ -352,10 +352,10 @@ func TestDeletedForgetsOnce(t *testing.T) {
 			}
 			want := 1
 			if g.name == "deleted, gone" {
-				want = 0 // it was forgotten on the way here
+				want = 0 // it was gone on the way here
 			}
-			if forgets != want {
-				t.Errorf("forgotten %d times, want %d", forgets, want)
+			if gones != want {
+				t.Errorf("told gone %d times, want %d", gones, want)
 			}
 		})
 	}
@@ -422,7 +422,7 @@ func TestScaleMin(t *testing.T) {
 	t.Run("deleted: not restarted", func(t *testing.T) {
 		tell(t, one, append(ready,
 			step{0, Deleted{}, "refuse, publish, stop 1 …"},
-			step{0, ReplicaExited{ID: 1}, `publish, note parked "deleted", forget => parked`})...)
+			step{0, ReplicaExited{ID: 1}, `publish, note parked "deleted", gone => parked`})...)
 	})
 }
 
@@ -440,10 +440,10 @@ func TestAdopt(t *testing.T) {
 	t.Run("ready", func(t *testing.T) {
 		s := newStory(policy)
 		got := words(s.m.Adopt(s.now, 7, Found{Ready: true})) + " => " + state(s.m)
-		if want := "arm-settle 7 2s, arm-idle 7 5m0s => running (7 ready)"; got != want {
+		if want := "arm-port-grace 7 2s, arm-idle 7 5m0s => running (7 ready)"; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		if got := s.on(SettleOver{ID: 7}); got != "publish, release => running (7 ready) forced" {
+		if got := s.on(PortGraceOver{ID: 7}); got != "publish, release => running (7 ready) forced" {
 			t.Errorf("a port that the dead daemon had waited for: %s", got)
 		}
 	})
@@ -479,7 +479,7 @@ func TestAdopt(t *testing.T) {
 		s := newStory(withMin(1))
 		s.m.Adopt(s.now, 7, Found{Ready: true})
 		s.m.Adopt(s.now, 8, Found{})
-		s.on(SettleOver{ID: 7})
+		s.on(PortGraceOver{ID: 7})
 		if v := s.m.View(); !forced(v, 7) || forced(v, 8) {
 			t.Errorf("view %+v: forced ports must not send visitors to one that does not listen yet", v)
 		}

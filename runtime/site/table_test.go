@@ -14,8 +14,8 @@ var given = []struct {
 	{"parked", func() *story { return newStory(policy) }},
 	{"starting", func() *story { return told(policy, PacketHeld{}) }},
 	{"ready", ready},
-	{"settling", func() *story { return told(policy, PacketHeld{}, ReplicaReady{ID: 1}) }},
-	{"forced", func() *story { return told(policy, PacketHeld{}, ReplicaReady{ID: 1}, SettleOver{ID: 1}) }},
+	{"one port", func() *story { return told(policy, PacketHeld{}, ReplicaReady{ID: 1}) }},
+	{"forced", func() *story { return told(policy, PacketHeld{}, ReplicaReady{ID: 1}, PortGraceOver{ID: 1}) }},
 	{"closing, idle", func() *story {
 		s := ready()
 		s.on(IdleOver{ID: 1, IdleFor: 5 * time.Minute})
@@ -80,7 +80,7 @@ var happens = []struct {
 	{"1 listens", ReplicaReady{ID: 1}},
 	{"1 listens on all", ReplicaReady{ID: 1, All: true}},
 	{"2 listens on all", ReplicaReady{ID: 2, All: true}},
-	{"1 settled", SettleOver{ID: 1}},
+	{"1 port grace over", PortGraceOver{ID: 1}},
 	{"1 failed to start", StartFailed{ID: 1, Reason: "disk full"}},
 	{"2 failed to start", StartFailed{ID: 2, Reason: "disk full"}},
 	{"1 timed out", StartTimedOut{ID: 1}},
@@ -97,7 +97,7 @@ var happens = []struct {
 	{"spec changed", SpecChanged{}},
 	{"deleted", Deleted{}},
 	{"9 listens", ReplicaReady{ID: 9, All: true}},
-	{"9 settled", SettleOver{ID: 9}},
+	{"9 port grace over", PortGraceOver{ID: 9}},
 	{"9 failed to start", StartFailed{ID: 9, Reason: "disk full"}},
 	{"9 timed out", StartTimedOut{ID: 9}},
 	{"9 exited", ReplicaExited{ID: 9, Reason: "exit code 1"}},

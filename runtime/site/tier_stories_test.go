@@ -34,25 +34,25 @@ func upTo(tier detect.Tier) []step {
 	}
 	steps = append(steps,
 		step{10 * time.Second, IdleOver{ID: 1, IdleFor: 10 * time.Second}, "publish, recheck 1 => parking (1 closing) asleep"},
-		step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen => parking (1 sinking) asleep"},
+		step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen => parking (1 suspending) asleep"},
 		step{0, Descended{ID: 1, Tier: detect.TierFrozen}, `note frozen 1 "idle 10s", arm-idle 1 50s => parked (1 asleep) asleep`})
 	if tier == detect.TierFrozen {
 		return steps
 	}
 	return append(steps,
 		step{50 * time.Second, IdleOver{ID: 1, IdleFor: time.Minute}, "publish, recheck 1 => parking (1 closing) asleep"},
-		step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 reclaimed => parking (1 sinking) asleep"},
+		step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 reclaimed => parking (1 suspending) asleep"},
 		step{0, Descended{ID: 1, Tier: detect.TierReclaimed}, `note reclaimed 1 "idle 1m0s", arm-idle 1 4m0s => parked (1 asleep) asleep`})
 }
 
 func TestLadderToTheEnd(t *testing.T) {
 	s := tell(t, deep(), append(upTo(detect.TierReclaimed),
 		step{4 * time.Minute, IdleOver{ID: 1, IdleFor: 5 * time.Minute}, "publish, recheck 1 => parking (1 closing)"},
-		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed => parking (1 sinking)"},
+		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed => parking (1 suspending)"},
 		step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "publish, kill 1 => parking (1 stopping)"},
 		step{0, ReplicaExited{ID: 1, Reason: "ended by SIGKILL"}, `publish, note checkpointed "idle 5m0s" => parked`},
 	)...)
-	if !s.m.Settled() {
+	if !s.m.Idle() {
 		t.Error("a checkpointed site has a machine to be kept")
 	}
 }
@@ -60,8 +60,8 @@ func TestLadderToTheEnd(t *testing.T) {
 // A packet in each state between awake and asleep: the replica runs again, and what it was being put through is not heard of.
 func TestKnocks(t *testing.T) {
 	closing := step{0, IdleOver{ID: 1, IdleFor: 10 * time.Second}, "publish, recheck 1 …"}
-	sinking := step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen …"}
-	ascends := `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came" => waking (1 rising)`
+	suspending := step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen …"}
+	ascends := `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came" => waking (1 resuming)`
 	risen := step{0, Ascended{ID: 1}, `publish, release, note running 1 "a packet came", arm-idle 1 10s => running (1 ready)`}
 	t.Run("before it is marked", func(t *testing.T) {
 		tell(t, deep(), append(upTo(detect.TierRunning), step{0, Knocked{ID: 1}, "nothing => running (1 ready)"})...)
@@ -76,16 +76,16 @@ func TestKnocks(t *testing.T) {
 			step{0, Rechecked{ID: 1, Conns: 1}, `publish, release, note running 1 "a connection came while parking", …`})...)
 	})
 	t.Run("freezing", func(t *testing.T) {
-		tell(t, deep(), append(upTo(detect.TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
-			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
+		tell(t, deep(), append(upTo(detect.TierRunning), closing, suspending, step{0, Knocked{ID: 1}, ascends},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 resuming)"}, risen)...)
 	})
 	t.Run("freezing failed at the same time", func(t *testing.T) {
-		tell(t, deep(), append(upTo(detect.TierRunning), closing, sinking, step{0, Knocked{ID: 1}, ascends},
-			step{0, DescendFailed{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 rising)"}, risen)...)
+		tell(t, deep(), append(upTo(detect.TierRunning), closing, suspending, step{0, Knocked{ID: 1}, ascends},
+			step{0, DescendFailed{ID: 1, Tier: detect.TierFrozen}, "nothing => waking (1 resuming)"}, risen)...)
 	})
 	t.Run("frozen, twice", func(t *testing.T) {
 		tell(t, deep(), append(upTo(detect.TierFrozen), step{0, Knocked{ID: 1}, ascends},
-			step{0, Knocked{ID: 1}, "nothing => waking (1 rising)"}, risen)...)
+			step{0, Knocked{ID: 1}, "nothing => waking (1 resuming)"}, risen)...)
 	})
 	t.Run("reclaimed", func(t *testing.T) {
 		tell(t, deep(), append(upTo(detect.TierReclaimed), step{0, Knocked{ID: 1}, ascends}, risen)...)
@@ -95,8 +95,8 @@ func TestKnocks(t *testing.T) {
 		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "descend 1 checkpointed …"})
 	t.Run("dumping", func(t *testing.T) {
 		tell(t, deep(), append(dumping,
-			step{0, PacketHeld{}, `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came while parking" => waking (1 rising)`},
-			step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "nothing => waking (1 rising)"},
+			step{0, PacketHeld{}, `publish, ascend 1, release, arm-start 1 30s, note waking 1 "a packet came while parking" => waking (1 resuming)`},
+			step{0, Descended{ID: 1, Tier: detect.TierCheckpointed}, "nothing => waking (1 resuming)"},
 			step{0, Ascended{ID: 1}, "publish, release, …"})...)
 	})
 	t.Run("dumped, ending", func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestPrepared(t *testing.T) {
 		tell(t, p, append(standing, step{0, SpecChanged{}, "unprepare 2, prepare 3 => parked"})...)
 	})
 	t.Run("deleted", func(t *testing.T) {
-		tell(t, p, append(standing, step{0, Deleted{}, "refuse, unprepare 2, forget => parked"})...)
+		tell(t, p, append(standing, step{0, Deleted{}, "refuse, unprepare 2, gone => parked"})...)
 	})
 }
 
@@ -230,7 +230,7 @@ func TestReopenedBeforeItRuns(t *testing.T) {
 		step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen …"},
 		step{0, ReplicaReady{ID: 2}, "release, …"},
 		step{0, Knocked{ID: 1}, "publish, ascend 1, …"},
-		step{0, SettleOver{ID: 2}, "publish, release, note draining 1 …"},
+		step{0, PortGraceOver{ID: 2}, "publish, release, note draining 1 …"},
 		step{0, ReplicaExited{ID: 2, Reason: "exit code 1"}, `publish, …`},
 	)...)
 	if got := s.on(Ascended{ID: 1}); !strings.HasSuffix(got, "=> running (1 ready)") {

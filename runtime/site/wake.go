@@ -16,7 +16,7 @@ func (PacketHeld) on(m *Machine, _ time.Time) []Action {
 	if r := m.replicas.find(Ready); r != nil {
 		return m.release(r) // it was held just before the site got ready
 	}
-	if m.replicas.find(Starting) != nil || m.replicas.find(Rising) != nil {
+	if m.replicas.find(Starting) != nil || m.replicas.find(Resuming) != nil {
 		return nil
 	}
 	if r := m.replicas.sleeper(); r != nil {
@@ -29,7 +29,7 @@ func (PacketHeld) on(m *Machine, _ time.Time) []Action {
 }
 
 func (e WakeAsked) on(m *Machine, _ time.Time) []Action {
-	if m.deleted || m.replicas.find(Ready) != nil || m.replicas.find(Starting) != nil || m.replicas.find(Rising) != nil {
+	if m.deleted || m.replicas.find(Ready) != nil || m.replicas.find(Starting) != nil || m.replicas.find(Resuming) != nil {
 		return nil
 	}
 	m.backoff = false // a person may try at once
@@ -80,7 +80,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 	m.joined()
 	acts := m.release(r)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: "listening"})
-	acts = append(acts, r.armSettle(m.policy)...)
+	acts = append(acts, r.armPortGrace(m.policy)...)
 	acts = append(acts, r.armIdle(m.policy)...)
 	acts = append(acts, r.armLife(m.policy)...)
 	if m.renewing != "" && r.role != roleNext {
@@ -98,12 +98,12 @@ func (m *Machine) release(r *Replica) []Action {
 	return []Action{Release{}}
 }
 
-// armSettle bounds the time that visitors of a port nobody listens on wait.
-func (r *Replica) armSettle(p Policy) []Action {
+// armPortGrace bounds the time that visitors of a port nobody listens on wait.
+func (r *Replica) armPortGrace(p Policy) []Action {
 	if r.ports != portsWaited {
 		return nil
 	}
-	return []Action{ArmSettle{ID: r.ID, After: p.Settle}}
+	return []Action{ArmPortGrace{ID: r.ID, After: p.PortGrace}}
 }
 
 // on: a server that listens anew in a moment, as many do when they
@@ -120,10 +120,10 @@ func (e PortClosed) on(m *Machine, _ time.Time) []Action {
 	if r.State != Ready {
 		return nil
 	}
-	return r.armSettle(m.policy)
+	return r.armPortGrace(m.policy)
 }
 
-func (e SettleOver) on(m *Machine, _ time.Time) []Action {
+func (e PortGraceOver) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Ready || r.ports != portsWaited {
 		return nil
@@ -137,11 +137,11 @@ func (e SettleOver) on(m *Machine, _ time.Time) []Action {
 
 func (e StartTimedOut) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
-	if r == nil || (r.State != Starting && r.State != Rising) {
+	if r == nil || (r.State != Starting && r.State != Resuming) {
 		return nil
 	}
 	reason := fmt.Sprintf("nobody listened on its ports within %s", m.policy.StartTimeout)
-	if r.State == Rising {
+	if r.State == Resuming {
 		reason = fmt.Sprintf("it did not run again within %s", m.policy.StartTimeout)
 	}
 	acts := r.stop(reason)

@@ -132,7 +132,7 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	return out
 }
 
-// announce tells the journal and the site's machine what has changed.
+// announce tells the event log and the site's machine what has changed.
 func (t *Table) announce(c change) {
 	e, err := t.ByName(c.record.Spec.Name)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // Delete implements api.Backend. The site is refused from the first step on,
-// and forgotten on disk last: a kill in between leaves a site that is whole.
+// and removed from disk last: a kill in between leaves a site that is whole.
 func (t *Table) Delete(ctx context.Context, name string) error {
 	if t.host.Quarantine.TakeSite(name) {
 		return t.host.Store.Delete(name)
@@ -63,7 +63,7 @@ func (t *Table) delete(ctx context.Context, e *life.Site) error {
 		return err
 	}
 	t.unlist(e)
-	e.ForgetExperience()
+	e.RemoveExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
 	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.Name, err)

@@ -14,7 +14,7 @@ import (
 
 // ApplyDir brings the sites of the specs folder into being, and deletes those
 // that came from it and are in it no more. A mistake in any file changes
-// nothing: what ran before runs on, and the journal says what is wrong.
+// nothing: what ran before runs on, and the event log says what is wrong.
 func (t *Table) ApplyDir(ctx context.Context) {
 	if err := t.tryDir(ctx); err != nil {
 		t.host.Log.Error("the specs folder was not applied; the sites stay as they were", "folder", t.host.Cfg.SitesDir, "error", err)

@@ -89,8 +89,8 @@ const (
 	settleBound = 60 * time.Second
 )
 
-// settled measures the node when the daemon's memory has stopped shrinking.
-func settled(ctx context.Context, s *stage.Stage) (memory, error) {
+// quiet measures the node when the daemon's memory has stopped shrinking.
+func quiet(ctx context.Context, s *stage.Stage) (memory, error) {
 	var least memory
 	since := time.Now()
 	begin := since

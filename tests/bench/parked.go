@@ -69,7 +69,7 @@ func benchParked(ctx context.Context, o options, r *report) (err error) {
 		}
 		p.start = append(p.start, took)
 	}
-	if p.full, err = settled(ctx, s); err != nil {
+	if p.full, err = quiet(ctx, s); err != nil {
 		return err
 	}
 	if p.amidst, err = wakes(ctx, s); err != nil {
@@ -87,7 +87,7 @@ func (p *parkedResult) measureEmpty(ctx context.Context, s *stage.Stage, o optio
 	if p.startEmpty, err = freshStart(ctx, s); err != nil {
 		return err
 	}
-	if p.empty, err = settled(ctx, s); err != nil {
+	if p.empty, err = quiet(ctx, s); err != nil {
 		return err
 	}
 	if _, err := deploy(ctx, s, filepath.Join(o.bin, demoSite)); err != nil {

@@ -482,6 +482,6 @@ func TestRootReboot(t *testing.T) {
 		t.Errorf("the site is answered by %q", host)
 	}
 	if after.find("survivor").starts(0) != 2 {
-		t.Errorf("the journal has not gone on: %q", after.find("survivor").story(0))
+		t.Errorf("the event log has not gone on: %q", after.find("survivor").story(0))
 	}
 }

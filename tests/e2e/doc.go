@@ -8,5 +8,5 @@
 //
 // The site in the containers is this test binary itself (guest_test.go), so tests choose what it does wrong.
 //
-// Tests wait for what the node announces: readiness by sd_notify, everything else by the journal.
+// Tests wait for what the node announces: readiness by sd_notify, everything else by the event log.
 package e2e

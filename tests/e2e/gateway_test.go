@@ -230,7 +230,7 @@ func TestRootGateway(t *testing.T) {
 	if err := n.api.Delete(n.ctx(), "shop"); err != nil {
 		t.Fatal(err)
 	}
-	testutil.WaitFor(t, patience, "the gateway to forget a site", func() error {
+	testutil.WaitFor(t, patience, "the gateway to lose a site", func() error {
 		status, _, err := n.outside.visit(pool, "http://shop.example/")
 		if err == nil && status != http.StatusNotFound {
 			err = fmt.Errorf("%d", status)

@@ -90,7 +90,7 @@ func TestRootCyclesLeaveNothingBehind(t *testing.T) {
 		cycle()
 	}
 	good.park()
-	before := n.settled()
+	before := n.quiet()
 	// A daemon that stood still for a moment may have seemed to be at rest with something left to make, or to take away.
 	// What each wake leaves behind is more after each round.
 	const most = 4
@@ -99,7 +99,7 @@ func TestRootCyclesLeaveNothingBehind(t *testing.T) {
 		for range few(20) {
 			cycle()
 		}
-		now := n.settled()
+		now := n.quiet()
 		if more = moreThan(before, now); len(more) == 0 {
 			return
 		}
@@ -109,8 +109,8 @@ func TestRootCyclesLeaveNothingBehind(t *testing.T) {
 	t.Errorf("after each of %d rounds of %d wakes there was more than before it, at last %q", most, few(20), more)
 }
 
-// settled waits until a node whose sites sleep holds the same for a while.
-func (n *node) settled() (now map[string]int) {
+// quiet waits until a node whose sites sleep holds the same for a while.
+func (n *node) quiet() (now map[string]int) {
 	n.t.Helper()
 	last := map[string]int{}
 	same := 0

@@ -47,7 +47,7 @@ func TestRootSeveralReplicas(t *testing.T) {
 					}
 					awaitErrors(t, r, six, uint64(round)*r.Conns.Now)
 				}
-				n.forget("fc_flows")
+				n.emptyMap("fc_flows")
 				s.allAnswered(visitors) // and the table knows them again
 			}
 			leave(visitors)

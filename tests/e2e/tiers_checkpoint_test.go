@@ -235,9 +235,9 @@ func TestRootCheckpointIsDroppedWhenItsSiteChanges(t *testing.T) {
 	n.outside.greet(s.addr4(80))
 }
 
-// TestRootKilledWhileSinking: at whatever moment of a descent the daemon dies, the site's visitors are answered, and
+// TestRootKilledWhileSuspending: at whatever moment of a descent the daemon dies, the site's visitors are answered, and
 // its processes never run beside their image.
-func TestRootKilledWhileSinking(t *testing.T) {
+func TestRootKilledWhileSuspending(t *testing.T) {
 	needCRIU(t)
 	t.Parallel()
 	n := newNode(t, options{})

@@ -36,7 +36,7 @@ func TestRootLadderIsClimbedDown(t *testing.T) {
 	}
 }
 
-// TestRootLadderIsShown: with the figures of the site's own wakes, which a restart does not forget.
+// TestRootLadderIsShown: with the figures of the site's own wakes, which survive a restart.
 func TestRootLadderIsShown(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()

@@ -27,7 +27,7 @@ func TestRootLostFlowsAreFoundAgain(t *testing.T) {
 			for _, l := range loads {
 				l.more(t, 10)
 			}
-			n.forget("fc_flows")
+			n.emptyMap("fc_flows")
 		}
 		for _, l := range loads {
 			l.end(t)
@@ -35,8 +35,8 @@ func TestRootLostFlowsAreFoundAgain(t *testing.T) {
 	})
 }
 
-// forget empties a pinned map.
-func (n *node) forget(name string) {
+// emptyMap empties a pinned map.
+func (n *node) emptyMap(name string) {
 	n.t.Helper()
 	m, err := ebpf.LoadPinnedMap(filepath.Join(n.pins(), "maps", name), nil)
 	if err != nil {

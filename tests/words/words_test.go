@@ -31,13 +31,6 @@ var retired = []struct {
 	{regexp.MustCompile(`(?i)\btakes? turns\b|\btheir turns?\b|\bits turns?\b`), "slot; a turn is a request and its answer", []string{"docs/tiers.md", "docs/scaling.md", "docs/configuration.md", "runtime/config", "runtime/priority"}},
 }
 
-// later are the packages that are not converted yet.
-var later = []string{
-	"criu", "netctl", "runtime/api", "runtime/container", "runtime/event", "runtime/life", "runtime/node", "runtime/policy",
-	"runtime/scale", "runtime/site", "runtime/sites",
-	"docs/api.md", "tests/bench", "tests/e2e", "tests/vm/left",
-}
-
 // cited is how files of the repository are named in texts.
 var cited = regexp.MustCompile(`(?:^|[^<\w/])((?:bpf|cmd|detect|docs|internal|netctl|packaging|runtime|tests)/[A-Za-z0-9_/.-]*[A-Za-z0-9_]\.(?:go|c|h|md|sh|json|yaml))\b|\b([A-Z]{3,}\.md)\b`)
 
@@ -51,7 +44,7 @@ func exempt(path string) bool {
 
 func TestRetiredWords(t *testing.T) {
 	each(t, func(path, text string) {
-		if exempt(path) || below(path, later) {
+		if exempt(path) {
 			return
 		}
 		for i, line := range strings.Split(text, "\n") {
@@ -71,7 +64,7 @@ func TestCitedFilesExist(t *testing.T) {
 	files := map[string]bool{}
 	each(t, func(path, _ string) { files[path] = true })
 	each(t, func(path, text string) {
-		if exempt(path) || below(path, later) {
+		if exempt(path) {
 			return
 		}
 		for _, m := range cited.FindAllStringSubmatch(text, -1) {

@@ -230,7 +230,7 @@ func inNetwork(netns *os.File, fn func() error) error {
 
 func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
-		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Created: r.created, Gate: r.gate,
+		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Created: r.created, Approve: r.gate,
 		Inherit: []criu.Inherit{
 			{Key: criu.NetKey, FD: stagedNetns},
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},

@@ -74,7 +74,7 @@ func (j *Log) write(e event.Event) error {
 		return fmt.Errorf("write event %d: %w", e.Seq, os.ErrClosed)
 	}
 	if j.file == nil {
-		return fmt.Errorf("event %d is kept in memory only: the journal could not be opened", e.Seq)
+		return fmt.Errorf("event %d is kept in memory only: the event log could not be opened", e.Seq)
 	}
 	line, err := json.Marshal(e)
 	if err != nil {
@@ -97,11 +97,11 @@ func (j *Log) write(e event.Event) error {
 func (j *Log) rotate() error {
 	// It is not there if the last rotation got only half way.
 	if err := os.Rename(j.current(), j.previous()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("rotate the journal: %w", err)
+		return fmt.Errorf("rotate the event log: %w", err)
 	}
 	f, err := os.OpenFile(j.current(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("rotate the journal: %w", err)
+		return fmt.Errorf("rotate the event log: %w", err)
 	}
 	old := j.file
 	j.file, j.size = f, 0

@@ -31,15 +31,15 @@ type Log struct {
 	closed  bool
 }
 
-// Open opens the journal in dir, or begins one.
+// Open opens the event log in dir, or begins one.
 func Open(dir string, o Options) (*Log, error) {
 	o = o.withDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the journal's folder: %w", err)
+		return nil, fmt.Errorf("make the event log's folder: %w", err)
 	}
 	j := &Log{dir: dir, opts: o, changed: make(chan struct{})}
 	if err := j.load(); err != nil {
-		return nil, fmt.Errorf("open the journal in %s: %w", dir, err)
+		return nil, fmt.Errorf("open the event log in %s: %w", dir, err)
 	}
 	return j, nil
 }
@@ -100,7 +100,7 @@ func (j *Log) Newest(fn func(event.Event) bool) {
 }
 
 // Events yields the kept events that opts asks for, in order; with Follow it
-// goes on until the context or the journal ends.
+// goes on until the context or the event log ends.
 func (j *Log) Events(ctx context.Context, opts event.Query) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		after := opts.Since

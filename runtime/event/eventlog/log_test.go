@@ -369,7 +369,7 @@ func TestFollowEnds(t *testing.T) {
 		name string
 		end  func(*Log, context.CancelFunc) error
 	}{
-		{"with the journal", func(j *Log, _ context.CancelFunc) error { return j.Close() }},
+		{"with the event log", func(j *Log, _ context.CancelFunc) error { return j.Close() }},
 		{"with the context", func(_ *Log, cancel context.CancelFunc) error { cancel(); return nil }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -409,7 +409,7 @@ func TestFolderThatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(filepath.Join(file, "events"), Options{}); err == nil || !strings.Contains(err.Error(), "file") {
-		t.Errorf("opened a journal below a file: %v", err)
+		t.Errorf("opened a event log below a file: %v", err)
 	}
 }
 

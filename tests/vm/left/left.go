@@ -99,7 +99,7 @@ var table = []Tests{
 		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
 		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
-		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSinking", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
+		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSuspending", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
 		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled", "KilledWhileAGateOpens", "KilledDuringARestore",
 		"KilledWhileASiteIsThawed", "KilledWhileSpareJoins",
 	}},

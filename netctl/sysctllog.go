@@ -13,10 +13,10 @@ import (
 	"github.com/fcnode/fcnode/internal/file"
 )
 
-// journal remembers the settings that Setup changed outside of fcnode's own
+// sysctlLog remembers the settings that Setup changed outside of fcnode's own
 // devices, so that Remove can put them back, also when another daemon made
 // the change. A change is written down before it is made.
-type journal struct {
+type sysctlLog struct {
 	path    string
 	BootID  string   `json:"boot_id"`
 	Uplinks []string `json:"uplinks,omitempty"` // that have the fast path's program
@@ -31,20 +31,20 @@ type change struct {
 	Set  string `json:"set"`
 }
 
-// openJournal reads what an earlier daemon of this boot has left. What is left
+// openSysctlLog reads what an earlier daemon of this boot has left. What is left
 // of an earlier boot says nothing about this one. Beside a [DamagedRecordError]
-// comes a journal that knows nothing.
-func openJournal(path string) (*journal, error) {
+// comes one that knows nothing.
+func openSysctlLog(path string) (*sysctlLog, error) {
 	boot, err := readSysctl("kernel/random/boot_id")
 	if err != nil {
 		return nil, err
 	}
-	fresh := &journal{path: path, BootID: boot}
+	fresh := &sysctlLog{path: path, BootID: boot}
 	b, err := file.Read(path, file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh, nil
 	}
-	j := &journal{path: path}
+	j := &sysctlLog{path: path}
 	if err == nil {
 		err = json.Unmarshal(b, j)
 	}
@@ -58,7 +58,7 @@ func openJournal(path string) (*journal, error) {
 }
 
 // before is readSysctl as if fcnode had not changed anything yet.
-func (j *journal) before(name string) (string, error) {
+func (j *sysctlLog) before(name string) (string, error) {
 	for _, c := range j.Changes {
 		if c.Name == name {
 			return c.Was, nil
@@ -69,16 +69,16 @@ func (j *journal) before(name string) (string, error) {
 
 // keepOnly puts back the changes that are not in the plan, which an earlier
 // configuration has asked for.
-func (j *journal) keepOnly(plan []setting) error {
+func (j *sysctlLog) keepOnly(plan []setting) error {
 	wanted := func(c change) bool {
 		return slices.ContainsFunc(plan, func(s setting) bool { return s.name == c.Name })
 	}
-	return j.restore(func(c change) bool { return !wanted(c) })
+	return j.putBack(func(c change) bool { return !wanted(c) })
 }
 
 // set changes a setting unless it has the value already, and returns how to
 // take that back.
-func (j *journal) set(c sysctl, guard bool) (func() error, error) {
+func (j *sysctlLog) set(c sysctl, guard bool) (func() error, error) {
 	was, err := readSysctl(c.name)
 	if err != nil {
 		return nil, err
@@ -105,9 +105,9 @@ func (j *journal) set(c sysctl, guard bool) (func() error, error) {
 	return undo, nil
 }
 
-// restore puts back the changes that are picked and still are as fcnode made
+// putBack puts back the changes that are picked and still are as fcnode made
 // them: what somebody has changed since is theirs. The last goes first.
-func (j *journal) restore(pick func(change) bool) error {
+func (j *sysctlLog) putBack(pick func(change) bool) error {
 	var errs []error
 	var left []change
 	for _, c := range slices.Backward(j.Changes) {
@@ -135,8 +135,8 @@ func (j *journal) restore(pick func(change) bool) error {
 	return errors.Join(append(errs, j.save())...)
 }
 
-// save replaces the file in one step; an empty journal has none.
-func (j *journal) save() error {
+// save replaces the file in one step; an empty log has none.
+func (j *sysctlLog) save() error {
 	if len(j.Changes) == 0 && len(j.Uplinks) == 0 {
 		if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing the record of changed settings: %w", err)
