@@ -10,12 +10,12 @@ import (
 // site keeps, before the data path is told to remove it. A replica is counted once, also where
 // a daemon dies in between.
 func (st *Site) CountEnded(id site.ReplicaID) {
-	st.With(func(l *Live) { l.countEnded(id) })
+	st.With(func(l *Live) { countEnded(l, id) })
 	st.Host.Experiences.Sync(st.Name)
 }
 
 // countEnded is that without waiting for the disk.
-func (l *Live) countEnded(id site.ReplicaID) {
+func countEnded(l *Live, id site.ReplicaID) {
 	if l.gone {
 		return // nobody asks any more
 	}
@@ -39,6 +39,3 @@ func (l *Live) countEnded(id site.ReplicaID) {
 		l.Host.NotKept(l.Name, err)
 	}
 }
-
-// Totals is what the kernel has counted for the site's replicas that are gone.
-func (l *Live) Totals() bpf.Load { return l.WhatWasLearnt().Ended.Load }

@@ -210,7 +210,7 @@ func (st *Site) watch(r *Replica) {
 	st.With(func(l *Live) {
 		r.endWake()
 		l.endedUnproven(r, reason)
-		l.countEnded(r.ID) // as those who read the counters do not see it any more after this
+		countEnded(l, r.ID) // as those who read the counters do not see it any more after this
 		// First the data path learns that it is gone, then its belongings go.
 		l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
 		if r.trace != nil { // it was woken, and no visitor came

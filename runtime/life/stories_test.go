@@ -310,7 +310,7 @@ func TestCountersOnlyGrow(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [cold]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		total := func(s *Site) (n uint64) {
 			s.With(func(l *Live) {
-				n = l.Totals().ConnsTotal
+				n = l.WhatWasLearnt().Ended.Load.ConnsTotal
 				if l.Activity != nil {
 					for _, r := range l.Machine.Replicas() {
 						if st, err := w.Stats(bpf.ReplicaID(r.ID)); err == nil {

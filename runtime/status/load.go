@@ -17,7 +17,7 @@ import (
 func (s *Status) viewLoad(l *life.Live, v *api.Site) {
 	a := l.Activity
 	now := l.Host.Scale.Samples(l.Scaled(), scale.Cause{})
-	total := l.Totals()
+	total := l.WhatWasLearnt().Ended.Load
 	v.Conns.Total += total.ConnsTotal
 	if len(now) == 0 {
 		return
@@ -78,7 +78,7 @@ func sum[N int64 | float64](to *N, v N) *N {
 
 // latency is that of all answers of a site, its replicas that are gone among them.
 func latency(l *life.Live) bpf.Histogram {
-	out := l.Totals().Latency
+	out := l.WhatWasLearnt().Ended.Load.Latency
 	for _, s := range l.Host.Scale.Samples(l.Scaled(), scale.Cause{}) {
 		out = out.Add(s.Load.Latency)
 	}
