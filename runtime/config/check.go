@@ -80,8 +80,21 @@ func (c checker) config(cfg *Config) {
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
+	c.privileges(cfg.Privileges)
 	c.tiers(cfg)
 	c.scaling(cfg)
+}
+
+// privileges checks what specs may ask for.
+func (c checker) privileges(p Privileges) {
+	for i, name := range p.Capabilities {
+		at := fmt.Sprintf("privileges.capabilities[%d]", i)
+		if err := name.CheckMore(); err != nil {
+			c.report(at, err)
+		} else if slices.Index(p.Capabilities, name) < i {
+			c.bad(at, "", "%s stands in the list twice", name)
+		}
+	}
 }
 
 func (c checker) group(path, name string) {

@@ -62,12 +62,22 @@ type Config struct {
 	Start Start `json:"start"`
 	Log   Log   `json:"log" also:"logs,logging"`
 
+	Privileges Privileges `json:"privileges" also:"security,capabilities"`
+
 	Prepared    Prepared    `json:"prepared"`
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
+}
+
+// Privileges are the most that the spec of a site may ask for.
+type Privileges struct {
+	// Capabilities may be added to the default ones by specs.
+	Capabilities []spec.Capability `json:"capabilities" also:"add,allow"`
+	// NewPrivileges lets specs say noNewPrivileges: false.
+	NewPrivileges bool `json:"newPrivileges" also:"nonewprivileges,setuid"`
 }
 
 // Routes is where a gateway follows which domain is served at which address.
@@ -162,6 +172,7 @@ func base() Config {
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
+		Privileges:  Privileges{Capabilities: []spec.Capability{}},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
 		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},

@@ -209,7 +209,7 @@ func (c *Container) recordDump(pid int, readOnlyRoot bool) (wire.Dump, error) {
 		return rec, fmt.Errorf("starting CRIU: %w", err)
 	}
 	if err = wire.WriteFile(c.m.dir(c.ID()), wire.DumpFile, rec); err == nil && readOnlyRoot {
-		err = mounts.RootReadOnly(c.init.Pid, false)
+		err = mounts.RootReadOnly(c.init.Pid, false, c.state.Privileges.New)
 	}
 	return rec, err
 }
@@ -217,7 +217,7 @@ func (c *Container) recordDump(pid int, readOnlyRoot bool) (wire.Dump, error) {
 // eraseDump undoes recordDump.
 func (c *Container) eraseDump(rec wire.Dump) error {
 	if rec.ReadOnlyRoot {
-		if err := mounts.RootReadOnly(c.init.Pid, true); err != nil && !c.hasEnded() {
+		if err := mounts.RootReadOnly(c.init.Pid, true, c.state.Privileges.New); err != nil && !c.hasEnded() {
 			return err
 		}
 	}
@@ -299,6 +299,8 @@ type recipe struct {
 	Nulls   []string     `json:"nulls,omitempty"`
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
+	// Privileges of its processes, which are in the image.
+	Privileges Privileges `json:"privileges"`
 }
 
 // plan is what is not to be put into an image.
@@ -309,7 +311,7 @@ type plan struct {
 }
 
 func (c *Container) plan() (*plan, error) {
-	p := &plan{}
+	p := &plan{recipe: recipe{Privileges: c.state.Privileges}}
 	if err := wire.ReadFile(c.m.dir(c.ID()), wire.StreamsFile, &p.recipe.Streams); err != nil {
 		return nil, fmt.Errorf("finding the pipes of its output (a container started by an older fcnode has no record of them): %w", err)
 	}

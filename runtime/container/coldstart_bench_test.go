@@ -174,8 +174,7 @@ func (e *env) writeBundle(bundle string, filter func(*specs.LinuxSeccomp)) {
 			spec.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), e.ns.FD())
 		}
 	}
-	caps := []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-		"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT", "CAP_AUDIT_WRITE"}
+	caps := defaultPrivileges().Capabilities
 	spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 	if filter != nil {
 		if spec.Linux.Seccomp, err = seccomp.GetDefaultProfile(&spec); err != nil {

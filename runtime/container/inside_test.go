@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultCaps is the mask of the capabilities that container runtimes leave.
-const defaultCaps = "00000000a80425fb"
+// defaultCaps is the mask of defaultPrivileges.
+const defaultCaps = "00000000000405fb"
 
 // fields reads "Name:\tvalue" lines.
 func fields(text string) map[string]string {
@@ -227,10 +227,17 @@ func TestRootMounts(t *testing.T) {
 func TestRootDevices(t *testing.T) {
 	e := newEnv(t)
 	_, out := e.run(e.spec("mknod", "/disk", "254"))
+	if !strings.Contains(out, "made operation not permitted") {
+		t.Errorf("a disk's node without CAP_MKNOD: %q", out)
+	}
+	spec := e.spec("mknod", "/disk", "254")
+	spec.Privileges.Capabilities = append([]string{"CAP_MKNOD"}, spec.Privileges.Capabilities...)
+	_, out = e.run(spec)
 	if !strings.Contains(out, "made <nil>") || !strings.Contains(out, "opened open /disk: permission denied") { // nodev
 		t.Errorf("a disk's node: %q", out)
 	}
 	onVolume := e.spec("mknod", "/data/disk", "254")
+	onVolume.Privileges = spec.Privileges
 	onVolume.Mounts = []Mount{{Source: t.TempDir(), Target: "/data", Dev: true}}
 	if _, out := e.run(onVolume); !strings.Contains(out, "opened open /data/disk: operation not permitted") { // the cgroup's filter
 		t.Errorf("a disk's node where nodes work: %q", out)
@@ -240,7 +247,7 @@ func TestRootDevices(t *testing.T) {
 	if err := unix.Stat("/dev/null", &host); err != nil {
 		t.Fatal(err)
 	}
-	spec := e.spec("sleep")
+	spec = e.spec("sleep")
 	c := e.start(spec)
 	e.saw(spec, "sleeping") // executed, not only let go
 	var st unix.Stat_t

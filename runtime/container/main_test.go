@@ -141,7 +141,16 @@ func (e *env) spec(args ...string) Spec {
 		Upper: filepath.Join(e.dir, "replicas", id, "upper"), Work: filepath.Join(e.dir, "replicas", id, "work"),
 		LogDir: filepath.Join(e.dir, "logs", id), Hostname: "host-" + id,
 		ResolvConf: "nameserver 127.0.0.1\n", Hosts: "127.0.0.1 localhost\n",
+		Privileges: defaultPrivileges(),
 	}
+}
+
+// defaultPrivileges are those of a site whose spec says nothing of them.
+func defaultPrivileges() Privileges {
+	return Privileges{Capabilities: []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",
+		"CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	}}
 }
 
 // start starts a container that is removed with the test.

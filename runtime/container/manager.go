@@ -255,6 +255,7 @@ func (m *Manager) state(spec Spec, slot *slot) wire.State {
 	return wire.State{
 		Version: wire.Version, ID: spec.ID, Site: spec.Site, Created: time.Now(), Shim: slot.shim, Cgroup: slot.group.Name(),
 		Upper: spec.Upper, Work: spec.Work, LogDir: spec.LogDir, StopSignal: int(sig), Meta: spec.Meta,
+		Privileges: spec.Privileges,
 	}
 }
 
@@ -278,7 +279,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
-		VolumeRoots: m.opts.VolumeRoots,
+		VolumeRoots: m.opts.VolumeRoots, Privileges: spec.Privileges,
 		Monitor: wire.Monitor{
 			ID: spec.ID, Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
 			LogFiles: m.opts.LogFiles, StopSignal: int(sig),

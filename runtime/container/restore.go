@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -188,6 +189,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
+		NewPrivileges: spec.Privileges.New,
 	}}
 }
 
@@ -196,6 +198,9 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 	var from recipe
 	if err := json.Unmarshal(raw, &from); err != nil {
 		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
+	}
+	if !reflect.DeepEqual(from.Privileges, spec.Privileges) {
+		return fmt.Errorf("%w: its processes have other privileges than the site has now", criu.ErrUnusable)
 	}
 	r.Binds, r.Streams, r.Owners, r.Nulls = from.Binds, from.Streams, from.Owners, from.Nulls
 	r.ReadOnlyRoot = from.ReadOnlyRoot

@@ -35,6 +35,8 @@ type Spec struct {
 	User      string // "", "name", "uid", "name:group" or "uid:gid", names by the image's passwd
 	Hostname  string
 
+	Privileges Privileges
+
 	Mounts     []Mount
 	ResolvConf string   // content of /etc/resolv.conf; "" leaves the image's
 	Hosts      string   // content of /etc/hosts; "" leaves the image's
@@ -49,6 +51,9 @@ type Spec struct {
 	// RestoreWithin is how long Restore may take at the most; 0: as Options.RestoreTimeout says.
 	RestoreWithin time.Duration
 }
+
+// Privileges are what the processes of a container may do beyond their user.
+type Privileges = wire.Privileges
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_+.-]{1,200}$`)
 

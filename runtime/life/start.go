@@ -137,6 +137,9 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
+	if err := WithinMost(st.Host.Cfg, s); err != nil {
+		return with, err
+	}
 	ns, err := st.Host.Net.Get(ctx)
 	if err != nil {
 		return with, err
@@ -158,7 +161,8 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
-		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
+		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
+		Hostname:   s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},

@@ -43,6 +43,9 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, source string,
 	if t.host.Stopped() {
 		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
 	}
+	if err := t.checkPrivileges(sites, source); err != nil {
+		return nil, err
+	}
 	if err := t.checkImages(ctx, sites, source); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,7 @@ func (c checker) site(s *Site) {
 	c.gateway(s)
 	c.image(s.Image)
 	c.process(s)
+	c.capabilities(s.Capabilities)
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
 	c.volumes(s.Volumes)

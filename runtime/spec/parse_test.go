@@ -66,6 +66,8 @@ checkpoint: {clonable: true, warm: 0}
 start: {timeout: 45s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
+capabilities: {add: [CAP_NET_RAW, IPC_LOCK], drop: [ALL]}
+noNewPrivileges: false
 `
 
 var everythingSite = Site{
@@ -99,13 +101,15 @@ var everythingSite = Site{
 		{Tier: TierFrozen}, {Tier: TierReclaimed, After: Duration(time.Minute)},
 		{Tier: TierCheckpointed, After: Duration(5 * time.Minute)}, {Tier: TierCold},
 	}},
-	Objective:    Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
-	Lifetime:     Lifetime{After: Duration(time.Hour)},
-	Circulate:    Circulate{Drain: Duration(time.Minute), Ahead: true},
-	Checkpoint:   Checkpoint{Clonable: true},
-	Start:        Start{Timeout: Duration(45 * time.Second)},
-	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
-	ReadOnlyRoot: true,
+	Objective:       Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
+	Lifetime:        Lifetime{After: Duration(time.Hour)},
+	Circulate:       Circulate{Drain: Duration(time.Minute), Ahead: true},
+	Checkpoint:      Checkpoint{Clonable: true},
+	Start:           Start{Timeout: Duration(45 * time.Second)},
+	Stop:            Stop{Grace: 0, Signal: "SIGWINCH"},
+	ReadOnlyRoot:    true,
+	Capabilities:    Capabilities{Add: []Capability{"NET_RAW", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
+	NoNewPrivileges: new(false),
 }
 
 func TestParseEverything(t *testing.T) {
@@ -163,6 +167,9 @@ func TestParseGood(t *testing.T) {
 		{"limits: {cpu: 2}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Max: 2}},
 		{"limits: {memory: 512MiB}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 512 * MiB}},
 		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 2048}},
+		{"capabilities: {drop: [CAP_CHOWN]}", func(s *Site) any { return s.Capabilities.Drop }, []Capability{"CHOWN"}},
+		{"capabilities: {add: [], drop: []}\nnoNewPrivileges: true", func(s *Site) any { return s.Capabilities.Add == nil && s.NoNewPrivileges == nil }, true},
+		{"noNewPrivileges: false", func(s *Site) any { return s.NewPrivileges() }, true},
 		{"idle: never", func(s *Site) any { return s.Idle }, Idle{Never: true}},
 		{"command: []", func(s *Site) any { return s.Command }, []string{}},
 		{"entrypoint: ['']\ncommand: ['']", func(s *Site) any { return s.Command }, []string{""}},
@@ -241,6 +248,13 @@ var badSpecs = []struct {
 	{"dash in a field", "read-only-root: true", "4:1: read-only-root: unknown field; did you mean readOnlyRoot?", false},
 	{"word of others", "environment: {A: b}", "4:1: environment: unknown field; did you mean env?", false},
 	{"field of another level", "memory: 1GiB", "4:1: memory: unknown field; did you mean limits.memory?", false},
+	{"capability of nobody", "capabilities: {add: [NET_RAWW]}", `4:22: capabilities.add[0]: "NET_RAWW" is not a capability that a site can have; did you mean NET_RAW?`, false},
+	{"capability of the machine", "capabilities: {add: [SYS_ADMIN]}", `4:22: capabilities.add[0]: "SYS_ADMIN" is not a capability that a site can have`, false},
+	{"all capabilities", "capabilities: {add: [ALL]}", `4:22: capabilities.add[0]: "ALL" is not a capability that a site can have`, true},
+	{"capability in small letters", "capabilities: {drop: [cap_chown]}", `4:23: capabilities.drop[0]: "cap_chown" is not a capability that a site can have; did you mean CHOWN?`, false},
+	{"capability twice", "capabilities: {drop: [KILL, CAP_KILL]}", "4:29: capabilities.drop[1]: KILL stands in the list twice", true},
+	{"capability added and dropped", "capabilities: {add: [NET_RAW], drop: [NET_RAW]}", "4:39: capabilities.drop[0]: NET_RAW is added, too", true},
+	{"no new privileges in words", "noNewPrivileges: never", `4:18: noNewPrivileges: "never" is a string`, false},
 	{"unknown inner field", "limits: {cpu: {maximum: 1}}", "4:16: limits.cpu.maximum: unknown field in limits.cpu", false},
 	{"misspelt inner field", "volumes: [{source: /a, target: /b, readonly: true}]", "4:36: volumes[0].readonly: unknown field in volumes[0]; did you mean volumes[0].readOnly?", false},
 	{"field twice", "idle: 5m\nidle: 6m", "5:1: idle: is set twice, first in line 4", true},

@@ -105,6 +105,12 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(userPattern, "www-data", "33:33"), {Type: "integer", Minimum: "0"},
 		}}
+	case reflect.TypeFor[Capability]():
+		words := make([]string, len(knownCapabilities))
+		for i, k := range knownCapabilities {
+			words[i] = string(k)
+		}
+		return text("^(CAP_)?("+strings.Join(words, "|")+"|ALL)$", "NET_RAW")
 	case reflect.TypeFor[Port]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(portPattern, "80/tcp", "53/udp"), {Type: "integer", Minimum: "1", Maximum: last},
@@ -170,6 +176,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	domains.UniqueItems, domains.Items.Pattern, domains.Items.MaxLength = true, domainPattern, count(maxDomain)
 	env := get("env")
 	env.PropertyNames = &jsonschema.Schema{Pattern: envNamePattern}
+	get("noNewPrivileges").Default = true
+	get("Capabilities.add").UniqueItems, get("Capabilities.drop").UniqueItems = true, true
 	get("addresses").MaxItems = count(2)
 	ports := get("ports")
 	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)

@@ -47,6 +47,13 @@ type Site struct {
 	// User the site runs as: name or number of the user in the image, with :group if wanted. Default: the image's, else root.
 	User User `json:"user,omitempty" also:"runas,uid"`
 
+	// Capabilities are changes of the capabilities that the site's root has.
+	Capabilities Capabilities `json:"capabilities,omitzero" also:"caps,cap_add,cap_drop"`
+
+	// NoNewPrivileges keeps programs from having more rights than who executes them: set-user-ID bits and file capabilities do not count.
+	// False only where privileges.newPrivileges of the node's configuration allows it. Default: true.
+	NoNewPrivileges *bool `json:"noNewPrivileges,omitempty" also:"no_new_privs,allowprivilegeescalation"`
+
 	// Hostname seen inside of the site. Default: the name of the site.
 	Hostname string `json:"hostname,omitempty"`
 
@@ -251,6 +258,15 @@ func (s *Site) complete() {
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
+	}
+	if len(s.Capabilities.Add) == 0 {
+		s.Capabilities.Add = nil
+	}
+	if len(s.Capabilities.Drop) == 0 {
+		s.Capabilities.Drop = nil
+	}
+	if !s.NewPrivileges() {
+		s.NoNewPrivileges = nil
 	}
 	if len(s.Limits.IO) == 0 {
 		s.Limits.IO = nil

@@ -17,6 +17,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/demo/stage"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // imageRuns bounds the runs of this bench, in which each one writes images.
@@ -188,6 +189,7 @@ func (b *imageBench) spec(a *sleepyApp) container.Spec {
 		ID: id, Site: "image", Lower: []string{a.root}, Args: a.args, Netns: b.p.file,
 		Upper: filepath.Join(dir, id, "upper"), Work: filepath.Join(dir, id, "work"),
 		LogDir: b.s.File("images-logs"), Hostname: "image",
+		Privileges: container.Privileges{Capabilities: spec.Capabilities{}.Names()},
 	}
 }
 

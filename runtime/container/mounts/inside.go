@@ -29,10 +29,11 @@ func In(pid int, fn func() error) error {
 	})
 }
 
-// RootReadOnly makes the root that a process sees read-only, or writable.
-func RootReadOnly(pid int, on bool) error {
+// RootReadOnly makes the root that a process sees read-only, or writable. suid
+// is as in Root.
+func RootReadOnly(pid int, on, suid bool) error {
 	return In(pid, func() error {
-		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV)
+		flags := rootFlags(suid) | unix.MS_REMOUNT | unix.MS_BIND
 		if on {
 			flags |= unix.MS_RDONLY
 		}

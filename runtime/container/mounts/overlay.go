@@ -20,6 +20,15 @@ type Root struct {
 	ID          string // of the container, for messages
 	Target      string // where it is mounted
 	Upper, Work string
+	Suid        bool // set-user-ID bits and file capabilities count
+}
+
+// rootFlags are those of the mount of a root file system.
+func rootFlags(suid bool) uintptr {
+	if suid {
+		return unix.MS_NODEV
+	}
+	return unix.MS_NODEV | unix.MS_NOSUID
 }
 
 // Layers are the open folders of an image, top first.
@@ -76,7 +85,9 @@ func OwnFolder(dir string) error {
 // twenty layers would fill, and names may contain the characters that separate
 // options. The mount is volatile (no sync of the upper folder, ever): what a
 // replica writes outside of its volumes dies with it. Processes of the machine
-// may reach it by /proc/PID/root; so set-user-ID bits and devices do not work.
+// may reach it by /proc/PID/root; so devices do not work, and neither do
+// set-user-ID bits unless the site uses them itself (in no other mount
+// namespace than its own do they count then).
 func (l Layers) Overlay(r Root) error {
 	var fds fdPaths
 	defer fds.close()
@@ -92,7 +103,7 @@ func (l Layers) Overlay(r Root) error {
 	if len(opts) >= os.Getpagesize()-len(",volatile") {
 		return wire.Fail(wire.KindRootfs, "the image of container %s has %d layers, more than can be mounted", r.ID, len(lower))
 	}
-	const flags = unix.MS_NOSUID | unix.MS_NODEV
+	flags := rootFlags(r.Suid)
 	err := unix.Mount("overlay", r.Target, "overlay", flags, opts+",volatile")
 	if errors.Is(err, unix.EINVAL) { // an upper file system or kernel (before 5.10) that cannot
 		err = unix.Mount("overlay", r.Target, "overlay", flags, opts)

@@ -11,13 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capabilities are what container runtimes leave to a container by default.
-var capabilities = []string{
-	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID",
-	"CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP",
-	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-}
-
 // umask is a container's, whatever the daemon's is.
 var umask uint32 = 0o022
 
@@ -28,6 +21,10 @@ func baseConfig(runDir string) (*configs.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := resourceLimits()
+	if err != nil {
+		return nil, err
+	}
 	score := 0
 	return &configs.Config{
 		Rootfs:          filepath.Join(runDir, wire.RootfsDir),
@@ -35,8 +32,9 @@ func baseConfig(runDir string) (*configs.Config, error) {
 		Namespaces: configs.Namespaces{ // Gate enters the network namespace
 			{Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWIPC}, {Type: configs.NEWUTS}, {Type: configs.NEWCGROUP},
 		},
-		Capabilities:    capabilitiesFor(0),
-		NoNewPrivileges: true,
+		Capabilities:    &configs.Capabilities{}, // the request has them
+		NoNewPrivileges: true,                    // unless the request says otherwise
+		Rlimits:         limits,
 		OomScoreAdj:     &score,
 		Umask:           &umask,
 		Seccomp:         filter,
@@ -47,11 +45,11 @@ func baseConfig(runDir string) (*configs.Config, error) {
 }
 
 // capabilitiesFor gives all to root and, as container runtimes do, none to
-// others; they stay in the bounding set, which no_new_privs makes moot.
-func capabilitiesFor(uid int) *configs.Capabilities {
-	c := &configs.Capabilities{Bounding: capabilities}
+// others; they stay in the bounding set, for programs that raise privileges.
+func capabilitiesFor(uid int, all []string) *configs.Capabilities {
+	c := &configs.Capabilities{Bounding: all}
 	if uid == 0 {
-		c.Effective, c.Permitted = capabilities, capabilities
+		c.Effective, c.Permitted = all, all
 	}
 	return c
 }

@@ -85,7 +85,7 @@ func (e *execution) run() error {
 	}
 	p := &libcontainer.Process{
 		Args: e.req.Args, Env: e.req.Env, Cwd: e.req.Cwd, UID: u.uid, GID: u.gid, AdditionalGroups: u.groups,
-		Capabilities: capabilitiesFor(u.uid), SubCgroupPaths: map[string]string{"": e.req.Group},
+		Capabilities: capabilitiesFor(u.uid, t.capabilities), SubCgroupPaths: map[string]string{"": e.req.Group},
 	}
 	s, err := openStreams(p, e.req.TTY, e.req.Cols, e.req.Rows)
 	if err != nil {

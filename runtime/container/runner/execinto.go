@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/moby/sys/capability"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -31,6 +33,9 @@ type target struct {
 	held       []*os.File
 	root       *os.File
 	limits     []configs.Rlimit
+
+	capabilities    []string // that init may have at the most
+	noNewPrivileges bool
 }
 
 // openTarget fails where it cannot tell for certain that all of it is the container's.
@@ -41,7 +46,7 @@ func openTarget(req wire.ExecRequest) (*target, error) {
 	}
 	defer init.Close() // a pidfd
 	t := &target{req: req}
-	err = errors.Join(t.checkCgroup(), t.openNamespaces(), t.openRoot(), t.readLimits())
+	err = errors.Join(t.checkCgroup(), t.openNamespaces(), t.openRoot(), t.readLimits(), t.readPrivileges())
 	// Everything above went by the number. It was init's if init is still there.
 	if ended(init) {
 		err = wire.ErrGone
@@ -140,15 +145,69 @@ func (t *target) openRoot() (err error) {
 // much: those of the daemon that executes need not be those of the one that
 // has started the container.
 func (t *target) readLimits() error {
+	b, err := os.ReadFile(t.proc("limits")) // prlimit(2) takes CAP_SYS_RESOURCE for another user's process
+	if err != nil {
+		return fmt.Errorf("reading its resource limits: %w", err)
+	}
+	lines := strings.Split(string(b), "\n")
 	for kind := unix.RLIMIT_CPU; kind <= unix.RLIMIT_RTTIME; kind++ {
-		var own, theirs unix.Rlimit
-		err := errors.Join(unix.Prlimit(0, kind, nil, &own), unix.Prlimit(t.req.Init.Pid, kind, nil, &theirs))
+		theirs, err := parseLimit(lines, kind)
 		if err != nil {
-			return fmt.Errorf("reading its resource limits: %w", err)
+			return fmt.Errorf("reading its resource limit %d: %w", kind, err)
+		}
+		var own unix.Rlimit
+		if err := unix.Prlimit(0, kind, nil, &own); err != nil {
+			return fmt.Errorf("reading this process' resource limit %d: %w", kind, err)
 		}
 		hard := min(own.Max, theirs.Max)
 		t.limits = append(t.limits, configs.Rlimit{Type: kind, Hard: hard, Soft: min(theirs.Cur, hard)})
 	}
+	return nil
+}
+
+// parseLimit reads a line of /proc/PID/limits, which has the limits in the order
+// of their numbers below a line of headings: a name of 25 characters, soft and
+// hard limit.
+func parseLimit(lines []string, kind int) (limit unix.Rlimit, err error) {
+	const name = 25
+	if kind+1 >= len(lines) || len(lines[kind+1]) < name {
+		return limit, errors.New("the kernel does not tell it")
+	}
+	fields := strings.Fields(lines[kind+1][name:])
+	if len(fields) < 2 {
+		return limit, fmt.Errorf("the kernel tells %q", lines[kind+1])
+	}
+	for i, value := range []*uint64{&limit.Cur, &limit.Max} {
+		if fields[i] == "unlimited" {
+			*value = unix.RLIM_INFINITY
+		} else if *value, err = strconv.ParseUint(fields[i], 10, 64); err != nil {
+			return limit, err
+		}
+	}
+	return limit, nil
+}
+
+// readPrivileges takes those of init, whatever the defaults of this release are.
+func (t *target) readPrivileges() error {
+	b, err := os.ReadFile(t.proc("status"))
+	if err != nil {
+		return fmt.Errorf("reading its privileges: %w", err)
+	}
+	status := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		status[name] = strings.TrimSpace(value)
+	}
+	bound, err := strconv.ParseUint(status["CapBnd"], 16, 64)
+	if err != nil {
+		return fmt.Errorf("reading its capabilities: %w", err)
+	}
+	for _, c := range capability.ListKnown() {
+		if bound&(1<<c) != 0 {
+			t.capabilities = append(t.capabilities, "CAP_"+strings.ToUpper(c.String()))
+		}
+	}
+	t.noNewPrivileges = status["NoNewPrivs"] != "0"
 	return nil
 }
 
@@ -164,11 +223,12 @@ func (t *target) load() (c *libcontainer.Container, remove func(), err error) {
 		return nil, nil, fmt.Errorf("libcontainer's record %s is of process %d, the first one of container %s is %d: nothing was executed; stop this replica",
 			slot, state.InitProcessPid, t.req.ID, t.req.Init.Pid)
 	}
-	if state.Config.Seccomp == nil || !state.Config.NoNewPrivileges {
+	if state.Config.Seccomp == nil {
 		return nil, nil, fmt.Errorf("libcontainer's record of container %s has no seccomp filter: nothing was executed", t.req.ID)
 	}
 	state.Config.Namespaces = t.namespaces
 	state.Config.Rlimits = t.limits
+	state.Config.NoNewPrivileges = t.noNewPrivileges
 	// Not Rootless, as at the start: what cannot be put there must not run.
 	state.Config.Cgroups = &cgroups.Cgroup{Resources: &cgroups.Resources{}}
 	state.CgroupPaths = map[string]string{"": t.req.Cgroup}

@@ -11,7 +11,7 @@ package runner
 #include <unistd.h>
 
 // What the thread is asked for.
-enum { FILTER = 1, HUGE_PAGES = 2 };
+enum { FILTER = 1, FILTER_NEW_PRIVILEGES = 2, HUGE_PAGES = 3 };
 
 static long sync_filter(void)
 {
@@ -22,18 +22,39 @@ static long sync_filter(void)
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &prog);
 }
 
-// serve_runner does what the bytes that come on fd ask for: FILTER gives all threads
-// of the process the filter of the calling one, HUGE_PAGES lets the process and
-// the program after it have such pages. It answers with a byte: 0, or an errno. It is
-// C because it has to run while Go's scheduler has other things to do: when
-// a byte comes, the process' only P belongs to a thread that sits in a system call.
+// serve_one does what a byte asks for: FILTER gives all threads of the process
+// the filter of the calling one and with it no_new_privs, FILTER_NEW_PRIVILEGES
+// the filter alone, HUGE_PAGES lets the process and the program after it have
+// such pages. The answer is 0, or an errno.
+static int serve_one(char what)
+{
+	long r = 0;
+	switch (what) {
+	case FILTER:
+		r = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		// fall through
+	case FILTER_NEW_PRIVILEGES:
+		if (r == 0)
+			r = sync_filter();
+		break;
+	case HUGE_PAGES:
+		r = prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+		break;
+	default:
+		return EINVAL;
+	}
+	// More than 0 is the number of a thread that could not be synchronised.
+	return r == 0 ? 0 : r > 0 ? ESRCH : errno;
+}
+
+// serve_runner serves the bytes that come on fd. It is C because it has to run
+// while Go's scheduler has other things to do: when a byte comes, the process'
+// only P belongs to a thread that sits in a system call.
 static void serve_runner(int fd)
 {
 	char byte;
 	while (read(fd, &byte, 1) == 1) {
-		long r = byte == FILTER ? sync_filter() : prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
-		// More than 0 is the number of a thread that could not be synchronised.
-		byte = r == 0 ? 0 : r > 0 ? ESRCH : errno;
+		byte = serve_one(byte);
 		if (write(fd, &byte, 1) != 1)
 			_exit(1);
 	}
@@ -49,6 +70,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	libseccomp "github.com/opencontainers/runc/libcontainer/seccomp"
@@ -57,13 +79,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seccompProfile is the default profile of container runtimes for the default
-// capabilities, and for the native architecture only: compiling it for the
-// foreign ones too takes 26 ms. A program in another architecture's system call
-// convention (32 bit x86) is killed.
+// seccompProfile is the default profile of container runtimes for the
+// capabilities that a site can have (of which only one matters to it), and for
+// the native architecture only: compiling it for the foreign ones too takes
+// 26 ms. A program in another architecture's system call convention (32 bit
+// x86) is killed.
 func seccompProfile() (*configs.Seccomp, error) {
 	profile, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{
-		Capabilities: &specs.LinuxCapabilities{Bounding: capabilities},
+		Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_SYS_CHROOT"}},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("making the seccomp profile: %w", err)
@@ -76,13 +99,19 @@ func seccompProfile() (*configs.Seccomp, error) {
 	return filter, nil
 }
 
-// startFilter loads the filter for one thread, which then waits for filterOn.
+// noSetuidFixup is SECBIT_NO_SETUID_FIXUP.
+const noSetuidFixup = 1 << 2
+
+// startFilter loads the filter for one thread, which then waits for filterOn. That
+// thread has no no_new_privs yet: only the request says whether the others get it.
 func startFilter(filter *configs.Seccomp) error {
 	unix.CloseOnExec(filterFD)
 	loaded := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is of no other use
-		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		// While the process becomes another user's this thread keeps its
+		// capabilities: without no_new_privs filterOn takes one.
+		err := unix.Prctl(unix.PR_SET_SECUREBITS, noSetuidFixup, 0, 0, 0)
 		if err == nil {
 			_, err = libseccomp.InitSeccomp(filter)
 		}
@@ -108,7 +137,12 @@ func filterPair() (ours, theirs *os.File, err error) {
 
 // filterOn asks the thread of the filter to give it to all threads. After an
 // error the program must not run.
-func filterOn(thread *os.File) error { return askThread(thread, C.FILTER) }
+func filterOn(thread *os.File, p wire.Privileges) error {
+	if p.New {
+		return askThread(thread, C.FILTER_NEW_PRIVILEGES)
+	}
+	return askThread(thread, C.FILTER)
+}
 
 // hugePagesOn asks the same thread to allow huge pages, which Gate has not done
 // for an init that waits: the kernel would make its memory huge meanwhile.

@@ -150,7 +150,7 @@ func (g *gate) pass(netns *os.File, volumes mounts.Volumes) error {
 	if err := mountSys(g.system); err != nil {
 		return err
 	}
-	if err := unprivilegedPorts(); err != nil {
+	if err := unprivilegedNetwork(); err != nil {
 		return err
 	}
 	g.step("namespaces")
@@ -192,12 +192,15 @@ func (g *gate) pass(netns *os.File, volumes mounts.Volumes) error {
 	return nil
 }
 
-// unprivilegedPorts lets programs listen on port 80 that have dropped root: the
-// network namespace is their own.
-func unprivilegedPorts() error {
-	const name = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-	if err := os.WriteFile(name, []byte("0"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("allowing low ports: %w", err)
+// unprivilegedNetwork lets programs that have dropped root listen on port 80, and
+// all programs send pings without CAP_NET_RAW: the network namespace is their
+// own.
+func unprivilegedNetwork() error {
+	for name, value := range map[string]string{"ip_unprivileged_port_start": "0", "ping_group_range": "0 2147483647"} {
+		err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("allowing low ports and pings: %w", err)
+		}
 	}
 	return nil
 }
@@ -206,7 +209,8 @@ func unprivilegedPorts() error {
 func (g *gate) writeDocument(u *user) error {
 	g.doc["args"], g.doc["env"], g.doc["cwd"] = g.req.Args, g.req.Env, g.req.Cwd
 	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.uid, u.gid, u.groups
-	g.doc["capabilities"] = capabilitiesFor(u.uid)
+	g.doc["capabilities"] = capabilitiesFor(u.uid, g.req.Privileges.Capabilities)
+	g.doc["no_new_privileges"] = !g.req.Privileges.New
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
 	config, _ := g.doc["config"].(map[string]any)
 	config["hostname"] = g.req.Hostname

@@ -94,5 +94,5 @@ func openIn(root *os.File, path string) (*os.File, error) {
 
 // rootOf is what a request says of the root file system.
 func rootOf(req wire.StartRequest) mounts.Root {
-	return mounts.Root{ID: req.ID, Target: req.Rootfs, Upper: req.Upper, Work: req.Work}
+	return mounts.Root{ID: req.ID, Target: req.Rootfs, Upper: req.Upper, Work: req.Work, Suid: req.Privileges.New}
 }

@@ -207,3 +207,26 @@ func FuzzInterpreter(f *testing.F) {
 		}
 	})
 }
+
+// TestParseLimit: /proc/PID/limits says what prlimit(2) does.
+func TestParseLimit(t *testing.T) {
+	b, err := os.ReadFile("/proc/self/limits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	for kind := unix.RLIMIT_CPU; kind <= unix.RLIMIT_RTTIME; kind++ {
+		var want unix.Rlimit
+		if err := unix.Prlimit(0, kind, nil, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parseLimit(lines, kind); err != nil || got != want {
+			t.Errorf("limit %d: %+v, %v, want %+v", kind, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "Limit\n", "Limit\nMax cpu time\n", "Limit\nMax cpu time              many few seconds\n", "Limit\nMax cpu time              1\n"} {
+		if got, err := parseLimit(strings.Split(text, "\n"), 0); err == nil {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}

@@ -194,11 +194,11 @@ func (s *server) created(req wire.StartRequest) error {
 	}
 	// Not by libcontainer, which would take nosuid and nodev off again.
 	if req.ReadOnlyRoot {
-		if err := mounts.RootReadOnly(s.init.Pid, true); err != nil {
+		if err := mounts.RootReadOnly(s.init.Pid, true, req.Privileges.New); err != nil {
 			return err
 		}
 	}
-	if err := filterOn(s.filter); err != nil {
+	if err := filterOn(s.filter, req.Privileges); err != nil {
 		return fmt.Errorf("switching on the seccomp filter of container %s: %w", req.ID, err)
 	}
 	s.step("filtered")

@@ -175,7 +175,7 @@ func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Proce
 		return init, copied, err
 	}
 	if r.req.ReadOnlyRoot {
-		if err := mounts.RootReadOnly(pid, true); err != nil {
+		if err := mounts.RootReadOnly(pid, true, r.req.NewPrivileges); err != nil {
 			return init, copied, err
 		}
 	}
@@ -190,7 +190,7 @@ func (r *restorer) mount() error {
 		return err
 	}
 	defer layers.Close()
-	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work}); err != nil {
+	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}); err != nil {
 		return err
 	}
 	var list []wire.Mount

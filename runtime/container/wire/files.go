@@ -50,6 +50,7 @@ type State struct {
 	LogDir     string            `json:"log_dir"`
 	StopSignal int               `json:"stop_signal"`
 	Meta       map[string]string `json:"meta,omitempty"`
+	Privileges Privileges        `json:"privileges"`
 }
 
 // Exit is how a container ended.

@@ -31,9 +31,19 @@ type StartRequest struct {
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	Monitor      Monitor  `json:"monitor"`
+
+	Privileges Privileges `json:"privileges"`
 	// Hold makes the container wait just before its program is executed. There
 	// are two answers then: one when it waits, one to the OpenRequest.
 	Hold bool `json:"hold,omitempty"`
+}
+
+// Privileges are what the processes of a container may do beyond their user.
+type Privileges struct {
+	// Capabilities are the most that any of them has, as CAP_CHOWN, sorted.
+	Capabilities []string `json:"capabilities"`
+	// New lets a process that executes a set-user-ID program get its rights.
+	New bool `json:"new,omitempty"`
 }
 
 // OpenRequest lets a container that was started with Hold execute its program.

@@ -15,7 +15,8 @@ type RestoreRequest struct {
 	Upper  string   `json:"upper"`
 	Work   string   `json:"work"`
 
-	ReadOnlyRoot bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
+	ReadOnlyRoot  bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
+	NewPrivileges bool `json:"new_privileges,omitempty"` // set-user-ID bits of the root file system count
 
 	Timeout time.Duration `json:"timeout"` // of the restore; then for each step of a server of memory
 

@@ -99,6 +99,10 @@ func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position)
 	if path != "" {
 		d.pos[path] = d.position(n.GetToken())
 	}
+	if v.Kind() == reflect.Pointer { // nil: left out
+		v.Set(reflect.New(v.Type().Elem()))
+		v = v.Elem()
+	}
 	if m, ok := n.(ast.MapNode); ok {
 		d.pos[path] = d.startOf(n)
 		d.mapping(m, v, path)

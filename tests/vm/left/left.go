@@ -54,6 +54,7 @@ var table = []Tests{
 	{Package: "tests/e2e", Why: "they start a daemon and its sites many times, which takes minutes there", names: []string{
 		"DamagedFiles", "ExhaustedTables", "HungRestoreStartsCold", "UmaskOfTheNode",
 	}},
+	{Package: "tests/e2e", Why: "what a node allows is decided before the kernel is asked", names: []string{"PrivilegesWithinTheNodes"}},
 	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
 		"Gateway", "FrontEnds", "RoutesSocketGivesNoRights",
 	}},

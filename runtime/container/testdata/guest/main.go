@@ -29,6 +29,7 @@ func main() {
 		"family":  family, "member": member, "links": links, "odd": odd, "now": now,
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
 		"leave": leave, "keep": keep, "pry": pry,
+		"become": become, "rights": rights, "ping": ping,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])

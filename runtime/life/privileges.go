@@ -1,0 +1,57 @@
+package life
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// Excess is a field of a spec that asks for more than the node's configuration
+// allows.
+type Excess struct {
+	Field   string
+	Allowed string // where the configuration says so
+	Err     error
+}
+
+// Excesses gives all of them.
+func Excesses(cfg config.Config, s *spec.Site) []Excess {
+	var all []Excess
+	for _, i := range s.Capabilities.Beyond(cfg.Privileges.Capabilities) {
+		all = append(all, Excess{
+			Field: fmt.Sprintf("capabilities.add[%d]", i), Allowed: allowedCapabilities(cfg),
+			Err: fmt.Errorf("this node gives no site %s; the operator can add it to privileges.capabilities of its configuration", s.Capabilities.Add[i]),
+		})
+	}
+	if s.NewPrivileges() && !cfg.Privileges.NewPrivileges {
+		all = append(all, Excess{
+			Field: "noNewPrivileges", Allowed: "true",
+			Err: errors.New("this node lets no site go without it; the operator can set privileges.newPrivileges in its configuration"),
+		})
+	}
+	return all
+}
+
+func allowedCapabilities(cfg config.Config) string {
+	if len(cfg.Privileges.Capabilities) == 0 {
+		return "the default capabilities"
+	}
+	names := make([]string, len(cfg.Privileges.Capabilities))
+	for i, c := range cfg.Privileges.Capabilities {
+		names[i] = string(c)
+	}
+	return "the default capabilities, " + strings.Join(names, ", ")
+}
+
+// WithinMost is an error where a spec asks for more than the node's
+// configuration allows, which may have changed since the spec was applied.
+func WithinMost(cfg config.Config, s *spec.Site) error {
+	var errs []error
+	for _, e := range Excesses(cfg, s) {
+		errs = append(errs, fmt.Errorf("%s: %w", e.Field, e.Err))
+	}
+	return errors.Join(errs...)
+}

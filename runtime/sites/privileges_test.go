@@ -1,0 +1,62 @@
+package sites
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// TestCheckPrivileges: what is beyond the node's configuration is refused, all of
+// it at once and where it stands; what is within it is not.
+func TestCheckPrivileges(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	text := `name: a
+image: dir:/a
+ports: [80]
+capabilities:
+  add: [CHOWN, NET_RAW, MKNOD]
+noNewPrivileges: false
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sites, err := spec.Parse(file, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		most config.Privileges
+		want []string
+	}{
+		{config.Privileges{}, []string{"5:16: capabilities.add[1]", "5:25: capabilities.add[2]", "6:18: noNewPrivileges"}},
+		{config.Privileges{Capabilities: []spec.Capability{"MKNOD"}, NewPrivileges: true}, []string{"5:16: capabilities.add[1]"}},
+		{config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true}, nil},
+	} {
+		table := NewTable(&life.Host{Cfg: config.Config{Privileges: tt.most}})
+		err := table.checkPrivileges(sites, file)
+		var got []string
+		if refused := (*api.Error)(nil); errors.As(err, &refused) {
+			for _, d := range refused.Details {
+				if d.File != file || d.Site != "a" || d.Allowed == "" {
+					t.Errorf("a detail without its place: %+v", d)
+				}
+				got = append(got, fmt.Sprintf("%d:%d: %s", d.Line, d.Column, d.Field))
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("within %+v: %q, want %q", tt.most, got, tt.want)
+		}
+		if again := life.WithinMost(table.host.Cfg, &sites[0]); (again != nil) != (tt.want != nil) {
+			t.Errorf("within %+v: a start says %v", tt.most, again)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
+)
+
+// Capability is a capability of Linux without its prefix: NET_RAW.
+type Capability string
+
+// AllCapabilities in a list of those to drop means each of them.
+const AllCapabilities Capability = "ALL"
+
+// defaultCapabilities are what a site's root has. Of what container runtimes
+// commonly give these are left out: NET_RAW (forged packets to neighbours),
+// MKNOD (device nodes in volumes, for users of the machine), AUDIT_WRITE (the
+// machine's audit log) and SETFCAP (files in volumes that give capabilities).
+var defaultCapabilities = []Capability{
+	"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+}
+
+// moreCapabilities may be added where the node allows it. All others reach
+// beyond the container, or lie behind system calls that the seccomp filter
+// refuses in any case.
+var moreCapabilities = []Capability{"AUDIT_WRITE", "IPC_LOCK", "IPC_OWNER", "LEASE", "MKNOD", "NET_RAW", "SETFCAP"}
+
+// knownCapabilities are those that a spec may name.
+var knownCapabilities = append(slices.Clone(defaultCapabilities), moreCapabilities...)
+
+// DecodeScalar implements strictyaml.ScalarDecoder. The prefix CAP_ may stand
+// before the name.
+func (c *Capability) DecodeScalar(s strictyaml.Scalar) error {
+	text, err := s.String()
+	*c = Capability(strings.TrimPrefix(text, "CAP_"))
+	return err
+}
+
+// Capabilities are changes of the default set.
+type Capabilities struct {
+	// Add are capabilities that the site has besides the default ones, as far as privileges.capabilities of the node's configuration
+	// allows.
+	Add []Capability `json:"add,omitempty" also:"allow,cap_add"`
+	// Drop are capabilities that the site does not have; ALL is each one that is not in add.
+	Drop []Capability `json:"drop,omitempty" also:"deny,cap_drop,remove"`
+}
+
+// Beyond gives those that are added and neither default ones nor in allowed, by
+// their places in Add.
+func (c Capabilities) Beyond(allowed []Capability) []int {
+	var beyond []int
+	for i, a := range c.Add {
+		if !slices.Contains(defaultCapabilities, a) && !slices.Contains(allowed, a) {
+			beyond = append(beyond, i)
+		}
+	}
+	return beyond
+}
+
+// Names gives the capabilities that a site has, sorted, as the kernel names them.
+func (c Capabilities) Names() []string {
+	var names []string
+	for _, k := range knownCapabilities {
+		added := slices.Contains(c.Add, k)
+		dropped := slices.Contains(c.Drop, k) || slices.Contains(c.Drop, AllCapabilities)
+		if added || slices.Contains(defaultCapabilities, k) && !dropped {
+			names = append(names, "CAP_"+string(k))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NewPrivileges says whether programs of the site may have more rights than who
+// executes them.
+func (s *Site) NewPrivileges() bool { return s.NoNewPrivileges != nil && !*s.NoNewPrivileges }
+
+// capabilities checks the changes of the default set.
+func (c checker) capabilities(caps Capabilities) {
+	for _, list := range []struct {
+		name    string
+		of      []Capability
+		allowed []Capability
+	}{{"add", caps.Add, knownCapabilities}, {"drop", caps.Drop, append([]Capability{AllCapabilities}, knownCapabilities...)}} {
+		for i, name := range list.of {
+			at := fmt.Sprintf("capabilities.%s[%d]", list.name, i)
+			if err := checkCapability(name, list.allowed); err != nil {
+				c.report(at, err)
+				continue
+			}
+			switch {
+			case slices.Index(list.of, name) < i:
+				c.bad(at, "", "%s stands in the list twice", name)
+			case list.name == "drop" && slices.Contains(caps.Add, name):
+				c.bad(at, "each capability in one of the lists", "%s is added, too", name)
+			}
+		}
+	}
+}
+
+// CheckMore says what is wrong with a capability that specs are to be allowed to
+// add.
+func (c Capability) CheckMore() error { return checkCapability(c, moreCapabilities) }
+
+func checkCapability(name Capability, allowed []Capability) error {
+	if slices.Contains(allowed, name) {
+		return nil
+	}
+	words := make([]string, len(allowed))
+	for i, a := range allowed {
+		words[i] = string(a)
+	}
+	hint := ""
+	if guess := strictyaml.Suggest(strings.TrimPrefix(strings.ToUpper(string(name)), "CAP_"), words); guess != "" {
+		hint = "; did you mean " + guess + "?"
+	}
+	return strictyaml.Bad(strings.Join(words, ", "), "%q is not a capability that a site can have%s", string(name), hint)
+}
