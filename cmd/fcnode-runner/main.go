@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/fcnode/fcnode/runtime/container/runner"
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -34,9 +35,15 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 3 && args[0] == "serve":
-		return runner.Serve(args[1], args[2])
+		return runner.Serve(args[1], args[2], 0)
+	case len(args) == 4 && args[0] == "serve":
+		ids, err := strconv.ParseUint(args[3], 10, 32)
+		if err != nil {
+			return err
+		}
+		return runner.Serve(args[1], args[2], wire.IDs(ids))
 	case len(args) == 1 && args[0] == "exec":
 		return runner.Exec()
 	}
-	return errors.New("the fcnode daemon starts this program: fcnode-runner serve SLOT RUNDIR, or exec")
+	return errors.New("the fcnode daemon starts this program: fcnode-runner serve SLOT RUNDIR [IDS], or exec")
 }

@@ -19,6 +19,7 @@ import (
 const (
 	socketFD = 3 + iota
 	runnerFD
+	netnsFD // with a user namespace alone
 )
 
 // The first thread of the process has to be the one that restores: it is known
@@ -46,10 +47,19 @@ func run(args []string) error {
 	case len(args) == 2:
 		runtime.UnlockOSThread()
 		return shim.Run(options(args))
-	case len(args) == 3:
-		return shim.RunRestore(options(args), args[2])
+	case len(args) == 4 && args[0] == "userns":
+		runtime.UnlockOSThread()
+		ids, err := strconv.ParseUint(args[1], 10, 32)
+		if err != nil {
+			return err
+		}
+		opts := options(args[2:])
+		opts.IDs, opts.Netns = wire.IDs(ids), inherited(netnsFD, "network namespace")
+		return shim.Run(opts)
+	case len(args) == 4 && args[0] == "restore":
+		return shim.RunRestore(options(args[2:]), args[1])
 	}
-	return errors.New("the fcnode daemon starts this program: fcnode-shim CGROUP RUNDIR [CRIU]")
+	return errors.New("the fcnode daemon starts this program: fcnode-shim [userns IDS | restore CRIU] CGROUP RUNDIR")
 }
 
 func options(args []string) shim.Options {

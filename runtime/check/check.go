@@ -68,6 +68,9 @@ type Machine interface {
 	// FSType gives the magic number of the file system at the path, or at the
 	// nearest folder above it that exists.
 	FSType(path string) (int64, error)
+	// Mapped returns nil if what lies at the path, or at the nearest folder above
+	// it that exists, can be mounted with mapped owners.
+	Mapped(path string) error
 	// Mountable returns nil if the kernel can mount this kind of file system,
 	// and for cgroup2 the controllers that it offers.
 	Mountable(fstype string) (controllers []string, err error)
@@ -93,6 +96,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.forwarding()
 	c.overlay()
 	c.stateFS()
+	c.userns()
 	c.seccomp()
 	c.programs()
 	c.group()

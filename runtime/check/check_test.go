@@ -15,6 +15,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // machine is a Machine made of values; the zero value of a field is what a good
@@ -26,6 +27,7 @@ type machine struct {
 	files       map[string]string
 	noProgram   string
 	noCRIU      bool
+	noMapping   string
 	noGroup     bool
 	fs          map[string]int64
 	controllers []string
@@ -98,6 +100,13 @@ func (m *machine) FSType(path string) (int64, error) {
 	return unix.EXT4_SUPER_MAGIC, nil
 }
 
+func (m *machine) Mapped(path string) error {
+	if m.noMapping == path {
+		return volume.ErrUnmapped
+	}
+	return nil
+}
+
 func (m *machine) Mountable(fstype string) ([]string, error) {
 	if err := m.unmountable[fstype]; err != nil {
 		return nil, err
@@ -147,6 +156,7 @@ func TestFindings(t *testing.T) {
 		{"kernel without number", func(m *machine, _ *config.Config) { m.release = "custom" }, nil, "kernel", Warn, "custom", "Linux 6.1"},
 		{"nobody", func(m *machine, _ *config.Config) { m.uid, m.noCaps = 1000, ^uint64(0) }, nil, "rights", Fail, "user 1000 without CAP_NET_ADMIN (devices", "sudo fcnode check"},
 		{"restricted root", func(m *machine, _ *config.Config) { m.noCaps = 1 << unix.CAP_BPF }, nil, "rights", Fail, "CAP_BPF", "grant"},
+		{"volumes on NFS", func(m *machine, _ *config.Config) { m.noMapping = "/srv" }, nil, "user namespaces: /srv", Warn, "cannot be mounted with mapped owners", "another file system"},
 		{"root without a luxury", func(m *machine, _ *config.Config) { m.noCaps = 1 << unix.CAP_SYS_RESOURCE }, nil, "rights", Warn, "CAP_SYS_RESOURCE", "grant"},
 		{"required feature", func(m *machine, _ *config.Config) { m.features[0].Err = ebpf.ErrNotSupported }, nil, "bpf: ring buffer", Fail, "not available", "5.8"},
 		{"optional feature", func(m *machine, _ *config.Config) { m.features[1].Err = ebpf.ErrNotSupported }, nil, "bpf: tcx", OK, "not needed", ""},

@@ -19,6 +19,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // toolTimeout bounds how long CRIU may take to say what it is.
@@ -104,6 +105,30 @@ func (Local) FSType(path string) (int64, error) {
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
 			return 0, fmt.Errorf("ask for the file system of %s: %w", dir, err)
 		}
+	}
+}
+
+// Mapped implements [Machine] with a mount that is attached nowhere.
+func (Local) Mapped(path string) error {
+	mapping, err := volume.ProbeMapping()
+	if err != nil {
+		return err
+	}
+	defer mapping.Userns.Close()
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		f, err := os.OpenFile(dir, unix.O_PATH, 0)
+		if errors.Is(err, fs.ErrNotExist) && dir != "/" && dir != "." {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close() // a path descriptor
+		tree, err := mapping.Clone(f)
+		if err != nil {
+			return err
+		}
+		return tree.Close()
 	}
 }
 

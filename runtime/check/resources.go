@@ -122,6 +122,20 @@ var fsNames = map[int64]struct {
 	unix.MSDOS_SUPER_MAGIC:     {"vfat", true},
 }
 
+// userns looks at the folders that sites with userns: private need: nobody has to
+// write such a spec.
+func (c *checker) userns() {
+	const why = "a site with userns: private sees its image and volumes through mapped owners"
+	for _, dir := range append([]string{c.cfg.StateDir}, c.cfg.VolumeRoots...) {
+		name := "user namespaces: " + dir
+		if err := c.m.Mapped(dir); err != nil {
+			c.failed(name, Warn, err, why, "use a newer kernel or another file system there, or no userns: private; fcnode apply refuses what cannot be")
+			continue
+		}
+		c.add(name, OK, "owners can be mapped", why, "")
+	}
+}
+
 func (c *checker) stateFS() {
 	name, why := "state folder", "images and the writable layers of containers lie there"
 	remedy := "mount ext4, xfs or btrfs there, or set stateDir to a folder on one"

@@ -167,6 +167,17 @@ func (m *Manager) adoptOne(ctx context.Context, entry os.DirEntry, claims *claim
 		m.log.Warn("a container of a newer fcnode is adopted: what is only known there is not heeded", "container", id,
 			"its version", state.Version, "this version", wire.Version)
 	}
+	m.ids.mark(state.IDs)
+	c, err := m.adoptRecorded(ctx, state)
+	if c == nil && err == nil {
+		m.ids.giveBack(state.IDs)
+	}
+	return c, err
+}
+
+// adoptRecorded adopts what a record that can be believed is of.
+func (m *Manager) adoptRecorded(ctx context.Context, state wire.State) (*Container, error) {
+	dir := m.dir(state.ID)
 	shim, err := state.Shim.Open()
 	if err != nil && !errors.Is(err, wire.ErrGone) {
 		return nil, err

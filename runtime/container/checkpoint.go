@@ -69,6 +69,9 @@ func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointO
 
 func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointOptions) (criu.Manifest, error) {
 	var m criu.Manifest
+	if c.state.IDs != 0 {
+		return m, fmt.Errorf("%w: %w", criu.ErrDump, ErrUserns)
+	}
 	tool, err := c.m.CRIU(ctx)
 	if err != nil {
 		return m, err

@@ -19,18 +19,15 @@ import (
 
 // containers makes a container in each of the ways in which one comes to run.
 var containers = map[string]func(e *env) *Container{
+	"private prepared": func(e *env) *Container { return e.private().prepared() },
+	"private adopted":  func(e *env) *Container { return e.private().adopted() },
 	"started": func(e *env) *Container {
 		spec := e.spec("wait")
 		c := e.start(spec)
 		e.saw(spec, "waiting")
 		return c
 	},
-	"prepared": func(e *env) *Container {
-		spec := e.spec("wait")
-		c := e.open(e.prepare(spec))
-		e.saw(spec, "waiting")
-		return c
-	},
+	"prepared": (*env).prepared,
 	"restored": func(e *env) *Container {
 		needCRIU(e.t, e.m)
 		before, after := replicaNS(e.t), replicaNS(e.t)
@@ -40,14 +37,23 @@ var containers = map[string]func(e *env) *Container{
 		e.park(c, e.checkpointDir(), options())
 		return e.restore(e.counterSpec(after), e.checkpointDir())
 	},
-	"adopted": func(e *env) *Container {
-		spec := e.spec("wait")
-		cmd, out := e.daemon(spec, 0)
-		testutil.WaitLine(e.t, limit, out, "started <nil>")
-		e.saw(spec, "waiting")
-		e.kill(cmd)
-		return e.adopt()[0]
-	},
+	"adopted": (*env).adopted,
+}
+
+func (e *env) prepared() *Container {
+	spec := e.spec("wait")
+	c := e.open(e.prepare(spec))
+	e.saw(spec, "waiting")
+	return c
+}
+
+func (e *env) adopted() *Container {
+	spec := e.spec("wait")
+	cmd, out := e.daemon(spec, 0)
+	testutil.WaitLine(e.t, limit, out, "started <nil>")
+	e.saw(spec, "waiting")
+	e.kill(cmd)
+	return e.adopt()[0]
 }
 
 // eachContainer runs a test with each of them.

@@ -69,6 +69,7 @@ type env struct {
 	ns     *testutil.NS
 	lower  string
 	n      int
+	userns bool // of the specs
 }
 
 func newEnv(t testing.TB) *env {
@@ -141,7 +142,7 @@ func (e *env) spec(args ...string) Spec {
 		Upper: filepath.Join(e.dir, "replicas", id, "upper"), Work: filepath.Join(e.dir, "replicas", id, "work"),
 		LogDir: filepath.Join(e.dir, "logs", id), Hostname: "host-" + id,
 		ResolvConf: "nameserver 127.0.0.1\n", Hosts: "127.0.0.1 localhost\n",
-		Privileges: defaultPrivileges(),
+		Privileges: defaultPrivileges(), Userns: e.userns,
 	}
 }
 

@@ -46,6 +46,10 @@ type Options struct {
 	// memory that it copies; 0 means the default.
 	RestoreTimeout time.Duration
 
+	// IDRanges is how many containers may have user namespaces of their own at the
+	// same time; 0 means all that there are numbers for.
+	IDRanges int
+
 	// Yield is called before a runner is made ahead, and returns when that may be
 	// done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{}) `json:"-"`
@@ -70,6 +74,7 @@ type Manager struct {
 	programs *programs
 	monitors *os.File // their cgroup
 
+	ids    *ids          // of user namespaces
 	prefix string        // of the names of this Manager's cgroups
 	slots  atomic.Uint64 // how many it has made
 
@@ -113,6 +118,7 @@ func NewManager(opts Options) (*Manager, error) {
 	m := &Manager{
 		monitors: monitors,
 		opts:     opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
+		ids:        newIDs(cmp.Or(opts.IDRanges, idRanges)),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Yield, opts.Log)
@@ -193,7 +199,7 @@ type created struct {
 // waits just before that. After an error there may be files.
 func (m *Manager) create(ctx context.Context, spec Spec, hold bool, timing *Timing) (*created, error) {
 	for {
-		slot, err := m.pool.take()
+		slot, err := m.slotFor(spec)
 		if err != nil {
 			return nil, err
 		}
@@ -255,7 +261,7 @@ func (m *Manager) state(spec Spec, slot *slot) wire.State {
 	return wire.State{
 		Version: wire.Version, ID: spec.ID, Site: spec.Site, Created: time.Now(), Shim: slot.shim, Cgroup: slot.group.Name(),
 		Upper: spec.Upper, Work: spec.Work, LogDir: spec.LogDir, StopSignal: int(sig), Meta: spec.Meta,
-		Privileges: spec.Privileges,
+		Privileges: spec.Privileges, IDs: slot.ids,
 	}
 }
 
@@ -329,6 +335,7 @@ func (m *Manager) Remove(id string) error {
 	if err := errors.Join(c.group.Remove(), file.RemoveAll(m.libDir(c.state.Cgroup)), removeAll(m.dir(id), c.state.Upper, c.state.Work)); err != nil {
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}
+	m.ids.giveBack(c.state.IDs)
 	m.release(id, nil)
 	return nil
 }

@@ -34,6 +34,9 @@ func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Containe
 	if err := spec.validate(); err != nil {
 		return nil, timing, err
 	}
+	if spec.Userns {
+		return nil, timing, fmt.Errorf("restoring container %s: %w: %w", spec.ID, criu.ErrUnusable, ErrUserns)
+	}
 	if !m.reserve(spec.ID) {
 		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.ID, ErrExists)
 	}
@@ -256,7 +259,7 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 	m.criuMu.Lock()
 	defer m.criuMu.Unlock()
 	if m.restores == nil {
-		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(tool.Path) }, m.opts.Yield, m.log)
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(nil, "restore", tool.Path) }, m.opts.Yield, m.log)
 	}
 	return m.restores
 }

@@ -11,7 +11,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,18 +32,42 @@ type slot struct {
 	ended  chan struct{} // closed when the shim has ended and is collected
 
 	generation int // of the programs
+
+	ids      wire.IDs // of its user namespace; 0: it is in the machine's
+	giveBack func()   // these, if nothing came of it
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
-func (m *Manager) newSlot() (*slot, error) { return m.newShim() }
+func (m *Manager) newSlot() (*slot, error) { return m.newShim(nil) }
 
-// newShim starts a shim in a fresh cgroup, with further arguments.
-func (m *Manager) newShim(args ...string) (*slot, error) {
+// slotFor gives a slot that waits, or makes one where the container needs one of
+// its own: a process that is in a user namespace cannot enter the container's
+// network namespace any more.
+func (m *Manager) slotFor(spec Spec) (*slot, error) {
+	if !spec.Userns {
+		return m.pool.take()
+	}
+	one, err := m.ids.take()
+	if err != nil {
+		return nil, fmt.Errorf("starting container %s: %w", spec.ID, err)
+	}
+	s, err := m.newShim(spec.Netns, "userns", strconv.FormatUint(uint64(one), 10))
+	if err != nil {
+		m.ids.giveBack(one)
+		return nil, err
+	}
+	s.ids, s.giveBack = one, sync.OnceFunc(func() { m.ids.giveBack(one) })
+	return s, nil
+}
+
+// newShim starts a shim in a fresh cgroup. before are arguments before the
+// others, netns is a network namespace for it, or nil.
+func (m *Manager) newShim(netns *os.File, before ...string) (*slot, error) {
 	group, err := m.parent.Create(m.prefix + strconv.FormatUint(m.slots.Add(1), 10))
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.startShim(group, args)
+	s, err := m.startShim(group, netns, before)
 	if err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -56,18 +82,21 @@ func cgroupPrefix() string {
 	return "r-" + hex.EncodeToString(b[:]) + "-"
 }
 
-func (m *Manager) startShim(group *cgroup.Group, args []string) (*slot, error) {
+func (m *Manager) startShim(group *cgroup.Group, netns *os.File, before []string) (*slot, error) {
 	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close() // the shim has its own
 	cmd, generation, err := m.programs.start(func(runner, shim *os.File) *exec.Cmd {
-		cmd := exec.Command(opened(shim), append([]string{group.Path(), m.opts.RunDir}, args...)...)
+		cmd := exec.Command(opened(shim), slices.Concat(before, []string{group.Path(), m.opts.RunDir})...)
 		cmd.Args[0] = "fcnode-shim"
 		cmd.Env = versionEnv()
 		cmd.Dir = "/"
 		cmd.ExtraFiles = []*os.File{theirs, runner}
+		if netns != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, netns)
+		}
 		// A session of its own: what the terminal of the daemon sends is not for it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(m.monitors.Fd())}
 		return cmd
@@ -147,7 +176,11 @@ func (s *slot) discard() error {
 func (s *slot) clear() error {
 	ctx, cancel := context.WithTimeout(context.Background(), lostTimeout)
 	defer cancel()
-	return errors.Join(s.group.KillAll(ctx), s.group.Remove(), file.RemoveAll(s.libDir))
+	err := errors.Join(s.group.KillAll(ctx), s.group.Remove(), file.RemoveAll(s.libDir))
+	if err == nil && s.giveBack != nil {
+		s.giveBack()
+	}
+	return err
 }
 
 // abort ends a slot that is starting something. The runner and what it has made

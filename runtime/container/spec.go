@@ -36,6 +36,7 @@ type Spec struct {
 	Hostname  string
 
 	Privileges Privileges
+	Userns     bool // a user namespace of its own
 
 	Mounts     []Mount
 	ResolvConf string   // content of /etc/resolv.conf; "" leaves the image's

@@ -8,6 +8,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -35,7 +36,7 @@ func (b backend) Check(ctx context.Context, name string) (api.SiteCheck, error) 
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := b.host.Means.Can(tier, t.Asked); err != nil {
+		if err := policy.Can(&kept.Spec, tier, t.Asked, b.host.Means.Can); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {

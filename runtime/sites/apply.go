@@ -52,6 +52,9 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, source string,
 	if err := t.checkVolumes(sites, source); err != nil {
 		return nil, err
 	}
+	if err := t.checkUserns(sites, source); err != nil {
+		return nil, err
+	}
 	t.apply.Lock()
 	defer t.apply.Unlock()
 

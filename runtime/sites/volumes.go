@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -41,6 +42,68 @@ func (t *Table) checkVolumes(sites []spec.Site, source string) error {
 		return bad
 	}
 	return nil
+}
+
+// checkUserns finds what a site cannot see through a user namespace of its own,
+// on this kernel and these file systems. What is not there yet is looked at when
+// the site starts. In the folder of specs it is told only, as an error keeps back
+// all its sites, and a file system may be mounted anew.
+func (t *Table) checkUserns(sites []spec.Site, source string) error {
+	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return s.OwnUserns() }) {
+		return nil
+	}
+	bad := &api.Error{Code: api.CodeInvalid, Message: "sites that cannot have a user namespace of their own"}
+	mapping, probeErr := volume.ProbeMapping()
+	if probeErr == nil {
+		defer mapping.Userns.Close()
+	}
+	for i := range sites {
+		s := &sites[i]
+		if !s.OwnUserns() {
+			continue
+		}
+		report := func(field string, err error) {
+			if source != "" {
+				t.host.Log.Warn("a site cannot have a user namespace of its own", "site", s.Name, "field", field, "error", err)
+				return
+			}
+			bad.Details = append(bad.Details, api.Detail{
+				Site: s.Name, Field: field, Message: err.Error(), Allowed: "userns: host, or another file system",
+			})
+		}
+		if probeErr != nil {
+			report("userns", probeErr)
+			continue
+		}
+		if err := tryMapping(mapping, []string{"/"}, t.host.Cfg.StateDir); err != nil {
+			report("userns", err)
+		}
+		if dir, isDir := strings.CutPrefix(s.Image, "dir:"); isDir {
+			if err := tryMapping(mapping, t.host.Cfg.VolumeRoots, dir); err != nil {
+				report("image", err)
+			}
+		}
+		for j, v := range s.Volumes {
+			if err := tryMapping(mapping, t.host.Cfg.VolumeRoots, v.Source); err != nil {
+				report(fmt.Sprintf("volumes[%d].source", j), err)
+			}
+		}
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// tryMapping says whether what lies at a path below one of the roots can be
+// mapped. One that cannot be opened is other checks' to tell.
+func tryMapping(mapping *volume.Mapping, roots []string, path string) error {
+	f, err := volume.Open(roots, path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	return mapping.Try(f)
 }
 
 var errOwnFolder = errors.New("that is the node's own")

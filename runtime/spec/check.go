@@ -86,6 +86,7 @@ func (c checker) site(s *Site) {
 	c.image(s.Image)
 	c.process(s)
 	c.capabilities(s.Capabilities)
+	c.userns(s)
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
 	c.volumes(s.Volumes)

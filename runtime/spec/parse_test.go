@@ -66,8 +66,9 @@ checkpoint: {clonable: true, warm: 0}
 start: {timeout: 45s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
-capabilities: {add: [CAP_NET_RAW, IPC_LOCK], drop: [ALL]}
+capabilities: {add: [CAP_SETFCAP, IPC_LOCK], drop: [ALL]}
 noNewPrivileges: false
+userns: private
 `
 
 var everythingSite = Site{
@@ -108,8 +109,9 @@ var everythingSite = Site{
 	Start:           Start{Timeout: Duration(45 * time.Second)},
 	Stop:            Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot:    true,
-	Capabilities:    Capabilities{Add: []Capability{"NET_RAW", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
+	Capabilities:    Capabilities{Add: []Capability{"SETFCAP", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
 	NoNewPrivileges: new(false),
+	Userns:          "private",
 }
 
 func TestParseEverything(t *testing.T) {
@@ -169,6 +171,8 @@ func TestParseGood(t *testing.T) {
 		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 2048}},
 		{"capabilities: {drop: [CAP_CHOWN]}", func(s *Site) any { return s.Capabilities.Drop }, []Capability{"CHOWN"}},
 		{"capabilities: {add: [], drop: []}\nnoNewPrivileges: true", func(s *Site) any { return s.Capabilities.Add == nil && s.NoNewPrivileges == nil }, true},
+		{"userns: host", func(s *Site) any { return s.Userns }, ""},
+		{"userns: private", func(s *Site) any { return s.OwnUserns() }, true},
 		{"noNewPrivileges: false", func(s *Site) any { return s.NewPrivileges() }, true},
 		{"idle: never", func(s *Site) any { return s.Idle }, Idle{Never: true}},
 		{"command: []", func(s *Site) any { return s.Command }, []string{}},
@@ -254,6 +258,9 @@ var badSpecs = []struct {
 	{"capability in small letters", "capabilities: {drop: [cap_chown]}", `4:23: capabilities.drop[0]: "cap_chown" is not a capability that a site can have; did you mean CHOWN?`, false},
 	{"capability twice", "capabilities: {drop: [KILL, CAP_KILL]}", "4:29: capabilities.drop[1]: KILL stands in the list twice", true},
 	{"capability added and dropped", "capabilities: {add: [NET_RAW], drop: [NET_RAW]}", "4:39: capabilities.drop[0]: NET_RAW is added, too", true},
+	{"user namespace of nobody", "userns: own", `4:9: userns: "own" is not such a namespace`, false},
+	{"raw sockets in a user namespace", "userns: private\ncapabilities: {add: [NET_RAW]}", "5:22: capabilities.add[0]: NET_RAW has no effect", true},
+	{"devices in a user namespace", "userns: private\nvolumes: [{source: /a, target: /b, dev: true}]", "5:41: volumes[0].dev: has no effect", true},
 	{"no new privileges in words", "noNewPrivileges: never", `4:18: noNewPrivileges: "never" is a string`, false},
 	{"unknown inner field", "limits: {cpu: {maximum: 1}}", "4:16: limits.cpu.maximum: unknown field in limits.cpu", false},
 	{"misspelt inner field", "volumes: [{source: /a, target: /b, readonly: true}]", "4:36: volumes[0].readonly: unknown field in volumes[0]; did you mean volumes[0].readOnly?", false},

@@ -77,6 +77,37 @@ func (c Capabilities) Names() []string {
 // executes them.
 func (s *Site) NewPrivileges() bool { return s.NoNewPrivileges != nil && !*s.NoNewPrivileges }
 
+// The user namespaces that a spec may name.
+const (
+	usernsHost    = "host"
+	usernsPrivate = "private"
+)
+
+var usernsModes = []string{usernsHost, usernsPrivate}
+
+// OwnUserns says whether each replica has a user namespace of its own.
+func (s *Site) OwnUserns() bool { return s.Userns == usernsPrivate }
+
+// userns checks the user namespace, and what means nothing in one.
+func (c checker) userns(s *Site) {
+	if s.Userns != "" && !slices.Contains(usernsModes, s.Userns) {
+		c.bad("userns", strings.Join(usernsModes, ", "), "%q is not such a namespace", s.Userns)
+	}
+	if !s.OwnUserns() {
+		return
+	}
+	for i, name := range s.Capabilities.Add {
+		if name == "NET_RAW" || name == "MKNOD" {
+			c.bad(fmt.Sprintf("capabilities.add[%d]", i), "another capability, or userns: host", "%s has no effect with userns: private", name)
+		}
+	}
+	for i, v := range s.Volumes {
+		if v.Dev {
+			c.bad(fmt.Sprintf("volumes[%d].dev", i), "false, or userns: host", "has no effect with userns: private")
+		}
+	}
+}
+
 // capabilities checks the changes of the default set.
 func (c checker) capabilities(caps Capabilities) {
 	for _, list := range []struct {

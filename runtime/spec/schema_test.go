@@ -177,6 +177,9 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	env := get("env")
 	env.PropertyNames = &jsonschema.Schema{Pattern: envNamePattern}
 	get("noNewPrivileges").Default = true
+	for _, word := range usernsModes {
+		get("userns").Enum = append(get("userns").Enum, word)
+	}
 	get("Capabilities.add").UniqueItems, get("Capabilities.drop").UniqueItems = true, true
 	get("addresses").MaxItems = count(2)
 	ports := get("ports")

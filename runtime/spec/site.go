@@ -54,6 +54,11 @@ type Site struct {
 	// False only where privileges.newPrivileges of the node's configuration allows it. Default: true.
 	NoNewPrivileges *bool `json:"noNewPrivileges,omitempty" also:"no_new_privs,allowprivilegeescalation"`
 
+	// Userns is the user namespace of each replica: host (that of the machine) or private (one of its own: root and all other users
+	// of the replica are users of the machine that nobody else has, while files keep their owners). Default: host. A site with private
+	// is not checkpointed.
+	Userns string `json:"userns,omitempty" also:"usernamespace,usernsmode"`
+
 	// Hostname seen inside of the site. Default: the name of the site.
 	Hostname string `json:"hostname,omitempty"`
 
@@ -264,6 +269,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Capabilities.Drop) == 0 {
 		s.Capabilities.Drop = nil
+	}
+	if s.Userns == usernsHost {
+		s.Userns = ""
 	}
 	if !s.NewPrivileges() {
 		s.NoNewPrivileges = nil

@@ -21,8 +21,12 @@ func TestRootApps(t *testing.T) {
 			t.Parallel()
 			t.Run("cold", func(t *testing.T) { appWakesCold(t, n.in(t), app) })
 			for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared, api.TierCheckpointed} {
-				t.Run(string(tier), func(t *testing.T) { appSleeps(t, n.in(t), app, tier) })
+				t.Run(string(tier), func(t *testing.T) { appSleeps(t, n.in(t), app, string(tier), tier) })
 			}
+			t.Run("private", func(t *testing.T) {
+				testutil.NeedMapping(t, n.dir)
+				appSleeps(t, n.in(t), app, "private", api.TierPrepared, "userns: private")
+			})
 		})
 	}
 }
@@ -53,15 +57,17 @@ func appWakesCold(t *testing.T, n *node, app apps.App) {
 	}
 }
 
-// appSleeps lets an application sleep in one tier and wake, twice.
-func appSleeps(t *testing.T, n *node, app apps.App, tier api.Tier) {
+// appSleeps lets an application sleep in one tier and wake, twice. more are
+// lines of its spec.
+func appSleeps(t *testing.T, n *node, app apps.App, name string, tier api.Tier, more ...string) {
 	if tier == api.TierCheckpointed {
 		needCRIU(t)
 		if app.Users {
 			testutil.RequireFeature(t, "CAP_SYS_RESOURCE")
 		}
 	}
-	s := n.apply(app.Spec(app.Name+"-"+string(tier), "idle: 1s", fmt.Sprintf("tiers: [%s]", tier), "checkpoint: {warm: 1}"))
+	more = append(more, "idle: 1s", fmt.Sprintf("tiers: [%s]", tier), "checkpoint: {warm: 1}")
+	s := n.apply(app.Spec(app.Name+"-"+name, more...))
 	defer n.remove(s)
 	visits := 0
 	for round := range 3 {

@@ -36,12 +36,18 @@ const Quiet = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
 
 // System mounts /proc and /dev of the container below dir: what libcontainer
 // would do for each start, step by step and by careful path lookups in a root
-// file system that may be hostile. Here there is no such thing yet.
-func System(dir string) error {
-	if err := mountAll(dir, []mount{{"proc", "proc", Quiet, ""}}); err != nil {
-		return err
+// file system that may be hostile. Here there is no such thing yet. In a user
+// namespace dev is what MappedSystem has made; else it is nil.
+func System(dir string, dev *os.File) error {
+	err := mountAll(dir, []mount{{"proc", "proc", Quiet, ""}})
+	switch {
+	case err != nil:
+	case dev == nil:
+		err = Dev(dir)
+	default:
+		err = devOf(dir, dev)
 	}
-	if err := Dev(dir); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, name := range readonlyPaths {
@@ -54,16 +60,31 @@ func System(dir string) error {
 
 // Dev mounts /dev of the container below dir.
 func Dev(dir string) error {
-	err := mountAll(dir, []mount{
-		{"tmpfs", "dev", unix.MS_NOSUID | unix.MS_STRICTATIME, "mode=755,size=65536k"},
-		{"devpts", "dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
-		{"tmpfs", "dev/shm", Quiet, "mode=1777,size=65536k"},
-		{"mqueue", "dev/mqueue", Quiet, ""},
-	})
+	err := mountAll(dir, []mount{{"tmpfs", "dev", unix.MS_NOSUID | unix.MS_STRICTATIME, "mode=755,size=65536k"}})
+	if err == nil {
+		err = mountAll(dir, inDev)
+	}
 	if err != nil {
 		return err
 	}
 	return fillDev(filepath.Join(dir, "dev"))
+}
+
+// devOf is Dev with a file system that has its nodes already.
+func devOf(dir string, dev *os.File) error {
+	if err := MoveTo(dev, filepath.Join(dir, "dev")); err != nil {
+		return fmt.Errorf("mounting /dev of the container: %w", err)
+	}
+	if err := mountAll(dir, inDev); err != nil {
+		return err
+	}
+	return ownNull(filepath.Join(dir, "dev/null"))
+}
+
+var inDev = []mount{
+	{"devpts", "dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+	{"tmpfs", "dev/shm", Quiet, "mode=1777,size=65536k"},
+	{"mqueue", "dev/mqueue", Quiet, ""},
 }
 
 type mount struct {

@@ -19,10 +19,11 @@ type Volumes []*os.File
 
 // OpenVolumes makes the mounts of volumes, in this order. It is for a process
 // in the initial user namespace; its mount namespace has to have the sources.
-func OpenVolumes(id string, roots []string, list []wire.Mount) (Volumes, error) {
+// mapping is nil where owners have the machine's numbers.
+func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.Mapping) (Volumes, error) {
 	var made Volumes
 	for _, m := range list {
-		tree, err := openVolume(roots, m)
+		tree, err := openVolume(roots, m, mapping)
 		if err != nil {
 			made.Close()
 			return nil, wire.Fail(wire.KindMount, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
@@ -39,7 +40,7 @@ func (v Volumes) Close() {
 	}
 }
 
-func openVolume(roots []string, m wire.Mount) (*os.File, error) {
+func openVolume(roots []string, m wire.Mount, mapping *volume.Mapping) (*os.File, error) {
 	source, err := volume.Open(roots, m.Source)
 	if err != nil {
 		return nil, err
@@ -52,11 +53,11 @@ func openVolume(roots []string, m wire.Mount) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
 	}
-	attr := attributes(m)
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr); err != nil {
-		return nil, errors.Join(fmt.Errorf("setting the attributes of the mount of %s: %w", m.Source, err), unix.Close(fd))
+	tree := os.NewFile(uintptr(fd), m.Source)
+	if err := volume.SetAttributes(tree, mapping.Add(attributes(m)), unix.AT_RECURSIVE); err != nil {
+		return nil, errors.Join(err, tree.Close())
 	}
-	return os.NewFile(uintptr(fd), m.Source), nil
+	return tree, nil
 }
 
 // attributes are only ever added to those that the source's mounts have. What is
@@ -92,6 +93,11 @@ func IsFolder(tree *os.File) (bool, error) {
 // Move moves a detached mount to a place that is open.
 func Move(tree *os.File, place int) error {
 	return unix.MoveMount(int(tree.Fd()), "", place, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// MoveTo moves a detached mount to a folder that is the node's own.
+func MoveTo(tree *os.File, folder string) error {
+	return unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, folder, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // Park mounts volumes as the entries 0, 1, … of a new folder in memory that is

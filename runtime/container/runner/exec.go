@@ -87,7 +87,7 @@ func (e *execution) run() error {
 		Args: e.req.Args, Env: e.req.Env, Cwd: e.req.Cwd, UID: u.uid, GID: u.gid, AdditionalGroups: u.groups,
 		Capabilities: capabilitiesFor(u.uid, t.capabilities), SubCgroupPaths: map[string]string{"": e.req.Group},
 	}
-	s, err := openStreams(p, e.req.TTY, e.req.Cols, e.req.Rows)
+	s, err := openStreams(p, t.owner, e.req.TTY, e.req.Cols, e.req.Rows)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type target struct {
 
 	capabilities    []string // that init may have at the most
 	noNewPrivileges bool
+	owner           int // the machine's number of its root
 }
 
 // openTarget fails where it cannot tell for certain that all of it is the container's.
@@ -46,7 +47,7 @@ func openTarget(req wire.ExecRequest) (*target, error) {
 	}
 	defer init.Close() // a pidfd
 	t := &target{req: req}
-	err = errors.Join(t.checkCgroup(), t.openNamespaces(), t.openRoot(), t.readLimits(), t.readPrivileges())
+	err = errors.Join(t.checkCgroup(), t.openNamespaces(), t.openRoot(), t.readLimits(), t.readPrivileges(), t.readOwner())
 	// Everything above went by the number. It was init's if init is still there.
 	if ended(init) {
 		err = wire.ErrGone
@@ -208,6 +209,19 @@ func (t *target) readPrivileges() error {
 		}
 	}
 	t.noNewPrivileges = status["NoNewPrivs"] != "0"
+	return nil
+}
+
+// readOwner finds the machine's number of the container's root.
+func (t *target) readOwner() error {
+	b, err := os.ReadFile(t.proc("uid_map"))
+	if err == nil {
+		var inside int
+		_, err = fmt.Sscan(string(b), &inside, &t.owner)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the users of its user namespace: %w", err)
+	}
 	return nil
 }
 

@@ -22,8 +22,8 @@ type streams struct {
 }
 
 // openStreams gives p its standard streams: pipes, or a terminal that is made in
-// the container.
-func openStreams(p *libcontainer.Process, tty bool, cols, rows uint16) (*streams, error) {
+// the container. The pipes are owner's, the container's root.
+func openStreams(p *libcontainer.Process, owner int, tty bool, cols, rows uint16) (*streams, error) {
 	s := &streams{}
 	var err error
 	if tty {
@@ -36,7 +36,7 @@ func openStreams(p *libcontainer.Process, tty bool, cols, rows uint16) (*streams
 		return s, nil
 	}
 	for range 3 {
-		if err := s.addPipe(); err != nil {
+		if err := s.addPipe(owner); err != nil {
 			s.close()
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func openStreams(p *libcontainer.Process, tty bool, cols, rows uint16) (*streams
 	return s, nil
 }
 
-func (s *streams) addPipe() error {
+func (s *streams) addPipe(owner int) error {
 	var fds [2]int
 	// Blocking, as programs expect their streams to be.
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -55,6 +55,9 @@ func (s *streams) addPipe() error {
 	}
 	s.ours = append(s.ours, os.NewFile(uintptr(fds[0]), "pipe"))
 	s.theirs = append(s.theirs, os.NewFile(uintptr(fds[1]), "pipe"))
+	if err := unix.Fchown(fds[0], owner, owner); err != nil { // of both ends
+		return fmt.Errorf("giving a pipe to the container: %w", err)
+	}
 	return nil
 }
 

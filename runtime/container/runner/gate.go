@@ -81,6 +81,8 @@ type gate struct {
 	conn   *net.UnixConn
 	pid    int
 	system string         // where the system's mounts are prepared
+	rootfs string         // where the root file system is mounted
+	userns bool           // init is in a user namespace of its own
 	doc    map[string]any // libcontainer's document, "config" being a map too
 	req    wire.StartRequest
 	steps  []wire.Step
@@ -109,8 +111,14 @@ func (g *gate) prepare() error {
 	if err != nil {
 		return fmt.Errorf("finding the number of this process: %w", err)
 	}
-	g.system = systemDir(filepath.Dir(config.Rootfs))
-	if err := mounts.System(g.system); err != nil {
+	g.userns = config.Namespaces.Contains(configs.NEWUSER)
+	g.system, g.rootfs = systemDir(filepath.Dir(config.Rootfs)), config.Rootfs
+	if g.userns {
+		err = g.prepareMapped()
+	} else {
+		err = mounts.System(g.system, nil)
+	}
+	if err != nil {
 		return err
 	}
 	return startFilter(filter)
@@ -142,32 +150,19 @@ func (g *gate) readDocument() (*configs.Config, *configs.Seccomp, error) {
 	return doc.Config, doc.Config.Seccomp, nil
 }
 
-// pass makes what the request asks for, as far as libcontainer does not.
-func (g *gate) pass(netns *os.File, volumes mounts.Volumes) error {
-	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("entering the network namespace of container %s: %w", g.req.ID, err)
+// pass makes what the request asks for, as far as libcontainer does not. first is
+// the network namespace or, for an init in a user namespace, the root file
+// system.
+func (g *gate) pass(first *os.File, volumes mounts.Volumes) error {
+	place := g.makeRoot
+	if g.userns {
+		place = g.placeRoot
 	}
-	if err := mountSys(g.system); err != nil {
-		return err
-	}
-	if err := unprivilegedNetwork(); err != nil {
-		return err
-	}
-	g.step("namespaces")
-	layers, err := mounts.OpenLayers(g.req.ID, g.req.Lower)
-	if err != nil {
-		return err
-	}
-	defer layers.Close()
-	if err := g.makeUpper(layers); err != nil {
-		return err
-	}
-	g.step("upper")
-	if err := layers.Overlay(rootOf(g.req)); err != nil {
+	if err := place(first); err != nil {
 		return err
 	}
 	g.step("mounted")
-	root, err := os.OpenFile(g.req.Rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
+	root, err := os.OpenFile(g.rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fail(wire.KindRootfs, "opening the root file system: %w", err)
 	}
@@ -192,6 +187,30 @@ func (g *gate) pass(netns *os.File, volumes mounts.Volumes) error {
 	return nil
 }
 
+// makeRoot enters the network namespace and mounts the root file system.
+func (g *gate) makeRoot(netns *os.File) error {
+	if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the network namespace of container %s: %w", g.req.ID, err)
+	}
+	if err := mountSys(g.system, nil); err != nil {
+		return err
+	}
+	if err := unprivilegedNetwork(); err != nil {
+		return err
+	}
+	g.step("namespaces")
+	layers, err := mounts.OpenLayers(g.req.ID, g.req.Lower)
+	if err != nil {
+		return err
+	}
+	defer layers.Close()
+	if err := makeUpper(g.req, layers); err != nil {
+		return err
+	}
+	g.step("upper")
+	return layers.Overlay(rootOf(g.req))
+}
+
 // unprivilegedNetwork lets programs that have dropped root listen on port 80, and
 // all programs send pings without CAP_NET_RAW: the network namespace is their
 // own.
@@ -214,6 +233,7 @@ func (g *gate) writeDocument(u *user) error {
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
 	config, _ := g.doc["config"].(map[string]any)
 	config["hostname"] = g.req.Hostname
+	config["rootfs"] = g.rootfs
 	config["mounts"] = []*configs.Mount{devBind(g.system)}
 	text, err := json.Marshal(g.doc)
 	if err != nil {

@@ -18,7 +18,8 @@ type resourceLimit struct {
 
 // explicitLimits do not depend on who has started the daemon.
 var explicitLimits = []resourceLimit{
-	// Programs that close all descriptors before they execute others take the soft limit for their number.
+	// Programs that close all descriptors before they execute others take the soft
+	// limit for their number.
 	{unix.RLIMIT_NOFILE, 1 << 16, 1 << 19},
 	{unix.RLIMIT_MEMLOCK, 8 << 20, 8 << 20}, // the kernel's own
 	{unix.RLIMIT_CORE, 0, 0},                // dumps go to the machine's own handler, or fill a volume

@@ -30,27 +30,27 @@ var madeFiles = []struct {
 // makeUpper makes the replica's own folders and puts the made files into the
 // upper one, before it is mounted: no bind mounts, no copying up. Those without
 // a content stay what the image says.
-func (g *gate) makeUpper(layers mounts.Layers) error {
-	for _, dir := range []string{g.req.Upper, g.req.Work} {
+func makeUpper(req wire.StartRequest, layers mounts.Layers) error {
+	for _, dir := range []string{req.Upper, req.Work} {
 		if err := mounts.OwnFolder(dir); err != nil {
 			return fail(wire.KindRootfs, "making a folder for the root file system: %w", err)
 		}
 	}
-	etc, err := makeEtc(g.req, layers)
+	etc, err := makeEtc(req, layers)
 	if err != nil {
-		return fail(wire.KindRootfs, "making /etc of container %s: %w", g.req.ID, err)
+		return fail(wire.KindRootfs, "making /etc of container %s: %w", req.ID, err)
 	}
 	if etc == "" {
 		return nil
 	}
 	for _, f := range madeFiles {
-		content := f.content(g.req)
+		content := f.content(req)
 		if content == "" {
 			continue
 		}
 		// Readable for all, as the container's users are not root.
 		if err := os.WriteFile(filepath.Join(etc, f.name), []byte(content), 0o644); err != nil {
-			return fail(wire.KindRootfs, "writing /etc/%s of container %s: %w", f.name, g.req.ID, err)
+			return fail(wire.KindRootfs, "writing /etc/%s of container %s: %w", f.name, req.ID, err)
 		}
 	}
 	return nil

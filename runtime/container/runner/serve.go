@@ -34,6 +34,8 @@ type server struct {
 	gate   *net.UnixConn // to Gate in the container's init
 	filter *os.File      // to the thread of the filter there
 
+	private *private // nil: the container is in the machine's user namespace
+
 	container *libcontainer.Container
 	started   chan error // what libcontainer's Start returns
 
@@ -43,14 +45,22 @@ type server struct {
 
 // Serve prepares a container, waits for one request on the inherited socket and
 // carries it out. It returns nil without a request when the daemon is gone.
-// slot names the container for libcontainer, runDir is the node's.
-func Serve(slot, runDir string) error {
-	files := inherited("socket", "stdout", "stderr", "shim")
+// slot names the container for libcontainer, runDir is the node's. With ids the
+// container gets a user namespace of these, in the inherited network namespace.
+func Serve(slot, runDir string, ids wire.IDs) error {
+	names := []string{"socket", "stdout", "stderr", "shim"}
+	if ids != 0 {
+		names = append(names, "network namespace")
+	}
+	files := inherited(names...)
 	conn, err := wire.Conn(files[0])
 	if err != nil {
 		return err
 	}
 	s := &server{conn: conn, shim: json.NewEncoder(files[3]), started: make(chan error, 1)}
+	if ids != 0 {
+		s.private = &private{ids: ids, netns: files[4]}
+	}
 	if err := s.prepare(slot, runDir, files[1], files[2]); err != nil {
 		return s.answer(err)
 	}
@@ -116,6 +126,9 @@ func (s *server) prepare(slot, runDir string, stdout, stderr *os.File) error {
 	if err != nil {
 		return err
 	}
+	if s.private != nil {
+		s.private.configure(config)
+	}
 	s.container, err = libcontainer.Create(filepath.Join(runDir, wire.LibDir), slot, config)
 	if err != nil {
 		return fmt.Errorf("making a container: %w", err)
@@ -130,6 +143,11 @@ func (s *server) prepare(slot, runDir string, stdout, stderr *os.File) error {
 		_, _ = gateEnd.Close(), filterEnd.Close() // init's own
 	}()
 	s.gate, s.filter = gate, filter
+	if s.private != nil {
+		if err := s.preparePrivate(stdout, stderr); err != nil {
+			return err
+		}
+	}
 	return s.waitGate()
 }
 

@@ -21,10 +21,16 @@ var maskSysPaths = []string{"sys/devices/virtual/powercap", "sys/firmware"}
 func systemDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir) }
 
 // mountSys mounts /sys of the container, which shows the network namespace and
-// the cgroup namespace that init is in.
-func mountSys(dir string) error {
+// the cgroup namespace that init is in. mapped is what mounts.MappedSystem has
+// made, or nil.
+func mountSys(dir string, mapped *os.File) (err error) {
 	sys := filepath.Join(dir, "sys")
-	if err := unix.Mount("sysfs", sys, "sysfs", mounts.Quiet|unix.MS_RDONLY, ""); err != nil {
+	if mapped == nil {
+		err = unix.Mount("sysfs", sys, "sysfs", mounts.Quiet|unix.MS_RDONLY, "")
+	} else {
+		err = mounts.MoveTo(mapped, sys)
+	}
+	if err != nil {
 		return fmt.Errorf("mounting /sys of the container: %w", err)
 	}
 	cgroup := filepath.Join(sys, "fs/cgroup")

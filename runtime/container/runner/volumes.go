@@ -18,14 +18,27 @@ import (
 )
 
 // ask passes a request on to Gate, with what it cannot open itself: the network
-// namespace and the mounts of the volumes, in their order.
+// namespace or, for an init in a user namespace, the root file system; and the
+// mounts of the volumes, in their order.
 func (s *server) ask(req wire.StartRequest, netns *os.File) error {
-	volumes, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts)
+	mapping, err := s.mapping()
 	if err != nil {
 		return err
 	}
-	defer volumes.Close() // Gate has its own
-	if err := wire.Send(s.gate, req, append([]*os.File{netns}, volumes...)...); err != nil {
+	first := netns
+	if mapping != nil {
+		defer mapping.Userns.Close() // a namespace
+		if first, err = mappedRoot(req, mapping); err != nil {
+			return err
+		}
+		defer first.Close() // Gate has its own
+	}
+	volumes, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
+	if err != nil {
+		return err
+	}
+	defer volumes.Close() // the same
+	if err := wire.Send(s.gate, req, append([]*os.File{first}, volumes...)...); err != nil {
 		return s.gateFailed(req, err)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
@@ -35,9 +36,15 @@ func (s *shim) startRunner() (*os.File, error) {
 	// By this process' number, as the descriptors of the child are others.
 	cmd := exec.Command(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.opts.Runner.Fd()),
 		"serve", filepath.Base(s.opts.Cgroup), s.opts.RunDir)
+	if s.opts.IDs != 0 {
+		cmd.Args = append(cmd.Args, strconv.FormatUint(uint64(s.opts.IDs), 10))
+	}
 	cmd.Args[0] = "fcnode-runner"
 	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it is gone
 	cmd.ExtraFiles = []*os.File{s.opts.Socket, ends[0], ends[1], ends[2]}
+	if s.opts.IDs != 0 {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, s.opts.Netns)
+	}
 	cmd.SysProcAttr = s.birth()
 	hugePages(false)
 	err := cmd.Start()

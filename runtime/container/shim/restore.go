@@ -199,7 +199,7 @@ func (r *restorer) mount() error {
 			list = append(list, b.Volume)
 		}
 	}
-	volumes, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list)
+	volumes, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,11 @@ type Options struct {
 	Socket *os.File // the runner's end of its connection to the daemon
 	Runner *os.File // the runner's program
 
+	// IDs are those of a user namespace of the container's own, in the network
+	// namespace Netns; 0: it is in the machine's.
+	IDs   wire.IDs
+	Netns *os.File
+
 	Version int // of the daemon (wire.Version)
 }
 

@@ -51,7 +51,15 @@ type State struct {
 	StopSignal int               `json:"stop_signal"`
 	Meta       map[string]string `json:"meta,omitempty"`
 	Privileges Privileges        `json:"privileges"`
+	IDs        IDs               `json:"ids,omitempty"`
 }
+
+// IDs are the users and groups of a container with a user namespace of its own,
+// by the machine's number of the first one, its root. 0: it has none.
+type IDs uint32
+
+// IDCount is how many users and groups such a container has.
+const IDCount = 1 << 16
 
 // Exit is how a container ended.
 type Exit struct {

@@ -30,6 +30,7 @@ func main() {
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
 		"leave": leave, "keep": keep, "pry": pry,
 		"become": become, "rights": rights, "ping": ping,
+		"siege": siege, "owners": owners, "chown": chown, "say": say, "kill": kill,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		fmt.Fprintln(os.Stderr, "guest: unknown role", os.Args[1:])

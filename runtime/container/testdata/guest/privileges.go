@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"syscall"
 )
 
@@ -36,4 +37,59 @@ func ping([]string) {
 	check(syscall.Sendto(fd, []byte{8, 0, 0, 0, 0, 0, 0, 1}, 0, to))
 	n, _, err := syscall.Recvfrom(fd, make([]byte, 64), 0)
 	fmt.Println("user", os.Getuid(), "answer of", n, err)
+}
+
+// siege is what a root that is none tries on its machine.
+func siege([]string) {
+	fmt.Println("disk:", syscall.Mknod("/tmp-disk", syscall.S_IFBLK|0o600, 8<<8))
+	fmt.Println("user beyond:", setid(syscall.SYS_SETUID))
+	fmt.Println("group beyond:", setid(syscall.SYS_SETGID))
+	check(os.WriteFile("/tmp-file", nil, 0o600))
+	fmt.Println("owner beyond:", syscall.Lchown("/tmp-file", 70000, 70000))
+	fmt.Println("namespace:", syscall.Unshare(syscall.CLONE_NEWUSER))
+	fmt.Println("mount:", syscall.Mount("proc", "/proc", "proc", 0, ""))
+	fmt.Println("clock:", syscall.Settimeofday(&syscall.Timeval{Sec: 1}))
+	fmt.Println("host name:", syscall.Sethostname([]byte("mine")))
+}
+
+// setid becomes, on this thread, one that the user namespace does not have.
+func setid(call uintptr) error {
+	if _, _, errno := syscall.RawSyscall(call, 70000, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// owners says whose the files are.
+func owners(args []string) {
+	for _, name := range args {
+		var st syscall.Stat_t
+		check(syscall.Stat(name, &st))
+		fmt.Println(name, st.Uid, st.Gid)
+	}
+}
+
+func chown(args []string) {
+	uid, err := strconv.Atoi(args[1])
+	check(err)
+	gid, err := strconv.Atoi(args[2])
+	check(err)
+	check(os.Chown(args[0], uid, gid))
+}
+
+// say opens the standard streams by their names.
+func say([]string) {
+	for _, name := range []string{"/dev/stdout", "/dev/stderr"} {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		fmt.Println("said", name, err)
+		if err == nil {
+			check(f.Close())
+		}
+	}
+}
+
+func kill(args []string) {
+	pid, err := strconv.Atoi(args[0])
+	check(err)
+	fmt.Println("killed", syscall.Kill(pid, syscall.SIGTERM))
 }

@@ -1,0 +1,161 @@
+//go:build linux
+
+package mounts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
+	"golang.org/x/sys/unix"
+)
+
+// Mapped mounts a replica's root file system for a user namespace, and detaches
+// it from r.Target. Each layer is mapped, not the overlay, which the kernel
+// refuses.
+func (l Layers) Mapped(r Root, m *volume.Mapping) (*os.File, error) {
+	var mapped Layers
+	defer func() { mapped.Close() }()
+	for _, layer := range l {
+		tree, err := m.Clone(layer)
+		if err != nil {
+			return nil, wire.Fail(wire.KindRootfs, "the image of container %s: %w", r.ID, err)
+		}
+		mapped = append(mapped, tree)
+	}
+	// Upper and work are to be of one mount.
+	dir := filepath.Dir(r.Upper)
+	if dir != filepath.Dir(r.Work) {
+		return nil, fmt.Errorf("the folders %s and %s of container %s have to lie in the same folder", r.Upper, r.Work, r.ID)
+	}
+	parent, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, wire.Fail(wire.KindRootfs, "opening the root file system of container %s: %w", r.ID, err)
+	}
+	defer parent.Close() // a path descriptor
+	own, err := m.Clone(parent)
+	if err != nil {
+		return nil, wire.Fail(wire.KindRootfs, "the writable layer of container %s: %w", r.ID, err)
+	}
+	defer own.Close() // what is mounted of it stays
+	r.Upper, r.Work = filepath.Join(fdPath(own), filepath.Base(r.Upper)), filepath.Join(fdPath(own), filepath.Base(r.Work))
+	if err := asRoot(m.Root, func() error { return mapped.Overlay(r) }); err != nil {
+		return nil, err
+	}
+	root, err := detach(r.Target)
+	if err != nil {
+		return nil, wire.Fail(wire.KindRootfs, "detaching the root file system of container %s: %w", r.ID, err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil || st.Flags&unix.ST_RDONLY != 0 {
+		// The kernel does so, silently, where it cannot write to the upper folder.
+		return nil, errors.Join(wire.Fail(wire.KindRootfs, "the writable layer of container %s, in %s, cannot be written to: %w", r.ID, dir, volume.ErrUnmapped), err, root.Close())
+	}
+	return root, nil
+}
+
+// detach takes a mount away from where it is.
+func detach(target string) (*os.File, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, target, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), target), nil
+}
+
+// asRoot runs fn as a user namespace's root accesses files, with all capabilities
+// of this process: an overlay works in its upper folder as who has mounted it.
+func asRoot(root uint32, fn func() error) error {
+	return thread.Throwaway(func() error {
+		if _, err := unix.SetfsgidRetGid(int(root)); err != nil {
+			return fmt.Errorf("accessing files as group %d: %w", root, err)
+		}
+		if _, err := unix.SetfsuidRetUid(int(root)); err != nil {
+			return fmt.Errorf("accessing files as user %d: %w", root, err)
+		}
+		// That has taken those capabilities that are about files.
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		if err := unix.Capget(&header, &data[0]); err != nil {
+			return fmt.Errorf("reading the capabilities of a thread: %w", err)
+		}
+		for i := range data {
+			data[i].Effective = data[i].Permitted
+		}
+		if err := unix.Capset(&header, &data[0]); err != nil {
+			return fmt.Errorf("giving a thread its capabilities: %w", err)
+		}
+		return fn()
+	})
+}
+
+// MappedSystem are the mounts that only the initial user namespace can make: a
+// /dev whose nodes work and belong to the other namespace's root, and a /sys that
+// shows the network namespace.
+func MappedSystem(root uint32, netns *os.File) (dev, sys *os.File, err error) {
+	if dev, err = mappedDev(root); err != nil {
+		return nil, nil, fmt.Errorf("making /dev of the container: %w", err)
+	}
+	err = thread.Throwaway(func() error {
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		sys, err = newMount("sysfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+		return err
+	})
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("making /sys of the container: %w", err), dev.Close())
+	}
+	return dev, sys, nil
+}
+
+// newMount makes a detached mount of a new file system.
+func newMount(fstype string, attributes int, options ...string) (*os.File, error) {
+	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fs)
+	for _, o := range options {
+		key, value, _ := strings.Cut(o, "=")
+		if err := unix.FsconfigSetString(fs, key, value); err != nil {
+			return nil, err
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, err
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), fstype), nil
+}
+
+func mappedDev(root uint32) (*os.File, error) {
+	dev, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_STRICTATIME,
+		"mode=755", "size=65536k", fmt.Sprintf("uid=%d", root), fmt.Sprintf("gid=%d", root))
+	if err != nil {
+		return nil, err
+	}
+	at := int(dev.Fd())
+	for _, d := range devices {
+		err = errors.Join(err, unix.Mknodat(at, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor))),
+			unix.Fchmodat(at, d.name, 0o666, 0), unix.Fchownat(at, d.name, int(root), int(root), unix.AT_SYMLINK_NOFOLLOW))
+	}
+	for _, l := range devLinks {
+		err = errors.Join(err, unix.Symlinkat(l[0], at, l[1]), unix.Fchownat(at, l[1], int(root), int(root), unix.AT_SYMLINK_NOFOLLOW))
+	}
+	if err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	return dev, nil
+}

@@ -1,0 +1,236 @@
+//go:build linux
+
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"golang.org/x/sys/unix"
+)
+
+// private makes the containers of a test have user namespaces, where this machine
+// can.
+func (e *env) private() *env {
+	e.t.Helper()
+	testutil.NeedMapping(e.t, e.dir)
+	e.userns = true
+	return e
+}
+
+// asUser runs the guest as a user of the machine with no rights but its number.
+func asUser(t *testing.T, id uint32, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(binGuest(t), args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// TestRootUsernsRoot: a site's root is a user of the machine without any rights:
+// with all that he is he reads neither root's files nor those of another
+// replica, in volumes or layers, and signals none of its processes.
+func TestRootUsernsRoot(t *testing.T) {
+	e := newEnv(t).private()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[wire.IDs]bool{}
+	var all []*Container
+	for range 2 {
+		spec := e.spec("sleep")
+		c := e.start(spec)
+		e.saw(spec, "sleeping")
+		if got := fields(read(t, fmt.Sprintf("/proc/%d/status", c.Pid()))); !strings.HasPrefix(got["Uid"], fmt.Sprint(c.state.IDs, "\t")) {
+			t.Errorf("its root is %q of the machine, want %d", got["Uid"], c.state.IDs)
+		}
+		ids[c.state.IDs] = true
+		all = append(all, c)
+	}
+	if len(ids) != 2 || ids[0] {
+		t.Errorf("two replicas have the ranges %v", ids)
+	}
+	us, others := all[0], all[1]
+	root := uint32(us.state.IDs)
+	shadow := filepath.Join(fmt.Sprintf("/proc/%d/root", others.Pid()), "etc/passwd")
+	out := asUser(t, root, "open", secret, "/proc/1/environ", others.state.Upper, us.state.Upper, shadow)
+	if n := strings.Count(out, "permission denied"); n != 5 {
+		t.Errorf("%d of 5 were refused: %s", n, out)
+	}
+	if out := asUser(t, root, "kill", fmt.Sprint(others.Pid())); !strings.Contains(out, "operation not permitted") {
+		t.Errorf("a signal for another replica: %s", out)
+	}
+	// And from within, with the capabilities that he has there.
+	for _, what := range []string{"/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/vm/drop_caches", "/sys/kernel/uevent_helper", "/sys/fs/cgroup/memory.max"} {
+		if _, out := e.execOut(us, ExecSpec{Args: []string{"/bin/guest", "touch", what}}, ""); strings.Contains(out, "<nil>") {
+			t.Errorf("%s can be written: %s", what, out)
+		}
+	}
+	_, out = e.execOut(us, ExecSpec{Args: []string{"/bin/guest", "siege"}}, "")
+	for _, want := range []string{
+		"disk: operation not permitted", "user beyond: invalid argument", "group beyond: invalid argument", "owner beyond: invalid argument",
+		"namespace: operation not permitted", "mount: operation not permitted", "clock: operation not permitted", "host name: operation not permitted",
+	} {
+		if !strings.Contains(out, want+"\n") {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}
+
+// TestRootUsernsFiles: owners in volumes, image and writable layer are those on
+// disk, whatever range the replica has, and what a site's root writes is on disk
+// as root's.
+func TestRootUsernsFiles(t *testing.T) {
+	e := newEnv(t).private()
+	data := t.TempDir()
+	e.file("srv/of-web", "x", 0o600)
+	guest, err := os.ReadFile(filepath.Join(e.lower, "bin/guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		os.Chown(filepath.Join(e.lower, "srv/of-web"), 1000, 1001),
+		os.WriteFile(filepath.Join(data, "of-33"), []byte("x"), 0o640), os.Chown(filepath.Join(data, "of-33"), 33, 34),
+		os.WriteFile(filepath.Join(data, "beyond"), []byte("x"), 0o644), os.Chown(filepath.Join(data, "beyond"), 70000, 70000),
+		os.WriteFile(filepath.Join(data, "suid"), guest, 0o755), os.Chmod(filepath.Join(data, "suid"), 0o755|os.ModeSetuid),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(args ...string) Spec {
+		spec := e.spec(args...)
+		spec.Mounts = []Mount{{Source: data, Target: "/data"}}
+		return spec
+	}
+	spec := with("owners", "/data/of-33", "/data/beyond", "/srv/of-web", "/bin/guest", "/etc/hosts", "/", "/dev/null", "/proc/1", "/dev/shm")
+	if _, out := e.run(spec); out != "/data/of-33 33 34\n/data/beyond 65534 65534\n/srv/of-web 1000 1001\n/bin/guest 0 0\n/etc/hosts 0 0\n/ 0 0\n/dev/null 0 0\n/proc/1 0 0\n/dev/shm 0 0\n" {
+		t.Errorf("owners inside:\n%s", out)
+	}
+	spec = with("touch", "/data/new", "/srv/new", "/data/of-33", "/data/beyond")
+	_, out := e.run(spec)
+	if strings.Count(out, "<nil>") != 3 || !strings.Contains(out, "/data/beyond open /data/beyond: permission denied") {
+		t.Errorf("writing: %s", out)
+	}
+	spec = with("chown", "/srv/of-web", "7", "8")
+	e.run(spec)
+	for path, want := range map[string]string{
+		filepath.Join(data, "new"): "0 0", filepath.Join(data, "of-33"): "33 34",
+		filepath.Join(spec.Upper, "srv/of-web"): "7 8", filepath.Join(spec.Upper, "etc/hosts"): "0 0",
+	} {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil || fmt.Sprint(st.Uid, " ", st.Gid) != want {
+			t.Errorf("%s is %d %d's on disk (%v), want %s", path, st.Uid, st.Gid, err, want)
+		}
+	}
+	// A set-user-ID program in a volume does not count, whoever has written it.
+	spec = with("become", "/data/suid", "cat", "/proc/self/status")
+	spec.User, spec.Privileges.New = "web", true
+	if _, out := e.run(spec); fields(out)["Uid"] != "1000\t1000\t1000\t1000" {
+		t.Errorf("a set-user-ID program in a volume: %s", out)
+	}
+	spec = with("say")
+	spec.User = "web"
+	if _, out := e.run(spec); !strings.Contains(out, "said /dev/stdout <nil>") || !strings.Contains(out, "said /dev/stderr <nil>") {
+		t.Errorf("another user's standard streams: %s", out)
+	}
+	spec = e.spec("ping")
+	spec.User = "web"
+	netns := replicaNS(t).File(t)
+	defer netns.Close()
+	spec.Netns = netns
+	if _, out := e.run(spec); out != "user 1000 answer of 8 <nil>\n" {
+		t.Errorf("ping: %q", out)
+	}
+}
+
+// TestRootUsernsSuid: set-user-ID programs of the image work in a user namespace.
+func TestRootUsernsSuid(t *testing.T) {
+	e := newEnv(t).private()
+	guest, err := os.ReadFile(filepath.Join(e.lower, "bin/guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.file("bin/suid", string(guest), 0o755)
+	if err := os.Chmod(filepath.Join(e.lower, "bin/suid"), 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{false, true} {
+		spec := e.spec("become", "/bin/suid", "cat", "/proc/self/status")
+		spec.User, spec.Privileges.New, spec.ReadOnlyRoot = "web", true, readOnly
+		if _, out := e.run(spec); fields(out)["Uid"] != "1000\t0\t0\t0" || fields(out)["CapEff"] != defaultCaps {
+			t.Errorf("read-only %v: %s", readOnly, out)
+		}
+	}
+}
+
+// TestRootUsernsRanges: where all ranges are in use a start says so, and leaves
+// nothing behind; a range comes back with the end of its container, not before, also for
+// a daemon that has adopted it.
+func TestRootUsernsRanges(t *testing.T) {
+	e := newEnv(t).private()
+	e.m.ids = newIDs(1)
+	spec := e.spec("wait")
+	c := e.start(spec)
+	e.saw(spec, "waiting")
+	next := e.spec("wait")
+	if _, _, err := e.m.Start(testutil.Context(t, limit), next); err == nil || !strings.Contains(err.Error(), "all 1 ranges") {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := os.Stat(next.Upper); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it left %s: %v", next.Upper, err)
+	}
+	e.remove(c)
+	p := e.prepare(next)
+	if _, _, err := e.m.Start(testutil.Context(t, limit), e.spec("wait")); err == nil {
+		t.Error("a prepared container shares its range")
+	}
+	if err := p.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	missing := e.spec("wait")
+	missing.Args = []string{"/bin/nothing"}
+	if _, _, err := e.m.Start(testutil.Context(t, limit), missing); !errors.Is(err, ErrExec) {
+		t.Errorf("a program that is missing: %v", err)
+	}
+	c = e.adopted() // by another manager of the same name
+	if !c.m.ids.used[c.state.IDs] || c.state.IDs == 0 {
+		t.Errorf("the range %d of an adopted container is free", c.state.IDs)
+	}
+	e.remove(c)
+	if c.m.ids.used[c.state.IDs] {
+		t.Errorf("the range %d of a container that is gone is in use", c.state.IDs)
+	}
+}
+
+// TestRootUsernsNotCheckpointed: such containers run on where a checkpoint is
+// asked for, and say why there is none.
+func TestRootUsernsNotCheckpointed(t *testing.T) {
+	e := newEnv(t).private()
+	spec := e.spec("wait")
+	c := e.start(spec)
+	e.saw(spec, "waiting")
+	if _, err := c.Checkpoint(testutil.Context(t, limit), e.checkpointDir(), options()); !errors.Is(err, criu.ErrDump) || !errors.Is(err, ErrUserns) {
+		t.Errorf("a checkpoint: %v", err)
+	}
+	if _, _, err := e.m.Restore(testutil.Context(t, limit), e.spec("wait"), e.checkpointDir()); !errors.Is(err, criu.ErrUnusable) {
+		t.Errorf("a restore: %v", err)
+	}
+	if _, ended := c.Exit(); ended {
+		t.Error("the container has ended")
+	}
+}

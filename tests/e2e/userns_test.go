@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// TestRootUserns: a site with a user namespace of its own serves, also when it was adopted and when it was parked, as a user of
+// the machine without rights; that it is not checkpointed is told. A volume whose owners cannot be mapped is refused where its
+// line is.
+func TestRootUserns(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	testutil.NeedMapping(t, n.dir)
+	data := n.path("data")
+	if err := errors.Join(os.Mkdir(data, 0o750), os.Chown(data, 33, 33)); err != nil {
+		t.Fatal(err)
+	}
+	cannot := n.path("cannot")
+	file := n.write("bad.yaml", n.spec("bad")+"userns: private\nvolumes: [{source: "+cannot+", target: /a}]\n")
+	if err := errors.Join(os.Mkdir(cannot, 0o755), unix.Mount("proc", cannot, "proc", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Count(n.spec("bad"), "\n") + 2
+	out := n.cliFails("apply", "-f", file)
+	if err := unix.Unmount(cannot, 0); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "apply", out, fmt.Sprintf("%s:%d:", file, line), "volumes[0].source", "mapped owners", "userns: host")
+	if got := n.list(); len(got) > 0 {
+		t.Errorf("applied: %q", got)
+	}
+
+	mark := n.mark()
+	s := n.deploy("own", "userns: private", "idle: 1h", "tiers: [frozen, {tier: prepared, after: 2h}, {tier: checkpointed, after: 3h}]",
+		"volumes: [{source: "+data+", target: /data}]")
+	says(t, "the event", s.await(mark, "applied").Text, "checkpointed is not used", "userns: private")
+	n.outside.greet(s.addr4(80))
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join("/proc", fmt.Sprint(s.pid())), &st); err != nil || st.Uid < 1879048192 {
+		t.Errorf("its first process is user %d's of the machine, %v", st.Uid, err)
+	}
+	n.kill()
+	n.start() // adopted
+	n.outside.greet(s.addr4(80))
+	s.park()
+	n.outside.greet(s.addr4(80))
+}
