@@ -1,11 +1,13 @@
 package netctl
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -61,8 +63,17 @@ func TestRootFromWithin(t *testing.T) {
 		}
 		_, _ = c.Close(), seen.Close()
 	}
-	if _, err := space.Dial(t.Context(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddrPort("127.0.0.1:1")); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("nobody listens there: %v", err)
+	for _, to := range []string{"127.0.0.1:1", "10.77.0.9:1", "[::1]:1"} {
+		to := netip.MustParseAddrPort(to)
+		from := netip.IPv6Loopback()
+		if to.Addr().Is4() {
+			from = netip.MustParseAddr("127.0.0.1")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), testutil.Timeout(5*time.Second))
+		if _, err := space.Dial(ctx, from, to); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("nobody listens on %s: %v, want it refused at once", to, err)
+		}
+		cancel()
 	}
 	on, err := space.Listeners()
 	want := []string{"0.0.0.0:80", "127.0.0.1:9000", "[::]:81", "udp 0.0.0.0:53"}

@@ -45,13 +45,8 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 		}
 		if r.trace != nil {
 			r.trace.mark(event.StepListening, ev.Time)
-			if r.trace.byHand() {
-				r.endWake()
-				l.Host.endTrace(r.trace, event.ResultOK, "")
-				r.trace = nil
-			}
 		}
-		l.handle(site.ReplicaReady{ID: id, All: l.allReady(ev.Ready4, ev.Ready6)})
+		l.listens(r, ev.Ready4, ev.Ready6)
 	case bpf.EventUnready:
 		l.handle(site.PortClosed{ID: id})
 	case bpf.EventKnock:

@@ -262,7 +262,7 @@ func (l *Live) release() {
 	var mask4, mask6 uint32
 	v := l.Machine.View()
 	for _, r := range v.Replicas {
-		if r.Draining {
+		if own := l.Replicas[r.ID]; r.Draining || own != nil && own.closed {
 			continue
 		}
 		if r.Forced {

@@ -121,6 +121,9 @@ type Replica struct {
 
 	dumped    bool   // ends, and leaves an image
 	restoring bool   // gets no packets yet, whatever its sockets say
+	closed    bool   // nor does it before its ready probe has passed
+	asked     bool   // by that probe
+	unready   error  // what the probe's last try has found
 	proof     *proof // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 

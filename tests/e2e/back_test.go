@@ -1,0 +1,68 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// What is behind the guest's web server, as php-fpm is behind nginx: it comes up the time BACK after it.
+//
+//	GET /back   502 until it is up
+const (
+	backPort   = "127.0.0.1:9000"
+	backSocket = "/back.sock"
+	backFile   = "/back.up"
+	isBack     = "is-back" // as the guest's argument: ends with 0 when it is up
+)
+
+func backGuest(mux *http.ServeMux) {
+	var up atomic.Bool
+	if after, err := time.ParseDuration(os.Getenv("BACK")); err == nil {
+		time.AfterFunc(after, func() {
+			_, errTCP := net.Listen("tcp4", backPort)
+			_, errUnix := net.Listen("unix", backSocket)
+			if err := errors.Join(errTCP, errUnix, os.WriteFile(backFile, nil, 0o600)); err != nil {
+				fmt.Fprintln(os.Stderr, "guest:", err)
+				return
+			}
+			up.Store(true)
+		})
+	}
+	mux.HandleFunc("GET /back", func(w http.ResponseWriter, _ *http.Request) {
+		if !up.Load() {
+			http.Error(w, "nothing is behind it", http.StatusBadGateway)
+		}
+	})
+}
+
+// TestRootReadyProbes: the first visitor of a site whose web server is up before what is behind it gets no error, by each kind of probe, and is
+// the only one that is counted.
+func TestRootReadyProbes(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	for kind, probe := range map[string]string{
+		"http": "http: /back", "tcp": "tcp: 9000", "unix": "unix: " + backSocket, "file": "file: " + backFile, "exec": "exec: [/site, " + isBack + "]",
+	} {
+		s := n.deploy("ready-"+kind, "env: {GUEST: serve, BACK: 300ms}", "ready: {"+probe+"}")
+		mark := n.mark()
+		n.outside.mustGet(s.addr4(80), "/back")
+		n.outside.mustGet(s.addr6(80), "/back")
+		if tr := s.lastWake(mark); !slices.ContainsFunc(tr.Steps, func(s api.Step) bool { return s.Name == api.StepReady }) {
+			t.Errorf("%s: the steps of its wake are %v", kind, tr.Steps)
+		}
+		if r := s.get().Replicas; len(r) != 1 || r[0].Conns.Total != 2 {
+			t.Errorf("%s: two came, and are counted as %+v", kind, r)
+		}
+	}
+}
