@@ -53,6 +53,7 @@ type world struct {
 type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
+	load   bpf.Load
 }
 
 func (w *world) now() uint64 { return uint64(time.Since(w.epoch)) + 1 }
@@ -323,9 +324,13 @@ func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
 func (w *world) LoadOf(ids ...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error) {
 	out := map[bpf.ReplicaID]bpf.Load{}
 	for _, id := range ids {
-		if st, err := w.Stats(id); err == nil {
-			out[id] = bpf.Load{ConnsNow: st.ConnsNow, ConnsTotal: st.ConnsTotal}
+		w.mu.Lock()
+		if r := w.replicas[id]; r != nil {
+			load := r.load
+			load.ConnsNow, load.ConnsTotal = r.stats.ConnsNow, r.stats.ConnsTotal
+			out[id] = load
 		}
+		w.mu.Unlock()
 	}
 	return out, nil
 }

@@ -24,6 +24,7 @@ const (
 	timerSpare
 	timerBackoff
 	timerProof
+	timerHealth
 )
 
 type timerKey struct {
@@ -97,6 +98,7 @@ func (l *Live) handle(ev site.Event) {
 			}
 		}
 	}
+	l.followHealth()
 	l.Host.Scale.Follow(l.Scaled())
 	l.notify()
 	l.endIdle()

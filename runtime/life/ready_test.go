@@ -2,6 +2,7 @@ package life
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,7 +34,11 @@ func (a *app) dial(netip.AddrPort) (net.Conn, error) {
 	ours, theirs := net.Pipe()
 	go func() {
 		defer ours.Close()
-		if _, err := http.ReadRequest(bufio.NewReader(ours)); err != nil || status < 0 {
+		if status < 0 {
+			_, _ = io.Copy(io.Discard, ours) // until who asks has had enough
+			return
+		}
+		if _, err := http.ReadRequest(bufio.NewReader(ours)); err != nil {
 			return
 		}
 		resp := http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1}
@@ -107,7 +112,7 @@ func TestNeverReady(t *testing.T) {
 	}{
 		"bad":    {503, "its ready probe has not passed within 10s: GET /up on port 80: status 503, want 200 to 399"},
 		"nobody": {0, "its ready probe has not passed within 10s: GET /up on port 80: nobody listens on port 80"},
-		"hung":   {-1, "its ready probe has not passed within 10s: GET /up on port 80: "},
+		"hung":   {-1, "its ready probe has not passed within 10s: GET /up on port 80: no answer within 1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, "idle: 1h, start: {timeout: 10s}, ready: {http: /up, timeout: 1s}", func(t *testing.T, w *world, d *daemon, s *Site) {

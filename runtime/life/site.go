@@ -87,6 +87,8 @@ type Activity struct {
 	changed  chan struct{} // closed and replaced after each event
 	retry    time.Time     // end of the backoff
 
+	unhealthy int // replicas in a row that were
+
 	experience *policy.Experience // nil until it was read
 	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
 	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
@@ -119,12 +121,14 @@ type Replica struct {
 	leave   func()   // ends the turn
 	woken   func()   // ends its precedence; nil unless somebody waits for it
 
-	dumped    bool   // ends, and leaves an image
-	restoring bool   // gets no packets yet, whatever its sockets say
-	closed    bool   // nor does it before its ready probe has passed
-	asked     bool   // by that probe
-	unready   error  // what the probe's last try has found
-	proof     *proof // that it serves, which a restored one still owes; nil: it has, or is no such
+	dumped    bool     // ends, and leaves an image
+	restoring bool     // gets no packets yet, whatever its sockets say
+	closed    bool     // nor does it before its ready probe has passed
+	asked     bool     // by that probe
+	unready   error    // what the probe's last try has found
+	checkup   *checkup // nil unless it serves and has a health probe
+	stall     *stall   // nil until it was looked at while it serves
+	proof     *proof   // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 
 // New makes a parked site.

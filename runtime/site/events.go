@@ -103,6 +103,11 @@ type (
 		ID     ReplicaID
 		Reason string
 	}
+	// Unhealthy means: a replica that serves does not do it well.
+	Unhealthy struct {
+		ID     ReplicaID
+		Reason string
+	}
 	// BackoffOver means: after failures, the time of refusing (or of trying no more
 	// replicas beside those that run) is over.
 	BackoffOver struct{}

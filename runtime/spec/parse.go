@@ -140,6 +140,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"stop.signal", s.Stop.Signal == ""},
 		{"health.every", s.Health.Every == 0},
 		{"health.failures", s.Health.Failures == 0},
+		{"health.answer", s.Health.Answer == 0},
 		{"objective.cold", s.Objective.Cold == 0},
 		{"objective.wake", s.Objective.Wake == 0},
 		{"lifetime.after", s.Lifetime.After == 0},
@@ -157,7 +158,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 			fields = append(fields, field{p.name + "." + f.name, f.empty})
 			said = said || doc.Has(p.name+"."+f.name)
 		}
-		fields = append(fields, field{p.name, !said && !doc.Has(p.name+".every") && !doc.Has(p.name+".failures")})
+		fields = append(fields, field{p.name, !said && !doc.Has(p.name+".every") && !doc.Has(p.name+".failures") && !doc.Has(p.name+".answer")})
 	}
 	for i, r := range s.Tiers.Rungs {
 		fields = append(fields, field{fmt.Sprintf("tiers[%d].after", i), r.After == 0})

@@ -65,7 +65,7 @@ circulate: {overlap: false, drain: 1m, ahead: true}
 checkpoint: {clonable: true, warm: 0}
 start: {timeout: 45s}
 ready: {http: "/health?all=1", status: 204, port: 8080, timeout: 500ms}
-health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5}
+health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 20s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
 `
@@ -107,7 +107,7 @@ var everythingSite = Site{
 	Checkpoint:   Checkpoint{Clonable: true},
 	Start:        Start{Timeout: Duration(45 * time.Second)},
 	Ready:        Probe{HTTP: "/health?all=1", Status: 204, Port: 8080, Timeout: Duration(500 * time.Millisecond)},
-	Health:       Health{Probe: Probe{Exec: []string{"/bin/check", "-q"}, Timeout: Duration(2 * time.Second)}, Every: Duration(time.Minute), Failures: 5},
+	Health:       Health{Probe: Probe{Exec: []string{"/bin/check", "-q"}, Timeout: Duration(2 * time.Second)}, Every: Duration(time.Minute), Failures: 5, Answer: Duration(20 * time.Second)},
 	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot: true,
 }
@@ -203,6 +203,7 @@ func TestParseGood(t *testing.T) {
 		{"ready: {http: /up, port: 9}", func(s *Site) any { return s.ProbePort(s.Ready) }, 9},
 		{"ready: {tcp: 9000}", func(s *Site) any { return s.Ready.Within() }, 5 * time.Second},
 		{"health: {unix: /run/php.sock, every: 1s}", func(s *Site) any { return s.Health }, Health{Probe: Probe{Unix: "/run/php.sock"}, Every: Duration(time.Second)}},
+		{"health: {answer: 1m}", func(s *Site) any { return s.Health.Patience() }, time.Minute},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
 		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
 		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
@@ -466,6 +467,7 @@ var badSpecs = []struct {
 	{"probe of seconds", "ready: {tcp: 80, timeout: 2}", `4:27: ready.timeout: "2" is not a duration: it has no unit`, false},
 	{"health too often", "health: {tcp: 80, every: 10ms}", "4:26: health.every: 10ms is out of range", true},
 	{"health without a probe", "health: {every: 10s}", "4:9: health: does not say what to ask", true},
+	{"answer at once", "health: {answer: 1s}", "4:18: health.answer: 1s is out of range", true},
 	{"health never fails", "health: {tcp: 80, failures: 101}", "4:29: health.failures: 101 is out of range", false},
 	{"probe by another's words", "readinessProbe: {httpGet: {path: /}}", "4:1: readinessProbe: unknown field; did you mean ready?", false},
 	{"health by another's words", "health: {tcp: 80, periodSeconds: 5}", "4:19: health.periodSeconds: unknown field in health; did you mean health.every?", false},

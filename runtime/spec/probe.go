@@ -37,6 +37,8 @@ type Health struct {
 	Every Duration `json:"every,omitzero" also:"interval,period,periodseconds"`
 	// Failures is how many tries in a row must fail, 1 to 100. Default: 3.
 	Failures int `json:"failures,omitzero" also:"retries,threshold,failurethreshold"`
+	// Answer is how long visitors may wait while nobody gets an answer, until an event says so, 5s to 1h. It needs no probe. Default: 30s.
+	Answer Duration `json:"answer,omitzero" also:"stall,hang,patience"`
 }
 
 // What is taken where the spec says nothing.
@@ -44,6 +46,7 @@ const (
 	DefaultProbeTimeout   = Duration(5 * time.Second)
 	DefaultHealthEvery    = Duration(10 * time.Second)
 	DefaultHealthFailures = 3
+	DefaultAnswer         = Duration(30 * time.Second)
 )
 
 const (
@@ -51,6 +54,8 @@ const (
 	maxProbeTimeout = Duration(time.Minute)
 	minHealthEvery  = Duration(time.Second)
 	maxHealthEvery  = Duration(time.Hour)
+	minAnswer       = Duration(5 * time.Second)
+	maxAnswer       = Duration(time.Hour)
 	maxFailures     = 100
 	maxHTTPPath     = 2048
 
@@ -87,6 +92,14 @@ func (h Health) Interval() time.Duration {
 		return time.Duration(DefaultHealthEvery)
 	}
 	return time.Duration(h.Every)
+}
+
+// Patience is how long nobody need get an answer.
+func (h Health) Patience() time.Duration {
+	if h.Answer == 0 {
+		return time.Duration(DefaultAnswer)
+	}
+	return time.Duration(h.Answer)
 }
 
 // Limit is how many tries in a row must fail.
@@ -149,6 +162,9 @@ func (c checker) probes(s *Site) {
 	}
 	if h.Failures < 0 || h.Failures > maxFailures {
 		c.bad("health.failures", "1 to 100", "%d is out of range", h.Failures)
+	}
+	if h.Answer != 0 && (h.Answer < minAnswer || h.Answer > maxAnswer) {
+		c.bad("health.answer", "5s to 1h", "%s is out of range", h.Answer)
 	}
 	if !h.Asks() && (h.Every != 0 || h.Failures != 0) && !h.says() {
 		c.bad("health", probeAllowed, "does not say what to ask")

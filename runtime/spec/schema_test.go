@@ -225,6 +225,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	}
 	bounds("Health.failures", "1", "100")
 	get("Health.failures").Default, get("Health.every").Default = DefaultHealthFailures, DefaultHealthEvery.String()
+	get("Health.answer").Default = DefaultAnswer.String()
 	for _, name := range signals {
 		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
 	}

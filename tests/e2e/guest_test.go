@@ -177,7 +177,7 @@ func newGuest() *guest {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
 		os.Exit(code)
 	})
-	g.http = &http.Server{Handler: mux} //nolint:gosec // its visitors are the tests
+	g.http = &http.Server{Handler: hangs(mux)} //nolint:gosec // its visitors are the tests
 	return g
 }
 
