@@ -44,6 +44,7 @@ type world struct {
 	held       map[bpf.SiteID]int
 	released   int
 	refused    int
+	within     time.Duration // for which the last packet is held at least
 	containers map[string]*fakeContainer
 	broken     error                                     // of all starts, if not nil
 	answers    func(to netip.AddrPort) (net.Conn, error) // of who dials inside; nil: refused
@@ -382,10 +383,11 @@ func (fakeNamespace) Leave() error               { return nil }
 
 type fakeHolder struct{ w *world }
 
-func (h fakeHolder) Add(p bpf.HeldPacket) (bool, error) {
+func (h fakeHolder) Add(p bpf.HeldPacket, within time.Duration) (bool, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	h.w.held[p.Site]++
+	h.w.within = within
 	return true, nil
 }
 

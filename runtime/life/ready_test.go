@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
@@ -244,6 +245,32 @@ func TestReadyOverDeath(t *testing.T) {
 			t.Errorf("ready: closed %v (%v), %s", st.Closed, err, d.phase(s))
 		}
 	})
+}
+
+// TestHeldForTheStart: a visitor is held for a little longer than the start of his site may take, and the start's end answers him.
+func TestHeldForTheStart(t *testing.T) {
+	for specs, want := range map[string]time.Duration{
+		"idle: 1h, start: {timeout: 2m}": 2*time.Minute + holdMargin, "idle: 1h": time.Duration(config.Default().Start.Timeout) + holdMargin,
+	} {
+		inWorld(t, specs, func(t *testing.T, w *world, d *daemon, s *Site) {
+			d.visit(s)
+			if w.within != want {
+				t.Errorf("%s: held for %s, want %s", specs, w.within, want)
+			}
+			pass(want - 2*holdMargin)
+			if _, refused := w.counts(); refused != 0 {
+				t.Errorf("%s: refused before its start's time was over", specs)
+			}
+			pass(2 * holdMargin)
+			if _, refused := w.counts(); refused != 1 {
+				t.Errorf("%s: %d refused", specs, refused)
+			}
+			warned := d.HeldLong(parseLife(t, specs))
+			if long := want > time.Minute; long != (len(warned) == 1) {
+				t.Errorf("%s: warned %q", specs, warned)
+			}
+		})
+	}
 }
 
 // TestSaysOnWhatItListens: of a start that comes to nothing people read on what it does listen.

@@ -32,7 +32,8 @@ type Site struct {
 	Least   uint8 // replicas of a live site
 	Most    uint8
 
-	Deleting bool // guarded by the table
+	startTimeout spec.Duration // 0: the node's
+	Deleting     bool          // guarded by the table
 
 	mu   sync.Mutex
 	live Live
@@ -146,6 +147,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Gateway = gatewayOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
+	st.startTimeout = s.Spec.Start.Timeout
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }
 

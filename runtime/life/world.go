@@ -40,7 +40,7 @@ type DataPath interface {
 
 // Holder keeps the packets of visitors whose site wakes.
 type Holder interface {
-	Add(bpf.HeldPacket) (first bool, err error)
+	Add(p bpf.HeldPacket, within time.Duration) (first bool, err error)
 	ReleaseIf(id bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error)
 	Refuse(bpf.SiteID) (n int, err error)
 }
