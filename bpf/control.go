@@ -40,6 +40,12 @@ func (d *Datapath) BeginWake(id ReplicaID) error {
 	return d.control(id, dpFcControlOpFC_CONTROL_BEGIN_WAKE, "begin a wake")
 }
 
+// OpenReplica lets a replica that was added closed get new flows, as far as it
+// listens.
+func (d *Datapath) OpenReplica(id ReplicaID) error {
+	return d.control(id, dpFcControlOpFC_CONTROL_OPEN, "open")
+}
+
 // control runs fc_control, which changes single fields of a replica by atomic
 // operations: an update of the whole value would write counters back that the
 // other programs have since changed.

@@ -49,6 +49,7 @@ const (
 	dpFcControlOpFC_CONTROL_WATCH      dpFcControlOp = 3
 	dpFcControlOpFC_CONTROL_UNWATCH    dpFcControlOp = 4
 	dpFcControlOpFC_CONTROL_BEGIN_WAKE dpFcControlOp = 5
+	dpFcControlOpFC_CONTROL_OPEN       dpFcControlOp = 6
 )
 
 type dpFcEvent struct {
@@ -214,6 +215,7 @@ const (
 	dpFcReplicaFlagsFC_REPLICA_WATCHED dpFcReplicaFlags = 2
 	dpFcReplicaFlagsFC_REPLICA_BUSY    dpFcReplicaFlags = 4
 	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
+	dpFcReplicaFlagsFC_REPLICA_CLOSED  dpFcReplicaFlags = 16
 )
 
 type dpFcSettings struct {

@@ -16,6 +16,9 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 		Site: uint32(r.Site), Ifindex: uint32(r.Ifindex), Nsid: int32(r.NSID),
 		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6),
 	}
+	if r.Closed {
+		v.Flags = uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED)
+	}
 	err := d.objs.FcReplicas.Update(uint32(id), v, ebpf.UpdateNoExist)
 	if errors.Is(err, ebpf.ErrKeyExist) { // another's: nothing of it is to be taken back
 		return fmt.Errorf("add replica %d to the data path: %w", id, err)
@@ -87,6 +90,7 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 	}
 	return ReplicaStats{
 		Asleep: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_ASLEEP) != 0,
+		Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
 		Ready4: v.Ready4, Ready6: v.Ready6,
 		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow,
 		Last: v.LastNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,
@@ -103,7 +107,7 @@ func (d *Datapath) Replicas() (map[ReplicaID]Replica, error) {
 	for it.Next(&id, &v) {
 		out[ReplicaID(id)] = Replica{
 			Site: SiteID(v.Site), Ifindex: int(v.Ifindex), NSID: int(v.Nsid),
-			VIP4: fromAddr(v.Vip4), VIP6: fromAddr(v.Vip6),
+			VIP4: fromAddr(v.Vip4), VIP6: fromAddr(v.Vip6), Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
 		}
 	}
 	if err := it.Err(); err != nil {

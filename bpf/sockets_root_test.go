@@ -208,6 +208,13 @@ func TestRootConnectionsAreCounted(t *testing.T) {
 				return conn
 			}
 			dial("127.0.0.1:80") // the container talks to itself
+			from := "127.0.0.1:0"
+			if addr[0] == '[' {
+				from = "[::1]:0"
+			}
+			probe := connectFrom(t, ns, from, addr) // the daemon asks it
+			t.Cleanup(func() { probe.Close() })
+			r.connections(t, 0, 0)
 			before := Now()
 			first := dial(addr)
 			r.connections(t, 1, 1)
@@ -249,10 +256,19 @@ func abort(t testing.TB, c net.Conn) {
 // connect opens a connection from inside of a namespace. The routes of its IPv6
 // addresses come, and may go for a moment, while workers of the kernel's are
 // busy with the new namespace.
-func connect(t testing.TB, ns *testutil.NS, to string) (conn net.Conn) {
+func connect(t testing.TB, ns *testutil.NS, to string) net.Conn {
 	t.Helper()
+	return connectFrom(t, ns, "", to)
+}
+
+func connectFrom(t testing.TB, ns *testutil.NS, from, to string) (conn net.Conn) {
+	t.Helper()
+	var d net.Dialer
+	if from != "" {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))
+	}
 	testutil.WaitFor(t, 5*time.Second, "a route to "+to, func() (err error) {
-		ns.Do(t, func() { conn, err = net.Dial("tcp", to) })
+		ns.Do(t, func() { conn, err = d.DialContext(t.Context(), "tcp", to) })
 		if err != nil && !errors.Is(err, unix.ENETUNREACH) {
 			t.Fatal(err)
 		}

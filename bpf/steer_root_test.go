@@ -196,6 +196,55 @@ func TestRootReadyReplicaGetsThePackets(t *testing.T) {
 	}
 }
 
+// A replica that is closed gets no new flow, whoever listens and whatever is
+// forced, at the device and at an uplink; its connections are not in doubt.
+func TestRootClosedReplicaGetsNoNewFlows(t *testing.T) {
+	testutil.Privileged(t)
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			r := newRig(t)
+			r.listen(t, 1, vip4, vip6)
+			if err := r.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: 5 << 40, VIP4: vip4, VIP6: vip6, Closed: true}); err != nil {
+				t.Fatal(err)
+			}
+			r.change(t, 5, func(v *dpFcReplica) { v.Ready4, v.Ready6 = 7, 7 })
+			r.site(t, 1, Site{Replicas: []SiteReplica{{ID: 5, Forced: 7}}})
+			first := tcpPacket(f.client, f.web, syn)
+			r.device(t, "SYN", first, actOK, holds)
+			r.device(t, "datagram", udpPacket(f.client, f.dns), actOK, holds)
+			r.want(t, "SYN at the uplink", r.objs.FcUplink, first.frame(), 0, actUnspec, nil)
+			if st, err := r.Stats(5); err != nil || !st.Closed {
+				t.Errorf("closed: %v (%v)", st.Closed, err)
+			}
+			all, err := r.Replicas()
+			if err != nil || !all[5].Closed {
+				t.Errorf("the next daemon finds %+v (%v)", all[5], err)
+			}
+			r.replica(t, 6, 1, 7, 7)
+			r.site(t, 1, Site{Replicas: replicas(5, 6)})
+			for range 20 {
+				first.seq++
+				r.device(t, "SYN, with another replica", first, actRedirect, steered)
+				if id, _ := r.flowOf(t, first); id != 6 {
+					t.Fatalf("it went to %d", id)
+				}
+			}
+			r.site(t, 1, Site{Replicas: replicas(5)})
+			if err := r.OpenReplica(5); err != nil {
+				t.Fatal(err)
+			}
+			r.device(t, "SYN, when it is open", first, actRedirect, steered)
+			if st, err := r.Stats(5); err != nil || st.Closed {
+				t.Errorf("closed: %v (%v)", st.Closed, err)
+			}
+		})
+	}
+	r := newRig(t)
+	if err := r.OpenReplica(5); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Errorf("one that is gone: %v", err)
+	}
+}
+
 // A dual-stack site whose server listens on one family holds the other's.
 func TestRootReadinessIsPerFamily(t *testing.T) {
 	testutil.Privileged(t)

@@ -81,12 +81,14 @@ type Replica struct {
 	Cookie  uint64 // its network namespace's cookie
 	VIP4    netip.Addr
 	VIP6    netip.Addr
+	Closed  bool // it gets no new flows before OpenReplica, whoever listens
 }
 
 // ReplicaStats is what the programs have counted for a replica. Times are
 // CLOCK_MONOTONIC in nanoseconds, 0 where the thing has not happened.
 type ReplicaStats struct {
 	Asleep         bool   // marked so, and nobody has knocked since
+	Closed         bool   // no new flows, see Replica
 	Ready4, Ready6 uint32 // bit per port somebody listens on
 	ConnsTotal     uint64 // TCP connections accepted so far
 	ConnsNow       uint64

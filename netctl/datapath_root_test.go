@@ -379,7 +379,7 @@ func (h holding) visit(t *testing.T, from place, id bpf.ReplicaID, vip netip.Add
 	for p.Site != site { // one that its client has sent again
 		p = testutil.Receive(t, limit, "the held SYN", h.packets)
 	}
-	if first, err := h.holder.Add(p); err != nil || !first {
+	if first, err := h.holder.Add(p, 0); err != nil || !first {
 		t.Fatalf("Add: first %v, error %v; want true, none", first, err)
 	}
 	return done

@@ -3,6 +3,7 @@ package netctl
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -46,11 +47,19 @@ type Holder struct {
 
 // heldQueue is what a Holder holds.
 type heldQueue struct {
-	sites          map[bpf.SiteID]*heldSite
-	oldest, newest *heldPacket // all packets by time of arrival
-	total          int
-	stop           func() bool // the timer's; nil if it is not set
-	timer          uint64      // which timer is the valid one
+	sites map[bpf.SiteID]*heldSite
+	lines map[time.Duration]*heldLine // by how long their packets are held; none is empty
+	total int
+	stop  func() bool   // the timer's; nil if it is not set
+	rings time.Duration // when, by Clock
+	timer uint64        // which timer is the valid one
+}
+
+// heldLine has all packets that are held for the same time, by time of arrival, so
+// that its oldest is due first. There are as many as sites have different times.
+type heldLine struct {
+	within         time.Duration
+	oldest, newest *heldPacket
 }
 
 // heldSite is a site somebody waits for.
@@ -58,12 +67,14 @@ type heldSite struct {
 	first, last *heldPacket // by time of arrival
 	seen        map[packetKey]struct{}
 	packets     int
+	within      time.Duration // of all of its packets
 }
 
-// heldPacket stands in two lists, that of all and that of its site. One without
+// heldPacket stands in two lists, its line and that of its site. One without
 // data marks a site for which a packet came but could not be kept.
 type heldPacket struct {
 	site       bpf.SiteID
+	line       *heldLine
 	data       []byte
 	captured   uint64        // HeldPacket.Time
 	due        time.Duration // by Clock
@@ -85,7 +96,7 @@ type packetKey struct {
 func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
 	return &Holder{
 		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,
-		held: heldQueue{sites: map[bpf.SiteID]*heldSite{}},
+		held: heldQueue{sites: map[bpf.SiteID]*heldSite{}, lines: map[time.Duration]*heldLine{}},
 	}
 }
 
@@ -94,21 +105,25 @@ func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired fu
 // the packet cannot be kept, which is [ErrHoldSiteFull] or [ErrHoldTotalFull]:
 // its sender will repeat it. The repetition of a TCP packet that is held is
 // dropped without an error.
-func (h *Holder) Add(p bpf.HeldPacket) (first bool, err error) {
+//
+// It is held for as long as within, or for the deadline of the configuration where
+// that is longer; while packets of a site are held, those that follow have the time
+// of the first.
+func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := &h.held
 	s := q.sites[p.Site]
 	first = s == nil
 	if first {
-		s = &heldSite{seen: map[packetKey]struct{}{}}
+		s = &heldSite{seen: map[packetKey]struct{}{}, within: max(within, h.cfg.Deadline)}
 		q.sites[p.Site] = s
 	}
 	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto}
 	if _, again := s.seen[key]; again {
 		return first, nil
 	}
-	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + h.cfg.Deadline, key: key}
+	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + s.within, key: key}
 	switch {
 	case q.total >= h.cfg.Total:
 		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
@@ -170,13 +185,18 @@ func (h *Holder) Held() (packets, sites int) {
 
 func (q *heldQueue) append(s *heldSite, p *heldPacket) {
 	s.append(p)
-	p.prev = q.newest
-	if q.newest == nil {
-		q.oldest = p
-	} else {
-		q.newest.next = p
+	l := q.lines[s.within]
+	if l == nil {
+		l = &heldLine{within: s.within}
+		q.lines[s.within] = l
 	}
-	q.newest = p
+	p.line, p.prev = l, l.newest
+	if l.newest == nil {
+		l.oldest = p
+	} else {
+		l.newest.next = p
+	}
+	l.newest = p
 }
 
 // take removes a site and returns its packets.
@@ -211,10 +231,8 @@ func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets [
 	if s.first == nil {
 		delete(q.sites, site)
 	}
-	if q.oldest == nil && q.stop != nil {
-		q.stop()
-		q.stop = nil
-		q.timer++
+	if len(q.lines) == 0 {
+		q.disarm()
 	}
 	return packets
 }
@@ -236,33 +254,53 @@ func (s *heldSite) uncount(p *heldPacket) {
 	}
 }
 
-// unlink takes a packet off the list of all.
+// unlink takes a packet off its line.
 func (q *heldQueue) unlink(p *heldPacket) {
+	l := p.line
 	if p.prev == nil {
-		q.oldest = p.next
+		l.oldest = p.next
 	} else {
 		p.prev.next = p.next
 	}
 	if p.next == nil {
-		q.newest = p.prev
+		l.newest = p.prev
 	} else {
 		p.next.prev = p.prev
+	}
+	if l.oldest == nil {
+		delete(q.lines, l.within)
 	}
 	if p.data != nil {
 		q.total--
 	}
 }
 
-// arm sets the timer for the oldest packet, if it is not set. When that packet
-// has gone before, the timer goes off for nothing and is set anew: cheaper than
-// setting it anew for each packet.
+// arm sets the timer for the packet that is due first, unless it goes off before
+// that. When that packet has gone by then, the timer goes off for nothing and is set
+// anew: cheaper than setting it anew for each packet.
 func (q *heldQueue) arm(clock Clock, expire func(timer uint64)) {
-	if q.stop != nil || q.oldest == nil {
+	if len(q.lines) == 0 {
 		return
 	}
-	q.timer++
+	due := time.Duration(math.MaxInt64)
+	for _, l := range q.lines {
+		due = min(due, l.oldest.due)
+	}
+	if q.stop != nil && q.rings <= due {
+		return
+	}
+	q.disarm()
 	id := q.timer
-	q.stop = clock.AfterFunc(max(q.oldest.due-clock.Now(), 0), func() { expire(id) })
+	q.rings = due
+	q.stop = clock.AfterFunc(max(due-clock.Now(), 0), func() { expire(id) })
+}
+
+func (q *heldQueue) disarm() {
+	if q.stop != nil {
+		q.stop()
+		q.stop = nil
+	}
+	q.timer++
 }
 
 // expire refuses what is due.
@@ -278,12 +316,14 @@ func (h *Holder) expire(timer uint64) {
 	}
 	q.stop = nil
 	now := h.clock.Now()
-	for p := q.oldest; p != nil && p.due <= now; p = q.oldest {
-		if bySite[p.site] == nil {
-			order = append(order, p.site)
+	for _, l := range q.lines {
+		for p := l.oldest; p != nil && p.due <= now; p = l.oldest {
+			if bySite[p.site] == nil {
+				order = append(order, p.site)
+			}
+			bySite[p.site] = append(bySite[p.site], p)
+			q.expireOne(p)
 		}
-		bySite[p.site] = append(bySite[p.site], p)
-		q.expireOne(p)
 	}
 	q.arm(h.clock, h.expire)
 	h.mu.Unlock()
@@ -297,7 +337,7 @@ func (h *Holder) expire(timer uint64) {
 	}
 }
 
-// expireOne removes the oldest packet, which is the first of its site too, as
+// expireOne removes the oldest packet of a line, which is the first of its site too, as
 // both lists have the same order.
 func (q *heldQueue) expireOne(p *heldPacket) {
 	q.unlink(p)

@@ -132,7 +132,7 @@ func syn(site bpf.SiteID, i int) bpf.HeldPacket {
 
 func mustAdd(t *testing.T, h *holderRig, p bpf.HeldPacket, wantFirst bool) {
 	t.Helper()
-	first, err := h.Add(p)
+	first, err := h.Add(p, 0)
 	if err != nil {
 		t.Fatalf("Add: %v", err)
 	}
@@ -237,7 +237,7 @@ func TestHolderCaps(t *testing.T) {
 	for i := range 4 {
 		mustAdd(t, h, syn(1, i), i == 0)
 	}
-	if first, err := h.Add(syn(1, 9)); first || !errors.Is(err, ErrHoldSiteFull) {
+	if first, err := h.Add(syn(1, 9), 0); first || !errors.Is(err, ErrHoldSiteFull) {
 		t.Errorf("Add above the site's cap: first %v, error %v; want false, ErrHoldSiteFull", first, err)
 	}
 	mustAdd(t, h, syn(1, 2), false) // a repetition is not one more
@@ -246,10 +246,10 @@ func TestHolderCaps(t *testing.T) {
 	}
 	// A site whose first packet finds no room has to be woken all the same,
 	// once.
-	if first, err := h.Add(syn(3, 1)); !first || !errors.Is(err, ErrHoldTotalFull) {
+	if first, err := h.Add(syn(3, 1), 0); !first || !errors.Is(err, ErrHoldTotalFull) {
 		t.Errorf("Add of a third site: first %v, error %v; want true, ErrHoldTotalFull", first, err)
 	}
-	if first, err := h.Add(syn(3, 2)); first || !errors.Is(err, ErrHoldTotalFull) {
+	if first, err := h.Add(syn(3, 2), 0); first || !errors.Is(err, ErrHoldTotalFull) {
 		t.Errorf("Add of a third site again: first %v, error %v; want false, ErrHoldTotalFull", first, err)
 	}
 	wantHeld(t, h, 8, 3)
@@ -314,10 +314,49 @@ func TestHolderExpiry(t *testing.T) {
 	}
 }
 
+// A site whose start may take longer is held for longer, and no other for it: whichever came first.
+func TestHolderDeadlineOfASite(t *testing.T) {
+	for _, longFirst := range []bool{true, false} {
+		h := newRig(HoldConfig{PerSite: 4, Total: 8, Deadline: 30 * time.Second})
+		add := func(p bpf.HeldPacket, within time.Duration) {
+			t.Helper()
+			if _, err := h.Add(p, within); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if longFirst {
+			add(syn(1, 1), 2*time.Minute)
+		}
+		add(syn(2, 1), time.Second) // less than the configuration says
+		add(syn(3, 1), 0)
+		if !longFirst {
+			add(syn(1, 1), 2*time.Minute)
+		}
+		add(syn(1, 2), time.Second) // its site has a time
+		if n := h.clock.pending(); n != 1 {
+			t.Errorf("%d timers, want 1", n)
+		}
+		h.clock.advance(29 * time.Second)
+		wantHeld(t, h, 4, 3)
+		h.clock.advance(time.Second)
+		wantHeld(t, h, 2, 1)
+		h.clock.advance(89 * time.Second)
+		wantHeld(t, h, 2, 1)
+		h.clock.advance(time.Second)
+		wantHeld(t, h, 0, 0)
+		if diff := cmp.Diff([]Expired{{2, 1}, {3, 1}, {1, 2}}, h.expiries); diff != "" {
+			t.Errorf("expiries (-want +got):\n%s", diff)
+		}
+		if h.clock.pending() != 0 || len(h.held.lines) != 0 {
+			t.Errorf("%d timers and %d lines are left", h.clock.pending(), len(h.held.lines))
+		}
+	}
+}
+
 func TestHolderExpiryOfWhatFoundNoRoom(t *testing.T) {
 	h := newRig(HoldConfig{PerSite: 1, Total: 1, Deadline: time.Second})
 	mustAdd(t, h, syn(1, 1), true)
-	if first, _ := h.Add(syn(2, 1)); !first {
+	if first, _ := h.Add(syn(2, 1), 0); !first {
 		t.Error("first is false for a site without room")
 	}
 	h.clock.advance(time.Second)
@@ -370,7 +409,7 @@ func TestHolderConcurrentUse(t *testing.T) {
 	for s := range bpf.SiteID(sites) {
 		wg.Go(func() {
 			for i := range clients {
-				if _, err := h.Add(syn(s, i)); err != nil {
+				if _, err := h.Add(syn(s, i), 0); err != nil {
 					t.Errorf("Add: %v", err)
 				}
 			}
@@ -395,7 +434,7 @@ func TestHolderConcurrentUse(t *testing.T) {
 	for s := range bpf.SiteID(sites) {
 		h.Drop(s)
 	}
-	if p, s := h.Held(); p != 0 || s != 0 || h.held.oldest != nil || h.held.newest != nil {
+	if p, s := h.Held(); p != 0 || s != 0 || len(h.held.lines) != 0 {
 		t.Errorf("not empty after all: %d packets of %d sites", p, s)
 	}
 }
@@ -403,12 +442,12 @@ func TestHolderConcurrentUse(t *testing.T) {
 func BenchmarkHolderAddRelease(b *testing.B) {
 	h := NewHolder(HoldConfig{PerSite: 64, Total: 1 << 20, Deadline: time.Hour}, discard{}, discard{}, &fakeClock{}, nil)
 	for s := range bpf.SiteID(10_000) {
-		_, _ = h.Add(syn(s, 1))
+		_, _ = h.Add(syn(s, 1), 0)
 	}
 	p := syn(1<<20, 1)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = h.Add(p)
+		_, _ = h.Add(p, 0)
 		_, _, _ = h.Release(p.Site)
 	}
 }

@@ -1,6 +1,7 @@
 package netctl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -111,6 +112,36 @@ func vipAddr(a netip.Addr) *netlink.Addr {
 		addr.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 	}
 	return addr
+}
+
+// Dial connects by TCP from an address within the namespace, as those who are
+// inside can: to 127.0.0.1 too.
+func (n *Namespace) Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
+	ns, err := n.own()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s within the namespace behind %s: %w", to, n.name, err)
+	}
+	defer ns.Close()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
+	err = inNetns(ns, func() (err error) {
+		c, err = d.DialContext(ctx, "tcp", to.String())
+		return err
+	})
+	return c, err
+}
+
+// own is a descriptor of the namespace that outlives Close.
+func (n *Namespace) own() (*os.File, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, ErrClosed
+	}
+	fd, err := unix.FcntlInt(n.pair.ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the descriptor of a namespace: %w", err)
+	}
+	return os.NewFile(uintptr(fd), n.pair.ns.Name()), nil
 }
 
 // Close takes the veth away and lets go of the namespace, which ends with the

@@ -15,6 +15,8 @@ static __always_inline bool ready(const struct fc_site *s, __u32 slot, const str
 {
 	__u32 mask = s->forced[slot & (FC_MAX_REPLICAS - 1)] | (addr_is_v4(&p->dst) ? r->ready4 : r->ready6);
 
+	if (*(volatile const __u32 *)&r->flags & FC_REPLICA_CLOSED)
+		return false;
 	return mask & (1U << (port_bit & 31));
 }
 

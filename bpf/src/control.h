@@ -37,6 +37,9 @@ int fc_control(struct fc_control_args *ctl)
 	case FC_CONTROL_BEGIN_WAKE:
 		begin_wake(r);
 		return 0;
+	case FC_CONTROL_OPEN:
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_CLOSED);
+		return 0;
 	}
 	return EINVAL;
 }

@@ -182,6 +182,22 @@ static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
 	bpf_sk_storage_delete(&fc_listen_socks, sk);
 }
 
+/* Whether the other end is 127.0.0.1 or the like: somebody inside, by the VIP. */
+static __always_inline bool from_loopback(struct bpf_sock_ops *ops)
+{
+	__be32 v4 = ops->remote_ip4;
+
+	barrier_var(v4); /* see local_addr */
+	if (ops->family == AF_INET)
+		return (v4 & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	if (ops->remote_ip6[0] || ops->remote_ip6[1])
+		return false;
+	if (ops->remote_ip6[2])
+		return ops->remote_ip6[2] == bpf_htonl(0xffff) &&
+		       (ops->remote_ip6[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return ops->remote_ip6[3] == bpf_htonl(1);
+}
+
 static __always_inline void established(struct bpf_sock_ops *ops, struct choice c)
 {
 	struct bpf_sock *sk = ops->sk;
@@ -191,8 +207,9 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 
 	if (!sk || !local_addr(ops, &local))
 		return;
-	if (!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) {
-		/* the container talks to itself; the listener's flag is inherited */
+	if ((!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) || from_loopback(ops)) {
+		/* the container talks to itself, or the daemon asks it from inside; the
+		 * listener's flag is inherited */
 		bpf_sock_ops_cb_flags_set(ops, 0);
 		return;
 	}

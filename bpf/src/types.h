@@ -50,6 +50,7 @@ enum fc_replica_flags {
 	FC_REPLICA_WATCHED = 2, /* tell when it has no connection any more */
 	FC_REPLICA_BUSY = 4,    /* over the threshold on connections; the programs' own */
 	FC_REPLICA_QUEUED = 8,  /* over that on its accept queue; theirs too */
+	FC_REPLICA_CLOSED = 16, /* gets no new flows yet, whoever listens */
 };
 
 /* The first block is written once by the daemon before the container starts
@@ -283,6 +284,7 @@ enum fc_control_op {
 	FC_CONTROL_WATCH,
 	FC_CONTROL_UNWATCH,
 	FC_CONTROL_BEGIN_WAKE,
+	FC_CONTROL_OPEN,
 };
 
 /* What the daemon asks of fc_control, which returns 0 or an errno. */

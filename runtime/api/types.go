@@ -266,6 +266,7 @@ const (
 	StepThawed    = event.StepThawed
 	StepListening = event.StepListening
 	StepReleased  = event.StepReleased
+	StepReady     = event.StepReady
 	StepConnected = event.StepConnected
 	StepFirstByte = event.StepFirstByte
 	StepGivenUp   = event.StepGivenUp

@@ -32,6 +32,9 @@ const (
 	CheckpointDropped Kind = "checkpoint-dropped"
 	Ladder            Kind = "ladder"
 
+	Unhealthy Kind = "unhealthy"
+	Stalled   Kind = "stalled"
+
 	Circulating   Kind = "circulating"
 	NotCirculated Kind = "not-circulated"
 	Draining      Kind = "draining"
@@ -79,6 +82,9 @@ var Kinds = []Info{
 	{NotWoken, "A wake failed; held visitors were refused.", "`trace`", "See the reason, and `fcnode logs SITE`."},
 	{Failed, "A start failed and no other replica serves. Visitors are refused until the backoff is over.", "", "See the reason, and `fcnode logs SITE`; `fcnode wake SITE` tries at once."},
 	{Exited, "A replica ended without being asked.", "", "If it repeats: `fcnode logs SITE`."},
+
+	{Unhealthy, "A replica's health probe has failed so often that it is replaced.", "", "The reason says what the probe has found; `fcnode logs SITE`."},
+	{Stalled, "Visitors wait, and nobody has got an answer for `health.answer`.", "`conns`: connections, `acceptQueue`: of them not accepted", "`fcnode circulate SITE` replaces it; with `health` in the spec the node does so itself."},
 
 	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
 	{Frozen, "A replica sleeps frozen, its memory in place.", "", ""},

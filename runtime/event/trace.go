@@ -23,6 +23,7 @@ const (
 	StepRestoring = "restore begun"
 	StepThawed    = "thawed"
 	StepListening = "listening (from the kernel)"
+	StepReady     = "ready probe passed"
 	StepReleased  = "released"
 	StepConnected = "connected"
 	StepFirstByte = "first byte"

@@ -15,10 +15,10 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	}
 	r := &Replica{
 		ID: id, Name: c.ID(), Started: c.Created(), Image: c.Meta()[metaImage],
-		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c,
+		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed,
 	}
 	l.Replicas[r.ID] = r
-	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0}
+	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0 && !stats.Closed}
 	placed(&was, bpf.ReplicaID(r.ID), set)
 	l.refuseTwin()
 	l.Host.findTier(r, l.Spec, stats, &was)
@@ -27,6 +27,9 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	}
 	st := l.Site
 	st.Host.Work.Go(func() { st.watch(r) })
+	if r.closed && stats.Ready4|stats.Ready6 != 0 {
+		l.awaitReady(r)
+	}
 	l.Host.Tell(event.Event{Site: l.Name, Replica: r.Name, Kind: event.Adopted, Reason: "found running at the daemon's start"})
 	return nil
 }

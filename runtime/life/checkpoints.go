@@ -12,7 +12,6 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
-	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -196,9 +195,8 @@ func (l *Live) restored(r *Replica) {
 	}
 	if r.trace != nil {
 		r.trace.mark(event.StepListening, l.Host.Now())
-		l.Host.endByHand(r)
 	}
-	l.handle(site.ReplicaReady{ID: r.ID, All: l.allReady(st.Ready4, st.Ready6)})
+	l.listens(r, st.Ready4, st.Ready6)
 }
 
 // FindCRIU looks for the program in the background, as it has to be started for

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
@@ -41,14 +44,17 @@ type world struct {
 	held       map[bpf.SiteID]int
 	released   int
 	refused    int
+	within     time.Duration // for which the last packet is held at least
 	containers map[string]*fakeContainer
-	broken     error // of all starts, if not nil
+	broken     error                                     // of all starts, if not nil
+	answers    func(to netip.AddrPort) (net.Conn, error) // of who dials inside; nil: refused
 	slow       chan struct{}
 }
 
 type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
+	load   bpf.Load
 }
 
 func (w *world) now() uint64 { return uint64(time.Since(w.epoch)) + 1 }
@@ -160,7 +166,7 @@ func (d *daemon) visit(s *Site) {
 	set, awake := w.sites[s.ID]
 	var to *fakeReplica
 	for _, r := range set.Replicas {
-		if own := w.replicas[r.ID]; own != nil && !r.Draining && own.stats.Ready4 != 0 {
+		if own := w.replicas[r.ID]; own != nil && !r.Draining && own.stats.Ready4 != 0 && !own.stats.Closed {
 			to = own
 		}
 	}
@@ -255,7 +261,7 @@ func (w *world) AddReplica(id bpf.ReplicaID, r bpf.Replica) error {
 	if w.replicas[id] != nil {
 		return fmt.Errorf("replica %d: %w", id, fs.ErrExist)
 	}
-	w.replicas[id] = &fakeReplica{kernel: r}
+	w.replicas[id] = &fakeReplica{kernel: r, stats: bpf.ReplicaStats{Closed: r.Closed}}
 	return nil
 }
 
@@ -298,6 +304,15 @@ func (w *world) WatchEmpty(id bpf.ReplicaID, _ bool) (uint64, error) {
 
 func (w *world) BeginWake(bpf.ReplicaID) error { return nil }
 
+func (w *world) OpenReplica(id bpf.ReplicaID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.replicas[id]; r != nil {
+		r.stats.Closed = false
+	}
+	return nil
+}
+
 func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -310,9 +325,13 @@ func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
 func (w *world) LoadOf(ids ...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error) {
 	out := map[bpf.ReplicaID]bpf.Load{}
 	for _, id := range ids {
-		if st, err := w.Stats(id); err == nil {
-			out[id] = bpf.Load{ConnsNow: st.ConnsNow, ConnsTotal: st.ConnsTotal}
+		w.mu.Lock()
+		if r := w.replicas[id]; r != nil {
+			load := r.load
+			load.ConnsNow, load.ConnsTotal = r.stats.ConnsNow, r.stats.ConnsTotal
+			out[id] = load
 		}
+		w.mu.Unlock()
 	}
 	return out, nil
 }
@@ -338,9 +357,21 @@ func (w *world) RemoveTrigger(bpf.SiteID) error { return nil }
 
 // The network.
 
-func (w *world) Get(context.Context) (Namespace, error) { return fakeNamespace{}, nil }
+func (w *world) Get(context.Context) (Namespace, error) { return fakeNamespace{w}, nil }
 
-type fakeNamespace struct{}
+type fakeNamespace struct{ w *world }
+
+func (n fakeNamespace) Dial(_ context.Context, _ netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	n.w.mu.Lock()
+	answers := n.w.answers
+	n.w.mu.Unlock()
+	if answers == nil {
+		return nil, unix.ECONNREFUSED
+	}
+	return answers(to)
+}
+
+func (fakeNamespace) Listeners() ([]string, error) { return []string{"127.0.0.1:9000"}, nil }
 
 func (fakeNamespace) FD() *os.File               { return nil }
 func (fakeNamespace) Cookie() uint64             { return 1 }
@@ -352,10 +383,11 @@ func (fakeNamespace) Leave() error               { return nil }
 
 type fakeHolder struct{ w *world }
 
-func (h fakeHolder) Add(p bpf.HeldPacket) (bool, error) {
+func (h fakeHolder) Add(p bpf.HeldPacket, within time.Duration) (bool, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	h.w.held[p.Site]++
+	h.w.within = within
 	return true, nil
 }
 
@@ -380,9 +412,12 @@ func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 
 type fakeImages struct{}
 
+func (f fakeImages) Get(string) (*image.Image, error) { return f.Resolve(context.Background(), "") }
+
 func (fakeImages) Resolve(context.Context, string) (*image.Image, error) {
 	out := &image.Image{Digest: "sha256:a"}
 	out.Config.Cmd = []string{"/a"}
+	out.Config.ExposedPorts = []string{"9000/tcp"}
 	return out, nil
 }
 

@@ -1,8 +1,10 @@
 package life
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -95,6 +97,26 @@ func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
 		Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
 	}
+}
+
+// holdMargin is how much longer a visitor is held than his site's start may take, so
+// that it is the start's outcome that answers him.
+const holdMargin = time.Second
+
+// holdsFor is how long the site's visitors are held at least.
+func (st *Site) holdsFor() time.Duration {
+	return holdMargin + time.Duration(cmp.Or(st.startTimeout, st.Host.Cfg.Start.Timeout))
+}
+
+// HeldLong says that a site's start may take longer than the node holds packets of
+// others, of which those in front of the node have to know; empty: it may not.
+func (h *Host) HeldLong(s *spec.Site) []string {
+	start, hold := h.startTimeout(s), time.Duration(h.Cfg.Hold.Deadline)
+	if start <= hold {
+		return nil
+	}
+	return []string{fmt.Sprintf("start.timeout: visitors may be held for %s, longer than others' (hold.deadline, %s): what connects to this node for them, a gateway or a load balancer, must wait as long",
+		spec.Duration(start), spec.Duration(hold))}
 }
 
 func (h *Host) startTimeout(s *spec.Site) time.Duration {

@@ -1,6 +1,8 @@
 package life
 
 import (
+	"time"
+
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -10,7 +12,11 @@ import (
 func (h *Host) Held(p bpf.HeldPacket) {
 	read := h.Now()
 	e := h.Finder.ByID(p.Site)
-	if _, err := h.Holder.Add(p); err != nil {
+	var within time.Duration
+	if e != nil {
+		within = e.holdsFor()
+	}
+	if _, err := h.Holder.Add(p, within); err != nil {
 		h.Log.Debug("a packet was not held; its client will repeat it", "client", p.Client, "vip", p.VIP, "error", err)
 	}
 	if e == nil {
@@ -45,13 +51,8 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 		}
 		if r.trace != nil {
 			r.trace.mark(event.StepListening, ev.Time)
-			if r.trace.byHand() {
-				r.endWake()
-				l.Host.endTrace(r.trace, event.ResultOK, "")
-				r.trace = nil
-			}
 		}
-		l.handle(site.ReplicaReady{ID: id, All: l.allReady(ev.Ready4, ev.Ready6)})
+		l.listens(r, ev.Ready4, ev.Ready6)
 	case bpf.EventUnready:
 		l.handle(site.PortClosed{ID: id})
 	case bpf.EventKnock:

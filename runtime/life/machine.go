@@ -24,6 +24,7 @@ const (
 	timerSpare
 	timerBackoff
 	timerProof
+	timerHealth
 )
 
 type timerKey struct {
@@ -97,6 +98,7 @@ func (l *Live) handle(ev site.Event) {
 			}
 		}
 	}
+	l.followHealth()
 	l.Host.Scale.Follow(l.Scaled())
 	l.notify()
 	l.endIdle()
@@ -262,7 +264,7 @@ func (l *Live) release() {
 	var mask4, mask6 uint32
 	v := l.Machine.View()
 	for _, r := range v.Replicas {
-		if r.Draining {
+		if own := l.Replicas[r.ID]; r.Draining || own != nil && own.closed {
 			continue
 		}
 		if r.Forced {

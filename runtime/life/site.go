@@ -32,7 +32,8 @@ type Site struct {
 	Least   uint8 // replicas of a live site
 	Most    uint8
 
-	Deleting bool // guarded by the table
+	startTimeout spec.Duration // 0: the node's
+	Deleting     bool          // guarded by the table
 
 	mu   sync.Mutex
 	live Live
@@ -87,6 +88,8 @@ type Activity struct {
 	changed  chan struct{} // closed and replaced after each event
 	retry    time.Time     // end of the backoff
 
+	unhealthy int // replicas in a row that were
+
 	experience *policy.Experience // nil until it was read
 	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
 	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
@@ -119,9 +122,14 @@ type Replica struct {
 	leave   func()   // ends the turn
 	woken   func()   // ends its precedence; nil unless somebody waits for it
 
-	dumped    bool   // ends, and leaves an image
-	restoring bool   // gets no packets yet, whatever its sockets say
-	proof     *proof // that it serves, which a restored one still owes; nil: it has, or is no such
+	dumped    bool     // ends, and leaves an image
+	restoring bool     // gets no packets yet, whatever its sockets say
+	closed    bool     // nor does it before its ready probe has passed
+	asked     bool     // by that probe
+	unready   error    // what the probe's last try has found
+	checkup   *checkup // nil unless it serves and has a health probe
+	stall     *stall   // nil until it was looked at while it serves
+	proof     *proof   // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 
 // New makes a parked site.
@@ -139,6 +147,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Gateway = gatewayOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
+	st.startTimeout = s.Spec.Start.Timeout
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }
 

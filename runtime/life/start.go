@@ -132,7 +132,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, fmt.Errorf("image: %w", err)
 	}
-	st.With(func(*Live) { r.Image = img.Digest })
+	st.With(func(*Live) { r.Image, r.closed = img.Digest, s.Ready.Asks() })
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
@@ -150,6 +150,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}
 	r.kernel = bpf.Replica{
 		Site: st.ID, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: st.Addr4, VIP6: st.Addr6,
+		Closed: s.Ready.Asks(),
 	}
 	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
 		return with, err

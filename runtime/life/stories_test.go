@@ -265,7 +265,7 @@ func TestDaemonDies(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.With(func(l *Live) {
-					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{}, stats, set); err != nil {
+					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{w}, stats, set); err != nil {
 						t.Error(err)
 					}
 				})

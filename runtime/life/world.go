@@ -2,6 +2,7 @@ package life
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -27,6 +28,7 @@ type DataPath interface {
 	SetAsleep(bpf.ReplicaID, bool) error
 	WatchEmpty(id bpf.ReplicaID, on bool) (conns uint64, err error)
 	BeginWake(bpf.ReplicaID) error
+	OpenReplica(bpf.ReplicaID) error
 	Stats(bpf.ReplicaID) (bpf.ReplicaStats, error)
 	LoadOf(...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Load([]bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
@@ -38,7 +40,7 @@ type DataPath interface {
 
 // Holder keeps the packets of visitors whose site wakes.
 type Holder interface {
-	Add(bpf.HeldPacket) (first bool, err error)
+	Add(p bpf.HeldPacket, within time.Duration) (first bool, err error)
 	ReleaseIf(id bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error)
 	Refuse(bpf.SiteID) (n int, err error)
 }
@@ -55,6 +57,8 @@ type Namespace interface {
 	NSID() int
 	HostIfindex() int
 	Assign(...netip.Addr) error
+	Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
+	Listeners() ([]string, error)
 	Close() error
 	Leave() error
 }
@@ -62,6 +66,7 @@ type Namespace interface {
 // Images resolves what specs name.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (*image.Image, error)
+	Get(digest string) (*image.Image, error)
 }
 
 // Containers makes containers.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
-	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/sites"
@@ -20,8 +19,7 @@ import (
 type backend struct {
 	*sites.Table
 	*status.Status
-	host   *life.Host
-	images *image.Store
+	host *life.Host
 }
 
 // Wake implements api.Backend.

@@ -47,21 +47,17 @@ func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (ap
 }
 
 func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
-	img, err := b.images.Get(r.Image)
-	if err != nil { // a folder
-		if img, err = b.images.Resolve(ctx, s.Image); err != nil {
-			return nil, fmt.Errorf("the image of site %s: %w", s.Name, err)
-		}
+	with, err := b.host.ExecSpec(ctx, r, s)
+	if err != nil {
+		return nil, err
 	}
-	env := life.Environment(img.Config.Env, s.Env)
 	if req.TTY {
-		env = append([]string{"TERM=xterm"}, env...) // those that follow win
+		with.Env = append([]string{"TERM=xterm"}, with.Env...) // those that follow win
 	}
-	p, err := r.Ctr.Exec(ctx, container.ExecSpec{
-		Args: req.Args, Env: append(env, req.Env...),
-		Cwd: life.FirstOf(req.Cwd, s.Workdir, img.Config.WorkingDir, "/"), User: life.FirstOf(req.User, string(s.User), img.Config.User),
-		TTY: req.TTY, Cols: req.Cols, Rows: req.Rows,
-	})
+	with.Args, with.Env = req.Args, append(with.Env, req.Env...)
+	with.Cwd, with.User = life.FirstOf(req.Cwd, with.Cwd), life.FirstOf(req.User, with.User)
+	with.TTY, with.Cols, with.Rows = req.TTY, req.Cols, req.Rows
+	p, err := r.Ctr.Exec(ctx, with)
 	return p, wired(s.Name, err)
 }
 

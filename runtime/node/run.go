@@ -245,7 +245,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	answers := backend{n.table, n.status, n.Host, n.images}
+	answers := backend{n.table, n.status, n.Host}
 	server := api.NewServer(answers, n.Log)
 	failed := make(chan error, 1)
 	n.Work.Go(func() { n.readEvents(events) })
@@ -260,6 +260,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 
 	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
+	n.Work.Go(func() { every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, triggers)
 	n.FindCRIU()
 	n.PrepareAgain()

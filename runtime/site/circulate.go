@@ -1,9 +1,9 @@
 package site
 
 import (
-	"time"
-
+	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/event"
 )
@@ -45,6 +45,17 @@ func (e LifeOver) on(m *Machine, _ time.Time) []Action {
 	r.old = true
 	m.renewing, m.holdoff = reason, false
 	return m.renew()
+}
+
+// A replica that serves badly is replaced, and serves until the next one does.
+func (e Unhealthy) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
+	if r == nil || r.State != Ready || r.Spare() || r.old || m.deleted {
+		return nil
+	}
+	r.old = true
+	m.renewing = cmp.Or(m.renewing, e.Reason)
+	return append([]Action{Note{Kind: event.Unhealthy, Replica: r.ID, Failure: true, Reason: e.Reason}}, m.renew()...)
 }
 
 // circulate replaces all replicas.

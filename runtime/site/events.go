@@ -43,8 +43,12 @@ type (
 		ID     ReplicaID
 		Reason string
 	}
-	// StartTimedOut means: the start took too long, or nobody listened in time.
-	StartTimedOut struct{ ID ReplicaID }
+	// StartTimedOut means: the start took too long, or nobody listened in time. Reason
+	// is what is known of why; empty: nothing.
+	StartTimedOut struct {
+		ID     ReplicaID
+		Reason string
+	}
 	// ReplicaExited means: the container's init has ended, by itself or because it
 	// was told to, and all that the node kept for it is gone.
 	ReplicaExited struct {
@@ -96,6 +100,11 @@ type (
 	// Unresponsive means: a restored replica does not serve: nobody listens, or those
 	// who came get no answer.
 	Unresponsive struct {
+		ID     ReplicaID
+		Reason string
+	}
+	// Unhealthy means: a replica that serves does not do it well.
+	Unhealthy struct {
 		ID     ReplicaID
 		Reason string
 	}

@@ -503,7 +503,7 @@ func (md *model) stale() error {
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
 		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
 		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
-		Restored{ID: id}, Answered{ID: id}, Unresponsive{ID: id, Reason: "late"},
+		Restored{ID: id}, Answered{ID: id}, Unresponsive{ID: id, Reason: "late"}, Unhealthy{ID: id, Reason: "ill"},
 	}[md.rng.IntN(19)])
 }
 

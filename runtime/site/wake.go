@@ -140,7 +140,10 @@ func (e StartTimedOut) on(m *Machine, _ time.Time) []Action {
 	if r == nil || (r.State != Starting && r.State != Resuming) {
 		return nil
 	}
-	reason := fmt.Sprintf("nobody listened on its ports within %s", m.policy.StartTimeout)
+	reason := e.Reason
+	if reason == "" {
+		reason = fmt.Sprintf("nobody listened on its ports within %s", m.policy.StartTimeout)
+	}
 	if r.State == Resuming {
 		reason = fmt.Sprintf("it did not run again within %s", m.policy.StartTimeout)
 	}

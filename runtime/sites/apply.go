@@ -125,7 +125,7 @@ func (t *Table) checkImages(ctx context.Context, sites []spec.Site, source strin
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: policy.Unmet(&c.record.Spec, t.host.Means.Can)}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(&c.record.Spec)}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -138,13 +138,18 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	return out
 }
 
+// warnings are what the one who applies a spec is to know of it.
+func (t *Table) warnings(s *spec.Site) []string {
+	return append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
+}
+
 // announce tells the event log and the site's machine what has changed.
 func (t *Table) announce(c change) {
 	e, err := t.ByName(c.record.Spec.Name)
 	if err != nil {
 		return // deleted meanwhile
 	}
-	t.host.Tell(appliedEvent(c, policy.Unmet(&c.record.Spec, t.host.Means.Can)))
+	t.host.Tell(appliedEvent(c, t.warnings(&c.record.Spec)))
 	e.With(func(l *life.Live) { l.ChangeSpec(&c.record.Spec) })
 	t.KeepAwake(e, &c.record.Spec)
 }

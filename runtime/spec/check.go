@@ -93,6 +93,7 @@ func (c checker) site(s *Site) {
 	c.limits(s.Limits)
 	c.scale(s.Scale)
 	c.life(s)
+	c.probes(s)
 	c.tiers(s)
 	c.renewal(s)
 }

@@ -138,6 +138,9 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"hostname", s.Hostname == ""},
 		{"start.timeout", s.Start.Timeout == 0},
 		{"stop.signal", s.Stop.Signal == ""},
+		{"health.every", s.Health.Every == 0},
+		{"health.failures", s.Health.Failures == 0},
+		{"health.answer", s.Health.Answer == 0},
 		{"objective.cold", s.Objective.Cold == 0},
 		{"objective.wake", s.Objective.Wake == 0},
 		{"lifetime.after", s.Lifetime.After == 0},
@@ -148,6 +151,14 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"limits.memory.step", s.Limits.Memory.Step == 0},
 		{"limits.pids.step", s.Limits.Pids.Step == 0},
 		{"limits.pids.min", s.Limits.Pids.Min == 0},
+	}
+	for _, p := range s.probes() {
+		said := false
+		for _, f := range p.fields() {
+			fields = append(fields, field{p.name + "." + f.name, f.empty})
+			said = said || doc.Has(p.name+"."+f.name)
+		}
+		fields = append(fields, field{p.name, !said && !doc.Has(p.name+".every") && !doc.Has(p.name+".failures") && !doc.Has(p.name+".answer")})
 	}
 	for i, r := range s.Tiers.Rungs {
 		fields = append(fields, field{fmt.Sprintf("tiers[%d].after", i), r.After == 0})

@@ -64,6 +64,8 @@ lifetime: {after: 1h, jitter: 0%}
 circulate: {overlap: false, drain: 1m, ahead: true}
 checkpoint: {clonable: true, warm: 0}
 start: {timeout: 45s}
+ready: {http: "/health?all=1", status: 204, port: 8080, timeout: 500ms}
+health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 20s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
 capabilities: {add: [CAP_SETFCAP, IPC_LOCK], drop: [ALL]}
@@ -112,6 +114,8 @@ var everythingSite = Site{
 	Capabilities:    Capabilities{Add: []Capability{"SETFCAP", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
 	NoNewPrivileges: new(false),
 	Userns:          "private",
+	Ready:           Probe{HTTP: "/health?all=1", Status: 204, Port: 8080, Timeout: Duration(500 * time.Millisecond)},
+	Health:          Health{Probe: Probe{Exec: []string{"/bin/check", "-q"}, Timeout: Duration(2 * time.Second)}, Every: Duration(time.Minute), Failures: 5, Answer: Duration(20 * time.Second)},
 }
 
 func TestParseEverything(t *testing.T) {
@@ -206,6 +210,11 @@ func TestParseGood(t *testing.T) {
 		{"scale: {max: 4, spare: 2}", func(s *Site) any { return s.Scale.Spare }, Spare{Count: 2, Tier: TierFrozen}},
 		{"scale: {max: 4, spare: prepared}", func(s *Site) any { return s.Scale.Spare }, Spare{Count: 1, Tier: TierPrepared}},
 		{"scale: {max: 4, spare: {count: 3, tier: prepared}}", func(s *Site) any { return s.Scale.Spare }, Spare{Count: 3, Tier: TierPrepared}},
+		{"ready: {http: /up}", func(s *Site) any { return s.ProbePort(s.Ready) }, 80},
+		{"ready: {http: /up, port: 9}", func(s *Site) any { return s.ProbePort(s.Ready) }, 9},
+		{"ready: {tcp: 9000}", func(s *Site) any { return s.Ready.Within() }, 5 * time.Second},
+		{"health: {unix: /run/php.sock, every: 1s}", func(s *Site) any { return s.Health }, Health{Probe: Probe{Unix: "/run/php.sock"}, Every: Duration(time.Second)}},
+		{"health: {answer: 1m}", func(s *Site) any { return s.Health.Patience() }, time.Minute},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
 		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
 		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
@@ -460,6 +469,30 @@ var badSpecs = []struct {
 	{"user empty", "user: ''", "4:7: user: is empty", false},
 	{"hostname empty", "hostname: ''", "4:11: hostname: is empty", false},
 	{"stop signal empty", "stop: {signal: ''}", "4:16: stop.signal: is empty", false},
+	{"probe of nothing", "ready: {}", "4:8: ready: is empty", true},
+	{"probe with a timeout alone", "ready: {timeout: 1s}", "4:8: ready: does not say what to ask", true},
+	{"probe in two ways", "ready: {tcp: 80, file: /run/up}", "4:8: ready: has tcp and file", true},
+	{"probe by no path", "health: {http: health}", `4:16: health.http: "health" is not a path`, false},
+	{"probe by a line more", `health: {http: "/\r\nX: y"}`, `4:16: health.http: "/\r\nX: y" is not a path`, false},
+	{"probe empty", "ready: {unix: ''}", "4:15: ready.unix: is empty", false},
+	{"probe by no command", "ready: {exec: []}", "4:15: ready.exec: is empty", false},
+	{"probe by a name", "ready: {exec: ['']}", "4:16: ready.exec[0]: is empty", true},
+	{"probe of no port", "ready: {tcp: 65536}", "4:14: ready.tcp: 65536 is not a port", false},
+	{"probe of port 0", "ready: {tcp: 0}", "4:14: ready.tcp: is empty", false},
+	{"probe below nothing", "ready: {unix: run/x.sock}", `4:15: ready.unix: "run/x.sock" is not an absolute clean path`, false},
+	{"probe of a folder's end", "ready: {file: /run/../up}", `4:15: ready.file: "/run/../up" is not an absolute clean path; did you mean /up?`, false},
+	{"probe for no status", "ready: {http: /, status: 1000}", "4:26: ready.status: 1000 is no HTTP status", false},
+	{"status without a page", "ready: {tcp: 80, status: 200}", "4:26: ready.status: has no effect", true},
+	{"port without a page", "ready: {file: /up, port: 80}", "4:26: ready.port: has no effect", true},
+	{"probe too patient", "ready: {tcp: 80, timeout: 2m}", "4:27: ready.timeout: 2m is out of range", true},
+	{"probe of seconds", "ready: {tcp: 80, timeout: 2}", `4:27: ready.timeout: "2" is not a duration: it has no unit`, false},
+	{"health too often", "health: {tcp: 80, every: 10ms}", "4:26: health.every: 10ms is out of range", true},
+	{"health without a probe", "health: {every: 10s}", "4:9: health: does not say what to ask", true},
+	{"answer at once", "health: {answer: 1s}", "4:18: health.answer: 1s is out of range", true},
+	{"health never fails", "health: {tcp: 80, failures: 101}", "4:29: health.failures: 101 is out of range", false},
+	{"probe by another's words", "readinessProbe: {httpGet: {path: /}}", "4:1: readinessProbe: unknown field; did you mean ready?", false},
+	{"health by another's words", "health: {tcp: 80, periodSeconds: 5}", "4:19: health.periodSeconds: unknown field in health; did you mean health.every?", false},
+	{"ready asked often", "ready: {tcp: 80, every: 5s}", "4:18: ready.every: unknown field in ready", false},
 	{"boolean in words", "readOnlyRoot: off", `4:15: readOnlyRoot: "off" is a string; write false`, false},
 	{"boolean a number", "readOnlyRoot: 1", "4:15: readOnlyRoot: 1 is a number", false},
 

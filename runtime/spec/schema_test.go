@@ -224,6 +224,19 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		get(list).Items.MinLength, get(list).Items.MaxLength = count(1), count(maxIgnoreText)
 	}
 	get("Ignore.paths").Items.Pattern = "^/[^*]*[*]?$"
+	for _, probe := range []string{"Probe", "Health"} {
+		bounds(probe+".status", "100", "599")
+		bounds(probe+".port", "1", "65535")
+		bounds(probe+".tcp", "1", "65535")
+		get(probe + ".http").Pattern = httpPathPattern
+		get(probe + ".unix").Pattern = pathPattern
+		get(probe + ".file").Pattern = pathPattern
+		get(probe + ".exec").MinItems = count(1)
+		get(probe + ".timeout").Default = DefaultProbeTimeout.String()
+	}
+	bounds("Health.failures", "1", "100")
+	get("Health.failures").Default, get("Health.every").Default = DefaultHealthFailures, DefaultHealthEvery.String()
+	get("Health.answer").Default = DefaultAnswer.String()
 	for _, name := range signals {
 		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
 	}

@@ -100,6 +100,13 @@ type Site struct {
 	// Checkpoint says how images of the running site are taken.
 	Checkpoint Checkpoint `json:"checkpoint,omitzero" also:"checkpoints,criu,snapshot"`
 
+	// Ready says when a replica that has started may get visitors: when one of its ports is listened on and this probe has passed.
+	// Default: as soon as somebody listens.
+	Ready Probe `json:"ready,omitzero" also:"readiness,readinessprobe,startupprobe"`
+
+	// Health is a probe of each replica that serves; one that fails is circulated. Default: none.
+	Health Health `json:"health,omitzero" also:"healthcheck,healthprobe,liveness,livenessprobe"`
+
 	// Start of the site.
 	Start Start `json:"start,omitzero" also:"startup"`
 

@@ -27,6 +27,7 @@ import (
 //	LISTEN   what it listens on, in order: "tcp4/:80 tcp6/[::]:80 udp/:53" (default tcp/:80)
 //	STUBBORN 1: SIGTERM does not end it
 //	START    how long it takes until it listens
+//	BACK     and from then until what is behind it is up: see back_test.go
 //
 //	GET /             who asked whom: see greeting
 //	GET /bytes?n=N    N bytes
@@ -48,6 +49,13 @@ func guestMain() int {
 	signal.Notify(stop, syscall.SIGTERM)
 	if os.Getenv("STUBBORN") == "1" {
 		stop = make(chan os.Signal)
+	}
+	if len(os.Args) == 2 && os.Args[1] == isBack {
+		if _, err := os.Stat(backFile); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
 	}
 	switch os.Getenv(envGuest) {
 	case "exit":
@@ -162,13 +170,14 @@ func newGuest() *guest {
 	mux.HandleFunc("GET /fetch", fetch)
 	mux.HandleFunc("POST /file", writeFile)
 	scaleGuest(mux)
+	backGuest(mux)
 	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
 		os.Exit(code)
 	})
-	g.http = &http.Server{Handler: mux} //nolint:gosec // its visitors are the tests
+	g.http = &http.Server{Handler: hangs(mux)} //nolint:gosec // its visitors are the tests
 	return g
 }
 

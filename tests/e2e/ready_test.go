@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,21 +200,28 @@ func TestRootVisitorWhoGivesUp(t *testing.T) {
 	n.outside.greet(s.addr4(80))
 }
 
-// TestRootHoldDeadline: nobody is held for longer than the configuration says, also when the start goes on.
+// TestRootHoldDeadline: visitors are held for as long as the start of their site may take, also where that is longer than the configuration's
+// deadline, and whoever applies such a spec is told.
 func TestRootHoldDeadline(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newNode(t, options{more: "hold: {deadline: 1s}"})
-	s := n.deploy("slow", "env: {GUEST: deaf}", "start: {timeout: 1h}")
-	for _, c := range []*client{n.outside, n.local} {
-		for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
-			if conn, err := c.connect(to); !errors.Is(err, unix.ECONNREFUSED) {
-				t.Errorf("%s client: %s: %v %v, want it refused", c.name, to, conn, err)
-			}
+	text := n.spec("slow", "env: {GUEST: serve, START: 2s}", "start: {timeout: 1h}")
+	res, err := n.api.Apply(n.ctx(), n.parse(text), true)
+	if err != nil || len(res) != 1 || !slices.ContainsFunc(res[0].Warnings, func(w string) bool { return strings.HasPrefix(w, "start.timeout: ") }) {
+		t.Errorf("applied with %+v (%v), want a warning about start.timeout", res, err)
+	}
+	s := n.apply(text)
+	mark := n.mark()
+	outside := later(func() error { _, err := n.outside.get(s.addr4(80), "/"); return err })
+	local := later(func() error { _, err := n.local.get(s.addr6(80), "/"); return err })
+	for name, visit := range map[string]<-chan error{"outside": outside, "local": local} {
+		if err := testutil.Receive(t, 2*patience, "the visitor's answer", visit); err != nil {
+			t.Errorf("the %s visitor of a site that starts for two seconds: %v", name, err)
 		}
 	}
-	if v := s.get(); v.Phase != api.PhaseWaking {
-		t.Errorf("the site is %s: %q", v.Phase, s.story(0))
+	if got := s.starts(mark); got != 1 {
+		t.Errorf("%d starts: %q", got, s.story(mark))
 	}
 }
 

@@ -173,7 +173,7 @@ func (d *Document) mapping(m ast.MapNode, v reflect.Value, path string) {
 			d.report(at, full, d.unknown(name, path, fields))
 			continue
 		}
-		d.value(it.Value(), v.Field(fields[i].index), full, at)
+		d.value(it.Value(), v.FieldByIndex(fields[i].index), full, at)
 	}
 }
 
@@ -217,7 +217,7 @@ func join(path, name string) string {
 // field is one field of a struct, as a file names it.
 type field struct {
 	name   string
-	index  int
+	index  []int
 	also   []string
 	alone  bool    // a plain value stands for this field
 	fields []field // of the struct it holds
@@ -225,8 +225,8 @@ type field struct {
 
 var known sync.Map // reflect.Type to []field
 
-// fieldsOf gives the fields of a struct that have a json tag; none for other
-// types.
+// fieldsOf gives the fields of a struct that have a json tag, and those of structs
+// that it embeds; none for other types.
 func fieldsOf(t reflect.Type) []field {
 	if t.Kind() != reflect.Struct {
 		return nil
@@ -238,6 +238,13 @@ func fieldsOf(t reflect.Type) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" {
+			for _, inner := range fieldsOf(f.Type) {
+				inner.index = append(slices.Clone(f.Index), inner.index...)
+				fields = append(fields, inner)
+			}
+			continue
+		}
 		if name == "" || name == "-" {
 			continue
 		}
@@ -246,7 +253,7 @@ func fieldsOf(t reflect.Type) []field {
 			also = strings.Split(words, ",")
 		}
 		fields = append(fields, field{
-			name: name, index: i, also: also, alone: f.Tag.Get("alone") == "true", fields: fieldsOf(f.Type),
+			name: name, index: f.Index, also: also, alone: f.Tag.Get("alone") == "true", fields: fieldsOf(f.Type),
 		})
 	}
 	known.Store(t, fields)

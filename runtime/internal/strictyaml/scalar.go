@@ -154,7 +154,7 @@ func decodeScalar(s Scalar, v reflect.Value) error {
 	}
 	for _, f := range fieldsOf(v.Type()) {
 		if f.alone {
-			return decodeScalar(s, v.Field(f.index))
+			return decodeScalar(s, v.FieldByIndex(f.index))
 		}
 	}
 	switch v.Kind() {
@@ -204,7 +204,7 @@ func allowed(t reflect.Type) string {
 	}
 	for _, f := range fields {
 		if f.alone {
-			scalar = allowed(t.Field(f.index).Type)
+			scalar = allowed(t.FieldByIndex(f.index).Type)
 		}
 	}
 	switch {

@@ -48,6 +48,11 @@ type inner struct {
 	Big   int64 `json:"big"`
 }
 
+// Embedded has fields that a file names as if they were its owner's.
+type Embedded struct {
+	Deep string `json:"deep" also:"deeper"`
+}
+
 type outer struct {
 	Name   string            `json:"name"`
 	On     bool              `json:"on"`
@@ -60,7 +65,8 @@ type outer struct {
 	Addr   netip.Addr        `json:"addr"`
 	Upper  upper             `json:"upper"`
 	Words  wordList          `json:"words"`
-	Hidden string            `json:"-"`
+	Embedded
+	Hidden string `json:"-"`
 	NoTag  string
 }
 
@@ -80,7 +86,7 @@ func decode(t *testing.T, src string) (outer, *Document, Errors) {
 
 func TestDecode(t *testing.T) {
 	want := outer{
-		Name: "a: b", On: true, Ratio: 1.5, List: []string{"x", "y"}, Inners: []inner{{Count: 1}, {Big: -2}},
+		Embedded: Embedded{Deep: "d"}, Name: "a: b", On: true, Ratio: 1.5, List: []string{"x", "y"}, Inners: []inner{{Count: 1}, {Big: -2}},
 		Map: map[string]string{"k": "v", "a.b": "w"}, Nested: map[string]inner{"n": {Count: 3}},
 		Addr: netip.MustParseAddr("::1"), Upper: upper{"UP"},
 	}
@@ -103,11 +109,12 @@ nested:
     count: 3
 addr: "::1"
 upper: up
+deep: d
 `,
 		"flow": `{name: 'a: b', on: True, ratio: 1.5, list: [x, y], inners: [{count: 1}, {big: -2}],
-  map: {k: v, a.b: w}, nested: {n: {count: 3}}, addr: "::1", upper: {text: UP}}`,
+  map: {k: v, a.b: w}, nested: {n: {count: 3}}, addr: "::1", upper: {text: UP}, deep: d}`,
 		"JSON": `{"name":"a: b","on":true,"ratio":1.5,"list":["x","y"],"inners":[{"count":1},{"big":-2}],` +
-			`"map":{"k":"v","a.b":"w"},"nested":{"n":{"count":3}},"addr":"::1","upper":{"text":"UP"}}`,
+			`"map":{"k":"v","a.b":"w"},"nested":{"n":{"count":3}},"addr":"::1","upper":{"text":"UP"},"deep":"d"}`,
 	} {
 		got, _, errs := decode(t, src)
 		if len(errs) > 0 {
@@ -144,7 +151,7 @@ func TestDecodeList(t *testing.T) {
 
 func TestDecodeErrors(t *testing.T) {
 	for _, test := range []struct{ src, want string }{
-		{"Hidden: a", "f:1:1: Hidden: unknown field; allowed: name, on, ratio, list, inners, inner, map, nested, addr, upper, words"},
+		{"Hidden: a", "f:1:1: Hidden: unknown field; allowed: name, on, ratio, list, inners, inner, map, nested, addr, upper, words, deep"},
 		{"NoTag: a", "f:1:1: NoTag: unknown field; allowed"},
 		{"count: 1", "f:1:1: count: unknown field; did you mean inner.count?"},
 		{"inner: {Size: 1}", "f:1:9: inner.Size: unknown field in inner; did you mean inner.count?; allowed: count, big"},

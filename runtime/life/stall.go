@@ -1,0 +1,97 @@
+package life
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
+)
+
+// StallLook is the time between two looks at whether applications hang.
+const StallLook = 5 * time.Second
+
+// stall is what the kernel's counters say of a replica whose visitors may wait in
+// vain.
+type stall struct {
+	last  bpf.Load
+	since time.Time // nobody has got an answer; zero: not so
+	told  bool
+}
+
+// judge says for how long visitors have waited while nobody got an answer. Whoever
+// asks nothing (an idle WebSocket, a protocol without turns) does not wait, and an
+// application that goes on reading what somebody sends is at work.
+func (s *stall) judge(now time.Time, load bpf.Load) time.Duration {
+	last := s.last
+	s.last = load
+	answered := load.BytesOut != last.BytesOut || load.DatagramsOut != last.DatagramsOut
+	asked := load.Requests != last.Requests || load.AcceptQueue > 0
+	reads := load.BytesIn != last.BytesIn && !asked && load.ConnsTotal == last.ConnsTotal
+	switch {
+	case answered, reads, load.ConnsNow == 0:
+		s.since, s.told = time.Time{}, false
+	case asked && s.since.IsZero():
+		s.since = now
+	}
+	if s.since.IsZero() {
+		return 0
+	}
+	return now.Sub(s.since)
+}
+
+// FindStalls looks at all replicas that serve, and tells of those whose visitors wait
+// in vain.
+func (h *Host) FindStalls() {
+	var ids []bpf.ReplicaID
+	h.eachServing(func(_ *Live, r *Replica) { ids = append(ids, bpf.ReplicaID(r.ID)) })
+	if len(ids) == 0 {
+		return
+	}
+	loads, err := h.Data.Load(ids) // at once: it reads the whole of some maps
+	if err != nil {
+		h.Log.Error("cannot tell which applications hang", "error", err)
+		return
+	}
+	h.eachServing(func(l *Live, r *Replica) {
+		if load, ok := loads[bpf.ReplicaID(r.ID)]; ok {
+			l.lookForStall(r, load)
+		}
+	})
+}
+
+// eachServing calls f for the replicas that serve.
+func (h *Host) eachServing(f func(*Live, *Replica)) {
+	for _, st := range h.Awake.All() {
+		st.With(func(l *Live) {
+			if l.Activity == nil || l.gone {
+				return
+			}
+			for id, r := range l.Replicas {
+				if m, ok := l.Machine.Replica(id); ok && m.State == site.Ready && !m.Spare() {
+					f(l, r)
+				} else {
+					r.stall = nil
+				}
+			}
+		})
+	}
+}
+
+func (l *Live) lookForStall(r *Replica, load bpf.Load) {
+	if r.stall == nil { // what was counted before is no news
+		r.stall = &stall{last: load}
+	}
+	waited := r.stall.judge(time.Now(), load)
+	if waited < l.Spec.Health.Patience() || r.stall.told {
+		return
+	}
+	r.stall.told = true
+	l.Host.Tell(event.Event{
+		Site: l.Name, Replica: r.Name, Kind: event.Stalled,
+		Reason: fmt.Sprintf("%d connections are open, %d of them not accepted, and nobody has got an answer for %s",
+			load.ConnsNow, load.AcceptQueue, waited.Round(time.Second)),
+		Fields: map[string]any{"conns": load.ConnsNow, "acceptQueue": load.AcceptQueue},
+	})
+}
