@@ -42,6 +42,9 @@ func (m vm) ReadFile(path string) ([]byte, error) {
 		}
 		return fmt.Appendf(nil, "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapTotal: %d kB\n", swap), nil
 	}
+	if path == "/etc/resolv.conf" {
+		return map[bool][]byte{true: []byte("nameserver 192.0.2.53\n"), false: []byte("nameserver 127.0.0.1\n")}[m.good], nil
+	}
 	return []byte("1\n"), nil
 }
 

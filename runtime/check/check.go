@@ -91,6 +91,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.cgroups()
 	c.links()
 	c.forwarding()
+	c.names()
 	c.overlay()
 	c.stateFS()
 	c.seccomp()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ func good() *machine {
 			"/proc/sys/net/ipv6/conf/all/forwarding": "1\n",
 			"/proc/sys/kernel/seccomp/actions_avail": "kill errno allow\n",
 			"/proc/meminfo":                          "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: 2097152 kB\n",
+			"/etc/resolv.conf":                       "nameserver 192.0.2.53\n",
 			"/proc/swaps":                            "Filename Type\n/dev/zram0 partition\n",
 		},
 		fs:          map[string]int64{"/sys/fs/bpf": unix.BPF_FS_MAGIC, "/var/lib/fcnode": unix.EXT4_SUPER_MAGIC},
@@ -174,6 +176,12 @@ func TestFindings(t *testing.T) {
 			cfg.Uplinks = nil
 		}, nil, "forwarding: IPv6", OK, "no uplinks", ""},
 		{"no IPv6", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/net/ipv6/conf/all/forwarding") }, nil, "forwarding: IPv6", Warn, "not exist", "its prefix out"},
+		{"name servers", nil, nil, "name servers", OK, "192.0.2.53 (/etc/resolv.conf)", ""},
+		{"a name server that only the node reaches", func(m *machine, _ *config.Config) { m.files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n" }, nil, "name servers", Warn, "names none that a site can reach", "dns.servers of the configuration"},
+		{"name servers of the configuration", func(m *machine, cfg *config.Config) {
+			m.files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n"
+			cfg.DNS.Servers = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		}, nil, "name servers", OK, "192.0.2.1 (dns.servers", ""},
 		{"no overlayfs", func(m *machine, _ *config.Config) { m.unmountable = map[string]error{"overlay": errNone} }, nil, "overlayfs", Fail, "has none", "CONFIG_OVERLAY_FS"},
 		{"state on nfs", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.NFS_SUPER_MAGIC }, nil, "state folder", Fail, "on nfs", "ext4"},
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},

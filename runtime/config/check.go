@@ -82,6 +82,7 @@ func (c checker) config(cfg *Config) {
 	c.number("log.files", cfg.Log.Files, 1, 1000)
 	c.tiers(cfg)
 	c.scaling(cfg)
+	cfg.DNS.Check("dns", c.report)
 }
 
 func (c checker) group(path, name string) {

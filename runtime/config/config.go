@@ -68,6 +68,9 @@ type Config struct {
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
+
+	// DNS is how sites resolve names that do not say it themselves. Default: as the node does.
+	DNS spec.DNS `json:"dns" also:"resolver,nameservers"`
 }
 
 // Routes is where a gateway follows which domain is served at which address.

@@ -13,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -158,7 +159,8 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
-		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
+		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolv.Conf(resolv.FromFile, st.Host.Cfg.DNS, s.DNS),
+		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},

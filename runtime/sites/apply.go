@@ -10,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -119,7 +120,7 @@ func (t *Table) checkImages(ctx context.Context, sites []spec.Site, source strin
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: policy.Unmet(&c.record.Spec, t.host.Means.Can)}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(&c.record.Spec)}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -132,13 +133,22 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	return out
 }
 
+// warnings are what a spec asks for, or takes for granted, and this node does not do.
+func (t *Table) warnings(s *spec.Site) []string {
+	out := policy.Unmet(s, t.host.Means.Can)
+	if missing := resolv.Missing(resolv.FromFile, t.host.Cfg.DNS, s.DNS); missing != "" {
+		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
+	}
+	return out
+}
+
 // announce tells the event log and the site's machine what has changed.
 func (t *Table) announce(c change) {
 	e, err := t.ByName(c.record.Spec.Name)
 	if err != nil {
 		return // deleted meanwhile
 	}
-	t.host.Tell(appliedEvent(c, policy.Unmet(&c.record.Spec, t.host.Means.Can)))
+	t.host.Tell(appliedEvent(c, t.warnings(&c.record.Spec)))
 	e.With(func(l *life.Live) { l.ChangeSpec(&c.record.Spec) })
 	t.KeepAwake(e, &c.record.Spec)
 }

@@ -93,6 +93,8 @@ func (c checker) site(s *Site) {
 	c.life(s)
 	c.tiers(s)
 	c.renewal(s)
+	s.DNS.Check("dns", c.report)
+	c.extraHosts(s.ExtraHosts)
 }
 
 func (c checker) name(path, name string) {
