@@ -33,6 +33,10 @@ func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Containe
 	if err := spec.validate(); err != nil {
 		return nil, timing, err
 	}
+	spec, err := m.withInit(spec)
+	if err != nil {
+		return nil, timing, err
+	}
 	if !m.reserve(spec.ID) {
 		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.ID, ErrExists)
 	}

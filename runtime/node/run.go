@@ -151,8 +151,8 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
-		LayerDir: filepath.Join(cfg.StateDir, "replicas"),
-		CRIU:     cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
+		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
+		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})
 	if err != nil {
 		return err

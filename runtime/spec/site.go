@@ -98,6 +98,10 @@ type Site struct {
 	// its volumes is lost when it is parked.
 	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
 
+	// Init has a small process of fcnode's as the first of the site: it reaps processes that others leave behind, passes signals on to the
+	// site's program, and ends as that does. For programs that were not made to be process 1. Default: false.
+	Init bool `json:"init,omitempty" also:"tini,dumbinit,reaper"`
+
 	// DNS is how the site resolves names; a plain list is its servers. Default: as the node's configuration says, else as the node itself.
 	DNS DNS `json:"dns,omitzero" also:"resolver,nameservers,nameserver,dnssearch"`
 

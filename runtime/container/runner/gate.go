@@ -204,7 +204,11 @@ func unprivilegedPorts() error {
 
 // writeDocument puts the request into libcontainer's document and passes it on.
 func (g *gate) writeDocument(u *user) error {
-	g.doc["args"], g.doc["env"], g.doc["cwd"] = g.req.Args, g.req.Env, g.req.Cwd
+	args := g.req.Args
+	if g.req.Init != "" {
+		args = append([]string{g.req.Init, "--"}, args...)
+	}
+	g.doc["args"], g.doc["env"], g.doc["cwd"] = args, g.req.Env, g.req.Cwd
 	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.uid, u.gid, u.groups
 	g.doc["capabilities"] = capabilitiesFor(u.uid)
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
