@@ -158,7 +158,11 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.parent = n.containers.Parent()
-	n.Data, n.Images, n.Containers, n.Net, n.Has = n.dp, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
+	data := answering{n.dp, n.net.ChangeAnswers}
+	if err := data.recall(); err != nil {
+		return err
+	}
+	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
 	n.Means.HasMemory = n.parent.Has("memory")
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
@@ -192,7 +196,7 @@ func (n *Node) openNet() (err error) {
 		n.closers = append(n.closers, outer.Close)
 	}
 	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
-		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
+		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, Egress: netctl.Egress(cfg.Egress), RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
 		Yield: n.Wakes.Later,
 		Damaged: func(err *netctl.DamagedRecordError) {
 			n.MoveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")
