@@ -19,6 +19,8 @@ const (
 	Failed   Kind = "failed"
 	Exited   Kind = "exited"
 
+	Executed Kind = "executed"
+
 	OutOfMemory Kind = "out-of-memory"
 
 	Parked            Kind = "parked"
@@ -81,6 +83,8 @@ var Kinds = []Info{
 	{NotWoken, "A wake failed; held visitors were refused.", "`trace`", "See the reason, and `fcnode logs SITE`."},
 	{Failed, "A start failed and no other replica serves. Visitors are refused until the backoff is over.", "", "See the reason, and `fcnode logs SITE`; `fcnode wake SITE` tries at once."},
 	{Exited, "A replica ended without being asked.", "", "If it repeats: `fcnode logs SITE`."},
+
+	{Executed, "`fcnode exec` started a command in a replica.", "`command`: its words; `uid`: of whoever asked", ""},
 
 	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
 

@@ -55,7 +55,7 @@ func PrepareHost(cfg config.Config) error {
 // is called once requests are answered.
 //
 // Errors: folders.ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready Ready) error {
 	unix.Umask(wire.Umask)
 	_, err := os.Lstat(cfg.PinDir)
 	first := errors.Is(err, fs.ErrNotExist)
@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
 		serving = true
-		ready(status)
+		ready(status, n.stalled)
 	})
 	if err != nil && first && !serving {
 		err = errors.Join(err, n.takeBack())
