@@ -280,9 +280,18 @@ func (e *EgressError) Unwrap() error { return e.Err }
 // leave makes the way out. Where nobody asked for a way and the kernel has no
 // nftables, the node serves all the same, and says so.
 func (n *Net) leave(undo *undoList) error {
-	err := n.egress.write()
+	there, err := n.egress.exists() // an earlier daemon's sites still leave by it
+	if there {
+		n.egress.remember()
+	}
 	if err == nil {
-		undo.add(n.egress.remove)
+		err = n.egress.write()
+	}
+	if err == nil {
+		if !there {
+			undo.add(n.egress.remove)
+		}
+		undo.add(n.unguardEgress) // which is to be over before
 		return n.guardEgress()
 	}
 	if n.cfg.Egress == "" || n.cfg.Egress == EgressRouted {
@@ -350,6 +359,37 @@ func (n *Net) guardEgress() error {
 			}
 		}
 	}()
+	return nil
+}
+
+// remember takes over the answers that the table of an earlier daemon has, so that there is no moment without them. A table
+// of another form has none; the caller tells of all sites' ports soon.
+func (e *egress) remember() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, err := nftables.New()
+	if err != nil {
+		return
+	}
+	for _, v4 := range []bool{true, false} {
+		elements, err := c.GetSetElements(e.set(e.table(), v4))
+		if err != nil {
+			continue
+		}
+		for _, el := range elements {
+			size := map[bool]int{true: 4, false: 16}[v4]
+			if addr, ok := netip.AddrFromSlice(el.Key[:min(size, len(el.Key))]); ok && len(el.Key) >= size+2 {
+				e.answers[netip.AddrPortFrom(addr, binary.BigEndian.Uint16(el.Key[size:]))] = true
+			}
+		}
+	}
+}
+
+// unguardEgress ends the guard, if there is one.
+func (n *Net) unguardEgress() error {
+	if n.endGuard != nil {
+		n.endGuard()
+	}
 	return nil
 }
 

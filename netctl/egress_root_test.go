@@ -133,9 +133,16 @@ func TestRootEgressTable(t *testing.T) {
 	closeNet(t, n)
 	want("without a daemon", masqueraded)
 
+	broken := cfg
+	broken.Uplinks = []string{"lo"} // attached to after the table is written
+	if _, err := trySetup(t, ns, broken, &fakeDatapath{fail: "AttachUplink"}); err == nil {
+		t.Fatal("a daemon that cannot start started")
+	}
+	want("after a daemon that could not start", masqueraded)
+
 	cfg.Egress = EgressNone
 	n = setup(t, ns, cfg, dp)
-	want("the next daemon refuses", map[string]int{"fcnode-fc0 out": 0, "fcnode-fc0 refused": 6, "fcnode-fc0 answers4": 0, "fcnode-fc0 answers6": 0})
+	want("the next daemon refuses", map[string]int{"fcnode-fc0 out": 0, "fcnode-fc0 refused": 6, "fcnode-fc0 answers4": 0, "fcnode-fc0 answers6": 1})
 	closeNet(t, n)
 	cfg.Egress = EgressRouted
 	n = setup(t, ns, cfg, dp)

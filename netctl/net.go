@@ -356,9 +356,7 @@ func (n *Net) Close() error {
 }
 
 func (n *Net) letGo() {
-	if n.endGuard != nil {
-		n.endGuard()
-	}
+	_ = n.unguardEgress() // cannot fail
 	if n.sink != nil {
 		_ = n.sink.close() // a read-only descriptor
 	}
@@ -377,9 +375,7 @@ func (n *Net) letGo() {
 // after it.
 func (n *Net) Remove() error {
 	err := n.pool.Close()
-	if n.endGuard != nil {
-		n.endGuard() // or it would put back what is removed
-	}
+	_ = n.unguardEgress() // or it would put back what is removed
 	err = errors.Join(err, inNetns(n.nodeNS, func() error {
 		var errs []error
 		for _, u := range n.cfg.Uplinks {

@@ -80,7 +80,8 @@ func TestWatchdog(t *testing.T) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		notifier{log: slog.New(slog.DiscardHandler)}.watch(ctx, func(limit time.Duration) string {
+		n := notifier{log: slog.New(slog.DiscardHandler)}
+		n.feed(ctx, n.watchdog(), func(limit time.Duration) string {
 			asked <- limit
 			return <-answers
 		})

@@ -19,16 +19,21 @@ func (n notifier) ready(status string) {
 	n.send(daemon.SdNotifyReady + "\nSTATUS=" + status)
 }
 
-// watch feeds the supervisor's watchdog until ctx ends, if it has one, as long as nothing is stalled. Once something is, the
-// watchdog ends the daemon, and the next one adopts its sites.
-func (n notifier) watch(ctx context.Context, stalled func(limit time.Duration) string) {
+// watchdog is within which time the supervisor wants to hear that the daemon lives; 0: it does not.
+func (n notifier) watchdog() time.Duration {
 	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
+	if err != nil {
+		n.log.Warn("could not find out what the supervisor's watchdog wants", "error", err)
 	}
+	return interval
+}
+
+// feed feeds the watchdog until ctx ends, as long as nothing is stalled. Once something is, the watchdog ends the
+// daemon, and the next one adopts its sites.
+func (n notifier) feed(ctx context.Context, interval time.Duration, stalled func(limit time.Duration) string) {
 	tick := time.NewTicker(interval / 4)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		if what := stalled(interval / 2); what == "" {
 			n.send(daemon.SdNotifyWatchdog)
 		} else {

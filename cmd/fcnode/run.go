@@ -49,7 +49,9 @@ own device, prefixes, cgroup and folders. It notifies systemd when it is ready.`
 		defer supervisor.stopping()
 		return e.node(cmd.Context(), cfg, log, func(status string, stalled func(time.Duration) string) {
 			supervisor.ready(status)
-			go supervisor.watch(cmd.Context(), stalled)
+			if interval := supervisor.watchdog(); interval > 0 {
+				go supervisor.feed(cmd.Context(), interval, stalled)
+			}
 		})
 	}
 	return cmd
