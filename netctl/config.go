@@ -34,6 +34,8 @@ type Config struct {
 	// MTU of all devices of fcnode, in bytes; 0: the smallest of the uplinks',
 	// 1500 without uplinks.
 	MTU int
+	// Egress is how connections that replicas begin leave the machine.
+	Egress Egress
 	// MountNS is the mount namespace in which the sink is pinned; nil: the
 	// caller's. A daemon in a private mount namespace (hybrid hosts) passes the
 	// one it was started from, where the sink outlives it. If it cannot, the

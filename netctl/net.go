@@ -27,7 +27,10 @@ type Net struct {
 	device  int // index
 	sink    *pair
 	pool    *Pool
-	mtu     int
+	egress  *egress
+
+	endGuard func() // ends the guard of egress; nil: there is none
+	mtu      int
 
 	close    sync.Once
 	closeErr error
@@ -55,7 +58,7 @@ func Setup(ctx context.Context, cfg Config, dp Datapath, log *slog.Logger) (*Net
 	if err != nil {
 		return nil, err
 	}
-	n := &Net{cfg: cfg, nodeNS: nodeNS, dp: dp, log: log}
+	n := &Net{cfg: cfg, egress: newEgress(cfg), nodeNS: nodeNS, dp: dp, log: log}
 	err = inNetns(nodeNS, func() error {
 		if n.node, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("opening netlink: %w", err)
@@ -151,7 +154,7 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	for _, step := range []func(*undoList) error{
-		n.ensureDevice, n.ensureSink, n.routes, n.forward, n.attachUplinks,
+		n.ensureDevice, n.ensureSink, n.routes, n.forward, n.leave, n.attachUplinks,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -353,6 +356,7 @@ func (n *Net) Close() error {
 }
 
 func (n *Net) letGo() {
+	_ = n.unguardEgress() // cannot fail
 	if n.sink != nil {
 		_ = n.sink.close() // a read-only descriptor
 	}
@@ -371,6 +375,7 @@ func (n *Net) letGo() {
 // after it.
 func (n *Net) Remove() error {
 	err := n.pool.Close()
+	_ = n.unguardEgress() // or it would put back what is removed
 	err = errors.Join(err, inNetns(n.nodeNS, func() error {
 		var errs []error
 		for _, u := range n.cfg.Uplinks {
@@ -378,7 +383,7 @@ func (n *Net) Remove() error {
 		}
 		n.sysctls.Uplinks = nil
 		errs = append(errs, n.sysctls.save(), n.sysctls.putBack(func(change) bool { return true }),
-			removeRoutes(n.node), n.removeSink())
+			removeRoutes(n.node), n.removeSink(), n.removeEgress())
 		links, listErr := dump(n.node.LinkList)
 		errs = append(errs, listErr)
 		for _, l := range links {

@@ -30,6 +30,7 @@ func (m vm) Group(string) error                 { return nil }
 func (m vm) CRIU(string) (string, error)        { return "criu 4.2.1", nil }
 func (m vm) Mapped(string) error                { return nil }
 func (m vm) Mountable(string) ([]string, error) { return []string{"cpu", "io", "memory", "pids"}, nil }
+func (m vm) NFTables() error                    { return nil }
 func (m vm) BPF() []bpf.Feature {
 	return []bpf.Feature{{Name: "BTF", Required: true, Purpose: "CO-RE"}}
 }
@@ -42,6 +43,9 @@ func (m vm) ReadFile(path string) ([]byte, error) {
 			swap = 1 << 20
 		}
 		return fmt.Appendf(nil, "MemTotal: 4194304 kB\nMemAvailable: 2097152 kB\nSwapTotal: %d kB\n", swap), nil
+	}
+	if path == "/etc/resolv.conf" {
+		return map[bool][]byte{true: []byte("nameserver 192.0.2.53\n"), false: []byte("nameserver 127.0.0.1\n")}[m.good], nil
 	}
 	return []byte("1\n"), nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/fcnode/fcnode/cmd/fcnode/internal/terminal"
 	"github.com/fcnode/fcnode/runtime/demo"
 )
 
@@ -21,7 +22,7 @@ On a terminal it then stays until Ctrl-C and prints commands to try.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		_, opts.Stay = e.columns()
-		opts.Stdout, opts.Stderr = e.stdout, e.stderr
+		opts.Stdout, opts.Stderr = terminal.Raw(e.stdout), terminal.Raw(e.stderr)
 		return demo.Run(cmd.Context(), opts)
 	}
 	return cmd

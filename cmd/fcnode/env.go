@@ -9,6 +9,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/check"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/node"
 )
 
 // env is everything that a command has from outside.
@@ -28,8 +29,8 @@ type env struct {
 }
 
 // nodeFunc runs a node until the context ends. It calls ready once, when the
-// node serves its sites and its API, with a few words about itself.
-type nodeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(status string)) error
+// node serves its sites and its API.
+type nodeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, ready node.Ready) error
 
 // teardownFunc takes away what a node has left running, with purge also its
 // state.

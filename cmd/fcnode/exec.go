@@ -91,7 +91,7 @@ func execTerminal(ctx context.Context, e *env, client *api.Client, site string, 
 	defer session.Close()
 	stop := passSignals(session) // those that are typed are the terminal's
 	defer stop()
-	err = terminal.Join(user, e.stdout, session.Terminal(), func() error {
+	err = terminal.Join(user, terminal.Raw(e.stdout), session.Terminal(), func() error {
 		result, err = session.Wait()
 		return err
 	})
@@ -110,7 +110,7 @@ func execPlain(ctx context.Context, e *env, client *api.Client, site string, req
 	defer session.Close()
 	stop := passSignals(session)
 	defer stop()
-	err = terminal.JoinPipes(in, e.stdout, e.stderr, terminal.Pipes(session.Stdio()), func() error {
+	err = terminal.JoinPipes(in, terminal.Raw(e.stdout), terminal.Raw(e.stderr), terminal.Pipes(session.Stdio()), func() error {
 		result, err = session.Wait()
 		return err
 	})

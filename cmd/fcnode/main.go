@@ -23,8 +23,8 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	os.Exit(execute(ctx, &env{
 		stdin:   os.Stdin,
-		stdout:  os.Stdout,
-		stderr:  os.Stderr,
+		stdout:  terminal.NewPlain(os.Stdout),
+		stderr:  terminal.NewPlain(os.Stderr),
 		getenv:  os.Getenv,
 		now:     time.Now,
 		columns: func() (int, bool) { return terminal.Width(os.Stdout) },

@@ -12,7 +12,7 @@ import (
 // runNode is the node that `fcnode run` runs. On a machine whose cgroup
 // controllers belong to version 1 the program executes itself anew in a mount
 // namespace of its own on the way.
-func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, ready func(status string)) error {
+func runNode(ctx context.Context, cfg config.Config, log *slog.Logger, ready node.Ready) error {
 	if err := node.PrepareHost(cfg); err != nil {
 		return err
 	}

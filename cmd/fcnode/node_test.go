@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/node"
 )
 
 func TestRun(t *testing.T) {
@@ -24,9 +26,9 @@ func TestRun(t *testing.T) {
 	c := newCLI(t)
 	c.getenv = func(string) string { return "" }
 	var got config.Config
-	c.node = func(_ context.Context, cfg config.Config, log *slog.Logger, ready func(string)) error {
+	c.node = func(_ context.Context, cfg config.Config, log *slog.Logger, ready node.Ready) error {
 		got = cfg
-		ready("3 sites")
+		ready("3 sites", func(time.Duration) string { return "" })
 		log.Debug("detail", "n", 1)
 		return nil
 	}
@@ -68,6 +70,43 @@ func listenNotify(t *testing.T, path string) func() string {
 	}
 }
 
+// TestWatchdog: the supervisor is told that the daemon lives until something hangs in it, and again when that goes on.
+func TestWatchdog(t *testing.T) {
+	supervisor := listenNotify(t, filepath.Join(t.TempDir(), "notify"))
+	t.Setenv("WATCHDOG_USEC", "40000")
+	asked := make(chan time.Duration)
+	answers := make(chan string)
+	ctx, cancel := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		n := notifier{log: slog.New(slog.DiscardHandler)}
+		n.feed(ctx, n.watchdog(), func(limit time.Duration) string {
+			asked <- limit
+			return <-answers
+		})
+	}()
+	for _, answer := range []string{"", "", "the loop of held packets", "the loop of held packets", ""} {
+		if limit := <-asked; limit != 20*time.Millisecond {
+			t.Errorf("asked for what has hung for %s, want half of the watchdog's time", limit)
+		}
+		answers <- answer
+	}
+	<-asked // so what was told of the five answers is told
+	for range 3 {
+		if told := supervisor(); told != "WATCHDOG=1" {
+			t.Errorf("the supervisor was told %q", told)
+		}
+	}
+	cancel()
+	answers <- "hangs at the end, too"
+	<-over
+	notifier{log: slog.New(slog.DiscardHandler)}.stopping()
+	if told := supervisor(); told != "STOPPING=1" {
+		t.Errorf("the supervisor was told %q of something that hangs", told)
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	dir := t.TempDir()
@@ -89,7 +128,7 @@ func TestRunRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCLI(t)
-			c.node = func(context.Context, config.Config, *slog.Logger, func(string)) error {
+			c.node = func(context.Context, config.Config, *slog.Logger, node.Ready) error {
 				return errors.New("fc0 is taken")
 			}
 			if code, _, stderr := c.run(t, append([]string{"run"}, strings.Fields(tt.args)...)...); code != 1 || !strings.Contains(stderr, tt.want) {

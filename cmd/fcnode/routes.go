@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fcnode/fcnode/cmd/fcnode/internal/frontend"
+	"github.com/fcnode/fcnode/cmd/fcnode/internal/terminal"
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
@@ -203,7 +204,7 @@ func (f *routesFlags) put(ctx context.Context, e *env, known map[string]api.Rout
 		return nil
 	}
 	hook := exec.CommandContext(ctx, "/bin/sh", "-c", f.hook)
-	hook.Stdout, hook.Stderr = e.stdout, e.stderr
+	hook.Stdout, hook.Stderr = terminal.Raw(e.stdout), terminal.Raw(e.stderr)
 	if err := hook.Run(); err != nil {
 		err = fmt.Errorf("%s is written, but the hook failed: %w", f.file, err)
 		if !f.follow {

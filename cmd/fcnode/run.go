@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,12 @@ own device, prefixes, cgroup and folders. It notifies systemd when it is ready.`
 		}
 		supervisor := notifier{log: log}
 		defer supervisor.stopping()
-		return e.node(cmd.Context(), cfg, log, supervisor.ready)
+		return e.node(cmd.Context(), cfg, log, func(status string, stalled func(time.Duration) string) {
+			supervisor.ready(status)
+			if interval := supervisor.watchdog(); interval > 0 {
+				go supervisor.feed(cmd.Context(), interval, stalled)
+			}
+		})
 	}
 	return cmd
 }

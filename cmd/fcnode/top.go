@@ -57,7 +57,7 @@ one table after the other.`,
 }
 
 func runTop(ctx context.Context, e *env, client *api.Client, opts topOptions) error {
-	if out, ok := terminal.File(e.stdout); ok && !opts.once && !opts.json {
+	if out, ok := terminal.File(terminal.Raw(e.stdout)); ok && !opts.once && !opts.json {
 		screen, err := terminal.OpenScreen(e.stdin, out)
 		if err != nil {
 			return err

@@ -30,6 +30,15 @@ func withPeer(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, cred)
 }
 
+// PeerUID is the user at the other end of a call's connection; -1: not known.
+func PeerUID(ctx context.Context) int {
+	cred, ok := ctx.Value(peerKey{}).(*unix.Ucred)
+	if !ok {
+		return -1
+	}
+	return int(cred.Uid)
+}
+
 // peerAttr is the group "peer" of a log record.
 func peerAttr(ctx context.Context) slog.Attr {
 	cred, ok := ctx.Value(peerKey{}).(*unix.Ucred)

@@ -91,6 +91,12 @@ func (p *Parent) Create(name string) (*Group, error) {
 	if err := os.Mkdir(g.Path(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the replica's cgroup: %w", err)
 	}
+	if p.Has("memory") {
+		// Of an application that has lost one process nobody knows what still works.
+		if err := g.write(write{controller: "memory", file: "memory.oom.group", value: "1"}); err != nil {
+			return nil, errors.Join(err, g.Remove())
+		}
+	}
 	return g, nil
 }
 

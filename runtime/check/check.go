@@ -74,6 +74,8 @@ type Machine interface {
 	// Mountable returns nil if the kernel can mount this kind of file system,
 	// and for cgroup2 the controllers that it offers.
 	Mountable(fstype string) (controllers []string, err error)
+	// NFTables returns nil if tables of nftables that rewrite addresses can be made.
+	NFTables() error
 	// LinkKind returns nil if links of this kind can be made.
 	LinkKind(kind string) error
 	// Cgroup describes the hierarchy that is mounted.
@@ -94,6 +96,8 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.cgroups()
 	c.links()
 	c.forwarding()
+	c.names()
+	c.egress()
 	c.overlay()
 	c.stateFS()
 	c.userns()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ type machine struct {
 	noCRIU      bool
 	noMapping   string
 	noGroup     bool
+	noNFT       error
 	fs          map[string]int64
 	controllers []string
 	unmountable map[string]error
@@ -46,6 +48,7 @@ func good() *machine {
 			"/proc/sys/net/ipv6/conf/all/forwarding": "1\n",
 			"/proc/sys/kernel/seccomp/actions_avail": "kill errno allow\n",
 			"/proc/meminfo":                          "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: 2097152 kB\n",
+			"/etc/resolv.conf":                       "nameserver 192.0.2.53\n",
 			"/proc/swaps":                            "Filename Type\n/dev/zram0 partition\n",
 		},
 		fs:          map[string]int64{"/sys/fs/bpf": unix.BPF_FS_MAGIC, "/var/lib/fcnode": unix.EXT4_SUPER_MAGIC},
@@ -63,6 +66,7 @@ func (m *machine) UID() int                      { return m.uid }
 func (m *machine) Capabilities() (uint64, error) { return ^uint64(0) &^ m.noCaps, nil }
 func (m *machine) BPF() []bpf.Feature            { return m.features }
 func (m *machine) Cgroup() (cgroup.Host, error)  { return m.host, nil }
+func (m *machine) NFTables() error               { return m.noNFT }
 func (m *machine) LinkKind(kind string) error    { return m.noLink[kind] }
 
 func (m *machine) ReadFile(path string) ([]byte, error) {
@@ -184,6 +188,20 @@ func TestFindings(t *testing.T) {
 			cfg.Uplinks = nil
 		}, nil, "forwarding: IPv6", OK, "no uplinks", ""},
 		{"no IPv6", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/net/ipv6/conf/all/forwarding") }, nil, "forwarding: IPv6", Warn, "not exist", "its prefix out"},
+		{"name servers", nil, nil, "name servers", OK, "192.0.2.53 (/etc/resolv.conf)", ""},
+		{"a name server that only the node reaches", func(m *machine, _ *config.Config) { m.files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n" }, nil, "name servers", Warn, "names none that a site can reach", "dns.servers of the configuration"},
+		{"name servers of the configuration", func(m *machine, cfg *config.Config) {
+			m.files["/etc/resolv.conf"] = "nameserver 127.0.0.1\n"
+			cfg.DNS.Servers = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		}, nil, "name servers", OK, "192.0.2.1 (dns.servers", ""},
+		{"masqueraded", nil, nil, "egress", OK, "10.77.0.0/16 and fd77:fc::/64 masquerade", ""},
+		{"routed where it is public", func(_ *machine, cfg *config.Config) {
+			cfg.Prefixes = []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("fd77:fc::/64")}
+		}, nil, "egress", OK, "203.0.113.0/24 routed, fd77:fc::/64 masquerade", ""},
+		{"no nftables", func(m *machine, _ *config.Config) { m.noNFT = errNone }, nil, "egress", Warn, "has none", "CONFIG_NFT_MASQ"},
+		{"no nftables, and none needed", func(m *machine, cfg *config.Config) { m.noNFT, cfg.Egress = errNone, "routed" }, nil, "egress", OK, "routed", ""},
+		{"masquerade demanded", func(m *machine, cfg *config.Config) { m.noNFT, cfg.Egress = errNone, "masquerade" }, nil, "egress", Fail, "has none", "egress: routed"},
+		{"no uplinks", func(_ *machine, cfg *config.Config) { cfg.Uplinks = nil }, nil, "egress", OK, "no uplinks", ""},
 		{"no overlayfs", func(m *machine, _ *config.Config) { m.unmountable = map[string]error{"overlay": errNone} }, nil, "overlayfs", Fail, "has none", "CONFIG_OVERLAY_FS"},
 		{"state on nfs", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.NFS_SUPER_MAGIC }, nil, "state folder", Fail, "on nfs", "ext4"},
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},

@@ -27,6 +27,9 @@ const (
 // attachModes are those of package bpf, which this package need not import for three words.
 var attachModes = []string{"auto", "tcx", "clsact"}
 
+// egressWays are those of package netctl.
+var egressWays = []string{"masquerade", "routed", "none"}
+
 var (
 	linkForm  = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
 	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
@@ -83,6 +86,14 @@ func (c checker) config(cfg *Config) {
 	c.privileges(cfg.Privileges)
 	c.tiers(cfg)
 	c.scaling(cfg)
+	cfg.DNS.Check("dns", c.report)
+	if cfg.Egress != "" && !slices.Contains(egressWays, cfg.Egress) {
+		hint := ""
+		if guess := strictyaml.Suggest(cfg.Egress, egressWays); guess != "" {
+			hint = "; did you mean " + guess + "?"
+		}
+		c.bad("egress", strings.Join(egressWays, ", "), "%q is no way out%s", cfg.Egress, hint)
+	}
 }
 
 // privileges checks what specs may ask for.

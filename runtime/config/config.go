@@ -70,6 +70,12 @@ type Config struct {
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
+
+	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
+	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
+	Egress string `json:"egress" also:"nat,masquerade,snat"`
+	// DNS is how sites resolve names that do not say it themselves. Default: as the node does.
+	DNS spec.DNS `json:"dns" also:"resolver,nameservers"`
 }
 
 // Privileges are the most that the spec of a site may ask for.

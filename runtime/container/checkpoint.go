@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
@@ -169,6 +170,14 @@ func (c *Container) refuse(pids []int) error {
 	}
 	if outside := strangers(pids, c.init.Pid); len(outside) > 0 {
 		return fmt.Errorf("%w: processes were executed in it that would not be in the image: %v", criu.ErrDump, outside)
+	}
+	own, err := criu.OwnConnections(pids)
+	if err != nil {
+		return fmt.Errorf("%w: %w", criu.ErrDump, err)
+	}
+	if len(own) > 0 {
+		return fmt.Errorf("%w: its processes are connected to each other by TCP (%s), and a checkpoint would cut that; "+
+			"let them use a unix socket, or close the connection after each request", criu.ErrDump, strings.Join(own, ", "))
 	}
 	return nil
 }

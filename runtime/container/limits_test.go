@@ -400,6 +400,19 @@ func TestRootLimitMemoryMax(t *testing.T) {
 	}
 }
 
+// TestRootOOMEndsTheWhole: where one process of several meets memory.max the container ends, not the one process alone.
+func TestRootOOMEndsTheWhole(t *testing.T) {
+	needs(t, "memory controller")
+	e := newEnv(t)
+	c, spec := e.running(cgroup.Limits{MemoryMax: 80 * mib, MemorySwap: cgroup.NoSwap}, "parent", "/bin/guest", "hold", "160")
+	if exit := e.ended(c); !exit.OOMKilled || exit.Signal != "SIGKILL" {
+		t.Errorf("exit %+v, want OOMKilled", exit)
+	}
+	if strings.Contains(e.output(spec), "went on") {
+		t.Error("half of the container went on without its worker")
+	}
+}
+
 // TestRootLimitSwap: with swap on the machine, memory.max kills only who may not go there; and what lies there already comes back,
 // whatever the limit of swap is by then.
 func TestRootLimitSwap(t *testing.T) {

@@ -106,7 +106,7 @@ func (e *env) manager(cgroupRoot string) *Manager {
 	}
 	m, err := NewManager(Options{
 		AdoptTimeout: testutil.Timeout(20 * time.Second), RestoreTimeout: testutil.Timeout(10 * time.Second),
-		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: e.runDir,
+		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: e.runDir, InitDir: filepath.Join(e.dir, "init"),
 		CgroupRoot: cgroupRoot, VolumeRoots: []string{"/"}, Ahead: 1, LogMaxSize: 1 << 20, LogFiles: 3,
 		Log: slog.New(slog.NewTextHandler(e.t.Output(), nil)),
 	})

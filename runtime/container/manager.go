@@ -28,6 +28,7 @@ type Options struct {
 	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
 	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
 	Ahead      int    // runners that wait for a request
+	InitDir    string // where the first process of Spec.Init is kept; "": nobody asks for it
 	LayerDir   string // where each container's folder of writable layers is; "": anywhere
 	// VolumeRoots are the folders below which the sources of volumes have to lie.
 	VolumeRoots []string
@@ -72,6 +73,7 @@ type Manager struct {
 	pool   *pool
 
 	programs *programs
+	inits    initLayers
 	monitors *os.File // their cgroup
 
 	ids    *ids          // of user namespaces
@@ -117,6 +119,7 @@ func NewManager(opts Options) (*Manager, error) {
 	}
 	m := &Manager{
 		monitors: monitors,
+		inits:    initLayers{dir: opts.InitDir},
 		opts:     opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		ids:        newIDs(cmp.Or(opts.IDRanges, idRanges)),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
@@ -165,6 +168,10 @@ func (m *Manager) Close() error {
 func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, error) {
 	timing := Timing{Started: wire.Now()}
 	if err := spec.validate(); err != nil {
+		return nil, timing, err
+	}
+	spec, err := m.withInit(spec)
+	if err != nil {
 		return nil, timing, err
 	}
 	if !m.reserve(spec.ID) {
@@ -283,6 +290,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 	return wire.StartRequest{
 		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
+		Init: spec.initPath,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
 		VolumeRoots: m.opts.VolumeRoots, Privileges: spec.Privileges,

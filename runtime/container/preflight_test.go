@@ -32,6 +32,7 @@ func TestRootPreflight(t *testing.T) {
 		{kind: "unix", says: "unix socket", edit: outsideSocket},
 		{kind: "deleted", says: "deleted file"},
 		{kind: "jit", says: "JIT"},
+		{kind: "loopback", says: "connected to each other"},
 	} {
 		t.Run(tt.kind, func(t *testing.T) {
 			e := newEnv(t)

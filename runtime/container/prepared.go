@@ -39,6 +39,10 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 	if err := spec.validate(); err != nil {
 		return nil, timing, err
 	}
+	spec, err := m.withInit(spec)
+	if err != nil {
+		return nil, timing, err
+	}
 	if !m.reserve(spec.ID) {
 		return nil, timing, fmt.Errorf("preparing container %s: %w", spec.ID, ErrExists)
 	}

@@ -29,6 +29,7 @@ type openedPrograms struct {
 	runner *os.File // a sealed copy
 	shim   *os.File
 	found  [2]os.FileInfo
+	sum    func() (string, error) // of the runner
 }
 
 func openPrograms(runnerPath, shimPath string) (*programs, error) {
@@ -51,6 +52,7 @@ func (p *programs) open() (o openedPrograms, err error) {
 	if err != nil {
 		return o, errors.Join(err, o.shim.Close())
 	}
+	o.sum = sync.OnceValues(func() (string, error) { return sumOf(o.runner) })
 	return o, nil
 }
 

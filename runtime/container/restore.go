@@ -37,6 +37,10 @@ func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Containe
 	if spec.Userns {
 		return nil, timing, fmt.Errorf("restoring container %s: %w: %w", spec.ID, criu.ErrUnusable, ErrUserns)
 	}
+	spec, err := m.withInit(spec)
+	if err != nil {
+		return nil, timing, err
+	}
 	if !m.reserve(spec.ID) {
 		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.ID, ErrExists)
 	}

@@ -34,6 +34,8 @@ type Spec struct {
 	Cwd       string // absolute; "" means /
 	User      string // "", "name", "uid", "name:group" or "uid:gid", names by the image's passwd
 	Hostname  string
+	// Init has a process of fcnode's as the container's first, which reaps and passes signals on.
+	Init bool
 
 	Privileges Privileges
 	Userns     bool // a user namespace of its own
@@ -51,6 +53,8 @@ type Spec struct {
 	SpecDigest, ImageDigest string // for Restore: what a checkpoint must have been made with
 	// RestoreWithin is how long Restore may take at the most; 0: as Options.RestoreTimeout says.
 	RestoreWithin time.Duration
+
+	initPath string // in the container, of the process that Init asks for
 }
 
 // Privileges are what the processes of a container may do beyond their user.

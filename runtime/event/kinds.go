@@ -19,6 +19,10 @@ const (
 	Failed   Kind = "failed"
 	Exited   Kind = "exited"
 
+	Executed Kind = "executed"
+
+	OutOfMemory Kind = "out-of-memory"
+
 	Parked            Kind = "parked"
 	Frozen            Kind = "frozen"
 	Reclaimed         Kind = "reclaimed"
@@ -85,6 +89,9 @@ var Kinds = []Info{
 
 	{Unhealthy, "A replica's health probe has failed so often that it is replaced.", "", "The reason says what the probe has found; `fcnode logs SITE`."},
 	{Stalled, "Visitors wait, and nobody has got an answer for `health.answer`.", "`conns`: connections, `acceptQueue`: of them not accepted", "`fcnode circulate SITE` replaces it; with `health` in the spec the node does so itself."},
+	{Executed, "`fcnode exec` started a command in a replica.", "`command`: its words; `uid`: of whoever asked", ""},
+
+	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
 
 	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
 	{Frozen, "A replica sleeps frozen, its memory in place.", "", ""},

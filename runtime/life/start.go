@@ -13,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -163,8 +164,9 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
-		Userns:     s.OwnUserns(),
-		Hostname:   s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
+		Userns:     s.OwnUserns(), Init: s.Init,
+		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolv.Conf(resolv.FromFile, st.Host.Cfg.DNS, s.DNS),
+		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
@@ -217,6 +219,9 @@ func (st *Site) watch(r *Replica) {
 		r.endWake()
 		l.endedUnproven(r, reason)
 		countEnded(l, r.ID) // as those who read the counters do not see it any more after this
+		if exit, ok := r.Ctr.Exit(); ok && exit.OOMKilled && l.Activity != nil {
+			l.Host.Tell(OutOfMemory(l.Name, r.Name, l.Spec))
+		}
 		// First the data path learns that it is gone, then its belongings go.
 		l.handle(site.ReplicaExited{ID: r.ID, Reason: reason})
 		if r.trace != nil { // it was woken, and no visitor came
@@ -263,13 +268,23 @@ func Describe(st container.ExitStatus) string {
 	case st.MonitorLost:
 		return "its monitor process was killed, and it with it"
 	case st.OOMKilled:
-		return "killed by the kernel for lack of memory (limits.memory.max)"
+		return "killed by the kernel for lack of memory, with all of its processes"
 	case st.Failed != "":
 		return st.Failed
 	case st.Signal != "":
 		return "ended by " + st.Signal
 	}
 	return fmt.Sprintf("exit code %d", st.Code)
+}
+
+// OutOfMemory tells that the kernel has ended a replica for lack of memory.
+func OutOfMemory(name, replica string, s *spec.Site) event.Event {
+	most := s.Limits.Memory.Max
+	reason := fmt.Sprintf("limits.memory.max of the site, %s, was reached", most)
+	if most == 0 {
+		reason = "the node had no memory left, and the site has no limits.memory.max"
+	}
+	return event.Event{Site: name, Replica: replica, Kind: event.OutOfMemory, Reason: reason, Fields: map[string]any{"max": uint64(most)}}
 }
 
 // beginStop ends a replica in the background.

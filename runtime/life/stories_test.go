@@ -112,7 +112,7 @@ func TestKilledReplica(t *testing.T) {
 		if again := d.up(t, s); again == id {
 			t.Errorf("%d was given out twice", id)
 		}
-		wantKinds(t, d, event.Exited, event.Waking, event.Running)
+		wantKinds(t, d, event.OutOfMemory, event.Exited, event.Waking, event.Running)
 	})
 }
 

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/sites"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -33,6 +37,11 @@ func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (ap
 	if err != nil {
 		return nil, wired(name, err)
 	}
+	// Told before it can do anything: what it does may be to end this daemon.
+	b.host.Tell(event.Event{
+		Site: name, Replica: r.Name, Kind: event.Executed, Reason: commandLine(req.Args),
+		Fields: map[string]any{"command": req.Args, "uid": api.PeerUID(ctx)},
+	})
 	done := e.Session(r)
 	if err := e.Rouse(ctx, r); err != nil {
 		done()
@@ -44,6 +53,23 @@ func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (ap
 		return nil, err
 	}
 	return &execProcess{p: p, done: done}, nil
+}
+
+// mostShown bounds what is shown of a command line; the event has all of it.
+const mostShown = 200
+
+func commandLine(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		if quoted[i] = a; a == "" || strings.ContainsFunc(a, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(" \"'\\", r) }) {
+			quoted[i] = strconv.Quote(a)
+		}
+	}
+	line := strings.Join(quoted, " ")
+	if len(line) > mostShown {
+		line = strings.ToValidUTF8(line[:mostShown], "") + "…"
+	}
+	return line
 }
 
 func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {

@@ -24,6 +24,9 @@ type Node struct {
 	cgroups    cgroup.Host
 	closers    []func() error
 	threads    priority.Threads
+	held       pulse // of the loops that visitors depend on
+	sockets    pulse
+	tableLock  pulse
 	mended     []string // what was wrong with the node's folders
 
 	table *sites.Table

@@ -119,6 +119,9 @@ func cutLast(s, sep string) (before, after string, found bool) {
 
 // bury takes away a container that ended while no daemon ran.
 func (n *Node) bury(c *container.Container, st container.ExitStatus) {
+	if kept, err := n.Store.Get(c.Site()); err == nil && st.OOMKilled {
+		n.Tell(life.OutOfMemory(c.Site(), c.ID(), &kept.Spec))
+	}
 	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Exited, Reason: life.Describe(st) + ", while no daemon ran"})
 	if err := n.containers.Remove(c.ID()); err != nil {
 		n.Log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)

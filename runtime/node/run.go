@@ -55,7 +55,7 @@ func PrepareHost(cfg config.Config) error {
 // is called once requests are answered.
 //
 // Errors: folders.ErrSecondDaemon, bpf.ErrIncompatible, and those of netctl.Setup.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(status string)) error {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready Ready) error {
 	unix.Umask(wire.Umask)
 	_, err := os.Lstat(cfg.PinDir)
 	first := errors.Is(err, fs.ErrNotExist)
@@ -91,7 +91,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
 		serving = true
-		ready(status)
+		ready(status, n.stalled)
 	})
 	if err != nil && first && !serving {
 		err = errors.Join(err, n.takeBack())
@@ -151,14 +151,18 @@ func (n *Node) open() (err error) {
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
 		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
-		LayerDir: filepath.Join(cfg.StateDir, "replicas"),
-		CRIU:     cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
+		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
+		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})
 	if err != nil {
 		return err
 	}
 	n.parent = n.containers.Parent()
-	n.Data, n.Images, n.Containers, n.Net, n.Has = n.dp, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
+	data := answering{n.dp, n.net.ChangeAnswers}
+	if err := data.recall(); err != nil {
+		return err
+	}
+	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
 	n.Means.HasMemory = n.parent.Has("memory")
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
@@ -192,7 +196,7 @@ func (n *Node) openNet() (err error) {
 		n.closers = append(n.closers, outer.Close)
 	}
 	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
-		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
+		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, Egress: netctl.Egress(cfg.Egress), RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
 		Yield: n.Wakes.Later,
 		Damaged: func(err *netctl.DamagedRecordError) {
 			n.MoveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")

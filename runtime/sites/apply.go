@@ -10,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -138,9 +139,14 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	return out
 }
 
-// warnings are what the one who applies a spec is to know of it.
+// warnings are what the one who applies a spec is to know of it: what it asks for,
+// or takes for granted, and this node does not do.
 func (t *Table) warnings(s *spec.Site) []string {
-	return append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
+	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
+	if missing := resolv.Missing(resolv.FromFile, t.host.Cfg.DNS, s.DNS); missing != "" {
+		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
+	}
+	return out
 }
 
 // announce tells the event log and the site's machine what has changed.

@@ -96,6 +96,8 @@ func (c checker) site(s *Site) {
 	c.probes(s)
 	c.tiers(s)
 	c.renewal(s)
+	s.DNS.Check("dns", c.report)
+	c.extraHosts(s.ExtraHosts)
 }
 
 func (c checker) name(path, name string) {

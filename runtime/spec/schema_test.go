@@ -126,11 +126,15 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[Tiers]():
 		return tiersSchema()
 	case reflect.TypeFor[netip.Addr]():
-		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-			{Type: "string", Format: "ipv4"}, {Type: "string", Format: "ipv6"},
-		}}
+		return addrSchema()
+	case reflect.TypeFor[HostAddrs]():
+		return &jsonschema.Schema{AnyOf: append(addrSchema().AnyOf, &jsonschema.Schema{Type: "array", MinItems: &one, Items: addrSchema()})}
 	}
 	return nil
+}
+
+func addrSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "string", Format: "ipv4"}, {Type: "string", Format: "ipv6"}}}
 }
 
 // tiersSchema is auto, or a list whose entries are names or mappings.
@@ -237,6 +241,10 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	bounds("Health.failures", "1", "100")
 	get("Health.failures").Default, get("Health.every").Default = DefaultHealthFailures, DefaultHealthEvery.String()
 	get("Health.answer").Default = DefaultAnswer.String()
+	get("DNS.servers").MaxItems, get("DNS.search").MaxItems, get("DNS.options").MaxItems = count(maxServers), count(maxSearch), count(maxOptions)
+	get("DNS.search").Items.Pattern, get("DNS.options").Items.Pattern = hostNamePattern, optionPattern
+	hosts := get("extraHosts")
+	hosts.PropertyNames, hosts.MaxProperties = &jsonschema.Schema{Pattern: hostNamePattern}, count(maxExtraHosts)
 	for _, name := range signals {
 		get("Stop.signal").Enum = append(get("Stop.signal").Enum, name)
 	}
@@ -249,6 +257,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
+		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
 	} {
 		mapping := s.Definitions[def]

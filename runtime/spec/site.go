@@ -116,6 +116,16 @@ type Site struct {
 	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say. Default: false, and what the site writes outside of
 	// its volumes is lost when it is parked.
 	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
+
+	// Init has a small process of fcnode's as the first of the site: it reaps processes that others leave behind, passes signals on to the
+	// site's program, and ends as that does. For programs that were not made to be process 1. Default: false.
+	Init bool `json:"init,omitempty" also:"tini,dumbinit,reaper"`
+
+	// DNS is how the site resolves names; a plain list is its servers. Default: as the node's configuration says, else as the node itself.
+	DNS DNS `json:"dns,omitzero" also:"resolver,nameservers,nameserver,dnssearch"`
+
+	// ExtraHosts are names that the site finds in its /etc/hosts, each with its address or a list of them.
+	ExtraHosts map[string]HostAddrs `json:"extraHosts,omitempty" also:"hostaliases,addhost"`
 }
 
 // Volume binds a folder or file of the node into the site. All data that must outlive a replica belongs into one.
@@ -264,6 +274,12 @@ func (s *Site) complete() {
 	}
 	if len(s.Env) == 0 {
 		s.Env = nil
+	}
+	if len(s.ExtraHosts) == 0 {
+		s.ExtraHosts = nil
+	}
+	if len(s.DNS.Servers) == 0 {
+		s.DNS.Servers = nil
 	}
 	if len(s.Addresses) == 0 {
 		s.Addresses = nil

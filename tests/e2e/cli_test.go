@@ -165,6 +165,21 @@ func TestRootExec(t *testing.T) {
 	if out.String() != "through\nand through\n" || errOut.String() != "the end\n" {
 		t.Errorf("exec gives %q and %q", out.String(), errOut.String())
 	}
+	told := s.await(0, "executed")
+	if fmt.Sprint(told.Fields["command"]) != "[/site]" || told.Fields["uid"] != float64(0) || told.Replica == "" {
+		t.Errorf("the event of an exec is %+v", told)
+	}
+	n.outside.mustGet(s.addr4(80), "/print?out=%1B%5B2Jcleared&err=%1B%5D0%3Btitle%07")
+	testutil.WaitFor(t, patience, "the lines in the log", func() error {
+		out := n.cli("logs", "host")
+		if strings.ContainsAny(out, "\x1b\a") {
+			t.Fatalf("a terminal would obey the site's output: %q", out)
+		}
+		if !strings.Contains(out, `\x1b[2Jcleared`) || !strings.Contains(out, `\x1b]0;title\x07`) {
+			return errors.New(out)
+		}
+		return nil
+	})
 	says(t, "exec of nothing", n.cliFails("exec", "host", "--", "/no/such/program"), "/no/such/program")
 	n.outside.greet(s.addr4(80))
 }

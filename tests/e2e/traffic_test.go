@@ -165,11 +165,11 @@ func TestRootManySitesAtOnce(t *testing.T) {
 	}
 }
 
-// TestRootSitesVisitOthers: a site reaches sites that sleep, itself, and the world outside, under its own address.
+// TestRootSitesVisitOthers: a site reaches sites that sleep, itself, and the world outside, under its own address where that is routed.
 func TestRootSitesVisitOthers(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
-	onEachWay(t, "", func(t *testing.T, n *node) {
+	onEachWay(t, "egress: routed", func(t *testing.T, n *node) {
 		s, other := n.deploy("visitor"), n.deploy("other")
 		world := n.outside.serve(t)
 		for _, from := range []netip.Addr{s.v4, s.v6} {

@@ -309,6 +309,9 @@ func TestRootUnit(t *testing.T) {
 	install(t)
 
 	run(t, "systemctl", "start", "fcnode") // returns when the daemon has said that it is ready
+	if limit, watchdog := property(t, "StartLimitIntervalUSec"), property(t, "WatchdogUSec"); limit != "0" || watchdog != "1min" {
+		t.Errorf("restarts are limited within %s, and the watchdog's time is %s", limit, watchdog)
+	}
 	if got := property(t, "ActiveState") + "/" + property(t, "SubState"); got != "active/running" {
 		t.Fatalf("the unit is %s\n%s", got, unitLog())
 	}

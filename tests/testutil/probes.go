@@ -16,6 +16,8 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/moby/sys/capability"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -104,6 +106,26 @@ func probeClsact() error {
 		}
 		return nil
 	}), prog.Close())
+}
+
+// probeNFTables makes a table that rewrites addresses by the device that a forwarded packet came in by.
+func probeNFTables() error {
+	return inNewNetNS(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		t := c.AddTable(&nftables.Table{Name: "probe", Family: nftables.TableFamilyINet})
+		nat := c.AddChain(&nftables.Chain{
+			Name: "nat", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+		})
+		refuse := c.AddChain(&nftables.Chain{
+			Name: "refuse", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
+		})
+		c.AddRule(&nftables.Rule{Table: t, Chain: nat, Exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Masq{}}})
+		c.AddRule(&nftables.Rule{Table: t, Chain: refuse, Exprs: []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH}}})
+		return c.Flush()
+	})
 }
 
 func probeNetnsCookie() error {

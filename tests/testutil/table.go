@@ -71,6 +71,8 @@ var netFeatures = []Feature{
 		Probe: probeLink("ifb"), Lacks: withoutConfig("CONFIG_IFB")},
 	{Name: "clsact", Since: V(4, 5), Use: "attachment where there is no tcx", Else: "tcx",
 		Probe: probeClsact, Lacks: withoutConfig("CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_BPF")},
+	{Name: "nftables", Since: V(5, 7), Use: "the way out for sites with private addresses", Else: "sites reach only who knows the way to them",
+		Probe: probeNFTables, Lacks: withoutConfig("CONFIG_NF_TABLES_INET", "CONFIG_NFT_MASQ", "CONFIG_NFT_REJECT_INET")},
 	{Name: "SO_NETNS_COOKIE", Since: V(5, 14), Use: "the cookie of a replica's namespace, by which BPF knows it",
 		Probe: probeNetnsCookie},
 	{Name: "IPv6", Since: V(2, 6), Use: "sites' IPv6 addresses", Else: "IPv4 only",

@@ -226,7 +226,11 @@ func unprivilegedNetwork() error {
 
 // writeDocument puts the request into libcontainer's document and passes it on.
 func (g *gate) writeDocument(u *user) error {
-	g.doc["args"], g.doc["env"], g.doc["cwd"] = g.req.Args, g.req.Env, g.req.Cwd
+	args := g.req.Args
+	if g.req.Init != "" {
+		args = append([]string{g.req.Init, "--"}, args...)
+	}
+	g.doc["args"], g.doc["env"], g.doc["cwd"] = args, g.req.Env, g.req.Cwd
 	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.uid, u.gid, u.groups
 	g.doc["capabilities"] = capabilitiesFor(u.uid, g.req.Privileges.Capabilities)
 	g.doc["no_new_privileges"] = !g.req.Privileges.New

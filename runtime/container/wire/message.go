@@ -10,6 +10,10 @@ type Mount struct {
 	NoExec   bool   `json:"no_exec,omitempty"` // nothing in it can be executed
 }
 
+// InitName begins the name of the first process of a container with one of
+// fcnode's; cmd/fcnode-runner knows by it what it is to be.
+const InitName = "/.fcnode-init-"
+
 // StartRequest asks a waiting runner to make and start a container. One
 // descriptor goes with it: the network namespace.
 type StartRequest struct {
@@ -20,6 +24,7 @@ type StartRequest struct {
 	Lower        []string `json:"lower"` // top first
 	Upper        string   `json:"upper"`
 	Work         string   `json:"work"`
+	Init         string   `json:"init,omitempty"` // in the container, of what executes Args and reaps; "": nothing does
 	Args         []string `json:"args"`
 	Env          []string `json:"env"`
 	Cwd          string   `json:"cwd"`

@@ -101,7 +101,7 @@ func picture(lines []string, rows, cols int) string {
 		if i > 0 {
 			b.WriteString("\r\n")
 		}
-		b.WriteString(cut(line, cols))
+		b.WriteString(cut(Text(line), cols))
 		b.WriteString(restOfLine)
 	}
 	b.WriteString(restOfAll)

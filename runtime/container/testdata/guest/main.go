@@ -28,6 +28,7 @@ func main() {
 		"counter": counter,
 		"family":  family, "member": member, "links": links, "odd": odd, "now": now,
 		"spin": spin, "hold": hold, "grow": grow, "fork": fork, "disk": disk,
+		"parent": parent, "orphans": orphans, "abandon": abandon,
 		"leave": leave, "keep": keep, "pry": pry,
 		"become": become, "rights": rights, "ping": ping,
 		"siege": siege, "owners": owners, "chown": chown, "say": say, "kill": kill,
@@ -239,6 +240,44 @@ func forks(args []string) {
 		check(err)
 	}
 	wait(nil)
+}
+
+// parent runs a program, and goes on when that has ended, whatever ended it.
+func parent(args []string) {
+	p, err := os.StartProcess(args[0], args, &os.ProcAttr{Files: []*os.File{nil, os.Stdout, os.Stderr}})
+	check(err)
+	state, err := p.Wait()
+	fmt.Println("went on", state, err)
+	wait(nil)
+}
+
+// orphans has COUNT processes leave one of theirs behind, which ends at once, and says at each signal how many
+// of what is in the container is dead and not reaped.
+func orphans(args []string) {
+	for range number(args[0]) {
+		p, err := os.StartProcess("/proc/self/exe", []string{"guest", "abandon"}, &os.ProcAttr{})
+		check(err)
+		_, err = p.Wait()
+		check(err)
+	}
+	ask(func() {
+		dead := 0
+		entries, err := os.ReadDir("/proc")
+		check(err)
+		for _, e := range entries {
+			stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+			if err == nil && strings.Contains(string(stat), ") Z ") {
+				dead++
+			}
+		}
+		fmt.Println("process", os.Getpid(), "sees", dead, "dead")
+	})
+}
+
+// abandon starts a process and does not wait for it.
+func abandon([]string) {
+	_, err := os.StartProcess("/proc/self/exe", []string{"guest", "exit", "0"}, &os.ProcAttr{})
+	check(err)
 }
 
 func cwd([]string) {

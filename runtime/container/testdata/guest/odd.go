@@ -35,6 +35,13 @@ func odd(args []string) {
 		check(err)
 		kept = append(kept, c)
 		counter(rest)
+	case "loopback": // as a web server and its PHP
+		l, err := net.Listen("tcp", "127.0.0.1:9000")
+		check(err)
+		c, err := net.Dial("tcp", "127.0.0.1:9000")
+		check(err)
+		kept = append(kept, l, c)
+		counter(rest)
 	case "deleted":
 		f, err := os.Create("/large")
 		check(err)
