@@ -93,7 +93,10 @@ func (b *recorded) List(_ context.Context, opts api.ListOptions) ([]api.Site, er
 	return slices.DeleteFunc(slices.Clone(b.sites), func(s api.Site) bool { return opts.Awake && len(s.Replicas) == 0 }), nil
 }
 
-func (b *recorded) Circulate(_ context.Context, name string) (api.Site, error) {
+func (b *recorded) Circulate(_ context.Context, name string, newImage bool) (api.Site, error) {
+	if newImage {
+		return b.call(name, "circulate with a new image")
+	}
 	return b.call(name, "circulate")
 }
 

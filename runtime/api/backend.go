@@ -39,8 +39,9 @@ type Backend interface {
 	// unless force.
 	Park(ctx context.Context, name string, force bool) (Site, error)
 	// Circulate replaces the site's replicas by fresh ones; it returns when that has
-	// begun. ErrUnavailable when none runs.
-	Circulate(ctx context.Context, name string) (Site, error)
+	// begun. ErrUnavailable when none runs. With newImage the site's image is looked
+	// up anew before.
+	Circulate(ctx context.Context, name string, newImage bool) (Site, error)
 	// Check says on which tiers the site can sleep, and what is in the way of others.
 	Check(ctx context.Context, name string) (SiteCheck, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.

@@ -180,7 +180,7 @@ func (m *memory) Park(_ context.Context, name string, force bool) (api.Site, err
 	return m.site(name)
 }
 
-func (m *memory) Circulate(_ context.Context, name string) (api.Site, error) {
+func (m *memory) Circulate(_ context.Context, name string, _ bool) (api.Site, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s, err := m.site(name); err != nil || m.running[name] {

@@ -132,10 +132,13 @@ func (c *Client) Park(ctx context.Context, name string, force bool) (Site, error
 	return site, err
 }
 
-// Circulate begins to replace a site's replicas by fresh ones.
-func (c *Client) Circulate(ctx context.Context, name string) (Site, error) {
+// Circulate begins to replace a site's replicas by fresh ones, with newImage of
+// the image that the spec's reference means now.
+func (c *Client) Circulate(ctx context.Context, name string, newImage bool) (Site, error) {
 	var site Site
-	err := c.call(ctx, http.MethodPost, sitePath(name, "/circulate"), nil, nil, &site)
+	q := url.Values{}
+	setBool(q, "newImage", newImage)
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/circulate"), q, nil, &site)
 	return site, err
 }
 

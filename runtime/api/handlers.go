@@ -103,7 +103,12 @@ func (s *Server) park(r *http.Request) (any, error) {
 }
 
 func (s *Server) circulate(r *http.Request) (any, error) {
-	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site")))
+	q := query{values: r.URL.Query()}
+	newImage := q.bool("newImage")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site"), newImage))
 }
 
 func (s *Server) traces(r *http.Request) (any, error) {

@@ -91,6 +91,8 @@ type Site struct {
 	Error *event.Failure `json:"lastError,omitempty"`
 
 	SpecDigest string `json:"specDigest"`
+	// ImageDigest names the image that the site was applied with and wakes from; empty for a folder, and for an image that could not be read yet.
+	ImageDigest string `json:"imageDigest,omitempty"`
 	// Spec is there in answers about a single site only.
 	Spec *spec.Site `json:"spec,omitempty"`
 }

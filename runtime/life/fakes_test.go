@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,7 @@ type world struct {
 	containers map[string]*fakeContainer
 	broken     error // of all starts, if not nil
 	slow       chan struct{}
+	images     fakeImages
 }
 
 type fakeReplica struct {
@@ -69,6 +71,7 @@ func inWorld(t *testing.T, specs string, test func(t *testing.T, w *world, d *da
 		w := &world{
 			t: t, dir: dir, epoch: time.Now(), replicas: map[bpf.ReplicaID]*fakeReplica{}, sites: map[bpf.SiteID]bpf.Site{},
 			held: map[bpf.SiteID]int{}, containers: map[string]*fakeContainer{},
+			images: fakeImages{tag: "sha256:a"},
 		}
 		d := w.start(specs)
 		defer func() { d.kill() }() // the last one
@@ -93,7 +96,7 @@ func (w *world) start(specs string) *daemon {
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: fakeImages{}, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Store: kept, Eventlog: events, Images: &w.images, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
@@ -378,10 +381,25 @@ func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 	return n, nil
 }
 
-type fakeImages struct{}
+// fakeImages has the one image that the tag names, and those that were unpacked.
+type fakeImages struct {
+	tag      string // digest; empty: the source is gone
+	unpacked []string
+}
 
-func (fakeImages) Resolve(context.Context, string) (*image.Image, error) {
-	out := &image.Image{Digest: "sha256:a"}
+func (f *fakeImages) Resolve(context.Context, string) (*image.Image, error) {
+	if f.tag == "" {
+		return nil, image.ErrNotFound
+	}
+	f.unpacked = append(f.unpacked, f.tag)
+	return f.Get(f.tag)
+}
+
+func (f *fakeImages) Get(digest string) (*image.Image, error) {
+	if !slices.Contains(f.unpacked, digest) {
+		return nil, image.ErrNotFound
+	}
+	out := &image.Image{Digest: digest}
 	out.Config.Cmd = []string{"/a"}
 	return out, nil
 }

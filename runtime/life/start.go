@@ -45,7 +45,7 @@ func (l *Live) beginStart(act site.Start) {
 	a, id := l.Activity, act.ID
 	ctx, cancel := context.WithCancel(l.Host.Ctx)
 	r := &Replica{
-		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), cancel: cancel, trace: a.trace,
+		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, trace: a.trace,
 		woken: l.Host.Wakes.Begin(),
 	}
 	a.trace = nil
@@ -128,11 +128,10 @@ func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *s
 // place gives a replica its image and network namespace, tells the data path
 // of it, and returns what its container is to be.
 func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with container.Spec, err error) {
-	img, err := st.Host.Images.Resolve(ctx, s.Image)
+	img, err := st.imageFor(ctx, r, s)
 	if err != nil {
 		return with, fmt.Errorf("image: %w", err)
 	}
-	st.With(func(*Live) { r.Image = img.Digest })
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)

@@ -62,6 +62,7 @@ type Namespace interface {
 // Images resolves what specs name.
 type Images interface {
 	Resolve(ctx context.Context, ref string) (*image.Image, error)
+	Get(digest string) (*image.Image, error)
 }
 
 // Containers makes containers.

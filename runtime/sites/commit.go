@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -15,7 +14,7 @@ func (t *Table) commit(changes []change) error {
 	var records, before []*store.Site
 	var fresh []string
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		records = append(records, c.record)
@@ -56,7 +55,7 @@ func (t *Table) listenerChanges(changes []change) (map[bpf.Listener]bpf.Listener
 	added := map[bpf.Listener]bpf.ListenerSite{}
 	var removed []bpf.Listener
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		for l, s := range life.New(t.host, c.record).Listeners() {
@@ -91,7 +90,7 @@ func (t *Table) takeOver(changes []change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		e := c.old

@@ -31,7 +31,7 @@ func (t *Table) tryDir(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.applyFrom(ctx, sites, dir, false); err != nil {
+	if _, err := t.applyFrom(ctx, sites, origin{source: dir}, false); err != nil {
 		return err
 	}
 	keep := make(map[string]bool, len(sites))

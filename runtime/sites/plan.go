@@ -30,7 +30,7 @@ func NotFound(name string) error {
 
 // plan checks everything that can be wrong and reserves addresses; giveBack
 // returns those if it comes to nothing.
-func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
+func (t *Table) plan(sites []spec.Site, source string, images map[string]found) ([]change, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var changes []change
@@ -54,7 +54,7 @@ func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
 			}
 			domains[d] = s.Name
 		}
-		c, err := t.planSite(s, source)
+		c, err := t.planSite(s, source, images[s.Name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 		}
@@ -70,8 +70,14 @@ func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
 }
 
 // planSite plans one.
-func (t *Table) planSite(s *spec.Site, source string) (change, error) {
-	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}}
+func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
+	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}, image: f.digest}
+	if f.warning != "" {
+		c.warnings = append(c.warnings, f.warning)
+	}
+	if life.CanPin(s.Image) {
+		c.record.Image = f.digest
+	}
 	if old := t.Sites[s.Name]; old != nil {
 		if old.Deleting {
 			return c, fmt.Errorf("%w: it is being deleted", api.ErrBusy)
@@ -80,7 +86,7 @@ func (t *Table) planSite(s *spec.Site, source string) (change, error) {
 		c.record.ID = uint32(old.ID)
 		c.record.Addr4, c.record.Addr6 = old.Addr4, old.Addr6
 		if old.Digest == life.DigestOf(s) && old.Source == source {
-			c.action = api.ActionUnchanged
+			c.planImage()
 		}
 	}
 	for _, a := range s.Addresses {
@@ -104,6 +110,16 @@ func (t *Table) planSite(s *spec.Site, source string) (change, error) {
 		return c, nil
 	}
 	return c, t.allocate(&c)
+}
+
+// planImage plans a site of which the image alone may have changed.
+func (c *change) planImage() {
+	var before string
+	c.old.With(func(*life.Live) { before = c.old.Pinned.Value() })
+	c.pinned = c.record.Image != before
+	if before == "" || !c.pinned {
+		c.action = api.ActionUnchanged
+	}
 }
 
 // allocate gives a new site an address of each family it has none of yet.
