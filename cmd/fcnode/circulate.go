@@ -50,7 +50,11 @@ func circulate(ctx context.Context, e *env, client *api.Client, name string, new
 	if err != nil {
 		return err
 	}
-	site, err := client.Circulate(ctx, name, newImage)
+	begun := client.Circulate
+	if newImage {
+		begun = client.RenewImage
+	}
+	site, err := begun(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func TestSites(t *testing.T) {
 	if list, err = r.Awake(ctx); err != nil || len(list) != 1 || list[0].Name != "blog" {
 		t.Fatalf("Awake = %+v, %v", list, err)
 	}
-	if site, err = r.Circulate(ctx, "blog", false); err != nil || site.Name != "blog" {
+	if site, err = r.Circulate(ctx, "blog"); err != nil || site.Name != "blog" {
 		t.Fatalf("Circulate = %+v, %v", site, err)
 	}
 	if found, err := r.Check(ctx, "blog"); err != nil || found.Site != "blog" || found.Tiers[0].Findings[0].What != "io_uring" {
@@ -168,7 +168,7 @@ func TestSites(t *testing.T) {
 	if site, err = r.Park(ctx, "blog", true); err != nil || site.Tier != api.TierCold {
 		t.Fatalf("Park = %+v, %v", site, err)
 	}
-	if _, err = r.Circulate(ctx, "blog", false); !errors.Is(err, api.ErrUnavailable) {
+	if _, err = r.Circulate(ctx, "blog"); !errors.Is(err, api.ErrUnavailable) {
 		t.Fatalf("Circulate of a parked site: %v", err)
 	}
 	if err = r.Delete(ctx, "blog"); err != nil {

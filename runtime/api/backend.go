@@ -26,8 +26,15 @@ type Backend interface {
 	// and validated one by one; what concerns several sites (names, domains,
 	// addresses) is the backend's to check. With dryRun it only says what it would do.
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
-	// Delete stops the site's replicas and removes it. It returns when they are gone.
-	Delete(ctx context.Context, name string) error
+	// Delete stops the site's replicas and removes it, with purge its volumes, too.
+	// It returns when they are gone.
+	Delete(ctx context.Context, name string, purge bool) error
+	// Volumes returns the named volumes of a site, or of all (""), ordered by name.
+	Volumes(ctx context.Context, site string) ([]Volume, error)
+	// Volume returns one of them, with what is in it.
+	Volume(ctx context.Context, site, name string) (Volume, error)
+	// RemoveVolume removes one that no site has; else ErrBusy.
+	RemoveVolume(ctx context.Context, site, name string) error
 	// List returns the sites, without their specs, ordered by name.
 	List(ctx context.Context, opts ListOptions) ([]Site, error)
 	// Get returns one site with its spec.

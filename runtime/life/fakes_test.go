@@ -27,6 +27,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/scale"
 	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // world is all that a daemon finds on its machine, in memory. It outlives the
@@ -91,12 +92,16 @@ func (w *world) start(specs string) *daemon {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.DiscardHandler)
+	volumes, err := volume.OpenStore(filepath.Join(w.dir, "volumes"), log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	cfg := config.Default()
 	cfg.StateDir = w.dir
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: &w.images, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
@@ -117,7 +122,7 @@ func (w *world) start(specs string) *daemon {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		h.Work.Wait()
-		if err := errors.Join(h.Scale.Close(), events.Close(), kept.Close()); err != nil {
+		if err := errors.Join(h.Scale.Close(), events.Close(), volumes.Close(), kept.Close()); err != nil {
 			w.t.Error(err)
 		}
 	})

@@ -22,6 +22,8 @@ const (
 	metaSpec  = "spec"  // digest of the spec that it was started with
 	metaImage = "image" // digest of its image
 	metaPorts = "ports" // the site's ports then: a port's bit in the data path is its place among them
+
+	metaVolumes = "volumes" // names of those that the node keeps
 )
 
 func portsMeta(s *spec.Site) string {
@@ -136,6 +138,10 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
+	mounts, err := st.Host.Mounts(ctx, s, img)
+	if err != nil {
+		return with, err
+	}
 	ns, err := st.Host.Net.Get(ctx)
 	if err != nil {
 		return with, err
@@ -157,10 +163,10 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
-		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
+		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolvConf(), Hosts: hostsFile(s.Hostname, st.Addrs()),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
-		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
+		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())},
 	}, nil
 }
 
@@ -326,16 +332,6 @@ func Environment(image []string, own map[string]string) []string {
 	}
 	if !hasPath {
 		out = append(out, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	}
-	return out
-}
-
-func mounts(volumes []spec.Volume) []container.Mount {
-	out := make([]container.Mount, 0, len(volumes))
-	for _, v := range volumes {
-		out = append(out, container.Mount{
-			Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec,
-		})
 	}
 	return out
 }

@@ -24,6 +24,7 @@ type change struct {
 	image    string // digest of what it is to run from, also of a folder; empty: not known
 	pinned   bool   // all that changes is that its image is pinned, to another one where it was
 	warnings []string
+	notes    []string
 }
 
 // writes says whether the record changes.
@@ -74,6 +75,7 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 		t.giveBack(changes)
 		return nil, err
 	}
+	t.fillVolumes(changes, images)
 	for _, c := range changes {
 		t.announce(c)
 	}
@@ -83,7 +85,7 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(c)}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(c), Notes: c.notes}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -108,7 +110,7 @@ func (t *Table) announce(c change) {
 		return // deleted meanwhile
 	}
 	if c.action != api.ActionUnchanged {
-		t.host.Tell(appliedEvent(c, t.warnings(c)))
+		t.host.Tell(appliedEvent(c, append(t.warnings(c), c.notes...)))
 	}
 	if c.action == api.ActionUnchanged || c.pinned {
 		e.With(func(l *life.Live) {

@@ -15,7 +15,24 @@ import (
 
 // Delete implements api.Backend. The site is refused from the first step on,
 // and removed from disk last: a kill in between leaves a site that is whole.
-func (t *Table) Delete(ctx context.Context, name string) error {
+//
+// Its volumes go with purge only, and last.
+func (t *Table) Delete(ctx context.Context, name string, purge bool) error {
+	if err := t.deleteSite(ctx, name); err != nil || !purge {
+		return err
+	}
+	t.apply.Lock() // no site of that name comes back meanwhile
+	defer t.apply.Unlock()
+	if _, err := t.ByName(name); err == nil {
+		return fmt.Errorf("site %s is deleted, but not its volumes: %w: there is such a site again", name, api.ErrBusy)
+	}
+	if err := t.purge(name); err != nil {
+		return fmt.Errorf("site %s is deleted, but not its volumes: %w", name, err)
+	}
+	return nil
+}
+
+func (t *Table) deleteSite(ctx context.Context, name string) error {
 	if t.host.Quarantine.TakeSite(name) {
 		return t.host.Store.Delete(name)
 	}

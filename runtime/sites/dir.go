@@ -49,7 +49,7 @@ func (t *Table) deleteMissing(ctx context.Context, keep map[string]bool) error {
 		if !ours || keep[e.Name] {
 			continue
 		}
-		if err := t.Delete(ctx, e.Name); err != nil {
+		if err := t.Delete(ctx, e.Name, false); err != nil {
 			errs = append(errs, fmt.Errorf("delete site %s, whose file is gone: %w", e.Name, err))
 		}
 	}

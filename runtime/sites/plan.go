@@ -58,6 +58,7 @@ func (t *Table) plan(sites []spec.Site, source string, images map[string]found) 
 		if err != nil {
 			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 		}
+		c.noteVolumes(images[s.Name].image, t.host.NamedVolumes)
 		changes = append(changes, c)
 	}
 	if total := len(t.Sites) + created(changes); total > t.host.Cfg.MaxSites {
@@ -77,6 +78,11 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 	}
 	if life.CanPin(s.Image) {
 		c.record.Image = f.digest
+	}
+	if f.image != nil {
+		if _, _, err := s.AllVolumes(f.image.Config.Volumes); err != nil {
+			return c, err
+		}
 	}
 	if old := t.Sites[s.Name]; old != nil {
 		if old.Deleting {

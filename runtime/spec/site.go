@@ -60,6 +60,10 @@ type Site struct {
 	// Volumes are folders and files of the node bound into the site, mounted in this order.
 	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
 
+	// ImageVolumes says what becomes of the folders that the image declares as VOLUME and that none of volumes covers: keep gives each
+	// a named volume, ignore leaves it in the root file system, where what the site writes is lost when it is parked. Default: keep.
+	ImageVolumes string `json:"imageVolumes,omitempty"`
+
 	// Limits of each replica. What is left out is not limited, except for pids.
 	Limits Limits `json:"limits" also:"resources,limit"`
 
@@ -99,11 +103,15 @@ type Site struct {
 	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
 }
 
-// Volume binds a folder or file of the node into the site. All data that must outlive a replica belongs into one.
+// Volume binds a folder or file of the node, or a volume that the node keeps for the site, into the site. All data that must outlive a replica
+// belongs into one. It has a source or a name.
 type Volume struct {
+	// Name of a volume that the node keeps for the site: 1 to 63 of a-z, 0-9 and "-". It is filled from the image when it is new, and stays
+	// when the site sleeps, circulates and is deleted, unless by delete --purge.
+	Name string `json:"name,omitempty" also:"volume"`
 	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
 	// symbolic links. It must exist when the site starts.
-	Source string `json:"source" jsonschema:"required" also:"src,hostpath,from"`
+	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
 	// ReadOnly volumes cannot be written by the site. Default: false.
@@ -251,6 +259,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
+	}
+	if s.ImageVolumes == imageVolumesKeep {
+		s.ImageVolumes = ""
 	}
 	if len(s.Limits.IO) == 0 {
 		s.Limits.IO = nil

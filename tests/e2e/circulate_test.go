@@ -32,7 +32,7 @@ func (s *site) replicas(want int) (out []api.Replica) {
 
 func (s *site) circulate() {
 	s.n.t.Helper()
-	if _, err := s.n.api.Circulate(s.n.ctx(), s.name, false); err != nil {
+	if _, err := s.n.api.Circulate(s.n.ctx(), s.name); err != nil {
 		s.n.t.Fatal(err)
 	}
 }

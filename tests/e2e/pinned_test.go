@@ -70,7 +70,7 @@ func TestRootImageIsPinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	runs("source removed", second)
-	if _, err := n.api.Circulate(n.ctx(), s.name, true); err != nil {
+	if _, err := n.api.RenewImage(n.ctx(), s.name); err != nil {
 		t.Errorf("circulating it without a source: %v", err)
 	}
 	res, err := n.api.Apply(n.ctx(), n.parse(text, strings.Replace(text, "pinned", "fresh", 1)), false)
