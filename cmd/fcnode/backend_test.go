@@ -85,6 +85,11 @@ func (b *recorded) call(name, what string) (api.Site, error) {
 	return s, err
 }
 
+func (b *recorded) Reload(_ context.Context, force bool) error {
+	b.calls = append(b.calls, fmt.Sprintf("reload force=%t", force))
+	return nil
+}
+
 func (b *recorded) Delete(_ context.Context, name string, purge bool) error {
 	what := "delete"
 	if purge {

@@ -261,6 +261,8 @@ func TestVolumes(t *testing.T) {
 		{"volume inspect blog/html", "site         blog\nname         html\npath         /v/blog/html/data\ntarget       /var/www/html\nfilled from  sha256:i\nage          1h\nused         yes\nsize         3.0 MiB\nfiles        42\n"},
 		{"volume remove gone/db", "gone/db  removed\n"},
 		{"delete blog", "blog  deleted\nblog  its volume html stays: fcnode volume remove blog/html\n"},
+		{"reload", "reloaded\n"},
+		{"reload --force", "reloaded\n"},
 		{"delete --purge shop", "shop  deleted\n"},
 		{"circulate --new-image shop", "shop  circulating  3 replicas\n"},
 	} {
@@ -268,7 +270,7 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%s: %d, %q, %s; want %q", tt.args, code, stdout, stderr, tt.want)
 		}
 	}
-	want := []string{"remove gone/db", "delete blog", "purge shop", "get shop", "circulate with a new image shop"}
+	want := []string{"remove gone/db", "delete blog", "reload force=false", "reload force=true", "purge shop", "get shop", "circulate with a new image shop"}
 	if diff := cmp.Diff(want, b.calls); diff != "" {
 		t.Errorf("what the node was asked (-want +got):\n%s", diff)
 	}

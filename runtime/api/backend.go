@@ -26,6 +26,9 @@ type Backend interface {
 	// and validated one by one; what concerns several sites (names, domains,
 	// addresses) is the backend's to check. With dryRun it only says what it would do.
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
+	// Reload applies the folder of specs anew. With force also sites are deleted of
+	// which so many are gone that the folder may be one that is not mounted.
+	Reload(ctx context.Context, force bool) error
 	// Delete stops the site's replicas and removes it, with purge its volumes, too.
 	// It returns when they are gone.
 	Delete(ctx context.Context, name string, purge bool) error

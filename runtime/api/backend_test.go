@@ -82,6 +82,13 @@ func (m *memory) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api
 	return results, nil
 }
 
+func (m *memory) Reload(_ context.Context, force bool) error {
+	if !force {
+		return &api.Error{Code: api.CodeConflict, Message: "all are gone", Hint: "say force"}
+	}
+	return nil
+}
+
 func (m *memory) Delete(_ context.Context, name string, _ bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -90,6 +90,14 @@ func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]A
 	return answer.Results, err
 }
 
+// Reload has the daemon apply its folder of specs anew, with force however many
+// sites are in it no more.
+func (c *Client) Reload(ctx context.Context, force bool) error {
+	q := url.Values{}
+	setBool(q, "force", force)
+	return c.call(ctx, http.MethodPost, "/v1/reload", q, nil, nil)
+}
+
 // Delete stops and removes a site.
 func (c *Client) Delete(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, sitePath(name, ""), nil, nil, nil)

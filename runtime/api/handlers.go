@@ -85,6 +85,15 @@ func (s *Server) apply(r *http.Request) (any, error) {
 	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
 }
 
+func (s *Server) reload(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	force := q.bool("force")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.backend.Reload(r.Context(), force)
+}
+
 func (s *Server) delete(r *http.Request) (any, error) {
 	q := query{values: r.URL.Query()}
 	purge := q.bool("purge")

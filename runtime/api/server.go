@@ -98,6 +98,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
 	mux.Handle("POST /v1/sites/{site}/park", s.mutation(s.park))
 	mux.Handle("POST /v1/sites/{site}/circulate", s.mutation(s.circulate))
+	mux.Handle("POST /v1/reload", s.mutation(s.reload))
 	mux.Handle("GET /v1/volumes", s.call(s.volumes))
 	mux.Handle("GET /v1/volumes/{site}/{volume}", s.call(s.volume))
 	mux.Handle("DELETE /v1/volumes/{site}/{volume}", s.mutation(s.removeVolume))

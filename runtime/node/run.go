@@ -276,7 +276,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 		}
 	}
 	n.table.AlwaysOn = nil
-	n.table.ApplyDir(ctx)
+	_ = n.table.ApplyDir(ctx, false) // it tells
 	sites := n.table.Count()
 	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
@@ -300,7 +300,7 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 			return err
 		case <-reload:
 			n.Log.Info("reading the specs folder anew", "folder", n.Cfg.SitesDir)
-			n.table.ApplyDir(ctx)
+			_ = n.table.ApplyDir(ctx, false) // it tells
 		}
 	}
 }

@@ -21,8 +21,9 @@ type change struct {
 	old    *life.Site // nil: created
 	taken  []netip.Addr
 
-	image    string // digest of what it is to run from, also of a folder; empty: not known
-	pinned   bool   // all that changes is that its image is pinned, to another one where it was
+	ended    map[string]store.Reservation // by it, by the names of deleted sites
+	image    string                       // digest of what it is to run from, also of a folder; empty: not known
+	pinned   bool                         // all that changes is that its image is pinned, to another one where it was
 	warnings []string
 	notes    []string
 }

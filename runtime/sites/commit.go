@@ -12,14 +12,12 @@ import (
 // path, then in memory. If the data path refuses, the disk is put back.
 func (t *Table) commit(changes []change) error {
 	var records, before []*store.Site
-	var fresh []string
 	for _, c := range changes {
 		if !c.writes() {
 			continue
 		}
 		records = append(records, c.record)
 		if c.old == nil {
-			fresh = append(fresh, c.record.Spec.Name)
 			continue
 		}
 		old, err := t.host.Store.Get(c.old.Name)
@@ -41,13 +39,31 @@ func (t *Table) commit(changes []change) error {
 			undo = append(undo, l)
 		}
 		return errors.Join(err, t.host.Data.DeleteListeners(undo...), t.putBackListeners(changes),
-			t.host.Store.Delete(fresh...), t.host.Store.Put(before))
+			t.forgetFresh(changes), t.host.Store.Put(before))
 	}
 	if err := t.host.Data.DeleteListeners(removed...); err != nil {
 		t.host.Log.Error("ports that were removed are still open", "error", err)
 	}
 	t.takeOver(changes)
+	t.forgetEnded(changes)
 	return nil
+}
+
+// forgetFresh takes new sites from the disk again.
+func (t *Table) forgetFresh(changes []change) error {
+	var err error
+	for _, c := range changes {
+		if c.old != nil || !c.writes() {
+			continue
+		}
+		name := c.record.Spec.Name
+		if r, ok := c.ended[name]; ok {
+			err = errors.Join(err, t.host.Store.DeleteReserving(name, r))
+		} else {
+			err = errors.Join(err, t.host.Store.Delete(name))
+		}
+	}
+	return err
 }
 
 // listenerChanges says which listeners come and which go.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -33,6 +34,7 @@ func NotFound(name string) error {
 func (t *Table) plan(sites []spec.Site, source string, images map[string]found) ([]change, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.endReservations(time.Now())
 	var changes []change
 	var errs []error
 	names := map[string]bool{}
@@ -95,6 +97,10 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 			c.planImage()
 		}
 	}
+	var own []netip.Addr
+	if c.old == nil {
+		own = t.endFor(&c)
+	}
 	for _, a := range s.Addresses {
 		if c.old != nil && (a == c.old.Addr4 || a == c.old.Addr6) {
 			continue
@@ -115,6 +121,7 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 	if c.old != nil {
 		return c, nil
 	}
+	t.comeBack(&c, own)
 	return c, t.allocate(&c)
 }
 
@@ -136,6 +143,14 @@ func (t *Table) allocate(c *change) error {
 			continue
 		}
 		a, err := pool.allocate()
+		for errors.Is(err, errNoAddress) && !t.otherPool(pool) {
+			name, r := t.endFirst()
+			if name == "" {
+				break
+			}
+			c.end(name, r)
+			a, err = pool.allocate()
+		}
 		if errors.Is(err, errNoAddress) && t.otherPool(pool) {
 			continue
 		}
@@ -183,4 +198,5 @@ func (t *Table) giveBack(changes []change) {
 			}
 		}
 	}
+	t.reserveAgain(changes)
 }

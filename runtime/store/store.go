@@ -51,6 +51,7 @@ var ErrNotFound = errors.New("no such site")
 var (
 	bucketMeta  = []byte("meta")
 	bucketSites = []byte("sites")
+	bucketKept  = []byte("reserved") // addresses of deleted sites, by name; files of older versions have none
 
 	keyVersion  = []byte("version")
 	keySiteID   = []byte("last-site-id")
@@ -258,6 +259,11 @@ func (s *Store) Put(sites []*Site) error {
 			}
 			if err := bucket.Put([]byte(site.Spec.Name), b); err != nil {
 				return fmt.Errorf("site %s: %w", site.Spec.Name, err)
+			}
+			if kept := tx.Bucket(bucketKept); kept != nil {
+				if err := kept.Delete([]byte(site.Spec.Name)); err != nil {
+					return fmt.Errorf("site %s: %w", site.Spec.Name, err)
+				}
 			}
 		}
 		return putNumber(meta, keySiteID, last)
