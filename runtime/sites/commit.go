@@ -39,18 +39,18 @@ func (t *Table) commit(changes []change) error {
 			undo = append(undo, l)
 		}
 		return errors.Join(err, t.host.Data.DeleteListeners(undo...), t.putBackListeners(changes),
-			t.forgetFresh(changes), t.host.Store.Put(before))
+			t.removeFresh(changes), t.host.Store.Put(before))
 	}
 	if err := t.host.Data.DeleteListeners(removed...); err != nil {
 		t.host.Log.Error("ports that were removed are still open", "error", err)
 	}
 	t.takeOver(changes)
-	t.forgetEnded(changes)
+	t.commitEnded(changes)
 	return nil
 }
 
-// forgetFresh takes new sites from the disk again.
-func (t *Table) forgetFresh(changes []change) error {
+// removeFresh takes new sites from the disk again.
+func (t *Table) removeFresh(changes []change) error {
 	var err error
 	for _, c := range changes {
 		if c.old != nil || !c.writes() {

@@ -78,13 +78,13 @@ func (t *Table) delete(ctx context.Context, e *life.Site, reserve bool) error {
 	e.With(func(l *life.Live) { l.DropSleep("deleted") })
 	t.apply.Lock()
 	defer t.apply.Unlock()
-	forget := func() error { return t.host.Store.Delete(e.Name) }
+	remove := func() error { return t.host.Store.Delete(e.Name) }
 	var r *store.Reservation
 	if keep := time.Duration(t.host.Cfg.Deletion.Reserve); reserve && keep > 0 {
 		r = &store.Reservation{Addr4: e.Addr4, Addr6: e.Addr6, Until: time.Now().Add(keep).UTC()}
-		forget = func() error { return t.host.Store.DeleteReserving(e.Name, *r) }
+		remove = func() error { return t.host.Store.DeleteReserving(e.Name, *r) }
 	}
-	if err := forget(); err != nil {
+	if err := remove(); err != nil {
 		return err
 	}
 	t.unlist(e, r)
@@ -122,7 +122,7 @@ func (t *Table) unlist(e *life.Site, r *store.Reservation) {
 		delete(t.domains, d)
 	}
 	if r != nil {
-		t.reserve(e.Name, *r)
+		t.reserved.add(e.Name, *r, t.host.Cfg.MaxSites)
 		return
 	}
 	for _, a := range e.Addrs() {

@@ -34,7 +34,7 @@ func NotFound(name string) error {
 func (t *Table) plan(sites []spec.Site, source string, images map[string]found) ([]change, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.endReservations(time.Now())
+	t.reserved.endOver(time.Now())
 	var changes []change
 	var errs []error
 	names := map[string]bool{}
@@ -144,7 +144,7 @@ func (t *Table) allocate(c *change) error {
 		}
 		a, err := pool.allocate()
 		for errors.Is(err, errNoAddress) && !t.otherPool(pool) {
-			name, r := t.endFirst()
+			name, r := t.reserved.endFirst()
 			if name == "" {
 				break
 			}
@@ -198,5 +198,9 @@ func (t *Table) giveBack(changes []change) {
 			}
 		}
 	}
-	t.reserveAgain(changes)
+	for _, c := range changes {
+		for name, r := range c.ended {
+			t.reserved.again(name, r)
+		}
+	}
 }

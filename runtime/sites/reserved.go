@@ -9,9 +9,33 @@ import (
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
-// reservations are the addresses of deleted sites, which stay taken in the
-// pools. The caller holds Table.mu for all that is here.
-type reservations map[string]store.Reservation
+// reservations are the addresses of deleted sites, which stay taken in the pools.
+// The table's lock guards them.
+type reservations struct {
+	pools  []*addresses
+	byName map[string]store.Reservation
+	over   []string // that are on disk only
+}
+
+// free gives an address back to its pool.
+func (r *reservations) free(a netip.Addr) {
+	for _, p := range r.pools {
+		if p.contains(a) {
+			p.free(a)
+			return
+		}
+	}
+}
+
+// take takes an address out of its pool; false: it is taken, or of no prefix.
+func (r *reservations) take(a netip.Addr) bool {
+	for _, p := range r.pools {
+		if p.contains(a) {
+			return p.take(a)
+		}
+	}
+	return false
+}
 
 func addrsOf(r store.Reservation) []netip.Addr {
 	var out []netip.Addr
@@ -29,62 +53,65 @@ func (t *Table) loadReserved() error {
 	all, err := t.host.Store.Reservations()
 	for name, r := range all {
 		if r.Until.Before(time.Now()) || t.Sites[name] != nil {
-			t.over = append(t.over, name)
+			t.reserved.over = append(t.reserved.over, name)
 			continue
 		}
 		for _, a := range []*netip.Addr{&r.Addr4, &r.Addr6} {
-			if !a.IsValid() {
-				continue
-			}
-			if pool, err := t.poolOf(*a); err != nil || !pool.take(*a) {
+			if a.IsValid() && !t.reserved.take(*a) {
 				*a = netip.Addr{}
 			}
 		}
-		t.reserved[name] = r
+		t.reserved.byName[name] = r
 	}
 	return err
 }
 
-// reserve keeps the addresses of a site that is deleted.
-func (t *Table) reserve(name string, r store.Reservation) {
-	if len(t.reserved) >= t.host.Cfg.MaxSites {
-		first, _ := t.endFirst()
-		t.over = append(t.over, first)
+// add keeps the addresses of a site that is deleted; at most so many sites have some.
+func (r *reservations) add(name string, kept store.Reservation, most int) {
+	if len(r.byName) >= most {
+		first, _ := r.endFirst()
+		r.over = append(r.over, first)
 	}
-	t.reserved[name] = r
+	r.byName[name] = kept
 }
 
-// endReservation makes the addresses that are reserved for a name free.
-func (t *Table) endReservation(name string) {
-	for _, a := range addrsOf(t.reserved[name]) {
-		if pool, err := t.poolOf(a); err == nil {
-			pool.free(a)
-		}
+// end makes the addresses that are reserved for a name free.
+func (r *reservations) end(name string) {
+	for _, a := range addrsOf(r.byName[name]) {
+		r.free(a)
 	}
-	delete(t.reserved, name)
+	delete(r.byName, name)
 }
 
-// endReservations ends those whose time is over.
-func (t *Table) endReservations(now time.Time) {
-	for name, r := range t.reserved {
-		if r.Until.Before(now) {
-			t.endReservation(name)
-			t.over = append(t.over, name)
+// endOver ends those whose time is over.
+func (r *reservations) endOver(now time.Time) {
+	for name, kept := range r.byName {
+		if kept.Until.Before(now) {
+			r.end(name)
+			r.over = append(r.over, name)
 		}
 	}
 }
 
 // endFirst ends the reservation that has the least time left; "": there is none.
-func (t *Table) endFirst() (first string, r store.Reservation) {
-	for name, other := range t.reserved {
-		if first == "" || other.Until.Before(r.Until) {
-			first, r = name, other
+func (r *reservations) endFirst() (first string, kept store.Reservation) {
+	for name, other := range r.byName {
+		if first == "" || other.Until.Before(kept.Until) {
+			first, kept = name, other
 		}
 	}
 	if first != "" {
-		t.endReservation(first)
+		r.end(first)
 	}
-	return first, r
+	return first, kept
+}
+
+// again reserves once more what a change has ended that comes to nothing.
+func (r *reservations) again(name string, kept store.Reservation) {
+	for _, a := range addrsOf(kept) {
+		r.take(a)
+	}
+	r.byName[name] = kept
 }
 
 // end ends a reservation for a change, which may come to nothing.
@@ -99,16 +126,16 @@ func (c *change) end(name string, r store.Reservation) {
 // name, whose addresses it gets, and those of the addresses that its spec names.
 func (t *Table) endFor(c *change) (own []netip.Addr) {
 	s := &c.record.Spec
-	if r, ok := t.reserved[s.Name]; ok {
+	if r, ok := t.reserved.byName[s.Name]; ok {
 		own = addrsOf(r)
 		c.end(s.Name, r)
-		t.endReservation(s.Name)
+		t.reserved.end(s.Name)
 	}
 	for _, a := range s.Addresses {
-		for name, r := range t.reserved {
+		for name, r := range t.reserved.byName {
 			if r.Addr4 == a || r.Addr6 == a {
 				c.end(name, r)
-				t.endReservation(name)
+				t.reserved.end(name)
 			}
 		}
 	}
@@ -122,33 +149,19 @@ func (t *Table) comeBack(c *change, own []netip.Addr) {
 		if a.Is4() && c.record.Addr4.IsValid() || a.Is6() && c.record.Addr6.IsValid() {
 			continue
 		}
-		if pool, err := t.poolOf(a); err == nil && pool.take(a) {
+		if t.reserved.take(a) {
 			c.taken = append(c.taken, a)
 			c.record.SetAddr(a)
 		}
 	}
 }
 
-// reserveAgain undoes what changes have ended that come to nothing.
-func (t *Table) reserveAgain(changes []change) {
-	for _, c := range changes {
-		for name, r := range c.ended {
-			for _, a := range addrsOf(r) {
-				if pool, err := t.poolOf(a); err == nil {
-					pool.take(a)
-				}
-			}
-			t.reserved[name] = r
-		}
-	}
-}
-
-// forgetEnded ends on disk what changes have ended, and what was over. Should that
+// commitEnded ends on disk what changes have ended, and what was over. Should that
 // fail, they end with their time: addresses that are others' by then stay theirs.
-func (t *Table) forgetEnded(changes []change) {
+func (t *Table) commitEnded(changes []change) {
 	t.mu.Lock()
-	names := t.over
-	t.over = nil
+	names := t.reserved.over
+	t.reserved.over = nil
 	t.mu.Unlock()
 	for _, c := range changes {
 		names = slices.AppendSeq(names, maps.Keys(c.ended))

@@ -63,7 +63,7 @@ func (s shelf) apply(name string, addrs ...string) netip.Addr {
 		s.t.Fatal(err)
 	}
 	s.takeOver(changes)
-	s.forgetEnded(changes)
+	s.commitEnded(changes)
 	return changes[0].record.Addr4
 }
 

@@ -27,7 +27,6 @@ type Table struct {
 	pools   []*addresses
 
 	reserved reservations
-	over     []string // that are on disk only
 
 	routes routeFeed
 
@@ -37,10 +36,11 @@ type Table struct {
 
 // NewTable makes an empty table.
 func NewTable(h *life.Host) *Table {
-	t := &Table{host: h, Sites: map[string]*life.Site{}, ids: map[bpf.SiteID]*life.Site{}, domains: map[string]string{}, reserved: reservations{}}
+	t := &Table{host: h, Sites: map[string]*life.Site{}, ids: map[bpf.SiteID]*life.Site{}, domains: map[string]string{}, reserved: reservations{byName: map[string]store.Reservation{}}}
 	for _, p := range h.Cfg.Prefixes {
 		t.pools = append(t.pools, newAddresses(p))
 	}
+	t.reserved.pools = t.pools
 	return t
 }
 

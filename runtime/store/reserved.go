@@ -40,7 +40,7 @@ func (s *Store) DeleteReserving(name string, r Reservation) error {
 	return nil
 }
 
-// EndReservations forgets those of these names.
+// EndReservations removes those of these names.
 func (s *Store) EndReservations(names ...string) error {
 	err := s.update(func(tx *bolt.Tx) error {
 		kept := tx.Bucket(bucketKept)
