@@ -22,7 +22,7 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 	}
 	out := make([]container.Mount, 0, len(volumes))
 	for _, v := range volumes {
-		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec}
+		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec, Mountpoint: v.Mountpoint}
 		if v.Name != "" {
 			if m.Source, err = h.NamedVolumes.Ensure(ctx, s.Name, v.Name, volume.Origin{Target: v.Target, Image: img.Digest}, img.Lower); err != nil {
 				return nil, err

@@ -82,8 +82,12 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 		c.record.Image = f.digest
 	}
 	if f.image != nil {
-		if _, _, err := s.AllVolumes(f.image.Config.Volumes); err != nil {
+		_, _, err := s.AllVolumes(f.image.Config.Volumes)
+		if err != nil && source == "" {
 			return c, err
+		}
+		if err != nil { // what a tenant's image declares keeps no other site of the folder back
+			c.warnings = append(c.warnings, "it cannot start: "+err.Error())
 		}
 	}
 	if old := t.Sites[s.Name]; old != nil {

@@ -31,7 +31,7 @@ func (t *Table) checkVolumes(sites []spec.Site, source string) error {
 				continue
 			}
 			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder)
-			if errors.Is(err, fs.ErrNotExist) || source != "" && !mistake {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, volume.ErrNotMounted) || source != "" && !mistake {
 				t.host.Log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
 				continue
 			}
@@ -62,6 +62,11 @@ func (t *Table) checkVolume(v spec.Volume) error {
 		return err
 	}
 	defer f.Close()
+	if v.Mountpoint {
+		if err := volume.CheckMounted(f); err != nil {
+			return err
+		}
+	}
 	return volume.CheckKind(f, v.Dev)
 }
 
@@ -126,6 +131,9 @@ func (t *Table) volume(v volume.Info) api.Volume {
 
 // freeVolume says why a volume cannot be removed; nil: it can.
 func (t *Table) freeVolume(site, name string) error {
+	if why := t.host.Quarantine.Sites()[site]; why != nil {
+		return fmt.Errorf("site %q cannot be read, and may come back: %w", site, why)
+	}
 	e, err := t.ByName(site)
 	if err != nil {
 		return nil //nolint:nilerr // nobody's

@@ -114,6 +114,9 @@ type Volume struct {
 	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
+	// Mountpoint says that a file system is mounted at the source: the site does not start while none is, and so does not write into the empty
+	// folder below it. Default: false.
+	Mountpoint bool `json:"mountpoint,omitempty" also:"mounted,ismountpoint"`
 	// ReadOnly volumes cannot be written by the site. Default: false.
 	ReadOnly bool `json:"readOnly,omitempty" also:"ro"`
 	// Suid makes set-user-ID bits and file capabilities in the volume count. Default: false (nosuid).
