@@ -45,7 +45,7 @@ func namedVolumes(mounts []container.Mount, dir string) string {
 }
 
 // FreeVolume says why a volume of the site cannot be removed now; nil: it can.
-func (l *Live) FreeVolume(s *spec.Site, declared []string, name string) error {
+func FreeVolume(l *Live, s *spec.Site, declared []string, name string) error {
 	all, _, err := s.AllVolumes(declared)
 	if err != nil {
 		return err

@@ -150,7 +150,7 @@ func (t *Table) freeVolume(site, name string) error {
 		}
 		declared = img.Config.Volumes
 	}
-	e.With(func(l *life.Live) { err = l.FreeVolume(&rec.Spec, declared, name) })
+	e.With(func(l *life.Live) { err = life.FreeVolume(l, &rec.Spec, declared, name) })
 	return err
 }
 
