@@ -122,5 +122,8 @@ func warn(e *env, results []api.ApplyResult) {
 		for _, w := range r.Warnings {
 			fmt.Fprintf(e.stderr, "fcnode: warning: site %s: %s\n", r.Name, w)
 		}
+		for _, n := range r.Notes {
+			fmt.Fprintf(e.stderr, "fcnode: site %s: %s\n", r.Name, n)
+		}
 	}
 }

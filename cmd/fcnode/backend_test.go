@@ -24,12 +24,13 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // recorded is a Backend which answers what it was given and remembers what it was asked.
 type recorded struct {
-	sites  []api.Site
-	traces []api.Trace
-	events []api.Event
-	routes []api.RouteUpdate
-	logs   []api.LogLine
-	info   api.NodeInfo
+	sites   []api.Site
+	traces  []api.Trace
+	events  []api.Event
+	routes  []api.RouteUpdate
+	volumes []api.Volume
+	logs    []api.LogLine
+	info    api.NodeInfo
 
 	later []api.Event // that come to those who follow
 	fresh []api.Site  // what there is once they have come
@@ -84,8 +85,44 @@ func (b *recorded) call(name, what string) (api.Site, error) {
 	return s, err
 }
 
-func (b *recorded) Delete(_ context.Context, name string) error {
-	_, err := b.call(name, "delete")
+func (b *recorded) Reload(_ context.Context, force bool) error {
+	b.calls = append(b.calls, fmt.Sprintf("reload force=%t", force))
+	return nil
+}
+
+func (b *recorded) Delete(_ context.Context, name string, purge bool) error {
+	what := "delete"
+	if purge {
+		what = "purge"
+	}
+	_, err := b.call(name, what)
+	return err
+}
+
+func (b *recorded) Volumes(_ context.Context, site string) (out []api.Volume, err error) {
+	for _, v := range b.volumes {
+		if site == "" || site == v.Site {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+func (b *recorded) Volume(_ context.Context, site, name string) (api.Volume, error) {
+	for _, v := range b.volumes {
+		if v.Site == site && v.Name == name {
+			v.Bytes, v.Files = 3<<20, 42
+			return v, nil
+		}
+	}
+	return api.Volume{}, fmt.Errorf("volume %q of site %q: %w", name, site, api.ErrNotFound)
+}
+
+func (b *recorded) RemoveVolume(ctx context.Context, site, name string) error {
+	_, err := b.Volume(ctx, site, name)
+	if err == nil {
+		b.calls = append(b.calls, "remove "+site+"/"+name)
+	}
 	return err
 }
 
@@ -93,7 +130,10 @@ func (b *recorded) List(_ context.Context, opts api.ListOptions) ([]api.Site, er
 	return slices.DeleteFunc(slices.Clone(b.sites), func(s api.Site) bool { return opts.Awake && len(s.Replicas) == 0 }), nil
 }
 
-func (b *recorded) Circulate(_ context.Context, name string) (api.Site, error) {
+func (b *recorded) Circulate(_ context.Context, name string, newImage bool) (api.Site, error) {
+	if newImage {
+		return b.call(name, "circulate with a new image")
+	}
 	return b.call(name, "circulate")
 }
 

@@ -12,22 +12,26 @@ import (
 )
 
 func newCirculate(e *env) *cobra.Command {
-	var wait bool
+	var wait, newImage bool
 	cmd := &cobra.Command{
 		Use:   "circulate SITE...",
 		Short: "Replace the replicas of sites with fresh ones",
 		Long: `Starts fresh replicas, steers new connections to them, and stops the old replicas when
 their last connection ends, or after circulate.drain of the spec. Sleeping replicas and
-checkpoints of the sites are discarded.`,
+checkpoints of the sites are discarded.
+
+A site stays with the image that it was applied with. --new-image looks up what the
+image's name means now, and pins that.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeSites(e, 0),
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the fresh replicas have taken over")
+	cmd.Flags().BoolVar(&newImage, "new-image", false, "look the sites' images up anew: a tag that was moved, an archive that was replaced")
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		client := e.client()
 		defer client.Close()
 		for _, name := range names {
-			if err := circulate(cmd.Context(), e, client, name, wait); err != nil {
+			if err := circulate(cmd.Context(), e, client, name, newImage, wait); err != nil {
 				return err
 			}
 		}
@@ -36,7 +40,7 @@ checkpoints of the sites are discarded.`,
 	return cmd
 }
 
-func circulate(ctx context.Context, e *env, client *api.Client, name string, wait bool) error {
+func circulate(ctx context.Context, e *env, client *api.Client, name string, newImage, wait bool) error {
 	begin := e.now()
 	before, err := client.Get(ctx, name)
 	if err != nil {
@@ -46,7 +50,11 @@ func circulate(ctx context.Context, e *env, client *api.Client, name string, wai
 	if err != nil {
 		return err
 	}
-	site, err := client.Circulate(ctx, name)
+	begun := client.Circulate
+	if newImage {
+		begun = client.RenewImage
+	}
+	site, err := begun(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ func printSite(e *env, s *api.Site) error {
 	if s.Spec != nil {
 		add("image", s.Spec.Image)
 	}
+	add("pinned", s.ImageDigest)
 	add("addresses", addresses(s.Addresses))
 	add("ports", strings.Join(s.Ports, ", "))
 	add("domains", strings.Join(s.Domains, ", "))

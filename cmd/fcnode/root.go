@@ -35,9 +35,9 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupNode, Title: "The node:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		groupSites: {newApply(e), newDelete(e), newList(e), newGet(e), newWake(e), newPark(e), newCirculate(e), newExec(e)},
+		groupSites: {newApply(e), newDelete(e), newList(e), newGet(e), newWake(e), newPark(e), newCirculate(e), newExec(e), newVolume(e)},
 		groupWatch: {newTop(e), newEvents(e), newLogs(e), newTrace(e), newMetrics(e), newRoutes(e), newReplay(e), newPlan(e)},
-		groupNode:  {newRun(e), newCheck(e), newInfo(e), newDemo(e), newTeardown(e), newVersion(e)},
+		groupNode:  {newRun(e), newCheck(e), newInfo(e), newDemo(e), newReload(e), newTeardown(e), newVersion(e)},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

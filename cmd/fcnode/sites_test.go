@@ -248,3 +248,30 @@ func TestComplete(t *testing.T) {
 		}
 	}
 }
+
+func TestVolumes(t *testing.T) {
+	b := &recorded{sites: exampleSites(), volumes: []api.Volume{
+		{Site: "blog", Name: "html", Path: "/v/blog/html/data", Target: "/var/www/html", Image: "sha256:i", Made: noon.Add(-time.Hour), Used: true},
+		{Site: "gone", Name: "db", Path: "/v/gone/db/data", Made: noon.Add(-48 * time.Hour)},
+	}}
+	c := newCLI(t).serve(t, b)
+	for _, tt := range []struct{ args, want string }{
+		{"volume list", "VOLUME     TARGET         USED  AGE\nblog/html  /var/www/html  yes   1h\ngone/db    -              no    2d\n"},
+		{"volume list gone", "VOLUME   TARGET  USED  AGE\ngone/db  -       no    2d\n"},
+		{"volume inspect blog/html", "site         blog\nname         html\npath         /v/blog/html/data\ntarget       /var/www/html\nfilled from  sha256:i\nage          1h\nused         yes\nsize         3.0 MiB\nfiles        42\n"},
+		{"volume remove gone/db", "gone/db  removed\n"},
+		{"delete blog", "blog  deleted\nblog  its volume html stays: fcnode volume remove blog/html\n"},
+		{"reload", "reloaded\n"},
+		{"reload --force", "reloaded\n"},
+		{"delete --purge shop", "shop  deleted\n"},
+		{"circulate --new-image shop", "shop  circulating  3 replicas\n"},
+	} {
+		if code, stdout, stderr := c.run(t, strings.Fields(tt.args)...); code != 0 || stdout != tt.want {
+			t.Errorf("%s: %d, %q, %s; want %q", tt.args, code, stdout, stderr, tt.want)
+		}
+	}
+	want := []string{"remove gone/db", "delete blog", "reload force=false", "reload force=true", "purge shop", "get shop", "circulate with a new image shop"}
+	if diff := cmp.Diff(want, b.calls); diff != "" {
+		t.Errorf("what the node was asked (-want +got):\n%s", diff)
+	}
+}

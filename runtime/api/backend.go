@@ -26,8 +26,18 @@ type Backend interface {
 	// and validated one by one; what concerns several sites (names, domains,
 	// addresses) is the backend's to check. With dryRun it only says what it would do.
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
-	// Delete stops the site's replicas and removes it. It returns when they are gone.
-	Delete(ctx context.Context, name string) error
+	// Reload applies the folder of specs anew. With force also sites are deleted of
+	// which so many are gone that the folder may be one that is not mounted.
+	Reload(ctx context.Context, force bool) error
+	// Delete stops the site's replicas and removes it, with purge its volumes, too.
+	// It returns when they are gone.
+	Delete(ctx context.Context, name string, purge bool) error
+	// Volumes returns the named volumes of a site, or of all (""), ordered by name.
+	Volumes(ctx context.Context, site string) ([]Volume, error)
+	// Volume returns one of them, with what is in it.
+	Volume(ctx context.Context, site, name string) (Volume, error)
+	// RemoveVolume removes one that no site has; else ErrBusy.
+	RemoveVolume(ctx context.Context, site, name string) error
 	// List returns the sites, without their specs, ordered by name.
 	List(ctx context.Context, opts ListOptions) ([]Site, error)
 	// Get returns one site with its spec.
@@ -39,8 +49,9 @@ type Backend interface {
 	// unless force.
 	Park(ctx context.Context, name string, force bool) (Site, error)
 	// Circulate replaces the site's replicas by fresh ones; it returns when that has
-	// begun. ErrUnavailable when none runs.
-	Circulate(ctx context.Context, name string) (Site, error)
+	// begun. ErrUnavailable when none runs. With newImage the site's image is looked
+	// up anew before.
+	Circulate(ctx context.Context, name string, newImage bool) (Site, error)
 	// Check says on which tiers the site can sleep, and what is in the way of others.
 	Check(ctx context.Context, name string) (SiteCheck, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.

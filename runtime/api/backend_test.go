@@ -82,7 +82,14 @@ func (m *memory) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api
 	return results, nil
 }
 
-func (m *memory) Delete(_ context.Context, name string) error {
+func (m *memory) Reload(_ context.Context, force bool) error {
+	if !force {
+		return &api.Error{Code: api.CodeConflict, Message: "all are gone", Hint: "say force"}
+	}
+	return nil
+}
+
+func (m *memory) Delete(_ context.Context, name string, _ bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.sites[name]; !ok {
@@ -180,7 +187,7 @@ func (m *memory) Park(_ context.Context, name string, force bool) (api.Site, err
 	return m.site(name)
 }
 
-func (m *memory) Circulate(_ context.Context, name string) (api.Site, error) {
+func (m *memory) Circulate(_ context.Context, name string, _ bool) (api.Site, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s, err := m.site(name); err != nil || m.running[name] {
@@ -347,4 +354,34 @@ func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
 		return api.ExecResult{Code: 128 + int(status.Signal()), Signal: unix.SignalName(status.Signal())}, nil
 	}
 	return api.ExecResult{Code: status.ExitStatus()}, nil
+}
+
+// volumes that the node keeps.
+var volumes = []api.Volume{{Site: "blog", Name: "html", Path: "/v/blog/html/data", Target: "/var/www/html", Used: true}, {Site: "gone", Name: "db"}}
+
+func (m *memory) Volumes(_ context.Context, site string) (out []api.Volume, err error) {
+	for _, v := range volumes {
+		if site == "" || site == v.Site {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+func (m *memory) Volume(_ context.Context, site, name string) (api.Volume, error) {
+	for _, v := range volumes {
+		if v.Site == site && v.Name == name {
+			v.Bytes, v.Files = 4096, 1
+			return v, nil
+		}
+	}
+	return api.Volume{}, fmt.Errorf("volume %s/%s: %w", site, name, api.ErrNotFound)
+}
+
+func (m *memory) RemoveVolume(ctx context.Context, site, name string) error {
+	v, err := m.Volume(ctx, site, name)
+	if err == nil && v.Used {
+		err = fmt.Errorf("volume %s/%s: %w", site, name, api.ErrBusy)
+	}
+	return err
 }

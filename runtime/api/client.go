@@ -90,9 +90,49 @@ func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]A
 	return answer.Results, err
 }
 
+// Reload has the daemon apply its folder of specs anew, with force however many
+// sites are in it no more.
+func (c *Client) Reload(ctx context.Context, force bool) error {
+	q := url.Values{}
+	setBool(q, "force", force)
+	return c.call(ctx, http.MethodPost, "/v1/reload", q, nil, nil)
+}
+
 // Delete stops and removes a site.
 func (c *Client) Delete(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, sitePath(name, ""), nil, nil, nil)
+}
+
+// Purge does so, and removes the volumes that the node keeps for the site.
+func (c *Client) Purge(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, sitePath(name, ""), url.Values{"purge": {"true"}}, nil, nil)
+}
+
+// Volumes returns the volumes that the node keeps for a site, or for all ("").
+func (c *Client) Volumes(ctx context.Context, site string) ([]Volume, error) {
+	var answer volumesAnswer
+	q := url.Values{}
+	if site != "" {
+		q.Set("site", site)
+	}
+	err := c.call(ctx, http.MethodGet, "/v1/volumes", q, nil, &answer)
+	return answer.Volumes, err
+}
+
+// Volume returns one of them, with what is in it.
+func (c *Client) Volume(ctx context.Context, site, name string) (Volume, error) {
+	var v Volume
+	err := c.call(ctx, http.MethodGet, volumePath(site, name), nil, nil, &v)
+	return v, err
+}
+
+// RemoveVolume removes one that no site has.
+func (c *Client) RemoveVolume(ctx context.Context, site, name string) error {
+	return c.call(ctx, http.MethodDelete, volumePath(site, name), nil, nil, nil)
+}
+
+func volumePath(site, name string) string {
+	return "/v1/volumes/" + url.PathEscape(site) + "/" + url.PathEscape(name)
 }
 
 // List returns all sites, without their specs.
@@ -136,6 +176,13 @@ func (c *Client) Park(ctx context.Context, name string, force bool) (Site, error
 func (c *Client) Circulate(ctx context.Context, name string) (Site, error) {
 	var site Site
 	err := c.call(ctx, http.MethodPost, sitePath(name, "/circulate"), nil, nil, &site)
+	return site, err
+}
+
+// RenewImage does so by fresh ones of the image that the spec's reference means now.
+func (c *Client) RenewImage(ctx context.Context, name string) (Site, error) {
+	var site Site
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/circulate"), url.Values{"newImage": {"true"}}, nil, &site)
 	return site, err
 }
 

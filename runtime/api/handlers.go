@@ -85,8 +85,64 @@ func (s *Server) apply(r *http.Request) (any, error) {
 	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
 }
 
+func (s *Server) reload(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	force := q.bool("force")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.backend.Reload(r.Context(), force)
+}
+
 func (s *Server) delete(r *http.Request) (any, error) {
-	return struct{}{}, s.backend.Delete(r.Context(), r.PathValue("site"))
+	q := query{values: r.URL.Query()}
+	purge := q.bool("purge")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.backend.Delete(r.Context(), r.PathValue("site"), purge)
+}
+
+type volumesAnswer struct {
+	Volumes []Volume `json:"volumes"`
+}
+
+func (s *Server) volumes(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	site := q.string("site")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	if site != "" && !spec.IsLabel(site) {
+		return nil, fmt.Errorf("site %q: %w", site, ErrNotFound)
+	}
+	volumes, err := s.backend.Volumes(r.Context(), site)
+	return volumesAnswer{Volumes: noNil(volumes)}, err
+}
+
+// aVolume gives the names in a path, which become those of folders.
+func aVolume(r *http.Request) (site, name string, err error) {
+	site, name = r.PathValue("site"), r.PathValue("volume")
+	if !spec.IsLabel(site) || !spec.IsLabel(name) {
+		err = fmt.Errorf("volume %q of site %q: %w", name, site, ErrNotFound)
+	}
+	return site, name, err
+}
+
+func (s *Server) volume(r *http.Request) (any, error) {
+	site, name, err := aVolume(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.backend.Volume(r.Context(), site, name)
+}
+
+func (s *Server) removeVolume(r *http.Request) (any, error) {
+	site, name, err := aVolume(r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.backend.RemoveVolume(r.Context(), site, name)
 }
 
 func (s *Server) wake(r *http.Request) (any, error) {
@@ -103,7 +159,12 @@ func (s *Server) park(r *http.Request) (any, error) {
 }
 
 func (s *Server) circulate(r *http.Request) (any, error) {
-	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site")))
+	q := query{values: r.URL.Query()}
+	newImage := q.bool("newImage")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	return siteAnswer(s.backend.Circulate(r.Context(), r.PathValue("site"), newImage))
 }
 
 func (s *Server) traces(r *http.Request) (any, error) {

@@ -91,6 +91,8 @@ type Site struct {
 	Error *event.Failure `json:"lastError,omitempty"`
 
 	SpecDigest string `json:"specDigest"`
+	// ImageDigest names the image that the site was applied with and wakes from; empty for a folder, and for an image that could not be read yet.
+	ImageDigest string `json:"imageDigest,omitempty"`
 	// Spec is there in answers about a single site only.
 	Spec *spec.Site `json:"spec,omitempty"`
 }
@@ -293,6 +295,26 @@ type ApplyResult struct {
 	Addresses []netip.Addr `json:"addresses,omitempty"`
 	// Warnings say what the spec asks for and this node does not do, and why.
 	Warnings []string `json:"warnings,omitempty"`
+	// Notes say what the node does that the spec does not say.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Volume is one that the node keeps for a site, or for one that was deleted.
+type Volume struct {
+	Site string `json:"site"`
+	Name string `json:"name"`
+	// Path of its folder on the node.
+	Path string `json:"path"`
+	// Target is where the site saw it when it was made.
+	Target string `json:"target,omitempty"`
+	// Image is the digest of the image that it was filled from.
+	Image string    `json:"image,omitempty"`
+	Made  time.Time `json:"made"`
+	// Used says that a site has it, so that it cannot be removed.
+	Used bool `json:"used"`
+	// Bytes and Files are counted in answers about a single volume only.
+	Bytes int64 `json:"bytes,omitempty"`
+	Files int64 `json:"files,omitempty"`
 }
 
 // LogLine is one line of output of a replica.

@@ -267,6 +267,7 @@ func (c checker) paths(cfg *Config) {
 		c.path("cgroupRoot", cfg.CgroupRoot)
 	}
 	c.path("sitesDir", cfg.SitesDir)
+	c.duration("deletion.reserve", cfg.Deletion.Reserve, 0, 366*24*time.Hour)
 	c.path("runner", cfg.Runner)
 	c.volumeRoots(cfg)
 	// What follows from a bad path would only be bad for the same reason.

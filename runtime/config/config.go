@@ -58,6 +58,8 @@ type Config struct {
 	// MaxSites is the size of the maps of sites in the kernel.
 	MaxSites int `json:"maxSites"`
 
+	Deletion Deletion `json:"deletion" also:"delete,deletions"`
+
 	Hold  Hold  `json:"hold"`
 	Start Start `json:"start"`
 	Log   Log   `json:"log" also:"logs,logging"`
@@ -92,6 +94,15 @@ type Routes struct {
 	Socket string `json:"socket"`
 	// Group may follow the feed besides root, and can do nothing else with it.
 	Group string `json:"group"`
+}
+
+// Deletion says how careful the node is with sites that go.
+type Deletion struct {
+	// Share is the most of the sites of SitesDir that may be deleted at once because their files are gone; never all of them, unless it is
+	// 100%. Where more are gone nothing is changed without fcnode reload --force.
+	Share spec.Percent `json:"share" also:"max"`
+	// Reserve is how long the addresses of a deleted site are kept for a site of the same name. 0s: not at all.
+	Reserve spec.Duration `json:"reserve" also:"addresses"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.
@@ -175,6 +186,7 @@ func base() Config {
 		Pool:        4,
 		Runners:     2,
 		MaxSites:    131072,
+		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},

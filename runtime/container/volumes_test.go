@@ -78,6 +78,35 @@ func (e *env) notStarted(spec Spec, want error, says ...string) {
 	}
 }
 
+// TestRootVolumeIsAMountpoint: a source at which something has to be mounted is none while nothing is.
+func TestRootVolumeIsAMountpoint(t *testing.T) {
+	e := newEnv(t)
+	tn := newTenant(t)
+	e.m.opts.VolumeRoots = []string{tn.own}
+	source := filepath.Join(tn.own, "nfs")
+	tn.write(filepath.Join(source, "inner/mark"), "below")
+	with := func(path string) Spec {
+		s := e.spec("cat", "/vol/mark")
+		s.Mounts = []Mount{{Source: path, Target: "/vol", Mountpoint: true}}
+		return s
+	}
+	e.notStarted(with(source), ErrMount, source, "no file system is mounted there")
+	if err := unix.Mount("tmpfs", source, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(source, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	tn.write(filepath.Join(source, "mark"), "mounted")
+	tn.write(filepath.Join(source, "inner/mark"), "inside")
+	e.notStarted(with(filepath.Join(source, "inner")), ErrMount, "no file system is mounted there")
+	if _, out := e.run(with(source)); out != "mounted\n" {
+		t.Errorf("it reads %q", out)
+	}
+}
+
 // TestRootVolumeSources: what a source leads to is decided by its name alone.
 func TestRootVolumeSources(t *testing.T) {
 	e := newEnv(t)

@@ -51,6 +51,8 @@ func (l *Live) AllAdopted() {
 	}
 	if changed && l.Activity == a {
 		l.handle(site.SpecChanged{Apart: apart})
+	} else if pinned := l.Pinned.Value(); pinned != "" {
+		l.RenewImage(pinned)
 	}
 }
 

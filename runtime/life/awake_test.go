@@ -130,7 +130,10 @@ func TestAwakeFollowsEachSite(t *testing.T) {
 
 func parseLife(t testing.TB, more string) *spec.Site {
 	t.Helper()
-	sites, err := spec.Parse("test", strings.NewReader("{name: a, image: 'dir:/a', ports: [80/tcp], "+more+"}"))
+	if !strings.Contains(more, "image: ") {
+		more = "image: 'dir:/a', " + more
+	}
+	sites, err := spec.Parse("test", strings.NewReader("{name: a, ports: [80/tcp], "+more+"}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func (l *Live) ChangeSpec(s *spec.Site) {
 	l.handle(site.SpecChanged{Apart: apart})
 }
 
-// RenewImage circulates a site that runs from another image than its spec names now.
+// RenewImage circulates a site that runs from another image than the one it has now.
 func (l *Live) RenewImage(digest string) {
 	if l.Activity == nil || l.gone {
 		return // a checkpoint says itself which image it is of

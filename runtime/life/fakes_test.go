@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/scale"
 	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // world is all that a daemon finds on its machine, in memory. It outlives the
@@ -49,6 +51,7 @@ type world struct {
 	broken     error                                     // of all starts, if not nil
 	answers    func(to netip.AddrPort) (net.Conn, error) // of who dials inside; nil: refused
 	slow       chan struct{}
+	images     fakeImages
 }
 
 type fakeReplica struct {
@@ -75,6 +78,7 @@ func inWorld(t *testing.T, specs string, test func(t *testing.T, w *world, d *da
 		w := &world{
 			t: t, dir: dir, epoch: time.Now(), replicas: map[bpf.ReplicaID]*fakeReplica{}, sites: map[bpf.SiteID]bpf.Site{},
 			held: map[bpf.SiteID]int{}, containers: map[string]*fakeContainer{},
+			images: fakeImages{tag: "sha256:a"},
 		}
 		d := w.start(specs)
 		defer func() { d.kill() }() // the last one
@@ -94,12 +98,16 @@ func (w *world) start(specs string) *daemon {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.DiscardHandler)
+	volumes, err := volume.OpenStore(filepath.Join(w.dir, "volumes"), log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	cfg := config.Default()
 	cfg.StateDir = w.dir
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: fakeImages{}, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
@@ -120,7 +128,7 @@ func (w *world) start(specs string) *daemon {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		h.Work.Wait()
-		if err := errors.Join(h.Scale.Close(), events.Close(), kept.Close()); err != nil {
+		if err := errors.Join(h.Scale.Close(), events.Close(), volumes.Close(), kept.Close()); err != nil {
 			w.t.Error(err)
 		}
 	})
@@ -410,12 +418,25 @@ func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 	return n, nil
 }
 
-type fakeImages struct{}
+// fakeImages has the one image that the tag names, and those that were unpacked.
+type fakeImages struct {
+	tag      string // digest; empty: the source is gone
+	unpacked []string
+}
 
-func (f fakeImages) Get(string) (*image.Image, error) { return f.Resolve(context.Background(), "") }
+func (f *fakeImages) Resolve(context.Context, string) (*image.Image, error) {
+	if f.tag == "" {
+		return nil, image.ErrNotFound
+	}
+	f.unpacked = append(f.unpacked, f.tag)
+	return f.Get(f.tag)
+}
 
-func (fakeImages) Resolve(context.Context, string) (*image.Image, error) {
-	out := &image.Image{Digest: "sha256:a"}
+func (f *fakeImages) Get(digest string) (*image.Image, error) {
+	if !slices.Contains(f.unpacked, digest) {
+		return nil, image.ErrNotFound
+	}
+	out := &image.Image{Digest: digest}
 	out.Config.Cmd = []string{"/a"}
 	out.Config.ExposedPorts = []string{"9000/tcp"}
 	return out, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // What the state machines are told besides the spec.
@@ -42,15 +43,16 @@ type Host struct {
 	Cfg config.Config
 	Log *slog.Logger
 
-	Store      *store.Store
-	Eventlog   *eventlog.Log
-	Images     Images
-	Data       DataPath
-	Net        Network
-	Holder     Holder
-	Has        func(controller string) bool // what can be limited here
-	Now        func() uint64                // CLOCK_MONOTONIC, as the data path has it
-	Containers Containers
+	Store        *store.Store
+	Eventlog     *eventlog.Log
+	Images       Images
+	NamedVolumes *volume.Store
+	Data         DataPath
+	Net          Network
+	Holder       Holder
+	Has          func(controller string) bool // what can be limited here
+	Now          func() uint64                // CLOCK_MONOTONIC, as the data path has it
+	Containers   Containers
 
 	Starts      *priority.Slots
 	Wakes       priority.Precedence

@@ -240,19 +240,23 @@ func (h *Host) SweepLayers(keep map[string]bool) {
 	})
 }
 
-// ImagesInUse are the digests of the images that sites name and replicas run from. If
-// any site's image cannot be resolved that is an error: it may be one whose source is
-// only away for a while.
+// ImagesInUse are the digests of the images that sites were applied with and replicas
+// run from. If an image that is not pinned yet cannot be resolved that is an error: its
+// source may only be away for a while.
 func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 	refs := map[string]string{} // to a site that names it
+	var out []string
 	err := h.Store.All(func(s *store.Site) error {
-		refs[s.Spec.Image] = s.Spec.Name
+		if s.Image != "" {
+			out = append(out, s.Image)
+		} else if CanPin(s.Spec.Image) {
+			refs[s.Spec.Image] = s.Spec.Name
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	var out []string
 	for ref, name := range refs {
 		img, err := h.Images.Resolve(ctx, ref)
 		if err != nil {

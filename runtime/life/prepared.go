@@ -42,7 +42,7 @@ func newGate() *gate {
 func (l *Live) prepare(id site.ReplicaID) {
 	a := l.Activity
 	ctx, cancel := context.WithTimeout(l.Host.Ctx, l.Host.startTimeout(a.Spec))
-	r := &Replica{ID: id, Name: replicaName(l.Name, id), Started: time.Now(), cancel: cancel, gate: newGate()}
+	r := &Replica{ID: id, Name: replicaName(l.Name, id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate()}
 	a.Replicas[id] = r
 	g, s, st := r.gate, a.Spec, l.Site
 	st.Host.Work.Go(func() {
@@ -147,7 +147,7 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 		st.Host.cleanUp(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
 		trace.from(detect.TierCold)
-		st.With(func(*Live) { r.from = "" })
+		st.With(func(l *Live) { r.from, r.pinned = "", l.Pinned.Value() })
 		ctr, err = st.start(ctx, r, trace, s)
 	}
 	st.started(r, ctr, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
@@ -29,7 +30,8 @@ type Site struct {
 	Gateway *spec.Gateway // nil where the spec says nothing
 	Source  string
 	Digest  [32]byte
-	Least   uint8 // replicas of a live site
+	Pinned  unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
+	Least   uint8                 // replicas of a live site
 	Most    uint8
 
 	startTimeout spec.Duration // 0: the node's
@@ -103,6 +105,7 @@ type Replica struct {
 	Name     string // "<site>-<id>"
 	Started  time.Time
 	Image    string // digest
+	pinned   string // digest of the image that it is to be started from; empty: what the spec's image is then
 	cancel   func() // ends a start that is under way
 	stopping bool
 	kill     bool   // it is to be ended without being asked
@@ -148,6 +151,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout
+	st.Pinned = unique.Make(s.Image)
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }
 

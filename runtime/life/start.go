@@ -23,6 +23,8 @@ const (
 	metaSpec  = "spec"  // digest of the spec that it was started with
 	metaImage = "image" // digest of its image
 	metaPorts = "ports" // the site's ports then: a port's bit in the data path is its place among them
+
+	metaVolumes = "volumes" // names of those that the node keeps
 )
 
 func portsMeta(s *spec.Site) string {
@@ -46,7 +48,7 @@ func (l *Live) beginStart(act site.Start) {
 	a, id := l.Activity, act.ID
 	ctx, cancel := context.WithCancel(l.Host.Ctx)
 	r := &Replica{
-		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), cancel: cancel, trace: a.trace,
+		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, trace: a.trace,
 		woken: l.Host.Wakes.Begin(),
 	}
 	a.trace = nil
@@ -129,16 +131,20 @@ func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *s
 // place gives a replica its image and network namespace, tells the data path
 // of it, and returns what its container is to be.
 func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with container.Spec, err error) {
-	img, err := st.Host.Images.Resolve(ctx, s.Image)
+	img, err := st.imageFor(ctx, r, s)
 	if err != nil {
 		return with, fmt.Errorf("image: %w", err)
 	}
-	st.With(func(*Live) { r.Image, r.closed = img.Digest, s.Ready.Asks() })
+	st.With(func(*Live) { r.closed = s.Ready.Asks() })
 	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
 	if len(args) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
 	if err := WithinMost(st.Host.Cfg, s); err != nil {
+		return with, err
+	}
+	mounts, err := st.Host.Mounts(ctx, s, img)
+	if err != nil {
 		return with, err
 	}
 	ns, err := st.Host.Net.Get(ctx)
@@ -165,11 +171,11 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
 		Userns:     s.OwnUserns(), Init: s.Init,
-		Hostname: s.Hostname, Mounts: mounts(s.Volumes), ResolvConf: resolv.Conf(resolv.FromFile, st.Host.Cfg.DNS, s.DNS),
+		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(resolv.FromFile, st.Host.Cfg.DNS, s.DNS),
 		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
-		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s)},
+		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())},
 	}, nil
 }
 
@@ -348,16 +354,6 @@ func Environment(image []string, own map[string]string) []string {
 	}
 	if !hasPath {
 		out = append(out, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	}
-	return out
-}
-
-func mounts(volumes []spec.Volume) []container.Mount {
-	out := make([]container.Mount, 0, len(volumes))
-	for _, v := range volumes {
-		out = append(out, container.Mount{
-			Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec,
-		})
 	}
 	return out
 }

@@ -104,13 +104,20 @@ func (b backend) Events(ctx context.Context, opts event.Query) iter.Seq2[event.E
 
 // Circulate implements api.Backend. What sleeps of the site is thrown away: its
 // next visitor is to find a fresh replica, too.
-func (b backend) Circulate(_ context.Context, name string) (api.Site, error) {
+func (b backend) Circulate(ctx context.Context, name string, newImage bool) (api.Site, error) {
 	e, err := b.ByName(name)
 	if err != nil {
 		return api.Site{}, err
 	}
-	err = nil
-	e.With(func(l *life.Live) { err = l.Circulate("asked for by a user") })
+	renewed := false
+	if newImage {
+		if renewed, err = b.RenewImage(ctx, name); err != nil {
+			return api.Site{}, err
+		}
+	}
+	if !renewed { // it circulates already
+		e.With(func(l *life.Live) { err = l.Circulate("asked for by a user") })
+	}
 	if err != nil && !errors.Is(err, life.ErrParked) {
 		return api.Site{}, wired(name, err)
 	}

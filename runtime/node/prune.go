@@ -17,8 +17,8 @@ func (n *Node) prune(ctx context.Context) {
 	}
 }
 
-// pruneImages deletes the unpacked images that no site names and no replica
-// runs from.
+// pruneImages deletes the unpacked images that no site was applied with and no
+// replica runs from.
 func (n *Node) pruneImages(ctx context.Context) error {
 	keep, err := n.ImagesInUse(ctx)
 	if err != nil {

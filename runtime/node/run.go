@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/sites"
 	"github.com/fcnode/fcnode/runtime/status"
 	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // PrepareHost mounts the BPF file system where the machine has none. It must
@@ -139,6 +141,10 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if n.NamedVolumes, err = volume.OpenStore(filepath.Join(cfg.StateDir, "volumes"), n.Log); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.NamedVolumes.Close)
 	n.dp, err = bpf.Open(bpf.Options{
 		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.Log,
 	})
@@ -150,7 +156,7 @@ func (n *Node) open() (err error) {
 	}
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
-		VolumeRoots: cfg.VolumeRoots, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
+		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})
@@ -275,7 +281,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 		}
 	}
 	n.table.AlwaysOn = nil
-	n.table.ApplyDir(ctx)
+	_ = n.table.ApplyDir(ctx, false) // it tells
 	sites := n.table.Count()
 	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
@@ -299,7 +305,7 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 			return err
 		case <-reload:
 			n.Log.Info("reading the specs folder anew", "folder", n.Cfg.SitesDir)
-			n.table.ApplyDir(ctx)
+			_ = n.table.ApplyDir(ctx, false) // it tells
 		}
 	}
 }

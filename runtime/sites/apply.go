@@ -21,7 +21,16 @@ type change struct {
 	record *store.Site
 	old    *life.Site // nil: created
 	taken  []netip.Addr
+
+	ended    map[string]store.Reservation // by it, by the names of deleted sites
+	image    string                       // digest of what it is to run from, also of a folder; empty: not known
+	pinned   bool                         // all that changes is that its image is pinned, to another one where it was
+	warnings []string
+	notes    []string
 }
+
+// writes says whether the record changes.
+func (c *change) writes() bool { return c.action != api.ActionUnchanged || c.pinned }
 
 // appliedEvent tells what was applied, and what the node does not do of it.
 func appliedEvent(c change, warnings []string) event.Event {
@@ -35,31 +44,31 @@ func appliedEvent(c change, warnings []string) event.Event {
 
 // Apply implements api.Backend.
 func (t *Table) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
-	return t.applyFrom(ctx, sites, "", dryRun)
+	return t.applyFrom(ctx, sites, origin{anew: true}, dryRun)
 }
 
-// applyFrom creates or updates sites, all or none. source is the file they
-// come from, empty for the API.
-func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, source string, dryRun bool) ([]api.ApplyResult, error) {
+// applyFrom creates or updates sites, all or none.
+func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, dryRun bool) ([]api.ApplyResult, error) {
 	if t.host.Stopped() {
 		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
 	}
-	if err := t.checkPrivileges(sites, source); err != nil {
+	if err := t.checkPrivileges(sites, from.source); err != nil {
 		return nil, err
 	}
-	if err := t.checkImages(ctx, sites, source); err != nil {
+	images, err := t.findImages(ctx, sites, from)
+	if err != nil {
 		return nil, err
 	}
-	if err := t.checkVolumes(sites, source); err != nil {
+	if err := t.checkVolumes(sites, from.source); err != nil {
 		return nil, err
 	}
-	if err := t.checkUserns(sites, source); err != nil {
+	if err := t.checkUserns(sites, from.source); err != nil {
 		return nil, err
 	}
 	t.apply.Lock()
 	defer t.apply.Unlock()
 
-	changes, err := t.plan(sites, source)
+	changes, err := t.plan(sites, from.source, images)
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -74,59 +83,17 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, source string,
 		t.giveBack(changes)
 		return nil, err
 	}
+	t.fillVolumes(changes, images)
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
-			t.renewImage(ctx, c)
-			continue
-		}
 		t.announce(c)
 	}
 	return t.results(changes, false), nil
 }
 
-// renewImage circulates a site of which the spec is the same, and the image that
-// it names another: a tag that was moved, an archive that was written anew.
-func (t *Table) renewImage(ctx context.Context, c change) {
-	img, err := t.host.Images.Resolve(ctx, c.record.Spec.Image)
-	if err != nil {
-		return // told by checkImages, if it matters
-	}
-	c.old.With(func(l *life.Live) { l.RenewImage(img.Digest) })
-}
-
-// checkImages unpacks the sites' images, so that no visitor waits for it, and so
-// that a wrong one is found out now. Where specs are read from the folder at a
-// start, a missing image (a disk not mounted yet, say) must not keep the other
-// sites away: it is told, and tried again at the site's wake.
-func (t *Table) checkImages(ctx context.Context, sites []spec.Site, source string) error {
-	bad := &api.Error{Code: api.CodeInvalid, Message: "images that cannot be used"}
-	tried := map[string]error{}
-	for i := range sites {
-		s := &sites[i]
-		err, known := tried[s.Image]
-		if !known {
-			_, err = t.host.Images.Resolve(ctx, s.Image)
-			tried[s.Image] = err
-		}
-		if err == nil {
-			continue
-		}
-		if source != "" {
-			t.host.Log.Warn("a site's image cannot be used yet", "site", s.Name, "error", err)
-			continue
-		}
-		bad.Details = append(bad.Details, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
-	}
-	if len(bad.Details) > 0 {
-		return bad
-	}
-	return nil
-}
-
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(&c.record.Spec)}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(c), Notes: c.notes}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -140,13 +107,14 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 }
 
 // warnings are what the one who applies a spec is to know of it: what it asks for,
-// or takes for granted, and this node does not do.
-func (t *Table) warnings(s *spec.Site) []string {
+// or takes for granted, and this node does not do, or does differently.
+func (t *Table) warnings(c change) []string {
+	s := &c.record.Spec
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
 	if missing := resolv.Missing(resolv.FromFile, t.host.Cfg.DNS, s.DNS); missing != "" {
 		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
 	}
-	return out
+	return append(out, c.warnings...)
 }
 
 // announce tells the event log and the site's machine what has changed.
@@ -155,7 +123,20 @@ func (t *Table) announce(c change) {
 	if err != nil {
 		return // deleted meanwhile
 	}
-	t.host.Tell(appliedEvent(c, t.warnings(&c.record.Spec)))
+	if c.action != api.ActionUnchanged {
+		t.host.Tell(appliedEvent(c, append(t.warnings(c), c.notes...)))
+	}
+	if c.action == api.ActionUnchanged || c.pinned {
+		e.With(func(l *life.Live) {
+			if c.action == api.ActionUpdated {
+				l.DropSleep("new image")
+			}
+			if c.image != "" {
+				l.RenewImage(c.image)
+			}
+		})
+		return
+	}
 	e.With(func(l *life.Live) { l.ChangeSpec(&c.record.Spec) })
 	t.KeepAwake(e, &c.record.Spec)
 }

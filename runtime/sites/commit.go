@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/store"
 )
@@ -13,14 +12,12 @@ import (
 // path, then in memory. If the data path refuses, the disk is put back.
 func (t *Table) commit(changes []change) error {
 	var records, before []*store.Site
-	var fresh []string
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		records = append(records, c.record)
 		if c.old == nil {
-			fresh = append(fresh, c.record.Spec.Name)
 			continue
 		}
 		old, err := t.host.Store.Get(c.old.Name)
@@ -42,13 +39,31 @@ func (t *Table) commit(changes []change) error {
 			undo = append(undo, l)
 		}
 		return errors.Join(err, t.host.Data.DeleteListeners(undo...), t.putBackListeners(changes),
-			t.host.Store.Delete(fresh...), t.host.Store.Put(before))
+			t.removeFresh(changes), t.host.Store.Put(before))
 	}
 	if err := t.host.Data.DeleteListeners(removed...); err != nil {
 		t.host.Log.Error("ports that were removed are still open", "error", err)
 	}
 	t.takeOver(changes)
+	t.commitEnded(changes)
 	return nil
+}
+
+// removeFresh takes new sites from the disk again.
+func (t *Table) removeFresh(changes []change) error {
+	var err error
+	for _, c := range changes {
+		if c.old != nil || !c.writes() {
+			continue
+		}
+		name := c.record.Spec.Name
+		if r, ok := c.ended[name]; ok {
+			err = errors.Join(err, t.host.Store.DeleteReserving(name, r))
+		} else {
+			err = errors.Join(err, t.host.Store.Delete(name))
+		}
+	}
+	return err
 }
 
 // listenerChanges says which listeners come and which go.
@@ -56,7 +71,7 @@ func (t *Table) listenerChanges(changes []change) (map[bpf.Listener]bpf.Listener
 	added := map[bpf.Listener]bpf.ListenerSite{}
 	var removed []bpf.Listener
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		for l, s := range life.New(t.host, c.record).Listeners() {
@@ -91,7 +106,7 @@ func (t *Table) takeOver(changes []change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range changes {
-		if c.action == api.ActionUnchanged {
+		if !c.writes() {
 			continue
 		}
 		e := c.old

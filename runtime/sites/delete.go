@@ -5,17 +5,36 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/store"
 )
 
 // Delete implements api.Backend. The site is refused from the first step on,
 // and removed from disk last: a kill in between leaves a site that is whole.
-func (t *Table) Delete(ctx context.Context, name string) error {
+//
+// Its volumes go with purge only, and last.
+func (t *Table) Delete(ctx context.Context, name string, purge bool) error {
+	if err := t.deleteSite(ctx, name, !purge); err != nil || !purge {
+		return err
+	}
+	t.apply.Lock() // no site of that name comes back meanwhile
+	defer t.apply.Unlock()
+	if _, err := t.ByName(name); err == nil {
+		return fmt.Errorf("site %s is deleted, but not its volumes: %w: there is such a site again", name, api.ErrBusy)
+	}
+	if err := t.purge(name); err != nil {
+		return fmt.Errorf("site %s is deleted, but not its volumes: %w", name, err)
+	}
+	return nil
+}
+
+func (t *Table) deleteSite(ctx context.Context, name string, reserve bool) error {
 	if t.host.Quarantine.TakeSite(name) {
 		return t.host.Store.Delete(name)
 	}
@@ -23,7 +42,7 @@ func (t *Table) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	err = t.delete(ctx, e)
+	err = t.delete(ctx, e, reserve)
 	if err != nil {
 		t.mu.Lock()
 		e.Deleting = false
@@ -47,7 +66,7 @@ func (t *Table) claimForDelete(name string) (*life.Site, error) {
 	return e, nil
 }
 
-func (t *Table) delete(ctx context.Context, e *life.Site) error {
+func (t *Table) delete(ctx context.Context, e *life.Site, reserve bool) error {
 	var ls []bpf.Listener
 	e.With(func(*life.Live) { ls = slices.Collect(maps.Keys(e.Listeners())) })
 	if err := t.host.Data.DeleteListeners(ls...); err != nil {
@@ -59,10 +78,16 @@ func (t *Table) delete(ctx context.Context, e *life.Site) error {
 	e.With(func(l *life.Live) { l.DropSleep("deleted") })
 	t.apply.Lock()
 	defer t.apply.Unlock()
-	if err := t.host.Store.Delete(e.Name); err != nil {
+	remove := func() error { return t.host.Store.Delete(e.Name) }
+	var r *store.Reservation
+	if keep := time.Duration(t.host.Cfg.Deletion.Reserve); reserve && keep > 0 {
+		r = &store.Reservation{Addr4: e.Addr4, Addr6: e.Addr6, Until: time.Now().Add(keep).UTC()}
+		remove = func() error { return t.host.Store.DeleteReserving(e.Name, *r) }
+	}
+	if err := remove(); err != nil {
 		return err
 	}
-	t.unlist(e)
+	t.unlist(e, r)
 	e.RemoveExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
 	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {
@@ -86,7 +111,8 @@ func (t *Table) end(ctx context.Context, e *life.Site) error {
 	return t.host.Data.ParkSite(e.ID)
 }
 
-func (t *Table) unlist(e *life.Site) {
+// unlist takes a site from the tables. Its addresses are free, or reserved.
+func (t *Table) unlist(e *life.Site, r *store.Reservation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.Sites, e.Name)
@@ -94,6 +120,10 @@ func (t *Table) unlist(e *life.Site) {
 	t.routes.changed(e.Name)
 	for _, d := range e.Domains {
 		delete(t.domains, d)
+	}
+	if r != nil {
+		t.reserved.add(e.Name, *r, t.host.Cfg.MaxSites)
+		return
 	}
 	for _, a := range e.Addrs() {
 		if pool, err := t.poolOf(a); err == nil {

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
+	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -14,44 +17,97 @@ import (
 
 // ApplyDir brings the sites of the specs folder into being, and deletes those
 // that came from it and are in it no more. A mistake in any file changes
-// nothing: what ran before runs on, and the event log says what is wrong.
-func (t *Table) ApplyDir(ctx context.Context) {
-	if err := t.tryDir(ctx); err != nil {
+// nothing, nor does a folder in which so much is missing that it may be one that
+// is not mounted, unless force says that it is meant: what ran before runs on,
+// and the event log says what is wrong.
+func (t *Table) ApplyDir(ctx context.Context, force bool) error {
+	t.dir.Lock()
+	defer t.dir.Unlock()
+	err := t.tryDir(ctx, force)
+	if err != nil {
 		t.host.Log.Error("the specs folder was not applied; the sites stay as they were", "folder", t.host.Cfg.SitesDir, "error", err)
-		t.host.Tell(event.Event{Kind: event.Invalid, Reason: "specs folder not applied", Text: err.Error()})
+		text := err.Error()
+		if wire := (*api.Error)(nil); errors.As(err, &wire) && wire.Hint != "" {
+			text += "; " + wire.Hint
+		}
+		t.host.Tell(event.Event{Kind: event.Invalid, Reason: "specs folder not applied", Text: text})
 	}
+	return err
 }
 
-func (t *Table) tryDir(ctx context.Context) error {
+// Reload implements api.Backend. Who asked may go away: what was begun is done.
+func (t *Table) Reload(ctx context.Context, force bool) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer context.AfterFunc(t.host.Ctx, cancel)()
+	return t.ApplyDir(ctx, force)
+}
+
+func (t *Table) tryDir(ctx context.Context, force bool) error {
 	dir := t.host.Cfg.SitesDir
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return t.deleteMissing(ctx, nil)
-	}
-	sites, err := spec.ParseDir(dir)
-	if err != nil {
-		return err
-	}
-	if _, err := t.applyFrom(ctx, sites, dir, false); err != nil {
-		return err
+	var sites []spec.Site
+	_, err := os.Stat(dir)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if !missing {
+		if sites, err = spec.ParseDir(dir); err != nil {
+			return err
+		}
 	}
 	keep := make(map[string]bool, len(sites))
 	for i := range sites {
 		keep[sites[i].Name] = true
 	}
-	return t.deleteMissing(ctx, keep)
-}
-
-func (t *Table) deleteMissing(ctx context.Context, keep map[string]bool) error {
-	var errs []error
-	for _, e := range t.All() {
-		ours := false
-		e.With(func(*life.Live) { ours = e.Source == t.host.Cfg.SitesDir })
-		if !ours || keep[e.Name] {
-			continue
+	gone, had := t.goneFrom(dir, keep)
+	if err := t.plausible(dir, missing, gone, had); err != nil && !force {
+		return err
+	}
+	if len(sites) > 0 {
+		if _, err := t.applyFrom(ctx, sites, origin{source: dir}, false); err != nil {
+			return err
 		}
-		if err := t.Delete(ctx, e.Name); err != nil {
-			errs = append(errs, fmt.Errorf("delete site %s, whose file is gone: %w", e.Name, err))
+	}
+	var errs []error
+	for _, name := range gone {
+		if err := t.Delete(ctx, name, false); err != nil {
+			errs = append(errs, fmt.Errorf("delete site %s, whose file is gone: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// goneFrom are the sites that came from the folder and are in it no more, of how many.
+func (t *Table) goneFrom(dir string, keep map[string]bool) (gone []string, had int) {
+	for _, e := range t.All() {
+		ours := false
+		e.With(func(*life.Live) { ours = e.Source == dir })
+		if !ours {
+			continue
+		}
+		had++
+		if !keep[e.Name] {
+			gone = append(gone, e.Name)
+		}
+	}
+	slices.Sort(gone)
+	return gone, had
+}
+
+// plausible says why so many sites are not believed to be gone; nil: they are.
+func (t *Table) plausible(dir string, missing bool, gone []string, had int) error {
+	share := float64(t.host.Cfg.Deletion.Share) / 100
+	if len(gone) == 0 || share >= 1 || len(gone) < had && float64(len(gone)) <= share*float64(had) {
+		return nil
+	}
+	what := "has no files any more"
+	if missing {
+		what = "does not exist, nor do the files"
+	}
+	names := gone
+	if len(names) > 5 {
+		names = append(slices.Clone(names[:5]), "…")
+	}
+	return &api.Error{
+		Code:    api.CodeConflict,
+		Message: fmt.Sprintf("the folder %s %s of %d of the %d sites that came from it: %s", dir, what, len(gone), had, strings.Join(names, ", ")),
+		Hint:    "mount or restore the folder; or, if these sites are to be deleted, fcnode reload --force (deletion.share of the configuration is " + t.host.Cfg.Deletion.Share.String() + ")",
+	}
 }

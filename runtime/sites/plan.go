@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -30,9 +31,10 @@ func NotFound(name string) error {
 
 // plan checks everything that can be wrong and reserves addresses; giveBack
 // returns those if it comes to nothing.
-func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
+func (t *Table) plan(sites []spec.Site, source string, images map[string]found) ([]change, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.reserved.endOver(time.Now())
 	var changes []change
 	var errs []error
 	names := map[string]bool{}
@@ -54,10 +56,11 @@ func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
 			}
 			domains[d] = s.Name
 		}
-		c, err := t.planSite(s, source)
+		c, err := t.planSite(s, source, images[s.Name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 		}
+		c.noteVolumes(images[s.Name].image, t.host.NamedVolumes)
 		changes = append(changes, c)
 	}
 	if total := len(t.Sites) + created(changes); total > t.host.Cfg.MaxSites {
@@ -70,8 +73,23 @@ func (t *Table) plan(sites []spec.Site, source string) ([]change, error) {
 }
 
 // planSite plans one.
-func (t *Table) planSite(s *spec.Site, source string) (change, error) {
-	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}}
+func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
+	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}, image: f.digest}
+	if f.warning != "" {
+		c.warnings = append(c.warnings, f.warning)
+	}
+	if life.CanPin(s.Image) {
+		c.record.Image = f.digest
+	}
+	if f.image != nil {
+		_, _, err := s.AllVolumes(f.image.Config.Volumes)
+		if err != nil && source == "" {
+			return c, err
+		}
+		if err != nil { // what a tenant's image declares keeps no other site of the folder back
+			c.warnings = append(c.warnings, "it cannot start: "+err.Error())
+		}
+	}
 	if old := t.Sites[s.Name]; old != nil {
 		if old.Deleting {
 			return c, fmt.Errorf("%w: it is being deleted", api.ErrBusy)
@@ -80,8 +98,12 @@ func (t *Table) planSite(s *spec.Site, source string) (change, error) {
 		c.record.ID = uint32(old.ID)
 		c.record.Addr4, c.record.Addr6 = old.Addr4, old.Addr6
 		if old.Digest == life.DigestOf(s) && old.Source == source {
-			c.action = api.ActionUnchanged
+			c.planImage()
 		}
+	}
+	var own []netip.Addr
+	if c.old == nil {
+		own = t.endFor(&c)
 	}
 	for _, a := range s.Addresses {
 		if c.old != nil && (a == c.old.Addr4 || a == c.old.Addr6) {
@@ -103,7 +125,18 @@ func (t *Table) planSite(s *spec.Site, source string) (change, error) {
 	if c.old != nil {
 		return c, nil
 	}
+	t.comeBack(&c, own)
 	return c, t.allocate(&c)
+}
+
+// planImage plans a site of which the image alone may have changed.
+func (c *change) planImage() {
+	var before string
+	c.old.With(func(*life.Live) { before = c.old.Pinned.Value() })
+	c.pinned = c.record.Image != before
+	if before == "" || !c.pinned {
+		c.action = api.ActionUnchanged
+	}
 }
 
 // allocate gives a new site an address of each family it has none of yet.
@@ -114,6 +147,14 @@ func (t *Table) allocate(c *change) error {
 			continue
 		}
 		a, err := pool.allocate()
+		for errors.Is(err, errNoAddress) && !t.otherPool(pool) {
+			name, r := t.reserved.endFirst()
+			if name == "" {
+				break
+			}
+			c.end(name, r)
+			a, err = pool.allocate()
+		}
 		if errors.Is(err, errNoAddress) && t.otherPool(pool) {
 			continue
 		}
@@ -159,6 +200,11 @@ func (t *Table) giveBack(changes []change) {
 			if pool, err := t.poolOf(a); err == nil {
 				pool.free(a)
 			}
+		}
+	}
+	for _, c := range changes {
+		for name, r := range c.ended {
+			t.reserved.again(name, r)
 		}
 	}
 }

@@ -26,17 +26,21 @@ type Table struct {
 	domains map[string]string // to the site's name
 	pools   []*addresses
 
+	reserved reservations
+
 	routes routeFeed
 
 	apply sync.Mutex // one change of the set of sites at a time
+	dir   sync.Mutex // the folder of specs is read by one at a time
 }
 
 // NewTable makes an empty table.
 func NewTable(h *life.Host) *Table {
-	t := &Table{host: h, Sites: map[string]*life.Site{}, ids: map[bpf.SiteID]*life.Site{}, domains: map[string]string{}}
+	t := &Table{host: h, Sites: map[string]*life.Site{}, ids: map[bpf.SiteID]*life.Site{}, domains: map[string]string{}, reserved: reservations{byName: map[string]store.Reservation{}}}
 	for _, p := range h.Cfg.Prefixes {
 		t.pools = append(t.pools, newAddresses(p))
 	}
+	t.reserved.pools = t.pools
 	return t
 }
 
@@ -130,6 +134,7 @@ func (t *Table) Load() error {
 		bad(name, why)
 		return nil
 	})
+	err = errors.Join(err, t.loadReserved())
 	if err == nil && len(mended) > 0 {
 		if err := t.host.Store.Put(mended); err != nil { // the next daemon takes them from the copy again
 			t.host.Log.Error("records that were taken from the copy are not in the state file", "error", err)

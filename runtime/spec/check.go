@@ -90,6 +90,9 @@ func (c checker) site(s *Site) {
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
 	c.volumes(s.Volumes)
+	if s.ImageVolumes != "" && s.ImageVolumes != ImageVolumesIgnore {
+		c.bad("imageVolumes", "keep, ignore", "%q is neither", s.ImageVolumes)
+	}
 	c.limits(s.Limits)
 	c.scale(s.Scale)
 	c.life(s)
@@ -99,6 +102,9 @@ func (c checker) site(s *Site) {
 	s.DNS.Check("dns", c.report)
 	c.extraHosts(s.ExtraHosts)
 }
+
+// IsLabel says whether a name is one that a site or a volume can have.
+func IsLabel(name string) bool { return labelForm.MatchString(name) }
 
 func (c checker) name(path, name string) {
 	switch {
@@ -264,7 +270,7 @@ func (c checker) volumes(volumes []Volume) {
 	}
 	for i, v := range volumes {
 		at := fmt.Sprintf("volumes[%d]", i)
-		c.path(at+".source", v.Source)
+		c.volumeFrom(at, v, volumes[:i])
 		if !c.path(at+".target", v.Target) {
 			continue
 		}
@@ -282,6 +288,26 @@ func (c checker) volumes(volumes []Volume) {
 					v.Target, before.Target, j)
 			}
 		}
+	}
+}
+
+// volumeFrom checks where a volume comes from.
+func (c checker) volumeFrom(at string, v Volume, before []Volume) {
+	switch {
+	case v.Name == "" && v.Source == "":
+		c.bad(at+".source", "source, a path of the node, or name, of a volume that the node keeps", "is missing")
+	case v.Name != "" && v.Source != "":
+		c.bad(at+".name", "source or name", "the volume has a source already, %s", v.Source)
+	case v.Source != "":
+		c.path(at+".source", v.Source)
+	case !labelForm.MatchString(v.Name):
+		c.bad(at+".name", labelAllowed, "%q is not the name of a volume", v.Name)
+	case v.Mountpoint:
+		c.bad(at+".name", "mountpoint with a source only", "at a volume that the node keeps nothing is mounted")
+	case v.Suid || v.Dev:
+		c.bad(at+".name", "suid and dev with a source only", "a volume that the node keeps is filled from an image, whose devices and set-user-ID bits do not count")
+	case slices.ContainsFunc(before, func(b Volume) bool { return b.Name == v.Name }):
+		c.bad(at+".name", "each name once", "%s is in the list already", v.Name)
 	}
 }
 

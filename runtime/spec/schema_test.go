@@ -173,6 +173,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	for path, pattern := range map[string]string{
 		"name": labelPattern, "hostname": labelPattern, "image": imagePattern,
 		"workdir": "^/$|" + pathPattern, "Volume.source": pathPattern, "Volume.target": pathPattern,
+		"Volume.name": labelPattern,
 	} {
 		get(path).Pattern = pattern
 	}
@@ -189,6 +190,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	ports := get("ports")
 	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)
 	get("volumes").MaxItems = count(maxVolumes)
+	get("imageVolumes").Enum, get("imageVolumes").Default = []any{imageVolumesKeep, ImageVolumesIgnore}, imageVolumesKeep
+	s.Definitions["Volume"].OneOf = []*jsonschema.Schema{{Required: []string{"source"}}, {Required: []string{"name"}}}
 	get("idle").Default = DefaultIdle.String()
 	bounds := func(path string, low, high json.Number) {
 		get(path).Minimum, get(path).Maximum = low, high

@@ -72,6 +72,10 @@ type Site struct {
 	// Volumes are folders and files of the node bound into the site, mounted in this order.
 	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
 
+	// ImageVolumes says what becomes of the folders that the image declares as VOLUME and that none of volumes covers: keep gives each
+	// a named volume, ignore leaves it in the root file system, where what the site writes is lost when it is parked. Default: keep.
+	ImageVolumes string `json:"imageVolumes,omitempty"`
+
 	// Limits of each replica. What is left out is not limited, except for pids.
 	Limits Limits `json:"limits" also:"resources,limit"`
 
@@ -128,13 +132,20 @@ type Site struct {
 	ExtraHosts map[string]HostAddrs `json:"extraHosts,omitempty" also:"hostaliases,addhost"`
 }
 
-// Volume binds a folder or file of the node into the site. All data that must outlive a replica belongs into one.
+// Volume binds a folder or file of the node, or a volume that the node keeps for the site, into the site. All data that must outlive a replica
+// belongs into one. It has a source or a name.
 type Volume struct {
+	// Name of a volume that the node keeps for the site: 1 to 63 of a-z, 0-9 and "-". It is filled from the image when it is new, and stays
+	// when the site sleeps, circulates and is deleted, unless by delete --purge.
+	Name string `json:"name,omitempty" also:"volume"`
 	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
 	// symbolic links. It must exist when the site starts.
-	Source string `json:"source" jsonschema:"required" also:"src,hostpath,from"`
+	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
+	// Mountpoint says that a file system is mounted at the source: the site does not start while none is, and so does not write into the empty
+	// folder below it. Default: false.
+	Mountpoint bool `json:"mountpoint,omitempty" also:"mounted,ismountpoint"`
 	// ReadOnly volumes cannot be written by the site. Default: false.
 	ReadOnly bool `json:"readOnly,omitempty" also:"ro"`
 	// Suid makes set-user-ID bits and file capabilities in the volume count. Default: false (nosuid).
@@ -298,6 +309,9 @@ func (s *Site) complete() {
 	}
 	if !s.NewPrivileges() {
 		s.NoNewPrivileges = nil
+	}
+	if s.ImageVolumes == imageVolumesKeep {
+		s.ImageVolumes = ""
 	}
 	if len(s.Limits.IO) == 0 {
 		s.Limits.IO = nil

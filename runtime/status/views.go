@@ -106,7 +106,7 @@ func (s *Status) viewSite(l *life.Live) api.Site {
 	v := api.Site{
 		Name: l.Name, ID: uint32(l.ID), Addresses: l.Addrs(), Domains: l.Domains,
 		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMin: int(l.Least), ReplicasMax: int(l.Most),
-		SpecDigest: "sha256:" + hex.EncodeToString(l.Digest[:]),
+		SpecDigest: "sha256:" + hex.EncodeToString(l.Digest[:]), ImageDigest: l.Pinned.Value(),
 	}
 	for _, p := range l.Ports {
 		v.Ports = append(v.Ports, p.String())

@@ -33,6 +33,8 @@ type copyHead struct {
 	LastSiteID uint64    `json:"lastSiteId"`
 	ReplicaIDs uint64    `json:"replicaIdsUsed"`
 	Sites      int       `json:"sites"`
+
+	Reserved map[string]Reservation `json:"reserved,omitempty"`
 }
 
 const sumPrefix = "sha256:"
@@ -139,6 +141,7 @@ func (s *Store) writeRecords(tx *bolt.Tx, w io.Writer) error {
 	}
 	head, err := json.Marshal(copyHead{
 		Version: version, Made: time.Now().UTC(), LastSiteID: number(meta, keySiteID), ReplicaIDs: number(meta, keyReplicas), Sites: len(records),
+		Reserved: reservations(tx),
 	})
 	if err != nil {
 		return err
@@ -168,6 +171,19 @@ func (s *Store) fill(c *copied) error {
 			}
 			if err := sites.Put([]byte(site.Spec.Name), raw); err != nil {
 				return fmt.Errorf("take site %s from the copy: %w", site.Spec.Name, err)
+			}
+		}
+		kept, err := tx.CreateBucketIfNotExists(bucketKept)
+		if err != nil {
+			return err
+		}
+		for name, r := range c.head.Reserved {
+			raw, err := json.Marshal(r)
+			if err == nil {
+				err = kept.Put([]byte(name), raw)
+			}
+			if err != nil {
+				return fmt.Errorf("take the reserved addresses of %s from the copy: %w", name, err)
 			}
 		}
 		return errors.Join(putNumber(meta, keySiteID, c.head.LastSiteID), putNumber(meta, keyReplicas, c.head.ReplicaIDs+replicasAhead))

@@ -29,6 +29,7 @@ type Site struct {
 	Addr4  netip.Addr `json:"addr4,omitzero"`
 	Addr6  netip.Addr `json:"addr6,omitzero"`
 	Source string     `json:"source,omitempty"` // spec file it came from; empty: the API
+	Image  string     `json:"image,omitempty"`  // digest that the spec's image had when it was applied; empty: a folder, or not known yet
 	Spec   spec.Site  `json:"spec"`
 }
 
@@ -50,6 +51,7 @@ var ErrNotFound = errors.New("no such site")
 var (
 	bucketMeta  = []byte("meta")
 	bucketSites = []byte("sites")
+	bucketKept  = []byte("reserved") // addresses of deleted sites, by name; files of older versions have none
 
 	keyVersion  = []byte("version")
 	keySiteID   = []byte("last-site-id")
@@ -258,6 +260,11 @@ func (s *Store) Put(sites []*Site) error {
 			if err := bucket.Put([]byte(site.Spec.Name), b); err != nil {
 				return fmt.Errorf("site %s: %w", site.Spec.Name, err)
 			}
+			if kept := tx.Bucket(bucketKept); kept != nil {
+				if err := kept.Delete([]byte(site.Spec.Name)); err != nil {
+					return fmt.Errorf("site %s: %w", site.Spec.Name, err)
+				}
+			}
 		}
 		return putNumber(meta, keySiteID, last)
 	})
@@ -285,6 +292,34 @@ func (s *Store) Get(name string) (*Site, error) {
 		return nil, fmt.Errorf("read site %s from the state file: %w", name, err)
 	}
 	return &site, nil
+}
+
+// Pin keeps the digest of a site's image if none is kept, and if the site still
+// names that image.
+func (s *Store) Pin(name, image, digest string) (pinned bool, err error) {
+	err = s.update(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(bucketSites)
+		raw := bucket.Get([]byte(name))
+		if raw == nil {
+			return ErrNotFound
+		}
+		site, err := decodeSite([]byte(name), raw)
+		if err != nil || site.Spec.Image != image || site.Image != "" {
+			return err
+		}
+		site.Image, pinned = digest, true
+		if raw, err = json.Marshal(site); err != nil {
+			return err
+		}
+		return bucket.Put([]byte(name), raw)
+	})
+	if err != nil {
+		return false, fmt.Errorf("keep the digest of the image of site %s in the state file: %w", name, err)
+	}
+	if pinned {
+		s.touched()
+	}
+	return pinned, nil
 }
 
 // Delete deletes sites; one that is not there is no error.

@@ -115,6 +115,21 @@ func explain(path string, err error) error {
 	return &os.PathError{Op: "open", Path: path, Err: err} // it has changed again
 }
 
+// ErrNotMounted means that no file system is mounted where one has to be.
+var ErrNotMounted = errors.New("no file system is mounted there (mountpoint: true)")
+
+// CheckMounted refuses what is not the root of a mount.
+func CheckMounted(f *os.File) error {
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
+		return &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	}
+	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return fmt.Errorf("%s: %w", f.Name(), ErrNotMounted)
+	}
+	return nil
+}
+
 // CheckKind refuses what cannot be a volume: devices, unless they are asked for,
 // and FIFOs. A socket may be one, a database's say.
 func CheckKind(f *os.File, devices bool) error {

@@ -49,6 +49,11 @@ func openVolume(roots []string, m wire.Mount, mapping *volume.Mapping) (*os.File
 	if err := volume.CheckKind(source, m.Dev); err != nil {
 		return nil, err
 	}
+	if m.Mountpoint {
+		if err := volume.CheckMounted(source); err != nil {
+			return nil, err
+		}
+	}
 	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)

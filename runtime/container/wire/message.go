@@ -8,6 +8,8 @@ type Mount struct {
 	Suid     bool   `json:"suid,omitempty"`    // set-user-ID bits and file capabilities count
 	Dev      bool   `json:"dev,omitempty"`     // device nodes work
 	NoExec   bool   `json:"no_exec,omitempty"` // nothing in it can be executed
+
+	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
 }
 
 // InitName begins the name of the first process of a container with one of

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+func newVolume(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "volume",
+		Short: "Show and remove the volumes that the node keeps for sites",
+		Long: `Named volumes (volumes[].name of a spec, and what images declare as VOLUME) belong to
+the node. They stay when their site is deleted, unless by delete --purge, and a site of
+the same name finds them again.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(newVolumeList(e), newVolumeInspect(e), newVolumeRemove(e))
+	return cmd
+}
+
+func newVolumeList(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "list [SITE]",
+		Short:             "List named volumes",
+		Aliases:           []string{"ls"},
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeSites(e, 1),
+	}
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client := e.client()
+		defer client.Close()
+		volumes, err := client.Volumes(cmd.Context(), strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
+		if *output == formatJSON {
+			return printJSON(e.stdout, volumes)
+		}
+		var t table
+		t.row("VOLUME", "TARGET", "USED", "AGE")
+		for _, v := range volumes {
+			t.row(v.Site+"/"+v.Name, dash(v.Target), used(&v), age(e.now().Sub(v.Made)))
+		}
+		return t.print(e.stdout)
+	}
+	return cmd
+}
+
+func used(v *api.Volume) string {
+	if v.Used {
+		return "yes"
+	}
+	return "no"
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+func newVolumeInspect(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inspect SITE/VOLUME",
+		Short: "Show one named volume, and count what is in it",
+		Args:  cobra.ExactArgs(1),
+	}
+	output := addOutput(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		site, name, err := volumeArg(args[0])
+		if err != nil {
+			return err
+		}
+		client := e.client()
+		defer client.Close()
+		v, err := client.Volume(cmd.Context(), site, name)
+		if err != nil {
+			return err
+		}
+		if *output == formatJSON {
+			return printJSON(e.stdout, v)
+		}
+		var t table
+		for _, row := range [][2]string{
+			{"site", v.Site}, {"name", v.Name}, {"path", v.Path}, {"target", dash(v.Target)}, {"filled from", dash(v.Image)},
+			{"age", age(e.now().Sub(v.Made))}, {"used", used(&v)}, {"size", size(v.Bytes)}, {"files", fmt.Sprint(v.Files)},
+		} {
+			t.row(row[0], row[1])
+		}
+		return t.print(e.stdout)
+	}
+	return cmd
+}
+
+func newVolumeRemove(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "remove SITE/VOLUME...",
+		Short:   "Remove named volumes that no site has",
+		Long:    "Removes the volumes with all that is in them. One that a site has is refused.",
+		Aliases: []string{"rm"},
+		Args:    cobra.MinimumNArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client := e.client()
+		defer client.Close()
+		for _, arg := range args {
+			site, name, err := volumeArg(arg)
+			if err != nil {
+				return err
+			}
+			if err := client.RemoveVolume(cmd.Context(), site, name); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "%s  removed\n", arg)
+		}
+		return nil
+	}
+	return cmd
+}
+
+func volumeArg(arg string) (site, name string, err error) {
+	site, name, ok := strings.Cut(arg, "/")
+	if !ok || site == "" || name == "" {
+		return "", "", &hinted{err: errors.New(arg + " is not the name of a volume: it is SITE/VOLUME"), hint: "fcnode volume list shows them"}
+	}
+	return site, name, nil
+}

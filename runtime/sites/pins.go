@@ -1,0 +1,121 @@
+package sites
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// origin says where specs come from.
+type origin struct {
+	source string // the file; empty: the API
+	anew   bool   // images are looked up anew, as whoever applies by the API asks for
+}
+
+// found is the image that a site is to have from an apply on.
+type found struct {
+	image   *image.Image // nil: it cannot be read yet
+	digest  string       // of it; empty: neither it nor an earlier one is known
+	warning string
+}
+
+// findImages unpacks the sites' images, so that no visitor waits for it, and so
+// that a wrong one is found out now. What a site's reference means is asked when
+// somebody applies the site; a daemon that reads the folder of specs once more
+// leaves sites with the images that they have. An image that has gone since
+// changes nothing either. Where specs are read from the folder, a missing image
+// (a disk not mounted yet, say) must not keep the other sites away: it is told,
+// and tried again at the site's wake.
+func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) (map[string]found, error) {
+	bad := &api.Error{Code: api.CodeInvalid, Message: "images that cannot be used"}
+	out := make(map[string]found, len(sites))
+	tried := map[string]lookup{}
+	for i := range sites {
+		s := &sites[i]
+		f, err := t.findImage(ctx, s, from, tried)
+		if err != nil && from.anew {
+			bad.Details = append(bad.Details, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
+			continue
+		}
+		if err != nil {
+			t.host.Log.Warn("a site's image cannot be used yet", "site", s.Name, "error", err)
+		}
+		out[s.Name] = f
+	}
+	if len(bad.Details) > 0 {
+		return nil, bad
+	}
+	return out, nil
+}
+
+// lookup is what became of a reference.
+type lookup struct {
+	img *image.Image
+	err error
+}
+
+func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried map[string]lookup) (found, error) {
+	pinned := t.pinnedFor(s)
+	if pinned != "" && !from.anew {
+		if img, err := t.host.Images.Get(pinned); err == nil {
+			return found{image: img, digest: pinned}, nil
+		}
+	}
+	l, known := tried[s.Image]
+	if !known {
+		l.img, l.err = t.host.Images.Resolve(ctx, s.Image)
+		tried[s.Image] = l
+	}
+	switch {
+	case l.err == nil && (pinned == "" || from.anew || l.img.Digest == pinned):
+		return found{image: l.img, digest: l.img.Digest}, nil
+	case l.err == nil:
+		return found{digest: pinned}, fmt.Errorf("its image %s is not in the store any more, and %s has another one now, %s: apply the site again to take that",
+			pinned, s.Image, l.img.Digest)
+	case pinned == "":
+		return found{}, l.err
+	}
+	img, err := t.host.Images.Get(pinned)
+	if err != nil {
+		return found{digest: pinned}, l.err
+	}
+	return found{image: img, digest: pinned, warning: fmt.Sprintf("image: it stays with %s, which it was applied with: %v", pinned, l.err)}, nil
+}
+
+// pinnedFor is the digest that a site of this spec has been applied with; empty:
+// with none, or it named another image.
+func (t *Table) pinnedFor(s *spec.Site) string {
+	e, err := t.ByName(s.Name)
+	if err != nil {
+		return ""
+	}
+	var pinned string
+	same := false
+	e.With(func(*life.Live) { pinned, same = e.Pinned.Value(), e.Digest == life.DigestOf(s) })
+	if pinned == "" || same {
+		return pinned
+	}
+	old, err := t.host.Store.Get(s.Name)
+	if err != nil || old.Spec.Image != s.Image {
+		return ""
+	}
+	return old.Image
+}
+
+// RenewImage gives a site the image that its reference means now. renewed says
+// that it is another one, from which the site circulates.
+func (t *Table) RenewImage(ctx context.Context, name string) (renewed bool, err error) {
+	s, err := t.host.Store.Get(name)
+	if err != nil {
+		return false, err
+	}
+	results, err := t.applyFrom(ctx, []spec.Site{s.Spec}, origin{source: s.Source, anew: true}, false)
+	if err != nil {
+		return false, err
+	}
+	return results[0].Action == api.ActionUpdated, nil
+}

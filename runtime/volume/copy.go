@@ -1,0 +1,351 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/internal/thread"
+)
+
+// maxDepth bounds how deep folders are nested, as each level takes descriptors
+// of the daemon.
+const maxDepth = 256
+
+// copyFromImage copies the folder at target in an image to the new folder name in
+// dir. Where the image has no such folder it is empty. The image may be a folder
+// that strangers change at the same moment: everything is opened by descriptors,
+// and links on the way to the target are followed inside of the image only.
+func copyFromImage(ctx context.Context, layers []string, target, dir, name string) error {
+	to, err := openDirectory(unix.AT_FDCWD, dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(to)
+	return thread.Throwaway(func() error {
+		root, err := openImage(layers, dir)
+		if err != nil {
+			return fmt.Errorf("open the image: %w", err)
+		}
+		defer unix.Close(root)
+		from, err := openTarget(root, target)
+		if errors.Is(err, unix.ENOENT) {
+			return unix.Mkdirat(to, name, 0o755)
+		}
+		if err != nil {
+			return fmt.Errorf("open %s of the image: %w", target, err)
+		}
+		defer unix.Close(from)
+		c := copier{ctx: ctx, links: map[inode]link{}}
+		defer c.close()
+		return c.folder(from, to, name, target, 0)
+	})
+}
+
+// openImage opens an image's folders as one. Those of several layers are mounted
+// over each other, in a mount namespace that ends with this thread; at is where.
+func openImage(layers []string, at string) (int, error) {
+	if len(layers) == 0 {
+		return -1, errors.New("it has no layers")
+	}
+	if len(layers) > 1 { // before they are opened: overlayfs takes folders of its own namespace only
+		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+			return -1, os.NewSyscallError("unshare", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return -1, os.NewSyscallError("mount", err)
+		}
+	}
+	dirs := make([]string, 0, len(layers))
+	for _, layer := range layers {
+		d, err := OpenDir(layer)
+		if err != nil {
+			return -1, err
+		}
+		defer d.Close()
+		dirs = append(dirs, "/proc/self/fd/"+strconv.Itoa(int(d.Fd())))
+	}
+	if len(dirs) == 1 {
+		return openDirectory(unix.AT_FDCWD, dirs[0])
+	}
+	const flags = unix.MS_RDONLY | unix.MS_NODEV | unix.MS_NOSUID | unix.MS_NOEXEC
+	if err := unix.Mount("overlay", at, "overlay", flags, "lowerdir="+strings.Join(dirs, ":")); err != nil {
+		return -1, &os.PathError{Op: "mount", Path: "overlay", Err: err}
+	}
+	return openDirectory(unix.AT_FDCWD, at)
+}
+
+func openDirectory(at int, path string) (int, error) {
+	fd, err := unix.Openat(at, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+func openTarget(root int, target string) (int, error) {
+	for {
+		fd, err := unix.Openat2(root, strings.TrimPrefix(target, "/"), &unix.OpenHow{
+			Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) { // EAGAIN: something was renamed
+			return fd, err
+		}
+	}
+}
+
+// copier copies a tree.
+type copier struct {
+	ctx   context.Context //nolint:containedctx // of this one copy
+	links map[inode]link
+}
+
+type inode struct{ dev, ino uint64 }
+
+// link is where the first of several names of a file is in the copy.
+type link struct {
+	dir  int // a descriptor of its own
+	name string
+}
+
+func (c *copier) close() {
+	for _, l := range c.links {
+		_ = unix.Close(l.dir) // a folder
+	}
+}
+
+// folder copies an open folder to a new one, with all that is in it. path is for messages.
+func (c *copier) folder(from, toDir int, name, path string, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%s: folders are nested deeper than %d", path, maxDepth)
+	}
+	if err := unix.Mkdirat(toDir, name, 0o700); err != nil {
+		return &os.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	to, err := unix.Openat(toDir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(to)
+	names, err := namesIn(from, path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range names {
+		if c.ctx.Err() != nil {
+			return context.Cause(c.ctx)
+		}
+		if err := c.entry(from, to, entry, path+"/"+entry, depth); err != nil {
+			return err
+		}
+	}
+	return c.attributes(from, to, toDir, name, path)
+}
+
+func namesIn(dir int, path string) ([]string, error) {
+	fd, err := unix.FcntlInt(uintptr(dir), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	return f.Readdirnames(-1)
+}
+
+// entry copies what a folder has under a name, whatever that is by now.
+func (c *copier) entry(from, to int, name, path string, depth int) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR, unix.S_IFREG:
+	case unix.S_IFLNK:
+		return c.symlink(from, to, name, path, &st)
+	case unix.S_IFIFO:
+		if err := unix.Mknodat(to, name, unix.S_IFIFO|0o600, 0); err != nil {
+			return &os.PathError{Op: "mkfifo", Path: path, Err: err}
+		}
+		return named(to, name, path, &st)
+	default:
+		return nil // devices and sockets are not an image's to give
+	}
+	// Not blocking: it may have become a FIFO.
+	fd, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return c.folder(fd, to, name, path, depth+1)
+	case unix.S_IFREG:
+		return c.regular(fd, to, name, path, &st)
+	}
+	return fmt.Errorf("%s changes while it is copied", path)
+}
+
+func (c *copier) symlink(from, to int, name, path string, st *unix.Stat_t) error {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(from, name, buf)
+	if err != nil {
+		return &os.PathError{Op: "readlink", Path: path, Err: err}
+	}
+	if err := unix.Symlinkat(string(buf[:n]), to, name); err != nil {
+		return &os.PathError{Op: "symlink", Path: path, Err: err}
+	}
+	return named(to, name, path, st)
+}
+
+// named gives what cannot be opened its owner, mode and time.
+func named(to int, name, path string, st *unix.Stat_t) error {
+	err := unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		err = unix.Fchmodat(to, name, st.Mode&0o7777, 0) // nobody else can enter the folder
+	}
+	if err == nil {
+		err = unix.UtimesNanoAt(to, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return &os.PathError{Op: "set the owner of", Path: path, Err: err}
+	}
+	return nil
+}
+
+func (c *copier) regular(from, to int, name, path string, st *unix.Stat_t) error {
+	id := inode{st.Dev, st.Ino}
+	if first, ok := c.links[id]; ok && st.Nlink > 1 {
+		if err := unix.Linkat(first.dir, first.name, to, name, 0); err != nil {
+			return &os.PathError{Op: "link", Path: path, Err: err}
+		}
+		return nil
+	}
+	fd, err := unix.Openat(to, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: path, Err: err}
+	}
+	out := os.NewFile(uintptr(fd), path)
+	defer out.Close()
+	if err := copyData(from, out, st.Size); err != nil {
+		return fmt.Errorf("copy %s: %w", path, err)
+	}
+	if err := c.attributes(from, fd, to, name, path); err != nil {
+		return err
+	}
+	if st.Nlink > 1 && len(c.links) < maxLinks {
+		dir, err := unix.FcntlInt(uintptr(to), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		c.links[id] = link{dir, name}
+	}
+	return nil
+}
+
+// maxLinks bounds the files of which several names are kept together, as each
+// takes a descriptor until the copy is done. Others become files of their own.
+const maxLinks = 256
+
+// copyData copies a file's data, and leaves its holes holes: its size says
+// nothing of the disk that it takes.
+func copyData(from int, to *os.File, size int64) error {
+	fd, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	in := os.NewFile(uintptr(fd), to.Name())
+	defer in.Close()
+	for at := int64(0); at < size; {
+		begin, err := unix.Seek(from, at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			break // a hole up to the end
+		}
+		end := size
+		if err == nil {
+			end, err = unix.Seek(from, begin, unix.SEEK_HOLE)
+		}
+		if err != nil {
+			return os.NewSyscallError("lseek", err)
+		}
+		if _, err := in.Seek(begin, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := to.Seek(begin, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(to, in, end-begin); err != nil {
+			return err
+		}
+		at = end
+	}
+	return to.Truncate(size)
+}
+
+// attributes gives an open copy owner, extended attributes, mode and times, in
+// this order: a change of owner takes set-user-ID bits and capabilities away.
+func (c *copier) attributes(from, to, toDir int, name, path string) error {
+	var st unix.Stat_t
+	err := unix.Fstat(from, &st)
+	if err == nil {
+		err = unix.Fchown(to, int(st.Uid), int(st.Gid))
+	}
+	if err == nil {
+		err = copyXattrs(from, to)
+	}
+	if err == nil {
+		err = unix.Fchmod(to, st.Mode&0o7777)
+	}
+	if err == nil {
+		err = unix.UtimesNanoAt(toDir, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return &os.PathError{Op: "set the attributes of", Path: path, Err: err}
+	}
+	return nil
+}
+
+// copyXattrs copies what an image may say of a file. Of the trusted ones, which
+// are overlayfs's own, and of labels of the machine's policy it says nothing.
+func copyXattrs(from, to int) error {
+	list := make([]byte, maxXattrs)
+	n, err := unix.Flistxattr(from, list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	value := make([]byte, maxXattrs)
+	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
+		if !strings.HasPrefix(name, "user.") && !slices.Contains(keptXattrs, name) {
+			continue
+		}
+		size, err := unix.Fgetxattr(from, name, value)
+		if errors.Is(err, unix.ENODATA) {
+			continue // gone
+		}
+		if err == nil {
+			err = unix.Fsetxattr(to, name, value[:size], 0)
+		}
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// maxXattrs is the most that the kernel gives of a list of names, and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+const maxXattrs = 1 << 16
+
+var keptXattrs = []string{"security.capability", "system.posix_acl_access", "system.posix_acl_default"}

@@ -1,0 +1,9 @@
+package volume_test
+
+import (
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
