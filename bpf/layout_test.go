@@ -30,7 +30,8 @@ func TestLayouts(t *testing.T) {
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
 		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
-		"fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
+		"fc_deny_key4": dpFcDenyKey4{}, "fc_deny_key6": dpFcDenyKey6{}, "fc_denied": dpFcDenied{}, "fc_policy_key": dpFcPolicyKey{}, "fc_refused_key": dpFcRefusedKey{}, "fc_refused_rate": dpFcRefusedRate{},
+		"fc_refusal": dpFcRefusal{}, "fc_prefix_key": dpFcPrefixKey{}, "fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
 	} {
 		var c *btf.Struct
 		if err := types.TypeByName(name, &c); err != nil {

@@ -26,6 +26,21 @@ func resolvConf() string {
 	return "# no name server that a container could reach was found on the node\n"
 }
 
+// Resolvers are the name servers that sites are told of.
+func Resolvers() (out []netip.Addr) {
+	for line := range strings.Lines(resolvConf()) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		host, _, _ := strings.Cut(fields[1], "%")
+		if a, err := netip.ParseAddr(host); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
+}
+
 func withoutLocal(conf string) (string, bool) {
 	var kept []string
 	reachable := false

@@ -27,6 +27,7 @@ type Site struct {
 	Ports   []spec.Port
 	Domains []string
 	Gateway *spec.Gateway // nil where the spec says nothing
+	Network *spec.Network // likewise
 	Source  string
 	Digest  [32]byte
 	Least   uint8 // replicas of a live site
@@ -136,7 +137,7 @@ func New(h *Host, s *store.Site) *Site {
 func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
-	st.Gateway = gatewayOf(&s.Spec)
+	st.Gateway, st.Network = gatewayOf(&s.Spec), networkOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
@@ -192,4 +193,12 @@ func gatewayOf(s *spec.Site) *spec.Gateway {
 	}
 	g := s.Gateway
 	return &g
+}
+
+func networkOf(s *spec.Site) *spec.Network {
+	if s.Network.IsZero() {
+		return nil
+	}
+	n := s.Network
+	return &n
 }

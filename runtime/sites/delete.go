@@ -63,6 +63,9 @@ func (t *Table) delete(ctx context.Context, e *life.Site) error {
 		return err
 	}
 	t.unlist(e)
+	if err := t.SyncRules(); err != nil {
+		t.host.Log.Error("network rules of a site that is gone stay until the next change", "site", e.Name, "error", err)
+	}
 	e.RemoveExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
 	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {

@@ -87,6 +87,7 @@ func (c checker) site(s *Site) {
 	c.process(s)
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
+	s.Network.Check(c.report)
 	c.volumes(s.Volumes)
 	c.limits(s.Limits)
 	c.scale(s.Scale)
