@@ -49,7 +49,9 @@ func (d *Datapath) AttachReplica(ifindex int) error { return d.attach(hookReplic
 func (d *Datapath) AttachSink(ifindex int) error { return d.attach(hookSink, ifindex) }
 
 // DetachUplink takes the short cut off an uplink.
-func (d *Datapath) DetachUplink(ifindex int) error { return d.detach(hookUplink, ifindex) }
+func (d *Datapath) DetachUplink(ifindex int) error {
+	return errors.Join(d.detach(hookUplink, ifindex), ignoreMissing(d.objs.FcUplinks.Delete(uint32(ifindex))))
+}
 
 // DetachReplica removes the pin of a host end, which may be gone already.
 func (d *Datapath) DetachReplica(ifindex int) error { return d.detach(hookReplica, ifindex) }

@@ -52,6 +52,23 @@ const (
 	dpFcControlOpFC_CONTROL_OPEN       dpFcControlOp = 6
 )
 
+type dpFcDenied struct {
+	_     structs.HostLayout
+	Until uint64
+}
+
+type dpFcDenyKey4 struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Addr      uint32
+}
+
+type dpFcDenyKey6 struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Addr      dpFcAddr
+}
+
 type dpFcEvent struct {
 	_       structs.HostLayout
 	Ns      uint64
@@ -175,6 +192,37 @@ type dpFcLoad struct {
 	DatagramsOut uint64
 }
 
+type dpFcPolicyKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Owner     uint32
+	Port      uint16
+	Proto     uint8
+	Target    uint8
+	Addr      dpFcAddr
+}
+
+type dpFcPolicyOwner uint32
+
+const (
+	dpFcPolicyOwnerFC_OWNER_NODE  dpFcPolicyOwner = 0
+	dpFcPolicyOwnerFC_OWNER_LOCAL dpFcPolicyOwner = 4294967295
+)
+
+type dpFcPolicyTarget uint32
+
+const (
+	dpFcPolicyTargetFC_TARGET_ADDRESS  dpFcPolicyTarget = 0
+	dpFcPolicyTargetFC_TARGET_INTERNET dpFcPolicyTarget = 1
+	dpFcPolicyTargetFC_TARGET_HOST     dpFcPolicyTarget = 2
+)
+
+type dpFcPrefixKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Addr      dpFcAddr
+}
+
 type dpFcQueue struct {
 	_     structs.HostLayout
 	Depth uint32
@@ -186,6 +234,29 @@ type dpFcQueueKey struct {
 	Replica uint32
 	Port    uint16
 	Pad     uint16
+}
+
+type dpFcRefusal struct {
+	_       structs.HostLayout
+	Ns      uint64
+	To      dpFcRefusedKey
+	Replica uint32
+	Verdict uint32
+}
+
+type dpFcRefusedKey struct {
+	_     structs.HostLayout
+	Site  uint32
+	Port  uint16
+	Proto uint8
+	Pad   uint8
+	Addr  dpFcAddr
+}
+
+type dpFcRefusedRate struct {
+	_     structs.HostLayout
+	Since uint64
+	Told  uint64
 }
 
 type dpFcReplica struct {
@@ -264,7 +335,10 @@ const (
 	dpFcStatFC_STAT_REPLIED_STACK        dpFcStat = 11
 	dpFcStatFC_STAT_EVENT_LOST           dpFcStat = 12
 	dpFcStatFC_STAT_MAP_FULL             dpFcStat = 13
-	dpFcStatFC_STAT_MAX                  dpFcStat = 14
+	dpFcStatFC_STAT_DENIED               dpFcStat = 14
+	dpFcStatFC_STAT_POLICY               dpFcStat = 15
+	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
+	dpFcStatFC_STAT_MAX                  dpFcStat = 17
 )
 
 type dpFcTrigger struct {
@@ -315,15 +389,38 @@ type dpFcTriggerParams struct {
 	Rearm   [3]uint64
 }
 
+type dpFcUplinkFlags uint32
+
+const (
+	dpFcUplinkFlagsFC_UPLINK_GUARD4 dpFcUplinkFlags = 1
+	dpFcUplinkFlagsFC_UPLINK_GUARD6 dpFcUplinkFlags = 2
+)
+
+type dpFcVerdict uint32
+
+const (
+	dpFcVerdictFC_VERDICT_NONE    dpFcVerdict = 0
+	dpFcVerdictFC_VERDICT_ALLOW   dpFcVerdict = 1
+	dpFcVerdictFC_VERDICT_RULE    dpFcVerdict = 2
+	dpFcVerdictFC_VERDICT_PRIVATE dpFcVerdict = 3
+	dpFcVerdictFC_VERDICT_SITE    dpFcVerdict = 4
+	dpFcVerdictFC_VERDICT_HOST    dpFcVerdict = 5
+	dpFcVerdictFC_VERDICT_SMTP    dpFcVerdict = 6
+	dpFcVerdictFC_VERDICT_NEVER   dpFcVerdict = 7
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	dpMapFcConfig           = "fc_config"
 	dpMapFcConns            = "fc_conns"
+	dpMapFcDeny4            = "fc_deny4"
+	dpMapFcDeny6            = "fc_deny6"
 	dpMapFcEventRing        = "fc_event_ring"
 	dpMapFcFlows            = "fc_flows"
 	dpMapFcFrags            = "fc_frags"
+	dpMapFcFragsOut         = "fc_frags_out"
 	dpMapFcHeldFlows        = "fc_held_flows"
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
@@ -332,13 +429,19 @@ const (
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
 	dpMapFcNetns            = "fc_netns"
+	dpMapFcPolicy           = "fc_policy"
+	dpMapFcPrefixes         = "fc_prefixes"
 	dpMapFcQueues           = "fc_queues"
+	dpMapFcRefusalRing      = "fc_refusal_ring"
+	dpMapFcRefused          = "fc_refused"
+	dpMapFcRefusedRates     = "fc_refused_rates"
 	dpMapFcReplicas         = "fc_replicas"
 	dpMapFcSiteLoads        = "fc_site_loads"
 	dpMapFcSites            = "fc_sites"
 	dpMapFcStats            = "fc_stats"
 	dpMapFcTriggerRing      = "fc_trigger_ring"
 	dpMapFcTriggers         = "fc_triggers"
+	dpMapFcUplinks          = "fc_uplinks"
 	dpMapFcVeths            = "fc_veths"
 	dpProgFcBind4           = "fc_bind4"
 	dpProgFcBind6           = "fc_bind6"
@@ -360,6 +463,9 @@ const (
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
 	dpVarFcTypeKind         = "fc_type_kind"
+	dpVarFcTypePolicyOwner  = "fc_type_policy_owner"
+	dpVarFcTypePolicyTarget = "fc_type_policy_target"
+	dpVarFcTypeRefusal      = "fc_type_refusal"
 	dpVarFcTypeReplicaFlags = "fc_type_replica_flags"
 	dpVarFcTypeSiteFlags    = "fc_type_site_flags"
 	dpVarFcTypeStat         = "fc_type_stat"
@@ -367,6 +473,8 @@ const (
 	dpVarFcTypeTriggerEvent = "fc_type_trigger_event"
 	dpVarFcTypeTriggerKind  = "fc_type_trigger_kind"
 	dpVarFcTypeTurn         = "fc_type_turn"
+	dpVarFcTypeUplinkFlags  = "fc_type_uplink_flags"
+	dpVarFcTypeVerdict      = "fc_type_verdict"
 )
 
 // loadDp returns the embedded CollectionSpec for dp.
@@ -429,27 +537,36 @@ type dpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpMapSpecs struct {
-	FcConfig      *ebpf.MapSpec `ebpf:"fc_config"`
-	FcConns       *ebpf.MapSpec `ebpf:"fc_conns"`
-	FcEventRing   *ebpf.MapSpec `ebpf:"fc_event_ring"`
-	FcFlows       *ebpf.MapSpec `ebpf:"fc_flows"`
-	FcFrags       *ebpf.MapSpec `ebpf:"fc_frags"`
-	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
-	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
-	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
-	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
-	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
-	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
-	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
-	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
-	FcQueues      *ebpf.MapSpec `ebpf:"fc_queues"`
-	FcReplicas    *ebpf.MapSpec `ebpf:"fc_replicas"`
-	FcSiteLoads   *ebpf.MapSpec `ebpf:"fc_site_loads"`
-	FcSites       *ebpf.MapSpec `ebpf:"fc_sites"`
-	FcStats       *ebpf.MapSpec `ebpf:"fc_stats"`
-	FcTriggerRing *ebpf.MapSpec `ebpf:"fc_trigger_ring"`
-	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
-	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcConfig       *ebpf.MapSpec `ebpf:"fc_config"`
+	FcConns        *ebpf.MapSpec `ebpf:"fc_conns"`
+	FcDeny4        *ebpf.MapSpec `ebpf:"fc_deny4"`
+	FcDeny6        *ebpf.MapSpec `ebpf:"fc_deny6"`
+	FcEventRing    *ebpf.MapSpec `ebpf:"fc_event_ring"`
+	FcFlows        *ebpf.MapSpec `ebpf:"fc_flows"`
+	FcFrags        *ebpf.MapSpec `ebpf:"fc_frags"`
+	FcFragsOut     *ebpf.MapSpec `ebpf:"fc_frags_out"`
+	FcHeldFlows    *ebpf.MapSpec `ebpf:"fc_held_flows"`
+	FcHeldRing     *ebpf.MapSpec `ebpf:"fc_held_ring"`
+	FcHoldCounts   *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcLatencies    *ebpf.MapSpec `ebpf:"fc_latencies"`
+	FcListenSocks  *ebpf.MapSpec `ebpf:"fc_listen_socks"`
+	FcListeners    *ebpf.MapSpec `ebpf:"fc_listeners"`
+	FcLoads        *ebpf.MapSpec `ebpf:"fc_loads"`
+	FcNetns        *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcPolicy       *ebpf.MapSpec `ebpf:"fc_policy"`
+	FcPrefixes     *ebpf.MapSpec `ebpf:"fc_prefixes"`
+	FcQueues       *ebpf.MapSpec `ebpf:"fc_queues"`
+	FcRefusalRing  *ebpf.MapSpec `ebpf:"fc_refusal_ring"`
+	FcRefused      *ebpf.MapSpec `ebpf:"fc_refused"`
+	FcRefusedRates *ebpf.MapSpec `ebpf:"fc_refused_rates"`
+	FcReplicas     *ebpf.MapSpec `ebpf:"fc_replicas"`
+	FcSiteLoads    *ebpf.MapSpec `ebpf:"fc_site_loads"`
+	FcSites        *ebpf.MapSpec `ebpf:"fc_sites"`
+	FcStats        *ebpf.MapSpec `ebpf:"fc_stats"`
+	FcTriggerRing  *ebpf.MapSpec `ebpf:"fc_trigger_ring"`
+	FcTriggers     *ebpf.MapSpec `ebpf:"fc_triggers"`
+	FcUplinks      *ebpf.MapSpec `ebpf:"fc_uplinks"`
+	FcVeths        *ebpf.MapSpec `ebpf:"fc_veths"`
 }
 
 // dpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -464,6 +581,9 @@ type dpVariableSpecs struct {
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
+	FcTypePolicyOwner  *ebpf.VariableSpec `ebpf:"fc_type_policy_owner"`
+	FcTypePolicyTarget *ebpf.VariableSpec `ebpf:"fc_type_policy_target"`
+	FcTypeRefusal      *ebpf.VariableSpec `ebpf:"fc_type_refusal"`
 	FcTypeReplicaFlags *ebpf.VariableSpec `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.VariableSpec `ebpf:"fc_type_stat"`
@@ -471,6 +591,8 @@ type dpVariableSpecs struct {
 	FcTypeTriggerEvent *ebpf.VariableSpec `ebpf:"fc_type_trigger_event"`
 	FcTypeTriggerKind  *ebpf.VariableSpec `ebpf:"fc_type_trigger_kind"`
 	FcTypeTurn         *ebpf.VariableSpec `ebpf:"fc_type_turn"`
+	FcTypeUplinkFlags  *ebpf.VariableSpec `ebpf:"fc_type_uplink_flags"`
+	FcTypeVerdict      *ebpf.VariableSpec `ebpf:"fc_type_verdict"`
 }
 
 // dpObjects contains all objects after they have been loaded into the kernel.
@@ -493,36 +615,48 @@ func (o *dpObjects) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpMaps struct {
-	FcConfig      *ebpf.Map `ebpf:"fc_config"`
-	FcConns       *ebpf.Map `ebpf:"fc_conns"`
-	FcEventRing   *ebpf.Map `ebpf:"fc_event_ring"`
-	FcFlows       *ebpf.Map `ebpf:"fc_flows"`
-	FcFrags       *ebpf.Map `ebpf:"fc_frags"`
-	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
-	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
-	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
-	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
-	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
-	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
-	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
-	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
-	FcQueues      *ebpf.Map `ebpf:"fc_queues"`
-	FcReplicas    *ebpf.Map `ebpf:"fc_replicas"`
-	FcSiteLoads   *ebpf.Map `ebpf:"fc_site_loads"`
-	FcSites       *ebpf.Map `ebpf:"fc_sites"`
-	FcStats       *ebpf.Map `ebpf:"fc_stats"`
-	FcTriggerRing *ebpf.Map `ebpf:"fc_trigger_ring"`
-	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
-	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
+	FcConfig       *ebpf.Map `ebpf:"fc_config"`
+	FcConns        *ebpf.Map `ebpf:"fc_conns"`
+	FcDeny4        *ebpf.Map `ebpf:"fc_deny4"`
+	FcDeny6        *ebpf.Map `ebpf:"fc_deny6"`
+	FcEventRing    *ebpf.Map `ebpf:"fc_event_ring"`
+	FcFlows        *ebpf.Map `ebpf:"fc_flows"`
+	FcFrags        *ebpf.Map `ebpf:"fc_frags"`
+	FcFragsOut     *ebpf.Map `ebpf:"fc_frags_out"`
+	FcHeldFlows    *ebpf.Map `ebpf:"fc_held_flows"`
+	FcHeldRing     *ebpf.Map `ebpf:"fc_held_ring"`
+	FcHoldCounts   *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcLatencies    *ebpf.Map `ebpf:"fc_latencies"`
+	FcListenSocks  *ebpf.Map `ebpf:"fc_listen_socks"`
+	FcListeners    *ebpf.Map `ebpf:"fc_listeners"`
+	FcLoads        *ebpf.Map `ebpf:"fc_loads"`
+	FcNetns        *ebpf.Map `ebpf:"fc_netns"`
+	FcPolicy       *ebpf.Map `ebpf:"fc_policy"`
+	FcPrefixes     *ebpf.Map `ebpf:"fc_prefixes"`
+	FcQueues       *ebpf.Map `ebpf:"fc_queues"`
+	FcRefusalRing  *ebpf.Map `ebpf:"fc_refusal_ring"`
+	FcRefused      *ebpf.Map `ebpf:"fc_refused"`
+	FcRefusedRates *ebpf.Map `ebpf:"fc_refused_rates"`
+	FcReplicas     *ebpf.Map `ebpf:"fc_replicas"`
+	FcSiteLoads    *ebpf.Map `ebpf:"fc_site_loads"`
+	FcSites        *ebpf.Map `ebpf:"fc_sites"`
+	FcStats        *ebpf.Map `ebpf:"fc_stats"`
+	FcTriggerRing  *ebpf.Map `ebpf:"fc_trigger_ring"`
+	FcTriggers     *ebpf.Map `ebpf:"fc_triggers"`
+	FcUplinks      *ebpf.Map `ebpf:"fc_uplinks"`
+	FcVeths        *ebpf.Map `ebpf:"fc_veths"`
 }
 
 func (m *dpMaps) Close() error {
 	return _DpClose(
 		m.FcConfig,
 		m.FcConns,
+		m.FcDeny4,
+		m.FcDeny6,
 		m.FcEventRing,
 		m.FcFlows,
 		m.FcFrags,
+		m.FcFragsOut,
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
@@ -531,13 +665,19 @@ func (m *dpMaps) Close() error {
 		m.FcListeners,
 		m.FcLoads,
 		m.FcNetns,
+		m.FcPolicy,
+		m.FcPrefixes,
 		m.FcQueues,
+		m.FcRefusalRing,
+		m.FcRefused,
+		m.FcRefusedRates,
 		m.FcReplicas,
 		m.FcSiteLoads,
 		m.FcSites,
 		m.FcStats,
 		m.FcTriggerRing,
 		m.FcTriggers,
+		m.FcUplinks,
 		m.FcVeths,
 	)
 }
@@ -554,6 +694,9 @@ type dpVariables struct {
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
+	FcTypePolicyOwner  *ebpf.Variable `ebpf:"fc_type_policy_owner"`
+	FcTypePolicyTarget *ebpf.Variable `ebpf:"fc_type_policy_target"`
+	FcTypeRefusal      *ebpf.Variable `ebpf:"fc_type_refusal"`
 	FcTypeReplicaFlags *ebpf.Variable `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.Variable `ebpf:"fc_type_site_flags"`
 	FcTypeStat         *ebpf.Variable `ebpf:"fc_type_stat"`
@@ -561,6 +704,8 @@ type dpVariables struct {
 	FcTypeTriggerEvent *ebpf.Variable `ebpf:"fc_type_trigger_event"`
 	FcTypeTriggerKind  *ebpf.Variable `ebpf:"fc_type_trigger_kind"`
 	FcTypeTurn         *ebpf.Variable `ebpf:"fc_type_turn"`
+	FcTypeUplinkFlags  *ebpf.Variable `ebpf:"fc_type_uplink_flags"`
+	FcTypeVerdict      *ebpf.Variable `ebpf:"fc_type_verdict"`
 }
 
 // dpPrograms contains all programs after they have been loaded into the kernel.

@@ -30,7 +30,8 @@ func TestLayouts(t *testing.T) {
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
 		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
-		"fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
+		"fc_deny_key4": dpFcDenyKey4{}, "fc_deny_key6": dpFcDenyKey6{}, "fc_denied": dpFcDenied{}, "fc_policy_key": dpFcPolicyKey{}, "fc_refused_key": dpFcRefusedKey{}, "fc_refused_rate": dpFcRefusedRate{},
+		"fc_refusal": dpFcRefusal{}, "fc_prefix_key": dpFcPrefixKey{}, "fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
 	} {
 		var c *btf.Struct
 		if err := types.TypeByName(name, &c); err != nil {
@@ -83,6 +84,10 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcQueues: {size(dpFcQueueKey{}), size(dpFcQueue{})}, dpMapFcConns: {u32, size(dpFcConn{})},
 		dpMapFcLoads: {u32, size(dpFcLoad{})}, dpMapFcLatencies: {u32, size(dpFcLatency{})}, dpMapFcSiteLoads: {u32, size(dpFcSiteLoad{})},
 		dpMapFcTriggers: {u32, size(dpFcTrigger{})}, dpMapFcTriggerRing: {0, 0},
+		dpMapFcFragsOut: {size(dpFcFragKey{}), u32}, dpMapFcDeny4: {size(dpFcDenyKey4{}), size(dpFcDenied{})},
+		dpMapFcDeny6: {size(dpFcDenyKey6{}), size(dpFcDenied{})}, dpMapFcPrefixes: {size(dpFcPrefixKey{}), u32},
+		dpMapFcUplinks: {u32, u32}, dpMapFcPolicy: {size(dpFcPolicyKey{}), u32},
+		dpMapFcRefused: {size(dpFcRefusedKey{}), u64}, dpMapFcRefusedRates: {u32, size(dpFcRefusedRate{})}, dpMapFcRefusalRing: {0, 0},
 	} {
 		m := maps[name]
 		if m == nil {
@@ -105,7 +110,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 21 {
+	if len(names) != 30 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

@@ -65,6 +65,9 @@ var ErrNoBPFFS = errors.New("not on a bpf file system")
 // Datapath is the loaded programs and the maps they share with the daemon.
 // Its methods may be called from several goroutines.
 type Datapath struct {
+	Denials
+	Policy
+
 	objs    dpObjects
 	opts    Options
 	mode    Mode
@@ -91,6 +94,7 @@ func Open(o Options) (*Datapath, error) {
 	spec.Maps[dpMapFcFlows].MaxEntries = o.MaxFlows
 
 	d := &Datapath{opts: o, mode: o.Mode}
+	d.Denials.objs, d.Policy.objs = &d.objs, &d.objs
 	if d.mode == ModeAuto {
 		d.mode = ModeClsact
 		if haveTCX() == nil {

@@ -114,10 +114,11 @@ func (p packet) ip() []byte {
 	return append(append(b, ext...), l4...)
 }
 
+var frameMAC = []byte{2, 0xfc, 0, 0, 0, 1}
+
 // frame is the packet with Ethernet.
 func (p packet) frame() []byte {
-	mac := []byte{2, 0xfc, 0, 0, 0, 1}
-	b := append(append([]byte(nil), mac...), mac...)
+	b := append(append([]byte(nil), frameMAC...), frameMAC...)
 	if p.src.Addr().Is4() {
 		b = append(b, 0x08, 0x00)
 	} else {

@@ -85,6 +85,10 @@ func rigOf(t testing.TB, d *Datapath) *rig {
 	if err := errors.Join(err, d.SetDevice(testDevice), d.SetSink(testSink)); err != nil {
 		t.Fatal(err)
 	}
+	// there is no route anywhere here, and what there is none to counts as the node's
+	if err := d.SetRule(Rule{Target: TargetHost}, true); err != nil {
+		t.Fatal(err)
+	}
 	r := &rig{Datapath: d}
 	if r.held, err = d.Held(); err != nil {
 		t.Fatal(err)

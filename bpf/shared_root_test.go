@@ -167,7 +167,11 @@ func (d *Datapath) empty() error {
 }
 
 func isHash(m *ebpf.Map) bool {
-	return m.Type() == ebpf.Hash || m.Type() == ebpf.LRUHash || m.Type() == ebpf.PerCPUHash
+	switch m.Type() {
+	case ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash, ebpf.LPMTrie:
+		return true
+	}
+	return false
 }
 
 func emptyMap(m *ebpf.Map) error {

@@ -18,6 +18,9 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_REPLIED_STACK:        "replied_stack",
 	dpFcStatFC_STAT_EVENT_LOST:           "event_lost",
 	dpFcStatFC_STAT_MAP_FULL:             "map_full",
+	dpFcStatFC_STAT_DENIED:               "denied",
+	dpFcStatFC_STAT_POLICY:               "policy",
+	dpFcStatFC_STAT_FOREIGN:              "foreign",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

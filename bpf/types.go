@@ -114,6 +114,9 @@ func toAddr(a netip.Addr) dpFcAddr {
 	return out
 }
 
+// mapped is the word of a mapped IPv4 address before its own.
+const mapped = 0xffff0000 // of little-endian machines, as the objects are
+
 func fromAddr(a dpFcAddr) netip.Addr {
 	var b [16]byte
 	for i, w := range a.W {

@@ -3,6 +3,7 @@ package netctl
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 )
@@ -17,6 +18,8 @@ type fakeDatapath struct {
 	sinks        []int
 	device, sink int
 	pruned       int
+	prefixes     []netip.Prefix
+	guards       map[int][2]bool // of uplinks, by family
 	fail         string
 }
 
@@ -49,6 +52,19 @@ func (d *fakeDatapath) AttachDevice(i int) error {
 
 func (d *fakeDatapath) AttachUplink(i int) error {
 	return d.do("AttachUplink", func() { d.uplinks = with(d.uplinks, i) })
+}
+
+func (d *fakeDatapath) SetPrefixes(p []netip.Prefix) error {
+	return d.do("SetPrefixes", func() { d.prefixes = p })
+}
+
+func (d *fakeDatapath) SetUplink(i int, guard4, guard6 bool) error {
+	return d.do("SetUplink", func() {
+		if d.guards == nil {
+			d.guards = map[int][2]bool{}
+		}
+		d.guards[i] = [2]bool{guard4, guard6}
+	})
 }
 
 func (d *fakeDatapath) DetachUplink(i int) error {

@@ -1,6 +1,9 @@
 package netctl
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // setting is one sysctl that a plan wants. own ones belong to a device of
 // fcnode and vanish with it; guarded ones are written down even if they have
@@ -45,7 +48,8 @@ func forwardingPlan(cfg Config, devices []string, read func(string) (string, err
 	if len(cfg.Uplinks) == 0 {
 		return plan, nil
 	}
-	return append(plan, machineForwarding6(devices, read)...), nil
+	others := slices.DeleteFunc(slices.Clone(devices), func(d string) bool { return d == cfg.Device })
+	return append(plan, machineForwarding6(others, read)...), nil
 }
 
 func machineForwarding6(devices []string, read func(string) (string, error)) (plan []setting) {

@@ -153,6 +153,9 @@ func (n *Net) apply(ctx context.Context, undo *undoList) error {
 	if n.sysctls, err = openSysctlLog(n.cfg.sysctlLogPath()); err != nil && !n.tolerable(err) {
 		return err
 	}
+	if err := n.dp.SetPrefixes(n.cfg.Prefixes); err != nil {
+		return err
+	}
 	for _, step := range []func(*undoList) error{
 		n.ensureDevice, n.ensureSink, n.routes, n.forward, n.leave, n.attachUplinks,
 	} {
@@ -222,6 +225,7 @@ func deviceSettings(device string) []sysctl {
 	return []sysctl{
 		{conf6(device, "disable_ipv6"), "0"},
 		{conf6(device, "accept_ra"), "0"},
+		{conf6(device, "forwarding"), "1"}, // else programs are told nothing of IPv6 routes (bpf_fib_lookup)
 		{conf6(device, "accept_redirects"), "0"},
 		{conf4(device, "accept_redirects"), "0"},
 		{conf4(device, "send_redirects"), "0"},
@@ -299,6 +303,10 @@ func (n *Net) attachUplinks(undo *undoList) error {
 		l, err := n.node.LinkByName(u)
 		if err != nil {
 			return fmt.Errorf("finding uplink %s: %w", u, err)
+		}
+		if err := n.dp.SetUplink(l.Attrs().Index, n.sysctls.opened(conf4(u, "forwarding")),
+			n.sysctls.opened(conf6("all", "forwarding")) || n.sysctls.opened(conf6(u, "force_forwarding"))); err != nil {
+			return err
 		}
 		if err := n.dp.AttachUplink(l.Attrs().Index); err != nil {
 			return err

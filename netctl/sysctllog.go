@@ -67,6 +67,11 @@ func (j *sysctlLog) before(name string) (string, error) {
 	return readSysctl(name)
 }
 
+// opened says whether it was fcnode that switched a setting on.
+func (j *sysctlLog) opened(name string) bool {
+	return slices.ContainsFunc(j.Changes, func(c change) bool { return c.Name == name && c.Was == "0" })
+}
+
 // keepOnly puts back the changes that are not in the plan, which an earlier
 // configuration has asked for.
 func (j *sysctlLog) keepOnly(plan []setting) error {

@@ -34,6 +34,8 @@ install_all() {
 	put 0644 "$here/fcnode.tmpfiles" "$prefix/lib/tmpfiles.d/fcnode.conf"
 	put 0644 "$here/fcnode.yaml" "$prefix/share/doc/fcnode/fcnode.yaml"
 	put 0644 "$here/gateway.yaml" "$prefix/share/doc/fcnode/gateway.yaml"
+	put 0644 "$here/fail2ban/fcnode.conf" "$prefix/share/doc/fcnode/fail2ban/fcnode.conf"
+	put 0755 "$here/crowdsec/fcnode-bouncer.sh" "$prefix/share/doc/fcnode/crowdsec/fcnode-bouncer.sh"
 	"$bin/fcnode" docs --man "$tmp"
 	for page in "$tmp"/*.1; do put 0644 "$page" "$prefix/share/man/man1/$(basename "$page")"; done
 	for shell in bash zsh fish; do "$bin/fcnode" completion $shell >"$tmp/$shell"; done

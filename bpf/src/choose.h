@@ -98,23 +98,51 @@ struct by_socket {
 	__u32 found;
 };
 
+static __always_inline void tuple_of(struct by_socket *q, const struct fc_addr *client, __be16 client_port,
+				     const struct fc_addr *vip, __be16 vip_port)
+{
+	if (addr_is_v4(vip)) {
+		q->t.ipv4.saddr = client->w[3];
+		q->t.ipv4.daddr = vip->w[3];
+		q->t.ipv4.sport = client_port;
+		q->t.ipv4.dport = vip_port;
+		q->size = sizeof(q->t.ipv4);
+	} else {
+		__builtin_memcpy(q->t.ipv6.saddr, client, 16);
+		__builtin_memcpy(q->t.ipv6.daddr, vip, 16);
+		q->t.ipv6.sport = client_port;
+		q->t.ipv6.dport = vip_port;
+		q->size = sizeof(q->t.ipv6);
+	}
+}
+
+/* Whether a network namespace has a socket of this connection, and not only one
+ * that listens. */
+static __always_inline bool has_connection(struct by_socket *q, __s32 nsid)
+{
+	struct bpf_sock *sk;
+	bool found;
+
+	if (nsid < 0)
+		return false;
+	if (q->size == sizeof(q->t.ipv4))
+		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv4), nsid, 0);
+	else
+		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv6), nsid, 0);
+	if (!sk)
+		return false;
+	found = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return found;
+}
+
 static long ask_slot(__u32 i, struct by_socket *q)
 {
 	__u32 id = q->s->replicas[i & (FC_MAX_REPLICAS - 1)];
 	struct fc_replica *r = bpf_map_lookup_elem(&fc_replicas, &id);
-	struct bpf_sock *sk;
 
-	if (!r || r->nsid < 0)
-		return 0;
-	if (q->size == sizeof(q->t.ipv4))
-		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv4), r->nsid, 0);
-	else
-		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv6), r->nsid, 0);
-	if (!sk)
-		return 0;
-	if (sk->state != BPF_TCP_LISTEN)
+	if (r && has_connection(q, r->nsid))
 		q->found = id;
-	bpf_sk_release(sk);
 	return q->found ? 1 : 0;
 }
 
@@ -126,19 +154,7 @@ __noinline int fc_choose_by_socket(struct __sk_buff *skb, struct fc_site *s, str
 
 	if (!s || !p)
 		return 0;
-	if (addr_is_v4(&p->dst)) {
-		q.t.ipv4.saddr = p->src.w[3];
-		q.t.ipv4.daddr = p->dst.w[3];
-		q.t.ipv4.sport = p->sport;
-		q.t.ipv4.dport = p->dport;
-		q.size = sizeof(q.t.ipv4);
-	} else {
-		__builtin_memcpy(q.t.ipv6.saddr, &p->src, 16);
-		__builtin_memcpy(q.t.ipv6.daddr, &p->dst, 16);
-		q.t.ipv6.sport = p->sport;
-		q.t.ipv6.dport = p->dport;
-		q.size = sizeof(q.t.ipv6);
-	}
+	tuple_of(&q, &p->src, p->sport, &p->dst, p->dport);
 	bpf_loop(s->n, ask_slot, &q, 0);
 	if (q.found)
 		count(FC_STAT_FLOW_FOUND_BY_SOCKET);

@@ -17,10 +17,12 @@
 #include "choose.h"
 #include "control.h"
 #include "count.h"
+#include "deny.h"
 #include "events.h"
 #include "hold.h"
 #include "maps.h"
 #include "parse.h"
+#include "policy.h"
 #include "queues.h"
 #include "reply.h"
 #include "sockets.h"
@@ -44,3 +46,8 @@ const struct fc_control_args *fc_type_control_args __attribute__((unused));
 const enum fc_control_op *fc_type_control_op __attribute__((unused));
 const enum fc_replica_flags *fc_type_replica_flags __attribute__((unused));
 const enum fc_site_flags *fc_type_site_flags __attribute__((unused));
+const struct fc_refusal *fc_type_refusal __attribute__((unused));
+const enum fc_policy_owner *fc_type_policy_owner __attribute__((unused));
+const enum fc_policy_target *fc_type_policy_target __attribute__((unused));
+const enum fc_verdict *fc_type_verdict __attribute__((unused));
+const enum fc_uplink_flags *fc_type_uplink_flags __attribute__((unused));

@@ -90,6 +90,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_frags SEC(".maps");
 
+/* Datagrams of replicas' own whose rest may follow; apart from those above, which
+ * are the visitors'. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct fc_frag_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_frags_out SEC(".maps");
+
 /* Flows whose first packet was already sent up, to send it up only once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -108,6 +118,70 @@ struct {
 	__type(value, __u32);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_hold_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 19);
+	__type(key, struct fc_deny_key4);
+	__type(value, struct fc_denied);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_deny4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 19);
+	__type(key, struct fc_deny_key6);
+	__type(value, struct fc_denied);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_deny6 SEC(".maps");
+
+/* The prefixes that VIPs are taken from. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 64);
+	__type(key, struct fc_prefix_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_prefixes SEC(".maps");
+
+/* ifindex -> enum fc_uplink_flags */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 10);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_uplinks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct fc_policy_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_policy SEC(".maps");
+
+/* Destinations that were told as refused, to tell each once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, struct fc_refused_key);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_refused SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 12);
+	__type(key, __u32);
+	__type(value, struct fc_refused_rate);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_refused_rates SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -208,6 +282,13 @@ struct {
 	__uint(max_entries, 1 << 17);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_trigger_ring SEC(".maps");
+
+/* Of its own, too: a tenant who tries every address pushes out nothing else. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_refusal_ring SEC(".maps");
 
 static __always_inline void count(__u32 what)
 {

@@ -17,11 +17,14 @@ struct packet {
 	__be16 sport, dport;
 	__u8 proto;
 	__u8 frag;
-	bool syn;     /* SYN without ACK */
-	bool payload; /* TCP: carries data */
-	bool refusal; /* TCP: what a kernel answers to a SYN that nobody listens for */
-	bool icmp_error;
-	bool echo_request, echo_reply; /* their id is in sport and dport */
+	/* bits, as the frames of the programs are at the end of their stack */
+	bool syn : 1;     /* SYN without ACK */
+	bool opens : 1;   /* SYN without ACK, whatever else is set: may begin a connection */
+	bool routed : 1;  /* says itself by which ways it is to go */
+	bool payload : 1; /* TCP: carries data */
+	bool refusal : 1; /* TCP: what a kernel answers to a SYN that nobody listens for */
+	bool icmp_error : 1;
+	bool echo_request : 1, echo_reply : 1; /* their id is in sport and dport */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */
@@ -42,6 +45,7 @@ static __always_inline int parse_v4(struct __sk_buff *skb, struct packet *p, __u
 	p->dst = addr_v4(ip.daddr);
 	p->proto = ip.protocol;
 	p->l4 = off + ip.ihl * 4;
+	p->routed = ip.ihl > 5; /* by some option, it may be */
 	p->end = off + bpf_ntohs(ip.tot_len);
 	if (ip.frag_off & bpf_htons(0x1fff))
 		p->frag = FC_FRAG_LATER;
@@ -78,8 +82,9 @@ static long next_header(__u32 i, struct extension_headers *q)
 	struct ext_header h;
 
 	switch (p->proto) {
-	case IPPROTO_HOPOPTS:
 	case IPPROTO_ROUTING:
+		p->routed = true;
+	case IPPROTO_HOPOPTS:
 	case IPPROTO_DSTOPTS:
 	case IPPROTO_AH:
 		if (bpf_skb_load_bytes(q->skb, p->l4, &h, sizeof(h)) < 0)
@@ -126,6 +131,10 @@ static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p, __u
 		return -1;
 	__builtin_memcpy(&p->src, &ip.saddr, 16);
 	__builtin_memcpy(&p->dst, &ip.daddr, 16);
+	/* one that says it is of IPv4 would pass for an IPv4 packet of that address
+	 * wherever addresses are compared */
+	if (addr_is_v4(&p->src) || addr_is_v4(&p->dst))
+		return -1;
 	p->proto = ip.nexthdr;
 	p->l4 = off + sizeof(ip);
 	p->end = p->l4 + bpf_ntohs(ip.payload_len);
@@ -178,6 +187,7 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 		p->dport = t.dest;
 		p->seq = bpf_ntohl(t.seq);
 		p->syn = t.syn && !t.ack && !t.rst && !t.fin;
+		p->opens = t.syn && !t.ack;
 		p->refusal = t.rst && t.ack && !t.seq;
 		p->payload = p->l4 + t.doff * 4 < p->end;
 	} else if (p->proto == IPPROTO_UDP) {

@@ -4,6 +4,7 @@
 
 #include "events.h"
 #include "parse.h"
+#include "policy.h"
 #include "turns.h"
 
 /* As if it had come in by fc0: the stack routes it on (or to a local socket),
@@ -45,10 +46,20 @@ int fc_replica_out(struct __sk_buff *skb)
 	r = bpf_map_lookup_elem(&fc_replicas, id);
 	if (!r)
 		return TC_ACT_SHOT;
-	if (!addr_equal(&p.src, &r->vip4) && !addr_equal(&p.src, &r->vip6)) {
+	/* without an address of a family vip4 or vip6 is ::, which is no source either */
+	if ((!addr_equal(&p.src, &r->vip4) && !addr_equal(&p.src, &r->vip6)) || addr_is_any(&p.src)) {
 		count(FC_STAT_SPOOFED);
 		return TC_ACT_SHOT;
 	}
+
+	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
+	struct fc_flow *f = NULL;
+
+	if (p.frag != FC_FRAG_LATER)
+		f = bpf_map_lookup_elem(&fc_flows, &k);
+	/* a source route leads past every look at the destination */
+	if (p.routed || !may_leave(skb, &p, *id, r->site, r->nsid, f && f->replica == *id))
+		return TC_ACT_SHOT;
 	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP && !p.echo_request))
 		return to_stack();
 	if (p.refusal) {
@@ -59,10 +70,6 @@ int fc_replica_out(struct __sk_buff *skb)
 	}
 	if (p.payload && !r->first_byte_ns)
 		first_answer(&p, *id, r);
-
-	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
-	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &k);
-
 	if (!f || f->replica != *id) {
 		struct fc_flow fresh = { .replica = *id };
 

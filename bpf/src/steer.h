@@ -3,14 +3,18 @@
 #define FCNODE_STEER_H
 
 #include "choose.h"
+#include "deny.h"
 #include "events.h"
 #include "hold.h"
+#include "policy.h"
 #include "turns.h"
 
 /* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
  * rather than SHOT, because a drop here is seen as congestion by a local
  * sender; and rather than STOLEN, which tcx takes for NEXT. */
 #define FC_EATEN TC_ACT_OK
+
+#define FC_PACKET_OTHERHOST 3 /* PACKET_OTHERHOST of linux/if_packet.h */
 
 static __always_inline int to_sink(void)
 {
@@ -207,7 +211,7 @@ int fc_device(struct __sk_buff *skb)
 
 	if (kind < 0)
 		count(FC_STAT_MALFORMED);
-	if (kind <= 0)
+	if (kind <= 0 || fc_is_denied(&p))
 		return FC_EATEN;
 	if (p.frag == FC_FRAG_LATER)
 		return steer_fragment(&p);
@@ -271,22 +275,78 @@ static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_fl
 	return bpf_redirect_peer(c.r->ifindex, 0);
 }
 
-/* At an uplink's ingress: only what has a replica ready is taken off here,
- * straight into its namespace. All else goes the long way, by the stack's
- * route to fc0, where it is held or refused. */
+static __always_inline bool in_prefixes(const struct fc_addr *a)
+{
+	struct fc_prefix_key k = { .prefixlen = 128, .addr = *a };
+
+	return bpf_map_lookup_elem(&fc_prefixes, &k);
+}
+
+/* Multicast and link-local: whatever a route says, a router keeps it. */
+static __always_inline bool stays_on_link(const struct fc_addr *a)
+{
+	__u32 word = bpf_ntohl(addr_is_v4(a) ? a->w[3] : a->w[0]);
+
+	if (addr_is_v4(a))
+		return word >> 28 == 0xe;
+	return word >> 24 == 0xff || word >> 22 == 0xfe80 >> 6;
+}
+
+/* What may not come in by an uplink: a VIP as its source, and, where it was fcnode
+ * that made the machine forward what comes in here, what is neither for a VIP nor
+ * for the machine itself. */
+__noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 ifindex = skb->ifindex;
+	__u32 *flags;
+
+	if (!p)
+		return 0;
+	if (in_prefixes(&p->src)) {
+		count(FC_STAT_SPOOFED);
+		return 1;
+	}
+	if (in_prefixes(&p->dst))
+		return 0;
+	flags = bpf_map_lookup_elem(&fc_uplinks, &ifindex);
+	if (!flags || !(*flags & (addr_is_v4(&p->dst) ? FC_UPLINK_GUARD4 : FC_UPLINK_GUARD6)))
+		return 0;
+	if (stays_on_link(&p->dst) || fc_kept_by_host(skb, p))
+		return 0;
+	count(FC_STAT_FOREIGN);
+	return 1;
+}
+
+/* At an uplink's ingress: denied sources and what is foreign end here. Of the rest
+ * only what has a replica ready is taken off, straight into its namespace. All
+ * else goes the long way, by the stack's route to fc0, where it is held or
+ * refused. */
 SEC("tc")
 int fc_uplink(struct __sk_buff *skb)
 {
 	struct packet p = {};
+	struct fc_flow *f = NULL;
 	struct choice c;
+	int kind;
 
-	if (fc_parse(skb, &p) <= 0 || p.frag != FC_FRAG_NONE)
+	/* of a link that listens to others' frames, too: the stack drops it */
+	if (skb->pkt_type == FC_PACKET_OTHERHOST)
 		return TC_ACT_UNSPEC;
-	if (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP)
-		return TC_ACT_UNSPEC;
+	kind = fc_parse(skb, &p);
+	/* the addresses are there also of what cannot be read to its end */
+	if (kind && fc_is_denied(&p))
+		return TC_ACT_SHOT;
 
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
-	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
+	bool ports = kind > 0 && p.frag == FC_FRAG_NONE && has_ports(&p);
+
+	if (ports)
+		f = bpf_map_lookup_elem(&fc_flows, &fk);
+	/* what has come in here before was looked at then */
+	if (kind && (!f || f->uplink != skb->ifindex) && fc_is_foreign(skb, &p))
+		return TC_ACT_SHOT;
+	if (!ports)
+		return TC_ACT_UNSPEC;
 
 	c = of_flow(f);
 

@@ -236,6 +236,90 @@ struct fc_trigger_event {
 	__u64 threshold;
 };
 
+/* Keys of the tries of denied sources. */
+struct fc_deny_key4 {
+	__u32 prefixlen;
+	__be32 addr;
+};
+
+struct fc_deny_key6 {
+	__u32 prefixlen;
+	struct fc_addr addr;
+};
+
+struct fc_denied {
+	__u64 until; /* CLOCK_MONOTONIC; 0: for good */
+};
+
+/* Whom a site may open connections to, by the longest prefix. What comes before
+ * the address is compared whole. */
+struct fc_policy_key {
+	__u32 prefixlen;
+	__u32 owner; /* a site, or one of enum fc_policy_owner */
+	__be16 port; /* 0 with proto 0: every port and protocol */
+	__u8 proto;
+	__u8 target; /* enum fc_policy_target */
+	struct fc_addr addr;
+};
+
+#define FC_POLICY_FIXED 64 /* bits before the address */
+
+enum fc_policy_owner {
+	FC_OWNER_NODE = 0,       /* what holds for all sites that say nothing else */
+	FC_OWNER_LOCAL = ~0U,    /* what is not the Internet; verdicts are refusals */
+};
+
+enum fc_policy_target {
+	FC_TARGET_ADDRESS,
+	FC_TARGET_INTERNET, /* all that is nothing else */
+	FC_TARGET_HOST,     /* the node's own addresses */
+};
+
+/* A verdict is to allow, or why not. */
+enum fc_verdict {
+	FC_VERDICT_NONE,
+	FC_VERDICT_ALLOW,
+	FC_VERDICT_RULE,     /* a rule denies it */
+	FC_VERDICT_PRIVATE,  /* another network of the node's */
+	FC_VERDICT_SITE,     /* another site */
+	FC_VERDICT_HOST,     /* the node itself, or nowhere */
+	FC_VERDICT_SMTP,
+	FC_VERDICT_NEVER,    /* loopback, multicast and the like */
+};
+
+/* One destination that a site was refused. */
+struct fc_refused_key {
+	__u32 site;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+	struct fc_addr addr;
+};
+
+struct fc_refused_rate {
+	__u64 since;
+	__u64 told;
+};
+
+struct fc_refusal {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	struct fc_refused_key to;
+	__u32 replica;
+	__u32 verdict;
+};
+
+/* What an uplink's program may not let the stack forward. */
+enum fc_uplink_flags {
+	FC_UPLINK_GUARD4 = 1, /* IPv4 that is not for a VIP */
+	FC_UPLINK_GUARD6 = 2,
+};
+
+/* Keys of the trie of the node's prefixes. */
+struct fc_prefix_key {
+	__u32 prefixlen;
+	struct fc_addr addr;
+};
+
 struct fc_settings {
 	__u32 device;        /* ifindex of fc0 */
 	__u32 sink;          /* ifindex of the sink's host end */
@@ -320,6 +404,9 @@ enum fc_stat {
 	FC_STAT_REPLIED_STACK,
 	FC_STAT_EVENT_LOST,
 	FC_STAT_MAP_FULL,
+	FC_STAT_DENIED,
+	FC_STAT_POLICY,
+	FC_STAT_FOREIGN,
 	FC_STAT_MAX,
 };
 

@@ -155,6 +155,23 @@ func (b *recorded) Check(_ context.Context, name string) (api.SiteCheck, error) 
 	return out, nil
 }
 
+func (b *recorded) Deny(_ context.Context, prefixes []netip.Prefix, lasting time.Duration) error {
+	b.calls = append(b.calls, fmt.Sprintf("deny %v for %v", prefixes, lasting))
+	return nil
+}
+
+func (b *recorded) LetIn(_ context.Context, prefixes []netip.Prefix) (int, error) {
+	b.calls = append(b.calls, fmt.Sprintf("let in %v", prefixes))
+	return 1, nil
+}
+
+func (b *recorded) Denied(context.Context) ([]api.Denial, error) {
+	return []api.Denial{
+		{Prefix: netip.MustParsePrefix("192.0.2.7/32"), Since: noon.Add(-time.Hour), Until: noon.Add(90 * time.Minute)},
+		{Prefix: netip.MustParsePrefix("2001:db8::/64"), Since: noon.Add(-time.Minute)},
+	}, nil
+}
+
 func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "fcnode_sites 4\n")
 	return err

@@ -37,7 +37,7 @@ func newRoot(e *env) *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		groupSites: {newApply(e), newDelete(e), newList(e), newGet(e), newWake(e), newPark(e), newCirculate(e), newExec(e), newVolume(e)},
 		groupWatch: {newTop(e), newEvents(e), newLogs(e), newTrace(e), newMetrics(e), newRoutes(e), newReplay(e), newPlan(e)},
-		groupNode:  {newRun(e), newCheck(e), newInfo(e), newDemo(e), newReload(e), newTeardown(e), newVersion(e)},
+		groupNode:  {newRun(e), newCheck(e), newInfo(e), newDeny(e), newDemo(e), newReload(e), newTeardown(e), newVersion(e)},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -71,6 +72,14 @@ type Backend interface {
 	// Routes yields the sites that have domains, for front ends: a line with the version, the routes that there are in the order
 	// of their names, a line that says synced, and with follow what changes, until the context ends. An error is yielded last.
 	Routes(ctx context.Context, follow bool) iter.Seq2[RouteUpdate, error]
+
+	// Deny drops all packets of the prefixes in front of everything else, for a time or
+	// (0) for good: all of them, or none.
+	Deny(ctx context.Context, prefixes []netip.Prefix, lasting time.Duration) error
+	// LetIn takes prefixes off the list, and returns how many of them were on it.
+	LetIn(ctx context.Context, prefixes []netip.Prefix) (int, error)
+	// Denied returns the list, in the order of the addresses.
+	Denied(ctx context.Context) ([]Denial, error)
 
 	// Exec starts a process in a running replica of the site; the site is not woken
 	// for it (ErrUnavailable when it sleeps).

@@ -30,6 +30,7 @@ type memory struct {
 	events  []event.Event
 	news    chan struct{} // closed and replaced with each event
 	logs    []api.LogLine
+	denials []api.Denial
 
 	// waking, if set, is received from before a wake succeeds; begun tells that the wake waits.
 	waking chan error
@@ -203,6 +204,33 @@ func (m *memory) Check(_ context.Context, name string) (api.SiteCheck, error) {
 		return api.SiteCheck{}, err
 	}
 	return api.SiteCheck{Site: name, Tiers: []api.TierCheck{{Tier: api.TierCheckpointed, Findings: []api.Finding{{What: "io_uring"}}}}}, nil
+}
+
+func (m *memory) Deny(_ context.Context, prefixes []netip.Prefix, lasting time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range prefixes {
+		d := api.Denial{Prefix: p, Since: time.Unix(1_800_000_000, 0).UTC()}
+		if lasting > 0 {
+			d.Until = d.Since.Add(lasting)
+		}
+		m.denials = append(m.denials, d)
+	}
+	return nil
+}
+
+func (m *memory) LetIn(_ context.Context, prefixes []netip.Prefix) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := len(m.denials)
+	m.denials = slices.DeleteFunc(m.denials, func(d api.Denial) bool { return slices.Contains(prefixes, d.Prefix) })
+	return before - len(m.denials), nil
+}
+
+func (m *memory) Denied(context.Context) ([]api.Denial, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.denials), nil
 }
 
 func (m *memory) Metrics(_ context.Context, w io.Writer) error {

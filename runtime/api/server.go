@@ -106,6 +106,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /v1/sites/{site}/traces", s.call(s.traces))
 	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
 	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)
+	mux.Handle("GET /v1/denied", s.call(s.denied))
+	mux.Handle("POST /v1/denied", s.mutation(s.deny))
+	mux.Handle("DELETE /v1/denied", s.mutation(s.letIn))
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/routes", s.feed)
 	mux.Handle("/", s.call(func(r *http.Request) (any, error) {

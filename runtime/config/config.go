@@ -25,6 +25,9 @@ type Config struct {
 	// Uplinks are the links on which packets from outside come in; on them the fast path is attached.
 	Uplinks []string `json:"uplinks" also:"uplink,interfaces,links"`
 
+	// Network holds for all sites of which the spec does not say otherwise; see network of the spec.
+	Network spec.Network `json:"network" also:"egress,policy"`
+
 	// Attach is how programs are attached to links: auto, tcx or clsact.
 	Attach string `json:"attach" also:"mode"`
 

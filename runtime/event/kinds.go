@@ -53,6 +53,8 @@ const (
 	NotScaled  Kind = "not-scaled"
 	Joined     Kind = "joined"
 
+	Refused Kind = "refused"
+
 	Adopted   Kind = "adopted"
 	Discarded Kind = "discarded"
 
@@ -119,6 +121,8 @@ var Kinds = []Info{
 	{Full, "More is needed than the spec or the node's budget allows.", "`evidence`", "Raise the limit that the reason names, or the node's budget."},
 	{NotScaled, "This machine cannot set a limit that the spec wants scaled.", "", "The reason names the controller that is missing."},
 	{Joined, "A replica that scaling out added got its first connection.", "`delayNs` since the trigger, `from`: the tier it came from", ""},
+
+	{Refused, "A site began to talk to somebody and was not let. Told once for each destination.", "`allow`: the entry of `network.allow` that would allow it; absent where none would", "If the site needs it: put the line of the text into its spec. If not: find out what runs there."},
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},

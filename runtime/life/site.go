@@ -28,6 +28,7 @@ type Site struct {
 	Ports   []spec.Port
 	Domains []string
 	Gateway *spec.Gateway // nil where the spec says nothing
+	Network *spec.Network // likewise
 	Source  string
 	Digest  [32]byte
 	Pinned  unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
@@ -147,7 +148,7 @@ func New(h *Host, s *store.Site) *Site {
 func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
-	st.Gateway = gatewayOf(&s.Spec)
+	st.Gateway, st.Network = gatewayOf(&s.Spec), networkOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout
@@ -205,4 +206,19 @@ func gatewayOf(s *spec.Site) *spec.Gateway {
 	}
 	g := s.Gateway
 	return &g
+}
+
+// networkOf is whom a site may talk to: its own name servers, too. Those of the
+// node are every site's.
+func networkOf(s *spec.Site) *spec.Network {
+	if s.Network.IsZero() && len(s.DNS.Servers) == 0 {
+		return nil
+	}
+	n := s.Network
+	for _, a := range s.DNS.Servers {
+		for _, proto := range []string{"udp", "tcp"} {
+			n.Allow = append(slices.Clip(n.Allow), spec.Peer{Prefix: netip.PrefixFrom(a, a.BitLen()), Port: spec.Port{Port: spec.PortDNS, Proto: proto}})
+		}
+	}
+	return &n
 }

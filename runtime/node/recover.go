@@ -24,6 +24,9 @@ func (n *Node) recover() error {
 		return err
 	}
 	n.FindImages()
+	if err := n.table.SyncRules(); err != nil {
+		return err
+	}
 	if err := n.table.SyncListeners(); err != nil {
 		return err
 	}

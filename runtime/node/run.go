@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -26,8 +27,10 @@ import (
 	"github.com/fcnode/fcnode/runtime/folders"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/network"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/priority"
+	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/scale"
 	"github.com/fcnode/fcnode/runtime/sites"
 	"github.com/fcnode/fcnode/runtime/status"
@@ -105,7 +108,7 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 	if err := n.open(); err != nil {
 		return err
 	}
-	n.status = status.New(n.Host, n.table, status.Machine{Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
+	n.status = status.New(n.Host, n.table, status.Machine{Denied: n.table.DenyList.Count, Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
 	if err := n.recover(); err != nil {
 		return err
 	}
@@ -150,6 +153,14 @@ func (n *Node) open() (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if n.table != nil { // else all is taken away
+		if err := n.table.OpenDenied(n.dp); err != nil { // before any packet can come
+			return err
+		}
+		if n.table.Rules, err = network.Open(n.dp, cfg.Network, func() []netip.Addr { return resolv.Addrs(resolv.FromFile, cfg.DNS) }); err != nil {
+			return err
+		}
 	}
 	if err := n.openNet(); err != nil {
 		return err
@@ -245,9 +256,13 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close())
 	}
-	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
+	refusals, err := n.dp.Refusals()
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close(), triggers.Close())
+	}
+	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
+	if err != nil {
+		return errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close())
 	}
 	if !grouped {
 		n.Log.Info("the group that may use the socket does not exist: only root may", "group", n.Cfg.SocketGroup)
@@ -260,6 +275,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	failed := make(chan error, 1)
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
+	n.Work.Go(func() { n.readRefusals(refusals) })
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
@@ -269,6 +285,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	}
 
 	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Work.Go(func() { every(ctx, time.Minute, n.table.PruneDenied) })
+	n.Work.Go(func() { every(ctx, resolversEvery, n.followResolvers) })
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
 	n.Work.Go(func() { every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, triggers)
@@ -287,7 +305,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
-	err = errors.Join(err, held.Close(), events.Close(), triggers.Close())
+	err = errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close())
 	n.Work.Wait()
 	n.Experiences.Flush() // of what came when the last work was ending
 	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})

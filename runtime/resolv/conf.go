@@ -101,6 +101,18 @@ func Servers(read Read, node, site spec.DNS) (servers []string, source string) {
 	return servers, source
 }
 
+// Addrs gives the addresses of the name servers of sites that say nothing.
+func Addrs(read Read, node spec.DNS) (out []netip.Addr) {
+	servers, _ := Servers(read, node, spec.DNS{})
+	for _, server := range servers {
+		host, _, _ := strings.Cut(server, "%")
+		if a, err := netip.ParseAddr(host); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	return out
+}
+
 // Missing says what is wrong where a site has no name server, and what to do;
 // empty: it has one.
 func Missing(read Read, node, site spec.DNS) string {

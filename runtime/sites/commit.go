@@ -33,12 +33,16 @@ func (t *Table) commit(changes []change) error {
 		return err
 	}
 	added, removed := t.listenerChanges(changes)
-	if err := t.host.Data.PutListeners(added); err != nil {
+	err := t.rulesWith(changes) // before the first packet of a new site
+	if err == nil {
+		err = t.host.Data.PutListeners(added)
+	}
+	if err != nil {
 		undo := []bpf.Listener{}
 		for l := range added {
 			undo = append(undo, l)
 		}
-		return errors.Join(err, t.host.Data.DeleteListeners(undo...), t.putBackListeners(changes),
+		return errors.Join(err, t.SyncRules(), t.host.Data.DeleteListeners(undo...), t.putBackListeners(changes),
 			t.removeFresh(changes), t.host.Store.Put(before))
 	}
 	if err := t.host.Data.DeleteListeners(removed...); err != nil {

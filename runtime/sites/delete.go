@@ -88,6 +88,9 @@ func (t *Table) delete(ctx context.Context, e *life.Site, reserve bool) error {
 		return err
 	}
 	t.unlist(e, r)
+	if err := t.SyncRules(); err != nil {
+		t.host.Log.Error("network rules of a site that is gone stay until the next change", "site", e.Name, "error", err)
+	}
 	e.RemoveExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
 	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {

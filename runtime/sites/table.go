@@ -7,8 +7,10 @@ import (
 	"sync"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/deny"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/network"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
@@ -29,6 +31,9 @@ type Table struct {
 	reserved reservations
 
 	routes routeFeed
+
+	DenyList *deny.List
+	Rules    *network.Rules // nil: none are kept (in tests)
 
 	apply sync.Mutex // one change of the set of sites at a time
 	dir   sync.Mutex // the folder of specs is read by one at a time

@@ -22,6 +22,9 @@ type DNS struct {
 	Options []string `json:"options,omitzero" also:"option,opts"`
 }
 
+// PortDNS is the port of name servers.
+const PortDNS = 53
+
 // What resolvers read of a resolv.conf: MAXNS of glibc and musl, and MAXDNSRCH of glibc before 2.26.
 const (
 	maxServers    = 3

@@ -115,6 +115,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(portPattern, "80/tcp", "53/udp"), {Type: "integer", Minimum: "1", Maximum: last},
 		}}
+	case reflect.TypeFor[Peer]():
+		return text(peerPattern, PeerInternet, "10.1.0.5:3306/tcp", "site:db")
 	case reflect.TypeFor[Idle]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
@@ -189,6 +191,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	get("addresses").MaxItems = count(2)
 	ports := get("ports")
 	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)
+	get("Network.allow").MaxItems, get("Network.deny").MaxItems = count(maxPeers), count(maxPeers)
 	get("volumes").MaxItems = count(maxVolumes)
 	get("imageVolumes").Enum, get("imageVolumes").Default = []any{imageVolumesKeep, ImageVolumesIgnore}, imageVolumesKeep
 	s.Definitions["Volume"].OneOf = []*jsonschema.Schema{{Required: []string{"source"}}, {Required: []string{"name"}}}

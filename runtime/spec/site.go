@@ -69,6 +69,10 @@ type Site struct {
 	// Ports on which the site answers, 1 to 32 of them: 80/tcp, 53/udp. Without a protocol it is tcp.
 	Ports []Port `json:"ports" jsonschema:"required" also:"port,expose,listen"`
 
+	// Network says to whom the site may open connections. Default: the Internet, but for port 25; not the node, its other networks and
+	// other sites.
+	Network Network `json:"network,omitzero" also:"egress,firewall,policy,outbound"`
+
 	// Volumes are folders and files of the node bound into the site, mounted in this order.
 	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
 
@@ -294,6 +298,12 @@ func (s *Site) complete() {
 	}
 	if len(s.Addresses) == 0 {
 		s.Addresses = nil
+	}
+	if len(s.Network.Allow) == 0 {
+		s.Network.Allow = nil
+	}
+	if len(s.Network.Deny) == 0 {
+		s.Network.Deny = nil
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil

@@ -35,6 +35,7 @@ type Status struct {
 	host    *life.Host
 	table   *sites.Table
 	cgroups cgroup.Host
+	denied  func() int
 	info    api.NodeInfo // what does not change
 }
 
@@ -44,11 +45,12 @@ type Machine struct {
 	Attach  bpf.Mode
 	Device  int // its index
 	Cgroups cgroup.Host
+	Denied  func() int // how many prefixes are denied
 }
 
 // New is called when everything is open that is to be shown.
 func New(h *life.Host, t *sites.Table, m Machine) *Status {
-	s := &Status{host: h, table: t, cgroups: m.Cgroups, info: api.NodeInfo{Started: time.Now(), PID: os.Getpid()}}
+	s := &Status{host: h, table: t, cgroups: m.Cgroups, denied: m.Denied, info: api.NodeInfo{Started: time.Now(), PID: os.Getpid()}}
 	s.describe(m)
 	return s
 }

@@ -46,6 +46,7 @@ var (
 	descSites    = metric("sites", "Sites by the tier of their most awake replica.", "tier")
 	descReplicas = metric("replicas", "Replicas by tier.", "tier")
 	descBad      = metric("quarantined_total", "What the daemon has found damaged since its start, and goes on without.", "what")
+	descDenied   = metric("denied_prefixes", "Prefixes of sources that are denied.")
 	descPackets  = metric("packets_total", "Packets of the data path by what became of them.", "end")
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
@@ -80,7 +81,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSites, descReplicas, descBad, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSites, descReplicas, descBad, descDenied, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
 	} {
@@ -115,6 +116,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for what, count := range c.status.host.Quarantine.Counted() {
 		to <- counter(descBad, float64(count), what)
 	}
+	to <- gauge(descDenied, float64(c.status.denied()))
 	packets, err := c.status.host.Data.Counters()
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(descPackets, err)

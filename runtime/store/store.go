@@ -200,6 +200,9 @@ func (s *Store) init() error {
 		if err == nil && st.Size() < tx.Size() {
 			return fmt.Errorf("%w: it has %d bytes, and had %d", file.ErrDamaged, st.Size(), tx.Size())
 		}
+		if denied := tx.Bucket(bucketDenied); denied != nil {
+			err = errors.Join(err, walk(denied))
+		}
 		return errors.Join(err, walk(meta), walk(sites))
 	})
 	if err != nil || known {

@@ -37,6 +37,7 @@ import (
 //	GET /listen?on=…  listens on one more of LISTEN's kind
 //	GET /print?out=…&err=…  prints lines
 //	GET /fetch?url=…  visits another and answers with what it got
+//	GET /dial?to=…    says whether it can connect to somebody
 //	POST /file?path=… writes a file; GET reads it
 //	GET /exhaust?what=…  takes all there is of a table of the kernel, and keeps it
 //	GET /exit?code=N  ends the process
@@ -168,6 +169,7 @@ func newGuest() *guest {
 		fmt.Fprintln(os.Stderr, r.FormValue("err"))
 	})
 	mux.HandleFunc("GET /fetch", fetch)
+	mux.HandleFunc("GET /dial", dial)
 	mux.HandleFunc("POST /file", writeFile)
 	scaleGuest(mux)
 	backGuest(mux)
@@ -248,6 +250,16 @@ func fetch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = io.WriteString(w, body) // the test sees what is missing
+}
+
+func dial(w http.ResponseWriter, r *http.Request) {
+	conn, err := net.DialTimeout("tcp", r.FormValue("to"), time.Second)
+	if err != nil {
+		fmt.Fprintln(w, "not:", err)
+		return
+	}
+	conn.Close()
+	fmt.Fprintln(w, "reached")
 }
 
 func writeFile(w http.ResponseWriter, r *http.Request) {

@@ -170,7 +170,7 @@ func TestRootSitesVisitOthers(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	onEachWay(t, "egress: routed", func(t *testing.T, n *node) {
-		s, other := n.deploy("visitor"), n.deploy("other")
+		s, other := n.deploy("visitor", "network: {allow: [site:other]}"), n.deploy("other")
 		world := n.outside.serve(t)
 		for _, from := range []netip.Addr{s.v4, s.v6} {
 			to, out := other.addr4(80), "198.51.100.2"

@@ -69,7 +69,7 @@ func (d *Document) parse(text string) (fail *Error) {
 			fail = d.errorAt(nil, fmt.Sprintf("%s%v", unreadable, r), "")
 		}
 	}()
-	tokens := lexer.Tokenize(text)
+	tokens := joinPlain(lexer.Tokenize(text))
 	if err := d.checkTokens(tokens); err != nil {
 		return err
 	}
