@@ -432,9 +432,9 @@ const (
 	dpMapFcPolicy           = "fc_policy"
 	dpMapFcPrefixes         = "fc_prefixes"
 	dpMapFcQueues           = "fc_queues"
+	dpMapFcRefusalRate      = "fc_refusal_rate"
 	dpMapFcRefusalRing      = "fc_refusal_ring"
 	dpMapFcRefused          = "fc_refused"
-	dpMapFcRefusedRates     = "fc_refused_rates"
 	dpMapFcReplicas         = "fc_replicas"
 	dpMapFcSiteLoads        = "fc_site_loads"
 	dpMapFcSites            = "fc_sites"
@@ -537,36 +537,36 @@ type dpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpMapSpecs struct {
-	FcConfig       *ebpf.MapSpec `ebpf:"fc_config"`
-	FcConns        *ebpf.MapSpec `ebpf:"fc_conns"`
-	FcDeny4        *ebpf.MapSpec `ebpf:"fc_deny4"`
-	FcDeny6        *ebpf.MapSpec `ebpf:"fc_deny6"`
-	FcEventRing    *ebpf.MapSpec `ebpf:"fc_event_ring"`
-	FcFlows        *ebpf.MapSpec `ebpf:"fc_flows"`
-	FcFrags        *ebpf.MapSpec `ebpf:"fc_frags"`
-	FcFragsOut     *ebpf.MapSpec `ebpf:"fc_frags_out"`
-	FcHeldFlows    *ebpf.MapSpec `ebpf:"fc_held_flows"`
-	FcHeldRing     *ebpf.MapSpec `ebpf:"fc_held_ring"`
-	FcHoldCounts   *ebpf.MapSpec `ebpf:"fc_hold_counts"`
-	FcLatencies    *ebpf.MapSpec `ebpf:"fc_latencies"`
-	FcListenSocks  *ebpf.MapSpec `ebpf:"fc_listen_socks"`
-	FcListeners    *ebpf.MapSpec `ebpf:"fc_listeners"`
-	FcLoads        *ebpf.MapSpec `ebpf:"fc_loads"`
-	FcNetns        *ebpf.MapSpec `ebpf:"fc_netns"`
-	FcPolicy       *ebpf.MapSpec `ebpf:"fc_policy"`
-	FcPrefixes     *ebpf.MapSpec `ebpf:"fc_prefixes"`
-	FcQueues       *ebpf.MapSpec `ebpf:"fc_queues"`
-	FcRefusalRing  *ebpf.MapSpec `ebpf:"fc_refusal_ring"`
-	FcRefused      *ebpf.MapSpec `ebpf:"fc_refused"`
-	FcRefusedRates *ebpf.MapSpec `ebpf:"fc_refused_rates"`
-	FcReplicas     *ebpf.MapSpec `ebpf:"fc_replicas"`
-	FcSiteLoads    *ebpf.MapSpec `ebpf:"fc_site_loads"`
-	FcSites        *ebpf.MapSpec `ebpf:"fc_sites"`
-	FcStats        *ebpf.MapSpec `ebpf:"fc_stats"`
-	FcTriggerRing  *ebpf.MapSpec `ebpf:"fc_trigger_ring"`
-	FcTriggers     *ebpf.MapSpec `ebpf:"fc_triggers"`
-	FcUplinks      *ebpf.MapSpec `ebpf:"fc_uplinks"`
-	FcVeths        *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcConfig      *ebpf.MapSpec `ebpf:"fc_config"`
+	FcConns       *ebpf.MapSpec `ebpf:"fc_conns"`
+	FcDeny4       *ebpf.MapSpec `ebpf:"fc_deny4"`
+	FcDeny6       *ebpf.MapSpec `ebpf:"fc_deny6"`
+	FcEventRing   *ebpf.MapSpec `ebpf:"fc_event_ring"`
+	FcFlows       *ebpf.MapSpec `ebpf:"fc_flows"`
+	FcFrags       *ebpf.MapSpec `ebpf:"fc_frags"`
+	FcFragsOut    *ebpf.MapSpec `ebpf:"fc_frags_out"`
+	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
+	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
+	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
+	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
+	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
+	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
+	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcPolicy      *ebpf.MapSpec `ebpf:"fc_policy"`
+	FcPrefixes    *ebpf.MapSpec `ebpf:"fc_prefixes"`
+	FcQueues      *ebpf.MapSpec `ebpf:"fc_queues"`
+	FcRefusalRate *ebpf.MapSpec `ebpf:"fc_refusal_rate"`
+	FcRefusalRing *ebpf.MapSpec `ebpf:"fc_refusal_ring"`
+	FcRefused     *ebpf.MapSpec `ebpf:"fc_refused"`
+	FcReplicas    *ebpf.MapSpec `ebpf:"fc_replicas"`
+	FcSiteLoads   *ebpf.MapSpec `ebpf:"fc_site_loads"`
+	FcSites       *ebpf.MapSpec `ebpf:"fc_sites"`
+	FcStats       *ebpf.MapSpec `ebpf:"fc_stats"`
+	FcTriggerRing *ebpf.MapSpec `ebpf:"fc_trigger_ring"`
+	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
+	FcUplinks     *ebpf.MapSpec `ebpf:"fc_uplinks"`
+	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
 }
 
 // dpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -615,36 +615,36 @@ func (o *dpObjects) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpMaps struct {
-	FcConfig       *ebpf.Map `ebpf:"fc_config"`
-	FcConns        *ebpf.Map `ebpf:"fc_conns"`
-	FcDeny4        *ebpf.Map `ebpf:"fc_deny4"`
-	FcDeny6        *ebpf.Map `ebpf:"fc_deny6"`
-	FcEventRing    *ebpf.Map `ebpf:"fc_event_ring"`
-	FcFlows        *ebpf.Map `ebpf:"fc_flows"`
-	FcFrags        *ebpf.Map `ebpf:"fc_frags"`
-	FcFragsOut     *ebpf.Map `ebpf:"fc_frags_out"`
-	FcHeldFlows    *ebpf.Map `ebpf:"fc_held_flows"`
-	FcHeldRing     *ebpf.Map `ebpf:"fc_held_ring"`
-	FcHoldCounts   *ebpf.Map `ebpf:"fc_hold_counts"`
-	FcLatencies    *ebpf.Map `ebpf:"fc_latencies"`
-	FcListenSocks  *ebpf.Map `ebpf:"fc_listen_socks"`
-	FcListeners    *ebpf.Map `ebpf:"fc_listeners"`
-	FcLoads        *ebpf.Map `ebpf:"fc_loads"`
-	FcNetns        *ebpf.Map `ebpf:"fc_netns"`
-	FcPolicy       *ebpf.Map `ebpf:"fc_policy"`
-	FcPrefixes     *ebpf.Map `ebpf:"fc_prefixes"`
-	FcQueues       *ebpf.Map `ebpf:"fc_queues"`
-	FcRefusalRing  *ebpf.Map `ebpf:"fc_refusal_ring"`
-	FcRefused      *ebpf.Map `ebpf:"fc_refused"`
-	FcRefusedRates *ebpf.Map `ebpf:"fc_refused_rates"`
-	FcReplicas     *ebpf.Map `ebpf:"fc_replicas"`
-	FcSiteLoads    *ebpf.Map `ebpf:"fc_site_loads"`
-	FcSites        *ebpf.Map `ebpf:"fc_sites"`
-	FcStats        *ebpf.Map `ebpf:"fc_stats"`
-	FcTriggerRing  *ebpf.Map `ebpf:"fc_trigger_ring"`
-	FcTriggers     *ebpf.Map `ebpf:"fc_triggers"`
-	FcUplinks      *ebpf.Map `ebpf:"fc_uplinks"`
-	FcVeths        *ebpf.Map `ebpf:"fc_veths"`
+	FcConfig      *ebpf.Map `ebpf:"fc_config"`
+	FcConns       *ebpf.Map `ebpf:"fc_conns"`
+	FcDeny4       *ebpf.Map `ebpf:"fc_deny4"`
+	FcDeny6       *ebpf.Map `ebpf:"fc_deny6"`
+	FcEventRing   *ebpf.Map `ebpf:"fc_event_ring"`
+	FcFlows       *ebpf.Map `ebpf:"fc_flows"`
+	FcFrags       *ebpf.Map `ebpf:"fc_frags"`
+	FcFragsOut    *ebpf.Map `ebpf:"fc_frags_out"`
+	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
+	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
+	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
+	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
+	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
+	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
+	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
+	FcPolicy      *ebpf.Map `ebpf:"fc_policy"`
+	FcPrefixes    *ebpf.Map `ebpf:"fc_prefixes"`
+	FcQueues      *ebpf.Map `ebpf:"fc_queues"`
+	FcRefusalRate *ebpf.Map `ebpf:"fc_refusal_rate"`
+	FcRefusalRing *ebpf.Map `ebpf:"fc_refusal_ring"`
+	FcRefused     *ebpf.Map `ebpf:"fc_refused"`
+	FcReplicas    *ebpf.Map `ebpf:"fc_replicas"`
+	FcSiteLoads   *ebpf.Map `ebpf:"fc_site_loads"`
+	FcSites       *ebpf.Map `ebpf:"fc_sites"`
+	FcStats       *ebpf.Map `ebpf:"fc_stats"`
+	FcTriggerRing *ebpf.Map `ebpf:"fc_trigger_ring"`
+	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
+	FcUplinks     *ebpf.Map `ebpf:"fc_uplinks"`
+	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
 }
 
 func (m *dpMaps) Close() error {
@@ -668,9 +668,9 @@ func (m *dpMaps) Close() error {
 		m.FcPolicy,
 		m.FcPrefixes,
 		m.FcQueues,
+		m.FcRefusalRate,
 		m.FcRefusalRing,
 		m.FcRefused,
-		m.FcRefusedRates,
 		m.FcReplicas,
 		m.FcSiteLoads,
 		m.FcSites,

@@ -87,7 +87,7 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcFragsOut: {size(dpFcFragKey{}), u32}, dpMapFcDeny4: {size(dpFcDenyKey4{}), size(dpFcDenied{})},
 		dpMapFcDeny6: {size(dpFcDenyKey6{}), size(dpFcDenied{})}, dpMapFcPrefixes: {size(dpFcPrefixKey{}), u32},
 		dpMapFcUplinks: {u32, u32}, dpMapFcPolicy: {size(dpFcPolicyKey{}), u32},
-		dpMapFcRefused: {size(dpFcRefusedKey{}), u64}, dpMapFcRefusedRates: {u32, size(dpFcRefusedRate{})}, dpMapFcRefusalRing: {0, 0},
+		dpMapFcRefused: {size(dpFcRefusedKey{}), u64}, dpMapFcRefusalRate: {u32, size(dpFcRefusedRate{})}, dpMapFcRefusalRing: {0, 0},
 	} {
 		m := maps[name]
 		if m == nil {

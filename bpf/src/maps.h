@@ -181,7 +181,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct fc_refused_rate);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fc_refused_rates SEC(".maps");
+} fc_refusal_rate SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -96,11 +96,11 @@ __noinline int fc_verdict_of(struct __sk_buff *skb, struct packet *p, __u32 site
 /* One site's tries must not drown those of others. */
 static __always_inline bool may_tell(__u32 site, __u64 now)
 {
-	struct fc_refused_rate *r = bpf_map_lookup_elem(&fc_refused_rates, &site);
+	struct fc_refused_rate *r = bpf_map_lookup_elem(&fc_refusal_rate, &site);
 	struct fc_refused_rate first = { .since = now, .told = 1 };
 
 	if (!r)
-		return bpf_map_update_elem(&fc_refused_rates, &site, &first, BPF_ANY) == 0;
+		return bpf_map_update_elem(&fc_refusal_rate, &site, &first, BPF_ANY) == 0;
 	if (now - r->since > FC_REFUSALS_NS) {
 		r->since = now;
 		r->told = 0;
