@@ -115,6 +115,11 @@ func TestRootSinkAnswers(t *testing.T) {
 	testutil.Privileged(t)
 	node, client, n, dp := liveNode(t)
 	replica := newReplica(t, n, dp, 1, "10.77.0.9", "fd77:fc::9")
+	for _, vip := range strangers { // what a site may not reach comes to no answer
+		if err := dp.SetRule(bpf.Rule{Prefix: netip.PrefixFrom(vip, vip.BitLen())}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, from := range []struct {
 		name string
 		ns   place
