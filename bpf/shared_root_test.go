@@ -167,11 +167,7 @@ func (d *Datapath) empty() error {
 }
 
 func isHash(m *ebpf.Map) bool {
-	switch m.Type() {
-	case ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash, ebpf.LPMTrie:
-		return true
-	}
-	return false
+	return slices.Contains([]ebpf.MapType{ebpf.Hash, ebpf.LRUHash, ebpf.PerCPUHash, ebpf.LPMTrie}, m.Type())
 }
 
 func emptyMap(m *ebpf.Map) error {

@@ -26,6 +26,7 @@ var ErrSecondDaemon = errors.New("another fcnode is running here")
 // process.
 type Locks []io.Closer
 
+// Release lets go of all of them.
 func (l Locks) Release() {
 	for _, c := range l {
 		_ = c.Close() // closing is what lets go

@@ -72,7 +72,12 @@ func serve(t *testing.T, h http.Handler) (port int) {
 	s := &http.Server{Handler: h} //nolint:gosec // of this test alone
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close(); <-done })
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
 	return l.Addr().(*net.TCPAddr).Port
 }
 

@@ -19,6 +19,7 @@ func joinPlain(tokens token.Tokens) token.Tokens {
 			open = append(open, tk.Type)
 		case token.SequenceEndType, token.MappingEndType:
 			open = open[:max(len(open)-1, 0)]
+		default:
 		}
 		if n := runLength(tokens[i:]); n > 1 && len(open) > 0 && open[len(open)-1] == token.SequenceStartType {
 			tk = joined(tokens[i : i+n])
@@ -30,9 +31,9 @@ func joinPlain(tokens token.Tokens) token.Tokens {
 }
 
 // runLength is how many tokens a plain scalar was cut into: they follow each other
-// without a space, and the last is no colon.
+// without a space, and the last is no colon. (The first may be, as in ::1.)
 func runLength(tokens token.Tokens) int {
-	if !plain(tokens[0]) {
+	if !plain(tokens[0]) && tokens[0].Type != token.MappingValueType {
 		return 1
 	}
 	n := 1
@@ -50,11 +51,7 @@ func runLength(tokens token.Tokens) int {
 }
 
 func plain(tk *token.Token) bool {
-	switch tk.CharacterType {
-	case token.CharacterTypeMiscellaneous:
-		return tk.Type != token.CommentType
-	}
-	return false
+	return tk.CharacterType == token.CharacterTypeMiscellaneous && tk.Type != token.CommentType
 }
 
 func joined(run token.Tokens) *token.Token {

@@ -149,6 +149,28 @@ func TestDecodeList(t *testing.T) {
 	}
 }
 
+// TestPlainScalars: a colon with no space after it is part of a scalar, wherever
+// that stands (YAML 1.2.2, 7.3.3).
+func TestPlainScalars(t *testing.T) {
+	want := []string{"10.1.0.5:3306/tcp", "site:db", "http://a:80/?b=c", "::1"}
+	for _, src := range []string{
+		"list: [10.1.0.5:3306/tcp, site:db, http://a:80/?b=c, ::1]",
+		"{list: [10.1.0.5:3306/tcp, site:db, http://a:80/?b=c, ::1], name: a}",
+		"list: [10.1.0.5:3306/tcp,site:db,http://a:80/?b=c,::1] # a:b",
+		"list:\n- 10.1.0.5:3306/tcp\n- site:db\n- http://a:80/?b=c\n- ::1",
+		"list: [\n  10.1.0.5:3306/tcp,\n  \"site:db\",\n  'http://a:80/?b=c', # a:b\n  ::1,\n]",
+	} {
+		got, _, errs := decode(t, src)
+		if diff := cmp.Diff(want, got.List); len(errs) > 0 || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", src, errs, diff)
+		}
+	}
+	got, _, errs := decode(t, "inners: [{count: 1}, {count: 2, big: 3}]\nmap: {a: b:c, d: e}")
+	if diff := cmp.Diff(map[string]string{"a": "b:c", "d": "e"}, got.Map); len(errs) > 0 || diff != "" || len(got.Inners) != 2 {
+		t.Errorf("%v %v (-want +got):\n%s", got, errs, diff)
+	}
+}
+
 func TestDecodeErrors(t *testing.T) {
 	for _, test := range []struct{ src, want string }{
 		{"Hidden: a", "f:1:1: Hidden: unknown field; allowed: name, on, ratio, list, inners, inner, map, nested, addr, upper, words, deep"},
