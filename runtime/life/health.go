@@ -7,7 +7,10 @@ import (
 )
 
 // checkup is what `health` has found of a replica, from when it began to serve.
-type checkup struct{ failed int } // tries in a row
+type checkup struct {
+	of     *Replica
+	failed int // tries in a row
+}
 
 // mostPatience is how often the patience with replicas is doubled that are unhealthy
 // one after the other: what is wrong then is hardly theirs, and a circulation each
@@ -24,38 +27,39 @@ func (l *Live) followHealth() {
 		case !asks || !serves:
 			r.checkup = nil
 		case r.checkup == nil:
-			r.checkup = &checkup{}
-			l.armCheckup(r)
+			r.checkup = &checkup{of: r}
+			r.checkup.arm(l)
 		}
 	}
 }
 
-// armCheckup sets the time of the next try.
-func (l *Live) armCheckup(r *Replica) {
-	c := r.checkup
+// arm sets the time of the next try.
+func (c *checkup) arm(l *Live) {
+	r := c.of
 	l.arm(timerKey{timerHealth, r.ID}, l.Spec.Health.Interval(), func() site.Event {
 		if r.checkup != c {
 			return nil
 		}
 		if r.Ctr == nil { // it serves, and the daemon does not know of it yet
-			l.armCheckup(r)
+			c.arm(l)
 			return nil
 		}
 		st, s := l.Site, l.Spec
 		st.Host.Work.Go(func() {
 			err := st.ask(st.Host.Ctx, s.Health.Probe, r, s)
-			st.With(func(l *Live) { l.checked(r, c, err) })
+			st.With(func(l *Live) { c.tried(l, err) })
 		})
 		return nil
 	})
 }
 
-// checked takes the outcome of a try.
-func (l *Live) checked(r *Replica, c *checkup, err error) {
+// tried takes the outcome of a try.
+func (c *checkup) tried(l *Live, err error) {
+	r := c.of
 	if l.Activity == nil || l.Replicas[r.ID] != r || r.checkup != c || l.Host.Stopped() {
 		return // it went to sleep meanwhile, say
 	}
-	l.armCheckup(r)
+	c.arm(l)
 	if err == nil {
 		c.failed, l.unhealthy = 0, 0
 		return

@@ -70,7 +70,7 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 		}
 	case bpf.EventFirstByte:
 		r.endWake()
-		l.proved(r)
+		r.proof.given(l)
 		if r.trace != nil {
 			r.trace.mark(event.StepFirstByte, ev.Time)
 			l.learn(r.trace)

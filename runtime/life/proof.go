@@ -15,6 +15,7 @@ import (
 
 // proof is what is known of it so far.
 type proof struct {
+	of       *Replica  // that owes it
 	unheard  time.Time // since when nobody listens; zero: not so
 	ignored  time.Time // since when visitors wait of whom none was accepted
 	waiting  time.Time // since when requests have no answer
@@ -61,24 +62,28 @@ func (l *Live) awaitProof(r *Replica) {
 	start := l.Host.startTimeout(l.Spec)
 	answer := l.taught().Answer
 	r.proof = &proof{
-		answered: answer > 0, patience: min(time.Duration(l.Host.Cfg.Checkpoints.Timeout), start/2),
+		of: r, answered: answer > 0, patience: min(time.Duration(l.Host.Cfg.Checkpoints.Timeout), start/2),
 		longest: start + slowAnswer*answer,
 	}
 	l.handle(site.Restored{ID: r.ID})
-	l.armProof(r)
+	r.proof.arm(l)
 }
 
 // slowAnswer is how many times as long as its median an answer may take.
 const slowAnswer = 20
 
-// armProof sets the time of the next look.
-func (l *Live) armProof(r *Replica) {
-	l.arm(timerKey{timerProof, r.ID}, r.proof.patience/proofLooks, func() site.Event { return l.lookForProof(r) })
+// arm sets the time of the next look.
+func (p *proof) arm(l *Live) {
+	l.arm(timerKey{timerProof, p.of.ID}, p.patience/proofLooks, func() site.Event { return p.look(l) })
 }
 
-// lookForProof looks at what the kernel has counted of a replica.
-func (l *Live) lookForProof(r *Replica) site.Event {
-	if m, ok := l.Machine.Replica(r.ID); r.proof == nil || r.stopping || !ok || m.State != site.Starting && m.State != site.Ready {
+// look looks at what the kernel has counted of the replica.
+func (p *proof) look(l *Live) site.Event {
+	r := p.of
+	if r.proof != p {
+		return nil // it was given
+	}
+	if m, ok := l.Machine.Replica(r.ID); r.stopping || !ok || m.State != site.Starting && m.State != site.Ready {
 		r.proof = nil // it sleeps, or goes
 		return nil
 	}
@@ -87,41 +92,42 @@ func (l *Live) lookForProof(r *Replica) site.Event {
 	loads, counted := l.Host.Data.Load([]bpf.ReplicaID{id}) // with the accept queue
 	if err = errors.Join(err, counted); err != nil {
 		l.Host.Log.Error("cannot tell whether a restored replica serves", "replica", r.Name, "error", err)
-		l.armProof(r)
+		p.arm(l)
 		return nil
 	}
-	why, serves := r.proof.judge(time.Now(), st.Ready4|st.Ready6 != 0, loads[id])
+	why, serves := p.judge(time.Now(), st.Ready4|st.Ready6 != 0, loads[id])
 	switch {
 	case serves:
-		l.proved(r)
+		p.given(l)
 	case why != nil:
-		l.unproven(r, why)
+		p.failed(l, why)
 		return site.Unresponsive{ID: r.ID, Reason: why.Error()}
 	default:
-		l.armProof(r)
+		p.arm(l)
 	}
 	return nil
 }
 
-// proved notes that it has answered.
-func (l *Live) proved(r *Replica) {
-	if r.proof != nil {
-		r.proof = nil
-		l.handle(site.Answered{ID: r.ID})
+// given notes that the replica has answered. nil: it owed nothing.
+func (p *proof) given(l *Live) {
+	if p != nil {
+		p.of.proof = nil
+		l.handle(site.Answered{ID: p.of.ID})
 	}
 }
 
-// unproven blames the image for a replica that does not serve.
-func (l *Live) unproven(r *Replica, why error) {
-	r.proof = nil
+// failed blames the image for a replica that does not serve.
+func (p *proof) failed(l *Live, why error) {
+	p.of.proof = nil
 	l.DropSleep(why.Error())
-	l.notRestored(r, why)
+	l.notRestored(p.of, why)
 }
 
-// endedUnproven does so for one that has ended before anybody else wanted it to.
-func (l *Live) endedUnproven(r *Replica, reason string) {
-	if r.proof != nil && !r.stopping && time.Since(r.Started) < stableTime+r.proof.patience {
-		l.unproven(r, fmt.Errorf("it was restored, and ended before its first answer: %s", reason))
+// ended does so for one that has ended before anybody else wanted it to. nil: it
+// owed nothing.
+func (p *proof) ended(l *Live, reason string) {
+	if p != nil && !p.of.stopping && time.Since(p.of.Started) < stableTime+p.patience {
+		p.failed(l, fmt.Errorf("it was restored, and ended before its first answer: %s", reason))
 	}
 }
 

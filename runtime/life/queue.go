@@ -36,7 +36,7 @@ func (l *Live) armStart(id site.ReplicaID, after time.Duration) {
 			l.armStart(id, after)
 			return nil
 		}
-		return site.StartTimedOut{ID: id, Reason: l.whyNotUp(id, after)}
+		return site.StartTimedOut{ID: id, Reason: l.Host.whyNotUp(l.Replicas[id], l.Spec, after)}
 	})
 }
 

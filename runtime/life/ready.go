@@ -101,9 +101,9 @@ func (l *Live) listens(r *Replica, ready4, ready6 uint32) {
 	l.handle(site.ReplicaReady{ID: r.ID, All: l.allReady(ready4, ready6)})
 }
 
-// whyNotUp says what a start lacks whose time is over.
-func (l *Live) whyNotUp(id site.ReplicaID, within time.Duration) string {
-	r := l.Replicas[id]
+// whyNotUp says what the start of a replica lacks whose time is over; "": not
+// known, as of nil.
+func (h *Host) whyNotUp(r *Replica, s *spec.Site, within time.Duration) string {
 	if r == nil {
 		return ""
 	}
@@ -113,16 +113,16 @@ func (l *Live) whyNotUp(id site.ReplicaID, within time.Duration) string {
 	if r.ns == nil || r.Ctr == nil {
 		return "" // it was not even made
 	}
-	why := fmt.Sprintf("nobody listened on its ports (%s) within %s", portsMeta(l.Spec), within)
+	why := fmt.Sprintf("nobody listened on its ports (%s) within %s", portsMeta(s), within)
 	switch on, err := r.ns.Listeners(); {
 	case err != nil:
-		l.Host.Log.Error("cannot tell on what a replica listens", "replica", r.Name, "error", err)
+		h.Log.Error("cannot tell on what a replica listens", "replica", r.Name, "error", err)
 	case len(on) == 0:
 		why += "; it listens on nothing"
 	default:
 		why += "; it listens on " + strings.Join(on, ", ")
 	}
-	if img, err := l.Host.Images.Get(r.Image); err == nil && len(img.Config.ExposedPorts) > 0 {
+	if img, err := h.Images.Get(r.Image); err == nil && len(img.Config.ExposedPorts) > 0 {
 		why += "; its image exposes " + strings.Join(img.Config.ExposedPorts, ", ")
 	}
 	return why

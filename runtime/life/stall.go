@@ -41,6 +41,17 @@ func (s *stall) judge(now time.Time, load bpf.Load) time.Duration {
 	return now.Sub(s.since)
 }
 
+// news says that visitors have waited for longer than the patience with them, once
+// for each time that they do.
+func (s *stall) news(now time.Time, load bpf.Load, patience time.Duration) (waited time.Duration, is bool) {
+	waited = s.judge(now, load)
+	if waited < patience || s.told {
+		return waited, false
+	}
+	s.told = true
+	return waited, true
+}
+
 // FindStalls looks at all replicas that serve, and tells of those whose visitors wait
 // in vain.
 func (h *Host) FindStalls() {
@@ -55,8 +66,15 @@ func (h *Host) FindStalls() {
 		return
 	}
 	h.eachServing(func(l *Live, r *Replica) {
-		if load, ok := loads[bpf.ReplicaID(r.ID)]; ok {
-			l.lookForStall(r, load)
+		load, ok := loads[bpf.ReplicaID(r.ID)]
+		if !ok {
+			return
+		}
+		if r.stall == nil { // what was counted before is no news
+			r.stall = &stall{last: load}
+		}
+		if waited, news := r.stall.news(time.Now(), load, l.Spec.Health.Patience()); news {
+			h.Tell(stalled(r, load, waited, l.Name))
 		}
 	})
 }
@@ -79,19 +97,11 @@ func (h *Host) eachServing(f func(*Live, *Replica)) {
 	}
 }
 
-func (l *Live) lookForStall(r *Replica, load bpf.Load) {
-	if r.stall == nil { // what was counted before is no news
-		r.stall = &stall{last: load}
-	}
-	waited := r.stall.judge(time.Now(), load)
-	if waited < l.Spec.Health.Patience() || r.stall.told {
-		return
-	}
-	r.stall.told = true
-	l.Host.Tell(event.Event{
-		Site: l.Name, Replica: r.Name, Kind: event.Stalled,
+func stalled(r *Replica, load bpf.Load, waited time.Duration, siteName string) event.Event {
+	return event.Event{
+		Site: siteName, Replica: r.Name, Kind: event.Stalled,
 		Reason: fmt.Sprintf("%d connections are open, %d of them not accepted, and nobody has got an answer for %s",
 			load.ConnsNow, load.AcceptQueue, waited.Round(time.Second)),
 		Fields: map[string]any{"conns": load.ConnsNow, "acceptQueue": load.AcceptQueue},
-	})
+	}
 }

@@ -223,7 +223,7 @@ func (st *Site) watch(r *Replica) {
 	dumped := false
 	st.With(func(l *Live) {
 		r.endWake()
-		l.endedUnproven(r, reason)
+		r.proof.ended(l, reason)
 		countEnded(l, r.ID) // as those who read the counters do not see it any more after this
 		if exit, ok := r.Ctr.Exit(); ok && exit.OOMKilled && l.Activity != nil {
 			l.Host.Tell(OutOfMemory(l.Name, r.Name, l.Spec))

@@ -18,6 +18,8 @@ import (
 // those have for it, and by its own methods what needs a site's replicas.
 type backend struct {
 	*sites.Table
+	*sites.Sources
+	sites.KeptVolumes
 	*status.Status
 	host *life.Host
 }

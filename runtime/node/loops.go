@@ -20,7 +20,7 @@ func (n *Node) readHeld(r *bpf.HeldReader) {
 			n.Log.Error("a held packet is lost; its client will repeat it", "error", err)
 			continue
 		}
-		n.held.during(func() { n.Held(p) })
+		n.watch.Held.During(func() { n.Held(p) })
 	}
 }
 
@@ -39,7 +39,7 @@ func (n *Node) readEvents(r *bpf.EventReader) {
 			continue
 		}
 		if e := n.table.ByID(ev.Site); e != nil {
-			n.sockets.during(func() { e.SocketEvent(ev) })
+			n.watch.Sockets.During(func() { e.SocketEvent(ev) })
 		}
 	}
 }

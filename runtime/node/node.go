@@ -10,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/priority"
 	"github.com/fcnode/fcnode/runtime/sites"
 	"github.com/fcnode/fcnode/runtime/status"
+	"github.com/fcnode/fcnode/runtime/watchdog"
 )
 
 // Node is the daemon's state.
@@ -24,10 +25,9 @@ type Node struct {
 	cgroups    cgroup.Host
 	closers    []func() error
 	threads    priority.Threads
-	held       pulse // of the loops that visitors depend on
-	sockets    pulse
-	tableLock  pulse
+	watch      watchdog.Watch
 	mended     []string // what was wrong with the node's folders
 
-	table *sites.Table
+	table  *sites.Table
+	denied *sites.Sources
 }

@@ -55,6 +55,10 @@ func PrepareHost(cfg config.Config) error {
 	return nil
 }
 
+// Ready is called when the node serves, with a few words about it, and with
+// watchdog.Watch.Stalled.
+type Ready func(status string, stalled func(limit time.Duration) string)
+
 // Run is the daemon. It returns when ctx ends, leaving replicas and the data
 // path as they are, or when it cannot start, leaving nothing half-made. ready
 // is called once requests are answered.
@@ -87,6 +91,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	}
 	n.table = sites.NewTable(n.Host)
 	n.Finder = n.table
+	n.watch.Ask = func() { n.table.Count() }
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.Ctx = ctx
@@ -96,7 +101,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
 		serving = true
-		ready(status, n.stalled)
+		ready(status, n.watch.Stalled)
 	})
 	if err != nil && first && !serving {
 		err = errors.Join(err, n.takeBack())
@@ -108,7 +113,7 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 	if err := n.open(); err != nil {
 		return err
 	}
-	n.status = status.New(n.Host, n.table, status.Machine{Denied: n.table.DenyList.Count, Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
+	n.status = status.New(n.Host, n.table, status.Machine{Denied: n.denied.Count, Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
 	if err := n.recover(); err != nil {
 		return err
 	}
@@ -155,7 +160,7 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	if n.table != nil { // else all is taken away
-		if err := n.table.OpenDenied(n.dp); err != nil { // before any packet can come
+		if n.denied, err = sites.OpenDenied(n.Host, n.dp); err != nil { // before any packet can come
 			return err
 		}
 		if n.table.Rules, err = network.Open(n.dp, cfg.Network, func() []netip.Addr { return resolv.Addrs(resolv.FromFile, cfg.DNS) }); err != nil {
@@ -175,8 +180,8 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.parent = n.containers.Parent()
-	data := answering{n.dp, n.net.ChangeAnswers}
-	if err := data.recall(); err != nil {
+	data, err := life.NewKernelData(n.dp, n.net.ChangeAnswers)
+	if err != nil {
 		return err
 	}
 	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
@@ -270,12 +275,12 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	answers := backend{n.table, n.status, n.Host}
+	answers := backend{n.table, n.denied, n.table.Kept(), n.status, n.Host}
 	server := api.NewServer(answers, n.Log)
 	failed := make(chan error, 1)
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
-	n.Work.Go(func() { n.readRefusals(refusals) })
+	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
@@ -285,8 +290,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	}
 
 	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
-	n.Work.Go(func() { every(ctx, time.Minute, n.table.PruneDenied) })
-	n.Work.Go(func() { every(ctx, resolversEvery, n.followResolvers) })
+	n.Work.Go(func() { every(ctx, time.Minute, n.denied.Prune) })
+	n.Work.Go(func() { every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
 	n.Work.Go(func() { every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, triggers)

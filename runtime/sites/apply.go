@@ -52,17 +52,18 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 	if t.host.Stopped() {
 		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
 	}
-	if err := t.checkPrivileges(sites, from.source); err != nil {
+	c := checks{t.host.Cfg, t.host.Log}
+	if err := c.privileges(sites, from.source); err != nil {
 		return nil, err
 	}
 	images, err := t.findImages(ctx, sites, from)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkVolumes(sites, from.source); err != nil {
+	if err := c.volumes(sites, from.source); err != nil {
 		return nil, err
 	}
-	if err := t.checkUserns(sites, from.source); err != nil {
+	if err := c.userns(sites, from.source); err != nil {
 		return nil, err
 	}
 	t.apply.Lock()

@@ -28,7 +28,7 @@ func (t *Table) Delete(ctx context.Context, name string, purge bool) error {
 	if _, err := t.ByName(name); err == nil {
 		return fmt.Errorf("site %s is deleted, but not its volumes: %w: there is such a site again", name, api.ErrBusy)
 	}
-	if err := t.purge(name); err != nil {
+	if err := t.Kept().purge(name); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its volumes: %w", name, err)
 	}
 	return nil

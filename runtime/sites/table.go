@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/runtime/deny"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/network"
@@ -32,8 +31,7 @@ type Table struct {
 
 	routes routeFeed
 
-	DenyList *deny.List
-	Rules    *network.Rules // nil: none are kept (in tests)
+	Rules *network.Rules // nil: none are kept (in tests)
 
 	apply sync.Mutex // one change of the set of sites at a time
 	dir   sync.Mutex // the folder of specs is read by one at a time

@@ -1,24 +1,24 @@
-package node
+package watchdog
 
 import (
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/fcnode/fcnode/runtime/life"
-	"github.com/fcnode/fcnode/runtime/sites"
 )
 
 // TestStalled: a loop that waits is well however long, one that is at one thing for too long is not, and is again when that is over.
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &Node{Host: &life.Host{}}
-		n.table = sites.NewTable(n.Host)
+		table := make(chan struct{}, 1) // its lock
+		w := Watch{Ask: func() {
+			table <- struct{}{}
+			<-table
+		}}
 		const limit = 15 * time.Second
 		want := func(when, what string) {
 			t.Helper()
-			got := n.stalled(limit)
+			got := w.Stalled(limit)
 			synctest.Wait()
 			if what == "" && got != "" || !strings.Contains(got, what) {
 				t.Errorf("%s: %q is stalled, want %q", when, got, what)
@@ -27,7 +27,7 @@ func TestStalled(t *testing.T) {
 		<-time.After(time.Hour)
 		want("when nobody comes", "")
 		end := make(chan struct{})
-		go n.held.during(func() { <-end })
+		go w.Held.During(func() { <-end })
 		synctest.Wait()
 		<-time.After(10 * time.Second)
 		want("at one packet for 10 s", "")
@@ -36,5 +36,12 @@ func TestStalled(t *testing.T) {
 		close(end)
 		synctest.Wait()
 		want("when it goes on", "")
+		table <- struct{}{}
+		want("when the table begins to hang", "")
+		<-time.After(20 * time.Second)
+		want("when nobody can ask the table", "table of sites (for 20s)")
+		<-table
+		synctest.Wait()
+		want("when the table answers again", "")
 	})
 }

@@ -41,8 +41,8 @@ noNewPrivileges: false
 		{config.Privileges{Capabilities: []spec.Capability{"MKNOD"}, NewPrivileges: true}, []string{"5:16: capabilities.add[1]"}},
 		{config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true}, nil},
 	} {
-		table := NewTable(&life.Host{Cfg: config.Config{Privileges: tt.most}})
-		err := table.checkPrivileges(sites, file)
+		cfg := config.Config{Privileges: tt.most}
+		err := checks{cfg: cfg}.privileges(sites, file)
 		var got []string
 		if refused := (*api.Error)(nil); errors.As(err, &refused) {
 			for _, d := range refused.Details {
@@ -55,7 +55,7 @@ noNewPrivileges: false
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("within %+v: %q, want %q", tt.most, got, tt.want)
 		}
-		if again := life.WithinMost(table.host.Cfg, &sites[0]); (again != nil) != (tt.want != nil) {
+		if again := life.WithinMost(cfg, &sites[0]); (again != nil) != (tt.want != nil) {
 			t.Errorf("within %+v: a start says %v", tt.most, again)
 		}
 	}

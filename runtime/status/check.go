@@ -1,4 +1,4 @@
-package node
+package status
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 
 // Check implements api.Backend: what the node lacks for a tier, and what the
 // processes of a running replica hold that cannot be put into an image.
-func (b backend) Check(ctx context.Context, name string) (api.SiteCheck, error) {
-	e, err := b.ByName(name)
+func (s *Status) Check(ctx context.Context, name string) (api.SiteCheck, error) {
+	e, err := s.table.ByName(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
-	kept, err := b.host.Store.Get(name)
+	kept, err := s.host.Store.Get(name)
 	if err != nil {
 		return api.SiteCheck{}, err
 	}
@@ -36,7 +36,7 @@ func (b backend) Check(ctx context.Context, name string) (api.SiteCheck, error) 
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := policy.Can(&kept.Spec, tier, t.Asked, b.host.Means.Can); err != nil {
+		if err := policy.Can(&kept.Spec, tier, t.Asked, s.host.Means.Can); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {

@@ -1,0 +1,161 @@
+package sites
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/volume"
+)
+
+// checks are of specs that are applied, against what this node gives and has:
+// its configuration, its kernel and its file systems. They know no other site.
+type checks struct {
+	cfg config.Config
+	log *slog.Logger
+}
+
+// privileges refuses what the node's configuration allows to no site. Each
+// start looks again.
+func (c checks) privileges(sites []spec.Site, source string) error {
+	bad := &api.Error{Code: api.CodeInvalid, Message: "privileges that this node does not give"}
+	for i := range sites {
+		for _, e := range life.Excesses(c.cfg, &sites[i]) {
+			d := api.Detail{Site: sites[i].Name, Field: e.Field, Message: e.Err.Error(), Allowed: e.Allowed}
+			d.File, d.Line, d.Column = spec.Locate(source, d.Site, d.Field)
+			bad.Details = append(bad.Details, d)
+		}
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// volumes finds volumes that no wake could mount. Everything is looked at
+// again at each wake, by the process that mounts them. A source that is missing
+// is told only: its disk may come later. In the folder of specs what a tenant
+// could have put there is told only, too, as an error keeps back all its sites.
+func (c checks) volumes(sites []spec.Site, source string) error {
+	bad := &api.Error{Code: api.CodeInvalid, Message: "volumes that cannot be used"}
+	for i := range sites {
+		s := &sites[i]
+		for j, v := range s.Volumes {
+			if v.Name != "" {
+				continue
+			}
+			err := c.volume(v)
+			if err == nil {
+				continue
+			}
+			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, volume.ErrNotMounted) || source != "" && !mistake {
+				c.log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
+				continue
+			}
+			d := api.Detail{Site: s.Name, Field: fmt.Sprintf("volumes[%d].source", j), Message: err.Error()}
+			if errors.Is(err, volume.ErrOutside) {
+				d.Allowed = "what lies below " + strings.Join(c.cfg.VolumeRoots, ", ")
+			}
+			d.File, d.Line, d.Column = spec.Locate(source, s.Name, d.Field)
+			bad.Details = append(bad.Details, d)
+		}
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// userns finds what a site cannot see through a user namespace of its own,
+// on this kernel and these file systems. What is not there yet is looked at when
+// the site starts. In the folder of specs it is told only, as an error keeps back
+// all its sites, and a file system may be mounted anew.
+func (c checks) userns(sites []spec.Site, source string) error {
+	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return s.OwnUserns() }) {
+		return nil
+	}
+	bad := &api.Error{Code: api.CodeInvalid, Message: "sites that cannot have a user namespace of their own"}
+	mapping, probeErr := volume.ProbeMapping()
+	if probeErr == nil {
+		defer mapping.Userns.Close()
+	}
+	for i := range sites {
+		s := &sites[i]
+		if !s.OwnUserns() {
+			continue
+		}
+		report := func(field string, err error) {
+			if source != "" {
+				c.log.Warn("a site cannot have a user namespace of its own", "site", s.Name, "field", field, "error", err)
+				return
+			}
+			bad.Details = append(bad.Details, api.Detail{
+				Site: s.Name, Field: field, Message: err.Error(), Allowed: "userns: host, or another file system",
+			})
+		}
+		if probeErr != nil {
+			report("userns", probeErr)
+			continue
+		}
+		if err := tryMapping(mapping, []string{"/"}, c.cfg.StateDir); err != nil {
+			report("userns", err)
+		}
+		if dir, isDir := strings.CutPrefix(s.Image, "dir:"); isDir {
+			if err := tryMapping(mapping, c.cfg.VolumeRoots, dir); err != nil {
+				report("image", err)
+			}
+		}
+		for j, v := range s.Volumes {
+			if v.Name != "" { // in the state folder
+				continue
+			}
+			if err := tryMapping(mapping, c.cfg.VolumeRoots, v.Source); err != nil {
+				report(fmt.Sprintf("volumes[%d].source", j), err)
+			}
+		}
+	}
+	if len(bad.Details) > 0 {
+		return bad
+	}
+	return nil
+}
+
+// tryMapping says whether what lies at a path below one of the roots can be
+// mapped. One that cannot be opened is other checks' to tell.
+func tryMapping(mapping *volume.Mapping, roots []string, path string) error {
+	f, err := volume.Open(roots, path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	return mapping.Try(f)
+}
+
+var errOwnFolder = errors.New("that is the node's own")
+
+func (c checks) volume(v spec.Volume) error {
+	for _, own := range []string{c.cfg.StateDir, c.cfg.RunDir} {
+		if volume.Within(v.Source, own) || volume.Within(own, v.Source) {
+			return fmt.Errorf("%s is, contains or lies in %s: %w", v.Source, own, errOwnFolder)
+		}
+	}
+	f, err := volume.Open(c.cfg.VolumeRoots, v.Source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if v.Mountpoint {
+		if err := volume.CheckMounted(f); err != nil {
+			return err
+		}
+	}
+	return volume.CheckKind(f, v.Dev)
+}

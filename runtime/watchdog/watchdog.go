@@ -1,0 +1,59 @@
+// Package watchdog knows which of the loops hangs that every visitor of every sleeping
+// site waits behind.
+package watchdog
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Pulse knows for how long a loop has been at one thing. A loop that waits for
+// something to come is well.
+type Pulse struct {
+	since atomic.Pointer[time.Time] // nil: it waits
+}
+
+// During does one thing of the loop.
+func (p *Pulse) During(do func()) {
+	now := time.Now()
+	p.since.Store(&now)
+	defer p.since.Store(nil)
+	do()
+}
+
+func (p *Pulse) busy() time.Duration {
+	if since := p.since.Load(); since != nil {
+		return time.Since(*since)
+	}
+	return 0
+}
+
+// Watch watches over what visitors depend on.
+type Watch struct {
+	Held    Pulse  // of the loop of held packets
+	Sockets Pulse  // of that of sockets' events
+	Ask     func() // asks the table of sites something, which takes its lock
+
+	table Pulse
+}
+
+// Stalled names what has hung for longer than the limit; empty: nothing. It does not
+// hang itself.
+func (w *Watch) Stalled(limit time.Duration) string {
+	var hang []string
+	for _, loop := range []struct {
+		name string
+		*Pulse
+	}{{"the loop of held packets", &w.Held}, {"the loop of sockets' events", &w.Sockets}, {"the table of sites", &w.table}} {
+		if busy := loop.busy(); busy > limit {
+			hang = append(hang, fmt.Sprintf("%s (for %s)", loop.name, busy.Round(time.Second)))
+		}
+	}
+	// Asked beside, as who asks would hang with it; one question at a time.
+	if w.table.since.Load() == nil {
+		go w.table.During(w.Ask)
+	}
+	return strings.Join(hang, ", ")
+}
