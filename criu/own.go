@@ -61,6 +61,11 @@ func OwnConnections(pids []int) ([]string, error) {
 // established, being made, and closed by one end only.
 var lively = []string{"01", "02", "03", "04", "05", "08"}
 
+// orphaned says whether it is nobody's any more: closed by its process, in
+// FIN_WAIT1 or FIN_WAIT2. A probe or a visitor of the node's, who have come from
+// inside of the namespace, leave such.
+func orphaned(state, inode string) bool { return inode == "0" && (state == "04" || state == "05") }
+
 // ends are those of a connection, as one of them sees it.
 type ends struct{ local, remote netip.AddrPort }
 
@@ -84,7 +89,7 @@ func ownConnections(table string, held map[string]bool) ([]string, error) {
 		}
 		const listen = "0A"
 		listening[local.Port()] = listening[local.Port()] || fields[3] == listen
-		if slices.Contains(lively, fields[3]) && held[fields[inode]] {
+		if slices.Contains(lively, fields[3]) && held[fields[inode]] && !orphaned(fields[3], fields[inode]) {
 			sockets[ends{local, remote}] = true
 		}
 	}

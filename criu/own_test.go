@@ -18,6 +18,8 @@ const tcpTable = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->
    4: 0A004D0A:0050 027133C6:D431 01 00000000:00000000 00:00000000 00000000     0        0 103 1 0 100 0 0 10 0
    5: 0A004D0A:D431 0A004D0A:0051 01 00000000:00000000 00:00000000 00000000     0        0 104 1 0 100 0 0 10 0
    6: 0A004D0A:0051 0A004D0A:D431 01 00000000:00000000 00:00000000 00000000     0        0 0 1 0 100 0 0 10 0
+   8: 0A004D0A:D432 0A004D0A:0051 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0 100 0 0 10 0
+   9: 0A004D0A:0051 0A004D0A:D432 08 00000000:00000000 00:00000000 00000000     0        0 106 1 0 100 0 0 10 0
    7: 0A004D0A:0051 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 105 1 0 100 0 0 10 0
 `
 
@@ -30,6 +32,7 @@ func TestOwnConnectionsOfATable(t *testing.T) {
 		{"both ends", []string{"100", "101", "102"}, []string{"127.0.0.1:9000"}},
 		{"not accepted yet", []string{"0", "104"}, []string{"10.77.0.10:81"}},
 		{"a visitor on the same machine", []string{"100", "101"}, nil},
+		{"a visitor from inside who has gone", []string{"0", "106"}, nil},
 		{"a visitor from outside", []string{"103"}, nil},
 	} {
 		held := map[string]bool{}

@@ -39,6 +39,9 @@ var (
 		{"experience", 0, "what was learnt of sites is learnt anew"},
 		{"checkpoints", 0, "checkpointed sites start cold"},
 		{"replicas", 0, noSites},
+		{"volumes", 0, "named volumes are filled from their images again"},
+		{"volumes/.tmp", 0, "nothing is lost"},
+		{"init", 0, "nothing is lost"},
 		{"logs", 0, "older logs are lost"},
 		{"prepared.json", file.Small, "sites are prepared again after their next wake"},
 	}
