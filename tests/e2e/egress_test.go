@@ -79,7 +79,7 @@ func TestRootEgressNone(t *testing.T) {
 	testutil.RequireFeature(t, "nftables")
 	t.Parallel()
 	n := newNode(t, options{more: "egress: none"})
-	s, other := n.deploy("visitor"), n.deploy("other")
+	s, other := n.deploy("visitor", "network: {allow: [site:other]}"), n.deploy("other")
 	world := n.outside.serve(t)
 	for _, to := range []string{"198.51.100.2", "[2001:db8:77::2]"} {
 		// What the kernel makes of "administratively prohibited", in each family.
