@@ -404,7 +404,9 @@ func TestRootLimitMemoryMax(t *testing.T) {
 func TestRootOOMEndsTheWhole(t *testing.T) {
 	needs(t, "memory controller")
 	e := newEnv(t)
-	c, spec := e.running(cgroup.Limits{MemoryMax: 80 * mib, MemorySwap: cgroup.NoSwap}, "parent", "/bin/guest", "hold", "160")
+	spec := e.spec("parent", "/bin/guest", "hold", "160")
+	spec.Limits = cgroup.Limits{MemoryMax: 80 * mib, MemorySwap: cgroup.NoSwap}
+	c := e.start(spec)
 	if exit := e.ended(c); !exit.OOMKilled || exit.Signal != "SIGKILL" {
 		t.Errorf("exit %+v, want OOMKilled", exit)
 	}
