@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/fcnode/fcnode/internal/thread"
@@ -44,12 +45,15 @@ func (l Layers) Mapped(r Root, m *volume.Mapping) (*os.File, error) {
 	}
 	defer own.Close() // what is mounted of it stays
 	r.Upper, r.Work = filepath.Join(fdPath(own), filepath.Base(r.Upper)), filepath.Join(fdPath(own), filepath.Base(r.Work))
-	if err := asRoot(m.Root, func() error { return mapped.Overlay(r) }); err != nil {
-		return nil, err
-	}
-	root, err := detach(r.Target)
+	root, err := append(slices.Clone(mapped), own).attached(r.Target, func() (*os.File, error) {
+		if err := asRoot(m.Root, func() error { return mapped.Overlay(r) }); err != nil {
+			return nil, err
+		}
+		return detach(r.Target)
+	})
 	if err != nil {
-		return nil, wire.Fail(wire.KindRootfs, "detaching the root file system of container %s: %w", r.ID, err)
+		_ = root.Close() // nil, but where only the unmounting failed
+		return nil, wire.Fail(wire.KindRootfs, "mounting the root file system of container %s for its user namespace: %w", r.ID, err)
 	}
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(root.Fd()), &st); err != nil || st.Flags&unix.ST_RDONLY != 0 {
@@ -57,6 +61,23 @@ func (l Layers) Mapped(r Root, m *volume.Mapping) (*os.File, error) {
 		return nil, errors.Join(wire.Fail(wire.KindRootfs, "the writable layer of container %s, in %s, cannot be written to: %w", r.ID, dir, volume.ErrUnmapped), err, root.Close())
 	}
 	return root, nil
+}
+
+// attached has the layers mounted, one over the other, while fn runs: before
+// Linux 6.15 overlayfs takes no layers that are mounted nowhere (check_mnt of
+// clone_private_mount in fs/namespace.c).
+func (l Layers) attached(target string, fn func() (*os.File, error)) (root *os.File, err error) {
+	for _, layer := range l {
+		if err := unix.MoveMount(int(layer.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+			return nil, fmt.Errorf("mounting the layer %s: %w", layer.Name(), err)
+		}
+		defer func() {
+			if failed := unix.Unmount(target, unix.MNT_DETACH); failed != nil {
+				err = errors.Join(err, fmt.Errorf("unmounting the layer %s: %w", layer.Name(), failed))
+			}
+		}()
+	}
+	return fn()
 }
 
 // detach takes a mount away from where it is.
