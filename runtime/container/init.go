@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
@@ -18,7 +19,10 @@ import (
 // initLayers is where the layers with the first process of Spec.Init are. Each is a
 // folder with that one file, a copy of the runner; its name says which copy: a checkpoint names
 // the file, and finds none where it was made with another.
-type initLayers struct{ dir string }
+type initLayers struct {
+	dir string
+	mu  *sync.Mutex // one looks for a layer, makes it, and sweeps at a time
+}
 
 // keptInits is how many are kept: of this runner, and of those before an upgrade, with which
 // containers may still run and checkpoints wait.
@@ -30,6 +34,8 @@ func (l initLayers) layer(p *programs) (dir, name string, err error) {
 	if l.dir == "" {
 		return "", "", errors.New("no folder for the first process of containers is configured")
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	sum, err := p.now.sum()

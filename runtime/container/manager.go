@@ -119,7 +119,7 @@ func NewManager(opts Options) (*Manager, error) {
 	}
 	m := &Manager{
 		monitors: monitors,
-		inits:    initLayers{dir: opts.InitDir},
+		inits:    initLayers{dir: opts.InitDir, mu: &sync.Mutex{}},
 		opts:     opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		ids:        newIDs(cmp.Or(opts.IDRanges, idRanges)),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},

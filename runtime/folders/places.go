@@ -70,6 +70,9 @@ func Damaged(cfg config.Config) []Damage {
 	for root, places := range map[string][]place{cfg.StateDir: statePlaces, cfg.RunDir: runPlaces} {
 		for _, p := range places {
 			path := filepath.Join(root, p.name)
+			if _, err := os.Stat(path); p.name == "volumes" && errors.Is(err, fs.ErrNotExist) {
+				continue // at most a link to a disk that is not there yet: data, no damage
+			}
 			err := file.CheckDir(path)
 			if p.most > 0 {
 				err = file.Check(path, p.most)

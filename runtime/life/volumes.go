@@ -24,6 +24,9 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 	for _, v := range volumes {
 		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec, Mountpoint: v.Mountpoint}
 		if v.Name != "" {
+			if _, err := h.Finder.ByName(s.Name); err != nil {
+				return nil, err // deleted meanwhile, and its volumes may be purged
+			}
 			if m.Source, err = h.NamedVolumes.Ensure(ctx, s.Name, v.Name, volume.Origin{Target: v.Target, Image: img.Digest}, img.Lower); err != nil {
 				return nil, err
 			}

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,7 +21,13 @@ import (
 //
 // Its volumes go with purge only, and last.
 func (t *Table) Delete(ctx context.Context, name string, purge bool) error {
-	if err := t.deleteSite(ctx, name, !purge); err != nil || !purge {
+	err := t.deleteSite(ctx, name, !purge)
+	if purge && errors.Is(err, api.ErrNotFound) { // deleted by a daemon that did not get to its volumes
+		if left, listErr := t.host.NamedVolumes.List(name); listErr == nil && len(left) > 0 {
+			err = nil
+		}
+	}
+	if err != nil || !purge {
 		return err
 	}
 	t.apply.Lock() // no site of that name comes back meanwhile

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,14 +38,16 @@ func copyFromImage(ctx context.Context, layers []string, target, dir, name strin
 		defer unix.Close(root)
 		from, err := openTarget(root, target)
 		if errors.Is(err, unix.ENOENT) {
+			if names, err := namesIn(root, "/"); err != nil || len(names) == 0 {
+				return errors.Join(errors.New("the image is an empty folder: is its disk mounted?"), err)
+			}
 			return unix.Mkdirat(to, name, 0o755)
 		}
 		if err != nil {
 			return fmt.Errorf("open %s of the image: %w", target, err)
 		}
 		defer unix.Close(from)
-		c := copier{ctx: ctx, links: map[inode]link{}}
-		defer c.close()
+		c := copier{ctx: ctx, top: to, name: name, target: target, links: map[inode]string{}}
 		return c.folder(from, to, name, target, 0)
 	})
 }
@@ -103,23 +106,14 @@ func openTarget(root int, target string) (int, error) {
 
 // copier copies a tree.
 type copier struct {
-	ctx   context.Context //nolint:containedctx // of this one copy
-	links map[inode]link
+	ctx    context.Context  //nolint:containedctx // of this one copy
+	top    int              // the folder that the copy is in
+	name   string           // of the copy
+	target string           // what is copied
+	links  map[inode]string // where the first of several names of a file is, below top
 }
 
 type inode struct{ dev, ino uint64 }
-
-// link is where the first of several names of a file is in the copy.
-type link struct {
-	dir  int // a descriptor of its own
-	name string
-}
-
-func (c *copier) close() {
-	for _, l := range c.links {
-		_ = unix.Close(l.dir) // a folder
-	}
-}
 
 // folder copies an open folder to a new one, with all that is in it. path is for messages.
 func (c *copier) folder(from, toDir int, name, path string, depth int) error {
@@ -226,7 +220,7 @@ func named(to int, name, path string, st *unix.Stat_t) error {
 func (c *copier) regular(from, to int, name, path string, st *unix.Stat_t) error {
 	id := inode{st.Dev, st.Ino}
 	if first, ok := c.links[id]; ok && st.Nlink > 1 {
-		if err := unix.Linkat(first.dir, first.name, to, name, 0); err != nil {
+		if err := unix.Linkat(c.top, first, to, name, 0); err != nil {
 			return &os.PathError{Op: "link", Path: path, Err: err}
 		}
 		return nil
@@ -243,19 +237,19 @@ func (c *copier) regular(from, to int, name, path string, st *unix.Stat_t) error
 	if err := c.attributes(from, fd, to, name, path); err != nil {
 		return err
 	}
-	if st.Nlink > 1 && len(c.links) < maxLinks {
-		dir, err := unix.FcntlInt(uintptr(to), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("fcntl", err)
+	if st.Nlink > 1 {
+		if len(c.links) == maxLinks {
+			return fmt.Errorf("%s: more than %d files have several names", path, maxLinks)
 		}
-		c.links[id] = link{dir, name}
+		c.links[id] = filepath.Join(c.name, strings.TrimPrefix(path, c.target))
 	}
 	return nil
 }
 
-// maxLinks bounds the files of which several names are kept together, as each
-// takes a descriptor until the copy is done. Others become files of their own.
-const maxLinks = 256
+// maxLinks bounds the files of which several names are kept together. Beyond it
+// they are not made files of their own: a tenant would have a large file copied
+// once for each name.
+const maxLinks = 1 << 16
 
 // copyData copies a file's data, and leaves its holes holes: its size says
 // nothing of the disk that it takes.

@@ -68,6 +68,12 @@ type Info struct {
 // to remove what was not finished.
 func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	tmp := filepath.Join(dir, ".tmp")
+	if target, err := os.Readlink(dir); err == nil {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			log.Error("the disk of named volumes is not there: sites that have some do not start before it is, and the daemon is started again", "folder", dir, "link", target)
+			return newStore(dir, log), nil
+		}
+	}
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of named volumes: %w", err)
 	}
@@ -82,8 +88,7 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the folder of named volumes: %w", err)
 	}
-	s := &Store{dir: dir, tmp: filepath.Join(dir, ".tmp"), log: log, fills: map[string]*fill{}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s := newStore(dir, log)
 	left, err := os.ReadDir(s.tmp)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder of named volumes: %w", err)
@@ -94,12 +99,27 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Close ends fillings that are under way; the next store begins them anew.
+func newStore(dir string, log *slog.Logger) *Store {
+	s := &Store{dir: dir, tmp: filepath.Join(dir, ".tmp"), log: log, fills: map[string]*fill{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// closePatience is how long Close waits for what does not look whether it should end.
+const closePatience = time.Second
+
+// Close ends fillings that are under way; the next store begins them anew, and goes
+// on with removals that take longer: no visitor waits for them.
 func (s *Store) Close() error {
 	s.mu.Lock() // whoever begins one later finds it ended
 	s.cancel()
 	s.mu.Unlock()
-	s.work.Wait()
+	done := make(chan struct{})
+	go func() { s.work.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(closePatience):
+	}
 	return nil
 }
 
