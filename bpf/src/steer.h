@@ -14,6 +14,7 @@
  * sender; and rather than STOLEN, which tcx takes for NEXT. */
 #define FC_EATEN TC_ACT_OK
 
+#define FC_PACKET_HOST 0      /* PACKET_HOST and */
 #define FC_PACKET_OTHERHOST 3 /* PACKET_OTHERHOST of linux/if_packet.h */
 
 static __always_inline int to_sink(void)
@@ -311,7 +312,8 @@ __noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
 	flags = bpf_map_lookup_elem(&fc_uplinks, &ifindex);
 	if (!flags || !(*flags & (addr_is_v4(&p->dst) ? FC_UPLINK_GUARD4 : FC_UPLINK_GUARD6)))
 		return 0;
-	if (stays_on_link(&p->dst) || fc_kept_by_host(skb, p))
+	/* a router keeps broadcast frames, too: DHCP's answers are such */
+	if (skb->pkt_type != FC_PACKET_HOST || stays_on_link(&p->dst) || fc_kept_by_host(skb, p))
 		return 0;
 	count(FC_STAT_FOREIGN);
 	return 1;

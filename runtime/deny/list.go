@@ -63,11 +63,8 @@ func Open(o Options) (*List, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := o.Clock()
 	for _, d := range kept {
-		if !d.Ended(now) {
-			l.enter(d)
-		}
+		l.enter(d) // also what has ended meanwhile: Prune takes it off the disk
 	}
 	if o.Adopt {
 		if err := l.adopt(have); err != nil {

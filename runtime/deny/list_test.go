@@ -156,16 +156,21 @@ func TestDeniedOutlivesDaemonsAndBoots(t *testing.T) {
 	r.listed("192.0.2.0/24", "2001:db8::1/128")
 }
 
-// What ended while no daemon ran is not denied anew.
+// What ended while no daemon ran is not denied anew, and goes off the disk.
 func TestEndedBetweenDaemons(t *testing.T) {
 	r := newRig(t)
 	r.add(time.Minute, "192.0.2.7")
 	r.pass(time.Hour)
 	r.restart(false)
 	r.listed()
-	if len(r.k.set) != 0 {
-		t.Errorf("the kernel has %v", r.k.set)
+	r.pass(time.Second)
+	r.want("after its minute", false, "192.0.2.7")
+	if err := r.Prune(); err != nil || len(r.k.set) != 0 {
+		t.Errorf("cleared away: %v, the kernel has %v", err, r.k.set)
 	}
+	r.pass(-2 * time.Hour) // it would be denied again if it were still on disk
+	r.restart(false)
+	r.listed()
 }
 
 // The kernel asks the longest prefix alone: a short denial inside of a long one

@@ -33,9 +33,10 @@ type Rules struct {
 	node      spec.Network
 	resolvers func() []netip.Addr
 
-	mu   sync.Mutex
-	have map[bpf.Rule]bool
-	told map[bpf.SiteID]map[bpf.Refusal]bool // refusals, without their times and replicas
+	mu    sync.Mutex
+	reset bool // connections were looked at anew since the start
+	have  map[bpf.Rule]bool
+	told  map[bpf.SiteID]map[bpf.Refusal]bool // refusals, without their times and replicas
 }
 
 // Open reads what the data path has. node is what the configuration says;
@@ -73,15 +74,25 @@ func (r *Rules) Become(sites map[string]Site) error {
 		return errors.Join(err, undo)
 	}
 	var errs []error
+	var vips []netip.Addr
 	for _, s := range sites {
 		if changed[s.ID] || changed[0] {
 			delete(r.told, s.ID)
 		}
+		// The daemon before may have died in between, and the node's own rules may be new.
+		if changed[s.ID] || !r.reset {
+			vips = append(vips, s.Addrs...)
+		}
 		if changed[s.ID] {
-			errs = append(errs, r.kernel.ResetFlows(s.Addrs...), r.kernel.ResetRefusals(s.ID))
+			errs = append(errs, r.kernel.ResetRefusals(s.ID))
 		}
 	}
-	return errors.Join(errs...)
+	if len(vips) > 0 {
+		errs = append(errs, r.kernel.ResetFlows(vips...))
+	}
+	err = errors.Join(errs...)
+	r.reset = r.reset || err == nil
+	return err
 }
 
 // change sets what differs: denials before permissions, and deletions last.

@@ -12,6 +12,8 @@ func (t *Table) SyncRules() error { return t.rulesWith(nil) }
 // FollowResolvers is SyncRules for when nothing but the name servers may have changed:
 // what goes wrong is told only.
 func (t *Table) FollowResolvers() {
+	t.apply.Lock() // an apply's rules are in the data path before its sites are in the table
+	defer t.apply.Unlock()
 	if err := t.SyncRules(); err != nil {
 		t.host.Log.Error("the network rules are not those of the node's name servers", "error", err)
 	}

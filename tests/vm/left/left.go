@@ -65,10 +65,11 @@ var table = []Tests{
 		"DamagedCheckpoint", "CheckpointOfAnother", "CheckpointIsUsedOnce",
 	}},
 	{Package: "runtime/container", Why: "what a process is given is decided by its monitor, and asking each of them takes minutes there", names: []string{
-		"Descriptors",
+		"Descriptors", "ExecEndsAll",
 	}},
 	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
-		"RestoredIsAsStarted", "CheckpointOfTheLiving",
+		"RestoredIsAsStarted", "CheckpointOfTheLiving", "ExecIsConfined", "ExecRefuses", "Seccomp", "UsernsSuid", "UsernsRanges",
+		"UsernsNotCheckpointed", "NewPrivileges", "InitSleeps", "LazyMemory",
 		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
 		"DumpFails", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
 	}},
