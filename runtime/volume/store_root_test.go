@@ -146,11 +146,16 @@ func TestRootVolumeIsFilled(t *testing.T) {
 func TestRootVolumeWithoutAFolder(t *testing.T) {
 	testutil.Privileged(t)
 	s := openStore(t, t.TempDir())
-	path := ensure(t, s, "blog", "html", t.TempDir())
+	image := t.TempDir()
+	// As the folder of an image is before its disk is mounted.
+	if path, err := s.Ensure(t.Context(), "blog", "html", volume.Origin{Target: "/srv/www"}, []string{image}); err == nil {
+		t.Errorf("an empty image has filled %q", path)
+	}
+	write(t, image+"/etc/passwd", "a file")
+	path := ensure(t, s, "blog", "html", image)
 	if got := describe(t, path); !strings.HasPrefix(got, "40755 0:0") {
 		t.Errorf("it is %s", got)
 	}
-	image := t.TempDir()
 	write(t, image+"/srv/www", "a file")
 	if path, err := s.Ensure(t.Context(), "blog", "other", volume.Origin{Target: "/srv/www"}, []string{image}); !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("%q %v", path, err)
@@ -158,6 +163,25 @@ func TestRootVolumeWithoutAFolder(t *testing.T) {
 	if all, err := s.List("blog"); err != nil || len(all) != 1 || all[0].Target != "/srv/www" || all[0].Image != "sha256:i" {
 		t.Errorf("there are %+v, %v", all, err)
 	}
+}
+
+// TestRootVolumesOfADiskThatIsAway: no volume is made where the link to their disk leads nowhere.
+func TestRootVolumesOfADiskThatIsAway(t *testing.T) {
+	testutil.Privileged(t)
+	dir, image := t.TempDir()+"/volumes", t.TempDir()
+	disk := t.TempDir() + "/disk"
+	if err := os.Symlink(disk, dir); err != nil {
+		t.Fatal(err)
+	}
+	write(t, image+"/etc/passwd", "a file")
+	s := openStore(t, dir)
+	if path, err := s.Ensure(t.Context(), "blog", "html", volume.Origin{Target: "/srv/www"}, []string{image}); err == nil {
+		t.Errorf("%q was made", path)
+	}
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, openStore(t, dir), "blog", "html", image)
 }
 
 // TestRootVolumeFilledOnce: replicas that start at the same time get the same, whole volume, and one that gives up does not
