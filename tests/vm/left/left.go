@@ -71,13 +71,13 @@ var table = []Tests{
 		"RestoredIsAsStarted", "CheckpointOfTheLiving", "ExecIsConfined", "ExecRefuses", "Seccomp", "UsernsSuid", "UsernsRanges",
 		"UsernsNotCheckpointed", "NewPrivileges", "InitSleeps", "LazyMemory",
 		"RootIsPrivate", "Volumes", "Stop", "StopUnheeded", "ExecTTY", "StartAndExit", "MonitorKilled", "PreparedSealed", "InterruptedDump",
-		"DumpFails", "Twins", "Preflight", "ClonesAtOnce", "FilesInMemory",
+		"DumpFails", "Twins", "Preflight",
 	}},
 	{Package: "runtime/container", Why: "the processes of these have one user, as python's, which is dumped and restored there", on: aside, names: []string{
 		"CheckpointApplications/go", "CheckpointApplications/php", "CheckpointApplications/node",
 	}},
-	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each", on: aside, names: []string{
-		"NothingOfDamagedMemoryRuns",
+	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each, and many restores take minutes there", names: []string{
+		"NothingOfDamagedMemoryRuns", "ClonesAtOnce", "FilesInMemory",
 	}},
 	{Package: "runtime/image", Why: "a full disk is the same on each kernel", names: []string{"NoSpace", "ResolveOnFullDisk"}},
 	{Package: "tests/systemd", Why: "that nothing is taken from under an older daemon's sites is decided by the daemon", on: aside, names: []string{
