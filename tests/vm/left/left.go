@@ -85,7 +85,7 @@ var table = []Tests{
 	}},
 	{Package: "tests/e2e", Why: "they are about the daemon's own decisions, its state on disk, its API and its command line", names: []string{
 		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
-		"CommandLine", "ImageIsPinned", "NamedVolumes", "SitesFolderIsGone", "BadSpecIsExplained", "Logs", "Exec", "Names", "EgressNone", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
+		"CommandLine", "ImageIsPinned", "NamedVolumes", "VolumesOutsideOfRoots", "SitesFolderIsGone", "BadSpecIsExplained", "Logs", "Exec", "Names", "EgressNone", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
 		"SecondDaemonIsRefused", "KilledDuringApply", "KilledDuringDelete", "SiteThatEndsWhileNoDaemonRuns", "Reboot",
 		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
@@ -112,7 +112,7 @@ var table = []Tests{
 		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy",
 	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
-		"CheckFindsNothingAmiss", "LargeDatagrams", "Apps", "LoadIsSeen", "ListenerComesBack", "OneFamilyListeners", "ConnectionOfAnEndedReplicaIsReset",
+		"CheckFindsNothingAmiss", "LargeDatagrams", "Userns", "Apps", "LoadIsSeen", "ListenerComesBack", "OneFamilyListeners", "ConnectionOfAnEndedReplicaIsReset",
 		"SeveralReplicas",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
