@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // open finds a path among the replica's own files, without opening what is there:
@@ -21,20 +23,11 @@ func open(path string, t Target) (*os.File, error) {
 		return nil, err
 	}
 	defer unix.Close(root)
-	how := unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
-	for {
-		fd, err := unix.Openat2(root, path, &how)
-		switch {
-		case err == nil:
-			return os.NewFile(uintptr(fd), path), nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // something was renamed meanwhile
-			continue
-		}
+	fd, err := volume.OpenIn(root, path, unix.O_PATH, unix.RESOLVE_IN_ROOT)
+	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func askFile(path string, t Target) error {

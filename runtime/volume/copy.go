@@ -36,7 +36,7 @@ func copyFromImage(ctx context.Context, layers []string, target, dir, name strin
 			return fmt.Errorf("open the image: %w", err)
 		}
 		defer unix.Close(root)
-		from, err := openTarget(root, target)
+		from, err := OpenIn(root, strings.TrimPrefix(target, "/"), unix.O_RDONLY|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT)
 		if errors.Is(err, unix.ENOENT) {
 			if names, err := namesIn(root, "/"); err != nil || len(names) == 0 {
 				return errors.Join(errors.New("the image is an empty folder: is its disk mounted?"), err)
@@ -91,17 +91,6 @@ func openDirectory(at int, path string) (int, error) {
 		return -1, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return fd, nil
-}
-
-func openTarget(root int, target string) (int, error) {
-	for {
-		fd, err := unix.Openat2(root, strings.TrimPrefix(target, "/"), &unix.OpenHow{
-			Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) { // EAGAIN: something was renamed
-			return fd, err
-		}
-	}
 }
 
 // copier copies a tree.

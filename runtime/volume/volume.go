@@ -73,6 +73,24 @@ func openPath(dir int, path string, flags, resolve uint64) (int, error) {
 	}
 }
 
+// openTries bounds the attempts to look up a path in a root: the kernel gives up
+// (EAGAIN) where a ".." in a link meets a folder that is moved at that moment, and
+// whoever owns the folders can go on moving them.
+const openTries = 1000
+
+// OpenIn opens a path in a folder that strangers may own. resolve says what is
+// done with links that lead out of it: RESOLVE_IN_ROOT or RESOLVE_BENEATH of openat2(2).
+func OpenIn(root int, path string, flags, resolve uint64) (fd int, err error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS}
+	for range openTries {
+		fd, err = unix.Openat2(root, path, &how)
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	return fd, err
+}
+
 // Root finds the root that a path is in, by their names alone.
 func Root(roots []string, path string) (string, error) {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {

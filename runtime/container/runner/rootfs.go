@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -83,9 +84,7 @@ func makeEtc(req wire.StartRequest, layers mounts.Layers) (string, error) {
 
 // openIn opens a file of a root file system, never leaving it by links or "..".
 func openIn(root *os.File, path string) (*os.File, error) {
-	fd, err := unix.Openat2(int(root.Fd()), path, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := volume.OpenIn(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,23 +119,12 @@ func mountPoint(root *os.File, target string, folder bool, resolve uint64) (*os.
 	return openAt(root, target, folder, resolve)
 }
 
-// openTries bounds the attempts to look up a path in a root: the kernel gives up
-// (EAGAIN) where a ".." in a link meets a folder that is moved at that moment.
-const openTries = 1000
-
 func openAt(root *os.File, target string, folder bool, resolve uint64) (*os.File, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS}
+	flags := uint64(unix.O_PATH)
 	if folder {
-		how.Flags |= unix.O_DIRECTORY
+		flags |= unix.O_DIRECTORY
 	}
-	var fd int
-	var err error
-	for range openTries {
-		fd, err = unix.Openat2(int(root.Fd()), target, &how)
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	fd, err := volume.OpenIn(int(root.Fd()), target, flags, resolve)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: target, Err: err}
 	}
