@@ -199,14 +199,18 @@ func (d Policy) ResetFlows(vips ...netip.Addr) error {
 	return nil
 }
 
-// ResetRefusals lets what a site is refused be told again.
-func (d Policy) ResetRefusals(id SiteID) error {
+// ResetRefusals lets what sites are refused be told again.
+func (d Policy) ResetRefusals(ids ...SiteID) error {
+	of := map[uint32]bool{}
+	for _, id := range ids {
+		of[uint32(id)] = true
+	}
 	var gone []dpFcRefusedKey
 	var k dpFcRefusedKey
 	var since uint64
 	it := d.objs.FcRefused.Iterate()
 	for it.Next(&k, &since) {
-		if k.Site == uint32(id) {
+		if of[k.Site] {
 			gone = append(gone, k)
 		}
 	}
@@ -214,7 +218,7 @@ func (d Policy) ResetRefusals(id SiteID) error {
 		_ = d.objs.FcRefused.Delete(k) // at worst it is not told again
 	}
 	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("list what site %d was refused: %w", id, err)
+		return fmt.Errorf("list what sites %v were refused: %w", ids, err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -171,7 +172,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
 		Userns:     s.OwnUserns(), Init: s.Init,
-		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(resolv.FromFile, st.Host.Cfg.DNS, s.DNS),
+		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(os.ReadFile, st.Host.Cfg.DNS, s.DNS),
 		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,

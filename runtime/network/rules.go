@@ -16,7 +16,7 @@ type Kernel interface {
 	DeleteRule(r bpf.Rule) error
 	Rules() (map[bpf.Rule]bool, error)
 	ResetFlows(vips ...netip.Addr) error
-	ResetRefusals(id bpf.SiteID) error
+	ResetRefusals(ids ...bpf.SiteID) error
 }
 
 // Site is what the rules need to know of one.
@@ -73,8 +73,8 @@ func (r *Rules) Become(sites map[string]Site) error {
 		_, undo := r.change(before)
 		return errors.Join(err, undo)
 	}
-	var errs []error
 	var vips []netip.Addr
+	var ids []bpf.SiteID
 	for _, s := range sites {
 		if changed[s.ID] || changed[0] {
 			delete(r.told, s.ID)
@@ -84,13 +84,16 @@ func (r *Rules) Become(sites map[string]Site) error {
 			vips = append(vips, s.Addrs...)
 		}
 		if changed[s.ID] {
-			errs = append(errs, r.kernel.ResetRefusals(s.ID))
+			ids = append(ids, s.ID)
 		}
 	}
-	if len(vips) > 0 {
-		errs = append(errs, r.kernel.ResetFlows(vips...))
+	// Each walks over a whole table: once for all sites.
+	if len(ids) > 0 {
+		err = r.kernel.ResetRefusals(ids...)
 	}
-	err = errors.Join(errs...)
+	if len(vips) > 0 {
+		err = errors.Join(err, r.kernel.ResetFlows(vips...))
+	}
 	r.reset = r.reset || err == nil
 	return err
 }

@@ -16,6 +16,7 @@ type kernel struct {
 	rules map[bpf.Rule]bool
 	room  int // 0: for all
 	reset []netip.Addr
+	walks int // over the flows
 }
 
 var errFull = errors.New("full")
@@ -30,8 +31,12 @@ func (k *kernel) SetRule(r bpf.Rule, allow bool) error {
 
 func (k *kernel) DeleteRule(r bpf.Rule) error       { delete(k.rules, r); return nil }
 func (k *kernel) Rules() (map[bpf.Rule]bool, error) { return maps.Clone(k.rules), nil }
-func (k *kernel) ResetFlows(a ...netip.Addr) error  { k.reset = append(k.reset, a...); return nil }
-func (k *kernel) ResetRefusals(bpf.SiteID) error    { return nil }
+func (k *kernel) ResetRefusals(...bpf.SiteID) error { return nil }
+
+func (k *kernel) ResetFlows(a ...netip.Addr) error {
+	k.reset, k.walks = append(k.reset, a...), k.walks+1
+	return nil
+}
 
 func (k *kernel) texts() (out []string) {
 	for r, allow := range k.rules {
@@ -107,6 +112,28 @@ func TestRulesFollowSites(t *testing.T) {
 	delete(sites, "shop")
 	become(t, next, sites)
 	want("nothing is left")
+}
+
+// The daemon before may have died after a rule was set and before what had begun
+// under the old one was looked at.
+func TestFlowsAreLookedAtAnewAtTheStart(t *testing.T) {
+	k := &kernel{rules: map[bpf.Rule]bool{}}
+	sites := map[string]Site{
+		"shop": {ID: 1, Addrs: addrs("10.77.0.1"), Network: &spec.Network{Deny: peers(t, "203.0.113.0/24")}},
+		"blog": {ID: 2, Addrs: addrs("10.77.0.2")},
+	}
+	become(t, open(t, k, spec.Network{}), sites)
+	k.reset, k.walks = nil, 0
+	r := open(t, k, spec.Network{})
+	become(t, r, sites)
+	if slices.SortFunc(k.reset, netip.Addr.Compare); k.walks != 1 || !slices.Equal(k.reset, addrs("10.77.0.1", "10.77.0.2")) {
+		t.Errorf("the next daemon has looked at the flows of %v, in %d walks", k.reset, k.walks)
+	}
+	k.reset, k.walks = nil, 0
+	become(t, r, sites)
+	if k.walks != 0 {
+		t.Errorf("nothing has changed, and the flows of %v are looked at", k.reset)
+	}
 }
 
 func TestRulesAllOrNone(t *testing.T) {

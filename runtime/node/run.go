@@ -163,7 +163,7 @@ func (n *Node) open() (err error) {
 		if n.denied, err = sites.OpenDenied(n.Host, n.dp); err != nil { // before any packet can come
 			return err
 		}
-		if n.table.Rules, err = network.Open(n.dp, cfg.Network, func() []netip.Addr { return resolv.Addrs(resolv.FromFile, cfg.DNS) }); err != nil {
+		if n.table.Rules, err = network.Open(n.dp, cfg.Network, func() []netip.Addr { return resolv.Addrs(os.ReadFile, cfg.DNS) }); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -166,6 +165,3 @@ func withoutLocal(conf string) (string, bool) {
 	}
 	return strings.Join(kept, ""), reachable
 }
-
-// FromFile is Read from the machine.
-func FromFile(path string) ([]byte, error) { return os.ReadFile(path) }

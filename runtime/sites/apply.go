@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -112,7 +113,7 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 func (t *Table) warnings(c change) []string {
 	s := &c.record.Spec
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
-	if missing := resolv.Missing(resolv.FromFile, t.host.Cfg.DNS, s.DNS); missing != "" {
+	if missing := resolv.Missing(os.ReadFile, t.host.Cfg.DNS, s.DNS); missing != "" {
 		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
 	}
 	return append(out, c.warnings...)
