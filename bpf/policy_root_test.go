@@ -420,6 +420,10 @@ func TestRootForeignPackets(t *testing.T) {
 			others := tcpPacket(client, f.web, syn).frame()
 			others[5] = 9
 			l.want(t, "in a frame for another machine", l.objs.FcUplink, others, l.uplink, actUnspec, counted{})
+			// As answers of DHCP come, to a machine that has no address yet.
+			all := udpPacket(client, port(lan, 68), "x").frame()
+			copy(all, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+			l.want(t, "in a frame for all machines", l.objs.FcUplink, all, l.uplink, actUnspec, counted{})
 		})
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -154,5 +156,30 @@ func TestFolderThatIsNotMounted(t *testing.T) {
 		if (err == nil) != tt.want {
 			t.Errorf("%d of %d with %s: %v", tt.gone, tt.had, tt.share, err)
 		}
+	}
+}
+
+// TestPurgeAfterAKill: a daemon was killed after it had deleted a site and before its volumes; whoever deletes again is heard.
+func TestPurgeAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	s := openShelf(t, dir, "10.0.0.0/28")
+	data := filepath.Join(dir, "volumes", "blog", "html", "data")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "blog", false); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("deleted again: %v", err)
+	}
+	if _, err := os.Stat(data); err != nil {
+		t.Errorf("without purge the volume went: %v", err)
+	}
+	if err := s.Delete(t.Context(), "blog", true); err != nil {
+		t.Errorf("purged: %v", err)
+	}
+	if _, err := os.Stat(data); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its data stay: %v", err)
+	}
+	if err := s.Delete(t.Context(), "blog", true); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("purged again: %v", err)
 	}
 }

@@ -142,6 +142,26 @@ func TestRootVolumeIsFilled(t *testing.T) {
 	}
 }
 
+// TestRootVolumeKeepsNames: however many files have several names, none of them is copied for each.
+func TestRootVolumeKeepsNames(t *testing.T) {
+	testutil.Privileged(t)
+	const many = 300
+	image := t.TempDir()
+	for i := range many {
+		name := fmt.Sprintf("%s/srv/www/%d/file", image, i%7)
+		write(t, fmt.Sprint(name, i), "x")
+		must(t, os.Link(fmt.Sprint(name, i), fmt.Sprint(image, "/srv/www/again", i)))
+	}
+	path := ensure(t, openStore(t, t.TempDir()), "blog", "html", image)
+	for i := range many {
+		var one, other unix.Stat_t
+		must(t, unix.Stat(fmt.Sprintf("%s/%d/file%d", path, i%7, i), &one), unix.Stat(fmt.Sprint(path, "/again", i), &other))
+		if one.Ino != other.Ino || one.Nlink != 2 {
+			t.Fatalf("the two names of file %d of %d became two files", i, many)
+		}
+	}
+}
+
 // TestRootVolumeWithoutAFolder: where the image has no such folder the volume is empty; where it has a file there is none.
 func TestRootVolumeWithoutAFolder(t *testing.T) {
 	testutil.Privileged(t)
