@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // Prefixes of folders that are on their way: a crash leaves them, Sweep removes

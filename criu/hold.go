@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // ErrHeld means that somebody still needs the files of a checkpoint.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // Format is the version of the manifest and of the folder's layout.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/fcnode/fcnode/tests/testutil"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // sysctlLog remembers the settings that Setup changed outside of fcnode's own

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"golang.org/x/sys/unix"
 )
 

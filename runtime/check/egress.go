@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/fcnode/fcnode/netctl"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"golang.org/x/sys/unix"
 )
 

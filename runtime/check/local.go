@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/moby/sys/capability"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"

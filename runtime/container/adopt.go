@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // Quarantined is what an earlier daemon has left and this one cannot take over.

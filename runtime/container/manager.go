@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // Options of a Manager.

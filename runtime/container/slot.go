@@ -17,9 +17,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/file"
 	"golang.org/x/sys/unix"
 )
 

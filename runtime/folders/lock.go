@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // ErrSecondDaemon means that another daemon has the run directory, the device

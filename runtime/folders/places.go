@@ -7,8 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // place is where the node expects a file or a folder, or nothing.

@@ -420,7 +420,8 @@ func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 
 // fakeImages has the one image that the tag names, and those that were unpacked.
 type fakeImages struct {
-	tag      string // digest; empty: the source is gone
+	tag      string     // digest; empty: the source is gone
+	mu       sync.Mutex // starts of several replicas resolve at the same time
 	unpacked []string
 }
 
@@ -428,11 +429,15 @@ func (f *fakeImages) Resolve(context.Context, string) (*image.Image, error) {
 	if f.tag == "" {
 		return nil, image.ErrNotFound
 	}
+	f.mu.Lock()
 	f.unpacked = append(f.unpacked, f.tag)
+	f.mu.Unlock()
 	return f.Get(f.tag)
 }
 
 func (f *fakeImages) Get(digest string) (*image.Image, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if !slices.Contains(f.unpacked, digest) {
 		return nil, image.ErrNotFound
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // What is quarantined.

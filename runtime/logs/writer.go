@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	damage "github.com/fcnode/fcnode/internal/file"
+	damage "github.com/fcnode/fcnode/runtime/file"
 	"golang.org/x/sys/unix"
 )
 

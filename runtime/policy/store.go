@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"github.com/fcnode/fcnode/detect"
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // Store keeps what sites have taught, a file for each. Nobody waits for the

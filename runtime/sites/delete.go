@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
-	"github.com/fcnode/fcnode/internal/file"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/store"
 )

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/criu"

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"golang.org/x/sys/unix"
 )
 

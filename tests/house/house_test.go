@@ -30,6 +30,18 @@ const (
 // the function, or hand in what only its holder can have, as life.Live.
 var lockInWords = regexp.MustCompile(`(?i)\bcallers?( must| has to)? (hold|own|lock|take)s?\b|\bmust (be called with|hold) [a-z. ]*(lock|mu)\b`)
 
+// rooms are the folders of the top level that may have code.
+var rooms = []string{"bpf", "cmd", "criu", "detect", "netctl", "runtime", "tests"}
+
+func TestTopLevel(t *testing.T) {
+	production(t, func(path string, _ *token.FileSet, _ *ast.File) {
+		room, _, _ := strings.Cut(filepath.ToSlash(path), "/")
+		if !slices.Contains(rooms, room) {
+			t.Errorf("%s: no code outside of %s", path, strings.Join(rooms, ", "))
+		}
+	})
+}
+
 func TestSizes(t *testing.T) {
 	methods := map[string]int{} // by folder and type
 	lines := 0

@@ -15,7 +15,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/moby/sys/capability"

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/fcnode/fcnode/internal/thread"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/fcnode/fcnode/runtime/volume"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"

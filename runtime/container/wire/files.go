@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/file"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // The files in a replica's folder.

@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/fcnode/fcnode/internal/thread"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 )
