@@ -34,7 +34,9 @@ var egressWays = []string{"masquerade", "routed", "none"}
 var firewallModes = []string{"respect", "bypass"}
 
 var (
-	linkForm  = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
+	linkForm     = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
+	registryForm = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
+
 	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
 	// poolNames are those of the node's ends of the replicas' links.
 	poolNames = regexp.MustCompile(`^fcv[0-9]+$`)
@@ -88,6 +90,7 @@ func (c checker) config(cfg *Config) {
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
 	c.privileges(cfg.Privileges)
+	c.registries(cfg.Registries)
 	c.tiers(cfg)
 	c.scaling(cfg)
 	cfg.DNS.Check("dns", c.report)
@@ -106,6 +109,27 @@ func (c checker) oneOf(at, got string, want []string, what string) {
 		hint = "; did you mean " + guess + "?"
 	}
 	c.bad(at, strings.Join(want, ", "), "%q is no %s%s", got, what, hint)
+}
+
+// registries checks the names of registries.
+func (c checker) registries(r Registries) {
+	if r.Auth != "" {
+		c.path("registries.auth", r.Auth)
+	}
+	host := func(at, name string) {
+		if !registryForm.MatchString(name) {
+			c.bad(at, "host or host:port, like docker.io or registry.example:5000", "%q is not the name of a registry", name)
+		}
+	}
+	for name, mirrors := range r.Mirrors {
+		host("registries.mirrors", name)
+		for i, m := range mirrors {
+			host(fmt.Sprintf("registries.mirrors.%s[%d]", name, i), m)
+		}
+	}
+	for i, name := range r.Insecure {
+		host(fmt.Sprintf("registries.insecure[%d]", i), name)
+	}
 }
 
 // privileges checks what specs may ask for.

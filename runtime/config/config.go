@@ -75,6 +75,7 @@ type Config struct {
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
+	Registries  Registries  `json:"registries" also:"registry"`
 
 	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
 	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
@@ -92,6 +93,16 @@ type Privileges struct {
 	Capabilities []spec.Capability `json:"capabilities" also:"add,allow"`
 	// NewPrivileges lets specs say noNewPrivileges: false.
 	NewPrivileges bool `json:"newPrivileges" also:"nonewprivileges,setuid"`
+}
+
+// Registries says how images are pulled.
+type Registries struct {
+	// Auth is a file with credentials, as docker and podman write it; it need not be there.
+	Auth string `json:"auth" also:"credentials,authfile"`
+	// Mirrors, by registry, are asked before it, in this order.
+	Mirrors map[string][]string `json:"mirrors" also:"mirror"`
+	// Insecure registries are spoken to by HTTP.
+	Insecure []string `json:"insecure" also:"http,plainhttp"`
 }
 
 // Routes is where a gateway follows which domain is served at which address.
@@ -194,6 +205,7 @@ func base() Config {
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Firewall:    "respect",
+		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},

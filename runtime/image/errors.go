@@ -25,6 +25,8 @@ var (
 	// ErrCorrupt: digests do not match, or what should be a tar, JSON or gzip
 	// is none.
 	ErrCorrupt = errors.New("corrupt image")
+	// ErrDenied: a registry wants other credentials.
+	ErrDenied = errors.New("not allowed to read the image")
 	// ErrNoSpace: the state folder's file system is full (bytes, inodes or
 	// quota).
 	ErrNoSpace = errors.New("no space left to unpack the image")

@@ -17,6 +17,9 @@ func TestParseRef(t *testing.T) {
 		"dir:/srv/root/":                           {Kind: image.KindDir, Path: "/srv/root"},
 		"dir:/srv/a:b":                             {Kind: image.KindDir, Path: "/srv/a:b"},
 		"dir:/srv/../../..":                        {Kind: image.KindDir, Path: "/"},
+		"docker.io/library/wordpress":              {Kind: image.KindRegistry, Name: "docker.io/library/wordpress"},
+		"localhost/a:1":                            {Kind: image.KindRegistry, Name: "localhost/a:1"},
+		"[::1]:5000/a/b:1":                         {Kind: image.KindRegistry, Name: "[::1]:5000/a/b:1"},
 	} {
 		got, err := image.ParseRef(in)
 		if err != nil || got != want {
@@ -27,18 +30,21 @@ func TestParseRef(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]error{
-		"":                            image.ErrReference,
-		"oci:":                        image.ErrReference,
-		"oci:relative":                image.ErrReference,
-		"oci:/a:":                     image.ErrReference,
-		"docker-archive:a.tar":        image.ErrReference,
-		"dir:../x":                    image.ErrReference,
-		"dir:/a\x00b":                 image.ErrReference,
-		"wordpress":                   image.ErrUnsupported,
-		"docker.io/library/wordpress": image.ErrUnsupported,
-		"wordpress:6-apache":          image.ErrUnsupported,
-		"docker://nginx":              image.ErrUnsupported,
-		"DIR:/a":                      image.ErrUnsupported,
+		"":                        image.ErrReference,
+		"oci:":                    image.ErrReference,
+		"oci:relative":            image.ErrReference,
+		"oci:/a:":                 image.ErrReference,
+		"docker-archive:a.tar":    image.ErrReference,
+		"dir:../x":                image.ErrReference,
+		"dir:/a\x00b":             image.ErrReference,
+		"wordpress":               image.ErrReference,
+		"bitnami/wordpress":       image.ErrReference,
+		"wordpress:6-apache":      image.ErrReference,
+		"docker://nginx":          image.ErrReference,
+		"docker.io/library/Nginx": image.ErrReference,
+		"docker.io/a@sha256:1":    image.ErrReference,
+		"DIR:/a":                  image.ErrReference,
+		"other:a/b":               image.ErrReference,
 	} {
 		if got, err := image.ParseRef(in); !errors.Is(err, want) {
 			t.Errorf("ParseRef(%q) = %+v, %v; want %v", in, got, err, want)

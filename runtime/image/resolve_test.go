@@ -236,7 +236,7 @@ func TestMissingSources(t *testing.T) {
 	wantError(t, s, "docker-archive:"+dir+"/none.tar", image.ErrNotFound, "docker save")
 	wantError(t, s, "docker-archive:"+dir, image.ErrUnsupported, "oci:"+dir)
 	wantError(t, s, "dir:"+dir+"/none", image.ErrNotFound)
-	wantError(t, s, "docker.io/library/nginx:1", image.ErrUnsupported, "skopeo copy")
+	wantError(t, s, "nginx:1", image.ErrReference, "docker.io/library/nginx:1")
 	if _, err := s.Get("sha256:0000000000000000000000000000000000000000000000000000000000000000"); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("got %v, want %v", err, image.ErrNotFound)
 	}

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 
@@ -16,10 +17,10 @@ const maxDocument = 16 << 20
 type source interface {
 	// digest names the image that the reference means now. It reads as little
 	// as it can: it is on the path of every cold start.
-	digest() (v1.Hash, error)
+	digest(ctx context.Context) (v1.Hash, error)
 	// contents reads and verifies what an image that is not unpacked yet
 	// consists of.
-	contents(v1.Hash) (*contents, error)
+	contents(ctx context.Context, h v1.Hash) (*contents, error)
 }
 
 // contents is what unpacking needs to know of an image.

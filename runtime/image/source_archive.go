@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func openArchive(ref Ref, cache *archiveCache, log *slog.Logger) (*archiveSource
 	return &archiveSource{ref: ref, cache: cache, log: log}, nil
 }
 
-func (a *archiveSource) digest() (v1.Hash, error) {
+func (a *archiveSource) digest(context.Context) (v1.Hash, error) {
 	// The identity is taken before reading: a file replaced meanwhile is read
 	// again next time.
 	id, err := identify(a.ref.Path)
@@ -58,7 +59,7 @@ func (a *archiveSource) digest() (v1.Hash, error) {
 	return h, nil
 }
 
-func (a *archiveSource) contents(want v1.Hash) (*contents, error) {
+func (a *archiveSource) contents(_ context.Context, want v1.Hash) (*contents, error) {
 	img, raw, err := a.load()
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 const (
@@ -37,7 +37,7 @@ func openLayout(ref Ref) (*layoutSource, error) {
 	return &layoutSource{path: layout.Path(ref.Path), tag: ref.Name}, nil
 }
 
-func (l *layoutSource) digest() (v1.Hash, error) {
+func (l *layoutSource) digest(context.Context) (v1.Hash, error) {
 	index, err := l.path.ImageIndex()
 	if errors.Is(err, fs.ErrNotExist) {
 		return v1.Hash{}, fmt.Errorf("%w: %s has no index.json, so it is no OCI layout", ErrNotFound, l.path)
@@ -101,7 +101,7 @@ func (l *layoutSource) index(h v1.Hash) ([]v1.Descriptor, error) {
 	return m.Manifests, nil
 }
 
-func (l *layoutSource) contents(h v1.Hash) (*contents, error) {
+func (l *layoutSource) contents(_ context.Context, h v1.Hash) (*contents, error) {
 	raw, err := l.document(h)
 	if err != nil {
 		return nil, err
@@ -110,31 +110,9 @@ func (l *layoutSource) contents(h v1.Hash) (*contents, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: manifest %s: %w", ErrCorrupt, h, err)
 	}
-	if mt := m.Config.MediaType; mt != types.OCIConfigJSON && mt != types.DockerConfigJSON {
-		return nil, fmt.Errorf("%w: %s is an artifact of type %q, not a container image", ErrUnsupported, h, mt)
-	}
-	if raw, err = l.document(m.Config.Digest); err != nil {
-		return nil, err
-	}
-	config, diffIDs, err := parseConfig(raw)
-	if err != nil {
-		return nil, err
-	}
-	if len(diffIDs) != len(m.Layers) {
-		return nil, fmt.Errorf("%w: manifest %s has %d layers, its config %d", ErrCorrupt, h, len(m.Layers), len(diffIDs))
-	}
-	c := &contents{config: config}
-	for i, d := range m.Layers {
-		if !d.MediaType.IsLayer() {
-			return nil, fmt.Errorf("%w: layer %s has media type %q; known are tar, tar+gzip and tar+zstd", ErrUnsupported, d.Digest, d.MediaType)
-		}
-		c.layers = append(c.layers, layerBlob{
-			diffID: diffIDs[i],
-			blob:   d.Digest,
-			open:   func() (io.ReadCloser, error) { return l.blob(d.Digest) },
-		})
-	}
-	return c, nil
+	return readManifest(h, m, func(d v1.Descriptor) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) { return l.blob(d.Digest) }
+	})
 }
 
 func (l *layoutSource) document(h v1.Hash) ([]byte, error) {

@@ -27,6 +27,8 @@ type Store struct {
 	log      *slog.Logger
 	archives *archiveCache
 
+	registries Registries
+
 	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
 	cancel  context.CancelCauseFunc
 	flights singleflight.Group // by digest
@@ -163,15 +165,18 @@ func (s *Store) resolve(ctx context.Context, refString string) (*Image, error) {
 		return s.resolveDir(ref)
 	}
 	var src source
-	if ref.Kind == KindLayout {
+	switch ref.Kind {
+	case KindRegistry:
+		src = &registrySource{Registries: s.registries, ref: ref}
+	case KindLayout:
 		src, err = openLayout(ref)
-	} else {
+	default:
 		src, err = openArchive(ref, s.archives, s.log)
 	}
 	if err != nil {
 		return nil, err
 	}
-	d, err := src.digest()
+	d, err := src.digest(ctx)
 	if err != nil {
 		return nil, err
 	}

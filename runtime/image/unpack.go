@@ -60,7 +60,7 @@ type pendingLayer struct {
 // stays behind.
 func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, err error) {
 	start := time.Now()
-	c, err := src.contents(d)
+	c, err := src.contents(ctx, d)
 	if err != nil {
 		return nil, err
 	}

@@ -146,7 +146,8 @@ func (n *Node) open() (err error) {
 		n.Tell(event.Event{Kind: event.Mended, Reason: what})
 	}
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
-		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...))
+		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
+		image.FromRegistries(image.Registries(cfg.Registries)))
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,12 @@ const (
 	pathPattern = `^(/(\.[^./\x00][^/\x00]*|\.\.[^/\x00]+|[^./\x00][^/\x00]*))+$`
 	pathAllowed = `an absolute path without "//", "/./", "/../" or "/" at its end`
 
-	imagePattern = `^(oci|docker-archive|dir):/`
-	imageAllowed = "oci:/path[:tag], docker-archive:/path.tar[:name:tag] or dir:/path, each path absolute"
+	imagePattern = `^(oci|docker-archive|dir):/|` + registryPattern
+	// registryPattern is an image in a registry. Its host is there: what a short
+	// name means should be nobody's guess.
+	registryPattern = `^(localhost(:[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?|\[[0-9A-Fa-f:]+\](:[0-9]+)?)` +
+		`(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$`
+	imageAllowed = "registry.example/path:tag, oci:/path[:tag], docker-archive:/path.tar[:name:tag] or dir:/path, each path absolute"
 
 	maxPorts   = 32
 	maxVolumes = 64
@@ -54,7 +58,9 @@ var (
 	envNameForm = regexp.MustCompile(envNamePattern)
 	pathForm    = regexp.MustCompile(pathPattern)
 	imageForm   = regexp.MustCompile(imagePattern)
-	userForm    = regexp.MustCompile(userPattern)
+
+	registryForm = regexp.MustCompile(registryPattern)
+	userForm     = regexp.MustCompile(userPattern)
 )
 
 // checker collects complaints about the values of a site by the path of the field.
@@ -145,15 +151,23 @@ func (c checker) image(image string) {
 	case strings.ContainsRune(image, 0):
 		c.bad("image", imageAllowed, "has a NUL character")
 	case !imageForm.MatchString(image):
-		hint := ": images are not pulled from registries by this version"
+		hint := ""
 		scheme, _, _ := strings.Cut(image, ":")
+		first, path, ok := strings.Cut(image, "/")
 		switch {
+		case scheme == "docker" && strings.HasPrefix(path, "/"):
+			hint = "; did you mean " + strings.TrimLeft(path, "/") + "?"
+		case registryForm.MatchString("docker.io/library/"+image) && !ok:
+			hint = " without its registry; did you mean docker.io/library/" + image + "?"
+		case registryForm.MatchString("docker.io/"+image) && !strings.ContainsAny(first, ".:"):
+			hint = " without its registry; did you mean docker.io/" + image + "?"
 		case slices.Contains([]string{"oci", "docker-archive", "dir"}, scheme):
 			hint = ": its path is not absolute"
 		case strings.HasPrefix(image, "/"):
 			hint = "; did you mean dir:" + image + "?"
 		}
 		c.bad("image", imageAllowed, "%q is not an image%s", image, hint)
+	case registryForm.MatchString(image):
 	default:
 		file, _, _ := strings.Cut(rest, ":")
 		if !pathForm.MatchString(file) {

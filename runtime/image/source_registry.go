@@ -1,0 +1,266 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	mediatypes "github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Registries says how registries are asked.
+type Registries struct {
+	// Auth is a file with credentials, in the form of docker's config.json and
+	// podman's auth.json, credential helpers included. One that is not there has
+	// none.
+	Auth string
+	// Mirrors are registries, as host or host:port, that are asked before the
+	// one that an image names.
+	Mirrors map[string][]string
+	// Insecure are registries that are spoken to by plain HTTP. Those on loopback
+	// always may be.
+	Insecure []string
+}
+
+// FromRegistries says how registries are asked. Default: without credentials.
+func FromRegistries(r Registries) Option {
+	return func(s *Store) { s.registries = r }
+}
+
+// registrySource is an image in a registry, or in a mirror of it.
+type registrySource struct {
+	Registries
+	ref Ref
+
+	at name.Repository // that has answered last
+}
+
+// places are the repositories to ask, mirrors first.
+func (s *registrySource) places() ([]name.Repository, error) {
+	want, err := s.parse(s.ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	repo := want.Context()
+	var out []name.Repository
+	for _, mirror := range s.Mirrors[dockerHost(repo.RegistryStr())] {
+		at, err := s.parse(mirror + "/" + repo.RepositoryStr())
+		if err != nil {
+			return nil, fmt.Errorf("mirror %s of %s: %w", mirror, repo.RegistryStr(), err)
+		}
+		out = append(out, at.Context())
+	}
+	return append(out, repo), nil
+}
+
+// dockerHost gives Docker Hub the name that people know it by.
+func dockerHost(registry string) string {
+	if registry == name.DefaultRegistry {
+		return "docker.io"
+	}
+	return registry
+}
+
+func (s *registrySource) parse(ref string) (name.Reference, error) {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrReference, err)
+	}
+	for _, host := range s.Insecure {
+		if parsed.Context().RegistryStr() == host {
+			return name.ParseReference(ref, name.Insecure)
+		}
+	}
+	return parsed, nil
+}
+
+func (s *registrySource) digest(ctx context.Context) (v1.Hash, error) {
+	places, err := s.places()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	want, err := s.parse(s.ref.Name)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	var errs []error
+	for _, at := range places {
+		there := name.Reference(at.Tag(want.Identifier()))
+		if _, pinned := want.(name.Digest); pinned {
+			there = at.Digest(want.Identifier())
+		}
+		s.at = at
+		d, err := s.look(ctx, there)
+		if err == nil {
+			return d, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", at.RegistryStr(), err))
+	}
+	return v1.Hash{}, errors.Join(errs...)
+}
+
+// look asks what a reference means, on this machine.
+func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, error) {
+	d, err := remote.Get(at, s.options(ctx)...)
+	if err != nil {
+		return v1.Hash{}, answered(err)
+	}
+	one, err := pickPlatform([]v1.Descriptor{d.Descriptor}, func(h v1.Hash) ([]v1.Descriptor, error) {
+		raw := d.Manifest
+		if h != d.Digest {
+			if raw, err = s.document(ctx, h); err != nil {
+				return nil, err
+			}
+		}
+		m, err := v1.ParseIndexManifest(bytes.NewReader(raw))
+		if err != nil {
+			return nil, fmt.Errorf("%w: index %s: %w", ErrCorrupt, h, err)
+		}
+		return m.Manifests, nil
+	})
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return one.Digest, nil
+}
+
+// document reads a manifest or index; the library verifies it against its digest.
+func (s *registrySource) document(ctx context.Context, h v1.Hash) ([]byte, error) {
+	d, err := remote.Get(s.at.Digest(h.String()), s.options(ctx)...)
+	if err != nil {
+		return nil, answered(err)
+	}
+	return d.Manifest, nil
+}
+
+func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, error) {
+	raw, err := s.document(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	m, err := v1.ParseManifest(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("%w: manifest %s: %w", ErrCorrupt, h, err)
+	}
+	blob := func(d v1.Descriptor) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) {
+			layer, err := remote.Layer(s.at.Digest(d.Digest.String()), s.options(ctx)...)
+			if err != nil {
+				return nil, answered(err)
+			}
+			r, err := layer.Compressed()
+			return r, answered(err)
+		}
+	}
+	return readManifest(h, m, blob)
+}
+
+// options of one request. Unpacking may outlive the call that began it, so ctx is
+// that of the unpacking.
+func (s *registrySource) options(ctx context.Context) []remote.Option {
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithUserAgent("fcnode"),
+		remote.WithAuthFromKeychain(authn.NewMultiKeychain(fileKeychain(s.Auth), authn.DefaultKeychain)),
+		remote.WithTransport(&resuming{remote.DefaultTransport}),
+	}
+}
+
+// answered says what a registry's answer means.
+func answered(err error) error {
+	var answer *transport.Error
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: the registry has no such image or tag: %w", ErrNotFound, err)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%w: the registry does not let this node read it (credentials: `registries.auth` of the configuration, see docs/images.md): %w", ErrDenied, err)
+	}
+	return err
+}
+
+// fileKeychain takes credentials from one file, read anew each time.
+type fileKeychain string
+
+// Resolve implements [authn.Keychain].
+func (path fileKeychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	if path == "" {
+		return authn.Anonymous, nil
+	}
+	f, err := os.Open(string(path))
+	if errors.Is(err, os.ErrNotExist) {
+		return authn.Anonymous, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the registries' credentials: %w", err)
+	}
+	defer f.Close()
+	config, err := dockerconfig.LoadFromReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("read the registries' credentials in %s: %w", path, err)
+	}
+	for _, key := range []string{target.String(), target.RegistryStr(), dockerHost(target.RegistryStr()), hubKey(target)} {
+		c, err := config.GetAuthConfig(key)
+		if err != nil {
+			return nil, fmt.Errorf("credentials of %s in %s: %w", key, path, err)
+		}
+		c.ServerAddress = ""
+		if c != (types.AuthConfig{}) {
+			return authn.FromConfig(authn.AuthConfig{
+				Username: c.Username, Password: c.Password, Auth: c.Auth, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
+			}), nil
+		}
+	}
+	return authn.Anonymous, nil
+}
+
+// hubKey is what docker login writes for Docker Hub.
+func hubKey(target authn.Resource) string {
+	if target.RegistryStr() == name.DefaultRegistry {
+		return authn.DefaultAuthKey
+	}
+	return target.RegistryStr()
+}
+
+// readManifest gives what a manifest lists; blob opens a part of it.
+func readManifest(h v1.Hash, m *v1.Manifest, blob func(v1.Descriptor) func() (io.ReadCloser, error)) (*contents, error) {
+	if mt := m.Config.MediaType; mt != mediatypes.OCIConfigJSON && mt != mediatypes.DockerConfigJSON {
+		return nil, fmt.Errorf("%w: %s is an artifact of type %q, not a container image", ErrUnsupported, h, mt)
+	}
+	r, err := blob(m.Config)()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	raw, err := readDocument(r, m.Config.Digest)
+	if err != nil {
+		return nil, err
+	}
+	config, diffIDs, err := parseConfig(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(diffIDs) != len(m.Layers) {
+		return nil, fmt.Errorf("%w: manifest %s has %d layers, its config %d", ErrCorrupt, h, len(m.Layers), len(diffIDs))
+	}
+	c := &contents{config: config}
+	for i, d := range m.Layers {
+		if !d.MediaType.IsLayer() {
+			return nil, fmt.Errorf("%w: layer %s has media type %q; known are tar, tar+gzip and tar+zstd", ErrUnsupported, d.Digest, d.MediaType)
+		}
+		c.layers = append(c.layers, layerBlob{diffID: diffIDs[i], blob: d.Digest, open: blob(d)})
+	}
+	return c, nil
+}

@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/tests/testutil"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// registry starts one on the node's loopback, and gives its host, what pushes the image of a layout into it, and what ends it.
+func (n *node) registry() (host string, push func(ref string), end func()) {
+	n.t.Helper()
+	content := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	outside := httptest.NewServer(content) // the same one, where the test reaches it
+	n.t.Cleanup(outside.Close)
+	var l net.Listener
+	n.ns.Do(n.t, func() {
+		var err error
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			n.t.Fatal(err)
+		}
+	})
+	inside := &http.Server{Handler: content}
+	go func() { _ = inside.Serve(l) }() // until it is closed
+	end = func() { _ = inside.Close() }
+	n.t.Cleanup(end)
+	push = func(ref string) {
+		n.t.Helper()
+		to, err := name.ParseReference(strings.TrimPrefix(outside.URL, "http://") + "/" + ref)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		index, err := layout.ImageIndexFromPath(n.path("layout"))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		m, err := index.IndexManifest()
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		img, err := index.Image(m.Manifests[0].Digest)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if err := remote.Write(to, img); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	return l.Addr().String(), push, end
+}
+
+// TestRootImageOfARegistry: it is pulled when the site is applied; wakes, restarts and another apply need no registry after that.
+func TestRootImageOfARegistry(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	host, push, end := n.registry()
+	ref := host + "/shop/site:1"
+	text := strings.Replace(n.spec("pulled"), n.image(), ref, 1)
+	says(t, "apply without an image", n.cliFails("apply", "-f", n.write("pulled.yaml", text)), "no such image or tag")
+	_, digest := n.layout(image.Config{})
+	push("shop/site:1")
+	s := n.apply(text)
+	n.outside.greet(s.addr4(80))
+	end()
+	s.park()
+	n.kill()
+	n.start()
+	n.outside.greet(s.addr4(80))
+	says(t, "apply without the registry", n.cli("apply", "-f", n.path("pulled.yaml")), "it stays with "+digest)
+	if v := s.get(); v.ImageDigest != digest {
+		t.Errorf("the site has %s, want %s", v.ImageDigest, digest)
+	}
+}
