@@ -9,6 +9,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // Refusals tells what the data path has refused to the sites of a table.
@@ -42,7 +43,7 @@ func (r Refusals) tell(f bpf.Refusal) {
 	if !first {
 		return
 	}
-	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: fmt.Sprintf("%s-%d", e.Name, f.Replica)}
+	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: e.ReplicaName(site.ReplicaID(f.Replica))}
 	var text []string
 	if told.Allow != "" {
 		text = append(text, fmt.Sprintf("to allow it: network: {allow: [%q]}", told.Allow))
