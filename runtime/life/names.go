@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/site"
 )
@@ -50,10 +51,13 @@ func OfContainer(id string) (siteName string, replica site.ReplicaID, err error)
 }
 
 // ReplicaName is the name of a replica that the data path knows; "": it is gone.
-func (st *Site) ReplicaName(id site.ReplicaID) (name string) {
+func (st *Site) ReplicaName(id bpf.ReplicaID) (name string) {
 	st.With(func(l *Live) {
-		if l.Activity != nil && l.Replicas[id] != nil {
-			name = l.Replicas[id].Name
+		if l.Activity == nil {
+			return
+		}
+		if r := l.Replicas[site.ReplicaID(id)]; r != nil {
+			name = r.Name
 		}
 	})
 	return name

@@ -28,7 +28,7 @@ func (d *daemon) names(s *Site) (out []string) {
 }
 
 // TestReplicasAreNumberedBySite: a site's first replica is its first, whatever else the node has started. Numbers
-// go on while the site lives, after failures and under the next daemon too, and the data path's are another matter.
+// go on under the next daemon, and no two sites' containers share a name.
 func TestReplicasAreNumberedBySite(t *testing.T) {
 	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
 		want := func(s *Site, names ...string) {

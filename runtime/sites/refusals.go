@@ -9,7 +9,6 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
-	"github.com/fcnode/fcnode/runtime/site"
 )
 
 // Refusals tells what the data path has refused to the sites of a table.
@@ -43,7 +42,7 @@ func (r Refusals) tell(f bpf.Refusal) {
 	if !first {
 		return
 	}
-	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: e.ReplicaName(site.ReplicaID(f.Replica))}
+	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: e.ReplicaName(f.Replica)}
 	var text []string
 	if told.Allow != "" {
 		text = append(text, fmt.Sprintf("to allow it: network: {allow: [%q]}", told.Allow))
