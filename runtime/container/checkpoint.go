@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -61,7 +59,7 @@ func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointO
 	c.dumped.Store(nil)
 	m, err := c.checkpoint(ctx, dir, opts)
 	if err != nil {
-		return m, fmt.Errorf("making a checkpoint of container %s: %w", c.ID(), err)
+		return m, fmt.Errorf("making a checkpoint of container %s: %w", c.Name(), err)
 	}
 	c.dumped.Store(&checkpointed{dir: dir, id: m.ID})
 	_ = c.m.ExpectRestores(ctx) // CRIU was there a moment ago
@@ -104,7 +102,7 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 	if err != nil {
 		return m, err
 	}
-	m.Site, m.Replica, m.SpecDigest, m.ImageDigest = c.Site(), c.ID(), opts.SpecDigest, opts.ImageDigest
+	m.Site, m.Replica, m.SpecDigest, m.ImageDigest = c.Site(), c.Name(), opts.SpecDigest, opts.ImageDigest
 	m.Clonable, m.Warm = opts.Clonable, opts.Warm
 	m, err = c.dump(ctx, tool, draft, plan, m)
 	if errors.Is(err, criu.ErrHung) {
@@ -271,7 +269,7 @@ func (c *Container) endDump(ctx context.Context) error {
 	err = wire.WaitEnd(pidfd)
 	_ = pidfd.Close() // closed twice is fine
 	if err != nil {
-		return fmt.Errorf("waiting for the end of a dump of container %s: %w", c.ID(), orCause(ctx, err))
+		return fmt.Errorf("waiting for the end of a dump of container %s: %w", c.Name(), orCause(ctx, err))
 	}
 	return c.eraseDump(rec)
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -60,8 +58,19 @@ func (m *Manager) newContainer(state wire.State, init wire.Process) *Container {
 	}
 }
 
-// ID is the container's name.
+// ID is that of its spec.
 func (c *Container) ID() string { return c.state.ID }
+
+// Name is by what people know the container.
+func (c *Container) Name() string { return Name(c.state.ID) }
+
+// Name is what people read of a container's ID.
+func Name(id string) string {
+	if i := strings.LastIndexByte(id, '.'); i > 0 {
+		return id[:i]
+	}
+	return id
+}
 
 // Site is the site's name.
 func (c *Container) Site() string { return c.state.Site }
@@ -108,7 +117,7 @@ func (c *Container) Kill(ctx context.Context) error {
 // PID namespace it would never see it. Where ctx ends, the container is killed.
 func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
 	if err := c.group.Thaw(ctx); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("stopping container %s: %w", c.ID(), err)
+		return fmt.Errorf("stopping container %s: %w", c.Name(), err)
 	}
 	sig := unix.Signal(c.state.StopSignal)
 	if !c.heeds(sig) {
@@ -124,7 +133,7 @@ func (c *Container) Stop(ctx context.Context, grace time.Duration) error {
 		return nil
 	case <-timer.C:
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("stopping container %s: %w", c.ID(), context.Cause(ctx)), c.signal(unix.SIGKILL))
+		return errors.Join(fmt.Errorf("stopping container %s: %w", c.Name(), context.Cause(ctx)), c.signal(unix.SIGKILL))
 	}
 	return c.Kill(ctx)
 }
@@ -165,7 +174,7 @@ func (c *Container) wait(ctx context.Context) error {
 	case <-c.exited:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the end of container %s: %w", c.ID(), context.Cause(ctx))
+		return fmt.Errorf("waiting for the end of container %s: %w", c.Name(), context.Cause(ctx))
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -57,10 +55,10 @@ type ExecProcess struct {
 // dies, everything that it has started is killed.
 func (c *Container) Exec(ctx context.Context, spec ExecSpec) (*ExecProcess, error) {
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
-		return nil, specError("nothing to execute in container %s", c.ID())
+		return nil, specError("nothing to execute in container %s", c.Name())
 	}
 	if _, ended := c.Exit(); ended {
-		return nil, fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), ErrNotRunning)
+		return nil, fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.Name(), ErrNotRunning)
 	}
 	for {
 		req := c.execRequest(spec)
@@ -71,7 +69,7 @@ func (c *Container) Exec(ctx context.Context, spec ExecSpec) (*ExecProcess, erro
 		if err = p.begin(ctx, req); err == nil {
 			return p, nil
 		}
-		err = errors.Join(fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.ID(), err), p.Close())
+		err = errors.Join(fmt.Errorf("executing %s in container %s: %w", spec.Args[0], c.Name(), err), p.Close())
 		if ctx.Err() != nil || !c.m.otherPrograms(p.generation, err) {
 			return nil, err
 		}
@@ -84,7 +82,7 @@ func (c *Container) execRequest(spec ExecSpec) wire.ExecRequest {
 		cwd = "/"
 	}
 	return wire.ExecRequest{
-		ID: c.ID(), Dir: c.m.dir(c.ID()), LibDir: filepath.Join(c.m.opts.RunDir, wire.LibDir), Init: c.init,
+		ID: c.Name(), Dir: c.m.dir(c.ID()), LibDir: filepath.Join(c.m.opts.RunDir, wire.LibDir), Init: c.init,
 		Cgroup: c.group.Path(), Group: "exec-" + c.m.prefix + strconv.FormatUint(c.m.slots.Add(1), 10),
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User,
 		TTY: spec.TTY, Cols: spec.Cols, Rows: spec.Rows,

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -175,7 +173,7 @@ func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, err
 		return nil, timing, err
 	}
 	if !m.reserve(spec.ID) {
-		return nil, timing, fmt.Errorf("starting container %s: %w", spec.ID, ErrExists)
+		return nil, timing, fmt.Errorf("starting container %s: %w", spec.name(), ErrExists)
 	}
 	c, err := m.start(ctx, spec, &timing)
 	if err != nil {
@@ -233,9 +231,9 @@ func (m *Manager) createIn(ctx context.Context, slot *slot, spec Spec, hold bool
 	req := m.request(spec)
 	req.Hold = hold
 	if err := slot.ask(req, spec.Netns); err != nil {
-		return nil, errors.Join(fmt.Errorf("asking the runner to start container %s: %w", spec.ID, err), slot.abort())
+		return nil, errors.Join(fmt.Errorf("asking the runner to start container %s: %w", spec.name(), err), slot.abort())
 	}
-	reply, err := slot.wait(ctx, spec.ID, timing)
+	reply, err := slot.wait(ctx, spec.name(), timing)
 	if err != nil {
 		return nil, errors.Join(err, slot.abort())
 	}
@@ -275,7 +273,7 @@ func (m *Manager) state(spec Spec, slot *slot) wire.State {
 func (m *Manager) writeState(state wire.State) error {
 	dir := m.dir(state.ID)
 	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("making the folder of container %s: %w", state.ID, err)
+		return fmt.Errorf("making the folder of container %s: %w", Name(state.ID), err)
 	}
 	return wire.WriteFile(dir, wire.StateFile, state)
 }
@@ -288,14 +286,14 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 	}
 	dir := m.dir(spec.ID)
 	return wire.StartRequest{
-		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
+		ID: spec.name(), Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
 		Init: spec.initPath,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
 		VolumeRoots: m.opts.VolumeRoots, Privileges: spec.Privileges,
 		Monitor: wire.Monitor{
-			ID: spec.ID, Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
+			ID: spec.name(), Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
 			LogFiles: m.opts.LogFiles, StopSignal: int(sig),
 		},
 	}

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -20,10 +18,10 @@ func (c *Container) Preflight() ([]criu.Finding, error) {
 	pids = slices.DeleteFunc(pids, func(pid int) bool { return slices.Contains(makers, pid) })
 	findings, err := criu.Preflight(pids)
 	if err != nil {
-		return nil, fmt.Errorf("container %s: %w", c.ID(), err)
+		return nil, fmt.Errorf("container %s: %w", c.Name(), err)
 	}
 	if err := c.refuse(pids); err != nil {
-		findings = append(findings, criu.Finding{Process: c.ID(), What: err.Error(), Remedy: "see docs/checkpoints.md"})
+		findings = append(findings, criu.Finding{Process: c.Name(), What: err.Error(), Remedy: "see docs/checkpoints.md"})
 	}
 	return findings, nil
 }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -44,7 +42,7 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 		return nil, timing, err
 	}
 	if !m.reserve(spec.ID) {
-		return nil, timing, fmt.Errorf("preparing container %s: %w", spec.ID, ErrExists)
+		return nil, timing, fmt.Errorf("preparing container %s: %w", spec.name(), ErrExists)
 	}
 	made, err := m.create(ctx, spec, true, &timing)
 	m.pool.refillSoon()

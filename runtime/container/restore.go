@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -35,18 +33,18 @@ func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Containe
 		return nil, timing, err
 	}
 	if spec.Userns {
-		return nil, timing, fmt.Errorf("restoring container %s: %w: %w", spec.ID, criu.ErrUnusable, ErrUserns)
+		return nil, timing, fmt.Errorf("restoring container %s: %w: %w", spec.name(), criu.ErrUnusable, ErrUserns)
 	}
 	spec, err := m.withInit(spec)
 	if err != nil {
 		return nil, timing, err
 	}
 	if !m.reserve(spec.ID) {
-		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.ID, ErrExists)
+		return nil, timing, fmt.Errorf("restoring container %s: %w", spec.name(), ErrExists)
 	}
 	c, err := m.restore(ctx, spec, dir, &timing)
 	if err != nil {
-		err = fmt.Errorf("restoring container %s: %w", spec.ID, errors.Join(err, m.undo(spec)))
+		err = fmt.Errorf("restoring container %s: %w", spec.name(), errors.Join(err, m.undo(spec)))
 	}
 	m.release(spec.ID, c)
 	return c, timing, err
@@ -176,7 +174,7 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 	// The monitor ends it in time. This is for a monitor that cannot.
 	waiting, cancel := context.WithTimeoutCause(ctx, req.Timeout+monitorLate, fmt.Errorf("%w: its monitor gave no answer within %s", criu.ErrRestore, req.Timeout+monitorLate))
 	defer cancel()
-	reply, err := slot.wait(waiting, spec.ID, timing)
+	reply, err := slot.wait(waiting, spec.name(), timing)
 	if err != nil {
 		m.otherPrograms(slot.generation, err) // for the cold start that comes next
 		return nil, errors.Join(err, slot.abort())
@@ -194,7 +192,7 @@ type restoreRequest struct {
 func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
-		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
+		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
 		NewPrivileges: spec.Privileges.New,
 	}}

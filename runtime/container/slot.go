@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -49,7 +47,7 @@ func (m *Manager) slotFor(spec Spec) (*slot, error) {
 	}
 	one, err := m.ids.take()
 	if err != nil {
-		return nil, fmt.Errorf("starting container %s: %w", spec.ID, err)
+		return nil, fmt.Errorf("starting container %s: %w", spec.name(), err)
 	}
 	s, err := m.newShim(spec.Netns, "userns", strconv.FormatUint(uint64(one), 10))
 	if err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package container
 
 import (
@@ -21,7 +19,9 @@ type Mount = wire.Mount
 
 // Spec says what to start.
 type Spec struct {
-	ID   string // "<site>-<replica>"; letters, digits, "_", "+", "-", "."
+	// ID is NAME.NUMBER, or only a name: letters, digits, "_", "+", "-", ".". People
+	// read the name; with the number no two containers ever have the same ID.
+	ID   string
 	Site string
 
 	// Lower are the layers of the image, absolute folders, top first. Upper and
@@ -56,6 +56,8 @@ type Spec struct {
 
 	initPath string // in the container, of the process that Init asks for
 }
+
+func (s *Spec) name() string { return Name(s.ID) }
 
 // Privileges are what the processes of a container may do beyond their user.
 type Privileges = wire.Privileges

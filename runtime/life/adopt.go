@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
 )
@@ -14,10 +15,11 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 		return err
 	}
 	r := &Replica{
-		ID: id, Name: c.ID(), Started: c.Created(), Image: c.Meta()[metaImage],
+		ID: id, Name: container.Name(c.ID()), Started: c.Created(), Image: c.Meta()[metaImage],
 		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed,
 	}
 	l.Replicas[r.ID] = r
+	l.NumberAfter(r.Name)
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0 && !stats.Closed}
 	placed(&was, bpf.ReplicaID(r.ID), set)
 	l.refuseTwin()

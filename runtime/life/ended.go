@@ -21,7 +21,7 @@ func countEnded(l *Live, id site.ReplicaID) {
 	}
 	all, err := l.Host.Data.LoadOf(bpf.ReplicaID(id))
 	if err != nil {
-		l.Host.Log.Error("the counters of a site will be too low by those of a replica that has ended", "site", l.Name, "replica", id, "error", err)
+		l.Host.Log.Error("the counters of a site will be too low by those of a replica that has ended", "site", l.Name, "id", id, "error", err)
 		return
 	}
 	load := all[bpf.ReplicaID(id)]

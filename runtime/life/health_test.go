@@ -70,7 +70,7 @@ func TestHealthLetsSleep(t *testing.T) {
 		w.answers = a.dial
 		d.up(t, s)
 		pass(61 * time.Second)
-		c := w.containers["a-1"]
+		c := w.containers["a-1.1"]
 		if frozen, _ := c.Frozen(); !frozen {
 			t.Fatal("it does not sleep")
 		}

@@ -329,8 +329,8 @@ func (l *Live) note(note site.Note) {
 	h := l.past()
 	h.Decision = &event.Decision{Time: now, Action: note.Kind, Reason: note.Reason}
 	ev := event.Event{Time: now, Site: l.Name, Kind: note.Kind, Reason: note.Reason, Text: note.Detail}
-	if note.Replica != 0 {
-		ev.Replica = replicaName(l.Name, note.Replica)
+	if r := l.Replicas[note.Replica]; r != nil {
+		ev.Replica = r.Name
 	}
 	switch {
 	case note.Failure:
@@ -368,7 +368,7 @@ func (l *Live) Leave() {
 func (h *Host) watchEmpty(id site.ReplicaID) site.Event {
 	conns, err := h.Data.WatchEmpty(bpf.ReplicaID(id), true)
 	if err != nil {
-		h.Log.Error("the end of a draining replica's connections is not seen; it has its whole time", "replica", id, "error", err)
+		h.Log.Error("the end of a draining replica's connections is not seen; it has its whole time", "id", id, "error", err)
 		return nil
 	}
 	if conns == 0 {

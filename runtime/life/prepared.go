@@ -42,7 +42,7 @@ func newGate() *gate {
 func (l *Live) prepare(id site.ReplicaID) {
 	a := l.Activity
 	ctx, cancel := context.WithTimeout(l.Host.Ctx, l.Host.startTimeout(a.Spec))
-	r := &Replica{ID: id, Name: replicaName(l.Name, id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate()}
+	r := &Replica{ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate()}
 	a.Replicas[id] = r
 	g, s, st := r.gate, a.Spec, l.Site
 	st.Host.Work.Go(func() {
@@ -92,13 +92,13 @@ func (st *Site) makePrepared(ctx context.Context, r *Replica, s *spec.Site) (Pre
 func (st *Site) notPrepared(r *Replica, g *gate, err error) {
 	st.Host.cleanUp(r)
 	st.With(func(l *Live) {
-		delete(l.Replicas, r.ID)
 		if isClosed(g.opened) {
 			l.trace = r.trace
 			l.beginStart(site.Start{ID: r.ID})
 			return
 		}
 		l.handle(site.PrepareFailed{ID: r.ID, Reason: err.Error()})
+		l.remove(r)
 	})
 }
 

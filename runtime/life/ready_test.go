@@ -230,7 +230,7 @@ func TestReadyOverDeath(t *testing.T) {
 			t.Fatalf("closed: %v (%v)", stats.Closed, err)
 		}
 		s.With(func(l *Live) {
-			if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+			if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
 				t.Error(err)
 			}
 		})

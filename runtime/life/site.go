@@ -51,6 +51,7 @@ type Live struct {
 
 	gone    bool     // deleted
 	Image   bool     // there is a checkpoint of it
+	number  uint32   // of its newest replica
 	History *history // nil until something has happened
 }
 
@@ -103,7 +104,7 @@ type Activity struct {
 // kernel: those are the start's until it is over, and do not change afterwards.
 type Replica struct {
 	ID       site.ReplicaID
-	Name     string // "<site>-<id>"
+	Name     string // <site>-<its number among those of the site>
 	Started  time.Time
 	Image    string // digest
 	pinned   string // digest of the image that it is to be started from; empty: what the spec's image is then

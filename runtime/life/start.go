@@ -36,10 +36,6 @@ func portsMeta(s *spec.Site) string {
 	return strings.Join(ports, " ")
 }
 
-func replicaName(siteName string, id site.ReplicaID) string {
-	return fmt.Sprintf("%s-%d", siteName, id)
-}
-
 // beginStart makes a replica in the background.
 func (l *Live) beginStart(act site.Start) {
 	if act.From == detect.TierPrepared {
@@ -49,7 +45,7 @@ func (l *Live) beginStart(act site.Start) {
 	a, id := l.Activity, act.ID
 	ctx, cancel := context.WithCancel(l.Host.Ctx)
 	r := &Replica{
-		ID: id, Name: replicaName(l.Name, id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, trace: a.trace,
+		ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, trace: a.trace,
 		woken: l.Host.Wakes.Begin(),
 	}
 	a.trace = nil
@@ -164,10 +160,10 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		return with, err
 	}
 	return container.Spec{
-		ID: r.Name, Site: st.Name,
+		ID: r.containerID(), Site: st.Name,
 		Lower: img.Lower,
-		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "upper"),
-		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.Name, "work"),
+		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "upper"),
+		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "work"),
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
@@ -193,8 +189,8 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 				st.Host.endTrace(r.trace, event.ResultFailed, err.Error())
 				r.trace = nil
 			}
-			delete(l.Replicas, r.ID)
 			l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
+			l.remove(r)
 			return
 		}
 		r.Ctr = ctr
@@ -241,10 +237,8 @@ func (st *Site) watch(r *Replica) {
 	st.With(func(l *Live) {
 		if l.Activity != nil {
 			l.imaged(r)
-			delete(l.Replicas, r.ID)
-			l.notify()
-			l.endIdle()
 		}
+		l.remove(r)
 	})
 }
 
@@ -387,7 +381,7 @@ func (h *Host) cleanUpPlace(r *Replica) {
 	}
 }
 
-func (h *Host) removeContainer(r *Replica) { h.notTidy(r, "files", h.Containers.Remove(r.Name)) }
+func (h *Host) removeContainer(r *Replica) { h.notTidy(r, "files", h.Containers.Remove(r.Ctr.ID())) }
 
 func (h *Host) notTidy(r *Replica, what string, err error) {
 	if err != nil {

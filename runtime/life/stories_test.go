@@ -84,7 +84,7 @@ func TestSleepAndKnock(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
 		pass(2 * time.Minute)
-		c := w.containers["a-1"]
+		c := w.containers["a-1.1"]
 		if frozen, _ := c.Frozen(); !frozen || w.parked(s.ID) {
 			t.Fatalf("frozen: %v, parked: %v", frozen, w.parked(s.ID))
 		}
@@ -104,7 +104,7 @@ func TestKilledReplica(t *testing.T) {
 	inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
 		pass(time.Minute)
-		w.containers["a-1"].end(container.ExitStatus{Code: 137, Signal: "SIGKILL", OOMKilled: true})
+		w.containers["a-1.1"].end(container.ExitStatus{Code: 137, Signal: "SIGKILL", OOMKilled: true})
 		pass(time.Second)
 		if len(w.ids()) != 0 || !w.parked(s.ID) {
 			t.Fatalf("it was killed: replicas %v, parked %v", w.ids(), w.parked(s.ID))
@@ -265,7 +265,7 @@ func TestDaemonDies(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.With(func(l *Live) {
-					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
 						t.Error(err)
 					}
 				})

@@ -12,7 +12,7 @@ import (
 
 // quarantineReplica tells of a replica of an earlier daemon that was not adopted.
 func (n *Node) quarantineReplica(q container.Quarantined) {
-	siteName, _, _ := cutLast(q.ID, "-")
+	siteName, _, _ := life.OfContainer(q.ID)
 	text := "what belonged to it has ended; the site's next visitor gets a fresh replica"
 	if q.Files != "" {
 		text += "; its record is in " + q.Files
@@ -20,12 +20,12 @@ func (n *Node) quarantineReplica(q container.Quarantined) {
 	if q.ID == "" {
 		text = "a reboot ends what no signal can end"
 	}
-	n.Quarantined(life.BadReplica, event.Event{Site: siteName, Replica: q.ID, Reason: q.Why.Error(), Text: text})
+	n.Quarantined(life.BadReplica, event.Event{Site: siteName, Replica: container.Name(q.ID), Reason: q.Why.Error(), Text: text})
 	e, err := n.table.ByName(siteName)
 	if err != nil {
 		return // of no site of this node
 	}
-	e.With(func(l *life.Live) { l.QuarantineReplica(q.ID, q.Why) })
+	e.With(func(l *life.Live) { l.QuarantineReplica(container.Name(q.ID), q.Why) })
 }
 
 // tellRecovered tells that the state file was damaged.

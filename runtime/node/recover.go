@@ -2,8 +2,6 @@ package node
 
 import (
 	"errors"
-	"strconv"
-	"strings"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -74,10 +72,9 @@ func (n *Node) recover() error {
 
 // adopt takes a running container over.
 func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica, sites map[bpf.SiteID]bpf.Site) (site.ReplicaID, error) {
-	name, number, ok := cutLast(c.ID(), "-")
-	id, err := strconv.ParseUint(number, 10, 32)
-	if !ok || err != nil {
-		return 0, errors.New("its name is not <site>-<number>")
+	name, id, err := life.OfContainer(c.ID())
+	if err != nil {
+		return 0, err
 	}
 	e, err := n.table.ByName(name)
 	if err != nil {
@@ -97,12 +94,12 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	}
 	var adopted error
 	e.With(func(l *life.Live) {
-		adopted = l.Adopt(site.ReplicaID(id), life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+		adopted = l.Adopt(id, life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
 	})
 	if adopted != nil {
 		return 0, errors.Join(adopted, ns.Leave())
 	}
-	return site.ReplicaID(id), nil
+	return id, nil
 }
 
 // allAdopted has the machines act on what they were given.
@@ -112,20 +109,15 @@ func (n *Node) allAdopted() {
 	}
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
 // bury takes away a container that ended while no daemon ran.
 func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 	if kept, err := n.Store.Get(c.Site()); err == nil && st.OOMKilled {
-		n.Tell(life.OutOfMemory(c.Site(), c.ID(), &kept.Spec))
+		n.Tell(life.OutOfMemory(c.Site(), c.Name(), &kept.Spec))
 	}
-	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Exited, Reason: life.Describe(st) + ", while no daemon ran"})
+	n.Tell(event.Event{Site: c.Site(), Replica: c.Name(), Kind: event.Exited, Reason: life.Describe(st) + ", while no daemon ran"})
+	if e, err := n.table.ByName(c.Site()); err == nil {
+		e.With(func(l *life.Live) { l.NumberAfter(c.Name()) })
+	}
 	if err := n.containers.Remove(c.ID()); err != nil {
 		n.Log.Error("cannot remove a container that has ended", "container", c.ID(), "error", err)
 	}
@@ -133,7 +125,7 @@ func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 
 // discard ends a container that belongs to nobody.
 func (n *Node) discard(c *container.Container, why error) {
-	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Discarded, Reason: why.Error()})
+	n.Tell(event.Event{Site: c.Site(), Replica: c.Name(), Kind: event.Discarded, Reason: why.Error()})
 	n.Work.Go(func() {
 		err := c.Kill(n.Ctx)
 		if err == nil {

@@ -163,7 +163,7 @@ func (g *Engine) watchReplica(l Site, id site.ReplicaID) {
 	}
 	keep := func(w io.Closer, err error) {
 		if err != nil {
-			g.Log.Debug("pressure on a replica is not told", "site", ref.Name(), "replica", id, "error", err)
+			g.Log.Debug("pressure on a replica is not told", "site", ref.Name(), "id", id, "error", err)
 			return
 		}
 		s.watched[id] = append(s.watched[id], w)

@@ -98,7 +98,7 @@ func (g *Engine) Samples(l Site, why Cause) map[site.ReplicaID]Sample {
 		}
 		usage, err := groups[id].Usage()
 		if err != nil {
-			g.Log.Debug("cannot read what a replica uses", "site", l.Ref.Name(), "replica", id, "error", err)
+			g.Log.Debug("cannot read what a replica uses", "site", l.Ref.Name(), "id", id, "error", err)
 		}
 		out[site.ReplicaID(id)] = Sample{at: now, Load: load, Counted: counted, Usage: usage}
 	}

@@ -25,18 +25,13 @@ type checks struct {
 // privileges refuses what the node's configuration allows to no site. Each
 // start looks again.
 func (c checks) privileges(sites []spec.Site, source string) error {
-	bad := &api.Error{Code: api.CodeInvalid, Message: "privileges that this node does not give"}
+	var bad []api.Detail
 	for i := range sites {
 		for _, e := range life.Excesses(c.cfg, &sites[i]) {
-			d := api.Detail{Site: sites[i].Name, Field: e.Field, Message: e.Err.Error(), Allowed: e.Allowed}
-			d.File, d.Line, d.Column = spec.Locate(source, d.Site, d.Field)
-			bad.Details = append(bad.Details, d)
+			bad = append(bad, api.Detail{Site: sites[i].Name, Field: e.Field, Message: e.Err.Error(), Allowed: e.Allowed})
 		}
 	}
-	if len(bad.Details) > 0 {
-		return bad
-	}
-	return nil
+	return refused("privileges that this node does not give", source, bad)
 }
 
 // volumes finds volumes that no wake could mount. Everything is looked at
@@ -44,7 +39,7 @@ func (c checks) privileges(sites []spec.Site, source string) error {
 // is told only: its disk may come later. In the folder of specs what a tenant
 // could have put there is told only, too, as an error keeps back all its sites.
 func (c checks) volumes(sites []spec.Site, source string) error {
-	bad := &api.Error{Code: api.CodeInvalid, Message: "volumes that cannot be used"}
+	var bad []api.Detail
 	for i := range sites {
 		s := &sites[i]
 		for j, v := range s.Volumes {
@@ -64,14 +59,10 @@ func (c checks) volumes(sites []spec.Site, source string) error {
 			if errors.Is(err, volume.ErrOutside) {
 				d.Allowed = "what lies below " + strings.Join(c.cfg.VolumeRoots, ", ")
 			}
-			d.File, d.Line, d.Column = spec.Locate(source, s.Name, d.Field)
-			bad.Details = append(bad.Details, d)
+			bad = append(bad, d)
 		}
 	}
-	if len(bad.Details) > 0 {
-		return bad
-	}
-	return nil
+	return refused("volumes that cannot be used", source, bad)
 }
 
 // userns finds what a site cannot see through a user namespace of its own,
@@ -82,7 +73,7 @@ func (c checks) userns(sites []spec.Site, source string) error {
 	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return s.OwnUserns() }) {
 		return nil
 	}
-	bad := &api.Error{Code: api.CodeInvalid, Message: "sites that cannot have a user namespace of their own"}
+	var bad []api.Detail
 	mapping, probeErr := volume.ProbeMapping()
 	if probeErr == nil {
 		defer mapping.Userns.Close()
@@ -97,9 +88,7 @@ func (c checks) userns(sites []spec.Site, source string) error {
 				c.log.Warn("a site cannot have a user namespace of its own", "site", s.Name, "field", field, "error", err)
 				return
 			}
-			bad.Details = append(bad.Details, api.Detail{
-				Site: s.Name, Field: field, Message: err.Error(), Allowed: "userns: host, or another file system",
-			})
+			bad = append(bad, api.Detail{Site: s.Name, Field: field, Message: err.Error(), Allowed: "userns: host, or another file system"})
 		}
 		if probeErr != nil {
 			report("userns", probeErr)
@@ -122,10 +111,20 @@ func (c checks) userns(sites []spec.Site, source string) error {
 			}
 		}
 	}
-	if len(bad.Details) > 0 {
-		return bad
+	return refused("sites that cannot have a user namespace of their own", source, bad)
+}
+
+// refused is the error of specs for which details tell against them, each with its
+// place in the source; nil: nothing does.
+func refused(message, source string, details []api.Detail) error {
+	if len(details) == 0 {
+		return nil
 	}
-	return nil
+	for i := range details {
+		d := &details[i]
+		d.File, d.Line, d.Column = spec.Locate(source, d.Site, d.Field)
+	}
+	return &api.Error{Code: api.CodeInvalid, Message: message, Details: details}
 }
 
 // tryMapping says whether what lies at a path below one of the roots can be

@@ -42,7 +42,7 @@ func (r Refusals) tell(f bpf.Refusal) {
 	if !first {
 		return
 	}
-	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: fmt.Sprintf("%s-%d", e.Name, f.Replica)}
+	ev := event.Event{Site: e.Name, Kind: event.Refused, Reason: told.Reason, Replica: e.ReplicaName(f.Replica)}
 	var text []string
 	if told.Allow != "" {
 		text = append(text, fmt.Sprintf("to allow it: network: {allow: [%q]}", told.Allow))

@@ -1,9 +1,3 @@
-// Package volume opens the folders and files of the node that sites are given:
-// the sources of volumes, and the folders of dir: images. Whoever owns a folder
-// on the way, a tenant with SFTP say, may exchange it at any moment for a
-// symbolic link. So no link is ever followed, what was opened is what is used,
-// by its descriptor, and everything lies below folders that the node's
-// configuration names.
 package volume
 
 import (

@@ -166,7 +166,7 @@ func TestRootExec(t *testing.T) {
 		t.Errorf("exec gives %q and %q", out.String(), errOut.String())
 	}
 	told := s.await(0, "executed")
-	if fmt.Sprint(told.Fields["command"]) != "[/site]" || told.Fields["uid"] != float64(0) || told.Replica == "" {
+	if fmt.Sprint(told.Fields["command"]) != "[/site]" || told.Fields["uid"] != float64(0) || told.Replica != "host-1" {
 		t.Errorf("the event of an exec is %+v", told)
 	}
 	n.outside.mustGet(s.addr4(80), "/print?out=%1B%5B2Jcleared&err=%1B%5D0%3Btitle%07")

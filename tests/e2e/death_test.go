@@ -319,15 +319,21 @@ func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
 	}
 	testutil.WaitExit(t, patience, pid)
 	testutil.WaitFor(t, patience, "its monitor to write down how it ended", func() error {
-		_, err := os.Stat(n.run("replicas/orphan-1/exit.json"))
-		return err
+		found, err := filepath.Glob(n.run("replicas/orphan-1.*/exit.json"))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("found %q, %v", found, err)
+		}
+		return nil
 	})
 	n.start()
-	if ev := s.await(0, "exited"); !strings.Contains(ev.Reason, "exit code 1") {
-		t.Errorf("it exited because of %q", ev.Reason)
+	if ev := s.await(0, "exited"); !strings.Contains(ev.Reason, "exit code 1") || ev.Replica != "orphan-1" {
+		t.Errorf("%s exited because of %q", ev.Replica, ev.Reason)
 	}
 	n.outside.greet(s.addr4(80))
 	n.checkReplicas(s)
+	if r := s.replicas(1)[0]; r.ID != "orphan-2" {
+		t.Errorf("the next replica is %s, want orphan-2", r.ID)
+	}
 }
 
 func TestRootSecondDaemonIsRefused(t *testing.T) {

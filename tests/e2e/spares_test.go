@@ -244,7 +244,14 @@ func TestRootKilledWhileSpareJoins(t *testing.T) {
 func (n *node) processesOf(id string) (out []int) {
 	n.t.Helper()
 	var state wire.State
-	err := wire.ReadFile(n.run("replicas/"+id), wire.StateFile, &state)
+	dirs, err := filepath.Glob(n.run("replicas/" + id + ".*"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if len(dirs) == 0 {
+		return nil
+	}
+	err = wire.ReadFile(dirs[0], wire.StateFile, &state)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -57,24 +57,22 @@ func TestRootFrozenSiteIsThawedByItsVisitor(t *testing.T) {
 		s := n.deploy("frozen", "idle: 1s", "tiers: [frozen]")
 		s.sleepOn("frozen")
 		pid := s.pid()
-		for _, c := range []*client{n.outside, n.local} {
-			for _, to := range []netip.AddrPort{s.addr4(80), s.addr6(80)} {
-				if !frozen(t, pid) {
-					t.Fatal("it is not frozen")
-				}
-				v := s.get()
-				if v.Tier != api.TierFrozen || v.Phase != api.PhaseParked || v.Replicas[0].Tier != api.TierFrozen {
-					t.Errorf("it is shown as %s, %s, %+v", v.Tier, v.Phase, v.Replicas)
-				}
-				mark := n.mark()
-				c.greet(to)
-				checkThaw(t, s, mark)
-				s.await(mark, "frozen")
-				if now := s.pid(); now != pid {
-					t.Errorf("process %d became %d", pid, now)
-				}
+		s.byEach(func(c *client, to netip.AddrPort) {
+			if !frozen(t, pid) {
+				t.Fatal("it is not frozen")
 			}
-		}
+			v := s.get()
+			if v.Tier != api.TierFrozen || v.Phase != api.PhaseParked || v.Replicas[0].Tier != api.TierFrozen {
+				t.Errorf("it is shown as %s, %s, %+v", v.Tier, v.Phase, v.Replicas)
+			}
+			mark := n.mark()
+			c.greet(to)
+			checkThaw(t, s, mark)
+			s.await(mark, "frozen")
+			if now := s.pid(); now != pid {
+				t.Errorf("process %d became %d", pid, now)
+			}
+		})
 	})
 }
 

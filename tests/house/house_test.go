@@ -42,6 +42,28 @@ func TestTopLevel(t *testing.T) {
 	})
 }
 
+// TestRoomsSayWhatTheyOwn: a stranger finds in doc.go whether a change belongs there.
+func TestRoomsSayWhatTheyOwn(t *testing.T) {
+	dirs := map[string]bool{}
+	production(t, func(path string, _ *token.FileSet, _ *ast.File) {
+		dir := filepath.ToSlash(filepath.Dir(path))
+		if top, below, _ := strings.Cut(dir, "/"); !strings.Contains(below, "/") && below != "internal" && top != "cmd" && top != "tests" {
+			dirs[dir] = true
+		}
+	})
+	if len(dirs) < 20 {
+		t.Fatalf("there are %d rooms", len(dirs))
+	}
+	for dir := range dirs {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, dir, "doc.go"), nil, parser.ParseComments)
+		if err != nil {
+			t.Error(err)
+		} else if len(strings.Fields(f.Doc.Text())) < 15 {
+			t.Errorf("%s/doc.go says only %q", dir, f.Doc.Text())
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	methods := map[string]int{} // by folder and type
 	lines := 0

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Command guest is the program that the tests run in containers. Its first
 // argument says what to do.
 package main
