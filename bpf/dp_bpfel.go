@@ -151,6 +151,26 @@ type dpFcHeldSmall struct {
 	Data [256]uint8
 }
 
+type dpFcIgnoreKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Owner     uint32
+	Addr      dpFcAddr
+}
+
+type dpFcIgnoredGets uint32
+
+const (
+	dpFcIgnoredGetsFC_IGNORED_REFUSED  dpFcIgnoredGets = 1
+	dpFcIgnoredGetsFC_IGNORED_ANSWERED dpFcIgnoredGets = 2
+)
+
+type dpFcIgnoredPackets struct {
+	_      structs.HostLayout
+	Awake  uint64
+	Asleep uint64
+}
+
 type dpFcLatency struct {
 	_ structs.HostLayout
 	N [448]uint64
@@ -413,6 +433,7 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	dpMapFcAnswerers        = "fc_answerers"
 	dpMapFcConfig           = "fc_config"
 	dpMapFcConns            = "fc_conns"
 	dpMapFcDeny4            = "fc_deny4"
@@ -424,6 +445,9 @@ const (
 	dpMapFcHeldFlows        = "fc_held_flows"
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
+	dpMapFcIgnore           = "fc_ignore"
+	dpMapFcIgnoreHow        = "fc_ignore_how"
+	dpMapFcIgnored          = "fc_ignored"
 	dpMapFcLatencies        = "fc_latencies"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
@@ -443,6 +467,7 @@ const (
 	dpMapFcTriggers         = "fc_triggers"
 	dpMapFcUplinks          = "fc_uplinks"
 	dpMapFcVeths            = "fc_veths"
+	dpProgFcAnswer          = "fc_answer"
 	dpProgFcBind4           = "fc_bind4"
 	dpProgFcBind6           = "fc_bind6"
 	dpProgFcControl         = "fc_control"
@@ -462,6 +487,7 @@ const (
 	dpVarFcTypeHeld         = "fc_type_held"
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
+	dpVarFcTypeIgnoredGets  = "fc_type_ignored_gets"
 	dpVarFcTypeKind         = "fc_type_kind"
 	dpVarFcTypePolicyOwner  = "fc_type_policy_owner"
 	dpVarFcTypePolicyTarget = "fc_type_policy_target"
@@ -519,6 +545,7 @@ type dpSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpProgramSpecs struct {
+	FcAnswer     *ebpf.ProgramSpec `ebpf:"fc_answer"`
 	FcBind4      *ebpf.ProgramSpec `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.ProgramSpec `ebpf:"fc_bind6"`
 	FcControl    *ebpf.ProgramSpec `ebpf:"fc_control"`
@@ -537,6 +564,7 @@ type dpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpMapSpecs struct {
+	FcAnswerers   *ebpf.MapSpec `ebpf:"fc_answerers"`
 	FcConfig      *ebpf.MapSpec `ebpf:"fc_config"`
 	FcConns       *ebpf.MapSpec `ebpf:"fc_conns"`
 	FcDeny4       *ebpf.MapSpec `ebpf:"fc_deny4"`
@@ -548,6 +576,9 @@ type dpMapSpecs struct {
 	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcIgnore      *ebpf.MapSpec `ebpf:"fc_ignore"`
+	FcIgnoreHow   *ebpf.MapSpec `ebpf:"fc_ignore_how"`
+	FcIgnored     *ebpf.MapSpec `ebpf:"fc_ignored"`
 	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
@@ -580,6 +611,7 @@ type dpVariableSpecs struct {
 	FcTypeHeld         *ebpf.VariableSpec `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
+	FcTypeIgnoredGets  *ebpf.VariableSpec `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
 	FcTypePolicyOwner  *ebpf.VariableSpec `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.VariableSpec `ebpf:"fc_type_policy_target"`
@@ -615,6 +647,7 @@ func (o *dpObjects) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpMaps struct {
+	FcAnswerers   *ebpf.Map `ebpf:"fc_answerers"`
 	FcConfig      *ebpf.Map `ebpf:"fc_config"`
 	FcConns       *ebpf.Map `ebpf:"fc_conns"`
 	FcDeny4       *ebpf.Map `ebpf:"fc_deny4"`
@@ -626,6 +659,9 @@ type dpMaps struct {
 	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcIgnore      *ebpf.Map `ebpf:"fc_ignore"`
+	FcIgnoreHow   *ebpf.Map `ebpf:"fc_ignore_how"`
+	FcIgnored     *ebpf.Map `ebpf:"fc_ignored"`
 	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
@@ -649,6 +685,7 @@ type dpMaps struct {
 
 func (m *dpMaps) Close() error {
 	return _DpClose(
+		m.FcAnswerers,
 		m.FcConfig,
 		m.FcConns,
 		m.FcDeny4,
@@ -660,6 +697,9 @@ func (m *dpMaps) Close() error {
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
+		m.FcIgnore,
+		m.FcIgnoreHow,
+		m.FcIgnored,
 		m.FcLatencies,
 		m.FcListenSocks,
 		m.FcListeners,
@@ -693,6 +733,7 @@ type dpVariables struct {
 	FcTypeHeld         *ebpf.Variable `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
+	FcTypeIgnoredGets  *ebpf.Variable `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
 	FcTypePolicyOwner  *ebpf.Variable `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.Variable `ebpf:"fc_type_policy_target"`
@@ -712,6 +753,7 @@ type dpVariables struct {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpPrograms struct {
+	FcAnswer     *ebpf.Program `ebpf:"fc_answer"`
 	FcBind4      *ebpf.Program `ebpf:"fc_bind4"`
 	FcBind6      *ebpf.Program `ebpf:"fc_bind6"`
 	FcControl    *ebpf.Program `ebpf:"fc_control"`
@@ -728,6 +770,7 @@ type dpPrograms struct {
 
 func (p *dpPrograms) Close() error {
 	return _DpClose(
+		p.FcAnswer,
 		p.FcBind4,
 		p.FcBind6,
 		p.FcControl,

@@ -67,6 +67,7 @@ var ErrNoBPFFS = errors.New("not on a bpf file system")
 type Datapath struct {
 	Denials
 	Policy
+	Ignoring
 
 	objs    dpObjects
 	opts    Options
@@ -90,11 +91,13 @@ func Open(o Options) (*Datapath, error) {
 	}
 	spec.Maps[dpMapFcSites].MaxEntries = o.MaxSites
 	spec.Maps[dpMapFcTriggers].MaxEntries = o.MaxSites
+	spec.Maps[dpMapFcIgnored].MaxEntries = o.MaxSites
+	spec.Maps[dpMapFcIgnoreHow].MaxEntries = o.MaxSites + 1 // and the node
 	spec.Maps[dpMapFcListeners].MaxEntries = o.MaxListener
 	spec.Maps[dpMapFcFlows].MaxEntries = o.MaxFlows
 
 	d := &Datapath{opts: o, mode: o.Mode}
-	d.Denials.objs, d.Policy.objs = &d.objs, &d.objs
+	d.Denials.objs, d.Policy.objs, d.Ignoring.objs = &d.objs, &d.objs, &d.objs
 	if d.mode == ModeAuto {
 		d.mode = ModeClsact
 		if haveTCX() == nil {

@@ -185,7 +185,7 @@ func emptyMap(m *ebpf.Map) error {
 		return nil
 	case kind == ebpf.RingBuf:
 		return emptyRing(m)
-	case kind == ebpf.SkStorage: // ends with its sockets: see quiet
+	case kind == ebpf.SkStorage, kind == ebpf.SockMap: // ends with its sockets: see quiet
 		return nil
 	}
 	return errors.New("a map of a type that is not known here")

@@ -39,6 +39,13 @@ func (d *Datapath) DeleteListeners(ls ...Listener) error {
 	return errors.Join(errs...)
 }
 
+// SiteOf returns the site that has a listener; false: none.
+func (d *Datapath) SiteOf(l Listener) (SiteID, bool) {
+	var v dpFcListener
+	err := d.objs.FcListeners.Lookup(l.key(), &v)
+	return SiteID(v.Site), err == nil
+}
+
 // listenerBatch is how many listeners one system call reads.
 const listenerBatch = 4096
 

@@ -20,6 +20,7 @@
 #include "deny.h"
 #include "events.h"
 #include "hold.h"
+#include "ignore.h"
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
@@ -50,4 +51,5 @@ const struct fc_refusal *fc_type_refusal __attribute__((unused));
 const enum fc_policy_owner *fc_type_policy_owner __attribute__((unused));
 const enum fc_policy_target *fc_type_policy_target __attribute__((unused));
 const enum fc_verdict *fc_type_verdict __attribute__((unused));
+const enum fc_ignored_gets *fc_type_ignored_gets __attribute__((unused));
 const enum fc_uplink_flags *fc_type_uplink_flags __attribute__((unused));

@@ -166,6 +166,46 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_policy SEC(".maps");
 
+/* Sources that are no visitors, whole in the form of IPv6. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 19);
+	__type(key, struct fc_ignore_key);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_ignore SEC(".maps");
+
+/* site, or FC_OWNER_NODE -> enum fc_ignored_gets */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17); /* set by the loader */
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_ignore_how SEC(".maps");
+
+/* Made by the first packet that is counted; goes with the site. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17); /* set by the loader */
+	__type(key, __u32);
+	__type(value, struct fc_ignored_packets);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_ignored SEC(".maps");
+
+/* The daemon's listeners that answer such sources, for IPv4 and IPv6: with the
+ * daemon they leave the map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_answerers SEC(".maps");
+
 /* Destinations that were told as refused, to tell each once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -25,6 +25,7 @@ struct packet {
 	bool refusal : 1; /* TCP: what a kernel answers to a SYN that nobody listens for */
 	bool icmp_error : 1;
 	bool echo_request : 1, echo_reply : 1; /* their id is in sport and dport */
+	bool ignored : 1; /* of a source that is no visitor */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */

@@ -6,6 +6,7 @@
 
 #include "choose.h"
 #include "events.h"
+#include "ignore.h"
 #include "maps.h"
 #include "trigger.h"
 #include "turns.h"
@@ -182,6 +183,24 @@ static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
 	bpf_sk_storage_delete(&fc_listen_socks, sk);
 }
 
+/* Whether the other end is a source that is ignored: not counted. */
+static __always_inline bool from_ignored(struct bpf_sock_ops *ops, __u32 site)
+{
+	__be32 v4 = ops->remote_ip4;
+	struct fc_addr a;
+
+	barrier_var(v4); /* see local_addr */
+	if (ops->family == AF_INET) {
+		a = addr_v4(v4);
+	} else {
+		a.w[0] = ops->remote_ip6[0];
+		a.w[1] = ops->remote_ip6[1];
+		a.w[2] = ops->remote_ip6[2];
+		a.w[3] = ops->remote_ip6[3];
+	}
+	return fc_ignores(site, &a);
+}
+
 /* Whether the other end is 127.0.0.1 or the like: somebody inside, by the VIP. */
 static __always_inline bool from_loopback(struct bpf_sock_ops *ops)
 {
@@ -207,9 +226,10 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 
 	if (!sk || !local_addr(ops, &local))
 		return;
-	if ((!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) || from_loopback(ops)) {
-		/* the container talks to itself, or the daemon asks it from inside; the
-		 * listener's flag is inherited */
+	if ((!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) || from_loopback(ops) ||
+	    from_ignored(ops, c.r->site)) {
+		/* the container talks to itself, the daemon asks it from inside, or no
+		 * visitor does; the listener's flag is inherited */
 		bpf_sock_ops_cb_flags_set(ops, 0);
 		return;
 	}

@@ -6,6 +6,7 @@
 #include "deny.h"
 #include "events.h"
 #include "hold.h"
+#include "ignore.h"
 #include "policy.h"
 #include "turns.h"
 
@@ -69,12 +70,16 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
 	return p->proto == IPPROTO_UDP && (!s || slot_of(s, id) < 0);
 }
 
-/* A packet of a listener's flow goes to this replica: the first one since it
- * was marked asleep tells the daemon. */
-static __always_inline void knock(struct choice c)
+/* A packet of a listener's flow goes to this replica: the first one of a visitor's
+ * since it was marked asleep tells the daemon. */
+static __always_inline void knock(struct choice c, struct packet *p)
 {
-	if (!(*(volatile __u32 *)&c.r->flags & FC_REPLICA_ASLEEP))
+	if (!is_asleep(c.r))
 		return;
+	if (fc_ignores(c.r->site, &p->src)) {
+		count_ignored(c.r->site, true);
+		return;
+	}
 	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP))
 		begin_wake(c.r);
 }
@@ -237,29 +242,39 @@ int fc_device(struct __sk_buff *skb)
 
 	/* parked, or being parked: connections stay with whom they are */
 	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
-		knock(c);
+		knock(c, &p);
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
 	}
+	if (p.syn || p.proto == IPPROTO_UDP)
+		fc_look_at_source(&p, l->site);
 	if (s && (s->flags & FC_SITE_REFUSE) && (p.syn || p.proto == IPPROTO_UDP)) {
-		count_site(l->site, true);
+		if (!p.ignored)
+			count_site(l->site, true);
 		return to_sink();
 	}
 	if (s) {
 		c = pick(skb, &p, l, s, c);
-		if (c.r) {
-			count_flow(&p, f, c.id);
+		if (c.r && !(p.ignored && is_asleep(c.r))) {
+			if (p.ignored)
+				count_ignored(l->site, false);
+			else
+				count_flow(&p, f, c.id);
 			if (!f || f->replica != c.id)
 				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
-			if (p.syn || p.proto == IPPROTO_UDP)
+			if (!p.ignored && (p.syn || p.proto == IPPROTO_UDP))
 				c.r->last_ns = bpf_ktime_get_ns();
-			knock(c);
+			knock(c, &p);
 			remember_fragments(&p, c.id);
 			return to_replica(c.r);
 		}
 	}
 	if (!p.syn && p.proto != IPPROTO_UDP)
 		return to_sink();
+	if (p.ignored) {
+		turned_away(&fk, l->site);
+		return to_sink();
+	}
 	fc_hold(skb, &p, l->site);
 	return FC_EATEN;
 }
@@ -357,8 +372,8 @@ int fc_uplink(struct __sk_buff *skb)
 	if (p.proto == IPPROTO_TCP && !p.syn) {
 		if (!c.r)
 			return TC_ACT_UNSPEC;
-		if ((c.r->flags & FC_REPLICA_ASLEEP) && bpf_map_lookup_elem(&fc_listeners, &lk))
-			knock(c);
+		if (is_asleep(c.r) && bpf_map_lookup_elem(&fc_listeners, &lk))
+			knock(c, &p);
 		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	}
 
@@ -372,8 +387,14 @@ int fc_uplink(struct __sk_buff *skb)
 	c = pick(skb, &p, l, s, c);
 	if (!c.r)
 		return TC_ACT_UNSPEC;
+	if (fc_look_at_source(&p, l->site)) {
+		if (is_asleep(c.r))
+			return TC_ACT_UNSPEC; /* fc0 turns it away */
+		count_ignored(l->site, false);
+		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
+	}
 	c.r->last_ns = bpf_ktime_get_ns();
-	knock(c);
+	knock(c, &p);
 	count_flow(&p, f, c.id);
 	return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 }

@@ -308,6 +308,28 @@ struct fc_refusal {
 	__u32 verdict;
 };
 
+/* Keys of the trie of sources that are no visitors. */
+struct fc_ignore_key {
+	__u32 prefixlen;
+	__u32 owner; /* a site, or FC_OWNER_NODE for all */
+	struct fc_addr addr;
+};
+
+#define FC_IGNORE_FIXED 32 /* bits before the address */
+
+/* What such a source gets from a site that sleeps. */
+enum fc_ignored_gets {
+	FC_IGNORED_REFUSED = 1,
+	FC_IGNORED_ANSWERED, /* by the daemon's listener */
+};
+
+/* Packets of such sources: first ones of a flow, and those that would have
+ * woken the site. */
+struct fc_ignored_packets {
+	__u64 awake; /* of a site that served them */
+	__u64 asleep;
+};
+
 /* What an uplink's program may not let the stack forward. */
 enum fc_uplink_flags {
 	FC_UPLINK_GUARD4 = 1, /* IPv4 that is not for a VIP */

@@ -59,6 +59,7 @@ func printSite(e *env, s *api.Site) error {
 	add("not used", unused(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
 	add("idle", age(s.Idle.Duration()))
+	add("ignored", ignored(s.Ignored))
 	if s.Latency != nil {
 		add("latency", fmt.Sprintf("%s p50, %s p99", latency(s.Latency.P50.Duration()), latency(s.Latency.P99.Duration())))
 	}
@@ -79,6 +80,18 @@ func printSite(e *env, s *api.Site) error {
 	}
 	fmt.Fprintln(e.stdout)
 	return printReplicas(e, s.Replicas, now)
+}
+
+// ignored is "12 packets while asleep (answer: http 204), 34 while awake".
+func ignored(i *api.Ignored) string {
+	if i == nil {
+		return ""
+	}
+	answer := i.Answer
+	if i.Status != 0 {
+		answer += " " + strconv.Itoa(i.Status)
+	}
+	return fmt.Sprintf("%s while asleep (answer: %s), %d while awake", plural(int(i.Asleep), "packet"), answer, i.Awake)
 }
 
 // replicasInFull is "1 of at most 4, 1 spare".

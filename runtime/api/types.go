@@ -87,6 +87,9 @@ type Site struct {
 
 	// Decision is the last one that the node took about this site.
 	Decision *event.Decision `json:"lastDecision,omitempty"`
+	// Ignored is there in answers about a single site only.
+	Ignored *Ignored `json:"ignored,omitempty"`
+
 	// Error is the last failure, kept until the next success.
 	Error *event.Failure `json:"lastError,omitempty"`
 
@@ -113,6 +116,18 @@ type Replica struct {
 	Spare bool `json:"spare,omitempty"`
 	// Image is the digest of the image that it was started from.
 	Image string `json:"imageDigest,omitempty"`
+}
+
+// Ignored is what sources get that are no visitors, and counts their packets: those
+// that begin something, and those that would have woken the site.
+type Ignored struct {
+	// Answer is what they get while the site sleeps: refuse, accept or http.
+	Answer string `json:"answer"`
+	// Status is that of http.
+	Status int `json:"status,omitempty"`
+	// Asleep counts packets while the site slept, Awake those that it got.
+	Asleep uint64 `json:"asleep"`
+	Awake  uint64 `json:"awake"`
 }
 
 // Conns counts connections.

@@ -70,6 +70,7 @@ func (c checker) config(cfg *Config) {
 	c.links(cfg)
 	c.prefixes(cfg.Prefixes)
 	cfg.Network.Check(c.report)
+	cfg.Ignore.Check(c.report)
 	if !slices.Contains(attachModes, cfg.Attach) {
 		c.bad("attach", strings.Join(attachModes, ", "), "%q is not a way to attach programs", cfg.Attach)
 	}

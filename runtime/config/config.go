@@ -27,6 +27,8 @@ type Config struct {
 
 	// Network holds for all sites of which the spec does not say otherwise; see network of the spec.
 	Network spec.Network `json:"network" also:"egress,policy"`
+	// Ignore lists sources of packets that are no visits, for all sites; see ignore of the spec. What a spec says of them is its site's.
+	Ignore spec.Ignored `json:"ignore" also:"ignored,monitors,bots"`
 
 	// Attach is how programs are attached to links: auto, tcx or clsact.
 	Attach string `json:"attach" also:"mode"`

@@ -29,6 +29,7 @@ type Site struct {
 	Domains []string
 	Gateway *spec.Gateway // nil where the spec says nothing
 	Network *spec.Network // likewise
+	Ignore  *spec.Ignored // likewise
 	Source  string
 	Digest  [32]byte
 	Pinned  unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
@@ -149,7 +150,7 @@ func New(h *Host, s *store.Site) *Site {
 func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
-	st.Gateway, st.Network = gatewayOf(&s.Spec), networkOf(&s.Spec)
+	st.Gateway, st.Network, st.Ignore = gatewayOf(&s.Spec), networkOf(&s.Spec), ignoredOf(&s.Spec)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout
@@ -207,6 +208,15 @@ func gatewayOf(s *spec.Site) *spec.Gateway {
 	}
 	g := s.Gateway
 	return &g
+}
+
+// ignoredOf is who is no visitor of the site alone.
+func ignoredOf(s *spec.Site) *spec.Ignored {
+	if s.Ignore.IsZero() {
+		return nil
+	}
+	i := s.Ignore
+	return &i
 }
 
 // networkOf is whom a site may talk to: its own name servers, too. Those of the

@@ -17,6 +17,7 @@ type Kernel interface {
 	Rules() (map[bpf.Rule]bool, error)
 	ResetFlows(vips ...netip.Addr) error
 	ResetRefusals(ids ...bpf.SiteID) error
+	IgnoringKernel
 }
 
 // Site is what the rules need to know of one.
@@ -24,6 +25,7 @@ type Site struct {
 	ID      bpf.SiteID
 	Addrs   []netip.Addr
 	Network *spec.Network // nil: its spec says nothing
+	Ignore  *spec.Ignored // likewise
 }
 
 // Rules are those of the data path. Its methods may be called from several
@@ -33,28 +35,36 @@ type Rules struct {
 	node      spec.Network
 	resolvers func() []netip.Addr
 
-	mu    sync.Mutex
-	reset bool // connections were looked at anew since the start
-	have  map[bpf.Rule]bool
-	told  map[bpf.SiteID]map[bpf.Refusal]bool // refusals, without their times and replicas
+	mu      sync.Mutex
+	ignored ignored
+	reset   bool // connections were looked at anew since the start
+	have    map[bpf.Rule]bool
+	told    map[bpf.SiteID]map[bpf.Refusal]bool // refusals, without their times and replicas
 }
 
-// Open reads what the data path has. node is what the configuration says;
-// resolvers gives the name servers that containers are told of.
-func Open(k Kernel, node spec.Network, resolvers func() []netip.Addr) (*Rules, error) {
+// Open reads what the data path has. node and ignore are what the configuration
+// says; resolvers gives the name servers that containers are told of.
+func Open(k Kernel, node spec.Network, ignore spec.Ignored, resolvers func() []netip.Addr) (*Rules, error) {
 	have, err := k.Rules()
 	if err != nil {
 		return nil, err
 	}
-	return &Rules{kernel: k, node: node, resolvers: resolvers, have: have, told: map[bpf.SiteID]map[bpf.Refusal]bool{}}, nil
+	i, err := openIgnored(k, ignore)
+	if err != nil {
+		return nil, err
+	}
+	return &Rules{kernel: k, node: node, ignored: i, resolvers: resolvers, have: have, told: map[bpf.SiteID]map[bpf.Refusal]bool{}}, nil
 }
 
-// Become makes the data path's rules those of these sites, by name, and of the
-// node; if one cannot be set all are as before. Connections that a site has begun are
+// Become makes the data path's rules, and whom it ignores, those of these sites, by
+// name, and of the node; if one cannot be set all of its kind are as before. Connections that a site has begun are
 // looked at anew where its rules have changed.
 func (r *Rules) Become(sites map[string]Site) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.ignored.become(sites); err != nil {
+		return err
+	}
 	want := map[bpf.Rule]bool{}
 	for _, a := range r.resolvers() {
 		for _, proto := range []bpf.Proto{bpf.UDP, bpf.TCP} {

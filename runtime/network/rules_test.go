@@ -17,6 +17,10 @@ type kernel struct {
 	room  int // 0: for all
 	reset []netip.Addr
 	walks int // over the flows
+
+	sources map[bpf.IgnoredSource]bool
+	answers map[bpf.SiteID]bool
+	packets map[bpf.SiteID]bpf.IgnoredPackets
 }
 
 var errFull = errors.New("full")
@@ -60,7 +64,7 @@ func peers(t *testing.T, texts ...string) (out []spec.Peer) {
 
 func open(t *testing.T, k *kernel, node spec.Network) *Rules {
 	t.Helper()
-	r, err := Open(k, node, func() []netip.Addr { return nil })
+	r, err := Open(k, node, spec.Ignored{}, func() []netip.Addr { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (n *Node) run(ctx context.Context, cancel func(), version string, ready fun
 	if err := n.open(); err != nil {
 		return err
 	}
-	n.status = status.New(n.Host, n.table, status.Machine{Denied: n.denied.Count, Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
+	n.status = status.New(n.Host, n.table, status.Machine{Denied: n.denied.Count, Ignored: n.dp, Version: version, Attach: n.dp.Mode(), Device: n.net.DeviceIfindex(), Cgroups: n.cgroups})
 	if err := n.recover(); err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (n *Node) open() (err error) {
 		if n.denied, err = sites.OpenDenied(n.Host, n.dp); err != nil { // before any packet can come
 			return err
 		}
-		if n.table.Rules, err = network.Open(n.dp, cfg.Network, func() []netip.Addr { return resolv.Addrs(os.ReadFile, cfg.DNS) }); err != nil {
+		if n.table.Rules, err = network.Open(n.dp, cfg.Network, cfg.Ignore, func() []netip.Addr { return resolv.Addrs(os.ReadFile, cfg.DNS) }); err != nil {
 			return err
 		}
 	}
@@ -287,6 +287,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
 	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
+	n.answerIgnored(ctx)
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)

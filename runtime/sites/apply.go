@@ -3,6 +3,7 @@ package sites
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -115,6 +116,9 @@ func (t *Table) warnings(c change) []string {
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
 	if missing := resolv.Missing(os.ReadFile, t.host.Cfg.DNS, s.DNS); missing != "" {
 		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
+	}
+	if self := IgnoredSelf(s.Ignore, net.InterfaceAddrs); self != "" {
+		out = append(out, self)
 	}
 	return append(out, c.warnings...)
 }

@@ -25,7 +25,9 @@ func (t *Table) rulesWith(changes []change) error {
 		return nil
 	}
 	all := map[string]network.Site{}
-	enter := func(e *life.Site) { all[e.Name] = network.Site{ID: e.ID, Addrs: e.Addrs(), Network: e.Network} }
+	enter := func(e *life.Site) {
+		all[e.Name] = network.Site{ID: e.ID, Addrs: e.Addrs(), Network: e.Network, Ignore: e.Ignore}
+	}
 	t.mu.RLock()
 	for _, e := range t.Sites {
 		enter(e)

@@ -138,6 +138,8 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"hostname", s.Hostname == ""},
 		{"start.timeout", s.Start.Timeout == 0},
 		{"stop.signal", s.Stop.Signal == ""},
+		{"ignore.answer", s.Ignore.Answer == ""},
+		{"ignore.status", s.Ignore.Status == 0},
 		{"health.every", s.Health.Every == 0},
 		{"health.failures", s.Health.Failures == 0},
 		{"health.answer", s.Health.Answer == 0},

@@ -117,6 +117,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[Peer]():
 		return text(peerPattern, PeerInternet, "10.1.0.5:3306/tcp", "site:db")
+	case reflect.TypeFor[Source]():
+		return text(sourcePattern, "192.0.2.7", "198.51.100.0/24", "2001:db8::/64")
 	case reflect.TypeFor[Idle]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
@@ -187,18 +189,23 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	for _, word := range usernsModes {
 		get("userns").Enum = append(get("userns").Enum, word)
 	}
+	bounds := func(path string, low, high json.Number) {
+		get(path).Minimum, get(path).Maximum = low, high
+	}
 	get("Capabilities.add").UniqueItems, get("Capabilities.drop").UniqueItems = true, true
 	get("addresses").MaxItems = count(2)
 	ports := get("ports")
 	ports.UniqueItems, ports.MinItems, ports.MaxItems = true, count(1), count(maxPorts)
 	get("Network.allow").MaxItems, get("Network.deny").MaxItems = count(maxPeers), count(maxPeers)
+	get("Ignored.sources").MaxItems = count(maxSources)
+	for _, word := range ignoredAnswers {
+		get("Ignored.answer").Enum = append(get("Ignored.answer").Enum, word)
+	}
+	bounds("Ignored.status", "200", "599")
 	get("volumes").MaxItems = count(maxVolumes)
 	get("imageVolumes").Enum, get("imageVolumes").Default = []any{imageVolumesKeep, ImageVolumesIgnore}, imageVolumesKeep
 	s.Definitions["Volume"].OneOf = []*jsonschema.Schema{{Required: []string{"source"}}, {Required: []string{"name"}}}
 	get("idle").Default = DefaultIdle.String()
-	bounds := func(path string, low, high json.Number) {
-		get(path).Minimum, get(path).Maximum = low, high
-	}
 	get("Limits.pids").Default, get("Scale.min").Default, get("Scale.max").Default = DefaultPids, 0, 1
 	bounds("PidsLimits.min", "1", "4194304")
 	bounds("PidsLimits.max", "1", "4194304")
@@ -264,6 +271,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
+		"Ignored":      {{Type: "array", MaxItems: count(maxSources), Items: scalarSchema(reflect.TypeFor[Source]())}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
 	} {
 		mapping := s.Definitions[def]

@@ -73,6 +73,10 @@ type Site struct {
 	// other sites.
 	Network Network `json:"network,omitzero" also:"egress,firewall,policy,outbound"`
 
+	// Ignore lists sources of packets that are no visits, like uptime monitors: they neither wake the site nor keep it awake. A plain list is
+	// its sources. Default: those of the node's configuration alone.
+	Ignore Ignored `json:"ignore,omitzero" also:"ignored,monitors,bots,exclude"`
+
 	// Volumes are folders and files of the node bound into the site, mounted in this order.
 	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
 
@@ -298,6 +302,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Addresses) == 0 {
 		s.Addresses = nil
+	}
+	if len(s.Ignore.Sources) == 0 {
+		s.Ignore.Sources = nil
 	}
 	if len(s.Network.Allow) == 0 {
 		s.Network.Allow = nil

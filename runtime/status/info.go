@@ -36,6 +36,7 @@ type Status struct {
 	table   *sites.Table
 	cgroups cgroup.Host
 	denied  func() int
+	ignored Ignored
 	info    api.NodeInfo // what does not change
 }
 
@@ -46,11 +47,12 @@ type Machine struct {
 	Device  int // its index
 	Cgroups cgroup.Host
 	Denied  func() int // how many prefixes are denied
+	Ignored Ignored
 }
 
 // New is called when everything is open that is to be shown.
 func New(h *life.Host, t *sites.Table, m Machine) *Status {
-	s := &Status{host: h, table: t, cgroups: m.Cgroups, denied: m.Denied, info: api.NodeInfo{Started: time.Now(), PID: os.Getpid()}}
+	s := &Status{host: h, table: t, cgroups: m.Cgroups, denied: m.Denied, ignored: m.Ignored, info: api.NodeInfo{Started: time.Now(), PID: os.Getpid()}}
 	s.describe(m)
 	return s
 }

@@ -83,7 +83,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descBad, descDenied, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
-		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency,
+		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
 		to <- d
 	}
@@ -117,6 +117,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		to <- counter(descBad, float64(count), what)
 	}
 	to <- gauge(descDenied, float64(c.status.denied()))
+	c.collectIgnored(to)
 	packets, err := c.status.host.Data.Counters()
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(descPackets, err)

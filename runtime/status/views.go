@@ -92,6 +92,9 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	v.NotScaled = scale.Lacking(kept.Spec.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
 	e.With(func(l *life.Live) { s.fillLadder(l, &v) })
+	if v.Ignored, err = s.ignoredOf(e); err != nil {
+		return api.Site{}, err
+	}
 	return v, nil
 }
 
@@ -105,7 +108,7 @@ func (s *Status) View(e *life.Site) (v api.Site) {
 func (s *Status) viewSite(l *life.Live) api.Site {
 	v := api.Site{
 		Name: l.Name, ID: uint32(l.ID), Addresses: l.Addrs(), Domains: l.Domains,
-		Tier: api.TierCold, Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMin: int(l.Least), ReplicasMax: int(l.Most),
+		Tier: tierOf(l), Phase: api.PhaseParked, Replicas: []api.Replica{}, ReplicasMin: int(l.Least), ReplicasMax: int(l.Most),
 		SpecDigest: "sha256:" + hex.EncodeToString(l.Digest[:]), ImageDigest: l.Pinned.Value(),
 	}
 	for _, p := range l.Ports {
@@ -120,10 +123,40 @@ func (s *Status) viewSite(l *life.Live) api.Site {
 	if l.Activity != nil {
 		s.viewActive(l, &v)
 	}
-	if v.Tier == api.TierCold && l.ImageIsOrWillBe() {
-		v.Tier = api.TierCheckpointed
-	}
 	return v
+}
+
+// tierOf is the tier of a site's most awake replica, or what is left of it.
+func tierOf(l *life.Live) api.Tier {
+	tier := api.TierCold
+	if a := l.Activity; a != nil {
+		for _, m := range a.Machine.Replicas() {
+			r := a.Replicas[m.ID]
+			if r == nil {
+				continue
+			}
+			if t := replicaTier(r, m); tier == api.TierCold || t == api.TierRunning {
+				tier = t
+			}
+		}
+		there := func(id site.ReplicaID) bool { return a.Replicas[id] != nil }
+		if tier == api.TierCold && slices.ContainsFunc(a.Machine.Prepared(), there) {
+			tier = api.TierPrepared
+		}
+	}
+	if tier == api.TierCold && l.ImageIsOrWillBe() {
+		tier = api.TierCheckpointed
+	}
+	return tier
+}
+
+// replicaTier is cold until there is a container. It listens a little before that is
+// known.
+func replicaTier(r *life.Replica, m site.Replica) api.Tier {
+	if r.Ctr != nil || m.State == site.Ready {
+		return m.Tier
+	}
+	return api.TierCold
 }
 
 // viewActive fills in what a site that is not parked has.
@@ -136,15 +169,9 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 		if r == nil {
 			continue
 		}
-		view := api.Replica{ID: r.Name, Tier: api.TierCold, Started: r.Started, Image: r.Image, State: string(m.State), Spare: m.Spare()}
+		view := api.Replica{ID: r.Name, Tier: replicaTier(r, m), Started: r.Started, Image: r.Image, State: string(m.State), Spare: m.Spare()}
 		if r.Ctr != nil {
 			view.PID = r.Ctr.Pid()
-		}
-		if r.Ctr != nil || m.State == site.Ready { // it listens a little before its container is known
-			view.Tier = m.Tier
-			if v.Tier == api.TierCold || view.Tier == api.TierRunning {
-				v.Tier = view.Tier
-			}
 		}
 		if st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID)); err == nil {
 			view.Conns = api.Conns{Now: st.ConnsNow, Total: st.ConnsTotal}
@@ -164,9 +191,6 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 		v.Replicas = append(v.Replicas, api.Replica{
 			ID: r.Name, Tier: api.TierPrepared, Started: r.Started, Image: r.Image, State: string(api.TierPrepared), Spare: v.Phase == api.PhaseRunning,
 		})
-		if v.Tier == api.TierCold {
-			v.Tier = api.TierPrepared
-		}
 	}
 	if len(v.Replicas) > 0 && idle < time.Duration(1<<63-1) {
 		v.Idle = event.Nanoseconds(idle)

@@ -116,7 +116,13 @@ func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position)
 	}
 	list, ok := n.(*ast.SequenceNode)
 	if to, into := v.Addr().Interface().(ListDecoder); ok && into {
-		v = reflect.ValueOf(to.DecodeList()).Elem()
+		inner := reflect.ValueOf(to.DecodeList())
+		if name := nameOfField(v, inner); name != "" { // by which its entries are found, and named to people
+			at := d.pos[path]
+			path = join(path, name)
+			d.pos[path] = at
+		}
+		v = inner.Elem()
 	}
 	if !ok || v.Kind() != reflect.Slice {
 		d.report(d.pos[path], path, Bad(allowed(v.Type()), "is %s", nameOf(n)))
@@ -126,6 +132,20 @@ func (d *Document) value(n ast.Node, v reflect.Value, path string, key Position)
 	for i, entry := range list.Values {
 		d.value(entry, v.Index(i), fmt.Sprintf("%s[%d]", path, i), d.pos[path])
 	}
+}
+
+// nameOfField is the name in files of the field of v that a pointer leads to; "": it
+// has none.
+func nameOfField(v, pointer reflect.Value) string {
+	if v.Kind() != reflect.Struct {
+		return ""
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		if at := v.FieldByIndex(f.index).Addr(); at.Type() == pointer.Type() && at.UnsafePointer() == pointer.UnsafePointer() {
+			return f.name
+		}
+	}
+	return ""
 }
 
 func nameOf(n ast.Node) string {

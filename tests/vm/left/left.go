@@ -106,7 +106,7 @@ var table = []Tests{
 		"Apps/go", "Apps/python", "Apps/php", "Apps/node",
 	}},
 	{Package: "tests/e2e", Why: "the tests of netctl, runtime/container and bpf ask of each kernel what these need of it", names: []string{
-		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy",
+		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy", "Ignored",
 	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
 		"Userns", "Apps",
