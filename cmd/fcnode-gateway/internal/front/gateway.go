@@ -41,8 +41,10 @@ type Gateway struct {
 	pages *pages
 	rates *rates
 	conns *connections
+	rests rests
 	// dial opens the connection that wakes a site.
-	dial func(network, addr string) (net.Conn, error)
+	dial    func(network, addr string) (net.Conn, error)
+	warmFor time.Duration
 
 	mu    sync.Mutex // guards what follows, and that Caddy is given one configuration at a time
 	shape shape
@@ -60,18 +62,20 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, log: log, pages: p,
-		rates: newRates(cfg.Limits.Rate, cfg.Limits.Burst),
-		conns: &connections{most: cfg.Limits.Connections, exempt: cfg.Trusted.ProxyProtocol},
-		dial:  (&net.Dialer{Timeout: cfg.Wake.Timeout}).Dial,
-		news:  make(chan struct{}, 1),
+		rates:   newRates(cfg.Limits.Rate, cfg.Limits.Burst),
+		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
+		dial:    (&net.Dialer{Timeout: cfg.Wake.Timeout}).Dial,
+		warmFor: warmFor,
+		news:    make(chan struct{}, 1),
 	}
-	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial) }}
+	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial, g.warmFor) }}
 	return g, nil
 }
 
 // Start listens and serves. Stop ends it.
 func (g *Gateway) Start() error {
 	current.Store(g)
+	g.dropLocks()
 	return g.load(true)
 }
 
@@ -91,8 +95,10 @@ func (g *Gateway) Stop() error {
 	}
 }
 
-// Reload reads certificates and authorities anew. Where that fails, what was read before stays in use.
+// Reload reads certificates and authorities anew, and lets those be issued again that could not be had. Where reading fails, what
+// was read before stays in use.
 func (g *Gateway) Reload() error {
+	g.rests.clear()
 	return g.load(true)
 }
 

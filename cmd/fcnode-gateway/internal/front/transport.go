@@ -31,6 +31,7 @@ var errIgnored = errors.New("a request that does not wake the site")
 type visit struct {
 	site    *routes.Site
 	ignored bool
+	told    http.Header // to the site about the visitor; nil is a header that must not be there
 }
 
 type visitKey struct{}
@@ -69,7 +70,16 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. Only here, behind what takes away the headers that a visitor's Connection names, is the
+// site told about the visitor.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		for name, values := range v.told {
+			delete(r.Header, name)
+			if values != nil {
+				r.Header[name] = values
+			}
+		}
+	}
 	return t.HTTPTransport.RoundTrip(r)
 }
