@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -64,12 +65,22 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 		cfg: cfg, log: log, pages: p,
 		rates:   newRates(cfg.Limits.Rate, cfg.Limits.Burst),
 		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
-		dial:    (&net.Dialer{Timeout: cfg.Wake.Timeout}).Dial,
 		warmFor: warmFor,
 		news:    make(chan struct{}, 1),
 	}
+	g.dial = func(network, addr string) (net.Conn, error) { return g.dialer(addr).Dial(network, addr) }
 	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial, g.warmFor) }}
 	return g, nil
+}
+
+// dialer opens connections to an address of a site.
+func (g *Gateway) dialer(addr string) *net.Dialer {
+	d := &net.Dialer{Timeout: g.cfg.Wake.Timeout}
+	to, err := netip.ParseAddrPort(addr)
+	if source := g.cfg.Source; source.IsValid() && err == nil && source.Is4() == to.Addr().Is4() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return d
 }
 
 // Start listens and serves. Stop ends it.

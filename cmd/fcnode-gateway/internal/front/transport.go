@@ -42,7 +42,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.Transport.Proxy = nil // of the environment: sites are reached by their addresses
-	dial := t.Transport.DialContext
+	proxied := t.Transport.DialContext
 	t.Transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		v, ok := ctx.Value(visitKey{}).(*visit)
 		if !ok {
@@ -52,7 +52,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 			return nil, errIgnored
 		}
 		addr := v.site.Upstream() // with PROXY protocol Caddy's has the visitor in it
-		u := upstreamOf(v.site)
+		u, dial := upstreamOf(v.site), proxied
 		if err := u.reach(ctx, addr); err != nil {
 			return nil, err
 		}
@@ -60,6 +60,9 @@ func (t *transport) Provision(ctx caddy.Context) error {
 			if c, ok := u.take(addr); ok {
 				return c, nil
 			}
+		}
+		if v.site.ProxyProtocol == "" {
+			dial = current.Load().dialer(addr).DialContext
 		}
 		c, err := dial(ctx, network, addr)
 		if err != nil {
