@@ -266,6 +266,6 @@ func told(r *http.Request, client netip.Addr, secure bool) http.Header {
 }
 
 // quoted writes a value as RFC 7239 wants one that is no token.
-func quoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
-}
+func quoted(s string) string { return `"` + quoter.Replace(s) + `"` }
+
+var quoter = strings.NewReplacer(`\`, `\\`, `"`, `\"`) // building it is a twentieth of a request
