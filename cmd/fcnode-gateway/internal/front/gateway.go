@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,8 @@ type Gateway struct {
 	rates *rates
 	conns *connections
 	rests rests
+	// account is that with the authority.
+	account account
 	// dial opens the connection that wakes a site.
 	dial    func(network, addr string) (net.Conn, error)
 	warmFor time.Duration
@@ -65,6 +68,7 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 		cfg: cfg, log: log, pages: p,
 		rates:   newRates(cfg.Limits.Rate, cfg.Limits.Burst),
 		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
+		account: account{storage: filepath.Join(cfg.StateDir, "certificates")},
 		warmFor: warmFor,
 		news:    make(chan struct{}, 1),
 	}

@@ -180,7 +180,7 @@ func misdirected(w http.ResponseWriter) error {
 }
 
 // handshakeFor says whether the handshake was for this very site: a connection asks for what it likes, but whether its visitor
-// has shown a certificate, and for whom ours vouched, was settled for the name in the ClientHello.
+// has shown a certificate, and for whom ours vouched, was decided for the name in the ClientHello.
 func (g *Gateway) handshakeFor(r *http.Request, host string, site *routes.Site) bool {
 	name := routes.Normalize(r.TLS.ServerName)
 	if name == host {

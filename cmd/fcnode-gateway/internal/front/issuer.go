@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -35,12 +36,13 @@ func (i *issuer) PreCheck(ctx context.Context, names []string, interactive bool)
 			return certmagic.ErrNoRetry{Err: err}
 		}
 	}
+	defer current.Load().account.alone()()
 	return i.ACMEIssuer.PreCheck(ctx, names, interactive)
 }
 
 // Issue implements certmagic.Issuer.
 func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
-	cert, err := i.ACMEIssuer.Issue(ctx, csr)
+	cert, err := i.issue(ctx, csr)
 	if ctx.Err() != nil { // it was stopped, and has not failed
 		return cert, err
 	}
@@ -52,6 +54,32 @@ func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*cert
 		return nil, certmagic.ErrNoRetry{Err: err}
 	}
 	return cert, nil
+}
+
+func (i *issuer) issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	defer current.Load().account.alone()()
+	return i.ACMEIssuer.Issue(ctx, csr)
+}
+
+// account lets one at a time ask for certificates until there is an account with the authority: certmagic takes an account that
+// another is just making for a broken one.
+type account struct {
+	storage string
+	mu      sync.Mutex
+	made    atomic.Bool
+}
+
+// alone waits for its turn, where turns are needed, and returns what ends it.
+func (a *account) alone() (end func()) {
+	if a.made.Load() {
+		return func() {}
+	}
+	a.mu.Lock()
+	return func() {
+		files, _ := filepath.Glob(filepath.Join(a.storage, "acme", "*", "users", "*", "*.json")) // the pattern is good
+		a.made.Store(len(files) > 0)
+		a.mu.Unlock()
+	}
 }
 
 const (
@@ -97,7 +125,7 @@ func (r *rests) clear() {
 }
 
 // storage is where issued certificates are kept.
-func (g *Gateway) storage() string { return filepath.Join(g.cfg.StateDir, "certificates") }
+func (g *Gateway) storage() string { return g.account.storage }
 
 // dropLocks removes the locks of an earlier gateway that was killed while certificates were being issued. The state folder
 // belongs to one gateway at a time; who found these locks would wait for them to age, and for ever for one that is torn.
