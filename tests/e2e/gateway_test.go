@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/tests/apps"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -35,6 +37,9 @@ const nobody = 65534
 
 // shared is the address of the machine that visitors of all sites use.
 const shared = "198.51.100.1"
+
+// private is another, from which the gateway reaches sites.
+const private = "10.255.255.1"
 
 // routes is the socket of the node's routes.
 func (n *node) routes() string { return config.RoutesSocket(strings.TrimSuffix(n.run(""), "/")) }
@@ -101,10 +106,11 @@ func (n *node) gateway(certFile, keyFile string) (stop func()) {
 	config := n.write("gateway.yaml", fmt.Sprintf(`
 http: ["%[1]s:80"]
 https: ["%[1]s:443"]
+source: %[6]s
 routes: %[2]s
 stateDir: %[3]s
 certificates: [{certificate: %[4]s, key: %[5]s}]
-`, shared, n.routes(), state, certFile, keyFile))
+`, shared, n.routes(), state, certFile, keyFile, private))
 	err := errors.Join(os.MkdirAll(state, 0o700), os.Chown(state, nobody, nobody), os.Chmod(filepath.Dir(n.dir), 0o711)) //nolint:gosec // only to be passed through
 	if err != nil {
 		n.t.Fatal(err)
@@ -161,18 +167,15 @@ func (n *node) expect(pool *x509.CertPool, url string, want int) {
 func TestRootGateway(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
-	n := newNode(t, options{more: "routes: {group: nogroup}"})
+	n := newMachine(t, options{more: "routes: {group: nogroup}"})
+	n.ns.Run(t, "ip", "address", "add", private+"/32", "dev", "lo")
+	n.machine = n.look()
+	n.start()
 	s := n.deploy("blog", "domains: [blog.example]", "gateway: {https: both}")
 	n.deploy("off", "domains: [off.example]", "gateway: {https: off}")
 	certFile, keyFile, pool := n.certificate("blog.example", "shop.example")
 	stop := n.gateway(certFile, keyFile)
-	testutil.WaitFor(t, patience, "the gateway to know the site", func() error {
-		status, body, err := n.outside.visit(pool, "http://blog.example/")
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("%d %s", status, body)
-		}
-		return err
-	})
+	n.known(pool, "http://blog.example/")
 	s.park()
 	mark := n.mark()
 	for _, url := range []string{"http://other.example/", "http://" + shared + "/"} {
@@ -218,13 +221,7 @@ func TestRootGateway(t *testing.T) {
 	n.expect(pool, "http://blog.example/", http.StatusOK)
 	n.start()
 	n.deploy("shop", "domains: [shop.example]")
-	testutil.WaitFor(t, patience, "the gateway to learn of a new site", func() error {
-		status, _, err := n.outside.visit(pool, "https://shop.example/")
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("%d", status)
-		}
-		return err
-	})
+	n.known(pool, "https://shop.example/")
 	if err := n.api.Delete(n.ctx(), "shop"); err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +233,70 @@ func TestRootGateway(t *testing.T) {
 		return err
 	})
 	stop()
+}
+
+// Apache, told as the official image of WordPress has it whose word to take, writes the visitor's address to its access log:
+// not the gateway's, and not what the visitor claims. Of a site that cannot be started the visitor gets a clean page, and
+// the operator the reason.
+func TestRootGatewayTellsWho(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newMachine(t, options{more: "routes: {group: nogroup}"})
+	n.ns.Run(t, "ip", "address", "add", private+"/32", "dev", "lo")
+	n.machine = n.look()
+	n.start()
+	apache := apps.Get(t, "apache")
+	for _, directive := range []string{
+		"LoadModule remoteip_module modules/mod_remoteip.so",
+		"RemoteIPHeader X-Forwarded-For",
+		"RemoteIPInternalProxy 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 127.0.0.0/8",
+		`CustomLog /dev/stdout "visitor %a %r"`,
+	} {
+		apache.Command = append(slices.Clone(apache.Command), "-c", directive)
+	}
+	site := n.apply(apache.Spec("wordpress", "domains: [wordpress.example]"))
+	n.deploy("broken", "command: [/nothing]", "domains: [broken.example]")
+	certFile, keyFile, pool := n.certificate("wordpress.example")
+	n.gateway(certFile, keyFile)
+	n.known(pool, "https://wordpress.example/index.php")
+	found := false
+	for line, err := range n.api.Logs(n.ctx(), site.name, api.LogOptions{Tail: -1, Follow: true}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found = strings.HasPrefix(line.Text, "visitor "); found {
+			if !strings.HasPrefix(line.Text, "visitor 198.51.100.2 GET /index.php") {
+				t.Errorf("the access log says %q", line.Text)
+			}
+			break
+		}
+	}
+	if !found {
+		t.Error("the access log has no visitor")
+	}
+	status, body, err := n.outside.visit(pool, "http://broken.example/")
+	if err != nil || status != http.StatusServiceUnavailable || strings.Contains(body, "nothing") {
+		t.Errorf("a site that cannot be started: %d %q, %v", status, body, err)
+	}
+	if out := n.cli("events", "--site", "broken"); !strings.Contains(out, "/nothing") {
+		t.Errorf("the events do not say why:\n%s", out)
+	}
+	log, err := os.ReadFile(n.path("fcnode-gateway.log"))
+	if err != nil || !strings.Contains(string(log), "fcnode events --site broken") {
+		t.Errorf("the gateway's log does not say whom to ask, %v:\n%s", err, log)
+	}
+}
+
+// known waits until the gateway knows the site of a page, which is then served.
+func (n *node) known(pool *x509.CertPool, url string) {
+	n.t.Helper()
+	testutil.WaitFor(n.t, patience, "the gateway to know "+url, func() error {
+		status, body, err := n.outside.visit(pool, url)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d %s", status, body)
+		}
+		return err
+	})
 }
 
 // The socket of the routes is of no other use: who may read it can neither see nor change the node.

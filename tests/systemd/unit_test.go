@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -79,7 +80,7 @@ func deploy(t *testing.T) string {
 		t.Fatal(err)
 	}
 	spec := filepath.Join(t.TempDir(), "site.yaml")
-	text := fmt.Sprintf("name: one\nimage: dir:%s\ncommand: [/site]\nports: [80/tcp]\nidle: never\nlimits: {memory: 64MiB, pids: 32}\n", image)
+	text := fmt.Sprintf("name: one\ndomains: [one.example]\nimage: dir:%s\ncommand: [/site]\nports: [80/tcp]\nidle: never\nlimits: {memory: 64MiB, pids: 32}\n", image)
 	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -335,9 +336,73 @@ func TestRootUnit(t *testing.T) {
 		t.Errorf("the new daemon does not know that the site runs:\n%s", starts)
 	}
 
+	gateway(t)
+
 	run(t, "systemctl", "stop", "fcnode")
 	if got := property(t, "Result"); got != "success" {
 		t.Errorf("stopping the unit ended with %q\n%s", got, unitLog())
 	}
 	ask(t, to) // the data path and the replica outlive the daemon
+	run(t, "systemctl", "restart", "fcnode-gateway")
+	askGateway(t)
+}
+
+// askGateway visits the site by its name, on the machine's own address, until it is served.
+func askGateway(t *testing.T) {
+	t.Helper()
+	testutil.WaitFor(t, 30*time.Second, "the gateway to serve the site", func() error {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://192.0.2.1/", nil)
+		if err != nil {
+			return err
+		}
+		request.Host = "one.example"
+		client := http.Client{Timeout: testutil.Timeout(20 * time.Second), Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Do(request)
+		if err == nil {
+			_ = response.Body.Close() // of no interest
+			if response.StatusCode != http.StatusOK {
+				err = errors.New(response.Status)
+			}
+		}
+		if err != nil {
+			log, _ := exec.Command("journalctl", "--no-pager", "-u", "fcnode-gateway", "-n", "20").CombinedOutput() // only for the message
+			return fmt.Errorf("%w\n%s", err, log)
+		}
+		return nil
+	})
+}
+
+// gateway goes through the life of the gateway's unit: it says that it is ready, serves as a user of its own with one privilege and
+// without sight of fcnode's state, is reloaded, and comes back when it is killed.
+func gateway(t *testing.T) {
+	t.Helper()
+	mainPID := func() string {
+		return run(t, "systemctl", "show", "--value", "--property=MainPID", "fcnode-gateway.service")
+	}
+	run(t, "systemctl", "start", "fcnode-gateway") // returns when it has said that it is ready
+	askGateway(t)
+	pid := mainPID()
+	if owner := run(t, "stat", "-c", "%U:%G", "/proc/"+pid); owner != "fcnode-gateway:fcnode-gateway" {
+		t.Errorf("the gateway runs as %s", owner)
+	}
+	status := run(t, "cat", "/proc/"+pid+"/status")
+	for _, line := range []string{"CapEff:\t0000000000000400", "CapBnd:\t0000000000000400", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, line+"\n") {
+			t.Errorf("of the gateway's process %q is not true:\n%s", line, status)
+		}
+	}
+	for _, folder := range []string{"/var/lib/fcnode", "/etc/fcnode/sites", "/run/fcnode"} {
+		if left, err := os.ReadDir("/proc/" + pid + "/root" + folder); err != nil || len(left) > 0 {
+			t.Errorf("the gateway sees %s: %v, %v", folder, left, err)
+		}
+	}
+	run(t, "systemctl", "reload", "fcnode-gateway")
+	run(t, "kill", "-KILL", pid)
+	testutil.WaitFor(t, 30*time.Second, "the gateway to be started again", func() error {
+		if now := mainPID(); now == pid || now == "0" {
+			return fmt.Errorf("its process is %s", now)
+		}
+		return nil
+	})
+	askGateway(t)
 }

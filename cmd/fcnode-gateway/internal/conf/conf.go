@@ -16,6 +16,8 @@ type Config struct {
 	HTTPS []string `yaml:"https"`
 	// HTTP3 offers HTTP/3.
 	HTTP3 bool `yaml:"http3"`
+	// Source is the address of this machine from which sites are reached. Invalid: the one that the kernel takes.
+	Source netip.Addr `yaml:"source"`
 	// Routes is the daemon's socket.
 	Routes string `yaml:"routes"`
 	// StateDir keeps the last known routes and the certificates that were issued.

@@ -21,6 +21,7 @@ func TestParse(t *testing.T) {
 	cfg, err := Parse("gateway.yaml", []byte(`
 http: ["192.0.2.1:80"]
 https: ["192.0.2.1:443", "[2001:db8::1]:443"]
+source: 10.255.255.1
 trusted: {headers: [10.0.0.0/8], proxyProtocol: ["::1/128"]}
 limits: {bodyTimeout: 1m, rate: 2.5}
 acme: {email: a@b.example}
@@ -29,7 +30,7 @@ acme: {email: a@b.example}
 		t.Fatal(err)
 	}
 	if cfg.Limits.BodyTimeout != time.Minute || cfg.Limits.Rate != 2.5 || cfg.Limits.Burst != Default().Limits.Burst ||
-		cfg.ACME == nil || cfg.Trusted.Headers[0].String() != "10.0.0.0/8" || len(cfg.HTTPS) != 2 {
+		cfg.ACME == nil || cfg.Source.String() != "10.255.255.1" || cfg.Trusted.Headers[0].String() != "10.0.0.0/8" || len(cfg.HTTPS) != 2 {
 		t.Errorf("%+v", cfg)
 	}
 }
@@ -64,6 +65,7 @@ func TestParseBad(t *testing.T) {
 		{"limits: {perSite: many}\n", "gateway.yaml:1:19:"},
 		{"trusted: {headers: [everybody]}\n", "gateway.yaml:"},
 		{"wake: {page: 2h}\n", "wake.page: 2h0m0s is out of range"},
+		{"source: lo\n", "gateway.yaml:"},
 		{"http: [\n", "gateway.yaml:"},
 		{"http: [':80']\n---\nhttps: []\n", "second document"},
 	} {

@@ -7,13 +7,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,59 +26,94 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
 )
 
 // visitors is how many ask at a time in benchmarks.
 const visitors = 16
 
-// BenchmarkFront asks a site on the loopback device with 16 visitors who keep their connections: directly, through Caddy and nginx
-// configured by hand, and through the gateway. nginx is that of FCNODE_APPS (make apps), if there is one.
-func BenchmarkFront(b *testing.B) {
-	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }))
-	defer site.Close()
-	upstream := site.Listener.Addr().String()
-	for _, secure := range []bool{false, true} {
-		scheme := schemeOf(secure)
-		if !secure {
-			b.Run("direct/"+scheme, func(b *testing.B) { load(b, visitor{addr: upstream, host: "a.example"}, nil) })
-		}
-		for name, serve := range map[string]func(testing.TB, string) (string, string, *authority){
-			"caddy": plainCaddy, "nginx": plainNginx, "gateway": gatewayOf,
-		} {
-			b.Run(name+"/"+scheme, func(b *testing.B) {
-				plain, tlsAddr, ca := serve(b, upstream)
-				v := visitor{addr: plain, host: "a.example"}
-				if secure {
-					v.addr, v.tls = tlsAddr, &tls.Config{RootCAs: ca.pool, ServerName: "a.example"}
-				}
-				load(b, v, nil)
-			})
-		}
-	}
+// frontRounds is how often each way is measured, for frontRound; the ways take turns, so that what else the machine does falls on
+// all alike.
+const (
+	frontRounds = 15
+	frontRound  = 400 * time.Millisecond
+)
+
+// process is a front end in a process of its own, which this program is when envFront has it.
+type process struct {
+	Kind          string // gateway, or caddy: by hand
+	HTTP, HTTPS   string
+	Certificate   conf.Certificate
+	Upstreams     map[string]string // by host
+	Rate, PerSite int
+
+	pid int
 }
 
-func gatewayOf(b testing.TB, upstream string) (plain, secure string, ca *authority) {
-	b.Helper()
-	r := start(b, options{names: []string{"a.example"}, conf: func(c *conf.Config) { c.Limits.Rate, c.HTTP3 = 0, false }})
-	addr, err := net.ResolveTCPAddr("tcp", upstream)
+const envFront = "FCNODE_BENCH_FRONT"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(envFront); text != "" {
+		if err := serveFront(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// serveFront is a front end until its standard input ends.
+func serveFront(text string) error {
+	var p process
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return err
+	}
+	start := p.caddy
+	if p.Kind == "gateway" {
+		start = p.gateway
+	}
+	if err := start(); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+func (p *process) gateway() error {
+	cfg := conf.Default()
+	cfg.HTTP, cfg.HTTPS, cfg.HTTP3, cfg.Certificates = []string{p.HTTP}, []string{p.HTTPS}, false, []conf.Certificate{p.Certificate}
+	cfg.Limits.Rate = float64(p.Rate)
+	if p.Rate > 0 {
+		cfg.Limits.Burst, cfg.Limits.PerSite = p.Rate, p.PerSite
+	}
+	cfg.StateDir = filepath.Dir(p.Certificate.Certificate)
+	g, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
-		b.Fatal(err)
+		return err
 	}
-	r.put("a", addr, nil)
-	return r.http, r.https, r.ca
+	for host, upstream := range p.Upstreams {
+		to, err := netip.ParseAddrPort(upstream)
+		if err != nil {
+			return err
+		}
+		g.Table.Put(routes.Route{Site: host, Domains: []string{host}, Addresses: []netip.Addr{to.Addr()}, Port: int(to.Port())})
+	}
+	return g.Start()
 }
 
-// plainCaddy is what one writes by hand: a reverse proxy for a host.
-func plainCaddy(b testing.TB, upstream string) (plain, secure string, ca *authority) {
-	b.Helper()
-	plain, secure, ca = freeAddr(b), freeAddr(b), newAuthority(b)
-	files := ca.files(b, "a.example")
-	route := []object{{
-		"match":  []object{{"host": []string{"a.example"}}},
-		"handle": []object{{"handler": "reverse_proxy", "upstreams": []object{{"dial": upstream}}}},
-	}}
+// caddy is what one writes by hand: a reverse proxy for a host.
+func (p *process) caddy() error {
+	var all []object
+	for host, upstream := range p.Upstreams {
+		all = append(all, object{
+			"match":  []object{{"host": []string{host}}},
+			"handle": []object{{"handler": "reverse_proxy", "upstreams": []object{{"dial": upstream}}}},
+		})
+	}
 	server := func(addr string, more object) object {
-		s := object{"listen": []string{addr}, "routes": route, "automatic_https": object{"disable": true}, "protocols": []string{"h1", "h2"}}
+		s := object{"listen": []string{addr}, "routes": all, "automatic_https": object{"disable": true}, "protocols": []string{"h1", "h2"}}
 		for k, v := range more {
 			s[k] = v
 		}
@@ -84,32 +123,181 @@ func plainCaddy(b testing.TB, upstream string) (plain, secure string, ca *author
 		"admin": object{"disabled": true},
 		"apps": object{
 			"http": object{
-				"http_port": portNumber(b, plain), "https_port": portNumber(b, secure),
-				"servers": object{"plain": server(plain, nil), "secure": server(secure, object{"tls_connection_policies": []object{{}}})},
+				"http_port": portOf([]string{p.HTTP}, 0), "https_port": portOf([]string{p.HTTPS}, 0),
+				"servers": object{"plain": server(p.HTTP, nil), "secure": server(p.HTTPS, object{"tls_connection_policies": []object{{}}})},
 			},
-			"tls": object{"certificates": object{"load_files": []object{{"certificate": files.Certificate, "key": files.Key}}}},
+			"tls": object{"certificates": object{"load_files": []object{{"certificate": p.Certificate.Certificate, "key": p.Certificate.Key}}}},
 		},
 	})
+	if err != nil {
+		return err
+	}
+	return caddy.Load(text, true)
+}
+
+// run starts the front end, and has it end with the benchmark.
+func (p process) run(b *testing.B) process {
+	b.Helper()
+	p.HTTP, p.HTTPS = freeAddr(b), freeAddr(b)
+	text, err := json.Marshal(p)
+	if err != nil {
+		b.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env, cmd.Stderr = append(os.Environ(), envFront+"="+string(text)), io.Discard
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = caddy.Load(text, true)
+		err = cmd.Start()
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = caddy.Stop() })
-	return plain, secure, ca
+	b.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		b.Fatalf("%s does not start: %v", p.Kind, err)
+	}
+	p.pid = cmd.Process.Pid
+	return p
 }
 
-func plainNginx(b testing.TB, upstream string) (plain, secure string, ca *authority) {
+// siteOf is the address of the site that is asked: a container by its VIP where FCNODE_BENCH_SITE names it (make bench), else a server
+// of this process.
+func siteOf(b *testing.B) string {
+	b.Helper()
+	if addr := os.Getenv("FCNODE_BENCH_SITE"); addr != "" {
+		return addr
+	}
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }))
+	b.Cleanup(site.Close)
+	return site.Listener.Addr().String()
+}
+
+// BenchmarkFront has 16 visitors who keep their connections ask one site: directly, through Caddy and nginx configured by hand, and
+// through the gateway, each a process of its own. nginx is that of FCNODE_APPS (make apps), if there is one.
+func BenchmarkFront(b *testing.B) {
+	site := siteOf(b)
+	ca := newAuthority(b)
+	files := ca.files(b, "a.example")
+	p := process{Certificate: files, Upstreams: map[string]string{"a.example": site}}
+	p.Kind = "caddy"
+	byHand := p.run(b)
+	p.Kind = "gateway"
+	gateway := p.run(b)
+	secured := &tls.Config{RootCAs: ca.pool, ServerName: "a.example"}
+	plainN, secureN := plainNginx(b, site, files)
+	for _, scheme := range []string{"http", "https"} {
+		ways := []way{{name: "direct", v: visitor{addr: site}}, {name: "caddy", pid: byHand.pid, v: visitor{addr: byHand.HTTP}}, {name: "nginx", v: visitor{addr: plainN}}, {name: "gateway", pid: gateway.pid, v: visitor{addr: gateway.HTTP}}}
+		if scheme == "https" {
+			ways = []way{{name: "caddy", pid: byHand.pid, v: visitor{byHand.HTTPS, "", secured}}, {name: "nginx", v: visitor{secureN, "", secured}}, {name: "gateway", pid: gateway.pid, v: visitor{gateway.HTTPS, "", secured}}}
+		}
+		ways = slices.DeleteFunc(ways, func(w way) bool { return w.v.addr == "" })
+		for round := range frontRounds {
+			for i := range ways {
+				w := &ways[(round+i)%len(ways)]
+				w.v.host = "a.example"
+				before := cpuTime(b, w.pid)
+				n, rate, p99 := w.v.load(b, frontRound)
+				w.requests, w.cpu = w.requests+n, w.cpu+cpuTime(b, w.pid)-before
+				w.rate, w.p99 = append(w.rate, rate), append(w.p99, float64(p99.Microseconds())/1000)
+			}
+		}
+		table(scheme, ways)
+	}
+}
+
+// goal says whether a promise was kept in this run.
+func goal(what string, met bool, measured string) {
+	verdict := "missed"
+	if met {
+		verdict = "met"
+	}
+	fmt.Printf("- Goal: %s. Measured: %s: **%s**.\n\n", what, measured, verdict)
+}
+
+// way is one of several to a site, with what was measured in each round.
+type way struct {
+	name      string
+	v         visitor
+	pid       int // whose CPU time is told; 0: it has several
+	rate, p99 []float64
+	requests  int
+	cpu       time.Duration // for all of them
+}
+
+// cpuTime is what a process has used, in the ticks of a hundredth of a second in which Linux tells it.
+func cpuTime(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	if pid == 0 {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] { // utime and stime
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// table prints the medians, and those of the rounds' ratios to Caddy.
+func table(scheme string, ways []way) {
+	base := ways[slices.IndexFunc(ways, func(w way) bool { return w.name == "caddy" })]
+	fmt.Printf("\n| %s | requests/s | p99 | requests/s against Caddy | p99 against Caddy | its CPU for a request |\n|---|---|---|---|---|---|\n", scheme)
+	for _, w := range ways {
+		cpu := ""
+		if w.pid != 0 {
+			cpu = (w.cpu / time.Duration(w.requests)).Round(time.Microsecond).String()
+		}
+		fmt.Printf("| %s | %.0f | %.2f ms | %.2f | %.2f | %s |\n", w.name, median(w.rate), median(w.p99),
+			median(quotients(w.rate, base.rate)), median(quotients(w.p99, base.p99)), cpu)
+	}
+	fmt.Println()
+	gateway := ways[slices.IndexFunc(ways, func(w way) bool { return w.name == "gateway" })]
+	ratio := median(quotients(gateway.rate, base.rate))
+	goal("at least 0.95 of Caddy's requests/s by "+scheme, ratio >= 0.95, fmt.Sprintf("%.2f, and %.2f of its CPU for a request", ratio,
+		float64(gateway.cpu)/float64(gateway.requests)/(float64(base.cpu)/float64(base.requests))))
+}
+
+func median(of []float64) float64 {
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[len(sorted)/2]
+}
+
+func quotients(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
+}
+
+// plainNginx starts nginx as one configures it by hand; without one, the addresses are empty.
+func plainNginx(b testing.TB, upstream string, files conf.Certificate) (plain, secure string) {
 	b.Helper()
 	root := filepath.Join(os.Getenv("FCNODE_APPS"), "nginx")
 	loaders, _ := filepath.Glob(filepath.Join(root, "usr/lib64/ld-linux-*.so.*"))
 	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
 	if len(loaders) != 1 || len(libraries) != 1 {
-		b.Skip("without nginx: set FCNODE_APPS to what tests/apps/build.sh prints")
+		b.Log("without nginx: set FCNODE_APPS to what tests/apps/build.sh prints")
+		return "", ""
 	}
-	plain, secure, ca = freeAddr(b), freeAddr(b), newAuthority(b)
-	files, dir := ca.files(b, "a.example"), b.TempDir()
+	plain, secure = freeAddr(b), freeAddr(b)
+	dir := b.TempDir()
 	config := filepath.Join(dir, "nginx.conf")
 	text := fmt.Sprintf(`
 daemon off; pid %[1]s/pid; worker_processes auto; events { worker_connections 4096; }
@@ -135,7 +323,7 @@ http {
 		c, err := net.Dial("tcp", plain)
 		if err == nil {
 			c.Close()
-			return plain, secure, ca
+			return plain, secure
 		}
 		if time.Now().After(deadline) {
 			b.Fatal(err)
@@ -170,15 +358,13 @@ func (v visitor) ask(c net.Conn, in *bufio.Reader) (int, error) {
 	return resp.StatusCode, err
 }
 
-// load makes b.N requests and reports their rate and the 99th percentile of what they took.
-func load(b *testing.B, v visitor, each func(status int)) (p99 time.Duration) {
+// load has 16 visitors ask for a time, and says how many requests a second were answered and the 99th percentile of what they took.
+func (v visitor) load(b *testing.B, during time.Duration) (requests int, rate float64, p99 time.Duration) {
 	b.Helper()
-	var left atomic.Int64
-	left.Store(int64(b.N))
 	var mu sync.Mutex
 	var all []time.Duration
 	var wg sync.WaitGroup
-	b.ResetTimer()
+	begin := time.Now()
 	for range visitors {
 		wg.Go(func() {
 			c, err := v.connect()
@@ -189,17 +375,13 @@ func load(b *testing.B, v visitor, each func(status int)) (p99 time.Duration) {
 			defer c.Close()
 			in := bufio.NewReader(c)
 			var took []time.Duration
-			for left.Add(-1) >= 0 {
-				begin := time.Now()
-				status, err := v.ask(c, in)
-				if err != nil || status != http.StatusOK && each == nil {
+			for time.Since(begin) < during {
+				asked := time.Now()
+				if status, err := v.ask(c, in); err != nil || status != http.StatusOK {
 					b.Errorf("%d, %v", status, err)
 					return
 				}
-				took = append(took, time.Since(begin))
-				if each != nil {
-					each(status)
-				}
+				took = append(took, time.Since(asked))
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -207,81 +389,105 @@ func load(b *testing.B, v visitor, each func(status int)) (p99 time.Duration) {
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
 	if len(all) == 0 {
-		return 0
+		b.FailNow()
 	}
 	slices.Sort(all)
-	p99 = all[len(all)*99/100]
-	b.ReportMetric(float64(len(all))/b.Elapsed().Seconds(), "requests/s")
-	b.ReportMetric(float64(p99.Microseconds()), "p99-µs")
-	return p99
+	return len(all), float64(len(all)) / time.Since(begin).Seconds(), all[len(all)*99/100]
 }
 
-// BenchmarkFlood asks one site while others ask another for all they can, each from an address of its own, past the limit.
+// What a flood is: sources that ask one site as fast as they are answered but for a pause, each far past what it may.
+const (
+	floodSources = 8
+	floodPause   = 2 * time.Millisecond
+	floodRate    = 100 // that each source may, and 64 at a time
+	quietEach    = 10 * time.Millisecond
+	quietVisits  = 200
+)
+
+// BenchmarkFlood visits one site a hundred times a second, in turns with and without a flood on another behind the same gateway.
 func BenchmarkFlood(b *testing.B) {
-	r := start(b, options{conf: func(c *conf.Config) { c.Limits.Rate, c.Limits.Burst, c.Limits.PerSite = 100, 100, 64 }})
-	r.site("flooded", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }, nil)
-	r.site("quiet", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1024)) }, nil)
-	quiet := func(b *testing.B) {
-		b.Helper()
-		// A visit each 20 ms, well below the limit: what is measured is the wait, not the rate.
-		v := visitor{addr: r.http, host: "quiet.example"}
-		c, err := v.connect()
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer c.Close()
-		in := bufio.NewReader(c)
-		var all []time.Duration
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for b.Loop() {
-			<-tick.C
-			begin := time.Now()
-			if status, err := v.ask(c, in); err != nil || status != http.StatusOK {
-				b.Fatal(status, err)
-			}
-			all = append(all, time.Since(begin))
-		}
-		slices.Sort(all)
-		b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
-		b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
+	site := siteOf(b)
+	ca := newAuthority(b)
+	upstreams := map[string]string{"flooded.example": site, "quiet.example": site}
+	p := process{Kind: "gateway", Certificate: ca.files(b, "a.example"), Upstreams: upstreams, Rate: floodRate, PerSite: 64}.run(b)
+	quiet := visitor{addr: p.HTTP, host: "quiet.example"}
+	results := map[string][]float64{}
+	var floods, refused []float64
+	for range frontRounds {
+		results["without"] = append(results["without"], quiet.visits(b))
+		stop := flood(b, visitor{addr: p.HTTP, host: "flooded.example"})
+		results["with"] = append(results["with"], quiet.visits(b))
+		all, bad := stop()
+		floods, refused = append(floods, all), append(refused, bad/all)
 	}
-	b.Run("without", quiet)
-	b.Run("with", func(b *testing.B) {
-		var stop atomic.Bool
-		var refused, served atomic.Int64
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
-				v := visitor{addr: r.http, host: "flooded.example"}
-				for !stop.Load() {
-					c, err := d.Dial("tcp", v.addr)
-					if err != nil {
-						return
-					}
-					for in := bufio.NewReader(c); !stop.Load(); {
-						status, err := v.ask(c, in)
-						if err != nil {
-							break
-						}
-						if status == http.StatusOK {
-							served.Add(1)
-						} else {
-							refused.Add(1)
-						}
-					}
-					c.Close()
-				}
-			})
+	fmt.Printf("\n| a flood on another site | p99 of the visits |\n|---|---|\n| none | %.2f ms |\n| %.0f requests/s, %.0f %% of them refused | %.2f ms |\n\n",
+		median(results["without"]), median(floods), 100*median(refused), median(results["with"]))
+	ratio := median(quotients(results["with"], results["without"]))
+	goal("a flood leaves the p99 of the others within 2 x", ratio <= 2, fmt.Sprintf("%.2f x", ratio))
+}
+
+// visits makes some at a fixed pace, and gives the 99th percentile in ms.
+func (v visitor) visits(b *testing.B) float64 {
+	b.Helper()
+	c, err := v.connect()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	var all []time.Duration
+	tick := time.NewTicker(quietEach)
+	defer tick.Stop()
+	for range quietVisits {
+		<-tick.C
+		begin := time.Now()
+		if status, err := v.ask(c, in); err != nil || status != http.StatusOK {
+			b.Fatal(status, err)
 		}
-		quiet(b)
-		stop.Store(true)
+		all = append(all, time.Since(begin))
+	}
+	slices.Sort(all)
+	return float64(all[len(all)*99/100].Microseconds()) / 1000
+}
+
+// flood asks until it is stopped, which says how many answers a second there were and how many of these were refusals.
+func flood(b *testing.B, v visitor) (stop func() (all, refused float64)) {
+	b.Helper()
+	var end atomic.Bool
+	var served, refused atomic.Int64
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for i := range floodSources {
+		wg.Go(func() {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
+			for !end.Load() {
+				c, err := d.Dial("tcp", v.addr)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				for in := bufio.NewReader(c); !end.Load(); <-time.After(floodPause) {
+					status, err := v.ask(c, in)
+					if err != nil {
+						break
+					}
+					if status == http.StatusOK {
+						served.Add(1)
+					} else {
+						refused.Add(1)
+					}
+				}
+				c.Close()
+			}
+		})
+	}
+	return func() (float64, float64) {
+		end.Store(true)
 		wg.Wait()
-		b.ReportMetric(float64(served.Load()+refused.Load())/b.Elapsed().Seconds(), "flood/s")
-	})
+		seconds := time.Since(begin).Seconds()
+		return float64(served.Load()+refused.Load()) / seconds, float64(refused.Load()) / seconds
+	}
 }
 
 // farConn is a connection to somebody far away: what is read arrives later.

@@ -3,7 +3,6 @@ package front
 import (
 	"encoding/json"
 	"net"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -40,7 +39,7 @@ func (g *Gateway) caddyConfig(want shape) ([]byte, error) {
 	}
 	return json.Marshal(object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
-		"storage": object{"module": "file_system", "root": filepath.Join(g.cfg.StateDir, "certificates")},
+		"storage": object{"module": "file_system", "root": g.storage()},
 		"apps": object{
 			"http": object{
 				"http_port": portOf(g.cfg.HTTP, 80), "https_port": portOf(g.cfg.HTTPS, 443),
@@ -138,7 +137,7 @@ func (g *Gateway) tls() object {
 	if a == nil {
 		return app
 	}
-	issuer := object{"module": "acme"}
+	issuer := object{"module": "fcnode"}
 	if a.Directory != "" {
 		issuer["ca"] = a.Directory
 	}

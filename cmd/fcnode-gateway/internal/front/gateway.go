@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -41,8 +43,12 @@ type Gateway struct {
 	pages *pages
 	rates *rates
 	conns *connections
+	rests rests
+	// account is that with the authority.
+	account account
 	// dial opens the connection that wakes a site.
-	dial func(network, addr string) (net.Conn, error)
+	dial    func(network, addr string) (net.Conn, error)
+	warmFor time.Duration
 
 	mu    sync.Mutex // guards what follows, and that Caddy is given one configuration at a time
 	shape shape
@@ -60,18 +66,31 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, log: log, pages: p,
-		rates: newRates(cfg.Limits.Rate, cfg.Limits.Burst),
-		conns: &connections{most: cfg.Limits.Connections, exempt: cfg.Trusted.ProxyProtocol},
-		dial:  (&net.Dialer{Timeout: cfg.Wake.Timeout}).Dial,
-		news:  make(chan struct{}, 1),
+		rates:   newRates(cfg.Limits.Rate, cfg.Limits.Burst),
+		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
+		account: account{storage: filepath.Join(cfg.StateDir, "certificates")},
+		warmFor: warmFor,
+		news:    make(chan struct{}, 1),
 	}
-	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial) }}
+	g.dial = func(network, addr string) (net.Conn, error) { return g.dialer(addr).Dial(network, addr) }
+	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial, g.warmFor) }}
 	return g, nil
+}
+
+// dialer opens connections to an address of a site.
+func (g *Gateway) dialer(addr string) *net.Dialer {
+	d := &net.Dialer{Timeout: g.cfg.Wake.Timeout}
+	to, err := netip.ParseAddrPort(addr)
+	if source := g.cfg.Source; source.IsValid() && err == nil && source.Is4() == to.Addr().Is4() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return d
 }
 
 // Start listens and serves. Stop ends it.
 func (g *Gateway) Start() error {
 	current.Store(g)
+	g.dropLocks()
 	return g.load(true)
 }
 
@@ -91,8 +110,10 @@ func (g *Gateway) Stop() error {
 	}
 }
 
-// Reload reads certificates and authorities anew. Where that fails, what was read before stays in use.
+// Reload reads certificates and authorities anew, and lets those be issued again that could not be had. Where reading fails, what
+// was read before stays in use.
 func (g *Gateway) Reload() error {
+	g.rests.clear()
 	return g.load(true)
 }
 

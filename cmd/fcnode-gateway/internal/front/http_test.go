@@ -74,6 +74,27 @@ func TestTrustedHeaders(t *testing.T) {
 	}
 }
 
+// Sites that take the visitor's address from private front ends only, as the official WordPress image does, are reached from such
+// an address where the operator has given one.
+func TestSource(t *testing.T) {
+	source := netip.MustParseAddr("127.0.0.77")
+	r := start(t, options{conf: func(c *conf.Config) { c.Source = source }})
+	seen, done := make(chan string, 2), make(chan struct{})
+	r.site("a", func(_ http.ResponseWriter, r *http.Request) { seen <- r.RemoteAddr; <-done }, nil)
+	var visitors sync.WaitGroup
+	for range 2 { // by the connection that woke it, and by another
+		visitors.Go(func() { r.ask(r.client("1"), "http://a.example/") })
+		if from := receive(t, "a visit", seen); !strings.HasPrefix(from, source.String()+":") {
+			t.Errorf("the site is reached from %s", from)
+		}
+	}
+	close(done)
+	visitors.Wait()
+	if d := r.dialer("[::1]:80"); d.LocalAddr != nil {
+		t.Errorf("a site with IPv6 is reached from %s", d.LocalAddr)
+	}
+}
+
 // proxied is a site that expects the PROXY protocol and answers with the address that it was told.
 func proxied(t *testing.T) net.Addr {
 	t.Helper()

@@ -36,6 +36,7 @@ type connections struct {
 
 // enter counts a connection, if its source may have one more.
 func (c *connections) enter(a netip.Addr) (leave func(), ok bool) {
+	a = a.Unmap() // as IPv4 is seen by a listener for both
 	if c.most == 0 || slices.ContainsFunc(c.exempt, func(p netip.Prefix) bool { return p.Contains(a) }) {
 		return func() {}, true
 	}

@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -49,8 +50,9 @@ type rig struct {
 
 type options struct {
 	conf  func(*conf.Config)
-	names []string // in the certificate; none: no certificate
-	sleep bool     // sites sleep until rig.asleep is closed
+	names []string      // in the certificate; none: no certificate
+	sleep bool          // sites sleep until rig.asleep is closed
+	warm  time.Duration // how long a connection that woke a site is kept, 0: as always
 }
 
 // start runs a gateway for the length of a test. The process has one at a time.
@@ -74,6 +76,7 @@ func start(t testing.TB, o options) *rig {
 		t.Fatal(err)
 	}
 	r.Gateway = g
+	g.warmFor = cmp.Or(o.warm, g.warmFor)
 	direct := g.dial
 	g.dial = func(network, addr string) (net.Conn, error) {
 		r.dialed <- addr

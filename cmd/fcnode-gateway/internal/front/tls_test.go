@@ -5,148 +5,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/binary"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/letsencrypt/pebble/v2/ca"
-	"github.com/letsencrypt/pebble/v2/db"
-	"github.com/letsencrypt/pebble/v2/va"
-	"github.com/letsencrypt/pebble/v2/wfe"
-	"golang.org/x/net/dns/dnsmessage"
-
-	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
 )
-
-// pebble is a real ACME authority, which looks for the domains on these ports of the loopback device.
-func pebble(t *testing.T, httpPort, tlsPort int) (directory, roots string, pool *x509.CertPool, requests *syncBuffer) {
-	t.Helper()
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
-	requests = &syncBuffer{}
-	logger := log.New(requests, "", 0)
-	store := db.NewMemoryStore()
-	issuer := ca.New(logger, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
-	front := wfe.New(logger, store, va.New(logger, httpPort, tlsPort, false, nameServer(t), store), issuer, nil, false, false, 0, 0)
-	server := httptest.NewTLSServer(front.Handler())
-	t.Cleanup(server.Close)
-	root := httptest.NewRecorder()
-	front.ManagementHandler().ServeHTTP(root, httptest.NewRequest(http.MethodGet, wfe.RootCertPath+"0", nil))
-	pool = x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(root.Body.Bytes()) {
-		t.Fatalf("the root of the authority: %d %s", root.Code, root.Body)
-	}
-	roots = filepath.Join(t.TempDir(), "roots.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	if err := os.WriteFile(roots, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return server.URL + wfe.DirectoryPath, roots, pool, requests
-}
-
-// nameServer says that all names are here, as the authority asks: by TCP.
-func nameServer(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go answerNames(c)
-		}
-	}()
-	return l.Addr().String()
-}
-
-func answerNames(c net.Conn) {
-	defer c.Close()
-	for {
-		var size [2]byte
-		if _, err := io.ReadFull(c, size[:]); err != nil {
-			return
-		}
-		text := make([]byte, binary.BigEndian.Uint16(size[:]))
-		var m dnsmessage.Message
-		if _, err := io.ReadFull(c, text); err != nil || m.Unpack(text) != nil || len(m.Questions) != 1 {
-			return
-		}
-		m.Response, m.Authoritative, m.Additionals = true, true, nil
-		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
-				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-			}}
-		}
-		out, err := m.AppendPack(make([]byte, 2, 512))
-		if err != nil {
-			return
-		}
-		binary.BigEndian.PutUint16(out, uint16(len(out)-2))
-		if _, err := c.Write(out); err != nil {
-			return
-		}
-	}
-}
-
-// A certificate is issued when a domain of a site is first asked for, by either challenge, and for no other name. Neither the
-// authority nor a name that no site has wakes anything.
-func TestACME(t *testing.T) {
-	for _, challenge := range []string{"HTTP-01", "TLS-ALPN-01"} {
-		t.Run(challenge, func(t *testing.T) {
-			httpAddr, httpsAddr := freeAddr(t), freeAddr(t)
-			httpPort, tlsPort := portNumber(t, httpAddr), portNumber(t, httpsAddr)
-			authorityHTTP, authorityTLS := httpPort, tlsPort
-			if challenge == "HTTP-01" {
-				authorityTLS = portNumber(t, freeAddr(t)) // where nobody answers, so that it is this challenge or none
-			} else {
-				authorityHTTP = portNumber(t, freeAddr(t))
-			}
-			directory, roots, pool, requests := pebble(t, authorityHTTP, authorityTLS)
-			r := start(t, options{conf: func(c *conf.Config) {
-				c.HTTP, c.HTTPS = []string{httpAddr}, []string{httpsAddr}
-				c.ACME = &conf.ACME{Directory: directory, Roots: roots, HTTPPort: httpPort, TLSPort: tlsPort}
-			}})
-			r.http, r.https = httpAddr, httpsAddr
-			// Even where plain HTTP is sent to HTTPS, the authority is answered.
-			r.site("a", echo, func(r *routes.Route) { r.HTTPS = routes.Redirect })
-			r.site("off", echo, func(r *routes.Route) { r.HTTPS = routes.Off })
-			for _, name := range []string{"stranger.example", "off.example", ""} {
-				if _, err := tls.Dial("tcp", r.https, &tls.Config{ServerName: name, InsecureSkipVerify: name == ""}); err == nil { //nolint:gosec // the handshake is to fail
-					t.Errorf("%q got a certificate", name)
-				}
-			}
-			if strings.Contains(requests.String(), "/order-plz") {
-				t.Errorf("the authority was asked for a name that no site has:\n%s", requests)
-			}
-			r.nobody(t, "a name that no site has")
-			c := r.client("2", func(c *tls.Config) { c.RootCAs = pool })
-			got := r.ask(c, "https://a.example/")
-			if got.status != 200 {
-				t.Errorf("%d\n%s", got.status, requests)
-			}
-			receive(t, "the visitor's handshake to wake the site", r.dialed)
-			r.nobody(t, "the authority")
-		})
-	}
-}
 
 // With passthrough the site's own certificate reaches the visitor, and, if it likes, the visitor's address the site.
 func TestPassthrough(t *testing.T) {
@@ -428,7 +297,7 @@ func TestWakeByQUIC(t *testing.T) {
 
 // Nothing is asked of a site over a connection that nobody used: it is closed after a while, and the site may sleep.
 func TestUnusedConnectionIsClosed(t *testing.T) {
-	r := start(t, options{names: []string{"a.example"}})
+	r := start(t, options{names: []string{"a.example"}, warm: 100 * time.Millisecond})
 	closed := make(chan error, 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

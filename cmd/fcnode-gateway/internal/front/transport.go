@@ -31,6 +31,7 @@ var errIgnored = errors.New("a request that does not wake the site")
 type visit struct {
 	site    *routes.Site
 	ignored bool
+	told    http.Header // to the site about the visitor; nil is a header that must not be there
 }
 
 type visitKey struct{}
@@ -41,7 +42,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.Transport.Proxy = nil // of the environment: sites are reached by their addresses
-	dial := t.Transport.DialContext
+	proxied := t.Transport.DialContext
 	t.Transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		v, ok := ctx.Value(visitKey{}).(*visit)
 		if !ok {
@@ -51,7 +52,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 			return nil, errIgnored
 		}
 		addr := v.site.Upstream() // with PROXY protocol Caddy's has the visitor in it
-		u := upstreamOf(v.site)
+		u, dial := upstreamOf(v.site), proxied
 		if err := u.reach(ctx, addr); err != nil {
 			return nil, err
 		}
@@ -59,6 +60,9 @@ func (t *transport) Provision(ctx caddy.Context) error {
 			if c, ok := u.take(addr); ok {
 				return c, nil
 			}
+		}
+		if v.site.ProxyProtocol == "" {
+			dial = current.Load().dialer(addr).DialContext
 		}
 		c, err := dial(ctx, network, addr)
 		if err != nil {
@@ -69,7 +73,16 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. Only here, behind what takes away the headers that a visitor's Connection names, is the
+// site told about the visitor.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		for name, values := range v.told {
+			delete(r.Header, name)
+			if values != nil {
+				r.Header[name] = values
+			}
+		}
+	}
 	return t.HTTPTransport.RoundTrip(r)
 }

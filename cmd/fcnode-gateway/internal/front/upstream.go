@@ -3,13 +3,14 @@ package front
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// warmFor is how long a connection that woke a site waits for its first request.
+// warmFor is how long a connection that woke a site waits for its first request, unless a test has it shorter.
 const warmFor = 3 * time.Second
 
 // upstream is what the gateway knows of a site besides its route: whether it has connections to it, and who waits for the first.
@@ -17,9 +18,11 @@ const warmFor = 3 * time.Second
 // While there is no connection the site may sleep. Then one connection is opened, on which all wait who want to reach the site,
 // so that the node holds one packet for all of them; whoever comes first gets it.
 type upstream struct {
-	dial func(network, addr string) (net.Conn, error)
-	// busy counts requests that are under way.
-	busy atomic.Int64
+	dial    func(network, addr string) (net.Conn, error)
+	warmFor time.Duration
+	// busy counts requests that are under way, and visitors those that are not ignored; left is when the last of these ended,
+	// since the epoch of the process.
+	busy, visitors, left atomic.Int64
 
 	mu   sync.Mutex
 	open int      // connections, the warm one among them
@@ -41,8 +44,25 @@ func (e *unreachableError) Error() string {
 }
 func (e *unreachableError) Unwrap() error { return e.err }
 
-func newUpstream(dial func(network, addr string) (net.Conn, error)) *upstream {
-	return &upstream{dial: dial}
+func newUpstream(dial func(network, addr string) (net.Conn, error), warmFor time.Duration) *upstream {
+	u := &upstream{dial: dial, warmFor: warmFor}
+	u.left.Store(math.MinInt64 / 2)
+	return u
+}
+
+// visits counts a request that is not ignored until it ends.
+func (u *upstream) visits() (end func()) {
+	u.visitors.Add(1)
+	return func() {
+		u.left.Store(int64(time.Since(epoch)))
+		u.visitors.Add(-1)
+	}
+}
+
+// visitedWithin says whether a visitor's request is under way, or has ended so recently. Nothing else keeps the site awake: not
+// that ignored requests use the connections that visitors have left.
+func (u *upstream) visitedWithin(d time.Duration) bool {
+	return u.visitors.Load() > 0 || int64(time.Since(epoch))-u.left.Load() < int64(d)
 }
 
 // begin opens a connection to a site that has none, if nobody does. It returns nil where there is one.
@@ -70,7 +90,7 @@ func (u *upstream) connect(a *attempt, addr string) {
 	} else {
 		u.open++
 		u.warm = &conn{Conn: c, upstream: u}
-		u.warm.expire = time.AfterFunc(warmFor, u.cool(u.warm))
+		u.warm.expire = time.AfterFunc(u.warmFor, u.cool(u.warm))
 	}
 	close(a.done)
 }

@@ -108,7 +108,7 @@ func TestPagesOfTheOperator(t *testing.T) {
 
 // Requests of monitors wake nothing; while a visitor is there they reach the site, and open no connection of their own.
 func TestIgnored(t *testing.T) {
-	r := start(t, options{names: []string{"a.example"}})
+	r := start(t, options{names: []string{"a.example"}, conf: func(c *conf.Config) { c.Wake.KeepAlive = time.Hour }})
 	r.site("a", echo, func(r *routes.Route) {
 		r.Ignore = &routes.Ignore{UserAgents: []string{"monitor"}, Paths: []string{"/up"}, Status: 202}
 	})
@@ -131,4 +131,26 @@ func TestIgnored(t *testing.T) {
 	receive(t, "the visitor's wake", r.dialed)
 	monitors(200)
 	r.nobody(t, "a monitor beside a visitor")
+}
+
+// However often monitors ask, over the connection that a visitor has left, they do not keep it and with it the site.
+func TestIgnoredDoNotCount(t *testing.T) {
+	r := start(t, options{conf: func(c *conf.Config) { c.Wake.KeepAlive, c.Limits.Rate = 200*time.Millisecond, 0 }})
+	r.site("a", echo, func(r *routes.Route) { r.Ignore = &routes.Ignore{Paths: []string{"/up"}} })
+	if got := r.ask(r.client("1"), "http://a.example/"); got.status != 200 {
+		t.Fatalf("a visitor: %d", got.status)
+	}
+	monitor, u := r.client("1"), upstreamOf(r.Table.Sites()[0])
+	for deadline := time.Now().Add(patience); ; {
+		got := r.ask(monitor, "http://a.example/up")
+		u.mu.Lock()
+		open := u.open
+		u.mu.Unlock()
+		if open == 0 && got.status == http.StatusNoContent {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections to the site, and a monitor gets %d", open, got.status)
+		}
+	}
 }

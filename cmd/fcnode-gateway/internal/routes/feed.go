@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -206,7 +205,8 @@ func (f *Feed) save() {
 
 // write replaces the file in one step, in the form of the feed.
 func (f *Feed) write() error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.File), ".routes")
+	// Of one name, so that a gateway that is killed now and again leaves one such file, which the next takes.
+	tmp, err := os.OpenFile(f.File+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("save the routes: %w", err)
 	}

@@ -167,6 +167,33 @@ func TestFeedOfABadFile(t *testing.T) {
 	}
 }
 
+// Where the routes cannot be written, as on a full disk, the last good file stays and the log says so; what a killed gateway was
+// writing is gone with the next that can.
+func TestFeedWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	var log strings.Builder
+	f, _ := newFeed(t, dir, &log)
+	f.Table.Put(route("a", "", "a.example"))
+	if err := os.WriteFile(f.File+".new", []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.save()
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 || log.Len() > 0 {
+		t.Fatalf("%v, %v; the log: %s", names, err, &log)
+	}
+	f.Table.Put(route("b", "", "b.example"))
+	if err := os.Symlink("/dev/full", f.File+".new"); err != nil {
+		t.Fatal(err)
+	}
+	f.save()
+	if !strings.Contains(log.String(), "the routes are not on disk") || !strings.Contains(log.String(), "no space left") {
+		t.Errorf("the log: %s", &log)
+	}
+	again, _ := newFeed(t, dir, io.Discard)
+	again.Load()
+	expect(t, again.Table, map[string]string{"a.example": "a", "b.example": ""})
+}
+
 // 10,000 sites are there within a second of their first line (here by a socket, with the encoding on the other side).
 func TestFeedOfManySites(t *testing.T) {
 	const sites = 10_000

@@ -85,6 +85,10 @@ func (i *Ignore) Matches(path, userAgent string) bool {
 	return slices.ContainsFunc(i.UserAgents, func(part string) bool { return strings.Contains(agent, strings.ToLower(part)) })
 }
 
+// maxHost is the longest name that is looked at: 253 bytes in ASCII, before whose conversion there may be up to four for each. The
+// conversion takes time by the square of the length, and visitors choose the length.
+const maxHost = 1024
+
 // Normalize gives the form in which a host is looked up: without port and final dot, in lower case, international names in
 // ASCII. It is "" where no domain can be meant.
 func Normalize(host string) string {
@@ -92,6 +96,9 @@ func Normalize(host string) string {
 		host = h
 	}
 	host = strings.TrimSuffix(host, ".")
+	if len(host) > maxHost {
+		return ""
+	}
 	for i := range len(host) {
 		if c := host[i]; c >= 'A' && c <= 'Z' || c >= 0x80 {
 			ascii, err := idna.Lookup.ToASCII(host)

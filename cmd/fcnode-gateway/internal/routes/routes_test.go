@@ -2,7 +2,9 @@ package routes
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
 )
 
 func route(site, www string, domains ...string) Route {
@@ -70,6 +72,17 @@ func TestTableKeepsState(t *testing.T) {
 }
 
 func TestNormalize(t *testing.T) {
+	begin := time.Now()
+	if got := Normalize(strings.Repeat("ü", 30_000)); got != "" {
+		t.Errorf("a name of 60 kB has the form %.20q", got)
+	}
+	var distinct strings.Builder
+	for r := range 20_000 {
+		distinct.WriteRune(rune(0x4e00 + r))
+	}
+	if Normalize(distinct.String()); time.Since(begin) > patience/10 {
+		t.Errorf("names of 60 kB take %s", time.Since(begin))
+	}
 	for host, want := range map[string]string{
 		"a.example": "a.example", "A.Example:443": "a.example", "a.example.": "a.example", "a.example.:80": "a.example",
 		"bücher.example": "xn--bcher-kva.example", "BÜCHER.example:80": "xn--bcher-kva.example",
