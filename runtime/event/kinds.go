@@ -35,6 +35,7 @@ const (
 	NotRestored       Kind = "not-restored"
 	CheckpointDropped Kind = "checkpoint-dropped"
 	Ladder            Kind = "ladder"
+	Busy              Kind = "busy"
 
 	Unhealthy Kind = "unhealthy"
 	Stalled   Kind = "stalled"
@@ -107,6 +108,8 @@ var Kinds = []Info{
 	{NotRestored, "An image could not be restored; the site started cold.", "", "If it repeats: take `checkpointed` out of the site's `tiers`."},
 	{CheckpointDropped, "An image was thrown away.", "", "If it made room for another: raise `checkpoints.disk`."},
 	{Ladder, "The node has chosen other tiers for the site, by measured costs.", "`ladder`, `unused`: the tiers with their figures", ""},
+
+	{Busy, "A site without visitors stays awake, as it works; told once for each time that it does.", "", "The reason says what the work is; `busy` of the spec which work counts, `busy.most` of the configuration for how long."},
 
 	{Circulating, "A replica is being replaced by a fresh one.", "", ""},
 	{NotCirculated, "The next replica did not come up; the old one stays.", "", "See the reason, and `fcnode logs SITE`."},

@@ -25,6 +25,7 @@ const (
 	timerBackoff
 	timerProof
 	timerHealth
+	timerWork
 )
 
 type timerKey struct {
@@ -165,10 +166,7 @@ func (l *Live) perform(act site.Action) site.Event {
 	case site.ArmPortGrace:
 		l.arm(timerKey{timerPortGrace, act.ID}, act.After, func() site.Event { return site.PortGraceOver{ID: act.ID} })
 	case site.ArmIdle:
-		l.arm(timerKey{timerIdle, act.ID}, act.After, func() site.Event {
-			conns, idle := l.Quiet(act.ID)
-			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
-		})
+		l.armIdle(act.ID, act.After)
 	case site.ArmLife:
 		l.arm(timerKey{timerLife, act.ID}, jittered(act.After, l.Spec), func() site.Event { return site.LifeOver{ID: act.ID} })
 	case site.ArmDrain:

@@ -131,6 +131,7 @@ type Replica struct {
 	closed    bool     // nor does it before its ready probe has passed
 	asked     bool     // by that probe
 	unready   error    // what the probe's last try has found
+	work      *work    // of which a first sample was taken; nil: nobody looks at it
 	checkup   *checkup // nil unless it serves and has a health probe
 	stall     *stall   // nil until it was looked at while it serves
 	proof     *proof   // that it serves, which a restored one still owes; nil: it has, or is no such

@@ -98,6 +98,9 @@ func (md *model) drawPolicy() {
 	if md.rng.IntN(2) == 0 {
 		p.Lifetime = time.Hour
 	}
+	if md.rng.IntN(2) == 0 {
+		p.BusyMost = time.Minute
+	}
 	p.Ladder = nil
 	after := 10 * time.Second
 	for _, tier := range detect.Tiers {
@@ -486,6 +489,9 @@ func (md *model) fire() error {
 		ev := IdleOver{ID: first.id, IdleFor: 1 << 62}
 		if c := md.containers[first.id]; c != nil {
 			ev.Conns, ev.IdleFor = c.conns, md.now.Sub(c.last)
+		}
+		if md.rng.IntN(2) == 0 {
+			ev.Busy = "it works"
 		}
 		return md.handle(ev)
 	}

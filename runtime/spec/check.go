@@ -99,6 +99,7 @@ func (c checker) site(s *Site) {
 	c.life(s)
 	c.probes(s)
 	c.tiers(s)
+	c.busy(s.Busy)
 	c.renewal(s)
 	s.DNS.Check("dns", c.report)
 	c.extraHosts(s.ExtraHosts)

@@ -59,6 +59,7 @@ tiers:
   - {tier: reclaimed, after: 1m}
   - {tier: checkpointed, after: 5m}
   - cold
+busy: {cpu: 20%, io: 4MiB/s, connections: false, file: /run/busy}
 objective: {cold: 0.5%, wake: 500ms}
 lifetime: {after: 1h, jitter: 0%}
 circulate: {overlap: false, drain: 1m, ahead: true}
@@ -104,6 +105,7 @@ var everythingSite = Site{
 		{Tier: TierFrozen}, {Tier: TierReclaimed, After: Duration(time.Minute)},
 		{Tier: TierCheckpointed, After: Duration(5 * time.Minute)}, {Tier: TierCold},
 	}},
+	Busy:            Busy{CPU: 20, IO: PerSecond(4 * MiB), File: "/run/busy"},
 	Objective:       Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
 	Lifetime:        Lifetime{After: Duration(time.Hour)},
 	Circulate:       Circulate{Drain: Duration(time.Minute), Ahead: true},
@@ -136,7 +138,7 @@ func TestParseDefaults(t *testing.T) {
 		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
 		Limits: Limits{Pids: PidsLimits{Max: 2048}}, Scale: Scale{Max: 1},
 		Idle: Idle{After: Duration(5 * time.Minute)}, Stop: Stop{Grace: Duration(10 * time.Second)},
-		Tiers: Tiers{Auto: true}, Lifetime: Lifetime{Jitter: 10},
+		Tiers: Tiers{Auto: true}, Busy: Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}, Lifetime: Lifetime{Jitter: 10},
 		Circulate: Circulate{Overlap: true, Drain: Duration(30 * time.Second)}, Checkpoint: Checkpoint{Warm: 3},
 	}
 	awake := want
@@ -219,6 +221,11 @@ func TestParseGood(t *testing.T) {
 		{"ready: {tcp: 9000}", func(s *Site) any { return s.Ready.Within() }, 5 * time.Second},
 		{"health: {unix: /run/php.sock, every: 1s}", func(s *Site) any { return s.Health }, Health{Probe: Probe{Unix: "/run/php.sock"}, Every: Duration(time.Second)}},
 		{"health: {answer: 1m}", func(s *Site) any { return s.Health.Patience() }, time.Minute},
+		{"busy: true", func(s *Site) any { return s.Busy }, Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}},
+		{"busy: false", func(s *Site) any { return s.Busy }, Busy{}},
+		{"busy: {cpu: 0%, io: 0B/s, connections: false}", func(s *Site) any { return s.Busy }, Busy{}},
+		{"busy: {io: 512kB/s}", func(s *Site) any { return s.Busy }, Busy{CPU: 5, IO: 512e3, Connections: true}},
+		{"busy: {file: /run/busy}", func(s *Site) any { return s.Busy.File }, "/run/busy"},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
 		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
 		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
@@ -447,6 +454,17 @@ var badSpecs = []struct {
 	{"target of no connections", "scale: {target: {conns: 0}}", "4:25: scale.target.conns: is empty", false},
 	{"target of negative connections", "scale: {target: {conns: -1}}", "4:25: scale.target.conns: -1 is out of range", false},
 	{"target latency too long", "scale: {target: {latency: 1h}}", "4:27: scale.target.latency: 1h is out of range", true},
+	{"busy a word", "busy: sometimes", `4:7: busy: "sometimes" is none of these`, false},
+	{"busy a number", "busy: 5%", `4:7: busy: "5%" is none of these`, false},
+	{"busy another field", "busy: {cpus: 5%}", `4:8: busy.cpus: unknown field`, false},
+	{"busy cpu too much", "busy: {cpu: 400%}", `4:13: busy.cpu: "400%" is not a share`, false},
+	{"busy cpu without its sign", "busy: {cpu: 5}", "4:13: busy.cpu: ", false},
+	{"busy io without a second", "busy: {io: 1MiB}", `4:12: busy.io: "1MiB" is no rate; did you mean 1MiB/s?`, false},
+	{"busy io a size of nothing", "busy: {io: 0/s}", `4:12: busy.io: "0" is not a size`, false},
+	{"busy file not absolute", "busy: {file: run/busy}", `4:14: busy.file: `, false},
+	{"busy file up", "busy: {file: /run/../busy}", `4:14: busy.file: `, false},
+	{"busy file empty", "busy: {file: ''}", `4:14: busy.file: is empty`, false},
+	{"busy connections a word", "busy: {connections: all}", `4:21: busy.connections: `, false},
 	{"tiers unknown", "tiers: [frosen]", `4:9: tiers[0].tier: "frosen" is not a tier to sleep in; did you mean frozen?`, false},
 	{"tiers a word", "tiers: frozen", `4:8: tiers: "frozen" is not auto; for a list of one write [frozen]`, false},
 	{"tiers none", "tiers: []", "4:8: tiers: are none; for a site that never sleeps write idle: never", false},

@@ -95,6 +95,10 @@ type Site struct {
 	// and the objective), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
 	Tiers Tiers `json:"tiers,omitzero" also:"tier,ladder,rungs,sleep"`
 
+	// Busy is what counts as work of the site's own, which keeps it awake without visitors; false: nothing does. Default: it uses 5% of a
+	// core, reads and writes 1MiB/s, or bytes move on connections that it has opened itself.
+	Busy Busy `json:"busy,omitzero" also:"work,background"`
+
 	// Objective is the service level the node works for when it chooses how deep the site sleeps, and for how long it stays awake.
 	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
 
@@ -268,6 +272,7 @@ func defaults() Site {
 		Limits:     Limits{Pids: PidsLimits{Max: DefaultPids}},
 		Scale:      Scale{Max: 1},
 		Tiers:      Tiers{Auto: true},
+		Busy:       defaultBusy,
 		Lifetime:   defaultLifetime,
 		Circulate:  defaultCirculate,
 		Checkpoint: defaultCheckpoint,
