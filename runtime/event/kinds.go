@@ -20,6 +20,8 @@ const (
 	Exited   Kind = "exited"
 
 	Executed Kind = "executed"
+	Ran      Kind = "ran"
+	NotRan   Kind = "not-ran"
 
 	OutOfMemory Kind = "out-of-memory"
 
@@ -93,6 +95,9 @@ var Kinds = []Info{
 	{Unhealthy, "A replica's health probe has failed so often that it is replaced.", "", "The reason says what the probe has found; `fcnode logs SITE`."},
 	{Stalled, "Visitors wait, and nobody has got an answer for `health.answer`.", "`conns`: connections, `acceptQueue`: of them not accepted", "`fcnode circulate SITE` replaces it; with `health` in the spec the node does so itself."},
 	{Executed, "`fcnode exec` started a command in a replica.", "`command`: its words; `uid`: of whoever asked", ""},
+
+	{Ran, "A command of the site's `schedule` has run to its end.", "`at`, `command`, `due`, `tookNs`, `code`: its exit code", "Other codes than 0: `fcnode logs SITE` has what it printed."},
+	{NotRan, "A command of the site's `schedule` was not run, or not to its end.", "`at`, `command`, `due`, and `tookNs` if it was begun", "The reason says why: the run before is still under way, it took longer than its `timeout`, the site does not start, the daemon was stopped."},
 
 	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
 

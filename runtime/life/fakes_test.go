@@ -110,7 +110,7 @@ func (w *world) start(specs string) *daemon {
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
 		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
-		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
+		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)

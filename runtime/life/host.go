@@ -55,6 +55,7 @@ type Host struct {
 	Containers   Containers
 
 	Starts      *priority.Slots
+	Errands     *priority.Slots // wakes that nobody waits for
 	Wakes       priority.Precedence
 	Means       policy.Means
 	prepared    preparedSet

@@ -314,8 +314,11 @@ func (l *Live) Quiet(id site.ReplicaID) (conns uint64, idle time.Duration) {
 		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
 	}
 	idle = time.Since(r.Started)
-	if st.Last > 0 {
+	switch {
+	case st.Last > 0:
 		idle = time.Duration(l.Host.Now() - st.Last)
+	case r.unasked:
+		idle = time.Duration(1<<63 - 1)
 	}
 	l.came(r, st.ConnsTotal)
 	return st.ConnsNow + uint64(r.execs), idle

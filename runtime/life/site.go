@@ -29,11 +29,13 @@ type Site struct {
 	Domains []string
 	Gateway *spec.Gateway // nil where the spec says nothing
 	Network *spec.Network // likewise
-	Source  string
-	Digest  [32]byte
-	Pinned  unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
-	Least   uint8                 // replicas of a live site
-	Most    uint8
+
+	schedule []spec.Task
+	Source   string
+	Digest   [32]byte
+	Pinned   unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
+	Least    uint8                 // replicas of a live site
+	Most     uint8
 
 	startTimeout spec.Duration // 0: the node's
 	Deleting     bool          // guarded by the table
@@ -111,7 +113,8 @@ type Replica struct {
 	stopping bool
 	kill     bool   // it is to be ended without being asked
 	asleep   bool   // marked so in the data path, as far as known
-	execs    int    // sessions of `fcnode exec`, which keep it awake
+	execs    int    // sessions of `fcnode exec` and commands on schedule, which keep it awake
+	unasked  bool   // started for a command on schedule; whether somebody came since is for the data path to say
 	came     uint64 // connections, as last counted
 	ns       Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
@@ -150,6 +153,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
 	st.Gateway, st.Network = gatewayOf(&s.Spec), networkOf(&s.Spec)
+	st.schedule = slices.Clip(s.Spec.Schedule)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout

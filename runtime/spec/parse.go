@@ -161,6 +161,9 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		}
 		fields = append(fields, field{p.name, !said && !doc.Has(p.name+".every") && !doc.Has(p.name+".failures") && !doc.Has(p.name+".answer")})
 	}
+	for i, t := range s.Schedule {
+		fields = append(fields, field{fmt.Sprintf("schedule[%d].timeout", i), t.Timeout == 0})
+	}
 	for i, r := range s.Tiers.Rungs {
 		fields = append(fields, field{fmt.Sprintf("tiers[%d].after", i), r.After == 0})
 	}

@@ -246,6 +246,9 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		get(probe + ".exec").MinItems = count(1)
 		get(probe + ".timeout").Default = DefaultProbeTimeout.String()
 	}
+	get("schedule").MaxItems, get("Task.exec").MinItems = count(maxTasks), count(1)
+	get("Task.at").Pattern = `^(@[a-z]+|(\S+ ){4}\S+)$`
+	get("Task.timeout").Default = DefaultTaskTimeout.String()
 	get("Busy.file").Pattern = pathPattern
 	get("Busy.cpu").Default, get("Busy.io").Default, get("Busy.connections").Default = defaultBusy.CPU.String(), defaultBusy.IO.String(), true
 	bounds("Health.failures", "1", "100")
@@ -267,6 +270,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
 		"Busy":         {{Type: "boolean"}},
+		"Task":         {{Type: "string", Pattern: `^\s*(@[a-z]+|(\S+\s+){4}\S+)\s+\S`}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},

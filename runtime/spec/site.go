@@ -99,6 +99,9 @@ type Site struct {
 	// core, reads and writes 1MiB/s, or bytes move on connections that it has opened itself.
 	Busy Busy `json:"busy,omitzero" also:"work,background"`
 
+	// Schedule are commands that the node runs in the site at their times, and wakes it for; they are no visits.
+	Schedule []Task `json:"schedule,omitempty" also:"cron,crontab,cronjobs,tasks,jobs"`
+
 	// Objective is the service level the node works for when it chooses how deep the site sleeps, and for how long it stays awake.
 	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
 
@@ -309,6 +312,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Network.Deny) == 0 {
 		s.Network.Deny = nil
+	}
+	if len(s.Schedule) == 0 {
+		s.Schedule = nil
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
