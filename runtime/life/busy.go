@@ -33,11 +33,16 @@ func (l *Live) armIdle(id site.ReplicaID, after time.Duration) {
 		r.work = nil
 	}
 	l.arm(timerKey{timerIdle, id}, after, func() site.Event {
-		if looks && r.work != nil {
+		ev := l.idleOver(id, "")
+		switch {
+		case !looks || ev.Conns > 0:
+			return ev
+		case r.work == nil: // it had a visitor a moment ago
+			l.armIdle(id, 0)
+		default:
 			r.work.look(l, r)
-			return nil
 		}
-		return l.idleOver(id, "")
+		return nil
 	})
 }
 
@@ -49,20 +54,20 @@ func (h *Host) NotLooked(s *spec.Site) []string {
 	return []string{"busy.io: what the site reads and writes does not keep it awake: this machine has no io controller in cgroup v2"}
 }
 
-func (l *Live) idleOver(id site.ReplicaID, busy string) site.Event {
+func (l *Live) idleOver(id site.ReplicaID, busy string) site.IdleOver {
 	conns, idle := l.Quiet(id)
 	return site.IdleOver{ID: id, Conns: conns, IdleFor: idle, Busy: busy}
 }
 
-// sample takes the first one, unless the replica has visitors.
+// sample takes the first one, unless the replica has visitors, or its container is not
+// known yet.
 func sample(l *Live, r *Replica) *work {
 	if conns, _ := l.Quiet(r.ID); conns > 0 || r.Ctr == nil {
 		return nil
 	}
 	used, err := r.Ctr.Group().Usage()
 	if err != nil {
-		l.Host.Log.Error("cannot tell whether a replica works; its visitors alone keep it awake", "replica", r.Name, "error", err)
-		return nil
+		l.Host.Log.Error("cannot tell what a replica uses", "replica", r.Name, "error", err)
 	}
 	return &work{time.Now(), used}
 }

@@ -207,3 +207,89 @@ func TestNotLooked(t *testing.T) {
 		}
 	}
 }
+
+// TestWorkAfterAVisit: a site that had a visitor when its first sample was due is looked at all the same.
+func TestWorkAfterAVisit(t *testing.T) {
+	inWorld(t, "idle: 1s, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		id := d.up(t, s)
+		d.visit(s)
+		w.containers["a-1"].works(1)
+		pass(10 * time.Second)
+		w.leave(id)
+		pass(30 * time.Second)
+		if asleep(w) || d.count(event.Busy) != 1 {
+			t.Errorf("asleep %t, %q", asleep(w), d.kinds())
+		}
+	})
+	inWorld(t, "idle: 1s, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.visit(s)
+		id := w.ids()[0]
+		w.mu.Lock()
+		w.replicas[id].stats.ConnsNow = 1 // when it is found to listen
+		w.mu.Unlock()
+		d.listen(s, id)
+		w.leave(id)
+		w.containers["a-1"].works(1)
+		pass(30 * time.Second)
+		if asleep(w) || d.count(event.Busy) != 1 {
+			t.Errorf("asleep %t, %q", asleep(w), d.kinds())
+		}
+	})
+}
+
+// TestKeepConnections: a frozen replica holds connections of its own for as long as the spec says; one without any sleeps on.
+func TestKeepConnections(t *testing.T) {
+	pool := netctl.OwnConn{To: netip.MustParseAddrPort("10.0.0.5:3306"), Up: true, Sent: time.Hour, Received: time.Hour}
+	const specs = "idle: 1m, tiers: [{tier: frozen, after: 1m}, {tier: cold, after: 24h}], keepConnections: 10m"
+	inWorld(t, specs, func(t *testing.T, w *world, d *daemon, s *Site) {
+		w.opens(pool, pool)
+		id := d.up(t, s)
+		pass(8 * time.Minute)
+		if !asleep(w) {
+			t.Fatalf("%q", d.kinds())
+		}
+		s.With(func(l *Live) {
+			if n := l.Replicas[site.ReplicaID(id)].OwnConns; n != 2 {
+				t.Errorf("%d connections are counted", n)
+			}
+		})
+		d.visit(s) // the time begins anew
+		w.leave(id)
+		pass(10 * time.Minute)
+		if !asleep(w) || len(w.ids()) != 1 {
+			t.Fatalf("%q", d.kinds())
+		}
+		pass(2 * time.Minute)
+		if len(w.ids()) != 0 || d.lastEvent(t, event.Parked).Reason != "it held 2 connections of its own for 10m0s" {
+			t.Errorf("%q: %+v", d.kinds(), d.lastEvent(t, event.Parked))
+		}
+	})
+	inWorld(t, specs, func(t *testing.T, w *world, d *daemon, s *Site) { // the next daemon goes on
+		w.opens(pool)
+		id := d.up(t, s)
+		pass(5 * time.Minute)
+		s = d.succeed(t, specs, id)
+		w.opens()
+		pass(time.Hour)
+		if !asleep(w) || len(w.ids()) != 1 {
+			t.Errorf("it holds none, and is gone: %q", d.kinds())
+		}
+		d.visit(s)
+		w.opens(pool)
+		w.leave(id)
+		pass(5 * time.Minute)
+		d.succeed(t, specs, id)
+		pass(11 * time.Minute)
+		if len(w.ids()) != 0 {
+			t.Errorf("it holds one: %q", d.kinds())
+		}
+	})
+	inWorld(t, "idle: 1m, tiers: [{tier: frozen, after: 1m}, {tier: cold, after: 24h}]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		w.opens(pool)
+		d.up(t, s)
+		pass(time.Hour)
+		if !asleep(w) || len(w.ids()) != 1 {
+			t.Errorf("nobody has said for how long: %q", d.kinds())
+		}
+	})
+}

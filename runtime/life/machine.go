@@ -26,6 +26,7 @@ const (
 	timerProof
 	timerHealth
 	timerWork
+	timerConns
 )
 
 type timerKey struct {
@@ -167,6 +168,11 @@ func (l *Live) perform(act site.Action) site.Event {
 		l.arm(timerKey{timerPortGrace, act.ID}, act.After, func() site.Event { return site.PortGraceOver{ID: act.ID} })
 	case site.ArmIdle:
 		l.armIdle(act.ID, act.After)
+	case site.ArmConns:
+		l.arm(timerKey{timerConns, act.ID}, act.After, func() site.Event {
+			countOwn(l.Site, l.Replicas[act.ID], func(l *Live, n int) { l.handle(site.ConnsHeld{ID: act.ID, Own: n}) })
+			return nil
+		})
 	case site.ArmLife:
 		l.arm(timerKey{timerLife, act.ID}, jittered(act.After, l.Spec), func() site.Event { return site.LifeOver{ID: act.ID} })
 	case site.ArmDrain:

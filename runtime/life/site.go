@@ -116,6 +116,7 @@ type Replica struct {
 	execs    int    // sessions of `fcnode exec` and commands on schedule, which keep it awake
 	unasked  bool   // started for a command on schedule; whether somebody came since is for the data path to say
 	came     uint64 // connections, as last counted
+	OwnConns int    // connections to others that it held when it was last put to sleep, or they were counted
 	ns       Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	Ctr      Container

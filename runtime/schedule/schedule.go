@@ -51,6 +51,7 @@ const late = 2 * time.Minute
 // Clock begins what is due.
 type Clock struct {
 	opts Options
+	last time.Time // tick; zero: none yet
 
 	mu      sync.Mutex
 	sites   map[string]mark
@@ -91,6 +92,7 @@ func (c *Clock) Tick(ctx context.Context, now time.Time) {
 			c.begin(ctx, s, due)
 		}
 	}
+	c.last = now
 	c.clean(all)
 }
 
@@ -112,13 +114,16 @@ func (c *Clock) due(s Site, now time.Time) (out []task) {
 	}
 	next := mark{Until: now}
 	since := last.Until
-	if since.IsZero() || since.After(now.Add(late)) { // a new site, or the clock was set back
+	if since.After(now.Add(late)) { // the clock was set back
 		since = now
 	}
 	for _, t := range s.Tasks {
 		next.Tasks = append(next.Tasks, t.String())
-		if !slices.Contains(last.Tasks, t.String()) {
-			continue
+		since := since
+		if !slices.Contains(last.Tasks, t.String()) { // it is new since the last tick, and has missed nothing
+			if since = c.last; since.IsZero() || since.After(now) {
+				continue
+			}
 		}
 		if at := t.Next(since); !at.IsZero() && !at.After(now) {
 			out = append(out, task{t, at})

@@ -119,12 +119,14 @@ func want(t *testing.T, what string, got []string, want ...string) {
 func TestOnTime(t *testing.T) {
 	on(t, func(t *testing.T, r *rig) {
 		r.site("a", "*/15 * * * *", "0 1 * * *")
-		want(t, "in an hour", r.pass(61*time.Minute), "a */15 * * * * 00:15", "a */15 * * * * 00:30", "a */15 * * * * 00:45", "a */15 * * * * 01:00", "a 0 1 * * * 01:00")
+		want(t, "in an hour", r.pass(61*time.Minute+time.Second), "a */15 * * * * 00:15", "a */15 * * * * 00:30", "a */15 * * * * 00:45", "a */15 * * * * 01:00", "a 0 1 * * * 01:00")
 		told := r.told[0]
 		if told.Kind != event.Ran || told.Site != "a" || told.Replica != "a-1" || told.Reason != "*/15 * * * *: exit code 7" || told.Fields["code"] != 7 || told.Text != "" {
 			t.Errorf("%+v", told)
 		}
-		r.site("a", "*/30 * * * *") // another spec
+		r.site("a", "*/30 * * * *", "2 * * * *") // another spec, between two ticks
+		want(t, "in its first minute", r.pass(59*time.Second), "a 2 * * * * 01:02")
+		r.site("a", "*/30 * * * *")
 		r.site("b", "5 * * * *")
 		want(t, "in another", r.pass(time.Hour), "a */30 * * * * 01:30", "a */30 * * * * 02:00", "b 5 * * * * 01:05")
 	})

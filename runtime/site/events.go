@@ -82,6 +82,12 @@ type (
 		Tier   detect.Tier
 		Reason string
 	}
+	// ConnsHeld means: a sleeping replica has held so many connections of its own for as
+	// long as it may.
+	ConnsHeld struct {
+		ID  ReplicaID
+		Own int
+	}
 	// Ascended means: a replica that slept, or was on its way there, runs.
 	Ascended struct{ ID ReplicaID }
 	// Prepared means: a container waits at its gate.

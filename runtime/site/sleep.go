@@ -92,6 +92,7 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 	if r == nil || r.State != Suspending || r.target != e.Tier {
 		return nil // it was called back
 	}
+	fresh := r.Tier == detect.TierRunning
 	r.Tier = e.Tier
 	if e.Tier == detect.TierCheckpointed {
 		r.State = Stopping // its processes have served
@@ -105,6 +106,9 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 		return []Action{Note{Kind: event.Spare, Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
+	if fresh {
+		acts = append(acts, r.armConns(m.policy, m.policy.KeepConns)...)
+	}
 	return append(acts, r.armIdle(m.policy)...)
 }
 
@@ -141,6 +145,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 		}
 		acts = append(acts, m.bound()...)
 	}
+	acts = append(acts, r.armConns(m.policy, m.policy.KeepConns)...)
 	return append(acts, r.armIdle(m.policy)...)
 }
 

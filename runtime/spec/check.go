@@ -100,6 +100,7 @@ func (c checker) site(s *Site) {
 	c.probes(s)
 	c.tiers(s)
 	c.busy(s.Busy)
+	c.between("keepConnections", s.KeepConnections, minIdle, maxIdle)
 	c.schedule(s.Schedule)
 	c.renewal(s)
 	s.DNS.Check("dns", c.report)

@@ -141,6 +141,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"health.every", s.Health.Every == 0},
 		{"health.failures", s.Health.Failures == 0},
 		{"health.answer", s.Health.Answer == 0},
+		{"keepConnections", s.KeepConnections == 0},
 		{"busy.file", s.Busy.File == ""},
 		{"objective.cold", s.Objective.Cold == 0},
 		{"objective.wake", s.Objective.Wake == 0},

@@ -59,6 +59,7 @@ tiers:
   - {tier: reclaimed, after: 1m}
   - {tier: checkpointed, after: 5m}
   - cold
+keepConnections: 10m
 busy: {cpu: 20%, io: 4MiB/s, connections: false, file: /run/busy}
 schedule:
   - {at: "0 3 * * mon-fri", exec: [/bin/backup, "--all"], timeout: 2h}
@@ -108,7 +109,8 @@ var everythingSite = Site{
 		{Tier: TierFrozen}, {Tier: TierReclaimed, After: Duration(time.Minute)},
 		{Tier: TierCheckpointed, After: Duration(5 * time.Minute)}, {Tier: TierCold},
 	}},
-	Busy: Busy{CPU: 20, IO: PerSecond(4 * MiB), File: "/run/busy"},
+	KeepConnections: Duration(10 * time.Minute),
+	Busy:            Busy{CPU: 20, IO: PerSecond(4 * MiB), File: "/run/busy"},
 	Schedule: []Task{
 		{At: "0 3 * * mon-fri", Exec: []string{"/bin/backup", "--all"}, Timeout: Duration(2 * time.Hour)},
 		{At: "@daily", Exec: []string{"/bin/sh", "-c", "exec /bin/clean  now"}},
@@ -465,6 +467,9 @@ var badSpecs = []struct {
 	{"target of no connections", "scale: {target: {conns: 0}}", "4:25: scale.target.conns: is empty", false},
 	{"target of negative connections", "scale: {target: {conns: -1}}", "4:25: scale.target.conns: -1 is out of range", false},
 	{"target latency too long", "scale: {target: {latency: 1h}}", "4:27: scale.target.latency: 1h is out of range", true},
+	{"keepConnections too short", "keepConnections: 500ms", "4:18: keepConnections: 500ms is out of range", true},
+	{"keepConnections nothing", "keepConnections: 0s", "4:18: keepConnections: is empty", true},
+	{"keepConnections a number", "keepConnections: 10", `4:18: keepConnections: "10" is not a duration`, false},
 	{"busy a word", "busy: sometimes", `4:7: busy: "sometimes" is none of these`, false},
 	{"busy a number", "busy: 5%", `4:7: busy: "5%" is none of these`, false},
 	{"busy another field", "busy: {cpus: 5%}", `4:8: busy.cpus: unknown field`, false},

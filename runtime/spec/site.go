@@ -95,6 +95,10 @@ type Site struct {
 	// and the objective), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
 	Tiers Tiers `json:"tiers,omitzero" also:"tier,ladder,rungs,sleep"`
 
+	// KeepConnections is how long the site may hold connections of its own, to a database, say, while it sleeps frozen or reclaimed, 1s to 8784h.
+	// Then it goes on to a tier without processes. Default: for as long as it sleeps so.
+	KeepConnections Duration `json:"keepConnections,omitzero" also:"holdconnections,keepconns,maxheld"`
+
 	// Busy is what counts as work of the site's own, which keeps it awake without visitors; false: nothing does. Default: it uses 5% of a
 	// core, reads and writes 1MiB/s, or bytes move on connections that it has opened itself.
 	Busy Busy `json:"busy,omitzero" also:"work,background"`
