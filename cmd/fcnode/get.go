@@ -58,6 +58,9 @@ func printSite(e *env, s *api.Site) error {
 	add("ladder", ladder(s))
 	add("not used", unused(s))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
+	if s.OwnConns > 0 {
+		add("holds", fmt.Sprintf("%d connections to others, asleep", s.OwnConns))
+	}
 	add("idle", age(s.Idle.Duration()))
 	add("ignored", ignored(s.Ignored))
 	if s.Latency != nil {

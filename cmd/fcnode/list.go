@@ -48,7 +48,7 @@ func printList(e *env, sites []api.Site) error {
 	now := e.now()
 	for i := range sites {
 		s := &sites[i]
-		t.row(withLatency(p99, listLatency(s), s.Name, listAddress(s), tier(s), replicas(s), strconv.FormatUint(s.Conns.Now, 10),
+		t.row(withLatency(p99, listLatency(s), s.Name, listAddress(s), tier(s), replicas(s), conns(s),
 			listIdle(s), listCPU(s), listMemory(s), listDecision(s, now))...)
 	}
 	return t.print(e.stdout)
@@ -181,4 +181,13 @@ func listIdle(s *api.Site) string {
 		return "-"
 	}
 	return age(s.Idle.Duration())
+}
+
+// conns is "3", and "0+2" of a sleeping site that holds two connections to others.
+func conns(s *api.Site) string {
+	text := strconv.FormatUint(s.Conns.Now, 10)
+	if s.OwnConns > 0 {
+		text += "+" + strconv.Itoa(s.OwnConns)
+	}
+	return text
 }

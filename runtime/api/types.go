@@ -63,6 +63,8 @@ type Site struct {
 	ReplicasMax int `json:"replicasMax"`
 
 	Conns Conns `json:"conns"`
+	// OwnConns is how many connections to others (a database, say) its sleeping replicas hold.
+	OwnConns int `json:"ownConns,omitempty"`
 	// Load is what the kernel counted; absent while nothing runs.
 	Load *Load `json:"load,omitempty"`
 	// Idle is how long the site has been without a connection; 0 while it has one.
@@ -109,6 +111,8 @@ type Replica struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
 	Conns   Conns     `json:"conns"`
+	// OwnConns is how many connections to others it holds while it sleeps.
+	OwnConns int `json:"ownConns,omitempty"`
 	// State is starting, ready, closing, suspending, asleep, resuming, draining or
 	// stopping; docs/api.md says what each means.
 	State string `json:"state"`

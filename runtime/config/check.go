@@ -178,6 +178,7 @@ func (c checker) scaling(cfg *Config) {
 
 // tiers checks what concerns sleeping sites.
 func (c checker) tiers(cfg *Config) {
+	c.duration("busy.most", cfg.Busy.Most, 0, 366*24*time.Hour)
 	c.number("prepared.max", cfg.Prepared.Max, 0, 4096)
 	c.size("prepared.memory", cfg.Prepared.Memory, spec.MiB)
 	c.size("reclaim.keep", cfg.Reclaim.Keep, 4*spec.KiB)

@@ -71,6 +71,7 @@ type Config struct {
 
 	Privileges Privileges `json:"privileges" also:"security,capabilities"`
 
+	Busy        Busy        `json:"busy"`
 	Prepared    Prepared    `json:"prepared"`
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
@@ -140,6 +141,12 @@ type Start struct {
 	// Parallel is how many sites start at the same moment; others wait for a slot,
 	// in the order in which their visitors came. 0: two for each core.
 	Parallel int `json:"parallel" also:"concurrency,max"`
+}
+
+// Busy bounds the work that keeps sites awake without visitors.
+type Busy struct {
+	// Most is for how long it does. 0s: not at all.
+	Most spec.Duration `json:"most" also:"max,limit"`
 }
 
 // Prepared bounds the containers of parked sites that wait at their gate. Where one more is wanted the oldest makes room.
@@ -212,6 +219,7 @@ func base() Config {
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},
+		Busy:        Busy{Most: spec.Duration(6 * time.Hour)},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
 		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},

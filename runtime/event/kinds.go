@@ -20,6 +20,8 @@ const (
 	Exited   Kind = "exited"
 
 	Executed Kind = "executed"
+	Ran      Kind = "ran"
+	NotRan   Kind = "not-ran"
 
 	OutOfMemory Kind = "out-of-memory"
 
@@ -35,6 +37,7 @@ const (
 	NotRestored       Kind = "not-restored"
 	CheckpointDropped Kind = "checkpoint-dropped"
 	Ladder            Kind = "ladder"
+	Busy              Kind = "busy"
 
 	Unhealthy Kind = "unhealthy"
 	Stalled   Kind = "stalled"
@@ -94,6 +97,9 @@ var Kinds = []Info{
 	{Stalled, "Visitors wait, and nobody has got an answer for `health.answer`.", "`conns`: connections, `acceptQueue`: of them not accepted", "`fcnode circulate SITE` replaces it; with `health` in the spec the node does so itself."},
 	{Executed, "`fcnode exec` started a command in a replica.", "`command`: its words; `uid`: of whoever asked", ""},
 
+	{Ran, "A command of the site's `schedule` has run to its end.", "`at`, `command`, `due`, `tookNs`, `code`: its exit code", "Other codes than 0: `fcnode logs SITE` has what it printed."},
+	{NotRan, "A command of the site's `schedule` was not run, or not to its end.", "`at`, `command`, `due`, and `tookNs` if it was begun", "The reason says why: the run before is still under way, it took longer than its `timeout`, the site does not start, the daemon was stopped."},
+
 	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
 
 	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
@@ -108,6 +114,8 @@ var Kinds = []Info{
 	{NotRestored, "An image could not be restored; the site started cold.", "", "If it repeats: take `checkpointed` out of the site's `tiers`."},
 	{CheckpointDropped, "An image was thrown away.", "", "If it made room for another: raise `checkpoints.disk`."},
 	{Ladder, "The node has chosen other tiers for the site, by measured costs.", "`ladder`, `unused`: the tiers with their figures", ""},
+
+	{Busy, "A site without visitors stays awake, as it works; told once for each time that it does.", "", "The reason says what the work is; `busy` of the spec which work counts, `busy.most` of the configuration for how long."},
 
 	{Circulating, "A replica is being replaced by a fresh one.", "", ""},
 	{NotCirculated, "The next replica did not come up; the old one stays.", "", "See the reason, and `fcnode logs SITE`."},

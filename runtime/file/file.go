@@ -75,6 +75,24 @@ func check(path string, st fs.FileInfo, most int64) error {
 	return nil
 }
 
+// Replace writes a file as a whole, or not at all. It is not synced: after a
+// power cut an older one, or none, will do.
+func Replace(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	temp := path + ".new"
+	if errors.Is(Check(temp, Small), ErrDamaged) { // a FIFO would keep us for ever
+		if err := os.RemoveAll(temp); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(temp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
 // CheckDir reports as ErrDamaged what is at path if it is neither missing nor a
 // folder (or a link to one).
 func CheckDir(path string) error {

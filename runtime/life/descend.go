@@ -23,6 +23,7 @@ type descent struct {
 	over     chan struct{}      // closed when the freezer is not the descent's any more
 	thawable func()             // closes it
 
+	own          int           // connections to others
 	memory, disk uint64        // what the replica holds when it has arrived, in bytes; 0: not known
 	answer       time.Duration // median of its answers; 0: not known
 }
@@ -69,6 +70,7 @@ func (st *Site) suspend(ctx context.Context, r *Replica, d *descent, s *spec.Sit
 		st.Host.Wakes.Yield(ctx.Done())
 		err = st.Host.reclaim(ctx, r, s)
 	}
+	d.own = st.ownConns(r)
 	if memory, known := g.MemoryCurrent(); known == nil {
 		d.memory = memory
 	}
@@ -88,7 +90,7 @@ func (l *Live) suspended(r *Replica, d *descent, err error) {
 	}
 	r.descent = nil
 	if err == nil {
-		r.frozen = true
+		r.frozen, r.OwnConns = true, d.own
 		if r.trace != nil { // it was woken, and no visitor came
 			l.Host.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil

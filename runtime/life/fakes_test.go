@@ -20,6 +20,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -50,6 +51,7 @@ type world struct {
 	containers map[string]*fakeContainer
 	broken     error                                     // of all starts, if not nil
 	answers    func(to netip.AddrPort) (net.Conn, error) // of who dials inside; nil: refused
+	own        []netctl.OwnConn                          // of every replica
 	slow       chan struct{}
 	images     fakeImages
 }
@@ -108,7 +110,7 @@ func (w *world) start(specs string) *daemon {
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
 		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
-		Starts: priority.NewSlots(4), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
+		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
@@ -381,6 +383,12 @@ func (n fakeNamespace) Dial(_ context.Context, _ netip.Addr, to netip.AddrPort) 
 
 func (fakeNamespace) Listeners() ([]string, error) { return []string{"127.0.0.1:9000"}, nil }
 
+func (n fakeNamespace) OwnConns() ([]netctl.OwnConn, error) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return n.w.own, nil
+}
+
 func (fakeNamespace) FD() *os.File               { return nil }
 func (fakeNamespace) Cookie() uint64             { return 1 }
 func (fakeNamespace) NSID() int                  { return 1 }
@@ -514,7 +522,8 @@ type fakeContainer struct {
 	mu     sync.Mutex
 	status *container.ExitStatus
 	frozen bool
-	deaf   bool // it does not end when it is asked to
+	cpu    float64 // cores that it has used since it was created
+	deaf   bool    // it does not end when it is asked to
 }
 
 func (c *fakeContainer) end(st container.ExitStatus) {
@@ -583,5 +592,10 @@ func (c *fakeContainer) Frozen() (bool, error) {
 func (c *fakeContainer) Reclaim(context.Context, uint64) (uint64, error) { return 0, nil }
 func (c *fakeContainer) MemoryCurrent() (uint64, error)                  { return 1 << 20, nil }
 func (c *fakeContainer) Apply(cgroup.Change) error                       { return nil }
-func (c *fakeContainer) Usage() (cgroup.Usage, error)                    { return cgroup.Usage{}, nil }
-func (c *fakeContainer) Path() string                                    { return "/nowhere" }
+func (c *fakeContainer) Usage() (cgroup.Usage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	spent := time.Duration(float64(time.Since(c.created)) * c.cpu)
+	return cgroup.Usage{CPU: cgroup.CPUUsage{Known: true, Time: spent}}, nil
+}
+func (c *fakeContainer) Path() string { return "/nowhere" }

@@ -40,7 +40,7 @@ func (c *checkup) arm(l *Live) {
 		if r.checkup != c {
 			return nil
 		}
-		if r.Ctr == nil { // it serves, and the daemon does not know of it yet
+		if r.Ctr == nil || r.work != nil { // the daemon does not know of it yet, or looks at what it does unasked
 			c.arm(l)
 			return nil
 		}

@@ -55,6 +55,7 @@ type Host struct {
 	Containers   Containers
 
 	Starts      *priority.Slots
+	Errands     *priority.Slots // wakes that nobody waits for
 	Wakes       priority.Precedence
 	Means       policy.Means
 	prepared    preparedSet
@@ -97,7 +98,7 @@ func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
-		Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
+		KeepConns: time.Duration(s.KeepConnections), BusyMost: time.Duration(h.Cfg.Busy.Most), Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	timerBackoff
 	timerProof
 	timerHealth
+	timerWork
+	timerConns
 )
 
 type timerKey struct {
@@ -165,9 +167,11 @@ func (l *Live) perform(act site.Action) site.Event {
 	case site.ArmPortGrace:
 		l.arm(timerKey{timerPortGrace, act.ID}, act.After, func() site.Event { return site.PortGraceOver{ID: act.ID} })
 	case site.ArmIdle:
-		l.arm(timerKey{timerIdle, act.ID}, act.After, func() site.Event {
-			conns, idle := l.Quiet(act.ID)
-			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
+		l.armIdle(act.ID, act.After)
+	case site.ArmConns:
+		l.arm(timerKey{timerConns, act.ID}, act.After, func() site.Event {
+			countOwn(l.Site, l.Replicas[act.ID], func(l *Live, n int) { l.handle(site.ConnsHeld{ID: act.ID, Own: n}) })
+			return nil
 		})
 	case site.ArmLife:
 		l.arm(timerKey{timerLife, act.ID}, jittered(act.After, l.Spec), func() site.Event { return site.LifeOver{ID: act.ID} })
@@ -316,8 +320,11 @@ func (l *Live) Quiet(id site.ReplicaID) (conns uint64, idle time.Duration) {
 		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
 	}
 	idle = time.Since(r.Started)
-	if st.Last > 0 {
+	switch {
+	case st.Last > 0:
 		idle = time.Duration(l.Host.Now() - st.Last)
+	case r.unasked:
+		idle = time.Duration(1<<63 - 1)
 	}
 	l.came(r, st.ConnsTotal)
 	return st.ConnsNow + uint64(r.execs), idle

@@ -15,7 +15,6 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/file"
-	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -255,7 +254,7 @@ func (h *Host) keepPrepared() {
 	defer h.preparedMu.Unlock()
 	b, err := json.Marshal(h.prepared.sites())
 	if err == nil {
-		err = policy.ReplaceFile(h.preparedFile(), b)
+		err = file.Replace(h.preparedFile(), b)
 	}
 	if err != nil {
 		h.Log.Error("the next daemon will not know which sites to prepare", "error", err)

@@ -30,11 +30,13 @@ type Site struct {
 	Gateway *spec.Gateway // nil where the spec says nothing
 	Network *spec.Network // likewise
 	Ignore  *spec.Ignored // likewise
-	Source  string
-	Digest  [32]byte
-	Pinned  unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
-	Least   uint8                 // replicas of a live site
-	Most    uint8
+
+	schedule []spec.Task
+	Source   string
+	Digest   [32]byte
+	Pinned   unique.Handle[string] // digest of its image, which thousands of sites share; of "": a folder, or not known yet
+	Least    uint8                 // replicas of a live site
+	Most     uint8
 
 	startTimeout spec.Duration // 0: the node's
 	Deleting     bool          // guarded by the table
@@ -113,8 +115,10 @@ type Replica struct {
 	stopping bool
 	kill     bool   // it is to be ended without being asked
 	asleep   bool   // marked so in the data path, as far as known
-	execs    int    // sessions of `fcnode exec`, which keep it awake
+	execs    int    // sessions of `fcnode exec` and commands on schedule, which keep it awake
+	unasked  bool   // started for a command on schedule; whether somebody came since is for the data path to say
 	came     uint64 // connections, as last counted
+	OwnConns int    // connections to others that it held when it was last put to sleep, or they were counted
 	ns       Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	Ctr      Container
@@ -133,6 +137,7 @@ type Replica struct {
 	closed    bool     // nor does it before its ready probe has passed
 	asked     bool     // by that probe
 	unready   error    // what the probe's last try has found
+	work      *work    // of which a first sample was taken; nil: nobody looks at it
 	checkup   *checkup // nil unless it serves and has a health probe
 	stall     *stall   // nil until it was looked at while it serves
 	proof     *proof   // that it serves, which a restored one still owes; nil: it has, or is no such
@@ -151,6 +156,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
 	st.Gateway, st.Network, st.Ignore = gatewayOf(&s.Spec), networkOf(&s.Spec), ignoredOf(&s.Spec)
+	st.schedule = slices.Clip(s.Spec.Schedule)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout

@@ -59,6 +59,7 @@ type Namespace interface {
 	Assign(...netip.Addr) error
 	Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	Listeners() ([]string, error)
+	OwnConns() ([]netctl.OwnConn, error)
 	Close() error
 	Leave() error
 }

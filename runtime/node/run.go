@@ -86,6 +86,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 			Cfg: cfg, Log: log, Now: bpf.Now,
 			NextReplica: 1, // of none: the first wake takes a block
 			Starts:      priority.NewSlots(cfg.Start.Parallel),
+			Errands:     priority.NewSlots(1),
 		},
 		threads: priority.Threads{Log: log},
 		mended:  mended,
@@ -313,6 +314,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	}
 	n.table.AlwaysOn = nil
 	_ = n.table.ApplyDir(ctx, false) // it tells
+	n.Work.Go(func() { n.schedule(ctx) })
 	sites := n.table.Count()
 	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))

@@ -12,6 +12,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -268,7 +269,7 @@ func TestExperienceIsKept(t *testing.T) {
 		t.Errorf("the last %d wakes are %v, with the median %s", wakesKept, got.Wakes, got.median())
 	}
 	for name, text := range map[string]string{"torn": `{"tiers":{"cold":{"wak`, "of nothing": `{"tiers":{"cold":null}}`, "empty": ""} {
-		if err := ReplaceFile(kept.File("a"), []byte(text)); err != nil {
+		if err := file.Replace(kept.File("a"), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		got, err := kept.Load("a")

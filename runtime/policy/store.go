@@ -77,7 +77,7 @@ func (s *Store) write(siteName string) error {
 		if !ok {
 			return err
 		}
-		err = ReplaceFile(s.File(siteName), b)
+		err = file.Replace(s.File(siteName), b)
 		s.written(siteName, b)
 	}
 }
@@ -146,22 +146,4 @@ func (s *Store) Remove(siteName string) error {
 		return err
 	}
 	return nil
-}
-
-// ReplaceFile writes a file as a whole, or not at all. It is not synced: after a
-// power cut an older one, or none, will do.
-func ReplaceFile(path string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	temp := path + ".new"
-	if errors.Is(file.Check(temp, file.Small), file.ErrDamaged) { // a FIFO would keep us for ever
-		if err := os.RemoveAll(temp); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(temp, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }

@@ -65,6 +65,12 @@ type (
 		ID    ReplicaID
 		After time.Duration
 	}
+	// ArmConns does so for the connections of its own that a sleeping replica holds;
+	// answered by ConnsHeld.
+	ArmConns struct {
+		ID    ReplicaID
+		After time.Duration
+	}
 	// ArmLife does so for its lifetime. Jitter is for the node to add.
 	ArmLife struct {
 		ID    ReplicaID
@@ -105,6 +111,7 @@ func (Watch) action()        {}
 func (ArmStart) action()     {}
 func (ArmPortGrace) action() {}
 func (ArmIdle) action()      {}
+func (ArmConns) action()     {}
 func (ArmLife) action()      {}
 func (ArmDrain) action()     {}
 func (ArmSpare) action()     {}

@@ -31,7 +31,7 @@ func (m *Machine) Adopt(now time.Time, id ReplicaID, was Found) []Action {
 		return []Action{Stop{ID: id}}
 	case was.Asleep != "":
 		r.State, r.ReadyAt, r.Tier, r.target = Asleep, now, was.Asleep, was.Asleep
-		return r.armIdle(m.policy)
+		return append(r.armConns(m.policy, m.policy.KeepConns), r.armIdle(m.policy)...)
 	case was.Draining:
 		r.State, r.ReadyAt, r.Reason = Draining, now, "found draining"
 		return []Action{ArmDrain{ID: id, After: m.policy.Linger}}

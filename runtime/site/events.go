@@ -55,11 +55,13 @@ type (
 		ID     ReplicaID
 		Reason string
 	}
-	// IdleOver means: the idle timer fired; the counters are of that moment.
+	// IdleOver means: the idle timer fired; the counters are of that moment. Busy is what
+	// the replica does though it has no visitors; empty: nothing.
 	IdleOver struct {
 		ID      ReplicaID
 		Conns   uint64
 		IdleFor time.Duration
+		Busy    string
 	}
 	// Rechecked means: the counters after new flows were held back, or the replica
 	// was marked as asleep.
@@ -79,6 +81,12 @@ type (
 		ID     ReplicaID
 		Tier   detect.Tier
 		Reason string
+	}
+	// ConnsHeld means: a sleeping replica has held so many connections of its own for as
+	// long as it may.
+	ConnsHeld struct {
+		ID  ReplicaID
+		Own int
 	}
 	// Ascended means: a replica that slept, or was on its way there, runs.
 	Ascended struct{ ID ReplicaID }

@@ -103,6 +103,8 @@ func word(a Action) string {
 		return fmt.Sprintf("arm-start %d %s", a.ID, a.After)
 	case ArmPortGrace:
 		return fmt.Sprintf("arm-port-grace %d %s", a.ID, a.After)
+	case ArmConns:
+		return fmt.Sprintf("arm-conns %d %s", a.ID, a.After)
 	case ArmIdle:
 		return fmt.Sprintf("arm-idle %d %s", a.ID, a.After)
 	case ArmBackoff:

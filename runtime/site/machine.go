@@ -40,6 +40,8 @@ type Policy struct {
 	Ahead        bool          // the next replica of a circulation is kept ready, frozen
 	Spares       int           // replicas that are kept ready for scaling out
 	SpareTier    detect.Tier   // and how: frozen, or prepared
+	KeepConns    time.Duration // one that sleeps may hold connections of its own for so long; 0: always
+	BusyMost     time.Duration // work of its own keeps a replica awake for so long; 0: it does not
 }
 
 // Machine is the state of one site. It is not safe for concurrent use: the

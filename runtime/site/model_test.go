@@ -98,6 +98,9 @@ func (md *model) drawPolicy() {
 	if md.rng.IntN(2) == 0 {
 		p.Lifetime = time.Hour
 	}
+	if md.rng.IntN(2) == 0 {
+		p.BusyMost, p.KeepConns = time.Minute, time.Minute
+	}
 	p.Ladder = nil
 	after := 10 * time.Second
 	for _, tier := range detect.Tiers {
@@ -197,6 +200,8 @@ func (md *model) perform(a Action) (Event, error) {
 		md.timers[modelTimer{"start", a.ID}] = md.now.Add(a.After)
 	case ArmPortGrace:
 		md.timers[modelTimer{"port-grace", a.ID}] = md.now.Add(a.After)
+	case ArmConns:
+		md.timers[modelTimer{"conns", a.ID}] = md.now.Add(a.After)
 	case ArmIdle:
 		md.timers[modelTimer{"idle", a.ID}] = md.now.Add(a.After)
 	case ArmLife:
@@ -482,10 +487,15 @@ func (md *model) fire() error {
 		return md.handle(DrainOver{ID: first.id})
 	case "spare":
 		return md.handle(SpareDue{})
+	case "conns":
+		return md.handle(ConnsHeld{ID: first.id, Own: md.rng.IntN(3)})
 	case "idle":
 		ev := IdleOver{ID: first.id, IdleFor: 1 << 62}
 		if c := md.containers[first.id]; c != nil {
 			ev.Conns, ev.IdleFor = c.conns, md.now.Sub(c.last)
+		}
+		if md.rng.IntN(2) == 0 {
+			ev.Busy = "it works"
 		}
 		return md.handle(ev)
 	}

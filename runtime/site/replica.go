@@ -40,6 +40,7 @@ type Replica struct {
 	old      bool      // it is to be replaced, though it may still be to replace another
 	living   bool      // its lifetime has begun
 	unproven bool      // it was restored, and has not answered anybody yet
+	work     work      // that keeps it awake
 	lingered bool      // handshakes that were under way when its draining began have had their time
 }
 

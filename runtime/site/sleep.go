@@ -27,7 +27,7 @@ func (r *Replica) nextRung(p Policy) (Rung, bool) {
 	return p.nextRung(below)
 }
 
-func (e IdleOver) on(m *Machine, _ time.Time) []Action {
+func (e IdleOver) on(m *Machine, now time.Time) []Action {
 	if m.gates.at(e.ID) >= 0 && !m.replicas.anyButSpares() {
 		return append(m.gates.drop(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
 	}
@@ -40,16 +40,22 @@ func (e IdleOver) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if e.Conns > 0 || m.waiting { // a visitor who is held for a port of it is one too
+		r.work = work{}
 		return []Action{ArmIdle{ID: r.ID, After: rung.After}}
 	}
 	if e.IdleFor < rung.After {
+		r.work = work{}
 		return []Action{ArmIdle{ID: r.ID, After: rung.After - e.IdleFor}}
 	}
+	if acts := r.work.keeps(m.policy, r, e, rung, now); acts != nil {
+		return acts
+	}
+	reason := fmt.Sprintf("idle %s%s", rung.After, r.work.over(m.policy, e.Busy))
 	if r.State == Ready && m.Serving() > 1 {
 		m.want = max(m.policy.least(), m.Serving()-1)
-		return m.drain(r, causeSurplus, fmt.Sprintf("idle %s, others serve", rung.After))
+		return m.drain(r, causeSurplus, reason+", others serve")
 	}
-	return r.close(rung.Tier, causeIdle, "idle "+rung.After.String())
+	return r.close(rung.Tier, causeIdle, reason)
 }
 
 // close is the first half of going to sleep. Towards a tier on which the
@@ -57,7 +63,7 @@ func (e IdleOver) on(m *Machine, _ time.Time) []Action {
 // new flows are held from now on. Then the counters are read once more, so that
 // no visitor who was quicker than the decision is cut off.
 func (r *Replica) close(to detect.Tier, why cause, reason string) []Action {
-	r.State, r.target, r.cause, r.Reason = Closing, to, why, reason
+	r.State, r.target, r.cause, r.Reason, r.work = Closing, to, why, reason, work{}
 	return []Action{Publish{}, Recheck{ID: r.ID}}
 }
 
@@ -86,6 +92,7 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 	if r == nil || r.State != Suspending || r.target != e.Tier {
 		return nil // it was called back
 	}
+	fresh := r.Tier == detect.TierRunning
 	r.Tier = e.Tier
 	if e.Tier == detect.TierCheckpointed {
 		r.State = Stopping // its processes have served
@@ -99,6 +106,9 @@ func (e Descended) on(m *Machine, _ time.Time) []Action {
 		return []Action{Note{Kind: event.Spare, Replica: r.ID, Reason: "stands ready, frozen"}}
 	}
 	acts := []Action{Note{Kind: string(e.Tier), Replica: r.ID, Reason: r.Reason}}
+	if fresh {
+		acts = append(acts, r.armConns(m.policy, m.policy.KeepConns)...)
+	}
 	return append(acts, r.armIdle(m.policy)...)
 }
 
@@ -135,6 +145,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 		}
 		acts = append(acts, m.bound()...)
 	}
+	acts = append(acts, r.armConns(m.policy, m.policy.KeepConns)...)
 	return append(acts, r.armIdle(m.policy)...)
 }
 

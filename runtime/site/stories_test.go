@@ -44,6 +44,34 @@ const (
 	starts2 = "publish, start 2, …"
 )
 
+// TestBusy: work of its own keeps a replica awake, up to a time, and is no visit.
+func TestBusy(t *testing.T) {
+	p := policy
+	p.BusyMost = time.Minute
+	const look = `arm-idle 1 30s => running (1 ready)`
+	ready := []step{{0, PacketHeld{}, starts1 + " => waking (1 starting)"}, {0, ReplicaReady{ID: 1, All: true}, "release, …, arm-idle 1 5m0s => running (1 ready)"}}
+	busy := func(idle time.Duration) IdleOver { return IdleOver{ID: 1, IdleFor: idle, Busy: "it works"} }
+	tell(t, p, append(ready,
+		step{time.Minute, busy(time.Minute), "arm-idle 1 4m0s => running (1 ready)"}, // not asked yet
+		step{4 * time.Minute, busy(5 * time.Minute), `arm-idle 1 30s, note busy 1 "it works" => running (1 ready)`},
+		step{30 * time.Second, busy(6 * time.Minute), look},
+		step{29 * time.Second, busy(7 * time.Minute), look},
+		step{time.Second, IdleOver{ID: 1, Conns: 1, Busy: "it works"}, "arm-idle 1 5m0s => running (1 ready)"},
+		step{5 * time.Minute, busy(5 * time.Minute), `arm-idle 1 30s, note busy 1 "it works" => running (1 ready)`},
+		step{time.Minute, busy(6 * time.Minute), "publish, recheck 1 => parking (1 closing)"},
+		step{0, Rechecked{ID: 1, IdleFor: 6 * time.Minute}, "publish, stop 1 …"},
+		step{0, ReplicaExited{ID: 1}, `publish, note parked "idle 5m0s, at work for 1m0s (it works)" => parked`})...)
+	tell(t, policy, append(ready, // the node allows none
+		step{5 * time.Minute, busy(5 * time.Minute), "publish, recheck 1 => parking (1 closing)"},
+		step{0, Rechecked{ID: 1, IdleFor: 5 * time.Minute}, "publish, stop 1 …"},
+		step{0, ReplicaExited{ID: 1}, `publish, note parked "idle 5m0s" => parked`})...)
+	p.Max, p.Min = 2, 0
+	tell(t, p, append(ready, // nor does a replica end that works, though another serves
+		step{0, ScaleAsked{Want: 2, Reason: "load"}, "…"}, step{0, ReplicaReady{ID: 2, All: true}, "…"},
+		step{5 * time.Minute, busy(5 * time.Minute), `arm-idle 1 30s, note busy 1 "it works" => running (1 ready, 2 ready)`},
+		step{30 * time.Second, IdleOver{ID: 1, IdleFor: 6 * time.Minute}, "publish, note draining 1 …"})...)
+}
+
 func TestWakeAndPark(t *testing.T) {
 	s := tell(t, policy,
 		step{0, PacketHeld{}, `publish, start 1, arm-start 1 30s, note waking 1 "first packet" => waking (1 starting)`},

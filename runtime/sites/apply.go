@@ -114,6 +114,7 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 func (t *Table) warnings(c change) []string {
 	s := &c.record.Spec
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
+	out = append(out, t.host.NotLooked(s)...)
 	if missing := resolv.Missing(os.ReadFile, t.host.Cfg.DNS, s.DNS); missing != "" {
 		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
 	}

@@ -143,6 +143,8 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"health.every", s.Health.Every == 0},
 		{"health.failures", s.Health.Failures == 0},
 		{"health.answer", s.Health.Answer == 0},
+		{"keepConnections", s.KeepConnections == 0},
+		{"busy.file", s.Busy.File == ""},
 		{"objective.cold", s.Objective.Cold == 0},
 		{"objective.wake", s.Objective.Wake == 0},
 		{"lifetime.after", s.Lifetime.After == 0},
@@ -161,6 +163,9 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 			said = said || doc.Has(p.name+"."+f.name)
 		}
 		fields = append(fields, field{p.name, !said && !doc.Has(p.name+".every") && !doc.Has(p.name+".failures") && !doc.Has(p.name+".answer")})
+	}
+	for i, t := range s.Schedule {
+		fields = append(fields, field{fmt.Sprintf("schedule[%d].timeout", i), t.Timeout == 0})
 	}
 	for i, r := range s.Tiers.Rungs {
 		fields = append(fields, field{fmt.Sprintf("tiers[%d].after", i), r.After == 0})

@@ -59,6 +59,11 @@ tiers:
   - {tier: reclaimed, after: 1m}
   - {tier: checkpointed, after: 5m}
   - cold
+keepConnections: 10m
+busy: {cpu: 20%, io: 4MiB/s, connections: false, file: /run/busy}
+schedule:
+  - {at: "0 3 * * mon-fri", exec: [/bin/backup, "--all"], timeout: 2h}
+  - {at: "@daily", exec: [/bin/sh, -c, "exec /bin/clean  now"]}
 objective: {cold: 0.5%, wake: 500ms}
 lifetime: {after: 1h, jitter: 0%}
 circulate: {overlap: false, drain: 1m, ahead: true}
@@ -104,6 +109,12 @@ var everythingSite = Site{
 		{Tier: TierFrozen}, {Tier: TierReclaimed, After: Duration(time.Minute)},
 		{Tier: TierCheckpointed, After: Duration(5 * time.Minute)}, {Tier: TierCold},
 	}},
+	KeepConnections: Duration(10 * time.Minute),
+	Busy:            Busy{CPU: 20, IO: PerSecond(4 * MiB), File: "/run/busy"},
+	Schedule: []Task{
+		{At: "0 3 * * mon-fri", Exec: []string{"/bin/backup", "--all"}, Timeout: Duration(2 * time.Hour)},
+		{At: "@daily", Exec: []string{"/bin/sh", "-c", "exec /bin/clean  now"}},
+	},
 	Objective:       Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
 	Lifetime:        Lifetime{After: Duration(time.Hour)},
 	Circulate:       Circulate{Drain: Duration(time.Minute), Ahead: true},
@@ -136,7 +147,7 @@ func TestParseDefaults(t *testing.T) {
 		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
 		Limits: Limits{Pids: PidsLimits{Max: 2048}}, Scale: Scale{Max: 1},
 		Idle: Idle{After: Duration(5 * time.Minute)}, Stop: Stop{Grace: Duration(10 * time.Second)},
-		Tiers: Tiers{Auto: true}, Lifetime: Lifetime{Jitter: 10},
+		Tiers: Tiers{Auto: true}, Busy: Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}, Lifetime: Lifetime{Jitter: 10},
 		Circulate: Circulate{Overlap: true, Drain: Duration(30 * time.Second)}, Checkpoint: Checkpoint{Warm: 3},
 	}
 	awake := want
@@ -219,6 +230,15 @@ func TestParseGood(t *testing.T) {
 		{"ready: {tcp: 9000}", func(s *Site) any { return s.Ready.Within() }, 5 * time.Second},
 		{"health: {unix: /run/php.sock, every: 1s}", func(s *Site) any { return s.Health }, Health{Probe: Probe{Unix: "/run/php.sock"}, Every: Duration(time.Second)}},
 		{"health: {answer: 1m}", func(s *Site) any { return s.Health.Patience() }, time.Minute},
+		{"busy: true", func(s *Site) any { return s.Busy }, Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}},
+		{"busy: false", func(s *Site) any { return s.Busy }, Busy{}},
+		{"busy: {cpu: 0%, io: 0B/s, connections: false}", func(s *Site) any { return s.Busy }, Busy{}},
+		{"busy: {io: 512kB/s}", func(s *Site) any { return s.Busy }, Busy{CPU: 5, IO: 512e3, Connections: true}},
+		{"busy: {file: /run/busy}", func(s *Site) any { return s.Busy.File }, "/run/busy"},
+		{"schedule: ['*/15 * * * * curl  http://127.0.0.1/']", func(s *Site) any { return s.Schedule }, []Task{{At: "*/15 * * * *", Exec: []string{"/bin/sh", "-c", "curl  http://127.0.0.1/"}}}},
+		{"schedule: [' 1,31  0-6/2 1 JAN  sun\ta b ', '@weekly date']", func(s *Site) any { return []string{s.Schedule[0].String(), s.Schedule[1].At} }, []string{"1,31 0-6/2 1 JAN sun /bin/sh -c a b", "@weekly"}},
+		{"schedule: []", func(s *Site) any { return s.Schedule }, []Task(nil)},
+		{"schedule: [{at: '0 0 29 2 *', exec: [a]}]", func(s *Site) any { return s.Schedule[0].Within() }, time.Hour},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
 		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
 		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
@@ -449,6 +469,41 @@ var badSpecs = []struct {
 	{"target of no connections", "scale: {target: {conns: 0}}", "4:25: scale.target.conns: is empty", false},
 	{"target of negative connections", "scale: {target: {conns: -1}}", "4:25: scale.target.conns: -1 is out of range", false},
 	{"target latency too long", "scale: {target: {latency: 1h}}", "4:27: scale.target.latency: 1h is out of range", true},
+	{"keepConnections too short", "keepConnections: 500ms", "4:18: keepConnections: 500ms is out of range", true},
+	{"keepConnections nothing", "keepConnections: 0s", "4:18: keepConnections: is empty", true},
+	{"keepConnections a number", "keepConnections: 10", `4:18: keepConnections: "10" is not a duration`, false},
+	{"busy a word", "busy: sometimes", `4:7: busy: "sometimes" is none of these`, false},
+	{"busy a number", "busy: 5%", `4:7: busy: "5%" is none of these`, false},
+	{"busy another field", "busy: {cpus: 5%}", `4:8: busy.cpus: unknown field`, false},
+	{"busy cpu too much", "busy: {cpu: 400%}", `4:13: busy.cpu: "400%" is not a share`, false},
+	{"busy cpu without its sign", "busy: {cpu: 5}", "4:13: busy.cpu: ", false},
+	{"busy io without a second", "busy: {io: 1MiB}", `4:12: busy.io: "1MiB" is no rate; did you mean 1MiB/s?`, false},
+	{"busy io a size of nothing", "busy: {io: 0/s}", `4:12: busy.io: "0" is not a size`, false},
+	{"busy file not absolute", "busy: {file: run/busy}", `4:14: busy.file: `, false},
+	{"busy file up", "busy: {file: /run/../busy}", `4:14: busy.file: `, false},
+	{"busy file empty", "busy: {file: ''}", `4:14: busy.file: is empty`, false},
+	{"busy connections a word", "busy: {connections: all}", `4:21: busy.connections: `, false},
+	{"schedule not a list", "schedule: '* * * * * a'", "4:11: schedule: ", false},
+	{"schedule without a command", "schedule: ['* * * * *']", `4:12: schedule[0]: "* * * * *" has no command behind its times`, false},
+	{"schedule a number", "schedule: [5]", `4:12: schedule[0]: "5" is no such line`, false},
+	{"schedule minute", "schedule: [{at: '60 * * * *', exec: [a]}]", `4:17: schedule[0].at: "60 * * * *" is no time: `, true},
+	{"schedule hour", "schedule: [{at: '0 24 * * *', exec: [a]}]", `4:17: schedule[0].at: "0 24 * * *" is no time: `, true},
+	{"schedule backwards", "schedule: [{at: '5-1 * * * *', exec: [a]}]", `4:17: schedule[0].at: "5-1 * * * *" is no time: `, true},
+	{"schedule never", "schedule: [{at: '0 0 31 2 *', exec: [a]}]", `4:17: schedule[0].at: "0 0 31 2 *" never comes`, true},
+	{"schedule step of nothing", "schedule: [{at: '*/0 * * * *', exec: [a]}]", `4:17: schedule[0].at: "*/0": a step is 1 to 59 here`, true},
+	{"schedule step too far", "schedule: [{at: '0 */24 * * *', exec: [a]}]", `4:17: schedule[0].at: "*/24": a step is 1 to 23 here`, true},
+	{"schedule seconds", "schedule: [{at: '0 * * * * *', exec: [a]}]", `4:17: schedule[0].at: "0 * * * * *" has 6 fields instead of 5`, false},
+	{"schedule of another cron", "schedule: [{at: '0 0 L * *', exec: [a]}]", `4:17: schedule[0].at: "L" is no such field`, true},
+	{"schedule with a sign", "schedule: [{at: '+5 * * * *', exec: [a]}]", `4:17: schedule[0].at: "+5" is no such field`, true},
+	{"schedule no month", "schedule: [{at: '0 0 1 foo *', exec: [a]}]", `4:17: schedule[0].at: "0 0 1 foo *" is no time: `, true},
+	{"schedule a word", "schedule: [{at: '@hourl', exec: [a]}]", `4:17: schedule[0].at: "@hourl" is none of the words; did you mean @hourly?`, true},
+	{"schedule at a boot", "schedule: ['@reboot a']", `4:12: schedule[0].at: "@reboot" is none of the words`, true},
+	{"schedule in a line", "schedule: ['* 24 * * * a']", `4:12: schedule[0].at: "* 24 * * *" is no time: `, true},
+	{"schedule without exec", "schedule: [{at: '@daily'}]", "4:12: schedule[0].exec: is empty", false},
+	{"schedule exec empty", "schedule: [{at: '@daily', exec: ['']}]", "4:33: schedule[0].exec", true},
+	{"schedule too long", "schedule: [{at: '@daily', exec: [a], timeout: 25h}]", "4:47: schedule[0].timeout: 25h is out of range", true},
+	{"schedule no time at all", "schedule: [{at: '@daily', exec: [a], timeout: 0s}]", "4:47: schedule[0].timeout: is empty", true},
+	{"schedule twice", "schedule: ['@daily a', '@daily a']", "4:24: schedule[1]: stands in the list twice", true},
 	{"tiers unknown", "tiers: [frosen]", `4:9: tiers[0].tier: "frosen" is not a tier to sleep in; did you mean frozen?`, false},
 	{"tiers a word", "tiers: frozen", `4:8: tiers: "frozen" is not auto; for a list of one write [frozen]`, false},
 	{"tiers none", "tiers: []", "4:8: tiers: are none; for a site that never sleeps write idle: never", false},

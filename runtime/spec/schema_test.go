@@ -127,6 +127,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: swapNone}, {Const: swapAll}, text(bytesPattern, "128MiB")}}
 	case reflect.TypeFor[Percent]():
 		return text(percentPattern, "1%", "0.5%")
+	case reflect.TypeFor[PerSecond]():
+		return text(ratePattern, "1MiB/s", noRate)
 	case reflect.TypeFor[Tiers]():
 		return tiersSchema()
 	case reflect.TypeFor[netip.Addr]():
@@ -251,6 +253,11 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		get(probe + ".exec").MinItems = count(1)
 		get(probe + ".timeout").Default = DefaultProbeTimeout.String()
 	}
+	get("schedule").MaxItems, get("Task.exec").MinItems = count(maxTasks), count(1)
+	get("Task.at").Pattern = `^(@[a-z]+|(\S+ ){4}\S+)$`
+	get("Task.timeout").Default = DefaultTaskTimeout.String()
+	get("Busy.file").Pattern = pathPattern
+	get("Busy.cpu").Default, get("Busy.io").Default, get("Busy.connections").Default = defaultBusy.CPU.String(), defaultBusy.IO.String(), true
 	bounds("Health.failures", "1", "100")
 	get("Health.failures").Default, get("Health.every").Default = DefaultHealthFailures, DefaultHealthEvery.String()
 	get("Health.answer").Default = DefaultAnswer.String()
@@ -269,6 +276,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"PidsLimits":   {plainPids},
 		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
+		"Busy":         {{Type: "boolean"}},
+		"Task":         {{Type: "string", Pattern: `^\s*(@[a-z]+|(\S+\s+){4}\S+)\s+\S`}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Ignored":      {{Type: "array", MaxItems: count(maxSources), Items: scalarSchema(reflect.TypeFor[Source]())}},

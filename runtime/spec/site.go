@@ -99,6 +99,17 @@ type Site struct {
 	// and the objective), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
 	Tiers Tiers `json:"tiers,omitzero" also:"tier,ladder,rungs,sleep"`
 
+	// KeepConnections is how long the site may hold connections of its own, to a database, say, while it sleeps frozen or reclaimed, 1s to 8784h.
+	// Then it goes on to a tier without processes. Default: for as long as it sleeps so.
+	KeepConnections Duration `json:"keepConnections,omitzero" also:"holdconnections,keepconns,maxheld"`
+
+	// Busy is what counts as work of the site's own, which keeps it awake without visitors; false: nothing does. Default: it uses 5% of a
+	// core, reads and writes 1MiB/s, or bytes move on connections that it has opened itself.
+	Busy Busy `json:"busy,omitzero" also:"work,background"`
+
+	// Schedule are commands that the node runs in the site at their times, and wakes it for; they are no visits.
+	Schedule []Task `json:"schedule,omitempty" also:"cron,crontab,cronjobs,tasks,jobs"`
+
 	// Objective is the service level the node works for when it chooses how deep the site sleeps, and for how long it stays awake.
 	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
 
@@ -272,6 +283,7 @@ func defaults() Site {
 		Limits:     Limits{Pids: PidsLimits{Max: DefaultPids}},
 		Scale:      Scale{Max: 1},
 		Tiers:      Tiers{Auto: true},
+		Busy:       defaultBusy,
 		Lifetime:   defaultLifetime,
 		Circulate:  defaultCirculate,
 		Checkpoint: defaultCheckpoint,
@@ -311,6 +323,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Network.Deny) == 0 {
 		s.Network.Deny = nil
+	}
+	if len(s.Schedule) == 0 {
+		s.Schedule = nil
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil

@@ -51,6 +51,7 @@ var (
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
 	descSiteConns    = siteMetric("connections", "Connections that are open now.")
+	descSiteOwn      = siteMetric("own_connections", "Connections to others that the site's sleeping replicas hold.")
 	descSiteOpened   = siteMetric("connections_total", "Connections that were accepted.")
 	descSiteMemory   = siteMetric("memory_bytes", "Memory of the site's replicas.")
 	descSiteCPU      = siteMetric("cpu_cores", "CPU time that the site's replicas use, in cores.")
@@ -81,7 +82,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSites, descReplicas, descBad, descDenied, descPackets, descSiteReplicas, descSiteConns, descSiteOpened, descSiteMemory,
+		descSites, descReplicas, descBad, descDenied, descPackets, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
@@ -141,6 +142,7 @@ func collectSite(to chan<- prometheus.Metric, s *api.Site) {
 		to <- gauge(descSiteReplicas, float64(count), s.Name, state)
 	}
 	to <- gauge(descSiteConns, float64(s.Conns.Now), s.Name)
+	to <- gauge(descSiteOwn, float64(s.OwnConns), s.Name)
 	to <- counter(descSiteOpened, float64(s.Conns.Total), s.Name)
 	collectUse(to, s)
 	collectLoad(to, s)

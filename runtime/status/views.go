@@ -84,6 +84,7 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	if err != nil {
 		return api.Site{}, err
 	}
+	e.CountOwn()
 	v := s.View(e)
 	v.Spec = &kept.Spec
 	if len(v.Replicas) == 0 {
@@ -180,6 +181,10 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 			if _, quiet := l.Quiet(r.ID); quiet < idle && !m.Spare() {
 				idle = quiet
 			}
+		}
+		if m.State == site.Asleep {
+			view.OwnConns = r.OwnConns
+			v.OwnConns += r.OwnConns
 		}
 		v.Replicas = append(v.Replicas, view)
 	}

@@ -58,6 +58,10 @@ func guestMain() int {
 		}
 		return 0
 	}
+	if len(os.Args) == 2 && os.Args[1] == "says" {
+		fmt.Println("it says this")
+		return 7
+	}
 	switch os.Getenv(envGuest) {
 	case "exit":
 		return 3

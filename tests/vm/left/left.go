@@ -91,7 +91,7 @@ var table = []Tests{
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
 		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
-		"PreparedSpareThatIsNotKept",
+		"PreparedSpareThatIsNotKept", "WorkKeepsAwake", "Schedule",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
 		"UpdateUnderLoad", "CirculateUnderLoad", "KilledUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStart", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",

@@ -1,0 +1,112 @@
+package life
+
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/busy"
+	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// work is the first of two samples of what a replica uses.
+type work struct {
+	at   time.Time
+	used cgroup.Usage
+}
+
+// armIdle sets the timer of a replica's idleness. Where work keeps the site awake a
+// first sample is taken a little before, and at no other time.
+func (l *Live) armIdle(id site.ReplicaID, after time.Duration) {
+	r := l.Replicas[id]
+	m, ok := l.Machine.Replica(id)
+	looks := ok && r != nil && m.Tier == detect.TierRunning && l.Spec.Busy.Looks() && l.Host.Cfg.Busy.Most > 0
+	if looks {
+		after = max(after, busy.Window)
+		l.arm(timerKey{timerWork, id}, after-busy.Window, func() site.Event {
+			r.work = sample(l, r)
+			return nil
+		})
+	}
+	if r != nil {
+		r.work = nil
+	}
+	l.arm(timerKey{timerIdle, id}, after, func() site.Event {
+		ev := l.idleOver(id, "")
+		switch {
+		case !looks || ev.Conns > 0:
+			return ev
+		case r.work == nil: // it had a visitor a moment ago
+			l.armIdle(id, 0)
+		default:
+			r.work.look(l, r)
+		}
+		return nil
+	})
+}
+
+// NotLooked says which work that the spec names this machine cannot see.
+func (h *Host) NotLooked(s *spec.Site) []string {
+	if s.Busy.IO == 0 || s.Busy.IsZero() || h.Has("io") {
+		return nil
+	}
+	return []string{"busy.io: what the site reads and writes does not keep it awake: this machine has no io controller in cgroup v2"}
+}
+
+func (l *Live) idleOver(id site.ReplicaID, busy string) site.IdleOver {
+	conns, idle := l.Quiet(id)
+	return site.IdleOver{ID: id, Conns: conns, IdleFor: idle, Busy: busy}
+}
+
+// sample takes the first one, unless the replica has visitors, or its container is not
+// known yet.
+func sample(l *Live, r *Replica) *work {
+	if conns, _ := l.Quiet(r.ID); conns > 0 || r.Ctr == nil {
+		return nil
+	}
+	used, err := r.Ctr.Group().Usage()
+	if err != nil {
+		l.Host.Log.Error("cannot tell what a replica uses", "replica", r.Name, "error", err)
+	}
+	return &work{time.Now(), used}
+}
+
+// look takes the second one in the background, as files in the site may be slow.
+func (w *work) look(l *Live, r *Replica) {
+	st, s := l.Site, l.Spec
+	st.Host.Work.Go(func() {
+		why := st.whyBusy(r, s, w)
+		st.With(func(l *Live) {
+			if l.Activity == nil || l.Replicas[r.ID] != r || r.work != w || l.Host.Stopped() {
+				return // it sleeps by now, or the timer was set anew
+			}
+			r.work = nil
+			l.handle(l.idleOver(r.ID, why))
+		})
+	})
+}
+
+func (st *Site) whyBusy(r *Replica, s *spec.Site, w *work) string {
+	h := st.Host
+	used, err := r.Ctr.Group().Usage()
+	took := time.Since(w.at)
+	if err != nil {
+		h.Log.Error("cannot tell what a replica uses", "replica", r.Name, "error", err)
+		used = w.used
+	}
+	var now busy.Now
+	if s.Busy.Connections {
+		conns, err := r.ns.OwnConns()
+		if err != nil {
+			h.Log.Error("cannot tell on which connections of a replica bytes move", "replica", r.Name, "error", err)
+		}
+		for _, c := range conns {
+			now.Conns = append(now.Conns, busy.Conn{To: c.To.String(), Sent: c.Sent, Received: c.Received, Heard: c.Heard, Opening: !c.Up})
+		}
+	}
+	if s.Busy.File != "" {
+		now.File = st.ask(h.Ctx, spec.Probe{File: s.Busy.File}, r, s) == nil
+	}
+	return busy.Why(s.Busy, took, w.used, used, now)
+}
