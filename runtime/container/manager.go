@@ -199,7 +199,7 @@ func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Contai
 type created struct {
 	slot  *slot
 	state wire.State
-	init  wire.Process
+	init  wire.Init
 }
 
 // create asks a waiting runner for the container, which then runs or, with hold,

@@ -220,6 +220,11 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 		if b.Volume, found = volumeAt(spec.Mounts, b.Key); !found {
 			return fmt.Errorf("%w: it has a mount at %s, where the site has no volume", criu.ErrUnusable, b.Key)
 		}
+		for _, was := range from.Sources {
+			if was.Path == b.Volume.Source && was.Target == b.Volume.Target {
+				b.Volume.Was = was.Was
+			}
+		}
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	r := &Replica{
 		ID: id, Name: c.ID(), Started: c.Created(), Image: c.Meta()[metaImage],
 		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed,
+		sources: theirs(c.Sources(), l.Host.NamedVolumes.Dir()),
 	}
 	l.Replicas[r.ID] = r
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0 && !stats.Closed}

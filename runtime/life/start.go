@@ -198,6 +198,7 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 			return
 		}
 		r.Ctr = ctr
+		r.sources = theirs(ctr.Sources(), st.Host.NamedVolumes.Dir())
 		l.notify()
 		st.Host.Work.Go(func() { st.watch(r) })
 		if r.restoring {

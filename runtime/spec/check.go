@@ -305,6 +305,8 @@ func (c checker) volumeFrom(at string, v Volume, before []Volume) {
 		c.bad(at+".name", labelAllowed, "%q is not the name of a volume", v.Name)
 	case v.Mountpoint:
 		c.bad(at+".name", "mountpoint with a source only", "at a volume that the node keeps nothing is mounted")
+	case v.Follow:
+		c.bad(at+".follow", "follow with a source only", "a volume that the node keeps is no link")
 	case v.Suid || v.Dev:
 		c.bad(at+".name", "suid and dev with a source only", "a volume that the node keeps is filled from an image, whose devices and set-user-ID bits do not count")
 	case slices.ContainsFunc(before, func(b Volume) bool { return b.Name == v.Name }):

@@ -143,10 +143,14 @@ type Volume struct {
 	// when the site sleeps, circulates and is deleted, unless by delete --purge.
 	Name string `json:"name,omitempty" also:"volume"`
 	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
-	// symbolic links. It must exist when the site starts.
+	// symbolic links (but see follow). It must exist when the site starts. A replica that sleeps while something else is put there is not woken
+	// but replaced by a fresh one.
 	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
+	// Follow allows the source itself to be a symbolic link, to something below the folder that the link is in, as deployments have it: current,
+	// which leads to releases/42. Where it leads is looked up at each start. Default: false.
+	Follow bool `json:"follow,omitempty" also:"followlink,followlinks,followsymlinks,symlink"`
 	// Mountpoint says that a file system is mounted at the source: the site does not start while none is, and so does not write into the empty
 	// folder below it. Default: false.
 	Mountpoint bool `json:"mountpoint,omitempty" also:"mounted,ismountpoint"`

@@ -34,10 +34,11 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 		}
 		defer first.Close() // Gate has its own
 	}
-	volumes, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
+	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
 	if err != nil {
 		return err
 	}
+	s.init.Sources = sources
 	defer volumes.Close() // the same
 	if err := wire.Send(s.gate, req, append([]*os.File{first}, volumes...)...); err != nil {
 		return s.gateFailed(req, err)

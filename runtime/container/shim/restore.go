@@ -18,6 +18,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,6 +33,7 @@ type restorer struct {
 	held    *os.File // the checkpoint's folder, which nobody removes meanwhile
 	steps   []wire.Step
 
+	sources  []volume.Source
 	verdict  func() error // on the image's memory
 	recorded func() error // for libcontainer; nil before the container's init is born
 }
@@ -137,7 +139,7 @@ func (r *restorer) spent() {
 
 // restore makes the mounts and lets CRIU restore the tree. copied is closed
 // when the output has come to its end.
-func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Process, copied <-chan struct{}, err error) {
+func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init, copied <-chan struct{}, err error) {
 	copied = r.copyOutput()
 	if r.req.Lazy {
 		if err := r.startLazy(); err != nil {
@@ -199,10 +201,11 @@ func (r *restorer) mount() error {
 			list = append(list, b.Volume)
 		}
 	}
-	volumes, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
+	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
 	if err != nil {
 		return err
 	}
+	r.sources = sources
 	defer volumes.Close()
 	return volumes.Park(parkDir(r.opts.RunDir))
 }
@@ -275,8 +278,9 @@ func (r *restorer) source(kind wire.BindKind) string {
 
 // record says on disk which process the container's init is, for every later
 // daemon: from then on the container is there.
-func (r *restorer) record(pid int) (wire.Process, error) {
-	init, err := wire.FindProcess(pid)
+func (r *restorer) record(pid int) (init wire.Init, err error) {
+	init.Sources = r.sources
+	init.Process, err = wire.FindProcess(pid)
 	if err != nil {
 		return init, fmt.Errorf("the restored container %s: %w", r.req.ID, err)
 	}

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/fcnode/fcnode/runtime/volume"
+
 // Mount is a bind mount of a volume.
 type Mount struct {
 	Source   string `json:"source"` // absolute, on the host
@@ -10,6 +12,10 @@ type Mount struct {
 	NoExec   bool   `json:"no_exec,omitempty"` // nothing in it can be executed
 
 	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
+	Follow     bool `json:"follow,omitempty"`     // the source may be a link, see volume.Source
+
+	// Was is what the source has to be still; zero: it may be anything.
+	Was volume.ID `json:"was,omitzero"`
 }
 
 // InitName begins the name of the first process of a container with one of
@@ -85,9 +91,15 @@ type Step struct {
 
 // StartReply answers a StartRequest.
 type StartReply struct {
-	Init  Process `json:"init"`
-	Steps []Step  `json:"steps"`
-	Error *Error  `json:"error,omitempty"`
+	Init  Init   `json:"init"`
+	Steps []Step `json:"steps"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// Init is a container's init, and what it has mounted. It is InitFile, too.
+type Init struct {
+	Process
+	Sources []volume.Source `json:"sources,omitempty"`
 }
 
 // Kind says what sort of failure an Error is.
