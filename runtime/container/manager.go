@@ -290,6 +290,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 	return wire.StartRequest{
 		ID: spec.ID, Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
+		ShmSize: spec.ShmSize, Foreign: spec.Architectures,
 		Init: spec.initPath,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,

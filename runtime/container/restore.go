@@ -196,7 +196,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: spec.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
-		NewPrivileges: spec.Privileges.New,
+		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
 	}}
 }
 
@@ -235,6 +235,9 @@ func volumeAt(volumes []Mount, point string) (at Mount, found bool) {
 	best := -1
 	for _, v := range volumes {
 		target := filepath.Clean(v.Target)
+		if v.Tmpfs {
+			continue // in the image
+		}
 		rest, inside := strings.CutPrefix(point, target)
 		if inside && (rest == "" || rest[0] == '/') && len(target) > best {
 			best, at, found = len(target), v, true
@@ -268,7 +271,7 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 	m.criuMu.Lock()
 	defer m.criuMu.Unlock()
 	if m.restores == nil {
-		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(nil, "restore", tool.Path) }, m.opts.Yield, m.log)
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(start{}, "restore", tool.Path) }, m.opts.Yield, m.log)
 	}
 	return m.restores
 }

@@ -94,6 +94,8 @@ func (c checker) site(s *Site) {
 	if s.ImageVolumes != "" && s.ImageVolumes != ImageVolumesIgnore {
 		c.bad("imageVolumes", "keep, ignore", "%q is neither", s.ImageVolumes)
 	}
+	c.tmpfs(s)
+	c.architectures(s.Architectures)
 	c.limits(s.Limits)
 	c.scale(s.Scale)
 	c.life(s)

@@ -121,9 +121,20 @@ type Site struct {
 	// Stop of the site.
 	Stop Stop `json:"stop" also:"shutdown"`
 
-	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say. Default: false, and what the site writes outside of
-	// its volumes is lost when it is parked.
+	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say, and /tmp, /run and /var/tmp are in memory unless tmpfs says
+	// otherwise. Default: false, and what the site writes outside of its volumes is lost when it is parked.
 	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
+
+	// Tmpfs are folders in memory, which is the site's memory; each replica has its own. Default: none; with readOnlyRoot /tmp, /run and
+	// /var/tmp, as far as no volume covers them. An empty list is none at all.
+	Tmpfs []Tmpfs `json:"tmpfs,omitzero" also:"tmpfses,ramdisk,inmemory"`
+
+	// ShmSize is the size of /dev/shm, from 64KiB. What is in it is the site's memory. Default: 64MiB.
+	ShmSize Bytes `json:"shmSize,omitzero" also:"shm,shm_size,devshm"`
+
+	// Architectures are those of the programs that the site may run: the node's own, amd64 or arm64, and its 32-bit one, 386 or arm. A program of
+	// another one is killed at its first system call. Default: the node's own alone.
+	Architectures []Architecture `json:"architectures,omitempty" also:"architecture,arch,archs,platform,platforms"`
 
 	// Init has a small process of fcnode's as the first of the site: it reaps processes that others leave behind, passes signals on to the
 	// site's program, and ends as that does. For programs that were not made to be process 1. Default: false.
@@ -311,6 +322,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
+	}
+	if len(s.Architectures) == 0 {
+		s.Architectures = nil
 	}
 	if len(s.Capabilities.Add) == 0 {
 		s.Capabilities.Add = nil

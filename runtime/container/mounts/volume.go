@@ -23,6 +23,9 @@ type Volumes []*os.File
 // are of.
 func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.Mapping) (made Volumes, sources []volume.Source, err error) {
 	for _, m := range list {
+		if m.Tmpfs {
+			continue // who places them makes them
+		}
 		tree, was, err := openVolume(roots, m, mapping)
 		if err != nil {
 			made.Close()

@@ -195,6 +195,9 @@ func (r *restorer) mount() error {
 	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}); err != nil {
 		return err
 	}
+	if err := mounts.ResizeShm(filepath.Join(r.opts.RunDir, wire.SystemDir), r.req.ShmSize); err != nil {
+		return err
+	}
 	var list []wire.Mount
 	for _, b := range r.req.Binds {
 		if b.Kind == wire.BindVolume {

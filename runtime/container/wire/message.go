@@ -14,6 +14,10 @@ type Mount struct {
 	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
 	Follow     bool `json:"follow,omitempty"`     // the source may be a link, see volume.Source
 
+	// Tmpfs is a folder in memory instead, of at most Size bytes; 0: the kernel's default.
+	Tmpfs bool  `json:"tmpfs,omitempty"`
+	Size  int64 `json:"size,omitempty"`
+
 	// Was is what the source has to be still; zero: it may be anything.
 	Was volume.ID `json:"was,omitzero"`
 }
@@ -43,6 +47,8 @@ type StartRequest struct {
 	Mounts       []Mount  `json:"mounts"`
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
+	ShmSize      int64    `json:"shm_size,omitempty"` // of /dev/shm; 0: as it is made
+	Foreign      []string `json:"foreign,omitempty"`  // architectures besides the machine's, as the runner was started with
 	Monitor      Monitor  `json:"monitor"`
 
 	Privileges Privileges `json:"privileges"`

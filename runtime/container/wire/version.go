@@ -13,6 +13,10 @@ const Version = 5
 // versionShift is where the version is in a message's head, whose lower bits are its size.
 const versionShift = 24
 
+// ForeignEnv tells a shim and, by it, a runner the architectures besides the
+// machine's own whose programs the container may run, with commas between them.
+const ForeignEnv = "FCNODE_FOREIGN"
+
 // VersionEnv tells a shim the version of the daemon that starts it.
 const VersionEnv = "FCNODE_WIRE"
 
