@@ -65,7 +65,7 @@ func run(args []string) error {
 func options(args []string) shim.Options {
 	version, _ := strconv.Atoi(os.Getenv(wire.VersionEnv)) // 0 of a daemon that says nothing
 	return shim.Options{
-		Cgroup: args[0], RunDir: args[1], Version: version,
+		Cgroup: args[0], RunDir: args[1], Version: version, Foreign: os.Getenv(wire.ForeignEnv),
 		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,13 +15,16 @@ func newLogs(e *env) *cobra.Command {
 	var (
 		opts       api.LogOptions
 		since      string
+		grep       string
 		timestamps bool
 	)
 	cmd := &cobra.Command{
 		Use:   "logs SITE",
 		Short: "Show the output of a site",
 		Long: `Shows the output of a site's replicas, oldest first. Their standard output goes to
-standard output, their standard error to standard error.`,
+standard output, their standard error to standard error. --tail and --since say which
+lines are looked at, --grep which of them are shown.`,
+		Example:           "  fcnode logs blog -f --since 10m --grep 'PHP (Fatal|Warning)'",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeSites(e, 1),
 	}
@@ -29,6 +33,7 @@ standard output, their standard error to standard error.`,
 	flags.BoolVarP(&opts.Follow, "follow", "f", false, "follow new output until interrupted")
 	flags.IntVar(&opts.Tail, "tail", -1, "show only the last `N` lines (default all)")
 	flags.StringVar(&since, "since", "", "show only output since a duration ago (10m) or a time (2026-11-22T10:31:07Z)")
+	flags.StringVar(&grep, "grep", "", "show only lines that match the regular expression `RE`")
 	flags.StringVar(&opts.Replica, "replica", "", "show only the replica with this `ID`")
 	flags.BoolVarP(&timestamps, "timestamps", "t", false, "prefix each line with its time")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -36,9 +41,17 @@ standard output, their standard error to standard error.`,
 		if opts.Since, err = parseSince(since, e.now()); err != nil {
 			return err
 		}
+		shown, err := regexp.Compile(grep)
+		if err != nil {
+			return fmt.Errorf("--grep %q is no regular expression: %w", grep, err)
+		}
 		client := e.client()
 		defer client.Close()
-		for line, err := range client.Logs(cmd.Context(), args[0], opts) {
+		lines := client.Logs(cmd.Context(), args[0], opts)
+		if grep != "" {
+			lines = grepped(lines, shown)
+		}
+		for line, err := range lines {
 			if err != nil {
 				return err
 			}

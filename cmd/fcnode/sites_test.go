@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -200,6 +202,52 @@ func TestApply(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDiff: specs are compared by what they mean, and nothing is changed.
+func TestDiff(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	has, err := spec.Parse("has", strings.NewReader(goodSpec+"env: {B: two, A: one}\nvolumes: [{source: /srv/a, target: /a}]\nlimits: {memory: 1GiB}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &recorded{sites: []api.Site{{Name: "blog", Spec: &has[0]}}}
+	c := newCLI(t).serve(t, b)
+	same := write("same.yaml", "volumes:\n  - {target: /a, source: /srv/a}\nlimits: {memory: {max: 1GiB}, pids: 2048}\nenv: {A: one, B: two}\nports: [80]\nimage: dir:/srv/blog\nname: blog\n")
+	if code, stdout, stderr := c.run(t, "diff", "-f", same, "--exit-code"); code != 0 || stdout+stderr != "" {
+		t.Errorf("the same: %d, %q, %q", code, stdout, stderr)
+	}
+	other := write("other.yaml", goodSpec+"env: {A: \"<o\\e>\"}\nvolumes: [{source: /srv/a, target: /a}, {name: b, target: /b}]\nlimits: {memory: 2GiB}\n---\nname: shop\nimage: dir:/srv/shop\nports: [80]\n")
+	code, stdout, stderr := c.run(t, "diff", "-f", other)
+	want := `blog  ~ env.A: "one" -> "<o\u001b>"
+blog  - env.B: "two"
+blog  ~ limits.memory.max: "1GiB" -> "2GiB"
+blog  + volumes[1].name: "b"
+blog  + volumes[1].target: "/b"
+shop  is new
+`
+	if diff := cmp.Diff(want, stdout); diff != "" || code != 0 || stderr != "" {
+		t.Errorf("%d, %q, %s", code, stderr, diff)
+	}
+	if code, _, _ := c.run(t, "diff", "-f", other, "--exit-code"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if changed := slices.ContainsFunc(b.calls, func(c string) bool { return !strings.HasPrefix(c, "get ") }); changed || len(b.applied) > 0 {
+		t.Errorf("it has changed something: %q", b.calls)
+	}
+	if code, _, stderr := c.run(t, "diff", "-f", write("bad.yaml", badSpec)); code != 1 || !strings.Contains(stderr, "bad.yaml:4:7: idle") {
+		t.Errorf("%d, %s", code, stderr)
+	}
+	if code, _, stderr := c.run(t, "diff"); code != exitUsage || !strings.Contains(stderr, "-f FILE") {
+		t.Errorf("%d, %s", code, stderr)
 	}
 }
 

@@ -144,3 +144,27 @@ func TestLogs(t *testing.T) {
 		t.Errorf("%d, %s", code, stderr)
 	}
 }
+
+// TestLogsGrep: a line is shown whole or not at all, in however many parts it came, and whatever another replica printed meanwhile.
+func TestLogsGrep(t *testing.T) {
+	b := &recorded{sites: exampleSites(), logs: []api.LogLine{
+		{Time: noon, Stream: "stdout", Replica: "blog-1", Text: "GET /"},
+		{Time: noon, Stream: "stdout", Replica: "blog-1", Text: "PHP Fatal", Partial: true},
+		{Time: noon, Stream: "stdout", Replica: "blog-2", Text: "GET /two"},
+		{Time: noon, Stream: "stderr", Replica: "blog-1", Text: "PHP Warning"},
+		{Time: noon.Add(time.Second), Stream: "stdout", Replica: "blog-1", Text: " error"},
+		{Time: noon, Stream: "stdout", Replica: "blog-2", Text: "PHP at its end", Partial: true},
+	}}
+	c := newCLI(t).serve(t, b)
+	_, stdout, stderr := c.run(t, "logs", "blog", "-t", "--grep", "^PHP (Fatal error|Warn|at)")
+	const at = "2026-11-22T12:00:00.000Z  "
+	if stdout != at+"PHP Fatal error\n"+at+"PHP at its end\n" || stderr != at+"PHP Warning\n" {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	if _, stdout, stderr = c.run(t, "logs", "blog", "--grep", "nothing"); stdout != "" || stderr != "" {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	if code, _, stderr := c.run(t, "logs", "blog", "--grep", "("); code != 1 || !strings.Contains(stderr, `--grep "(" is no regular expression`) {
+		t.Errorf("%d, %s", code, stderr)
+	}
+}

@@ -226,10 +226,10 @@ func (m *Manager) believable(id string, state wire.State) error {
 // adoptDecided adopts a container whose start is over, one way or the other.
 func (m *Manager) adoptDecided(ctx context.Context, state wire.State) (*Container, error) {
 	dir := m.dir(state.ID)
-	var init wire.Process
+	var init wire.Init
 	initErr := wire.ReadFile(dir, wire.InitFile, &init)
 	if initErr == nil {
-		if err := m.belongs(init, state); err != nil {
+		if err := m.belongs(init.Process, state); err != nil {
 			return nil, err
 		}
 		c, err := m.adopt(state, init, nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -311,6 +312,18 @@ type recipe struct {
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
 	// Privileges of its processes, which are in the image.
 	Privileges Privileges `json:"privileges"`
+	// Sources of its volumes, as the processes had them.
+	Sources []volume.Source `json:"sources,omitempty"`
+}
+
+// SourcesOf are where the volumes of a checkpoint's processes come from, and what
+// those were.
+func SourcesOf(m criu.Manifest) ([]volume.Source, error) {
+	var from recipe
+	if err := json.Unmarshal(m.Restore, &from); err != nil {
+		return nil, fmt.Errorf("reading the manifest of a checkpoint: %w", err)
+	}
+	return from.Sources, nil
 }
 
 // plan is what is not to be put into an image.
@@ -321,7 +334,7 @@ type plan struct {
 }
 
 func (c *Container) plan() (*plan, error) {
-	p := &plan{recipe: recipe{Privileges: c.state.Privileges}}
+	p := &plan{recipe: recipe{Privileges: c.state.Privileges, Sources: c.sources}}
 	if err := wire.ReadFile(c.m.dir(c.ID()), wire.StreamsFile, &p.recipe.Streams); err != nil {
 		return nil, fmt.Errorf("finding the pipes of its output (a container started by an older fcnode has no record of them): %w", err)
 	}

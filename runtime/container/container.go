@@ -12,6 +12,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +22,8 @@ type Container struct {
 	state wire.State
 	group *cgroup.Group
 	init  wire.Process
+
+	sources []volume.Source // of its volumes
 
 	initFD *os.File // pidfds, both of them
 	shimFD *os.File
@@ -34,7 +37,7 @@ type Container struct {
 }
 
 // adopt takes over a container that runs.
-func (m *Manager) adopt(state wire.State, init wire.Process, ended <-chan struct{}) (*Container, error) {
+func (m *Manager) adopt(state wire.State, init wire.Init, ended <-chan struct{}) (*Container, error) {
 	c := m.newContainer(state, init)
 	c.ended = ended
 	var err error
@@ -52,9 +55,9 @@ func (m *Manager) adopt(state wire.State, init wire.Process, ended <-chan struct
 	return c, nil
 }
 
-func (m *Manager) newContainer(state wire.State, init wire.Process) *Container {
+func (m *Manager) newContainer(state wire.State, init wire.Init) *Container {
 	return &Container{
-		m: m, state: state, init: init, group: m.parent.Open(state.Cgroup), exited: make(chan struct{}),
+		m: m, state: state, init: init.Process, sources: init.Sources, group: m.parent.Open(state.Cgroup), exited: make(chan struct{}),
 	}
 }
 
@@ -77,6 +80,10 @@ func (c *Container) Site() string { return c.state.Site }
 
 // Meta is what Start was given.
 func (c *Container) Meta() map[string]string { return c.state.Meta }
+
+// Sources are where its volumes come from, and what those were when they were
+// mounted. An older fcnode has not recorded them.
+func (c *Container) Sources() []volume.Source { return c.sources }
 
 // Created is when the container was started.
 func (c *Container) Created() time.Time { return c.state.Created }

@@ -197,7 +197,7 @@ func (m *Manager) start(ctx context.Context, spec Spec, timing *Timing) (*Contai
 type created struct {
 	slot  *slot
 	state wire.State
-	init  wire.Process
+	init  wire.Init
 }
 
 // create asks a waiting runner for the container, which then runs or, with hold,
@@ -288,6 +288,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 	return wire.StartRequest{
 		ID: spec.name(), Sent: wire.Now(), Dir: dir, Rootfs: filepath.Join(m.opts.RunDir, wire.RootfsDir),
 		Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work, ReadOnlyRoot: spec.ReadOnlyRoot,
+		ShmSize: spec.ShmSize, Foreign: spec.Architectures,
 		Init: spec.initPath,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ type mount struct {
 	id            int
 	point         string
 	root          string // what of the file system is mounted
+	source        string
 	fstype        string
 	readOnly      bool
 	pid           int // a process that sees it
@@ -39,7 +41,7 @@ func mountsOf(pid int) ([]mount, error) {
 	var mounts []mount
 	for _, i := range infos {
 		mounts = append(mounts, mount{
-			id: i.ID, point: i.Mountpoint, root: i.Root, fstype: i.FSType, pid: pid,
+			id: i.ID, point: i.Mountpoint, root: i.Root, source: i.Source, fstype: i.FSType, pid: pid,
 			readOnly:      slices.Contains(strings.Split(i.Options, ","), "ro"),
 			superReadOnly: slices.Contains(strings.Split(i.VFSOptions, ","), "ro"),
 		})
@@ -53,6 +55,8 @@ func mountsOf(pid int) ([]mount, error) {
 func (m mount) bindKind() wire.BindKind {
 	switch {
 	case m.point == "/", m.fstype == "proc", m.fstype == "sysfs", m.fstype == "devpts", m.fstype == "mqueue":
+		return ""
+	case m.fstype == "tmpfs" && m.source == mounts.TmpfsSource:
 		return ""
 	case m.fstype == "cgroup2":
 		return wire.BindCgroup

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // Prepared is a container that is complete but for its program: namespaces,
@@ -59,6 +60,9 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 
 // ID is the container's name.
 func (p *Prepared) ID() string { return p.made.state.ID }
+
+// Sources are where its volumes come from, and what those were at Prepare.
+func (p *Prepared) Sources() []volume.Source { return p.made.init.Sources }
 
 // Group is the container's cgroup; its limits may be changed before it is opened.
 // It is not to be frozen: what waits would not see the end of the daemon.

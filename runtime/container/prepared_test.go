@@ -211,7 +211,7 @@ func TestRootPreparedDies(t *testing.T) {
 				t.Fatal(err)
 			}
 			testutil.WaitClosed(t, limit, "Gone", p.Gone())
-			if alive(p.made.init) || alive(p.made.state.Shim) {
+			if alive(p.made.init.Process) || alive(p.made.state.Shim) {
 				t.Error("something of it is alive")
 			}
 			if _, _, err := p.Open(testutil.Context(t, limit)); !errors.Is(err, ErrNotRunning) {

@@ -194,7 +194,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
-		NewPrivileges: spec.Privileges.New,
+		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
 	}}
 }
 
@@ -218,6 +218,11 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 		if b.Volume, found = volumeAt(spec.Mounts, b.Key); !found {
 			return fmt.Errorf("%w: it has a mount at %s, where the site has no volume", criu.ErrUnusable, b.Key)
 		}
+		for _, was := range from.Sources {
+			if was.Path == b.Volume.Source && was.Target == b.Volume.Target {
+				b.Volume.Was = was.Was
+			}
+		}
 	}
 	return nil
 }
@@ -228,6 +233,9 @@ func volumeAt(volumes []Mount, point string) (at Mount, found bool) {
 	best := -1
 	for _, v := range volumes {
 		target := filepath.Clean(v.Target)
+		if v.Tmpfs {
+			continue // in the image
+		}
 		rest, inside := strings.CutPrefix(point, target)
 		if inside && (rest == "" || rest[0] == '/') && len(target) > best {
 			best, at, found = len(target), v, true
@@ -261,7 +269,7 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 	m.criuMu.Lock()
 	defer m.criuMu.Unlock()
 	if m.restores == nil {
-		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(nil, "restore", tool.Path) }, m.opts.Yield, m.log)
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(start{}, "restore", tool.Path) }, m.opts.Yield, m.log)
 	}
 	return m.restores
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,12 +37,15 @@ type slot struct {
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
-func (m *Manager) newSlot() (*slot, error) { return m.newShim(nil) }
+func (m *Manager) newSlot() (*slot, error) { return m.newShim(start{}) }
 
 // slotFor gives a slot that waits, or makes one where the container needs one of
 // its own: a process that is in a user namespace cannot enter the container's
 // network namespace any more.
 func (m *Manager) slotFor(spec Spec) (*slot, error) {
+	if !spec.Userns && len(spec.Architectures) > 0 { // the filter of those that wait is for the machine's own
+		return m.newShim(start{foreign: spec.Architectures})
+	}
 	if !spec.Userns {
 		return m.pool.take()
 	}
@@ -49,7 +53,7 @@ func (m *Manager) slotFor(spec Spec) (*slot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting container %s: %w", spec.name(), err)
 	}
-	s, err := m.newShim(spec.Netns, "userns", strconv.FormatUint(uint64(one), 10))
+	s, err := m.newShim(start{netns: spec.Netns, foreign: spec.Architectures}, "userns", strconv.FormatUint(uint64(one), 10))
 	if err != nil {
 		m.ids.giveBack(one)
 		return nil, err
@@ -58,14 +62,19 @@ func (m *Manager) slotFor(spec Spec) (*slot, error) {
 	return s, nil
 }
 
-// newShim starts a shim in a fresh cgroup. before are arguments before the
-// others, netns is a network namespace for it, or nil.
-func (m *Manager) newShim(netns *os.File, before ...string) (*slot, error) {
+// start is what a shim is started with besides its arguments.
+type start struct {
+	netns   *os.File // a network namespace for it, or nil
+	foreign []string // see wire.ForeignEnv
+}
+
+// newShim starts a shim in a fresh cgroup. before are arguments before the others.
+func (m *Manager) newShim(with start, before ...string) (*slot, error) {
 	group, err := m.parent.Create(m.prefix + strconv.FormatUint(m.slots.Add(1), 10))
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.startShim(group, netns, before)
+	s, err := m.startShim(group, with, before)
 	if err != nil {
 		return nil, errors.Join(err, group.Remove())
 	}
@@ -80,7 +89,7 @@ func cgroupPrefix() string {
 	return "r-" + hex.EncodeToString(b[:]) + "-"
 }
 
-func (m *Manager) startShim(group *cgroup.Group, netns *os.File, before []string) (*slot, error) {
+func (m *Manager) startShim(group *cgroup.Group, with start, before []string) (*slot, error) {
 	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return nil, err
@@ -90,10 +99,13 @@ func (m *Manager) startShim(group *cgroup.Group, netns *os.File, before []string
 		cmd := exec.Command(opened(shim), slices.Concat(before, []string{group.Path(), m.opts.RunDir})...)
 		cmd.Args[0] = "fcnode-shim"
 		cmd.Env = versionEnv()
+		if len(with.foreign) > 0 {
+			cmd.Env = append(cmd.Env, wire.ForeignEnv+"="+strings.Join(with.foreign, ","))
+		}
 		cmd.Dir = "/"
 		cmd.ExtraFiles = []*os.File{theirs, runner}
-		if netns != nil {
-			cmd.ExtraFiles = append(cmd.ExtraFiles, netns)
+		if with.netns != nil {
+			cmd.ExtraFiles = append(cmd.ExtraFiles, with.netns)
 		}
 		// A session of its own: what the terminal of the daemon sends is not for it.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(m.monitors.Fd())}

@@ -29,6 +29,10 @@ type Spec struct {
 	Lower        []string
 	Upper, Work  string
 	ReadOnlyRoot bool
+	ShmSize      int64 // bytes of /dev/shm; 0: 64 MiB
+
+	// Architectures are those besides the machine's own whose programs it may run.
+	Architectures []string
 
 	Args, Env []string
 	Cwd       string // absolute; "" means /
@@ -95,7 +99,9 @@ func (s *Spec) validate() error {
 		absolute("working folder", s.Cwd)
 	}
 	for _, m := range s.Mounts {
-		absolute("volume source", m.Source)
+		if !m.Tmpfs {
+			absolute("volume source", m.Source)
+		}
 		absolute("volume target", m.Target)
 		if filepath.Clean(m.Target) == "/" {
 			bad("volume %s of container %s cannot be mounted over the whole root", m.Source, s.ID)

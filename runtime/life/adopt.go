@@ -17,6 +17,7 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	r := &Replica{
 		ID: id, Name: container.Name(c.ID()), Started: c.Created(), Image: c.Meta()[metaImage],
 		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed,
+		sources: theirs(c.Sources(), l.Host.NamedVolumes.Dir()),
 	}
 	l.Replicas[r.ID] = r
 	l.NumberAfter(r.Name)

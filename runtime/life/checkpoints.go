@@ -175,7 +175,16 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
 	if err != nil {
 		return false
 	}
+	has := false
+	st.With(func(l *Live) { has = l.Image })
+	outdated := ""
+	if has {
+		outdated = st.outdatedImage()
+	}
 	st.With(func(l *Live) {
+		if outdated != "" {
+			l.DropSleep(otherNow(outdated))
+		}
 		if taken = l.Image; taken {
 			r.restoring = true
 			l.publish()

@@ -54,6 +54,7 @@ type world struct {
 	own        []netctl.OwnConn                          // of every replica
 	slow       chan struct{}
 	images     fakeImages
+	sources    []volume.Source // of each container's volumes
 }
 
 type fakeReplica struct {
@@ -109,7 +110,7 @@ func (w *world) start(specs string) *daemon {
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
@@ -475,7 +476,7 @@ func (f *fakeContainers) Start(ctx context.Context, with container.Spec) (Contai
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &fakeContainer{id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{})}
+	c := &fakeContainer{id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{}), sources: f.sources}
 	f.containers[with.ID] = c
 	return c, container.Timing{}, nil
 }
@@ -485,7 +486,7 @@ func (f *fakeContainers) Restore(context.Context, container.Spec, string) (Conta
 }
 
 func (f *fakeContainers) Prepare(_ context.Context, with container.Spec) (Prepared, error) {
-	return &fakePrepared{f: f, with: with, gone: make(chan struct{})}, nil
+	return &fakePrepared{f: f, with: with, gone: make(chan struct{}), sources: f.sources}, nil
 }
 
 func (f *fakeContainers) Remove(id string) error {
@@ -504,9 +505,14 @@ type fakePrepared struct {
 	f    *fakeContainers
 	with container.Spec
 	gone chan struct{}
+
+	sources []volume.Source
 }
 
-func (p *fakePrepared) Memory() uint64        { return 1 }
+func (p *fakePrepared) Memory() uint64 { return 1 }
+func (p *fakePrepared) Sources() []volume.Source {
+	return p.sources
+}
 func (p *fakePrepared) Gone() <-chan struct{} { return p.gone }
 func (p *fakePrepared) Discard() error        { return nil }
 func (p *fakePrepared) Open(ctx context.Context) (Container, container.Timing, error) {
@@ -518,6 +524,7 @@ type fakeContainer struct {
 	meta    map[string]string
 	created time.Time
 	exited  chan struct{}
+	sources []volume.Source
 
 	mu     sync.Mutex
 	status *container.ExitStatus
@@ -535,12 +542,13 @@ func (c *fakeContainer) end(st container.ExitStatus) {
 	}
 }
 
-func (c *fakeContainer) ID() string              { return c.id }
-func (c *fakeContainer) Created() time.Time      { return c.created }
-func (c *fakeContainer) Group() Group            { return c }
-func (c *fakeContainer) Meta() map[string]string { return c.meta }
-func (c *fakeContainer) Pid() int                { return 4711 }
-func (c *fakeContainer) Exited() <-chan struct{} { return c.exited }
+func (c *fakeContainer) ID() string               { return c.id }
+func (c *fakeContainer) Created() time.Time       { return c.created }
+func (c *fakeContainer) Group() Group             { return c }
+func (c *fakeContainer) Meta() map[string]string  { return c.meta }
+func (c *fakeContainer) Sources() []volume.Source { return c.sources }
+func (c *fakeContainer) Pid() int                 { return 4711 }
+func (c *fakeContainer) Exited() <-chan struct{}  { return c.exited }
 
 func (c *fakeContainer) Exit() (container.ExitStatus, bool) {
 	c.mu.Lock()

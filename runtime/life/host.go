@@ -47,6 +47,7 @@ type Host struct {
 	Eventlog     *eventlog.Log
 	Images       Images
 	NamedVolumes *volume.Store
+	Sources      *volume.Comparer
 	Data         DataPath
 	Net          Network
 	Holder       Holder

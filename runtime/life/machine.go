@@ -90,7 +90,7 @@ func (l *Live) activate() error {
 // handle runs the machine and carries out its actions in order; some of them
 // make further events.
 func (l *Live) handle(ev site.Event) {
-	queue := []site.Event{ev}
+	queue := l.outdated(ev)
 	for len(queue) > 0 {
 		ev := queue[0]
 		queue = queue[1:]
@@ -227,10 +227,14 @@ func (l *Live) publish() {
 	} else {
 		s := bpf.Site{Refuse: v.Refuse}
 		for _, r := range v.Replicas {
-			if own := l.Replicas[r.ID]; own != nil && own.restoring {
+			own := l.Replicas[r.ID]
+			if own != nil && own.restoring {
 				continue
 			}
 			in := bpf.SiteReplica{ID: bpf.ReplicaID(r.ID), Draining: r.Draining}
+			if r.Asleep && own != nil && len(own.sources) > 0 {
+				in.Draining = true // until they are compared
+			}
 			if r.Forced {
 				in.Forced = bpf.AllPorts(len(l.Ports))
 			}

@@ -76,6 +76,7 @@ func (st *Site) makePrepared(ctx context.Context, r *Replica, s *spec.Site) (Pre
 	if err != nil {
 		return nil, err
 	}
+	st.With(func(*Live) { r.sources = theirs(p.Sources(), st.Host.NamedVolumes.Dir()) })
 	memory := p.Memory()
 	if most := uint64(st.Host.Cfg.Prepared.Memory); memory > most {
 		err := fmt.Errorf("it holds %d bytes of memory, all of them together may hold %d (prepared.memory)", memory, most)

@@ -3,6 +3,7 @@ package life
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/config"
@@ -31,6 +32,15 @@ func Excesses(cfg config.Config, s *spec.Site) []Excess {
 			Field: "noNewPrivileges", Allowed: "true",
 			Err: errors.New("this node lets no site go without it; the operator can set privileges.newPrivileges in its configuration"),
 		})
+	}
+	if _, refused := s.Foreign(runtime.GOARCH); len(refused) > 0 {
+		runs := strings.Join(spec.RunsOn(runtime.GOARCH), ", ")
+		for _, i := range refused {
+			all = append(all, Excess{
+				Field: fmt.Sprintf("architectures[%d]", i), Allowed: runs,
+				Err: fmt.Errorf("this node runs no programs of %s", s.Architectures[i]),
+			})
+		}
 	}
 	return all
 }

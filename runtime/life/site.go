@@ -15,6 +15,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/store"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // Site is what the node keeps in memory of each site, asleep or not. There may
@@ -122,8 +123,9 @@ type Replica struct {
 	ns       Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	Ctr      Container
-	trace    *wakeTrace  // until its first byte
-	from     detect.Tier // that it was last on, if it is known; empty: it was started
+	sources  []volume.Source // of its volumes, but for those that the node keeps
+	trace    *wakeTrace      // until its first byte
+	from     detect.Tier     // that it was last on, if it is known; empty: it was started
 
 	frozen  bool     // asleep, or found so
 	descent *descent // on its way there

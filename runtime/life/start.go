@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
@@ -140,6 +143,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err := WithinMost(st.Host.Cfg, s); err != nil {
 		return with, err
 	}
+	foreign, _ := s.Foreign(runtime.GOARCH) // none is refused, see above
 	mounts, err := st.Host.Mounts(ctx, s, img)
 	if err != nil {
 		return with, err
@@ -172,6 +176,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
 		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
+		ShmSize: int64(s.ShmSize), Architectures: foreign,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())},
 	}, nil
 }
@@ -194,6 +199,7 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 			return
 		}
 		r.Ctr = ctr
+		r.sources = theirs(ctr.Sources(), st.Host.NamedVolumes.Dir())
 		l.notify()
 		st.Host.Work.Go(func() { st.watch(r) })
 		if r.restoring {
@@ -272,10 +278,24 @@ func Describe(st container.ExitStatus) string {
 		return "killed by the kernel for lack of memory, with all of its processes"
 	case st.Failed != "":
 		return st.Failed
+	case st.Signal == "SIGSYS" || st.Code == badSystemCall:
+		return "ended by SIGSYS: a program made a system call that sites are refused" + sayArchitectures()
 	case st.Signal != "":
 		return "ended by " + st.Signal
 	}
 	return fmt.Sprintf("exit code %d", st.Code)
+}
+
+// badSystemCall is the exit code of a shell whose program SIGSYS has ended.
+const badSystemCall = 128 + int(unix.SIGSYS)
+
+// sayArchitectures is what helps where it was a 32-bit program; "": there are none here.
+func sayArchitectures() string {
+	runs := spec.RunsOn(runtime.GOARCH)
+	if len(runs) < 2 {
+		return ""
+	}
+	return "; if it is a 32-bit program, add architectures: [" + strings.Join(runs, ", ") + "] to the spec"
 }
 
 // OutOfMemory tells that the kernel has ended a replica for lack of memory.

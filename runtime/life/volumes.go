@@ -22,7 +22,7 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 	}
 	out := make([]container.Mount, 0, len(volumes))
 	for _, v := range volumes {
-		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec, Mountpoint: v.Mountpoint}
+		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec, Mountpoint: v.Mountpoint, Follow: v.Follow}
 		if v.Name != "" {
 			if _, err := h.Finder.ByName(s.Name); err != nil {
 				return nil, err // deleted meanwhile, and its volumes may be purged
@@ -32,6 +32,15 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 			}
 		}
 		out = append(out, m)
+	}
+	for _, t := range s.InMemory(volumes) {
+		m := container.Mount{Tmpfs: true, Target: t.Target, Size: int64(t.Size), NoExec: t.NoExec}
+		// Before what lies in it, and after what it lies in: of the others outer ones come first.
+		at := slices.IndexFunc(out, func(inner container.Mount) bool { return volume.Within(inner.Target, t.Target) })
+		if at < 0 {
+			at = len(out)
+		}
+		out = slices.Insert(out, at, m)
 	}
 	return out, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/scale"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // What sites stand on. The interfaces are what package life needs of it, so that
@@ -83,6 +84,7 @@ type Containers interface {
 // Prepared is a container that waits at its gate.
 type Prepared interface {
 	Memory() uint64
+	Sources() []volume.Source
 	Gone() <-chan struct{}
 	Open(context.Context) (Container, container.Timing, error)
 	Discard() error
@@ -94,6 +96,7 @@ type Container interface {
 	Created() time.Time
 	Group() Group
 	Meta() map[string]string
+	Sources() []volume.Source
 	Pid() int
 	Exited() <-chan struct{}
 	Exit() (container.ExitStatus, bool)

@@ -84,6 +84,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	n := &Node{
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
+			Sources:     volume.NewComparer(cfg.VolumeRoots),
 			NextReplica: 1, // of none: the first wake takes a block
 			Starts:      priority.NewSlots(cfg.Start.Parallel),
 			Errands:     priority.NewSlots(1),

@@ -17,7 +17,17 @@ type (
 	PacketHeld struct{}
 	// Knocked means: a packet reached a replica that sleeps, or is about to. The
 	// kernel of its namespace answers what it can; the application has to run.
-	Knocked struct{ ID ReplicaID }
+	// Outdated says why the replica is to be replaced nevertheless; empty: it is not.
+	Knocked struct {
+		ID       ReplicaID
+		Outdated string
+	}
+	// Outdated means: what a replica that sleeps, or waits at its gate, has mounted is
+	// something else on the node by now.
+	Outdated struct {
+		ID     ReplicaID
+		Reason string
+	}
 	// WakeAsked means: somebody (an operator, scale.min) wants the site to run.
 	WakeAsked struct{ Reason string }
 	// ParkAsked means: somebody wants it to sleep. With Force connections are cut,

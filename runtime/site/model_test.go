@@ -514,7 +514,8 @@ func (md *model) stale() error {
 		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
 		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
 		Restored{ID: id}, Answered{ID: id}, Unresponsive{ID: id, Reason: "late"}, Unhealthy{ID: id, Reason: "ill"},
-	}[md.rng.IntN(19)])
+		Outdated{ID: id, Reason: "a volume"}, Knocked{ID: id, Outdated: "a volume"},
+	}[md.rng.IntN(21)])
 }
 
 // container draws one.
@@ -563,6 +564,25 @@ func (md *model) step() error {
 		return md.handle(Deleted{})
 	case n < 97 && !md.deleted:
 		return md.kill()
+	case n < 98:
+		return md.deploy()
+	}
+	return nil
+}
+
+// deploy puts something else at a source: what sleeps is outdated when next anything happens.
+func (md *model) deploy() error {
+	for _, r := range md.m.Replicas() {
+		if r.State == Asleep {
+			if err := md.handle(Outdated{ID: r.ID, Reason: "a volume"}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range md.m.Prepared() {
+		if err := md.handle(Outdated{ID: id, Reason: "a volume"}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -640,7 +660,7 @@ func (md *model) tierStep(id ReplicaID, c *container, works bool) (bool, error) 
 	switch tier := c.suspending; {
 	case c.knocked:
 		c.knocked = false
-		return true, md.handle(Knocked{ID: id})
+		return true, md.handle(Knocked{ID: id, Outdated: []string{"", "a volume"}[md.rng.IntN(2)]})
 	case c.stopped:
 		return false, nil
 	case tier != "" && !works:

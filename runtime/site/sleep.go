@@ -1,9 +1,10 @@
 package site
 
 import (
-	"time"
-
+	"cmp"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
@@ -155,9 +156,27 @@ func (e Knocked) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if r.State == Closing || r.State == Suspending || r.State == Asleep {
+		if e.Outdated != "" { // it serves who is there until the next one does
+			r.old = true
+			m.renewing = cmp.Or(m.renewing, e.Outdated)
+		}
 		return m.rouse(r, "a packet came")
 	}
 	return nil
+}
+
+// on ends it before anybody is served by it.
+func (e Outdated) on(m *Machine, _ time.Time) []Action {
+	note := Note{Kind: event.Outdated, Replica: e.ID, Reason: e.Reason}
+	if i := m.gates.at(e.ID); i >= 0 {
+		m.gates = slices.Delete(m.gates, i, i+1)
+		return []Action{Unprepare{ID: e.ID}, note}
+	}
+	r := m.replicas.byID(e.ID)
+	if r == nil || r.State != Asleep {
+		return nil
+	}
+	return append([]Action{note}, r.stop(e.Reason)...)
 }
 
 // rouse calls a replica back that sleeps or is on its way there.

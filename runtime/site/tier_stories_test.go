@@ -237,3 +237,33 @@ func TestReopenedBeforeItRuns(t *testing.T) {
 		t.Errorf("it runs: %s", got)
 	}
 }
+
+// TestOutdated: what sleeps with volumes that are others by now serves nobody any more; a replica that somebody is connected to serves
+// until the next one does.
+func TestOutdated(t *testing.T) {
+	const why = "/srv/current is something else now"
+	tell(t, deep(), append(upTo(detect.TierFrozen),
+		step{0, Outdated{ID: 1, Reason: why}, `note outdated 1 "/srv/current is something else now", publish, stop 1 => parking (1 stopping)`},
+		step{0, PacketHeld{}, "publish, start 2, arm-start 2 30s, note waking 2 \"first packet\" => waking (1 stopping, 2 starting)"},
+		step{0, ReplicaExited{ID: 1, Reason: "ended"}, "publish => waking (2 starting)"})...)
+	tell(t, deep(), append(upTo(detect.TierReclaimed),
+		step{0, Outdated{ID: 1, Reason: why}, "…"},
+		step{0, ReplicaExited{ID: 1, Reason: "ended"}, `publish, note parked "/srv/current is something else now" => parked`})...)
+	tell(t, deep(), append(upTo(detect.TierRunning), step{0, Outdated{ID: 1, Reason: why}, "nothing => running (1 ready)"})...)
+
+	overlap := deep()
+	overlap.Overlap = true
+	tell(t, overlap, append(upTo(detect.TierFrozen),
+		step{0, Knocked{ID: 1, Outdated: why}, "publish, ascend 1, …"},
+		step{0, Ascended{ID: 1}, `publish, …, start 2, arm-start 2 30s, note waking 2 "/srv/current is something else now", note circulating 1 "/srv/current is something else now" => running (1 ready, 2 starting)`},
+		step{0, ReplicaReady{ID: 2, All: true}, "…, note draining 1 …"})...)
+
+	s := newStory(only(Rung{detect.TierPrepared, 10 * time.Second}))
+	s.on(PacketHeld{}, ReplicaReady{ID: 1, All: true}, IdleOver{ID: 1, IdleFor: time.Minute}, Rechecked{ID: 1, IdleFor: time.Minute}, ReplicaExited{ID: 1})
+	if got := s.on(Prepared{ID: 2}, Outdated{ID: 2, Reason: why}); !matches(`unprepare 2, note outdated 2 "/srv/current is something else now" => parked`, got) {
+		t.Error(got)
+	}
+	if got := s.on(PacketHeld{}); !matches("publish, start 3, …", got) { // not from its gate
+		t.Error(got)
+	}
+}

@@ -94,11 +94,11 @@ func (c checks) userns(sites []spec.Site, source string) error {
 			report("userns", probeErr)
 			continue
 		}
-		if err := tryMapping(mapping, []string{"/"}, c.cfg.StateDir); err != nil {
+		if err := tryMapping(mapping, []string{"/"}, c.cfg.StateDir, false); err != nil {
 			report("userns", err)
 		}
 		if dir, isDir := strings.CutPrefix(s.Image, "dir:"); isDir {
-			if err := tryMapping(mapping, c.cfg.VolumeRoots, dir); err != nil {
+			if err := tryMapping(mapping, c.cfg.VolumeRoots, dir, false); err != nil {
 				report("image", err)
 			}
 		}
@@ -106,7 +106,7 @@ func (c checks) userns(sites []spec.Site, source string) error {
 			if v.Name != "" { // in the state folder
 				continue
 			}
-			if err := tryMapping(mapping, c.cfg.VolumeRoots, v.Source); err != nil {
+			if err := tryMapping(mapping, c.cfg.VolumeRoots, v.Source, v.Follow); err != nil {
 				report(fmt.Sprintf("volumes[%d].source", j), err)
 			}
 		}
@@ -129,8 +129,8 @@ func refused(message, source string, details []api.Detail) error {
 
 // tryMapping says whether what lies at a path below one of the roots can be
 // mapped. One that cannot be opened is other checks' to tell.
-func tryMapping(mapping *volume.Mapping, roots []string, path string) error {
-	f, err := volume.Open(roots, path)
+func tryMapping(mapping *volume.Mapping, roots []string, path string, follow bool) error {
+	f, err := volume.Source{Path: path, Follow: follow}.Open(roots)
 	if err != nil {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (c checks) volume(v spec.Volume) error {
 			return fmt.Errorf("%s is, contains or lies in %s: %w", v.Source, own, errOwnFolder)
 		}
 	}
-	f, err := volume.Open(c.cfg.VolumeRoots, v.Source)
+	f, err := volume.Source{Path: v.Source, Follow: v.Follow}.Open(c.cfg.VolumeRoots)
 	if err != nil {
 		return err
 	}

@@ -101,6 +101,8 @@ func (c checker) site(s *Site) {
 	if s.ImageVolumes != "" && s.ImageVolumes != ImageVolumesIgnore {
 		c.bad("imageVolumes", "keep, ignore", "%q is neither", s.ImageVolumes)
 	}
+	c.tmpfs(s)
+	c.architectures(s.Architectures)
 	c.limits(s.Limits)
 	c.scale(s.Scale)
 	c.life(s)
@@ -323,6 +325,8 @@ func (c checker) volumeFrom(at string, v Volume, before []Volume) {
 		c.bad(at+".name", labelAllowed, "%q is not the name of a volume", v.Name)
 	case v.Mountpoint:
 		c.bad(at+".name", "mountpoint with a source only", "at a volume that the node keeps nothing is mounted")
+	case v.Follow:
+		c.bad(at+".follow", "follow with a source only", "a volume that the node keeps is no link")
 	case v.Suid || v.Dev:
 		c.bad(at+".name", "suid and dev with a source only", "a volume that the node keeps is filled from an image, whose devices and set-user-ID bits do not count")
 	case slices.ContainsFunc(before, func(b Volume) bool { return b.Name == v.Name }):

@@ -32,7 +32,7 @@ func (s *Site) AllVolumes(declared []string) (all, defaults []Volume, err error)
 	}
 	slices.Sort(targets) // outer ones first
 	for _, target := range targets {
-		if target == "/" || ofTheContainer(target) || covered(target, s.Volumes) || covered(target, defaults) {
+		if target == "/" || ofTheContainer(target) || covered(target, s.Volumes) || covered(target, defaults) || s.inTmpfs(target) {
 			continue
 		}
 		if !pathForm.MatchString(target) {
@@ -45,6 +45,11 @@ func (s *Site) AllVolumes(declared []string) (all, defaults []Volume, err error)
 		return nil, nil, fmt.Errorf("with the %d volumes that the image declares the site has %d, more than %d: say imageVolumes: ignore", len(defaults), len(all), maxVolumes)
 	}
 	return all, defaults, nil
+}
+
+// inTmpfs says whether what lies at a target is in memory, because the spec says so.
+func (s *Site) inTmpfs(target string) bool {
+	return slices.ContainsFunc(s.Tmpfs, func(t Tmpfs) bool { return t.Target == target || strings.HasPrefix(target, t.Target+"/") })
 }
 
 // covered says whether what lies at a target lies in one of the volumes.

@@ -27,6 +27,7 @@ func TestAllVolumes(t *testing.T) {
 		{"around one of the spec", Site{Volumes: []Volume{{Source: "/s", Target: "/data/db"}}}, "/data", "data:/data :/data/db"},
 		{"beside one of the spec", Site{Volumes: []Volume{{Source: "/s", Target: "/data"}}}, "/data2", "data2:/data2 :/data"},
 		{"name taken", Site{Volumes: []Volume{{Name: "data", Target: "/b"}}}, "/data", "image-1ec9dd8a3d6bb2a3:/data data:/b"},
+		{"in memory", Site{Tmpfs: []Tmpfs{{Target: "/data"}}}, "/data /data/db /data2", "data2:/data2"},
 		{"the container's own", Site{}, "/ /proc /proc/x /sys /dev/shm /..", ""},
 		{"hostile", Site{}, "/../../etc /" + strings.Repeat("a", 80), "image-:/" + strings.Repeat("a", 80) + " etc:/etc"},
 	} {
@@ -73,4 +74,53 @@ func defaultsOf(s Site) Site {
 	d.Name, d.Image, d.Ports, d.Volumes, d.ImageVolumes = s.Name, s.Image, s.Ports, s.Volumes, s.ImageVolumes
 	d.complete()
 	return d
+}
+
+// TestInMemory: with a read-only root programs find what they take for granted, unless the spec says otherwise.
+func TestInMemory(t *testing.T) {
+	vol := func(targets ...string) (list []Volume) {
+		for _, target := range targets {
+			list = append(list, Volume{Source: "/s", Target: target})
+		}
+		return list
+	}
+	for _, tt := range []struct {
+		name    string
+		site    Site
+		volumes []Volume
+		want    string
+	}{
+		{"writable", Site{}, nil, ""},
+		{"read-only", Site{ReadOnlyRoot: true}, nil, "/tmp /run /var/tmp"},
+		{"read-only, with volumes", Site{ReadOnlyRoot: true}, vol("/tmp", "/run/db"), "/run /var/tmp"},
+		{"read-only, with a volume above", Site{ReadOnlyRoot: true}, vol("/var"), "/tmp /run"},
+		{"none", Site{ReadOnlyRoot: true, Tmpfs: []Tmpfs{}}, nil, ""},
+		{"its own", Site{ReadOnlyRoot: true, Tmpfs: []Tmpfs{{Target: "/cache"}}}, nil, "/cache"},
+		{"its own, writable", Site{Tmpfs: []Tmpfs{{Target: "/cache"}}}, nil, "/cache"},
+	} {
+		var got []string
+		for _, m := range tt.site.InMemory(tt.volumes) {
+			got = append(got, m.Target)
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestForeign(t *testing.T) {
+	for _, tt := range []struct{ native, list, foreign, refused string }{
+		{"amd64", "", "[]", "[]"}, {"amd64", "amd64", "[]", "[]"}, {"amd64", "amd64 386", "[386]", "[]"},
+		{"arm64", "arm arm64", "[arm]", "[]"}, {"arm64", "amd64 386", "[]", "[0 1]"}, {"amd64", "amd64 386 arm64 arm", "[386]", "[2 3]"},
+		{"riscv64", "amd64", "[]", "[0]"},
+	} {
+		var s Site
+		for _, a := range strings.Fields(tt.list) {
+			s.Architectures = append(s.Architectures, Architecture(a))
+		}
+		foreign, refused := s.Foreign(tt.native)
+		if fmt.Sprint(foreign) != tt.foreign || fmt.Sprint(refused) != tt.refused {
+			t.Errorf("%q on %s: foreign %v, refused %v", tt.list, tt.native, foreign, refused)
+		}
+	}
 }

@@ -136,6 +136,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 	fields := []field{
 		{"workdir", s.Workdir == ""},
 		{"hostname", s.Hostname == ""},
+		{"shmSize", s.ShmSize == 0},
 		{"start.timeout", s.Start.Timeout == 0},
 		{"stop.signal", s.Stop.Signal == ""},
 		{"ignore.answer", s.Ignore.Answer == ""},

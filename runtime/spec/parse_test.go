@@ -73,6 +73,9 @@ ready: {http: "/health?all=1", status: 204, port: 8080, timeout: 500ms}
 health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 20s}
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
+tmpfs: [/tmp, {target: /var/cache, size: 64MiB, noExec: true}]
+shmSize: 128MiB
+architectures: [amd64, 386]
 capabilities: {add: [CAP_SETFCAP, IPC_LOCK], drop: [ALL]}
 noNewPrivileges: false
 userns: private
@@ -122,6 +125,9 @@ var everythingSite = Site{
 	Start:           Start{Timeout: Duration(45 * time.Second)},
 	Stop:            Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot:    true,
+	Tmpfs:           []Tmpfs{{Target: "/tmp"}, {Target: "/var/cache", Size: 64 * MiB, NoExec: true}},
+	ShmSize:         128 * MiB,
+	Architectures:   []Architecture{"amd64", "386"},
 	Capabilities:    Capabilities{Add: []Capability{"SETFCAP", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
 	NoNewPrivileges: new(false),
 	Userns:          "private",
@@ -184,6 +190,12 @@ func TestParseGood(t *testing.T) {
 		{"limits: {cpu: 2}", func(s *Site) any { return s.Limits.CPU }, CPULimits{Max: 2}},
 		{"limits: {memory: 512MiB}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 512 * MiB}},
 		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 2048}},
+		{"volumes: [{source: /a/current, target: /b, follow: true}]", func(s *Site) any { return s.Volumes[0].Follow }, true},
+		{"tmpfs: []", func(s *Site) any { return s.Tmpfs != nil && len(s.Tmpfs) == 0 }, true},
+		{"tmpfs: [/a, {target: /a/b}]", func(s *Site) any { return s.Tmpfs[1].Target }, "/a/b"},
+		{"architectures: [\"386\", amd64]", func(s *Site) any { return s.Architectures[0] }, Architecture("386")},
+		{"architectures: []", func(s *Site) any { return s.Architectures == nil }, true},
+		{"shmSize: 64KiB\nlimits: {memory: 1MiB}", func(s *Site) any { return s.ShmSize }, 64 * KiB},
 		{"capabilities: {drop: [CAP_CHOWN]}", func(s *Site) any { return s.Capabilities.Drop }, []Capability{"CHOWN"}},
 		{"capabilities: {add: [], drop: []}\nnoNewPrivileges: true", func(s *Site) any { return s.Capabilities.Add == nil && s.NoNewPrivileges == nil }, true},
 		{"userns: host", func(s *Site) any { return s.Userns }, ""},
@@ -404,6 +416,26 @@ var badSpecs = []struct {
 	{"volume with a source and a name", "volumes: [{name: html, source: /a, target: /b}]", "4:18: volumes[0].name: the volume has a source already, /a", false},
 	{"volume name with a slash", "volumes: [{name: a/b, target: /b}]", `4:18: volumes[0].name: "a/b" is not the name of a volume`, false},
 	{"volume name with dots", "volumes: [{name: .., target: /b}]", `4:18: volumes[0].name: ".." is not the name of a volume`, false},
+	{"named volume that is a link", "volumes: [{name: a, target: /b, follow: true}]", "4:41: volumes[0].follow: a volume that the node keeps is no link", true},
+	{"link in words", "volumes: [{source: /a, target: /b, follow: yes}]", `4:44: volumes[0].follow: "yes" is a string; write true`, false},
+	{"tmpfs at /dev/shm", "tmpfs: [/dev/shm]", "4:9: tmpfs[0].target: /dev/shm is in memory in any case", true},
+	{"tmpfs in /proc", "tmpfs: [{target: /proc/x}]", "4:18: tmpfs[0].target: /proc/x belongs to the container", true},
+	{"tmpfs relative", "tmpfs: [tmp]", `4:9: tmpfs[0].target: "tmp" is not an absolute clean path`, false},
+	{"tmpfs over the root", "tmpfs: [/]", "4:9: tmpfs[0].target: may not be the root", false},
+	{"tmpfs without a target", "tmpfs: [{size: 1MiB}]", "4:9: tmpfs[0].target: is missing", false},
+	{"tmpfs twice", "tmpfs: [/tmp, /tmp]", "4:15: tmpfs[1].target: /tmp stands in the list twice", true},
+	{"tmpfs over another", "tmpfs: [/a/b, /a]", "4:15: tmpfs[1].target: /a would hide /a/b of tmpfs[0]", true},
+	{"tmpfs over a volume", "volumes: [{source: /s, target: /a}]\ntmpfs: [/a]", "5:9: tmpfs[0].target: /a is the target of volumes[0] already", true},
+	{"tmpfs too small", "tmpfs: [{target: /a, size: 1KiB}]", "4:28: tmpfs[0].size: 1KiB is too small", true},
+	{"tmpfs larger than all memory", "tmpfs: [{target: /a, size: 1GiB}]\nlimits: {memory: 512MiB}", "4:28: tmpfs[0].size: 1GiB can never be used: all memory of the site is at most 512MiB", true},
+	{"shm without a unit", "shmSize: 64", `4:10: shmSize: "64" is not a size: it has no unit`, false},
+	{"shm larger than all memory", "shmSize: 1GiB\nlimits: {memory: {max: 512MiB}}", "4:10: shmSize: 1GiB can never be used", true},
+	{"architecture by another name", "architectures: [amd64, i386]", `4:24: architectures[1]: "i386" is not an architecture of programs; did you mean 386?`, false},
+	{"architecture misspelt", "architectures: [amd46]", `4:17: architectures[0]: "amd46" is not an architecture of programs; did you mean amd64?`, false},
+	{"architecture that there is none of", "architectures: [vax]", `4:17: architectures[0]: "vax" is not an architecture of programs`, false},
+	{"architecture alone", "architectures: [386]", "4:17: architectures[0]: 386 needs amd64 in the list, too", true},
+	{"architecture twice", "architectures: [arm64, arm64]", "4:24: architectures[1]: arm64 stands in the list twice", true},
+	{"architecture as a word", "architectures: amd64", "4:16: architectures: ", false},
 	{"volume name twice", "volumes: [{name: a, target: /b}, {name: a, target: /c}]", "4:41: volumes[1].name: a is in the list already", true},
 	{"named volume as a mount point", "volumes: [{name: a, target: /b, mountpoint: true}]", "4:18: volumes[0].name: at a volume that the node keeps nothing is mounted", true},
 	{"mount point in words", "volumes: [{source: /a, target: /b, mountpoint: yes}]", `4:48: volumes[0].mountpoint: "yes" is a string; write true`, false},

@@ -111,6 +111,9 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 			words[i] = string(k)
 		}
 		return text("^(CAP_)?("+strings.Join(words, "|")+"|ALL)$", "NET_RAW")
+	case reflect.TypeFor[Architecture]():
+		names := architectureNames()
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text("^("+strings.Join(names, "|")+")$", "amd64", "386"), {Const: 386}}}
 	case reflect.TypeFor[Port]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(portPattern, "80/tcp", "53/udp"), {Type: "integer", Minimum: "1", Maximum: last},
@@ -223,6 +226,9 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		bounds(def+".step", "1.1", "16")
 	}
 	get("IOLimit.device").Pattern = pathPattern
+	get("Tmpfs.target").Pattern = pathPattern
+	get("tmpfs").MaxItems = count(maxTmpfs)
+	get("shmSize").Default = (64 * MiB).String()
 	get("tiers").Default, get("lifetime").Default = tiersAuto, lifetimeNever
 	get("Lifetime.jitter").Default = defaultLifetime.Jitter.String()
 	get("Circulate.overlap").Default, get("Circulate.drain").Default = true, defaultCirculate.Drain.String()
@@ -279,6 +285,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"Busy":         {{Type: "boolean"}},
 		"Task":         {{Type: "string", Pattern: `^\s*(@[a-z]+|(\S+\s+){4}\S+)\s+\S`}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
+		"Tmpfs":        {{Type: "string", Pattern: pathPattern}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Ignored":      {{Type: "array", MaxItems: count(maxSources), Items: scalarSchema(reflect.TypeFor[Source]())}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},

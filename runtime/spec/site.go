@@ -136,9 +136,20 @@ type Site struct {
 	// Stop of the site.
 	Stop Stop `json:"stop" also:"shutdown"`
 
-	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say. Default: false, and what the site writes outside of
-	// its volumes is lost when it is parked.
+	// ReadOnlyRoot makes the root file system read-only; volumes stay as they say, and /tmp, /run and /var/tmp are in memory unless tmpfs says
+	// otherwise. Default: false, and what the site writes outside of its volumes is lost when it is parked.
 	ReadOnlyRoot bool `json:"readOnlyRoot,omitempty" also:"readonly,readonlyrootfs"`
+
+	// Tmpfs are folders in memory, which is the site's memory; each replica has its own. Default: none; with readOnlyRoot /tmp, /run and
+	// /var/tmp, as far as no volume covers them. An empty list is none at all.
+	Tmpfs []Tmpfs `json:"tmpfs,omitzero" also:"tmpfses,ramdisk,inmemory"`
+
+	// ShmSize is the size of /dev/shm, from 64KiB. What is in it is the site's memory. Default: 64MiB.
+	ShmSize Bytes `json:"shmSize,omitzero" also:"shm,shm_size,devshm"`
+
+	// Architectures are those of the programs that the site may run: the node's own, amd64 or arm64, and its 32-bit one, 386 or arm. A program of
+	// another one is killed at its first system call. Default: the node's own alone.
+	Architectures []Architecture `json:"architectures,omitempty" also:"architecture,arch,archs,platform,platforms"`
 
 	// Init has a small process of fcnode's as the first of the site: it reaps processes that others leave behind, passes signals on to the
 	// site's program, and ends as that does. For programs that were not made to be process 1. Default: false.
@@ -158,10 +169,14 @@ type Volume struct {
 	// when the site sleeps, circulates and is deleted, unless by delete --purge.
 	Name string `json:"name,omitempty" also:"volume"`
 	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
-	// symbolic links. It must exist when the site starts.
+	// symbolic links (but see follow). It must exist when the site starts. A replica that sleeps while something else is put there is not woken
+	// but replaced by a fresh one.
 	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
+	// Follow allows the source itself to be a symbolic link, to something below the folder that the link is in, as deployments have it: current,
+	// which leads to releases/42. Where it leads is looked up at each start. Default: false.
+	Follow bool `json:"follow,omitempty" also:"followlink,followlinks,followsymlinks,symlink"`
 	// Mountpoint says that a file system is mounted at the source: the site does not start while none is, and so does not write into the empty
 	// folder below it. Default: false.
 	Mountpoint bool `json:"mountpoint,omitempty" also:"mounted,ismountpoint"`
@@ -329,6 +344,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
+	}
+	if len(s.Architectures) == 0 {
+		s.Architectures = nil
 	}
 	if len(s.Capabilities.Add) == 0 {
 		s.Capabilities.Add = nil

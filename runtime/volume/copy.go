@@ -117,6 +117,24 @@ func (c *copier) folder(from, toDir int, name, path string, depth int) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(to)
+	if err := c.contents(from, to, path, depth); err != nil {
+		return err
+	}
+	return c.attributes(from, to, toDir, name, path)
+}
+
+// CopyInto copies what is in an open folder into another one, which is empty, and
+// gives that the attributes of the first. path is for messages.
+func CopyInto(from, to int, path string) error {
+	c := copier{ctx: context.Background(), top: to, name: ".", target: path, links: map[inode]string{}}
+	if err := c.contents(from, to, path, 0); err != nil {
+		return err
+	}
+	return c.attributes(from, to, to, ".", path)
+}
+
+// contents copies all that is in an open folder.
+func (c *copier) contents(from, to int, path string, depth int) error {
 	names, err := namesIn(from, path)
 	if err != nil {
 		return err
@@ -129,7 +147,7 @@ func (c *copier) folder(from, toDir int, name, path string, depth int) error {
 			return err
 		}
 	}
-	return c.attributes(from, to, toDir, name, path)
+	return nil
 }
 
 func namesIn(dir int, path string) ([]string, error) {

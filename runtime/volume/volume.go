@@ -15,31 +15,87 @@ import (
 var ErrOutside = errors.New("it is not below any of volumeRoots of the node's configuration")
 
 // ErrLink means that a path leads over a symbolic link.
-var ErrLink = errors.New("symbolic links are not followed, as their owner could lead them anywhere; give the path that is meant")
+var ErrLink = errors.New("symbolic links are not followed, as their owner could lead them anywhere; give the path that is meant, or follow: true")
+
+// ErrLeads means that a link that is followed does not lead to where it may.
+var ErrLeads = errors.New("a source with follow: true may be a symbolic link to something below the folder that it is in, by a path without further links")
 
 // Open opens a folder or file below one of the roots, as a path descriptor. It
 // follows no symbolic link, neither in the path nor at its end.
-func Open(roots []string, path string) (*os.File, error) {
+func Open(roots []string, path string) (*os.File, error) { return open(roots, path, false, 0) }
+
+// open does so, too; with follow the path itself may be a symbolic link, to
+// something below the folder that the link is in.
+func open(roots []string, path string, follow bool, resolve uint64) (*os.File, error) {
 	root, err := Root(roots, path)
 	if err != nil {
 		return nil, err
 	}
-	rest, err := filepath.Rel(root, path)
-	if err != nil {
-		return nil, err // both are absolute
+	if follow && path != root { // what lies beside a root is not the root's
+
+		above, to, err := readLink(path, resolve)
+		if err != nil {
+			return nil, err
+		}
+		if to != "" {
+			defer unix.Close(above)
+			return openLinked(above, to, path, resolve|unix.RESOLVE_BENEATH)
+		}
 	}
-	top, err := openPath(unix.AT_FDCWD, root, unix.O_DIRECTORY, 0)
+	fd, err := openAny(unix.AT_FDCWD, path, resolve)
 	if err != nil {
-		return nil, explain(path, err)
+		return nil, explainUnless(resolve, path, err)
 	}
-	defer unix.Close(top)
-	// O_DIRECTORY makes the kernel mount what is mounted on demand.
-	fd, err := openPath(top, rest, unix.O_DIRECTORY, unix.RESOLVE_BENEATH)
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openAny opens what lies at a path. O_DIRECTORY makes the kernel mount what is
+// mounted on demand.
+func openAny(dir int, path string, resolve uint64) (int, error) {
+	fd, err := openPath(dir, path, unix.O_DIRECTORY, resolve)
 	if errors.Is(err, unix.ENOTDIR) {
-		fd, err = openPath(top, rest, 0, unix.RESOLVE_BENEATH)
+		fd, err = openPath(dir, path, 0, resolve)
 	}
+	return fd, err
+}
+
+// readLink reads the symbolic link at a path: where it leads to, as seen from the
+// folder that it is in, which is open then. "" is no link.
+func readLink(path string, resolve uint64) (above int, to string, err error) {
+	above, err = openPath(unix.AT_FDCWD, filepath.Dir(path), unix.O_DIRECTORY, resolve)
 	if err != nil {
-		return nil, explain(path, err)
+		return -1, "", explainUnless(resolve, path, err)
+	}
+	if resolve&resolveCached != 0 && mayWait(above) {
+		_ = unix.Close(above) // a path descriptor
+		return -1, "", unix.EAGAIN
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(above, filepath.Base(path), buf)
+	if err != nil { // no link, or nothing: which is told by who opens it
+		_ = unix.Close(above) // a path descriptor
+		return -1, "", nil
+	}
+	to = string(buf[:n])
+	if filepath.IsAbs(to) {
+		dir := filepath.Dir(path)
+		if to = filepath.Clean(to); !Within(to, dir) {
+			_ = unix.Close(above) // a path descriptor
+			return -1, "", fmt.Errorf("%s leads to %s: %w", path, to, ErrLeads)
+		}
+		to = "." + strings.TrimPrefix(to, strings.TrimSuffix(dir, "/"))
+	}
+	return above, to, nil
+}
+
+// openLinked opens what a link leads to.
+func openLinked(above int, to, path string, resolve uint64) (*os.File, error) {
+	fd, err := openAny(above, to, resolve)
+	switch {
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("%s leads to %s: %w", path, to, ErrLeads)
+	case err != nil:
+		return nil, &os.PathError{Op: "open what " + path + " leads to,", Path: to, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }
@@ -101,6 +157,14 @@ func Root(roots []string, path string) (string, error) {
 // Within says whether a clean path is dir or lies in it, by their names.
 func Within(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+}
+
+// explainUnless explains an error, unless nothing may be waited for.
+func explainUnless(resolve uint64, path string, err error) error {
+	if resolve&resolveCached != 0 {
+		return err
+	}
+	return explain(path, err)
 }
 
 // explain says which part of a path is in the way. Nothing is decided by what

@@ -110,3 +110,38 @@ func TestOpenRace(t *testing.T) {
 		t.Errorf("opened %d times, refused %d times: nothing was raced with", opened, refused)
 	}
 }
+
+// TestFollow: a link may lead further down, and nowhere else: not by "..", not over another link, not by an absolute path beside it.
+func TestFollow(t *testing.T) {
+	top := t.TempDir()
+	app, other := filepath.Join(top, "app"), filepath.Join(top, "other")
+	must(t, os.MkdirAll(app+"/releases/1", 0o755), os.MkdirAll(other, 0o755), os.WriteFile(app+"/releases/1/conf", nil, 0o600),
+		os.Symlink("../other", app+"/out"), os.Symlink(other, app+"/away"), os.Symlink("releases", app+"/again"),
+		os.Symlink("app", top+"/way"))
+	for to, want := range map[string]error{
+		"releases/1": nil, "./releases/../releases/1": nil, app + "/releases/1": nil, app + "/x/../releases/1": nil, "releases/1/conf": nil,
+		"../other": volume.ErrLeads, "releases/../../other": volume.ErrLeads, other: volume.ErrLeads, app + "/../other": volume.ErrLeads,
+		"/etc": volume.ErrLeads, "out": volume.ErrLeads, "away": volume.ErrLeads, "again/1": volume.ErrLeads, app + "/again/1": volume.ErrLeads,
+		app + "2": volume.ErrLeads, "releases/2": fs.ErrNotExist, "current": volume.ErrLeads,
+	} {
+		link := app + "/current"
+		_ = os.Remove(link) // the last one
+		must(t, os.Symlink(to, link))
+		f, err := volume.Source{Path: link, Follow: true}.Open([]string{top})
+		if want == nil && err != nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("a link to %s: %v, want %v", to, err, want)
+		}
+		if err == nil {
+			_ = f.Close() // a path descriptor
+		}
+	}
+	for _, path := range []string{top + "/way/releases", top + "/way/current"} { // the way to the link is not followed
+		f, err := volume.Source{Path: path, Follow: true}.Open([]string{top})
+		if !errors.Is(err, volume.ErrLink) {
+			t.Errorf("%s: %v %v, want %v", path, f, err, volume.ErrLink)
+		}
+	}
+	f, err := volume.Source{Path: app + "/releases/1", Follow: true}.Open([]string{top}) // no link at all
+	must(t, err)
+	_ = f.Close() // a path descriptor
+}

@@ -17,18 +17,26 @@ type Volumes []*os.File
 
 // OpenVolumes makes the mounts of volumes, in this order. It is for a process
 // in the initial user namespace; its mount namespace has to have the sources.
-// mapping is nil where owners have the machine's numbers.
-func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.Mapping) (Volumes, error) {
-	var made Volumes
+// mapping is nil where owners have the machine's numbers. sources say what they
+// are of.
+func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.Mapping) (made Volumes, sources []volume.Source, err error) {
 	for _, m := range list {
-		tree, err := openVolume(roots, m, mapping)
+		if m.Tmpfs {
+			continue // who places them makes them
+		}
+		tree, was, err := openVolume(roots, m, mapping)
 		if err != nil {
 			made.Close()
-			return nil, wire.Fail(wire.KindMount, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
+			kind := wire.KindMount
+			if errors.Is(err, volume.ErrOther) {
+				kind = wire.KindUnusable
+			}
+			return nil, nil, wire.Fail(kind, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
 		}
 		made = append(made, tree)
+		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Target: m.Target, Was: was})
 	}
-	return made, nil
+	return made, sources, nil
 }
 
 // Close closes them. Those that are mounted stay mounted.
@@ -38,29 +46,40 @@ func (v Volumes) Close() {
 	}
 }
 
-func openVolume(roots []string, m wire.Mount, mapping *volume.Mapping) (*os.File, error) {
-	source, err := volume.Open(roots, m.Source)
+func openVolume(roots []string, m wire.Mount, mapping *volume.Mapping) (*os.File, volume.ID, error) {
+	source, err := volume.Source{Path: m.Source, Follow: m.Follow}.Open(roots)
 	if err != nil {
-		return nil, err
+		return nil, volume.ID{}, err
 	}
 	defer source.Close()
-	if err := volume.CheckKind(source, m.Dev); err != nil {
-		return nil, err
-	}
-	if m.Mountpoint {
-		if err := volume.CheckMounted(source); err != nil {
-			return nil, err
-		}
+	was, err := checkSource(source, m)
+	if err != nil {
+		return nil, was, err
 	}
 	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
+		return nil, was, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
 	}
 	tree := os.NewFile(uintptr(fd), m.Source)
 	if err := volume.SetAttributes(tree, mapping.Add(attributes(m)), unix.AT_RECURSIVE); err != nil {
-		return nil, errors.Join(err, tree.Close())
+		return nil, was, errors.Join(err, tree.Close())
 	}
-	return tree, nil
+	return tree, was, nil
+}
+
+// checkSource says what an open source is, if it may be a volume.
+func checkSource(source *os.File, m wire.Mount) (volume.ID, error) {
+	id, err := volume.Identify(source)
+	if err == nil {
+		err = volume.CheckKind(source, m.Dev)
+	}
+	if err == nil && m.Mountpoint {
+		err = volume.CheckMounted(source)
+	}
+	if err == nil && !m.Was.IsZero() && !id.Is(m.Was) {
+		err = volume.ErrOther
+	}
+	return id, err
 }
 
 // attributes are only ever added to those that the source's mounts have. What is

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"os"
 	"path/filepath"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -15,7 +16,7 @@ var umask uint32 = 0o022
 // baseConfig is libcontainer's configuration as far as no request changes it;
 // gate.writeDocument adds the rest.
 func baseConfig(runDir string) (*configs.Config, error) {
-	filter, err := seccompProfile()
+	filter, err := seccompProfile(os.Getenv(wire.ForeignEnv))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -20,6 +21,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // machines are what programs may be made for, by Go's names of architectures.
 var machines = map[string]elf.Machine{
+	"386": elf.EM_386, "arm": elf.EM_ARM,
 	"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "riscv64": elf.EM_RISCV, "s390x": elf.EM_S390, "ppc64le": elf.EM_PPC64,
 }
 
@@ -36,7 +38,7 @@ func checkEntry(root *os.File, req wire.StartRequest) error {
 		return nil
 	}
 	defer f.Close() // read only
-	interp, err := interpreter(f)
+	interp, err := interpreter(f, req.Foreign)
 	if err != nil {
 		return fail(wire.KindExec, "%s in the image of container %s cannot be executed: %w", name, req.ID, err)
 	}
@@ -99,7 +101,7 @@ func lookEnv(env []string, key, missing string) string {
 }
 
 // interpreter says which other program the kernel needs to execute f, if any.
-func interpreter(f *os.File) (string, error) {
+func interpreter(f *os.File, foreign []string) (string, error) {
 	head := make([]byte, 256)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -117,16 +119,18 @@ func interpreter(f *os.File) (string, error) {
 	if !bytes.HasPrefix(head, []byte(elf.ELFMAG)) {
 		return "", fmt.Errorf("it is neither an ELF program nor a script with #! (%w)", unix.ENOEXEC)
 	}
-	return elfInterpreter(f)
+	return elfInterpreter(f, foreign)
 }
 
-func elfInterpreter(f *os.File) (string, error) {
+func elfInterpreter(f *os.File, foreign []string) (string, error) {
 	e, err := elf.NewFile(f)
 	if err != nil {
 		return "", err
 	}
 	if native, known := machines[runtime.GOARCH]; known && e.Machine != native {
-		return "", fmt.Errorf("it is made for %s, this machine is %s", e.Machine, native)
+		if !slices.ContainsFunc(foreign, func(name string) bool { return machines[name] == e.Machine }) {
+			return "", fmt.Errorf("it is made for %s, this machine is %s%s", e.Machine, native, sayArchitectures(e.Machine))
+		}
 	}
 	for _, p := range e.Progs {
 		if p.Type != elf.PT_INTERP {
@@ -139,6 +143,16 @@ func elfInterpreter(f *os.File) (string, error) {
 		return strings.TrimRight(string(b), "\x00"), nil
 	}
 	return "", nil
+}
+
+// sayArchitectures is what helps where the machine runs such programs, too.
+func sayArchitectures(of elf.Machine) string {
+	for name, native := range map[string]string{"386": "amd64", "arm": "arm64"} {
+		if machines[name] == of && runtime.GOARCH == native {
+			return fmt.Sprintf("; to allow it add architectures: [%s, %s] to the spec", native, name)
+		}
+	}
+	return ""
 }
 
 // classify turns libcontainer's error into one that says what is wrong with the

@@ -67,6 +67,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/moby/profiles/seccomp"
@@ -79,10 +80,10 @@ import (
 
 // seccompProfile is the default profile of container runtimes for the
 // capabilities that a site can have (of which only one matters to it), and for
-// the native architecture only: compiling it for the foreign ones too takes
-// 26 ms. A program in another architecture's system call convention (32 bit
-// x86) is killed.
-func seccompProfile() (*configs.Seccomp, error) {
+// the native architecture only, unless others are named: compiling it for all
+// foreign ones too takes 26 ms. A program in another architecture's system call
+// convention (32 bit x86) is killed.
+func seccompProfile(foreign string) (*configs.Seccomp, error) {
 	profile, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{
 		Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_SYS_CHROOT"}},
 	}})
@@ -90,11 +91,26 @@ func seccompProfile() (*configs.Seccomp, error) {
 		return nil, fmt.Errorf("making the seccomp profile: %w", err)
 	}
 	profile.Architectures = nil // native
+	if foreign != "" {
+		for _, name := range append(strings.Split(foreign, ","), runtime.GOARCH) {
+			arch, known := seccompArch[name]
+			if !known {
+				return nil, fmt.Errorf("making the seccomp profile: no architecture %q is known", name)
+			}
+			profile.Architectures = append(profile.Architectures, arch)
+		}
+	}
 	filter, err := specconv.SetupSeccomp(profile)
 	if err != nil {
 		return nil, fmt.Errorf("converting the seccomp profile: %w", err)
 	}
 	return filter, nil
+}
+
+// seccompArch is what seccomp calls the architectures that can stand beside each
+// other.
+var seccompArch = map[string]specs.Arch{
+	"amd64": specs.ArchX86_64, "386": specs.ArchX86, "arm64": specs.ArchAARCH64, "arm": specs.ArchARM,
 }
 
 // noSetuidFixup is SECBIT_NO_SETUID_FIXUP.

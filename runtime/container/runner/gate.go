@@ -159,6 +159,9 @@ func (g *gate) pass(first *os.File, volumes mounts.Volumes) error {
 	if err := place(first); err != nil {
 		return err
 	}
+	if err := mounts.ResizeShm(g.system, g.req.ShmSize); err != nil {
+		return err
+	}
 	g.step("mounted")
 	root, err := os.OpenFile(g.rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {

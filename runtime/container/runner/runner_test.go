@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -170,7 +171,7 @@ func TestClassify(t *testing.T) {
 // TestSeccompProfile: there is one, native, and it allows what a program needs
 // and not what it must not.
 func TestSeccompProfile(t *testing.T) {
-	p, err := seccompProfile()
+	p, err := seccompProfile("")
 	if err != nil {
 		t.Skip("built without the seccomp tag: ", err)
 	}
@@ -180,6 +181,24 @@ func TestSeccompProfile(t *testing.T) {
 	}
 	if len(p.Architectures) != 0 || !names["execve"] || names["kexec_load"] || names["swapon"] || len(names) < 300 {
 		t.Errorf("%d system calls, architectures %v", len(names), p.Architectures)
+	}
+}
+
+// TestSeccompProfileOfForeign: beside the native architecture those that are named, and no others.
+func TestSeccompProfileOfForeign(t *testing.T) {
+	foreign := map[string]string{"amd64": "386", "arm64": "arm"}[runtime.GOARCH]
+	if foreign == "" {
+		t.Skip("this machine runs no programs but its own")
+	}
+	p, err := seccompProfile(foreign)
+	if err != nil {
+		t.Skip("built without the seccomp tag: ", err)
+	}
+	if len(p.Architectures) != 2 {
+		t.Errorf("the architectures are %v", p.Architectures)
+	}
+	if _, err := seccompProfile("vax"); err == nil {
+		t.Error("there is a filter for vax")
 	}
 }
 
@@ -200,7 +219,7 @@ func FuzzInterpreter(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		if interp, err := interpreter(file); err == nil && strings.Contains(interp, "\x00") && len(interp) > 4096 {
+		if interp, err := interpreter(file, nil); err == nil && strings.Contains(interp, "\x00") && len(interp) > 4096 {
 			t.Errorf("interpreter %q", interp)
 		}
 	})

@@ -37,7 +37,7 @@ type server struct {
 	container *libcontainer.Container
 	started   chan error // what libcontainer's Start returns
 
-	init  wire.Process
+	init  wire.Init
 	steps []wire.Step
 }
 
@@ -160,7 +160,7 @@ func (s *server) waitGate() error {
 		return ready.Error
 	}
 	var err error
-	s.init, err = wire.FindProcess(ready.Pid)
+	s.init.Process, err = wire.FindProcess(ready.Pid)
 	return err
 }
 

@@ -32,10 +32,11 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 		}
 		defer first.Close() // Gate has its own
 	}
-	volumes, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
+	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
 	if err != nil {
 		return err
 	}
+	s.init.Sources = sources
 	defer volumes.Close() // the same
 	if err := wire.Send(s.gate, req, append([]*os.File{first}, volumes...)...); err != nil {
 		return s.gateFailed(req, err)
@@ -48,13 +49,72 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 // is where the targets in /dev are.
 func (g *gate) placeVolumes(root *os.File, volumes mounts.Volumes) error {
 	defer volumes.Close()
-	if len(volumes) != len(g.req.Mounts) {
-		return fmt.Errorf("container %s has %d volumes, and %d came with the request", g.req.ID, len(g.req.Mounts), len(volumes))
-	}
-	for i, m := range g.req.Mounts {
-		if err := g.placeVolume(root, volumes[i], m.Target); err != nil {
+	for _, m := range g.req.Mounts {
+		if m.Tmpfs {
+			if err := g.placeTmpfs(root, m); err != nil {
+				return fail(wire.KindMount, "mounting a folder in memory at %s of container %s: %w", m.Target, g.req.ID, err)
+			}
+			continue
+		}
+		if len(volumes) == 0 {
+			return fmt.Errorf("volume %s of container %s did not come with the request", m.Source, g.req.ID)
+		}
+		if err := g.placeVolume(root, volumes[0], m.Target); err != nil {
 			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, g.req.ID, err)
 		}
+		volumes = volumes[1:]
+	}
+	return nil
+}
+
+// placeTmpfs mounts a folder in memory, with what the image has in its place.
+func (g *gate) placeTmpfs(root *os.File, m wire.Mount) error {
+	tree, err := mounts.Tmpfs(m)
+	if err != nil {
+		return err
+	}
+	defer tree.Close() // mounted, or of no use
+	target := path.Clean("/" + m.Target)
+	before, err := openAt(root, target, true, unix.RESOLVE_IN_ROOT)
+	if err == nil {
+		defer before.Close() // a path descriptor
+		err = copyUp(root, before, tree)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	place, err := mountPoint(root, target, true, unix.RESOLVE_IN_ROOT)
+	if err != nil {
+		return err
+	}
+	defer place.Close() // a path descriptor
+	if err := allowed(root, place); err != nil {
+		return err
+	}
+	return mounts.Move(tree, int(place.Fd()))
+}
+
+// copyUp copies a folder of the image into one in memory. One in a volume is not
+// the image's.
+func copyUp(root, folder, tree *os.File) error {
+	var top, st unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(root.Fd()), &top), unix.Fstat(int(folder.Fd()), &st)); err != nil {
+		return err
+	}
+	if st.Dev != top.Dev {
+		return nil
+	}
+	var fds [2]int
+	for i, f := range []*os.File{folder, tree} {
+		fd, err := unix.Openat(int(f.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open", Path: f.Name(), Err: err}
+		}
+		defer unix.Close(fd)
+		fds[i] = fd
+	}
+	if err := volume.CopyInto(fds[0], fds[1], folder.Name()); err != nil {
+		return fmt.Errorf("copying what the image has there: %w", err)
 	}
 	return nil
 }

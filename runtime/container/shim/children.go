@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
+	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,6 +40,9 @@ func (s *shim) startRunner() (*os.File, error) {
 	}
 	cmd.Args[0] = "fcnode-runner"
 	cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it is gone
+	if s.opts.Foreign != "" {
+		cmd.Env = append(cmd.Env, wire.ForeignEnv+"="+s.opts.Foreign)
+	}
 	cmd.ExtraFiles = []*os.File{s.opts.Socket, ends[0], ends[1], ends[2]}
 	if s.opts.IDs != 0 {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, s.opts.Netns)

@@ -16,6 +16,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +31,7 @@ type restorer struct {
 	held    *os.File // the checkpoint's folder, which nobody removes meanwhile
 	steps   []wire.Step
 
+	sources  []volume.Source
 	verdict  func() error // on the image's memory
 	recorded func() error // for libcontainer; nil before the container's init is born
 }
@@ -135,7 +137,7 @@ func (r *restorer) spent() {
 
 // restore makes the mounts and lets CRIU restore the tree. copied is closed
 // when the output has come to its end.
-func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Process, copied <-chan struct{}, err error) {
+func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init, copied <-chan struct{}, err error) {
 	copied = r.copyOutput()
 	if r.req.Lazy {
 		if err := r.startLazy(); err != nil {
@@ -191,16 +193,20 @@ func (r *restorer) mount() error {
 	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}); err != nil {
 		return err
 	}
+	if err := mounts.ResizeShm(filepath.Join(r.opts.RunDir, wire.SystemDir), r.req.ShmSize); err != nil {
+		return err
+	}
 	var list []wire.Mount
 	for _, b := range r.req.Binds {
 		if b.Kind == wire.BindVolume {
 			list = append(list, b.Volume)
 		}
 	}
-	volumes, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
+	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
 	if err != nil {
 		return err
 	}
+	r.sources = sources
 	defer volumes.Close()
 	return volumes.Park(parkDir(r.opts.RunDir))
 }
@@ -273,8 +279,9 @@ func (r *restorer) source(kind wire.BindKind) string {
 
 // record says on disk which process the container's init is, for every later
 // daemon: from then on the container is there.
-func (r *restorer) record(pid int) (wire.Process, error) {
-	init, err := wire.FindProcess(pid)
+func (r *restorer) record(pid int) (init wire.Init, err error) {
+	init.Sources = r.sources
+	init.Process, err = wire.FindProcess(pid)
 	if err != nil {
 		return init, fmt.Errorf("the restored container %s: %w", r.req.ID, err)
 	}

@@ -32,6 +32,8 @@ type Options struct {
 	IDs   wire.IDs
 	Netns *os.File
 
+	Foreign string // for the runner, see wire.ForeignEnv
+
 	Version int // of the daemon (wire.Version)
 }
 

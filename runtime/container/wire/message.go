@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/fcnode/fcnode/runtime/volume"
+
 // Mount is a bind mount of a volume.
 type Mount struct {
 	Source   string `json:"source"` // absolute, on the host
@@ -10,6 +12,14 @@ type Mount struct {
 	NoExec   bool   `json:"no_exec,omitempty"` // nothing in it can be executed
 
 	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
+	Follow     bool `json:"follow,omitempty"`     // the source may be a link, see volume.Source
+
+	// Tmpfs is a folder in memory instead, of at most Size bytes; 0: the kernel's default.
+	Tmpfs bool  `json:"tmpfs,omitempty"`
+	Size  int64 `json:"size,omitempty"`
+
+	// Was is what the source has to be still; zero: it may be anything.
+	Was volume.ID `json:"was,omitzero"`
 }
 
 // InitName begins the name of the first process of a container with one of
@@ -37,6 +47,8 @@ type StartRequest struct {
 	Mounts       []Mount  `json:"mounts"`
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
+	ShmSize      int64    `json:"shm_size,omitempty"` // of /dev/shm; 0: as it is made
+	Foreign      []string `json:"foreign,omitempty"`  // architectures besides the machine's, as the runner was started with
 	Monitor      Monitor  `json:"monitor"`
 
 	Privileges Privileges `json:"privileges"`
@@ -85,9 +97,15 @@ type Step struct {
 
 // StartReply answers a StartRequest.
 type StartReply struct {
-	Init  Process `json:"init"`
-	Steps []Step  `json:"steps"`
-	Error *Error  `json:"error,omitempty"`
+	Init  Init   `json:"init"`
+	Steps []Step `json:"steps"`
+	Error *Error `json:"error,omitempty"`
+}
+
+// Init is a container's init, and what it has mounted. It is InitFile, too.
+type Init struct {
+	Process
+	Sources []volume.Source `json:"sources,omitempty"`
 }
 
 // Kind says what sort of failure an Error is.

@@ -18,6 +18,8 @@ type RestoreRequest struct {
 	ReadOnlyRoot  bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
 	NewPrivileges bool `json:"new_privileges,omitempty"` // set-user-ID bits of the root file system count
 
+	ShmSize int64 `json:"shm_size,omitempty"` // as in a StartRequest
+
 	Timeout time.Duration `json:"timeout"` // of the restore; then for each step of a server of memory
 
 	Lazy  bool   `json:"lazy,omitempty"`  // memory comes on demand

@@ -8,10 +8,14 @@ import "fmt"
 //
 // A daemon and the programs it starts are of one version: it keeps hold of those that it found
 // at its start. What it only reads files of, monitors of an earlier daemon, may be older or newer.
-const Version = 4
+const Version = 5
 
 // versionShift is where the version is in a message's head, whose lower bits are its size.
 const versionShift = 24
+
+// ForeignEnv tells a shim and, by it, a runner the architectures besides the
+// machine's own whose programs the container may run, with commas between them.
+const ForeignEnv = "FCNODE_FOREIGN"
 
 // VersionEnv tells a shim the version of the daemon that starts it.
 const VersionEnv = "FCNODE_WIRE"

@@ -1,0 +1,55 @@
+package life
+
+import (
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// TestMountOrder: folders in memory lie over what they lie in, and below what lies in them.
+func TestMountOrder(t *testing.T) {
+	inWorld(t, "idle: 1h", func(t *testing.T, _ *world, d *daemon, _ *Site) {
+		for _, tt := range []struct{ specs, want string }{
+			{"tmpfs: [/a]", "/a"},
+			{"tmpfs: [/a/b], volumes: [{source: /s, target: /a}, {source: /s, target: /a/b/c}]", "/a /a/b /a/b/c"},
+			{"tmpfs: [/a/b], volumes: [{source: /s, target: /a}, {source: /s, target: /z}]", "/a /z /a/b"},
+			{"tmpfs: [/a, /a/b], volumes: [{source: /s, target: /a/b/c}, {source: /s, target: /a/x}]", "/a /a/b /a/b/c /a/x"},
+			{"readOnlyRoot: true, volumes: [{source: /s, target: /run/db}]", "/run /run/db /tmp /var/tmp"},
+		} {
+			mounts, err := d.Mounts(t.Context(), parseLife(t, tt.specs), &image.Image{})
+			if err != nil {
+				t.Error(err)
+			}
+			var got []string
+			for _, m := range mounts {
+				got = append(got, m.Target)
+				if m.Tmpfs == (m.Source != "") {
+					t.Errorf("%q: %+v", tt.specs, m)
+				}
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("%q: %q, want %q", tt.specs, got, tt.want)
+			}
+		}
+	})
+}
+
+// TestForeignPrograms: a spec for another node is refused, and the end by a system call names the line that may be missing.
+func TestForeignPrograms(t *testing.T) {
+	other := map[bool]spec.Architecture{true: "amd64", false: "arm64"}[runtime.GOARCH != "amd64"]
+	bad := Excesses(config.Default(), &spec.Site{Architectures: []spec.Architecture{spec.Architecture(runtime.GOARCH), other}})
+	if len(bad) != 1 || bad[0].Field != "architectures[1]" || !strings.HasPrefix(bad[0].Allowed, runtime.GOARCH) {
+		t.Errorf("%+v", bad)
+	}
+	for _, exit := range []container.ExitStatus{{Code: 159, Signal: "SIGSYS"}, {Code: 159}} {
+		said := Describe(exit)
+		if hint := strings.Contains(said, "architectures: ["); !strings.Contains(said, "SIGSYS") || hint != (len(spec.RunsOn(runtime.GOARCH)) > 1) {
+			t.Errorf("%+v: %s", exit, said)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package volume
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ID tells what lay at a path from what lies there later. Inode numbers are used
+// again, so the time of birth counts where the file system knows it.
+type ID struct {
+	Dev   uint64 `json:"dev"`
+	Inode uint64 `json:"inode"`
+	Born  int64  `json:"born,omitempty"` // ns; 0: not known
+}
+
+// IsZero says that it is of nothing.
+func (i ID) IsZero() bool { return i == ID{} }
+
+// Is says whether two are of the same. The number of a file system without a
+// device (btrfs, NFS) is another one when it is mounted again; the birth is not.
+func (i ID) Is(other ID) bool {
+	bornKnown := i.Born != 0 && other.Born != 0
+	if i.Inode != other.Inode || bornKnown && i.Born != other.Born {
+		return false
+	}
+	anonymous := unix.Major(i.Dev) == 0 && unix.Major(other.Dev) == 0
+	return i.Dev == other.Dev || anonymous && bornKnown
+}
+
+// Identify says what an open file is. It asks no server.
+func Identify(f *os.File) (ID, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return ID{}, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	}
+	id := ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
+	if st.Mask&unix.STATX_BTIME != 0 {
+		id.Born = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
+	}
+	return id, nil
+}
+
+// Source is where a volume comes from, and what that was when it was mounted.
+type Source struct {
+	Path   string `json:"path"`
+	Follow bool   `json:"follow,omitempty"` // it may be a link, to something below the folder that it is in
+	Target string `json:"target"`           // where it is mounted
+	Was    ID     `json:"was"`
+}
+
+// Open opens what the source is now.
+func (s Source) Open(roots []string) (*os.File, error) { return open(roots, s.Path, s.Follow, 0) }
+
+// now identifies what the source is now.
+func (s Source) now(roots []string, resolve uint64) (ID, error) {
+	f, err := open(roots, s.Path, s.Follow, resolve)
+	if err != nil {
+		return ID{}, err
+	}
+	defer f.Close()
+	return Identify(f)
+}
+
+// resolveCached is RESOLVE_CACHED of openat2(2): EAGAIN instead of waiting for a
+// disk or a server.
+const resolveCached = 0x20
+
+// mayWait says whether a file system may have to ask a server, or a process, for
+// what a link says; those with a device do not.
+func mayWait(dir int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(dir, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, 0, &st)
+	return err != nil || st.Dev_major == 0
+}
+
+// Bounds of Comparer.
+const (
+	patience = 20 * time.Millisecond // for disks and servers; what the kernel has in its caches takes microseconds
+	mostSlow = 32                    // threads that may hang in a lookup at the same time, all sites together
+)
+
+// Comparer compares what sources are with what they were. Whoever waits for it is
+// a visitor, so it is bounded in time, whatever disk or server the sources are on.
+type Comparer struct {
+	roots []string
+	slow  chan struct{}
+}
+
+// NewComparer makes one for sources below roots.
+func NewComparer(roots []string) *Comparer {
+	return &Comparer{roots: roots, slow: make(chan struct{}, mostSlow)}
+}
+
+// Changed says which of the sources is something else now; "": none. One that is
+// not there, or cannot be looked at in time, counts as what it was: what has it
+// mounted serves, and what would be started anew could not.
+func (c *Comparer) Changed(sources []Source) (path string) {
+	for i, s := range sources {
+		id, err := s.now(c.roots, resolveCached)
+		if errors.Is(err, unix.EAGAIN) { // not all of the path is in memory
+			return c.changedSlowly(sources[i:])
+		}
+		if err == nil && !id.Is(s.Was) {
+			return s.Path
+		}
+	}
+	return ""
+}
+
+// changedSlowly lets another thread look, as it may hang.
+func (c *Comparer) changedSlowly(sources []Source) string {
+	select {
+	case c.slow <- struct{}{}:
+	default:
+		return "" // others hang already
+	}
+	found := make(chan string, 1)
+	go func() {
+		defer func() { <-c.slow }()
+		for _, s := range sources {
+			if id, err := s.now(c.roots, 0); err == nil && !id.Is(s.Was) {
+				found <- s.Path
+				return
+			}
+		}
+		found <- ""
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case path := <-found:
+		return path
+	case <-late.C:
+		return ""
+	}
+}
+
+// ErrOther means that a source is something else now than it was.
+var ErrOther = errors.New("something else lies there now than when it was mounted")
