@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 const (
@@ -47,7 +49,7 @@ func NewServer(backend Backend, log *slog.Logger) *Server {
 	s := &Server{backend: backend, log: log}
 	s.stopping, s.stop = context.WithCancelCause(context.Background())
 	s.http = &http.Server{
-		Handler:           s.routes(),
+		Handler:           s.guarded(s.routes()),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -115,6 +117,22 @@ func (s *Server) routes() http.Handler {
 		return nil, fmt.Errorf("%s %s: no such call, see docs/api.md: %w", r.Method, r.URL.Path, ErrNotFound)
 	}))
 	return mux
+}
+
+// guarded answers for calls that panic. What they did for a site has quarantined it
+// by then.
+func (s *Server) guarded(calls http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault := guard.Run(func() { calls.ServeHTTP(w, r) })
+		switch {
+		case fault == nil:
+		case errors.Is(fault, http.ErrAbortHandler):
+			panic(http.ErrAbortHandler)
+		default:
+			s.log.Error("an API call has panicked, which is a bug of fcnode", "method", r.Method, "path", r.URL.Path, peerAttr(r.Context()), "error", fault, "stack", string(fault.Stack))
+			s.fail(w, r, &Error{Code: CodeInternal, Message: "the call was broken off by a " + fault.Error(), Hint: "it is a bug of fcnode: report it with the stack in the daemon's log; fcnode list shows whether a site is quarantined"})
+		}
+	})
 }
 
 // callFunc handles a call that has one answer.

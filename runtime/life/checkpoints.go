@@ -108,7 +108,7 @@ func (l *Live) imaged(r *Replica) {
 		return
 	}
 	l.Image = true
-	l.Host.Work.Go(func() { l.Host.addImage(m.Bytes) })
+	l.Host.Go(func() { l.Host.addImage(m.Bytes) })
 }
 
 // restoreInstead restores the site's image, if it has one. If that fails the
@@ -202,7 +202,7 @@ func (l *Live) restored(r *Replica) {
 // FindCRIU looks for the program in the background, as it has to be started for
 // that, and tells the sites that are awake.
 func (h *Host) FindCRIU() {
-	h.Work.Go(func() {
+	h.Go(func() {
 		tool, err := h.Containers.CRIU(h.Ctx)
 		h.Means.CRIU.Found(err)
 		if err != nil {
@@ -213,7 +213,7 @@ func (h *Host) FindCRIU() {
 		h.Log.Info("sites can be checkpointed", "by", tool.String())
 		images := false
 		for _, e := range h.Finder.All() {
-			e.With(func(l *Live) { images = images || l.Image })
+			h.each(e, func(l *Live) { images = images || l.Image })
 		}
 		if images {
 			_ = h.Containers.ExpectRestores(h.Ctx) // it was there a moment ago

@@ -39,7 +39,7 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 		l.readySpare(r, s)
 	}
 	st := l.Site
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		defer cancel()
 		defer d.thawable()
 		err := st.suspend(ctx, r, d, s)
@@ -152,7 +152,7 @@ func (l *Live) ascend(id site.ReplicaID) {
 		mark()
 		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
 	}
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		thawable()
 		mark()
 		err := r.Ctr.Group().Thaw(st.Host.Ctx)

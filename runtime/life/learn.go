@@ -77,7 +77,7 @@ func (l *Live) learnt() {
 // recall reads what a live site has taught before, in the background: its visitor
 // does not wait for it.
 func (st *Site) recall() {
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		x := st.Host.loadExperience(st.Name)
 		st.With(func(l *Live) {
 			if a := l.Activity; a != nil && a.experience == nil {

@@ -10,8 +10,12 @@ import (
 
 // Held takes a held packet: it wakes its site.
 func (h *Host) Held(p bpf.HeldPacket) {
-	read := h.Now()
 	e := h.Finder.ByID(p.Site)
+	h.Guard(e, func() { h.held(p, e) })
+}
+
+func (h *Host) held(p bpf.HeldPacket, e *Site) {
+	read := h.Now()
 	var within time.Duration
 	if e != nil {
 		within = e.holdsFor()
@@ -31,13 +35,15 @@ func (h *Host) Held(p bpf.HeldPacket) {
 
 // SocketEvent takes what a socket of one of the site's replicas did.
 func (st *Site) SocketEvent(ev bpf.Event) {
-	st.With(func(l *Live) {
-		if l.Activity == nil {
-			return
-		}
-		if r := l.Replicas[site.ReplicaID(ev.Replica)]; r != nil {
-			l.socketEvent(r, ev)
-		}
+	st.Host.Guard(st, func() {
+		st.With(func(l *Live) {
+			if l.Activity == nil {
+				return
+			}
+			if r := l.Replicas[site.ReplicaID(ev.Replica)]; r != nil {
+				l.socketEvent(r, ev)
+			}
+		})
 	})
 }
 

@@ -32,7 +32,7 @@ func (l *Live) awaitReady(r *Replica) {
 	}
 	r.asked = true
 	st, s := l.Site, l.Spec
-	st.Host.Work.Go(func() { st.askReady(r, s) })
+	st.goDo(func() { st.askReady(r, s) })
 }
 
 // askReady asks until the replica is ready, or is to end.

@@ -43,3 +43,6 @@ func (n *Node) readEvents(r *bpf.EventReader) {
 		}
 	}
 }
+
+// guardSite is life.Host.Guard for those who know a site by its number.
+func (n *Node) guardSite(id bpf.SiteID, f func()) { n.Guard(n.table.ByID(id), f) }

@@ -96,8 +96,10 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 		return 0, errors.Join(err, ns.Leave())
 	}
 	var adopted error
-	e.With(func(l *life.Live) {
-		adopted = l.Adopt(site.ReplicaID(id), life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+	n.Guard(e, func() { // after a panic it is the quarantine's
+		e.With(func(l *life.Live) {
+			adopted = l.Adopt(site.ReplicaID(id), life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+		})
 	})
 	if adopted != nil {
 		return 0, errors.Join(adopted, ns.Leave())
@@ -108,7 +110,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 // allAdopted has the machines act on what they were given.
 func (n *Node) allAdopted() {
 	for _, e := range n.Awake.All() {
-		e.With((*life.Live).AllAdopted)
+		n.Guard(e, func() { e.With((*life.Live).AllAdopted) })
 	}
 }
 
@@ -134,7 +136,7 @@ func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 // discard ends a container that belongs to nobody.
 func (n *Node) discard(c *container.Container, why error) {
 	n.Tell(event.Event{Site: c.Site(), Replica: c.ID(), Kind: event.Discarded, Reason: why.Error()})
-	n.Work.Go(func() {
+	n.Go(func() {
 		err := c.Kill(n.Ctx)
 		if err == nil {
 			err = n.containers.Remove(c.ID())
@@ -152,7 +154,7 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 	for id, r := range known {
 		if !adopted[id] {
 			if e := n.table.ByID(r.Site); e != nil {
-				e.CountEnded(site.ReplicaID(id))
+				n.Guard(e, func() { e.CountEnded(site.ReplicaID(id)) })
 			}
 			errs = append(errs, n.dp.RemoveReplica(id, r))
 		}
@@ -163,7 +165,7 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 	}
 	for id := range sites {
 		e := n.table.ByID(id)
-		if e != nil && e.IsLive() {
+		if e != nil && (e.IsLive() || e.Quarantined()) {
 			continue
 		}
 		errs = append(errs, n.dp.ParkSite(id))

@@ -96,7 +96,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	defer cancel()
 	n.Ctx = ctx
 	n.Means = policy.Means{Prepared: cfg.Prepared.Max, Reclaim: cfg.Reclaim, CRIU: policy.NewCRIU()}
-	n.Experiences = policy.OpenStore(cfg.StateDir, n.Work.Go, n.NotKept)
+	n.Experiences = policy.OpenStore(cfg.StateDir, n.Go, n.NotKept)
 	defer n.close()
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
@@ -198,7 +198,7 @@ func (n *Node) open() (err error) {
 	n.Scale, err = scale.New(scale.Options{
 		Watcher: watcher,
 		Log:     n.Log, Data: n.dp, Cgroups: n.cgroups, Has: n.parent.Has, Threads: &n.threads, Budget: cfg.Budget, Memory: memory,
-		Site: func(id bpf.SiteID) (scale.Ref, bool) { st := n.table.ByID(id); return st.Scaled(), st != nil }, Go: n.Work.Go, Stopped: n.Stopped,
+		Site: func(id bpf.SiteID) (scale.Ref, bool) { st := n.table.ByID(id); return st.Scaled(), st != nil }, Go: n.Go, Guard: n.guardSite, Stopped: n.Stopped,
 	})
 	if err != nil {
 		return err
@@ -278,6 +278,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	answers := backend{n.table, n.denied, n.table.Kept(), n.status, n.Host}
 	server := api.NewServer(answers, n.Log)
 	failed := make(chan error, 1)
+	// Without a guard of their own, as a daemon that has lost one of them must not
+	// go on: what they do for a site has one.
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
 	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
@@ -289,22 +291,22 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 		n.Log.Error("a gateway cannot follow the routes", "error", err)
 	}
 
-	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
-	n.Work.Go(func() { every(ctx, time.Minute, n.denied.Prune) })
-	n.Work.Go(func() { every(ctx, time.Minute, n.table.FollowResolvers) })
-	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
-	n.Work.Go(func() { every(ctx, life.StallLook, n.FindStalls) })
+	n.Go(func() { n.every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
+	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
+	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
+	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, triggers)
 	n.FindCRIU()
 	n.PrepareAgain()
 
 	for _, s := range n.table.AlwaysOn {
 		if e, err := n.table.ByName(s.Name); err == nil {
-			n.table.KeepAwake(e, s)
+			n.Guard(e, func() { n.table.KeepAwake(e, s) })
 		}
 	}
 	n.table.AlwaysOn = nil
-	_ = n.table.ApplyDir(ctx, false) // it tells
+	n.Guard(nil, func() { _ = n.table.ApplyDir(ctx, false) }) // it tells
 	sites := n.table.Count()
 	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
@@ -328,7 +330,7 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 			return err
 		case <-reload:
 			n.Log.Info("reading the specs folder anew", "folder", n.Cfg.SitesDir)
-			_ = n.table.ApplyDir(ctx, false) // it tells
+			n.Guard(nil, func() { _ = n.table.ApplyDir(ctx, false) }) // it tells
 		}
 	}
 }
@@ -372,12 +374,13 @@ func (n *Node) shut() error {
 // leaveReplicas lets go of the namespaces of replicas that live on.
 func (n *Node) leaveReplicas() {
 	for _, e := range n.Awake.All() {
-		e.With((*life.Live).Leave)
+		n.Guard(e, func() { e.With((*life.Live).Leave) })
 	}
 }
 
 // every does something at intervals until the context ends; for the first time after one of them.
-func every(ctx context.Context, interval time.Duration, do func()) {
+// A panic is that of one time.
+func (n *Node) every(ctx context.Context, interval time.Duration, do func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -385,7 +388,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			do()
+			n.Guard(nil, do)
 		}
 	}
 }
