@@ -223,6 +223,12 @@ type dpFcPrefixKey struct {
 	Addr      dpFcAddr
 }
 
+type dpFcPulse struct {
+	_     structs.HostLayout
+	Ns    uint64
+	Limit uint64
+}
+
 type dpFcQueue struct {
 	_     structs.HostLayout
 	Depth uint32
@@ -287,6 +293,7 @@ const (
 	dpFcReplicaFlagsFC_REPLICA_BUSY    dpFcReplicaFlags = 4
 	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
 	dpFcReplicaFlagsFC_REPLICA_CLOSED  dpFcReplicaFlags = 16
+	dpFcReplicaFlagsFC_REPLICA_KNOCKED dpFcReplicaFlags = 32
 )
 
 type dpFcSettings struct {
@@ -338,7 +345,8 @@ const (
 	dpFcStatFC_STAT_DENIED               dpFcStat = 14
 	dpFcStatFC_STAT_POLICY               dpFcStat = 15
 	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
-	dpFcStatFC_STAT_MAX                  dpFcStat = 17
+	dpFcStatFC_STAT_UNATTENDED           dpFcStat = 17
+	dpFcStatFC_STAT_MAX                  dpFcStat = 18
 )
 
 type dpFcTrigger struct {
@@ -424,6 +432,7 @@ const (
 	dpMapFcHeldFlows        = "fc_held_flows"
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
+	dpMapFcLastPulse        = "fc_last_pulse"
 	dpMapFcLatencies        = "fc_latencies"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
@@ -548,6 +557,7 @@ type dpMapSpecs struct {
 	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
+	FcLastPulse   *ebpf.MapSpec `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
@@ -626,6 +636,7 @@ type dpMaps struct {
 	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
+	FcLastPulse   *ebpf.Map `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
@@ -660,6 +671,7 @@ func (m *dpMaps) Close() error {
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
+		m.FcLastPulse,
 		m.FcLatencies,
 		m.FcListenSocks,
 		m.FcListeners,

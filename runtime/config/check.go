@@ -80,6 +80,9 @@ func (c checker) config(cfg *Config) {
 		c.bad("hold.perSite", "up to hold.total", "%d is more than hold.total, %d", cfg.Hold.PerSite, cfg.Hold.Total)
 	}
 	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
+	if cfg.Hold.Silence != 0 {
+		c.duration("hold.silence", cfg.Hold.Silence, 3*time.Second, 10*time.Minute)
+	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)

@@ -115,6 +115,9 @@ type Hold struct {
 	Total   int `json:"total"`
 	// Deadline is how long a packet is held before it is dropped.
 	Deadline spec.Duration `json:"deadline" also:"timeout"`
+	// Silence is for how long the daemon may be silent before new clients of sites that
+	// sleep are refused by the kernel. 0: for ever.
+	Silence spec.Duration `json:"silence" also:"heartbeat,watchdog"`
 }
 
 // Start has the defaults for the start of sites.
@@ -190,7 +193,7 @@ func base() Config {
 		Runners:     2,
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
-		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
+		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 )
@@ -46,3 +48,19 @@ func (n *Node) readEvents(r *bpf.EventReader) {
 
 // guardSite is life.Host.Guard for those who know a site by its number.
 func (n *Node) guardSite(id bpf.SiteID, f func()) { n.Guard(n.table.ByID(id), f) }
+
+// beat tells the data path that somebody reads what it holds, as long as that is so.
+func (n *Node) beat(ctx context.Context) {
+	silence := time.Duration(n.Cfg.Hold.Silence)
+	beat := func() error { return n.dp.Beat(silence) }
+	fail := func(err error) {
+		n.Log.Error("the data path is not told that the daemon is well", "error", err)
+	}
+	if silence == 0 { // nor does that of an earlier daemon hold
+		if err := beat(); err != nil {
+			fail(err)
+		}
+		return
+	}
+	n.watch.Beat(ctx, silence, beat, fail)
+}

@@ -93,7 +93,7 @@ var table = []Tests{
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
-		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
+		"SilentDaemon", "ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
 		"PreparedSpareThatIsNotKept",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
