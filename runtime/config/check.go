@@ -70,6 +70,13 @@ func (c checker) config(cfg *Config) {
 	}
 	c.paths(cfg)
 	c.group("socketGroup", cfg.SocketGroup)
+	for role, groups := range map[string][]string{"read": cfg.Access.Read, "operate": cfg.Access.Operate, "admin": cfg.Access.Admin} {
+		for i, name := range groups {
+			if !groupForm.MatchString(name) {
+				c.bad(fmt.Sprintf("access.%s[%d]", role, i), "the name of a group", "%q is not the name of a group", name)
+			}
+		}
+	}
 	c.group("routes.group", cfg.Routes.Group)
 	c.number("pool", cfg.Pool, 0, 1024)
 	c.number("runners", cfg.Runners, 0, 64)

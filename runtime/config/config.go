@@ -50,6 +50,8 @@ type Config struct {
 	Socket string `json:"socket"`
 	// SocketGroup may use the socket besides root.
 	SocketGroup string `json:"socketGroup"`
+	// Access says what those may do who may use the socket. Empty: everything.
+	Access Access `json:"access" also:"roles,rbac"`
 	// Runner is the program that makes containers. Empty in a file: fcnode-runner beside the fcnode that runs if it is
 	// there, else the installed one.
 	Runner string `json:"runner"`
@@ -106,6 +108,16 @@ type Deletion struct {
 	Share spec.Percent `json:"share" also:"max"`
 	// Reserve is how long the addresses of a deleted site are kept for a site of the same name. 0s: not at all.
 	Reserve spec.Duration `json:"reserve" also:"addresses"`
+}
+
+// Access gives roles to groups. Each role includes those before it.
+type Access struct {
+	// Read sees sites, events and metrics.
+	Read []string `json:"read"`
+	// Operate wakes, parks and circulates sites, reads their logs, and denies sources.
+	Operate []string `json:"operate"`
+	// Admin applies and deletes sites and executes in them.
+	Admin []string `json:"admin"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.
@@ -189,6 +201,7 @@ func base() Config {
 		CgroupRoot:  "auto",
 		SitesDir:    "/etc/fcnode/sites",
 		SocketGroup: "fcnode",
+		Access:      Access{Read: []string{}, Operate: []string{}, Admin: []string{}},
 		Pool:        4,
 		Runners:     2,
 		MaxSites:    131072,

@@ -277,6 +277,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	defer signal.Stop(reload)
 	answers := backend{n.table, n.denied, n.table.Kept(), n.status, n.Host}
 	server := api.NewServer(answers, n.Log)
+	server.Restrict(api.Access{Read: n.Cfg.Access.Read, Operate: n.Cfg.Access.Operate, Admin: n.Cfg.Access.Admin})
 	failed := make(chan error, 1)
 	// Without a guard of their own, as a daemon that has lost one of them must not
 	// go on: what they do for a site has one.
