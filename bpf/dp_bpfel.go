@@ -301,7 +301,7 @@ type dpFcSettings struct {
 	Device      uint32
 	Sink        uint32
 	HoldPerSite uint32
-	Pad         uint32
+	ByStack     uint32
 }
 
 type dpFcSite struct {

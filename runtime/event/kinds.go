@@ -53,7 +53,8 @@ const (
 	NotScaled  Kind = "not-scaled"
 	Joined     Kind = "joined"
 
-	Refused Kind = "refused"
+	Refused  Kind = "refused"
+	Firewall Kind = "firewall"
 
 	Adopted   Kind = "adopted"
 	Discarded Kind = "discarded"
@@ -124,6 +125,7 @@ var Kinds = []Info{
 	{Joined, "A replica that scaling out added got its first connection.", "`delayNs` since the trigger, `from`: the tier it came from", ""},
 
 	{Refused, "A site began to talk to somebody and was not let. Told once for each destination.", "`allow`: the entry of `network.allow` that would allow it; absent where none would", "If the site needs it: put the line of the text into its spec. If not: find out what runs there."},
+	{Firewall, "The machine's firewall has got, or no longer has, rules for what is forwarded; packets of sites pass it, or no longer do.", "`chains`: those with rules", "`fcnode check` says whether it lets visitors through."},
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},
