@@ -49,18 +49,21 @@ func (n *Node) readEvents(r *bpf.EventReader) {
 // guardSite is life.Host.Guard for those who know a site by its number.
 func (n *Node) guardSite(id bpf.SiteID, f func()) { n.Guard(n.table.ByID(id), f) }
 
-// beat tells the data path that somebody reads what it holds, as long as that is so.
-func (n *Node) beat(ctx context.Context) {
-	silence := time.Duration(n.Cfg.Hold.Silence)
-	beat := func() error { return n.dp.Beat(silence) }
-	fail := func(err error) {
-		n.Log.Error("the data path is not told that the daemon is well", "error", err)
+// beat tells the data path that somebody reads what it holds. A silence of 0 ends what
+// an earlier daemon has said.
+func (n *Node) beat() {
+	if err := n.dp.Beat(time.Duration(n.Cfg.Hold.Silence)); err != nil {
+		n.notBeating(err)
 	}
-	if silence == 0 { // nor does that of an earlier daemon hold
-		if err := beat(); err != nil {
-			fail(err)
-		}
-		return
+}
+
+// keepBeating goes on with that as long as it is so.
+func (n *Node) keepBeating(ctx context.Context) {
+	if silence := time.Duration(n.Cfg.Hold.Silence); silence > 0 {
+		n.watch.Beat(ctx, silence, func() error { return n.dp.Beat(silence) }, n.notBeating)
 	}
-	n.watch.Beat(ctx, silence, beat, fail)
+}
+
+func (n *Node) notBeating(err error) {
+	n.Log.Error("the data path is not told that the daemon is well", "error", err)
 }

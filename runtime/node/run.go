@@ -288,7 +288,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	// go on: what they do for a site has one.
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
-	n.Work.Go(func() { n.beat(ctx) })
+	n.beat() // before anybody is told that the daemon is ready
+	n.Work.Go(func() { n.keepBeating(ctx) })
 	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
