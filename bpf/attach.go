@@ -75,7 +75,7 @@ func (d *Datapath) detach(h hook, ifindex int) error {
 		err = errors.Join(err, removeFilter(h, ifindex, true))
 	}
 	if h.name == hookUplink.name {
-		err = errors.Join(err, d.removeClsact(ifindex))
+		err = errors.Join(err, removeClsact(d, ifindex))
 	}
 	if err != nil {
 		return fmt.Errorf("detach %s program from device %d: %w", h.name, ifindex, err)
@@ -140,7 +140,7 @@ func linkAlive(l link.Link, ifindex int) bool {
 }
 
 func (d *Datapath) attachClsact(h hook, ifindex int) error {
-	if err := d.ensureClsact(h, ifindex); err != nil {
+	if err := ensureClsact(d, h, ifindex); err != nil {
 		return err
 	}
 	f := filterOf(h, ifindex)
@@ -199,7 +199,7 @@ func (d *Datapath) PruneReplicaPins() error {
 			if !ours {
 				continue
 			}
-			if ifindex, err := strconv.Atoi(number); err == nil && !d.pinAlive(e.Name(), ifindex) {
+			if ifindex, err := strconv.Atoi(number); err == nil && !pinAlive(d, e.Name(), ifindex) {
 				errs = append(errs, d.unpin(h, ifindex))
 			}
 		}
@@ -207,7 +207,7 @@ func (d *Datapath) PruneReplicaPins() error {
 	return errors.Join(errs...)
 }
 
-func (d *Datapath) pinAlive(name string, ifindex int) bool {
+func pinAlive(d *Datapath, name string, ifindex int) bool {
 	l, err := link.LoadPinnedLink(filepath.Join(linksDir(d.opts.PinDir), name), nil)
 	if err != nil {
 		return false

@@ -243,6 +243,12 @@ type dpFcPrefixKey struct {
 	Addr      dpFcAddr
 }
 
+type dpFcPulse struct {
+	_     structs.HostLayout
+	Ns    uint64
+	Limit uint64
+}
+
 type dpFcQueue struct {
 	_     structs.HostLayout
 	Depth uint32
@@ -307,6 +313,7 @@ const (
 	dpFcReplicaFlagsFC_REPLICA_BUSY    dpFcReplicaFlags = 4
 	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
 	dpFcReplicaFlagsFC_REPLICA_CLOSED  dpFcReplicaFlags = 16
+	dpFcReplicaFlagsFC_REPLICA_KNOCKED dpFcReplicaFlags = 32
 )
 
 type dpFcSettings struct {
@@ -358,7 +365,8 @@ const (
 	dpFcStatFC_STAT_DENIED               dpFcStat = 14
 	dpFcStatFC_STAT_POLICY               dpFcStat = 15
 	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
-	dpFcStatFC_STAT_MAX                  dpFcStat = 17
+	dpFcStatFC_STAT_UNATTENDED           dpFcStat = 17
+	dpFcStatFC_STAT_MAX                  dpFcStat = 18
 )
 
 type dpFcTrigger struct {
@@ -448,6 +456,7 @@ const (
 	dpMapFcIgnore           = "fc_ignore"
 	dpMapFcIgnoreHow        = "fc_ignore_how"
 	dpMapFcIgnored          = "fc_ignored"
+	dpMapFcLastPulse        = "fc_last_pulse"
 	dpMapFcLatencies        = "fc_latencies"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
@@ -579,6 +588,7 @@ type dpMapSpecs struct {
 	FcIgnore      *ebpf.MapSpec `ebpf:"fc_ignore"`
 	FcIgnoreHow   *ebpf.MapSpec `ebpf:"fc_ignore_how"`
 	FcIgnored     *ebpf.MapSpec `ebpf:"fc_ignored"`
+	FcLastPulse   *ebpf.MapSpec `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
@@ -662,6 +672,7 @@ type dpMaps struct {
 	FcIgnore      *ebpf.Map `ebpf:"fc_ignore"`
 	FcIgnoreHow   *ebpf.Map `ebpf:"fc_ignore_how"`
 	FcIgnored     *ebpf.Map `ebpf:"fc_ignored"`
+	FcLastPulse   *ebpf.Map `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
@@ -700,6 +711,7 @@ func (m *dpMaps) Close() error {
 		m.FcIgnore,
 		m.FcIgnoreHow,
 		m.FcIgnored,
+		m.FcLastPulse,
 		m.FcLatencies,
 		m.FcListenSocks,
 		m.FcListeners,

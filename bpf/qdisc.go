@@ -14,7 +14,7 @@ import (
 
 // A clsact qdisc belongs to whoever made it. That it was us is marked by a
 // folder beside the pins, as bpffs holds nothing else.
-func (d *Datapath) qdiscMark(ifindex int) string {
+func qdiscMark(d *Datapath, ifindex int) string {
 	return filepath.Join(d.opts.PinDir, "clsact-"+strconv.Itoa(ifindex))
 }
 
@@ -25,7 +25,7 @@ func clsactOf(ifindex int) *netlink.Clsact {
 }
 
 // ensureClsact adds the qdisc that the filters hang on.
-func (d *Datapath) ensureClsact(h hook, ifindex int) error {
+func ensureClsact(d *Datapath, h hook, ifindex int) error {
 	err := netlink.QdiscAdd(clsactOf(ifindex))
 	if errors.Is(err, unix.EEXIST) {
 		return nil
@@ -36,7 +36,7 @@ func (d *Datapath) ensureClsact(h hook, ifindex int) error {
 	if h.name != hookUplink.name {
 		return nil // it goes with its device, which is ours
 	}
-	if err := os.Mkdir(d.qdiscMark(ifindex), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(qdiscMark(d, ifindex), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return errors.Join(fmt.Errorf("note that clsact is ours: %w", err), netlink.QdiscDel(clsactOf(ifindex)))
 	}
 	return nil
@@ -44,8 +44,8 @@ func (d *Datapath) ensureClsact(h hook, ifindex int) error {
 
 // removeClsact removes the qdisc if it is ours and nobody else has a filter on
 // it.
-func (d *Datapath) removeClsact(ifindex int) error {
-	err := os.Remove(d.qdiscMark(ifindex))
+func removeClsact(d *Datapath, ifindex int) error {
+	err := os.Remove(qdiscMark(d, ifindex))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

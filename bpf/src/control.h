@@ -18,10 +18,11 @@ int fc_control(struct fc_control_args *ctl)
 		return ENOENT;
 	switch (ctl->op) {
 	case FC_CONTROL_ASLEEP:
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_KNOCKED);
 		__sync_fetch_and_or(&r->flags, FC_REPLICA_ASLEEP);
 		return 0;
 	case FC_CONTROL_AWAKE:
-		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_ASLEEP);
+		__sync_fetch_and_and(&r->flags, ~(FC_REPLICA_ASLEEP | FC_REPLICA_KNOCKED));
 		return 0;
 	case FC_CONTROL_WATCH:
 		/* the mark first: whoever takes it off tells, a connection's end or

@@ -109,6 +109,14 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_held_flows SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fc_pulse);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_last_pulse SEC(".maps");
+
 /* Packets held now per site; entries exist only during a wake. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -27,6 +27,8 @@ static __always_inline void first_answer(const struct packet *p, __u32 id, struc
 	if (!bpf_map_lookup_elem(&fc_listeners, &lk))
 		return; /* a connection that the replica itself began */
 	now = bpf_ktime_get_ns();
+	if (*(volatile __u32 *)&r->flags & FC_REPLICA_KNOCKED)
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_KNOCKED);
 	if (__sync_val_compare_and_swap(&r->first_byte_ns, 0, now) == 0)
 		emit(FC_EVENT_FIRST_BYTE, id, r, now);
 }

@@ -8,6 +8,7 @@
 #include "hold.h"
 #include "ignore.h"
 #include "policy.h"
+#include "pulse.h"
 #include "turns.h"
 
 /* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
@@ -80,8 +81,17 @@ static __always_inline void knock(struct choice c, struct packet *p)
 		count_ignored(c.r->site, true);
 		return;
 	}
-	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP))
+	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP)) {
+		__sync_fetch_and_or(&c.r->flags, FC_REPLICA_KNOCKED);
 		begin_wake(c.r);
+	}
+}
+
+/* A new flow would have to wake this replica, or wait for it to wake, and there is
+ * nobody who wakes it. */
+static __always_inline bool in_vain(struct choice c)
+{
+	return (*(volatile __u32 *)&c.r->flags & (FC_REPLICA_ASLEEP | FC_REPLICA_KNOCKED)) && fc_unattended(bpf_ktime_get_ns());
 }
 
 static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink, __u32 syn)
@@ -256,6 +266,8 @@ int fc_device(struct __sk_buff *skb)
 	if (s) {
 		c = pick(skb, &p, l, s, c);
 		if (c.r && !(p.ignored && is_asleep(c.r))) {
+			if ((p.syn || p.proto == IPPROTO_UDP) && in_vain(c))
+				return to_sink();
 			if (p.ignored)
 				count_ignored(l->site, false);
 			else
@@ -275,6 +287,8 @@ int fc_device(struct __sk_buff *skb)
 		turned_away(&fk, l->site);
 		return to_sink();
 	}
+	if (fc_unattended(bpf_ktime_get_ns()))
+		return to_sink();
 	fc_hold(skb, &p, l->site);
 	return FC_EATEN;
 }
@@ -385,7 +399,7 @@ int fc_uplink(struct __sk_buff *skb)
 	if (!s || (s->flags & FC_SITE_REFUSE))
 		return TC_ACT_UNSPEC;
 	c = pick(skb, &p, l, s, c);
-	if (!c.r)
+	if (!c.r || in_vain(c))
 		return TC_ACT_UNSPEC;
 	if (fc_look_at_source(&p, l->site)) {
 		if (is_asleep(c.r))

@@ -51,6 +51,7 @@ enum fc_replica_flags {
 	FC_REPLICA_BUSY = 4,    /* over the threshold on connections; the programs' own */
 	FC_REPLICA_QUEUED = 8,  /* over that on its accept queue; theirs too */
 	FC_REPLICA_CLOSED = 16, /* gets no new flows yet, whoever listens */
+	FC_REPLICA_KNOCKED = 32, /* was asleep, and has not answered since; theirs too */
 };
 
 /* The first block is written once by the daemon before the container starts
@@ -349,6 +350,13 @@ struct fc_settings {
 	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
 };
 
+/* When the daemon was well for the last time, and for how long it may be silent
+ * before nobody waits for it any more. */
+struct fc_pulse {
+	__u64 ns;    /* CLOCK_MONOTONIC */
+	__u64 limit; /* 0: there is none */
+};
+
 /* A wake event and the held packet in one. Two sizes, so that a flood of
  * SYNs does not eat the ring in units of the largest datagram. */
 struct fc_held {
@@ -429,6 +437,7 @@ enum fc_stat {
 	FC_STAT_DENIED,
 	FC_STAT_POLICY,
 	FC_STAT_FOREIGN,
+	FC_STAT_UNATTENDED,
 	FC_STAT_MAX,
 };
 

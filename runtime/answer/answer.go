@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 // The bounds. A monitor asks once and goes; who does more is let wait in the
@@ -97,7 +99,9 @@ func (a *Answerer) accept(ctx context.Context, l *net.TCPListener) {
 			defer func() { <-a.slots }()
 			defer c.Close()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			a.serve(c)
+			if fault := guard.Run(func() { a.serve(c) }); fault != nil {
+				a.Log.Error("a panic, which is a bug of fcnode, while an ignored source was answered", "error", fault, "stack", string(fault.Stack))
+			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -40,6 +42,12 @@ type rig struct {
 // start serves a fresh backend; at the end of the test nothing of this package may run.
 func start(t *testing.T) *rig {
 	t.Helper()
+	return startWith(t, func(m *memory) api.Backend { return m })
+}
+
+// startWith serves a backend made of a fresh one.
+func startWith(t *testing.T, of func(*memory) api.Backend) *rig {
+	t.Helper()
 	t.Cleanup(func() { noGoroutines(t) })
 	r := &rig{backend: newMemory(), socket: filepath.Join(t.TempDir(), "s"), log: &syncBuffer{}}
 	ln, _, err := api.Listen(r.socket, "")
@@ -49,7 +57,7 @@ func start(t *testing.T) *rig {
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- api.NewServer(r.backend, log).Serve(ctx, ln) }()
+	go func() { served <- api.NewServer(of(r.backend), log).Serve(ctx, ln) }()
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := testutil.Receive(t, patience, "the end of the server", served); err != nil {
@@ -354,4 +362,37 @@ func TestShutdownLetsCallsFinish(t *testing.T) {
 		t.Errorf("a call in progress was cut off: %v", err)
 	}
 	testutil.WaitClosed(t, patience, "the server", stopped)
+}
+
+// panicking is a backend with a bug.
+type panicking struct{ *memory }
+
+func (panicking) Get(context.Context, string) (api.Site, error) { panic("a bug") }
+
+func (panicking) Events(context.Context, event.Query) iter.Seq2[event.Event, error] {
+	return func(func(event.Event, error) bool) { panic("a bug") }
+}
+
+// TestPanicIsOneCalls: a call that panics is answered with an error that says so, is logged with its stack, and leaves the server and
+// the connection to others.
+func TestPanicIsOneCalls(t *testing.T) {
+	r := startWith(t, func(m *memory) api.Backend { return panicking{m} })
+	for range 2 {
+		_, err := r.Get(t.Context(), "a")
+		var wire *api.Error
+		if !errors.As(err, &wire) || wire.Code != api.CodeInternal || !strings.Contains(wire.Message, "panic: a bug") || wire.Hint == "" {
+			t.Fatalf("the call that panics gives %v", err)
+		}
+		for _, err := range r.Events(t.Context(), event.Query{}) {
+			if !errors.As(err, &wire) || wire.Code != api.CodeInternal {
+				t.Errorf("the stream that panics gives %v", err)
+			}
+		}
+		if _, err := r.Info(t.Context()); err != nil {
+			t.Errorf("another call: %v", err)
+		}
+	}
+	if log := r.log.String(); !strings.Contains(log, "panicking.Get") {
+		t.Errorf("no stack in the log: %s", log)
+	}
 }

@@ -15,6 +15,7 @@ type Code string
 const (
 	CodeNotFound    Code = "not_found"   // 404: no such site, replica, route
 	CodeInvalid     Code = "invalid"     // 400: the request or a spec is wrong; see the details
+	CodeForbidden   Code = "forbidden"   // 403: the caller's role does not allow it
 	CodeConflict    Code = "conflict"    // 409: collides with something that exists
 	CodeBusy        Code = "busy"        // 429: not now; the same call may succeed later
 	CodeUnavailable Code = "unavailable" // 503: the node cannot do it (stopping, start failed, not supported here)
@@ -26,6 +27,7 @@ const (
 var (
 	ErrNotFound    error = &Error{Code: CodeNotFound, Message: "not found"}
 	ErrInvalid     error = &Error{Code: CodeInvalid, Message: "invalid"}
+	ErrForbidden   error = &Error{Code: CodeForbidden, Message: "forbidden"}
 	ErrConflict    error = &Error{Code: CodeConflict, Message: "conflict"}
 	ErrBusy        error = &Error{Code: CodeBusy, Message: "busy"}
 	ErrUnavailable error = &Error{Code: CodeUnavailable, Message: "unavailable"}
@@ -128,6 +130,7 @@ func toWire(err error) *Error {
 var statusOf = map[Code]int{
 	CodeNotFound:    http.StatusNotFound,
 	CodeInvalid:     http.StatusBadRequest,
+	CodeForbidden:   http.StatusForbidden,
 	CodeConflict:    http.StatusConflict,
 	CodeBusy:        http.StatusTooManyRequests,
 	CodeUnavailable: http.StatusServiceUnavailable,

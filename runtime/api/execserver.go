@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 // exec upgrades the connection and runs one process on it.
@@ -90,8 +92,10 @@ func (s *Server) serveExec(ctx context.Context, cancel func(), conn *fileConn, s
 	reading := make(chan struct{})
 	go func() {
 		defer close(reading)
-		s.relaySignals(conn, &proc)
-		cancel()
+		defer cancel()
+		if fault := guard.Run(func() { s.relaySignals(conn, &proc) }); fault != nil {
+			s.log.Error("relaying signals to an exec has panicked, which is a bug of fcnode", "error", fault, "stack", string(fault.Stack))
+		}
 	}()
 	result, err := s.runExec(ctx, cancel, conn, site, req, &proc)
 	_ = conn.SetReadDeadline(time.Unix(1, 0))

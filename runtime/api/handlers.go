@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -58,7 +59,24 @@ func (s *Server) list(r *http.Request) (any, error) {
 }
 
 func (s *Server) get(r *http.Request) (any, error) {
-	return siteAnswer(s.backend.Get(r.Context(), r.PathValue("site")))
+	site, err := s.backend.Get(r.Context(), r.PathValue("site"))
+	if site.Spec != nil && s.access.role(peerOf(r.Context())) < RoleAdmin {
+		site.Spec = withoutEnv(site.Spec)
+	}
+	return siteAnswer(site, err)
+}
+
+// hidden is shown in the place of what only admins see.
+const hidden = "(hidden)"
+
+// withoutEnv hides the values of a spec's environment, which are passwords often enough.
+func withoutEnv(s *spec.Site) *spec.Site {
+	out := *s
+	out.Env = maps.Clone(s.Env)
+	for name := range out.Env {
+		out.Env[name] = hidden
+	}
+	return &out
 }
 
 func (s *Server) apply(r *http.Request) (any, error) {

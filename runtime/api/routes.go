@@ -59,7 +59,7 @@ func NewRoutesServer(backend Backend, log *slog.Logger) *Server {
 	s := NewServer(backend, log)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/routes", s.feed)
-	s.http.Handler = mux
+	s.http.Handler = s.guarded(mux)
 	return s
 }
 

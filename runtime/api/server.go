@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 const (
@@ -34,6 +36,7 @@ type Server struct {
 	backend Backend
 	log     *slog.Logger
 	http    *http.Server
+	access  Access
 
 	// stopping ends streams and execs; ordinary calls may finish.
 	stopping context.Context //nolint:containedctx // the server's life, not a call's
@@ -47,7 +50,7 @@ func NewServer(backend Backend, log *slog.Logger) *Server {
 	s := &Server{backend: backend, log: log}
 	s.stopping, s.stop = context.WithCancelCause(context.Background())
 	s.http = &http.Server{
-		Handler:           s.routes(),
+		Handler:           s.guarded(s.routes()),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -85,36 +88,54 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	handle := func(pattern string, call http.Handler) { mux.Handle(pattern, s.allowed(pattern, call)) }
+	handleFunc := func(pattern string, call http.HandlerFunc) { handle(pattern, call) }
+	handleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
 		fmt.Fprintln(w, "ok")
 	})
-	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.Handle("GET /v1/info", s.call(s.info))
-	mux.Handle("GET /v1/sites", s.call(s.list))
-	mux.Handle("POST /v1/sites", s.mutation(s.apply))
-	mux.Handle("GET /v1/sites/{site}", s.call(s.get))
-	mux.Handle("DELETE /v1/sites/{site}", s.mutation(s.delete))
-	mux.Handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
-	mux.Handle("POST /v1/sites/{site}/park", s.mutation(s.park))
-	mux.Handle("POST /v1/sites/{site}/circulate", s.mutation(s.circulate))
-	mux.Handle("POST /v1/reload", s.mutation(s.reload))
-	mux.Handle("GET /v1/volumes", s.call(s.volumes))
-	mux.Handle("GET /v1/volumes/{site}/{volume}", s.call(s.volume))
-	mux.Handle("DELETE /v1/volumes/{site}/{volume}", s.mutation(s.removeVolume))
-	mux.Handle("GET /v1/sites/{site}/check", s.call(s.check))
-	mux.Handle("GET /v1/sites/{site}/traces", s.call(s.traces))
-	mux.HandleFunc("GET /v1/sites/{site}/logs", s.logs)
-	mux.HandleFunc("POST /v1/sites/{site}/exec", s.exec)
-	mux.Handle("GET /v1/denied", s.call(s.denied))
-	mux.Handle("POST /v1/denied", s.mutation(s.deny))
-	mux.Handle("DELETE /v1/denied", s.mutation(s.letIn))
-	mux.HandleFunc("GET /v1/events", s.events)
-	mux.HandleFunc("GET /v1/routes", s.feed)
-	mux.Handle("/", s.call(func(r *http.Request) (any, error) {
+	handleFunc("GET /metrics", s.metrics)
+	handle("GET /v1/info", s.call(s.info))
+	handle("GET /v1/sites", s.call(s.list))
+	handle("POST /v1/sites", s.mutation(s.apply))
+	handle("GET /v1/sites/{site}", s.call(s.get))
+	handle("DELETE /v1/sites/{site}", s.mutation(s.delete))
+	handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
+	handle("POST /v1/sites/{site}/park", s.mutation(s.park))
+	handle("POST /v1/sites/{site}/circulate", s.mutation(s.circulate))
+	handle("POST /v1/reload", s.mutation(s.reload))
+	handle("GET /v1/volumes", s.call(s.volumes))
+	handle("GET /v1/volumes/{site}/{volume}", s.call(s.volume))
+	handle("DELETE /v1/volumes/{site}/{volume}", s.mutation(s.removeVolume))
+	handle("GET /v1/sites/{site}/check", s.call(s.check))
+	handle("GET /v1/sites/{site}/traces", s.call(s.traces))
+	handleFunc("GET /v1/sites/{site}/logs", s.logs)
+	handleFunc("POST /v1/sites/{site}/exec", s.exec)
+	handle("GET /v1/denied", s.call(s.denied))
+	handle("POST /v1/denied", s.mutation(s.deny))
+	handle("DELETE /v1/denied", s.mutation(s.letIn))
+	handleFunc("GET /v1/events", s.events)
+	handleFunc("GET /v1/routes", s.feed)
+	handle("/", s.call(func(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("%s %s: no such call, see docs/api.md: %w", r.Method, r.URL.Path, ErrNotFound)
 	}))
 	return mux
+}
+
+// guarded answers for calls that panic. What they did for a site has quarantined it
+// by then.
+func (s *Server) guarded(calls http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fault := guard.Run(func() { calls.ServeHTTP(w, r) })
+		switch {
+		case fault == nil:
+		case errors.Is(fault, http.ErrAbortHandler):
+			panic(http.ErrAbortHandler)
+		default:
+			s.log.Error("an API call has panicked, which is a bug of fcnode", "method", r.Method, "path", r.URL.Path, peerAttr(r.Context()), "error", fault, "stack", string(fault.Stack))
+			s.fail(w, r, &Error{Code: CodeInternal, Message: "the call was broken off by a " + fault.Error(), Hint: "it is a bug of fcnode: report it with the stack in the daemon's log; fcnode list shows whether a site is quarantined"})
+		}
+	})
 }
 
 // callFunc handles a call that has one answer.

@@ -39,7 +39,7 @@ const (
 	PhaseRunning Phase = "running"
 	// PhaseParking: the last replica is being put to sleep.
 	PhaseParking Phase = "parking"
-	// PhaseQuarantined: its record is damaged, so it is not served; apply it again.
+	// PhaseQuarantined: its record is damaged, or fcnode panicked when it handled the site; apply it again.
 	PhaseQuarantined Phase = "quarantined"
 	// PhaseBackoff: the last starts failed; the next is not tried before a while.
 	PhaseBackoff Phase = "backoff"

@@ -76,6 +76,13 @@ func (c checker) config(cfg *Config) {
 	}
 	c.paths(cfg)
 	c.group("socketGroup", cfg.SocketGroup)
+	for role, groups := range map[string][]string{"read": cfg.Access.Read, "operate": cfg.Access.Operate, "admin": cfg.Access.Admin} {
+		for i, name := range groups {
+			if !groupForm.MatchString(name) {
+				c.bad(fmt.Sprintf("access.%s[%d]", role, i), "the name of a group", "%q is not the name of a group", name)
+			}
+		}
+	}
 	c.group("routes.group", cfg.Routes.Group)
 	c.number("pool", cfg.Pool, 0, 1024)
 	c.number("runners", cfg.Runners, 0, 64)
@@ -86,6 +93,9 @@ func (c checker) config(cfg *Config) {
 		c.bad("hold.perSite", "up to hold.total", "%d is more than hold.total, %d", cfg.Hold.PerSite, cfg.Hold.Total)
 	}
 	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
+	if cfg.Hold.Silence != 0 {
+		c.duration("hold.silence", cfg.Hold.Silence, 3*time.Second, 10*time.Minute)
+	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)

@@ -52,6 +52,8 @@ type Config struct {
 	Socket string `json:"socket"`
 	// SocketGroup may use the socket besides root.
 	SocketGroup string `json:"socketGroup"`
+	// Access says what those may do who may use the socket. Empty: everything.
+	Access Access `json:"access" also:"roles,rbac"`
 	// Runner is the program that makes containers. Empty in a file: fcnode-runner beside the fcnode that runs if it is
 	// there, else the installed one.
 	Runner string `json:"runner"`
@@ -125,6 +127,16 @@ type Deletion struct {
 	Reserve spec.Duration `json:"reserve" also:"addresses"`
 }
 
+// Access gives roles to groups. Each role includes those before it.
+type Access struct {
+	// Read sees sites, events and metrics.
+	Read []string `json:"read"`
+	// Operate wakes, parks and circulates sites, reads their logs, and denies sources.
+	Operate []string `json:"operate"`
+	// Admin applies and deletes sites and executes in them.
+	Admin []string `json:"admin"`
+}
+
 // Hold bounds what is kept of clients whose site is waking.
 type Hold struct {
 	// PerSite and Total are the most packets held for one site and for all.
@@ -132,6 +144,9 @@ type Hold struct {
 	Total   int `json:"total"`
 	// Deadline is how long a packet is held before it is dropped.
 	Deadline spec.Duration `json:"deadline" also:"timeout"`
+	// Silence is for how long the daemon may be silent before new clients of sites that
+	// sleep are refused by the kernel. 0: for ever.
+	Silence spec.Duration `json:"silence" also:"heartbeat,watchdog"`
 }
 
 // Start has the defaults for the start of sites.
@@ -209,13 +224,14 @@ func base() Config {
 		CgroupRoot:  "auto",
 		SitesDir:    "/etc/fcnode/sites",
 		SocketGroup: "fcnode",
+		Access:      Access{Read: []string{}, Operate: []string{}, Admin: []string{}},
 		Pool:        4,
 		Runners:     2,
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
-		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
+		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},

@@ -146,6 +146,8 @@ func TestParseBad(t *testing.T) {
 		{"sites beyond any number", "maxSites: 99999999999999999999\n", "1:11: maxSites: 99999999999999999999 is out of range"},
 		{"hold unbalanced", "hold:\n  perSite: 100\n  total: 10\n", "2:12: hold.perSite: 100 is more than hold.total, 10"},
 		{"deadline without unit", "hold: {deadline: 30}\n", `1:18: hold.deadline: "30" is not a duration: it has no unit`},
+		{"a group that is none", "access:\n  operate: [ok, \"no group\"]\n", "2:17: access.operate[1]: \"no group\" is not the name of a group"},
+		{"silence too short", "hold: {silence: 2s}\n", "1:17: hold.silence: 2s is out of range"},
 		{"deadline too long", "hold: {deadline: 11m}\n", "1:18: hold.deadline: 11m is out of range"},
 		{"start timeout", "start: {timeout: 0s}\n", "1:18: start.timeout: 0s is out of range"},
 		{"log size without unit", "log: {maxSize: 1000000}\n", `1:16: log.maxSize: "1000000" is not a size: it has no unit`},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/file"
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 // Quarantined is what an earlier daemon has left and this one cannot take over.
@@ -97,7 +98,12 @@ func (m *Manager) adoptAll(ctx context.Context, entries []os.DirEntry) (found []
 		go func() {
 			places <- struct{}{}
 			defer func() { <-places }()
-			c, err := m.adoptOne(ctx, entry, claims)
+			var c *Container
+			var err error
+			if fault := guard.Run(func() { c, err = m.adoptOne(ctx, entry, claims) }); fault != nil {
+				m.log.Error("adopting a container has panicked, which is a bug of fcnode", "container", entry.Name(), "error", fault, "stack", string(fault.Stack))
+				c, err = nil, fault
+			}
 			over <- outcome{entry.Name(), c, err}
 		}()
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,12 @@ func (m *Manager) adopt(state wire.State, init wire.Init, ended <-chan struct{})
 	if c.shimFD == nil && ended == nil {
 		c.watch() // it has ended: its exit is there to be read
 	} else {
-		go c.watch()
+		go func() {
+			if fault := guard.Run(c.watch); fault != nil {
+				m.log.Error("watching a container has panicked, which is a bug of fcnode", "container", c.ID(), "error", fault, "stack", string(fault.Stack))
+				c.finish(c.lost(fault))
+			}
+		}()
 	}
 	return c, nil
 }

@@ -64,6 +64,7 @@ const (
 	Discarded Kind = "discarded"
 
 	Quarantined Kind = "quarantined"
+	Panicked    Kind = "panicked"
 )
 
 // Not is the prefix of the kinds that tell that a tier could not be reached.
@@ -138,5 +139,6 @@ var Kinds = []Info{
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},
-	{Quarantined, "A file, a replica or a site was found damaged; the node goes on without it.", "", "The text says where it is now and what was lost; apply the site's spec again."},
+	{Quarantined, "A file, a replica or a site was found damaged, or fcnode panicked when it handled a site; the node goes on without it.", "", "The text says where it is now and what was lost; apply the site's spec again."},
+	{Panicked, "fcnode panicked, in the handling of no site in particular, and goes on.", "", "It is a bug: report it with the stack in the daemon's log."},
 }

@@ -29,7 +29,7 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 		l.perform(act)
 	}
 	st := l.Site
-	st.Host.Work.Go(func() { st.watch(r) })
+	st.goKeep(r, func() { st.watch(r) })
 	if r.closed && stats.Ready4|stats.Ready6 != 0 {
 		l.awaitReady(r)
 	}

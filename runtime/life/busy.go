@@ -75,7 +75,7 @@ func sample(l *Live, r *Replica) *work {
 // look takes the second one in the background, as files in the site may be slow.
 func (w *work) look(l *Live, r *Replica) {
 	st, s := l.Site, l.Spec
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		why := st.whyBusy(r, s, w)
 		st.With(func(l *Live) {
 			if l.Activity == nil || l.Replicas[r.ID] != r || r.work != w || l.Host.Stopped() {

@@ -27,7 +27,7 @@ func (w *world) opens(conns ...netctl.OwnConn) {
 }
 
 func asleep(w *world) bool {
-	frozen, _ := w.containers["a-1"].Frozen()
+	frozen, _ := w.container("a-1").Frozen()
 	return frozen
 }
 
@@ -35,7 +35,7 @@ func asleep(w *world) bool {
 func TestWorkKeepsAwake(t *testing.T) {
 	inWorld(t, "idle: 5m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		d.up(t, s)
-		w.containers["a-1"].works(0.5)
+		w.container("a-1").works(0.5)
 		pass(time.Hour)
 		if asleep(w) || d.count(event.Busy) != 1 {
 			t.Fatalf("it uses half a core; asleep %t, %q", asleep(w), d.kinds())
@@ -43,7 +43,7 @@ func TestWorkKeepsAwake(t *testing.T) {
 		if ev := d.lastEvent(t, event.Busy); ev.Reason != "it uses 50% of a core" || ev.Replica != "a-1" || !strings.Contains(ev.Text, "at most 6h0m0s") {
 			t.Errorf("%+v", ev)
 		}
-		w.containers["a-1"].works(0)
+		w.container("a-1").works(0)
 		w.opens(netctl.OwnConn{To: netip.MustParseAddrPort("10.0.0.5:3306"), Up: true, Sent: 20 * time.Second, Received: time.Hour})
 		pass(time.Minute)
 		if asleep(w) {
@@ -73,7 +73,7 @@ func TestNoWork(t *testing.T) {
 			inWorld(t, c.specs, func(t *testing.T, w *world, d *daemon, s *Site) {
 				d.Cfg.Busy.Most = spec.Duration(c.most)
 				d.up(t, s)
-				w.containers["a-1"].works(0.5)
+				w.container("a-1").works(0.5)
 				if c.specs[len(c.specs)-2] == 'e' {
 					w.opens(netctl.OwnConn{To: netip.MustParseAddrPort("10.0.0.5:3306"), Up: true})
 				}
@@ -91,7 +91,7 @@ func TestWorkEndsInTime(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		d.Cfg.Busy.Most = spec.Duration(time.Hour)
 		id := d.up(t, s)
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		for round := 1; round <= 2; round++ {
 			pass(time.Hour + 30*time.Second)
 			if asleep(w) {
@@ -115,7 +115,7 @@ func TestWorkAndVisitors(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		d.Cfg.Busy.Most = spec.Duration(10 * time.Minute)
 		id := d.up(t, s)
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		for range 3 {
 			pass(8 * time.Minute)
 			d.visit(s)
@@ -146,7 +146,7 @@ func TestWorkOfProbes(t *testing.T) {
 		if n := a.asked.Load() - before; n > 1 {
 			t.Errorf("it was asked %d times while one looked", n)
 		}
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		pass(time.Minute)
 		if n := a.asked.Load() - before; asleep(w) || n < 20 {
 			t.Errorf("it works; asleep %t, and was asked %d times in a minute", asleep(w), n)
@@ -167,7 +167,7 @@ func (d *daemon) succeed(t *testing.T, specs string, id bpf.ReplicaID) *Site {
 		t.Fatal(err)
 	}
 	s.With(func(l *Live) {
-		if err := l.Adopt(site.ReplicaID(id), w.containers["a-1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+		if err := l.Adopt(site.ReplicaID(id), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
 			t.Error(err)
 		}
 	})
@@ -180,14 +180,14 @@ func TestWorkOverRestart(t *testing.T) {
 	const specs = "idle: 1m, tiers: [frozen]"
 	inWorld(t, specs, func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		pass(10 * time.Minute)
 		d.succeed(t, specs, id)
 		pass(10 * time.Minute)
 		if asleep(w) || d.count(event.Busy) != 2 {
 			t.Errorf("asleep %t, %q", asleep(w), d.kinds())
 		}
-		w.containers["a-1"].works(0)
+		w.container("a-1").works(0)
 		pass(32 * time.Second)
 		if !asleep(w) {
 			t.Errorf("it does nothing and is awake: %q", d.kinds())
@@ -213,7 +213,7 @@ func TestWorkAfterAVisit(t *testing.T) {
 	inWorld(t, "idle: 1s, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		id := d.up(t, s)
 		d.visit(s)
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		pass(10 * time.Second)
 		w.leave(id)
 		pass(30 * time.Second)
@@ -229,7 +229,7 @@ func TestWorkAfterAVisit(t *testing.T) {
 		w.mu.Unlock()
 		d.listen(s, id)
 		w.leave(id)
-		w.containers["a-1"].works(1)
+		w.container("a-1").works(1)
 		pass(30 * time.Second)
 		if asleep(w) || d.count(event.Busy) != 1 {
 			t.Errorf("asleep %t, %q", asleep(w), d.kinds())

@@ -39,6 +39,9 @@ func (l *Live) Circulate(reason string) error {
 	if l.gone {
 		return ErrGone
 	}
+	if l.fault != nil {
+		return ErrQuarantined
+	}
 	l.DropSleep("circulated")
 	if l.Activity == nil {
 		return ErrParked

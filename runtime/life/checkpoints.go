@@ -96,7 +96,7 @@ func (l *Live) ImageIsOrWillBe() bool {
 
 // imaged is called when nothing is left of a replica that was dumped: its image
 // is complete now, unless it was dropped meanwhile.
-func (l *Live) imaged(r *Replica) {
+func (r *Replica) imaged(l *Live) {
 	if !r.dumped {
 		return
 	}
@@ -108,7 +108,7 @@ func (l *Live) imaged(r *Replica) {
 		return
 	}
 	l.Image = true
-	l.Host.Work.Go(func() { l.Host.addImage(m.Bytes) })
+	l.Host.Go(func() { l.Host.addImage(m.Bytes) })
 }
 
 // restoreInstead restores the site's image, if it has one. If that fails the
@@ -139,7 +139,7 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 		l.Image = false
 		st.Host.removeImage(st.Name) // a clonable one would be tried again
 		if ctx.Err() == nil {
-			l.notRestored(r, err)
+			r.notRestored(l, err)
 		}
 	})
 	return ctr, err == nil
@@ -147,7 +147,7 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 
 // notRestored tells that nothing came of a restore, and gives the tier up for a
 // while, which grows with each time.
-func (l *Live) notRestored(r *Replica, err error) {
+func (r *Replica) notRestored(l *Live, err error) {
 	l.Host.Log.Warn("a checkpoint could not be restored; starting cold", "site", l.Name, "error", err)
 	l.learnFailure(detect.TierCheckpointed, err)
 	text := "the image is gone, and the site starts cold"
@@ -195,7 +195,7 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
 
 // restored lets visitors in: what the data path has heard of the replica's
 // sockets meanwhile is true now.
-func (l *Live) restored(r *Replica) {
+func (r *Replica) restored(l *Live) {
 	l.awaitProof(r)
 	l.publish()
 	st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID))
@@ -205,13 +205,13 @@ func (l *Live) restored(r *Replica) {
 	if r.trace != nil {
 		r.trace.mark(event.StepListening, l.Host.Now())
 	}
-	l.listens(r, st.Ready4, st.Ready6)
+	r.listens(l, st.Ready4, st.Ready6)
 }
 
 // FindCRIU looks for the program in the background, as it has to be started for
 // that, and tells the sites that are awake.
 func (h *Host) FindCRIU() {
-	h.Work.Go(func() {
+	h.Go(func() {
 		tool, err := h.Containers.CRIU(h.Ctx)
 		h.Means.CRIU.Found(err)
 		if err != nil {
@@ -222,7 +222,7 @@ func (h *Host) FindCRIU() {
 		h.Log.Info("sites can be checkpointed", "by", tool.String())
 		images := false
 		for _, e := range h.Finder.All() {
-			e.With(func(l *Live) { images = images || l.Image })
+			h.each(e, func(l *Live) { images = images || l.Image })
 		}
 		if images {
 			_ = h.Containers.ExpectRestores(h.Ctx) // it was there a moment ago

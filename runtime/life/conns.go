@@ -20,7 +20,7 @@ func countOwn(st *Site, r *Replica, then func(*Live, int)) {
 	if r == nil {
 		return
 	}
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		n := st.ownConns(r)
 		st.With(func(l *Live) {
 			if l.Activity == nil || l.Replicas[r.ID] != r || l.Host.Stopped() {

@@ -40,7 +40,7 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 		l.readySpare(r, s)
 	}
 	st := l.Site
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		defer cancel()
 		defer d.thawable()
 		err := st.suspend(ctx, r, d, s)
@@ -103,7 +103,7 @@ func (l *Live) suspended(r *Replica, d *descent, err error) {
 		if d.tier == detect.TierCheckpointed {
 			l.dumped(r)
 		}
-		l.learnHeld(d)
+		d.teach(l)
 		return
 	}
 	if !r.frozen {
@@ -143,7 +143,7 @@ func (l *Live) ascend(id site.ReplicaID) {
 	thawable := r.callBack()
 	r.frozen = false
 	l.followRise(r)
-	l.followJoin(r)
+	r.followJoin(l)
 	trace, st := r.trace, l.Site
 	mark := func() {
 		if trace != nil {
@@ -154,7 +154,7 @@ func (l *Live) ascend(id site.ReplicaID) {
 		mark()
 		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
 	}
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		thawable()
 		mark()
 		err := r.Ctr.Group().Thaw(st.Host.Ctx)

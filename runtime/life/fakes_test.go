@@ -53,6 +53,8 @@ type world struct {
 	answers    func(to netip.AddrPort) (net.Conn, error) // of who dials inside; nil: refused
 	own        []netctl.OwnConn                          // of every replica
 	slow       chan struct{}
+	bug        string // what panics
+	panics     int    // so often it has
 	images     fakeImages
 	sources    []volume.Source // of each container's volumes
 }
@@ -61,6 +63,19 @@ type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
 	load   bpf.Load
+}
+
+// mayPanic is called by what package life calls.
+func (w *world) mayPanic(what string) {
+	w.mu.Lock()
+	is := w.bug == what
+	if is {
+		w.panics++
+	}
+	w.mu.Unlock()
+	if is {
+		panic("the bug of " + what)
+	}
 }
 
 func (w *world) now() uint64 { return uint64(time.Since(w.epoch)) + 1 }
@@ -116,8 +131,9 @@ func (w *world) start(specs string) *daemon {
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
 	h.Scale, err = scale.New(scale.Options{
-		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Work.Go, Stopped: h.Stopped,
-		Site: func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
+		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
+		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
+		Guard: func(id bpf.SiteID, f func()) { h.Guard(d.ByID(id), f) },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -195,6 +211,11 @@ func (d *daemon) visit(s *Site) {
 		synctest.Wait()
 		return
 	}
+	if set.Refuse {
+		w.refused++
+		w.mu.Unlock()
+		return
+	}
 	w.mu.Unlock()
 	d.Held(bpf.HeldPacket{Site: s.ID, Client: netip.MustParseAddrPort("203.0.113.9:52114"), VIP: netip.AddrPortFrom(s.Addr4, 80), Proto: bpf.TCP, Time: w.now()})
 	synctest.Wait()
@@ -231,7 +252,7 @@ func (w *world) idOf(r *fakeReplica) bpf.ReplicaID {
 func (w *world) ids() (out []bpf.ReplicaID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id := bpf.ReplicaID(1); len(out) < len(w.replicas) && id < 1000; id++ {
+	for id := bpf.ReplicaID(1); len(out) < len(w.replicas) && id < 1<<16; id++ {
 		if w.replicas[id] != nil {
 			out = append(out, id)
 		}
@@ -267,6 +288,7 @@ func (d *daemon) kinds() (out []event.Kind) {
 // The data path.
 
 func (w *world) AddReplica(id bpf.ReplicaID, r bpf.Replica) error {
+	w.mayPanic("AddReplica")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.replicas[id] != nil {
@@ -277,6 +299,7 @@ func (w *world) AddReplica(id bpf.ReplicaID, r bpf.Replica) error {
 }
 
 func (w *world) RemoveReplica(id bpf.ReplicaID, _ bpf.Replica) error {
+	w.mayPanic("RemoveReplica")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.replicas, id)
@@ -284,6 +307,7 @@ func (w *world) RemoveReplica(id bpf.ReplicaID, _ bpf.Replica) error {
 }
 
 func (w *world) SetSite(id bpf.SiteID, s bpf.Site) error {
+	w.mayPanic("SetSite")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sites[id] = s
@@ -291,6 +315,7 @@ func (w *world) SetSite(id bpf.SiteID, s bpf.Site) error {
 }
 
 func (w *world) ParkSite(id bpf.SiteID) error {
+	w.mayPanic("ParkSite")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.sites, id)
@@ -300,6 +325,7 @@ func (w *world) ParkSite(id bpf.SiteID) error {
 func (w *world) ClearHold(bpf.SiteID) error { return nil }
 
 func (w *world) SetAsleep(id bpf.ReplicaID, on bool) error {
+	w.mayPanic("SetAsleep")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r := w.replicas[id]; r != nil {
@@ -325,6 +351,7 @@ func (w *world) OpenReplica(id bpf.ReplicaID) error {
 }
 
 func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
+	w.mayPanic("Stats")
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r := w.replicas[id]; r != nil {
@@ -334,6 +361,7 @@ func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {
 }
 
 func (w *world) LoadOf(ids ...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error) {
+	w.mayPanic("LoadOf")
 	out := map[bpf.ReplicaID]bpf.Load{}
 	for _, id := range ids {
 		w.mu.Lock()
@@ -368,7 +396,10 @@ func (w *world) RemoveTrigger(bpf.SiteID) error { return nil }
 
 // The network.
 
-func (w *world) Get(context.Context) (Namespace, error) { return fakeNamespace{w}, nil }
+func (w *world) Get(context.Context) (Namespace, error) {
+	w.mayPanic("Get")
+	return fakeNamespace{w}, nil
+}
 
 type fakeNamespace struct{ w *world }
 
@@ -401,6 +432,7 @@ func (fakeNamespace) Leave() error               { return nil }
 type fakeHolder struct{ w *world }
 
 func (h fakeHolder) Add(p bpf.HeldPacket, within time.Duration) (bool, error) {
+	h.w.mayPanic("Add")
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()
 	h.w.held[p.Site]++
@@ -409,6 +441,7 @@ func (h fakeHolder) Add(p bpf.HeldPacket, within time.Duration) (bool, error) {
 }
 
 func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Proto) bool) (int, uint64, error) {
+	h.w.mayPanic("ReleaseIf")
 	if !ready(netip.MustParseAddrPort("10.77.0.12:80"), bpf.TCP) {
 		return 0, 0, nil
 	}
@@ -461,6 +494,7 @@ func (f *fakeImages) Get(digest string) (*image.Image, error) {
 type fakeContainers world
 
 func (f *fakeContainers) Start(ctx context.Context, with container.Spec) (Container, container.Timing, error) {
+	(*world)(f).mayPanic("Start")
 	f.mu.Lock()
 	broken, slow := f.broken, f.slow
 	f.mu.Unlock()
@@ -476,7 +510,7 @@ func (f *fakeContainers) Start(ctx context.Context, with container.Spec) (Contai
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &fakeContainer{id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{}), sources: f.sources}
+	c := &fakeContainer{w: (*world)(f), id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{}), sources: f.sources}
 	f.containers[with.ID] = c
 	return c, container.Timing{}, nil
 }
@@ -486,10 +520,12 @@ func (f *fakeContainers) Restore(context.Context, container.Spec, string) (Conta
 }
 
 func (f *fakeContainers) Prepare(_ context.Context, with container.Spec) (Prepared, error) {
+	(*world)(f).mayPanic("Prepare")
 	return &fakePrepared{f: f, with: with, gone: make(chan struct{}), sources: f.sources}, nil
 }
 
 func (f *fakeContainers) Remove(id string) error {
+	(*world)(f).mayPanic("Remove")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.containers, id)
@@ -520,6 +556,7 @@ func (p *fakePrepared) Open(ctx context.Context) (Container, container.Timing, e
 }
 
 type fakeContainer struct {
+	w       *world
 	id      string
 	meta    map[string]string
 	created time.Time
@@ -560,6 +597,7 @@ func (c *fakeContainer) Exit() (container.ExitStatus, bool) {
 }
 
 func (c *fakeContainer) Stop(ctx context.Context, grace time.Duration) error {
+	c.w.mayPanic("Stop")
 	if c.deaf {
 		time.AfterFunc(grace, func() { c.end(container.ExitStatus{Code: 137, Signal: "SIGKILL"}) })
 		return nil
@@ -589,10 +627,18 @@ func (c *fakeContainer) freeze(on bool) error {
 	return nil
 }
 
-func (c *fakeContainer) Freeze(context.Context) error { return c.freeze(true) }
-func (c *fakeContainer) Thaw(context.Context) error   { return c.freeze(false) }
-func (c *fakeContainer) BeginThaw() error             { return c.freeze(false) }
+func (c *fakeContainer) Freeze(context.Context) error {
+	c.w.mayPanic("Freeze")
+	return c.freeze(true)
+}
+
+func (c *fakeContainer) Thaw(context.Context) error {
+	c.w.mayPanic("Thaw")
+	return c.freeze(false)
+}
+func (c *fakeContainer) BeginThaw() error { return c.freeze(false) }
 func (c *fakeContainer) Frozen() (bool, error) {
+	c.w.mayPanic("Frozen")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.frozen, nil
@@ -607,3 +653,27 @@ func (c *fakeContainer) Usage() (cgroup.Usage, error) {
 	return cgroup.Usage{CPU: cgroup.CPUUsage{Known: true, Time: spent}}, nil
 }
 func (c *fakeContainer) Path() string { return "/nowhere" }
+
+// container is the one of a replica, by its name.
+func (w *world) container(replica string) *fakeContainer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, c := range w.containers {
+		if container.Name(id) == replica {
+			return c
+		}
+	}
+	return nil
+}
+
+// containerOf is the one of a replica, by its number in the data path.
+func (w *world) containerOf(id bpf.ReplicaID) *fakeContainer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name, c := range w.containers {
+		if _, of, err := OfContainer(name); err == nil && bpf.ReplicaID(of) == id {
+			return c
+		}
+	}
+	return nil
+}

@@ -45,7 +45,7 @@ func (c *checkup) arm(l *Live) {
 			return nil
 		}
 		st, s := l.Site, l.Spec
-		st.Host.Work.Go(func() {
+		st.goDo(func() {
 			err := st.ask(st.Host.Ctx, s.Health.Probe, r, s)
 			st.With(func(l *Live) { c.tried(l, err) })
 		})

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (h *Host) removeImage(siteName string) {
 		h.Log.Error("a checkpoint that is not to be used cannot be removed", "site", siteName, "error", err)
 		return
 	}
-	h.Work.Go(func() {
+	h.Go(func() {
 		if err := criu.Discard(spent); err != nil {
 			h.Log.Error("what is left of a checkpoint, which nobody can use any more, stays on disk; it is tried again when a daemon starts", "folder", spent, "error", err)
 		}
@@ -120,7 +121,7 @@ func (h *Host) removeImage(siteName string) {
 // Monitors of theirs may still restore from it, or serve memory: they remove it when they have read
 // all. Those of them that are killed before are why it looks again.
 func (h *Host) SweepLeft() {
-	h.Work.Go(func() {
+	h.Go(func() {
 		tick := time.NewTicker(sweepEvery)
 		defer tick.Stop()
 		for h.SweepImages() > 0 {
@@ -172,7 +173,7 @@ func (h *Host) addImage(bytes int64) {
 		}
 		d.bytes -= i.bytes
 		if e, err := h.Finder.ByName(i.site); err == nil {
-			e.With(func(l *Live) { l.DropSleep("it made room for another site's (checkpoints.disk)") })
+			h.each(e, func(l *Live) { l.DropSleep("it made room for another site's (checkpoints.disk)") })
 		}
 	}
 }
@@ -205,7 +206,7 @@ func (h *Host) FindImages() {
 		_, err := os.Stat(filepath.Join(h.checkpointDir(name), criu.UpperDir))
 		e, unknown := h.Finder.ByName(name)
 		if err == nil && unknown == nil {
-			e.With(func(l *Live) { l.Image = true })
+			h.each(e, func(l *Live) { l.Image = true })
 			continue
 		}
 		if err == nil {
@@ -228,7 +229,7 @@ func (h *Host) SweepLayers(keep map[string]bool) {
 		h.Log.Error("what earlier replicas have left on disk stays there", "error", err)
 	}
 	layers = slices.DeleteFunc(layers, func(l fs.DirEntry) bool { return keep[l.Name()] })
-	h.Work.Go(func() { // they may be large, and no new replica has one of these names
+	h.Go(func() { // they may be large, and no new replica has one of these names
 		for _, l := range layers {
 			if h.Stopped() {
 				return // the next daemon goes on
@@ -265,9 +266,9 @@ func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 		out = append(out, img.Digest)
 	}
 	for _, e := range h.Awake.All() {
-		e.With(func(l *Live) {
-			if l.Activity != nil {
-				for _, r := range l.Replicas {
+		h.each(e, func(l *Live) {
+			if a := cmp.Or(l.Activity, l.left); a != nil {
+				for _, r := range a.Replicas {
 					out = append(out, r.Image)
 				}
 			}

@@ -8,8 +8,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/policy"
 )
 
-// learn takes a finished wake into account.
-func (l *Live) learn(w *wakeTrace) {
+// teach takes a finished wake into account.
+func (w *wakeTrace) teach(l *Live) {
 	t := w.current()
 	from := t.From
 	if l.Activity == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
@@ -28,9 +28,9 @@ func (l *Live) learn(w *wakeTrace) {
 	l.learnt()
 }
 
-// learnHeld notes what a replica holds that has gone to sleep, and how quick it
+// teach notes what a replica holds that has gone to sleep, and how quick it
 // was before.
-func (l *Live) learnHeld(d *descent) {
+func (d *descent) teach(l *Live) {
 	if d.memory+d.disk == 0 && d.answer == 0 {
 		return
 	}
@@ -77,7 +77,7 @@ func (l *Live) learnt() {
 // recall reads what a live site has taught before, in the background: its visitor
 // does not wait for it.
 func (st *Site) recall() {
-	st.Host.Work.Go(func() {
+	st.goDo(func() {
 		x := st.Host.loadExperience(st.Name)
 		st.With(func(l *Live) {
 			if a := l.Activity; a != nil && a.experience == nil {

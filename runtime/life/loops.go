@@ -10,8 +10,12 @@ import (
 
 // Held takes a held packet: it wakes its site.
 func (h *Host) Held(p bpf.HeldPacket) {
-	read := h.Now()
 	e := h.Finder.ByID(p.Site)
+	h.Guard(e, func() { h.held(p, e) })
+}
+
+func (h *Host) held(p bpf.HeldPacket, e *Site) {
+	read := h.Now()
 	var within time.Duration
 	if e != nil {
 		within = e.holdsFor()
@@ -31,13 +35,15 @@ func (h *Host) Held(p bpf.HeldPacket) {
 
 // SocketEvent takes what a socket of one of the site's replicas did.
 func (st *Site) SocketEvent(ev bpf.Event) {
-	st.With(func(l *Live) {
-		if l.Activity == nil {
-			return
-		}
-		if r := l.Replicas[site.ReplicaID(ev.Replica)]; r != nil {
-			l.socketEvent(r, ev)
-		}
+	st.Host.Guard(st, func() {
+		st.With(func(l *Live) {
+			if l.Activity == nil {
+				return
+			}
+			if r := l.Replicas[site.ReplicaID(ev.Replica)]; r != nil {
+				l.socketEvent(r, ev)
+			}
+		})
 	})
 }
 
@@ -52,7 +58,7 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 		if r.trace != nil {
 			r.trace.mark(event.StepListening, ev.Time)
 		}
-		l.listens(r, ev.Ready4, ev.Ready6)
+		r.listens(l, ev.Ready4, ev.Ready6)
 	case bpf.EventUnready:
 		l.handle(site.PortClosed{ID: id})
 	case bpf.EventKnock:
@@ -73,7 +79,7 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 		r.proof.given(l)
 		if r.trace != nil {
 			r.trace.mark(event.StepFirstByte, ev.Time)
-			l.learn(r.trace)
+			r.trace.teach(l)
 			l.Host.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}

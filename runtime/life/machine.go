@@ -1,6 +1,7 @@
 package life
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -69,6 +70,9 @@ func (l *Live) activate() error {
 	if l.gone {
 		return ErrGone
 	}
+	if l.fault != nil {
+		return ErrQuarantined
+	}
 	if l.Activity != nil {
 		return nil
 	}
@@ -90,6 +94,9 @@ func (l *Live) activate() error {
 // handle runs the machine and carries out its actions in order; some of them
 // make further events.
 func (l *Live) handle(ev site.Event) {
+	if l.Activity == nil {
+		return // quarantined while this was on its way
+	}
 	queue := l.outdated(ev)
 	for len(queue) > 0 {
 		ev := queue[0]
@@ -196,28 +203,35 @@ func jittered(after time.Duration, s *spec.Site) time.Duration {
 // under the site's lock when it fires.
 func (l *Live) arm(key timerKey, after time.Duration, event func() site.Event) {
 	a := l.Activity
+	if a == nil {
+		return
+	}
 	if old := a.timers[key]; old != nil {
 		old.Stop()
 	}
 	var t *time.Timer
 	st := l.Site
+	ring := func(l *Live) {
+		// a timer that was replaced, or whose site went to sleep, is stale
+		if l.Activity != a || a.timers[key] != t || l.Host.Stopped() {
+			return
+		}
+		delete(a.timers, key)
+		if ev := event(); ev != nil {
+			l.handle(ev)
+		}
+	}
 	t = time.AfterFunc(after, func() {
-		st.With(func(l *Live) {
-			// a timer that was replaced, or whose site went to sleep, is stale
-			if l.Activity != a || a.timers[key] != t || l.Host.Stopped() {
-				return
-			}
-			delete(a.timers, key)
-			if ev := event(); ev != nil {
-				l.handle(ev)
-			}
-		})
+		st.Host.Guard(st, func() { st.With(ring) })
 	})
 	a.timers[key] = t
 }
 
 // publish writes the machine's view to the data path.
 func (l *Live) publish() {
+	if l.Activity == nil {
+		return
+	}
 	v := l.Machine.View()
 	var err error
 	if v.Parked {
@@ -361,11 +375,12 @@ func (l *Live) note(note site.Note) {
 
 // Leave lets go of what is to live on without this daemon.
 func (l *Live) Leave() {
-	if l.Activity == nil {
+	a := cmp.Or(l.Activity, l.left)
+	if a == nil {
 		return
 	}
-	l.stopTimers()
-	for _, r := range l.Replicas {
+	a.stopTimers()
+	for _, r := range a.Replicas {
 		if r.ns != nil {
 			if err := r.ns.Leave(); err != nil {
 				l.Host.Log.Error("while closing", "replica", r.Name, "error", err)

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -71,12 +72,15 @@ func cutLast(s, sep string) (before, after string) {
 	return s[:i], s[i+len(sep):]
 }
 
-// remove lets go of a replica of which nothing is left.
-func (l *Live) remove(r *Replica) {
-	if l.Activity == nil {
+// forget lets go of a replica of which nothing is left.
+func (r *Replica) forget(l *Live) {
+	a := cmp.Or(l.Activity, l.left)
+	if a == nil || a.Replicas[r.ID] != r {
 		return
 	}
-	delete(l.Replicas, r.ID)
-	l.notify()
-	l.endIdle()
+	delete(a.Replicas, r.ID)
+	a.notify()
+	if l.Activity != nil {
+		l.endIdle()
+	}
 }

@@ -104,7 +104,7 @@ func TestReplicaOfAnEarlierVersion(t *testing.T) {
 		}
 		c.end(container.ExitStatus{})
 		pass(time.Minute)
-		if w.containers["a-17"] != nil {
+		if w.container("a-17") != nil {
 			t.Errorf("the containers are %v", w.containers)
 		}
 	})

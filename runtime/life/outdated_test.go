@@ -139,7 +139,7 @@ func TestDeployAndKilledDaemon(t *testing.T) {
 			t.Fatalf("new flows are held: %v, marked: %v (%v)", set.Replicas[0].Draining, stats.Asleep, err)
 		}
 		s.With(func(l *Live) {
-			if err := l.Adopt(site.ReplicaID(first), w.containers["a-1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+			if err := l.Adopt(site.ReplicaID(first), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
 				t.Error(err)
 			}
 		})

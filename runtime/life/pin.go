@@ -20,7 +20,7 @@ func (st *Site) imageFor(ctx context.Context, r *Replica, s *spec.Site) (*image.
 	}
 	st.With(func(*Live) { r.Image = img.Digest })
 	if r.pinned == "" && CanPin(s.Image) {
-		st.Host.Work.Go(func() { st.pin(s, img.Digest) })
+		st.goDo(func() { st.pin(s, img.Digest) })
 	}
 	return img, nil
 }

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,7 +45,7 @@ func (l *Live) prepare(id site.ReplicaID) {
 	r := &Replica{ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate()}
 	a.Replicas[id] = r
 	g, s, st := r.gate, a.Spec, l.Site
-	st.Host.Work.Go(func() {
+	st.goKeep(r, func() {
 		st.Host.Wakes.Yield(g.decided)
 		p, err := st.makePrepared(ctx, r, s)
 		cancel()
@@ -92,13 +93,13 @@ func (st *Site) makePrepared(ctx context.Context, r *Replica, s *spec.Site) (Pre
 func (st *Site) notPrepared(r *Replica, g *gate, err error) {
 	st.Host.cleanUp(r)
 	st.With(func(l *Live) {
-		if isClosed(g.opened) {
+		if l.Activity != nil && isClosed(g.opened) {
 			l.trace = r.trace
 			l.beginStart(site.Start{ID: r.ID})
 			return
 		}
 		l.handle(site.PrepareFailed{ID: r.ID, Reason: err.Error()})
-		l.remove(r)
+		r.forget(l)
 	})
 }
 
@@ -131,7 +132,7 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 	var trace *wakeTrace
 	var s *spec.Site
 	st.With(func(l *Live) {
-		trace, s = r.trace, l.Spec
+		trace, s = r.trace, cmp.Or(l.Activity, l.left).Spec
 		r.cancel = cancel
 		if r.stopping {
 			cancel()
@@ -236,7 +237,7 @@ func isClosed(c <-chan struct{}) bool {
 
 // makeRoom ends a prepared replica for a newer one.
 func (h *Host) makeRoom(w *waiting) {
-	w.e.With(func(l *Live) {
+	h.each(w.e, func(l *Live) {
 		if l.Activity == nil || w.r.gate == nil {
 			return // opened, or on its way out
 		}
@@ -282,8 +283,10 @@ func (h *Host) PrepareAgain() {
 		if err != nil {
 			continue // deleted
 		}
-		if err := e.WakeUp(site.PrepareAsked{}, nil); err != nil {
-			h.Log.Warn("a site is not prepared again", "site", name, "error", err)
-		}
+		h.Guard(e, func() {
+			if err := e.WakeUp(site.PrepareAsked{}, nil); err != nil {
+				h.Log.Warn("a site is not prepared again", "site", name, "error", err)
+			}
+		})
 	}
 }

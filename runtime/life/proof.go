@@ -120,7 +120,7 @@ func (p *proof) given(l *Live) {
 func (p *proof) failed(l *Live, why error) {
 	p.of.proof = nil
 	l.DropSleep(why.Error())
-	l.notRestored(p.of, why)
+	p.of.notRestored(l, why)
 }
 
 // ended does so for one that has ended before anybody else wanted it to. nil: it

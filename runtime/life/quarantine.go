@@ -16,6 +16,7 @@ const (
 	BadFile    = "file"
 	BadReplica = "replica"
 	BadSite    = "site"
+	BadPanic   = "panic" // of no site
 )
 
 // Quarantine is what this daemon has found damaged. The node goes on without it;
@@ -31,7 +32,7 @@ func (q *Quarantine) count(what string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.counts == nil {
-		q.counts = map[string]int{BadFile: 0, BadReplica: 0, BadSite: 0}
+		q.counts = map[string]int{BadFile: 0, BadReplica: 0, BadSite: 0, BadPanic: 0}
 	}
 	if what != "" {
 		q.counts[what]++

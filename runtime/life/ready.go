@@ -32,7 +32,7 @@ func (l *Live) awaitReady(r *Replica) {
 	}
 	r.asked = true
 	st, s := l.Site, l.Spec
-	st.Host.Work.Go(func() { st.askReady(r, s) })
+	st.goDo(func() { st.askReady(r, s) })
 }
 
 // askReady asks until the replica is ready, or is to end.
@@ -83,14 +83,14 @@ func (l *Live) tried(r *Replica, err error) (over bool) {
 		r.trace.mark(event.StepReady, l.Host.Now())
 	}
 	if stats.Ready4|stats.Ready6 != 0 {
-		l.listens(r, stats.Ready4, stats.Ready6)
+		r.listens(l, stats.Ready4, stats.Ready6)
 	}
 	return true
 }
 
 // listens is called when somebody listens on ports of a replica: the machine learns
 // it, unless the replica is to be asked before.
-func (l *Live) listens(r *Replica, ready4, ready6 uint32) {
+func (r *Replica) listens(l *Live, ready4, ready6 uint32) {
 	if r.closed {
 		l.awaitReady(r)
 		return

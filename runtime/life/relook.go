@@ -35,7 +35,7 @@ func (l *Live) newLadder() {
 // NewLadders chooses the ladders of all live sites anew.
 func (h *Host) NewLadders() {
 	for _, e := range h.Awake.All() {
-		e.With(func(l *Live) {
+		h.each(e, func(l *Live) {
 			if l.Activity != nil && !l.gone {
 				l.newLadder()
 			}

@@ -4,12 +4,14 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unique"
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/scale"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -53,16 +55,19 @@ type Live struct {
 	*Site
 	*Activity // nil while the site is parked
 
-	gone    bool     // deleted
-	Image   bool     // there is a checkpoint of it
-	number  uint32   // of its newest replica
-	History *history // nil until something has happened
+	gone    bool         // deleted
+	fault   *guard.Fault // for which the site is quarantined
+	left    *Activity    // of before that; nil: it was parked
+	Image   bool         // there is a checkpoint of it
+	number  uint32       // of its newest replica
+	History *history     // nil until something has happened
 }
 
 // With calls f with the site's lock held.
 func (st *Site) With(f func(l *Live)) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	defer heed(&st.live)
 	f(&st.live)
 }
 
@@ -72,6 +77,7 @@ func (st *Site) tryWith(f func(l *Live)) bool {
 		return false
 	}
 	defer st.mu.Unlock()
+	defer heed(&st.live)
 	f(&st.live)
 	return true
 }
@@ -134,15 +140,16 @@ type Replica struct {
 	leave   func()   // ends the turn
 	woken   func()   // ends its precedence; nil unless somebody waits for it
 
-	dumped    bool     // ends, and leaves an image
-	restoring bool     // gets no packets yet, whatever its sockets say
-	closed    bool     // nor does it before its ready probe has passed
-	asked     bool     // by that probe
-	unready   error    // what the probe's last try has found
-	work      *work    // of which a first sample was taken; nil: nobody looks at it
-	checkup   *checkup // nil unless it serves and has a health probe
-	stall     *stall   // nil until it was looked at while it serves
-	proof     *proof   // that it serves, which a restored one still owes; nil: it has, or is no such
+	dumped    bool         // ends, and leaves an image
+	restoring bool         // gets no packets yet, whatever its sockets say
+	keepers   atomic.Int32 // goroutines that take it away in the end
+	closed    bool         // nor does it before its ready probe has passed
+	asked     bool         // by that probe
+	unready   error        // what the probe's last try has found
+	work      *work        // of which a first sample was taken; nil: nobody looks at it
+	checkup   *checkup     // nil unless it serves and has a health probe
+	stall     *stall       // nil until it was looked at while it serves
+	proof     *proof       // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 
 // New makes a parked site.

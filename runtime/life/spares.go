@@ -68,7 +68,7 @@ func (st *Site) readySpare(r *Replica, s *spec.Site) {
 
 // followJoin gives a spare replica that joins those that serve a trace of its own,
 // as one that is started has.
-func (l *Live) followJoin(r *Replica) {
+func (r *Replica) followJoin(l *Live) {
 	m, ok := l.Machine.Replica(r.ID)
 	if !ok || !m.Joining() {
 		return

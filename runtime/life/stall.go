@@ -82,7 +82,7 @@ func (h *Host) FindStalls() {
 // eachServing calls f for the replicas that serve.
 func (h *Host) eachServing(f func(*Live, *Replica)) {
 	for _, st := range h.Awake.All() {
-		st.With(func(l *Live) {
+		h.each(st, func(l *Live) {
 			if l.Activity == nil || l.gone {
 				return
 			}

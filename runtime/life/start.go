@@ -17,6 +17,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/resolv"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -58,7 +59,7 @@ func (l *Live) beginStart(act site.Start) {
 	r.trace.replica(r.Name)
 	a.Replicas[id] = r
 	trace, s, st := r.trace, a.Spec, l.Site // r's trace is gone with the first byte, which may come before start returns
-	st.Host.Work.Go(func() {
+	st.goKeep(r, func() {
 		defer cancel()
 		ctr, err := st.start(ctx, r, trace, s)
 		st.started(r, ctr, err)
@@ -195,16 +196,20 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 				r.trace = nil
 			}
 			l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
-			l.remove(r)
+			r.forget(l)
 			return
 		}
 		r.Ctr = ctr
 		r.sources = theirs(ctr.Sources(), st.Host.NamedVolumes.Dir())
+		st.goKeep(r, func() { st.watch(r) })
+		if l.Activity == nil { // quarantined meanwhile
+			st.Host.stopContainer(r, l.left.Spec)
+			return
+		}
 		l.notify()
-		st.Host.Work.Go(func() { st.watch(r) })
 		if r.restoring {
 			r.restoring = false
-			l.restored(r)
+			r.restored(l)
 		}
 		if r.stopping {
 			st.Host.stopContainer(r, l.Spec)
@@ -242,9 +247,9 @@ func (st *Site) watch(r *Replica) {
 	st.tidy(r, dumped)
 	st.With(func(l *Live) {
 		if l.Activity != nil {
-			l.imaged(r)
+			r.imaged(l)
 		}
-		l.remove(r)
+		r.forget(l)
 	})
 }
 
@@ -256,7 +261,7 @@ func (st *Site) tidy(r *Replica, dumped bool) {
 		st.Host.removeContainer(r)
 		st.With(func(l *Live) {
 			if l.Activity != nil {
-				l.imaged(r)
+				r.imaged(l)
 				l.notify()
 			}
 		})
@@ -329,20 +334,26 @@ func (h *Host) stopContainer(r *Replica, s *spec.Site) {
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
 	thawable := r.callBack()
-	go func() {
+	end := func() {
 		thawable()
 		ctx := context.WithoutCancel(h.Ctx)
 		stop := r.Ctr.Stop
 		if kill {
 			stop = func(ctx context.Context, _ time.Duration) error { return r.Ctr.Kill(ctx) }
 		}
-		if err := stop(ctx, grace); err != nil {
+		var err error
+		if fault := guard.Run(func() { err = stop(ctx, grace) }); fault != nil {
+			h.panicked(fault)
+			err = fault
+		}
+		if err != nil {
 			h.Log.Error("cannot stop a container; killing it", "replica", r.Name, "error", err)
 			if err := r.Ctr.Kill(ctx); err != nil {
 				h.Log.Error("cannot kill a container", "replica", r.Name, "error", err)
 			}
 		}
-	}()
+	}
+	go h.Guard(nil, end)
 }
 
 // Environment is the image's with the spec's over it; PATH is always there, as

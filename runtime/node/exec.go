@@ -90,6 +90,11 @@ func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req ap
 // wired gives an error of a site the form that the API has for it.
 func wired(name string, err error) error {
 	switch {
+	case errors.Is(err, life.ErrQuarantined):
+		return &api.Error{
+			Code: api.CodeUnavailable, Message: fmt.Sprintf("site %q is quarantined: fcnode panicked when it handled it", name),
+			Hint: "fcnode apply of its spec ends that, also of an unchanged one; fcnode events --site " + name + " says more",
+		}
 	case errors.Is(err, life.ErrGone):
 		return sites.NotFound(name)
 	case errors.Is(err, life.ErrStopping):

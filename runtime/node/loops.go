@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/fcnode/fcnode/bpf"
 )
@@ -42,4 +44,26 @@ func (n *Node) readEvents(r *bpf.EventReader) {
 			n.watch.Sockets.During(func() { e.SocketEvent(ev) })
 		}
 	}
+}
+
+// guardSite is life.Host.Guard for those who know a site by its number.
+func (n *Node) guardSite(id bpf.SiteID, f func()) { n.Guard(n.table.ByID(id), f) }
+
+// beat tells the data path that somebody reads what it holds. A silence of 0 ends what
+// an earlier daemon has said.
+func (n *Node) beat() {
+	if err := n.dp.Beat(time.Duration(n.Cfg.Hold.Silence)); err != nil {
+		n.notBeating(err)
+	}
+}
+
+// keepBeating goes on with that as long as it is so.
+func (n *Node) keepBeating(ctx context.Context) {
+	if silence := time.Duration(n.Cfg.Hold.Silence); silence > 0 {
+		n.watch.Beat(ctx, silence, func() error { return n.dp.Beat(silence) }, n.notBeating)
+	}
+}
+
+func (n *Node) notBeating(err error) {
+	n.Log.Error("the data path is not told that the daemon is well", "error", err)
 }

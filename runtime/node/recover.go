@@ -8,6 +8,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/sites"
 )
 
 // recover brings memory, the data path and the running containers together
@@ -37,7 +38,7 @@ func (n *Node) recover() error {
 		return err
 	}
 	for _, q := range bad {
-		n.quarantineReplica(q)
+		sites.QuarantineReplica(n.table, q)
 	}
 	n.SweepLeft() // now that dumps which were under way are over
 	keep := map[string]bool{}
@@ -93,8 +94,10 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 		return 0, errors.Join(err, ns.Leave())
 	}
 	var adopted error
-	e.With(func(l *life.Live) {
-		adopted = l.Adopt(id, life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+	n.Guard(e, func() { // after a panic it is the quarantine's
+		e.With(func(l *life.Live) {
+			adopted = l.Adopt(id, life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
+		})
 	})
 	if adopted != nil {
 		return 0, errors.Join(adopted, ns.Leave())
@@ -105,7 +108,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 // allAdopted has the machines act on what they were given.
 func (n *Node) allAdopted() {
 	for _, e := range n.Awake.All() {
-		e.With((*life.Live).AllAdopted)
+		n.Guard(e, func() { e.With((*life.Live).AllAdopted) })
 	}
 }
 
@@ -126,7 +129,7 @@ func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 // discard ends a container that belongs to nobody.
 func (n *Node) discard(c *container.Container, why error) {
 	n.Tell(event.Event{Site: c.Site(), Replica: c.Name(), Kind: event.Discarded, Reason: why.Error()})
-	n.Work.Go(func() {
+	n.Go(func() {
 		err := c.Kill(n.Ctx)
 		if err == nil {
 			err = n.containers.Remove(c.ID())
@@ -144,7 +147,7 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 	for id, r := range known {
 		if !adopted[id] {
 			if e := n.table.ByID(r.Site); e != nil {
-				e.CountEnded(site.ReplicaID(id))
+				n.Guard(e, func() { e.CountEnded(site.ReplicaID(id)) })
 			}
 			errs = append(errs, n.dp.RemoveReplica(id, r))
 		}
@@ -155,7 +158,7 @@ func (n *Node) syncReplicas(known map[bpf.ReplicaID]bpf.Replica, adopted map[bpf
 	}
 	for id := range sites {
 		e := n.table.ByID(id)
-		if e != nil && e.IsLive() {
+		if e != nil && (e.IsLive() || e.Quarantined()) {
 			continue
 		}
 		errs = append(errs, n.dp.ParkSite(id))

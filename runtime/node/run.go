@@ -99,7 +99,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	defer cancel()
 	n.Ctx = ctx
 	n.Means = policy.Means{Prepared: cfg.Prepared.Max, Reclaim: cfg.Reclaim, CRIU: policy.NewCRIU()}
-	n.Experiences = policy.OpenStore(cfg.StateDir, n.Work.Go, n.NotKept)
+	n.Experiences = policy.OpenStore(cfg.StateDir, n.Go, n.NotKept)
 	defer n.close()
 	serving := false
 	err = n.run(ctx, cancel, version, func(status string) {
@@ -138,7 +138,7 @@ func (n *Node) open() (err error) {
 	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
-	n.tellRecovered(n.Store.Recovered())
+	sites.TellRecovered(n.Host, n.Store.Recovered())
 	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
 		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
 		n.Eventlog = eventlog.InMemory(eventlog.Options{})
@@ -202,7 +202,7 @@ func (n *Node) open() (err error) {
 	n.Scale, err = scale.New(scale.Options{
 		Watcher: watcher,
 		Log:     n.Log, Data: n.dp, Cgroups: n.cgroups, Has: n.parent.Has, Threads: &n.threads, Budget: cfg.Budget, Memory: memory,
-		Site: func(id bpf.SiteID) (scale.Ref, bool) { st := n.table.ByID(id); return st.Scaled(), st != nil }, Go: n.Work.Go, Stopped: n.Stopped,
+		Site: func(id bpf.SiteID) (scale.Ref, bool) { st := n.table.ByID(id); return st.Scaled(), st != nil }, Go: n.Go, Guard: n.guardSite, Stopped: n.Stopped,
 	})
 	if err != nil {
 		return err
@@ -285,9 +285,14 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	defer signal.Stop(reload)
 	answers := backend{n.table, n.denied, n.table.Kept(), n.status, n.Host}
 	server := api.NewServer(answers, n.Log)
+	server.Restrict(api.Access{Read: n.Cfg.Access.Read, Operate: n.Cfg.Access.Operate, Admin: n.Cfg.Access.Admin})
 	failed := make(chan error, 1)
+	// Without a guard of their own, as a daemon that has lost one of them must not
+	// go on: what they do for a site has one.
 	n.Work.Go(func() { n.readEvents(events) })
 	n.Work.Go(func() { n.readHeld(held) })
+	n.beat() // before anybody is told that the daemon is ready
+	n.Work.Go(func() { n.keepBeating(ctx) })
 	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
 	n.answerIgnored(ctx)
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
@@ -298,24 +303,24 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 		n.Log.Error("a gateway cannot follow the routes", "error", err)
 	}
 
-	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
-	n.Work.Go(func() { n.firewall.Follow(ctx) })
-	n.Work.Go(func() { every(ctx, time.Minute, n.denied.Prune) })
-	n.Work.Go(func() { every(ctx, time.Minute, n.table.FollowResolvers) })
-	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
-	n.Work.Go(func() { every(ctx, life.StallLook, n.FindStalls) })
+	n.Go(func() { n.every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Work.Go(func() { n.firewall.Follow(ctx) }) // as above
+	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
+	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
+	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
+	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, triggers)
 	n.FindCRIU()
 	n.PrepareAgain()
 
 	for _, s := range n.table.AlwaysOn {
 		if e, err := n.table.ByName(s.Name); err == nil {
-			n.table.KeepAwake(e, s)
+			n.Guard(e, func() { n.table.KeepAwake(e, s) })
 		}
 	}
 	n.table.AlwaysOn = nil
-	_ = n.table.ApplyDir(ctx, false) // it tells
-	n.Work.Go(func() { n.schedule(ctx) })
+	n.Guard(nil, func() { _ = n.table.ApplyDir(ctx, false) }) // it tells
+	n.Go(func() { sites.RunSchedules(ctx, n.table) })
 	sites := n.table.Count()
 	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
 	ready(fmt.Sprintf("serving %d sites", sites))
@@ -339,7 +344,7 @@ func (n *Node) untilEnd(ctx context.Context, failed <-chan error, reload <-chan 
 			return err
 		case <-reload:
 			n.Log.Info("reading the specs folder anew", "folder", n.Cfg.SitesDir)
-			_ = n.table.ApplyDir(ctx, false) // it tells
+			n.Guard(nil, func() { _ = n.table.ApplyDir(ctx, false) }) // it tells
 		}
 	}
 }
@@ -383,12 +388,13 @@ func (n *Node) shut() error {
 // leaveReplicas lets go of the namespaces of replicas that live on.
 func (n *Node) leaveReplicas() {
 	for _, e := range n.Awake.All() {
-		e.With((*life.Live).Leave)
+		n.Guard(e, func() { e.With((*life.Live).Leave) })
 	}
 }
 
 // every does something at intervals until the context ends; for the first time after one of them.
-func every(ctx context.Context, interval time.Duration, do func()) {
+// A panic is that of one time.
+func (n *Node) every(ctx context.Context, interval time.Duration, do func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -396,7 +402,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			do()
+			n.Guard(nil, do)
 		}
 	}
 }

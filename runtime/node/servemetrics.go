@@ -17,7 +17,7 @@ func (n *Node) serveMetrics(ctx context.Context, server *api.Server) error {
 	if err != nil {
 		return fmt.Errorf("listen for those who want the metrics (metrics.listen): %w", err)
 	}
-	n.Work.Go(func() {
+	n.Go(func() {
 		if err := server.ServeMetrics(ctx, listener); err != nil {
 			n.Log.Error("nobody gets the metrics any more but on the socket", "error", err)
 		}
@@ -35,7 +35,7 @@ func (n *Node) serveRoutes(ctx context.Context, answers api.Backend) error {
 		n.Log.Info("the group that may follow the routes does not exist: only root may", "group", n.Cfg.Routes.Group)
 	}
 	server := api.NewRoutesServer(answers, n.Log)
-	n.Work.Go(func() {
+	n.Go(func() {
 		if err := server.Serve(ctx, listener); err != nil {
 			n.Log.Error("gateways no longer learn of changes", "error", err)
 		}

@@ -103,7 +103,8 @@ type Options struct {
 	Budget  config.Budget
 	Memory  float64 // bytes that the node has; 0: not known
 	Site    func(bpf.SiteID) (Ref, bool)
-	Go      func(func()) // in the background
+	Go      func(func())             // in the background
+	Guard   func(bpf.SiteID, func()) // around what is done for one site: keeps a panic from the others
 	Stopped func() bool
 }
 
@@ -115,6 +116,9 @@ func New(o Options) (_ *Engine, err error) {
 	}
 	if memory == 0 {
 		memory = o.Memory
+	}
+	if o.Guard == nil { // in tests
+		o.Guard = func(_ bpf.SiteID, f func()) { f() }
 	}
 	g := &Engine{Options: o, Metrics: NewMetrics(), budget: newBudget(cpu, memory), queue: newEvaluations()}
 	for _, d := range o.Budget.IO {

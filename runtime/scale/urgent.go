@@ -33,7 +33,7 @@ const spareProcs = 2
 // Start starts all that evaluate sites, until the context ends.
 func (g *Engine) Start(ctx context.Context, triggers *bpf.TriggerReader) {
 	for range workers {
-		g.Go(func() { g.queue.work(ctx, g.evaluate) })
+		g.Go(func() { g.queue.work(ctx, g.evaluateGuarded) })
 	}
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	g.Go(func() { g.followTriggers(triggers) })
@@ -84,7 +84,7 @@ func (g *Engine) readTriggers(r *bpf.TriggerReader, turn *priority.Sem) {
 			continue
 		}
 		if ref, ok := g.Site(ev.Site); ok {
-			g.urgent(ref, causeOf(ev))
+			g.Guard(ev.Site, func() { g.urgent(ref, causeOf(ev)) })
 		}
 	}
 }
@@ -114,8 +114,13 @@ func (g *Engine) evaluateUrgent(ctx context.Context) {
 			continue
 		}
 		if e, why, ok := g.queue.take(true); ok {
-			g.evaluate(e, why)
+			g.evaluateGuarded(e, why)
 			g.Threads.Allowance.Spend(time.Duration(bpf.Now() - begun))
 		}
 	}
+}
+
+// evaluateGuarded evaluates a site whose panic is its own.
+func (g *Engine) evaluateGuarded(ref Ref, why []Cause) {
+	g.Guard(ref.ID(), func() { g.evaluate(ref, why) })
 }

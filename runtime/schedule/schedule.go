@@ -1,6 +1,3 @@
-// Package schedule has the commands run on time that sites ask for by their specs.
-// It knows no live site: whoever owns the sites gives each with the means to run a
-// command in it.
 package schedule
 
 import (
@@ -140,6 +137,12 @@ func (c *Clock) due(s Site, now time.Time) (out []task) {
 	return out
 }
 
+func (c *Clock) ended(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.running, key)
+}
+
 // begin runs a task in the background, unless its last run is still under way.
 func (c *Clock) begin(ctx context.Context, s Site, t task) {
 	key := s.Name + " " + t.String()
@@ -156,10 +159,10 @@ func (c *Clock) begin(ctx context.Context, s Site, t task) {
 	missed := time.Since(t.at) > late
 	c.opts.Go(func() {
 		begun := time.Now()
-		out, err := run(ctx, s, t.Task)
-		c.mu.Lock()
-		delete(c.running, key)
-		c.mu.Unlock()
+		out, err := func() (Outcome, error) {
+			defer c.ended(key) // whatever becomes of it
+			return run(ctx, s, t.Task)
+		}()
 		ev.Replica = out.Replica
 		ev.Fields["tookNs"] = int64(time.Since(begun))
 		switch {

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -68,19 +69,28 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 	if err := c.userns(sites, from.source); err != nil {
 		return nil, err
 	}
+	changes, err := t.applyNow(ctx, sites, from.source, images, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	if !dryRun {
+		err = t.endQuarantines(ctx, changes)
+	}
+	return t.results(changes, dryRun), err
+}
+
+// applyNow plans, and makes real what was planned.
+func (t *Table) applyNow(ctx context.Context, sites []spec.Site, source string, images map[string]found, dryRun bool) ([]change, error) {
 	t.apply.Lock()
 	defer t.apply.Unlock()
 
-	changes, err := t.plan(sites, from.source, images)
+	changes, err := t.plan(sites, source, images)
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil || dryRun {
 		t.giveBack(changes)
-		if err != nil {
-			return nil, err
-		}
-		return t.results(changes, true), nil
+		return changes, err
 	}
 	if err := t.commit(changes); err != nil {
 		t.giveBack(changes)
@@ -90,7 +100,25 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 	for _, c := range changes {
 		t.announce(c)
 	}
-	return t.results(changes, false), nil
+	return changes, nil
+}
+
+// endQuarantines has sites served again whose handling has panicked: who applies
+// them has seen that.
+func (t *Table) endQuarantines(ctx context.Context, changes []change) error {
+	var errs []error
+	for _, c := range changes {
+		if c.old == nil || !c.old.Quarantined() {
+			continue
+		}
+		if err := c.old.Release(ctx); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t.host.Tell(event.Event{Site: c.old.Name, Kind: event.Applied, Reason: "quarantine ended"})
+		t.KeepAwake(c.old, &c.record.Spec)
+	}
+	return errors.Join(errs...)
 }
 
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {

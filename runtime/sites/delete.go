@@ -42,14 +42,16 @@ func (t *Table) Delete(ctx context.Context, name string, purge bool) error {
 }
 
 func (t *Table) deleteSite(ctx context.Context, name string, reserve bool) error {
-	if t.host.Quarantine.TakeSite(name) {
+	if _, err := t.ByName(name); err != nil && t.host.Quarantine.TakeSite(name) {
 		return t.host.Store.Delete(name)
 	}
 	e, err := t.claimForDelete(name)
 	if err != nil {
 		return err
 	}
-	err = t.delete(ctx, e, reserve)
+	if err = e.Release(ctx); err == nil {
+		err = t.delete(ctx, e, reserve)
+	}
 	if err != nil {
 		t.mu.Lock()
 		e.Deleting = false

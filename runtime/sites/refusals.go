@@ -28,7 +28,8 @@ func (r Refusals) Read(from *bpf.RefusalReader) {
 			r.table.host.Log.Error("a refusal of the data path cannot be read", "error", err)
 			continue
 		}
-		r.tell(f)
+		h := r.table.host
+		h.Guard(r.table.ByID(f.Site), func() { r.tell(f) })
 	}
 }
 

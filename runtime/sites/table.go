@@ -8,6 +8,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/network"
 	"github.com/fcnode/fcnode/runtime/policy"
@@ -127,7 +128,10 @@ func (t *Table) Load() error {
 		t.host.Quarantined(life.BadSite, event.Event{Site: name, Reason: why.Error(), Text: "it is not served, and refused: apply its spec again, or delete it"})
 	}
 	err := t.host.Store.Readable(func(s *store.Site) error {
-		err := take(s)
+		var err error
+		if fault := guard.Run(func() { err = take(s) }); fault != nil {
+			err = fmt.Errorf("%w: %w", errTaken, fault)
+		}
 		if errors.Is(err, errTaken) {
 			bad(s.Spec.Name, err)
 			return nil

@@ -35,15 +35,18 @@ func (c *change) noteVolumes(img *image.Image, kept *volume.Store) {
 // fillVolumes makes new volumes in the background, so that no visitor waits for
 // it. A wake looks again.
 func (t *Table) fillVolumes(changes []change, images map[string]found) {
-	t.host.Work.Go(func() {
+	t.host.Go(func() {
 		for _, c := range changes {
 			img := images[c.record.Spec.Name].image
-			if _, err := t.ByName(c.record.Spec.Name); err != nil || img == nil || c.action == api.ActionUnchanged {
+			e, err := t.ByName(c.record.Spec.Name)
+			if err != nil || img == nil || c.action == api.ActionUnchanged {
 				continue
 			}
-			if _, err := t.host.Mounts(t.host.Ctx, &c.record.Spec, img); err != nil && t.host.Ctx.Err() == nil {
-				t.host.Log.Error("a site's volume is tried again at its wake", "site", c.record.Spec.Name, "error", err)
-			}
+			t.host.Guard(e, func() {
+				if _, err := t.host.Mounts(t.host.Ctx, &c.record.Spec, img); err != nil && t.host.Ctx.Err() == nil {
+					t.host.Log.Error("a site's volume is tried again at its wake", "site", c.record.Spec.Name, "error", err)
+				}
+			})
 		}
 	})
 }

@@ -92,6 +92,10 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(to chan<- prometheus.Metric) {
+	c.status.host.Guard(nil, func() { c.collect(to) })
+}
+
+func (c *collector) collect(to chan<- prometheus.Metric) {
 	awake, err := c.status.List(c.ctx, api.ListOptions{Awake: true})
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(descSites, err)
@@ -104,8 +108,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 		for _, r := range s.Replicas {
 			replicas[string(r.Tier)]++
 		}
-		collectSite(to, s)
-		c.collectLatency(to, s.Name)
+		c.collectGuarded(to, s)
 	}
 	sites[string(api.TierCold)] += c.status.table.Count() - len(awake)
 	for tier, count := range sites {
@@ -127,6 +130,19 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	for end, count := range packets {
 		to <- counter(descPackets, float64(count), end)
 	}
+}
+
+// collectGuarded gives a site's metrics. They are collected on a goroutine of the
+// library's, where a panic would end the daemon.
+func (c *collector) collectGuarded(to chan<- prometheus.Metric, s *api.Site) {
+	e, err := c.status.table.ByName(s.Name)
+	if err != nil {
+		return // deleted meanwhile
+	}
+	c.status.host.Guard(e, func() {
+		collectSite(to, s)
+		collectLatency(to, e)
+	})
 }
 
 func collectSite(to chan<- prometheus.Metric, s *api.Site) {
@@ -206,11 +222,7 @@ func collectLoad(to chan<- prometheus.Metric, s *api.Site) {
 
 // collectLatency does not go by what is shown to people, which is of the time since
 // somebody looked.
-func (c *collector) collectLatency(to chan<- prometheus.Metric, name string) {
-	e, err := c.status.table.ByName(name)
-	if err != nil {
-		return // deleted meanwhile
-	}
+func collectLatency(to chan<- prometheus.Metric, e *life.Site) {
 	var all bpf.Histogram
 	e.With(func(l *life.Live) {
 		if l.Activity != nil {
@@ -224,7 +236,7 @@ func (c *collector) collectLatency(to chan<- prometheus.Metric, name string) {
 	for _, bound := range bpf.LatencyBounds() {
 		buckets[bound.Seconds()] = all.Below(bound)
 	}
-	to <- prometheus.MustNewConstHistogram(descSiteLatency, all.Count(), all.Sum().Seconds(), buckets, name)
+	to <- prometheus.MustNewConstHistogram(descSiteLatency, all.Count(), all.Sum().Seconds(), buckets, e.Name)
 }
 
 func gauge(d *prometheus.Desc, v float64, labels ...string) prometheus.Metric {

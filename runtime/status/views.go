@@ -48,9 +48,13 @@ func (s *Status) List(ctx context.Context, opts api.ListOptions) ([]api.Site, er
 		if opts.Awake && !e.IsLive() {
 			continue
 		}
-		out = append(out, s.View(e))
+		var v api.Site
+		if s.host.Guard(e, func() { v = s.View(e) }) { // else it is quarantined now
+			out = append(out, v)
+		}
 	}
 	if views := s.quarantined(); !opts.Awake && len(views) > 0 {
+		out = slices.DeleteFunc(out, func(v api.Site) bool { _, bad := views[v.Name]; return bad })
 		out = slices.AppendSeq(out, maps.Values(views))
 		slices.SortFunc(out, func(a, b api.Site) int { return strings.Compare(a.Name, b.Name) }) //nolint:gocritic // they are few
 	}
@@ -62,11 +66,14 @@ func (s *Status) quarantined() map[string]api.Site {
 	bad := s.host.Quarantine.Sites()
 	out := make(map[string]api.Site, len(bad))
 	for name, why := range bad {
-		out[name] = api.Site{
-			Name: name, Tier: api.TierCold, Phase: api.PhaseQuarantined, Replicas: []api.Replica{},
-			Decision: &api.Decision{Action: event.Quarantined, Reason: why.Error()},
-			Error:    &api.SiteError{Message: why.Error() + "; apply its spec again, or delete it"},
+		v := api.Site{Name: name, Tier: api.TierCold, Replicas: []api.Replica{}}
+		if e, err := s.table.ByName(name); err == nil { // its handling has panicked
+			s.host.Guard(e, func() { v = s.View(e) })
 		}
+		v.Phase = api.PhaseQuarantined
+		v.Decision = &api.Decision{Action: event.Quarantined, Reason: why.Error()}
+		v.Error = &api.SiteError{Message: why.Error() + "; apply its spec again, or delete it"}
+		out[name] = v
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package watchdog
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -54,4 +55,32 @@ func (w *Watch) Stalled(limit time.Duration) string {
 		go w.table.During(w.Ask)
 	}
 	return strings.Join(hang, ", ")
+}
+
+// beats is how many beats there are in the time for which the daemon may be silent.
+const beats = 10
+
+// Beat tells the kernel at intervals that the daemon is well, until ctx ends; not while
+// something is stalled. fail is told of the first of errors in a row, and of a stall.
+func (w *Watch) Beat(ctx context.Context, silence time.Duration, beat func() error, fail func(error)) {
+	tick := time.NewTicker(silence / beats)
+	defer tick.Stop()
+	failed := false
+	for {
+		var err error
+		if what := w.Stalled(silence / 2); what != "" {
+			err = fmt.Errorf("new visitors of sleeping sites are refused unless it goes on: %s hangs", what)
+		} else {
+			err = beat()
+		}
+		if err != nil && !failed {
+			fail(err)
+		}
+		failed = err != nil
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

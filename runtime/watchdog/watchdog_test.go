@@ -1,6 +1,8 @@
 package watchdog
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,5 +45,55 @@ func TestStalled(t *testing.T) {
 		<-table
 		synctest.Wait()
 		want("when the table answers again", "")
+	})
+}
+
+// TestBeat: the kernel is told that the daemon is well several times within its patience, not while a loop hangs, and again
+// afterwards; an error is told once in a row.
+func TestBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const silence = 10 * time.Second
+		w := Watch{Ask: func() {}}
+		ctx, cancel := context.WithCancel(t.Context())
+		var last time.Time
+		var broken error
+		var told []string
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			w.Beat(ctx, silence, func() error { last = time.Now(); return broken }, func(err error) { told = append(told, err.Error()) })
+		}()
+		after := func(wait time.Duration) time.Duration {
+			<-time.After(wait)
+			synctest.Wait()
+			return time.Since(last)
+		}
+		for range 30 {
+			if silent := after(777 * time.Millisecond); silent > silence/5 {
+				t.Fatalf("silent for %s", silent)
+			}
+		}
+		end := make(chan struct{})
+		go w.Held.During(func() { <-end })
+		if silent := after(4 * time.Second); silent > silence/5 {
+			t.Errorf("at one packet for 4 s: silent for %s", silent)
+		}
+		if silent := after(12 * time.Second); silent < silence {
+			t.Errorf("at one packet for 16 s: silent for %s only", silent)
+		}
+		close(end)
+		if silent := after(2 * time.Second); silent > silence/5 {
+			t.Errorf("it goes on: silent for %s", silent)
+		}
+		if len(told) != 1 || !strings.Contains(told[0], "held packets") {
+			t.Errorf("told: %q", told)
+		}
+		broken = errors.New("no such map")
+		after(5 * time.Second)
+		if len(told) != 2 || told[1] != "no such map" {
+			t.Errorf("told: %q", told)
+		}
+		cancel()
+		<-over
 	})
 }

@@ -166,3 +166,100 @@ func production(t *testing.T, f func(path string, set *token.FileSet, file *ast.
 		t.Fatalf("%d files read: %v", found, err)
 	}
 }
+
+// bareGo are the files of the daemon's rooms that start goroutines without a guard,
+// with the reason.
+var bareGo = map[string]string{
+	"runtime/api/server.go":     "net/http's own loop: calls are guarded one by one",
+	"runtime/api/metrics.go":    "closes a server",
+	"runtime/api/execclient.go": "of the command line",
+	"runtime/api/execserver.go": "guarded inside",
+	"runtime/api/stream.go":     "cancels a context",
+	"runtime/life/guard.go":     "the guard",
+	"runtime/life/errand.go":    "copies what a command prints, of bounded speed and size",
+	"runtime/life/inside.go":    "reads what a probe's command prints, into a bounded buffer",
+	"runtime/scale/scale.go":    "its timer adds to a queue",
+	"runtime/scale/urgent.go":   "readers that guard each evaluation",
+	"runtime/sites/dir.go":      "cancels a context",
+	"runtime/node/ignored.go":   "guards each connection",
+	"runtime/node/run.go":       "loops that guard each thing that they do",
+}
+
+// TestGoroutinesAreGuarded: in the rooms where sites are handled, goroutines and timers begin with a guard, so that a panic is one
+// site's and not the daemon's.
+func TestGoroutinesAreGuarded(t *testing.T) {
+	rooms := []string{"runtime/api", "runtime/life", "runtime/node", "runtime/policy", "runtime/scale", "runtime/sites", "runtime/status"}
+	seen := map[string]bool{}
+	production(t, func(path string, set *token.FileSet, f *ast.File) {
+		path = filepath.ToSlash(path)
+		if !slices.Contains(rooms, filepath.ToSlash(filepath.Dir(path))) {
+			return
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if !startsGoroutine(n) {
+				return true
+			}
+			seen[path] = true
+			if bareGo[path] == "" {
+				t.Errorf("%s: a goroutine without a guard: start it by Host.Go, Site.goDo or Site.goKeep, or say why not in bareGo", set.Position(n.Pos()))
+			}
+			return true
+		})
+	})
+	for path := range bareGo {
+		if !seen[path] {
+			t.Errorf("%s starts no goroutine any more: take it off the list", path)
+		}
+	}
+}
+
+// startsGoroutine says whether a node is a go statement, a timer's or a WaitGroup's
+// function, each without a guard at once inside.
+func startsGoroutine(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.GoStmt:
+		return !callsGuard(n.Call)
+	case *ast.CallExpr:
+		sel, ok := n.Fun.(*ast.SelectorExpr)
+		if !ok || len(n.Args) == 0 {
+			return false
+		}
+		on := name(sel.X)
+		switch sel.Sel.Name {
+		case "AfterFunc":
+			return !guardedFunc(n.Args[len(n.Args)-1])
+		case "Go": // of a sync.WaitGroup; Host.Go is guarded
+			return (on == "Work" || on == "readers" || on == "wg") && !guardedFunc(n.Args[0])
+		}
+	}
+	return false
+}
+
+func name(e ast.Expr) string {
+	switch x := e.(type) {
+	case *ast.Ident:
+		return x.Name
+	case *ast.SelectorExpr:
+		return x.Sel.Name
+	}
+	return ""
+}
+
+// guardedFunc says whether a function does nothing but call a guard.
+func guardedFunc(e ast.Expr) bool {
+	f, ok := e.(*ast.FuncLit)
+	if !ok || len(f.Body.List) != 1 {
+		return false
+	}
+	s, ok := f.Body.List[0].(*ast.ExprStmt)
+	if !ok {
+		return false
+	}
+	call, ok := s.X.(*ast.CallExpr)
+	return ok && callsGuard(call)
+}
+
+func callsGuard(call *ast.CallExpr) bool {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && sel.Sel.Name == "Guard"
+}

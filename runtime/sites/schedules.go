@@ -1,4 +1,4 @@
-package node
+package sites
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 	"github.com/fcnode/fcnode/runtime/schedule"
 )
 
-// schedule runs the commands of sites on time.
-func (n *Node) schedule(ctx context.Context) {
+// RunSchedules runs the commands of sites on time, until the context ends.
+func RunSchedules(ctx context.Context, t *Table) {
 	clock := schedule.New(schedule.Options{
-		Dir: filepath.Join(n.Cfg.StateDir, "schedule"), Go: n.Work.Go, Tell: n.Tell, Log: n.Log,
+		Dir: filepath.Join(t.host.Cfg.StateDir, "schedule"), Go: t.host.Go, Tell: t.host.Tell, Log: t.host.Log,
 		Sites: func() (out []schedule.Site) {
-			for _, e := range n.table.All() {
+			for _, e := range t.All() {
 				if s, has := e.Scheduled(); has {
 					out = append(out, s)
 				}

@@ -1,4 +1,4 @@
-package node
+package sites
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
-// quarantineReplica tells of a replica of an earlier daemon that was not adopted.
-func (n *Node) quarantineReplica(q container.Quarantined) {
+// QuarantineReplica tells of a replica of an earlier daemon that was not adopted.
+func QuarantineReplica(t *Table, q container.Quarantined) {
 	siteName, _, _ := life.OfContainer(q.ID)
 	text := "what belonged to it has ended; the site's next visitor gets a fresh replica"
 	if q.Files != "" {
@@ -20,16 +20,16 @@ func (n *Node) quarantineReplica(q container.Quarantined) {
 	if q.ID == "" {
 		text = "a reboot ends what no signal can end"
 	}
-	n.Quarantined(life.BadReplica, event.Event{Site: siteName, Replica: container.Name(q.ID), Reason: q.Why.Error(), Text: text})
-	e, err := n.table.ByName(siteName)
+	t.host.Quarantined(life.BadReplica, event.Event{Site: siteName, Replica: container.Name(q.ID), Reason: q.Why.Error(), Text: text})
+	e, err := t.ByName(siteName)
 	if err != nil {
 		return // of no site of this node
 	}
 	e.With(func(l *life.Live) { l.QuarantineReplica(container.Name(q.ID), q.Why) })
 }
 
-// tellRecovered tells that the state file was damaged.
-func (n *Node) tellRecovered(r *store.Recovery) {
+// TellRecovered tells that the state file was damaged.
+func TellRecovered(h *life.Host, r *store.Recovery) {
 	if r == nil {
 		return
 	}
@@ -37,5 +37,5 @@ func (n *Node) tellRecovered(r *store.Recovery) {
 	if r.Files != "" {
 		text += "; the damaged file is " + r.Files
 	}
-	n.Quarantined(life.BadFile, event.Event{Reason: r.Why.Error(), Text: text})
+	h.Quarantined(life.BadFile, event.Event{Reason: r.Why.Error(), Text: text})
 }
