@@ -172,7 +172,7 @@ func TestPeersRoleIsThatOfItsProcess(t *testing.T) {
 		"nobody":           {who{65534, 65534, nil}, http.StatusForbidden},
 		"a watcher":        {who{65534, 71, nil}, http.StatusForbidden},
 		"an operator":      {who{65534, 65534, []uint32{5, 72}}, http.StatusInternalServerError},
-		"one of 501":       {who{65534, 65534, append(many, 72)}, http.StatusInternalServerError},
+		"one of 501":       {who{65534, 65534, slices.Concat(many, []uint32{72})}, http.StatusInternalServerError},
 		"in none of 500":   {who{65534, 65534, many}, http.StatusForbidden},
 		"root":             {who{0, 65534, nil}, http.StatusInternalServerError},
 		"an admin's group": {who{65534, 73, nil}, http.StatusInternalServerError},

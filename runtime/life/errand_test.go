@@ -11,7 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/logs"
 	"github.com/fcnode/fcnode/runtime/site"
@@ -126,7 +125,7 @@ func TestErrandWaits(t *testing.T) {
 		if d.phase(s) != site.Waking {
 			t.Errorf("it is %s", d.phase(s))
 		}
-		d.listen(s, bpf.ReplicaID(w.ids()[0]))
+		d.listen(s, w.ids()[0])
 		pass(11 * time.Minute)
 		if err := <-over; err != nil {
 			t.Error(err)

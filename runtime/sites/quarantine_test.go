@@ -67,7 +67,10 @@ func TestApplyEndsQuarantine(t *testing.T) {
 		t.Errorf("applied again: quarantined %v, refused %v", host.Quarantine.Sites(), data.refused)
 	}
 	var told []event.Kind
-	for ev := range host.Eventlog.Events(context.Background(), event.Query{}) {
+	for ev, err := range host.Eventlog.Events(context.Background(), event.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		told = append(told, ev.Kind)
 	}
 	if !slices.Equal(told, []event.Kind{event.Quarantined, event.Applied}) {

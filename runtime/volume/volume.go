@@ -71,8 +71,8 @@ func readLink(path string, resolve uint64) (above int, to string, err error) {
 		return -1, "", unix.EAGAIN
 	}
 	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(above, filepath.Base(path), buf)
-	if err != nil { // no link, or nothing: which is told by who opens it
+	n, notLink := unix.Readlinkat(above, filepath.Base(path), buf)
+	if notLink != nil { // or nothing: which it is tells who opens it
 		_ = unix.Close(above) // a path descriptor
 		return -1, "", nil
 	}

@@ -320,8 +320,11 @@ func TestRootSiteThatEndsWhileNoDaemonRuns(t *testing.T) {
 	testutil.WaitExit(t, patience, pid)
 	testutil.WaitFor(t, patience, "its monitor to write down how it ended", func() error {
 		found, err := filepath.Glob(n.run("replicas/orphan-1.*/exit.json"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("found %q, %v", found, err)
+		if err == nil && len(found) != 1 {
+			err = fmt.Errorf("found %q", found)
+		}
+		if err != nil {
+			return err
 		}
 		return nil
 	})
