@@ -31,7 +31,7 @@ type dpFcConn struct {
 	Fin     uint8
 	Seen    uint8
 	Unsure  uint8
-	Pad     uint32
+	Use     uint32
 }
 
 type dpFcControlArgs struct {
@@ -267,6 +267,8 @@ type dpFcReplica struct {
 	Flags         uint32
 	Vip4          dpFcAddr
 	Vip6          dpFcAddr
+	Keepalive     uint32
+	Pad           uint32
 	Ready4        uint32
 	Ready6        uint32
 	Listeners4    [32]uint32
@@ -274,7 +276,9 @@ type dpFcReplica struct {
 	ConnsTotal    uint64
 	ConnsNow      uint64
 	ConnsFailed   uint64
+	ConnsUsed     uint64
 	LastNs        uint64
+	UsedNs        uint64
 	EstablishedNs uint64
 	FirstByteNs   uint64
 }
@@ -338,7 +342,8 @@ const (
 	dpFcStatFC_STAT_DENIED               dpFcStat = 14
 	dpFcStatFC_STAT_POLICY               dpFcStat = 15
 	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
-	dpFcStatFC_STAT_MAX                  dpFcStat = 17
+	dpFcStatFC_STAT_KEEPALIVE            dpFcStat = 17
+	dpFcStatFC_STAT_MAX                  dpFcStat = 18
 )
 
 type dpFcTrigger struct {

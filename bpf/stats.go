@@ -21,6 +21,7 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_DENIED:               "denied",
 	dpFcStatFC_STAT_POLICY:               "policy",
 	dpFcStatFC_STAT_FOREIGN:              "foreign",
+	dpFcStatFC_STAT_KEEPALIVE:            "keepalive",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

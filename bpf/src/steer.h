@@ -111,6 +111,14 @@ static __always_inline void count_flow(const struct packet *p, struct fc_flow *f
 		load->udp_flows++;
 }
 
+/* Somebody comes. A SYN says nothing yet: what becomes of it does. */
+static __always_inline void arrives(const struct packet *p, struct fc_replica *r)
+{
+	r->last_ns = bpf_ktime_get_ns();
+	if (p->proto == IPPROTO_UDP)
+		r->used_ns = r->last_ns;
+}
+
 static __always_inline void remember_fragments(const struct packet *p, __u32 replica)
 {
 	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
@@ -252,7 +260,7 @@ int fc_device(struct __sk_buff *skb)
 			if (!f || f->replica != c.id)
 				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
 			if (p.syn || p.proto == IPPROTO_UDP)
-				c.r->last_ns = bpf_ktime_get_ns();
+				arrives(&p, c.r);
 			knock(c);
 			remember_fragments(&p, c.id);
 			return to_replica(c.r);
@@ -372,7 +380,7 @@ int fc_uplink(struct __sk_buff *skb)
 	c = pick(skb, &p, l, s, c);
 	if (!c.r)
 		return TC_ACT_UNSPEC;
-	c.r->last_ns = bpf_ktime_get_ns();
+	arrives(&p, c.r);
 	knock(c);
 	count_flow(&p, f, c.id);
 	return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);

@@ -63,6 +63,8 @@ struct fc_replica {
 	__u32 flags;
 	struct fc_addr vip4;
 	struct fc_addr vip6;
+	__u32 keepalive; /* seconds after which a client that is gone is found out; 0: never */
+	__u32 pad;
 
 	__u32 ready4; /* bit per port somebody listens on for IPv4 */
 	__u32 ready6;
@@ -71,7 +73,9 @@ struct fc_replica {
 	__u64 conns_total; /* TCP connections accepted so far */
 	__u64 conns_now;
 	__u64 conns_failed; /* ended by a reset or by giving up */
-	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival or close */
+	__u64 conns_used;   /* of conns_now, those that have carried data */
+	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival: SYN, connection or datagram */
+	__u64 used_ns;        /* of the last datagram, first data of a connection, or end of one that had any */
 	__u64 established_ns; /* of the first established connection */
 	__u64 first_byte_ns;  /* of the first answer's first payload */
 };
@@ -128,7 +132,7 @@ struct fc_conn {
 	__u8 fin;
 	__u8 seen;   /* of a TLS handshake */
 	__u8 unsure; /* the next answer may be none */
-	__u32 pad;
+	__u32 use;   /* see use.h */
 };
 
 /* What a connection's first payload says it is. */
@@ -407,6 +411,7 @@ enum fc_stat {
 	FC_STAT_DENIED,
 	FC_STAT_POLICY,
 	FC_STAT_FOREIGN,
+	FC_STAT_KEEPALIVE,
 	FC_STAT_MAX,
 };
 

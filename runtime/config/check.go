@@ -80,6 +80,10 @@ func (c checker) config(cfg *Config) {
 		c.bad("hold.perSite", "up to hold.total", "%d is more than hold.total, %d", cfg.Hold.PerSite, cfg.Hold.Total)
 	}
 	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
+	c.duration("wake.unused", cfg.Wake.Unused, time.Second, time.Hour)
+	if err := cfg.Keepalive.Check(); err != nil {
+		c.report("keepalive", err)
+	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)

@@ -64,6 +64,7 @@ type Config struct {
 	Deletion Deletion `json:"deletion" also:"delete,deletions"`
 
 	Hold  Hold  `json:"hold"`
+	Wake  Wake  `json:"wake" also:"wakes,budget,ratelimit"`
 	Start Start `json:"start"`
 	Log   Log   `json:"log" also:"logs,logging"`
 
@@ -75,6 +76,9 @@ type Config struct {
 	Budget      Budget      `json:"budget" also:"budgets"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
+
+	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
+	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
 
 	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
 	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
@@ -115,6 +119,12 @@ type Hold struct {
 	Total   int `json:"total"`
 	// Deadline is how long a packet is held before it is dropped.
 	Deadline spec.Duration `json:"deadline" also:"timeout"`
+}
+
+// Wake says what a wake takes of those for whom it is.
+type Wake struct {
+	// Unused is how long a site that a packet has woken stays awake if nobody uses it: if no connection carries data.
+	Unused spec.Duration `json:"unused" also:"idle,timeout,grace"`
 }
 
 // Start has the defaults for the start of sites.
@@ -191,6 +201,8 @@ func base() Config {
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
+		Wake:        Wake{Unused: spec.Duration(10 * time.Second)},
+		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},

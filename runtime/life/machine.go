@@ -141,8 +141,8 @@ func (l *Live) perform(act site.Action) site.Event {
 	case site.Refuse:
 		l.Host.refuse(l.ID)
 	case site.Recheck:
-		conns, idle := l.Quiet(act.ID)
-		return site.Rechecked{ID: act.ID, Conns: conns, IdleFor: idle}
+		u := l.Use(act.ID)
+		return site.Rechecked{ID: act.ID, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived}
 	case site.Watch:
 		return l.Host.watchEmpty(act.ID)
 	case site.Note:
@@ -166,8 +166,8 @@ func (l *Live) perform(act site.Action) site.Event {
 		l.arm(timerKey{timerPortGrace, act.ID}, act.After, func() site.Event { return site.PortGraceOver{ID: act.ID} })
 	case site.ArmIdle:
 		l.arm(timerKey{timerIdle, act.ID}, act.After, func() site.Event {
-			conns, idle := l.Quiet(act.ID)
-			return site.IdleOver{ID: act.ID, Conns: conns, IdleFor: idle}
+			u := l.Use(act.ID)
+			return site.IdleOver{ID: act.ID, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived}
 		})
 	case site.ArmLife:
 		l.arm(timerKey{timerLife, act.ID}, jittered(act.After, l.Spec), func() site.Event { return site.LifeOver{ID: act.ID} })
@@ -307,20 +307,30 @@ func (l *Live) release() {
 	}
 }
 
-// Quiet reads a replica's counters: connections (and exec sessions) now, and
-// the time since the last of them ended (or since it was started).
-func (l *Live) Quiet(id site.ReplicaID) (conns uint64, idle time.Duration) {
+// Use is how much a replica is used.
+type Use struct {
+	Conns   uint64        // connections that have carried data, and exec sessions
+	Idle    time.Duration // since the last of them ended (or since it was started)
+	Arrived time.Duration // since somebody came who has not used it yet; 0: nobody has
+}
+
+// Use reads a replica's counters.
+func (l *Live) Use(id site.ReplicaID) Use {
 	r := l.Replicas[id]
 	st, err := l.Host.Data.Stats(bpf.ReplicaID(id))
 	if err != nil || r == nil {
-		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
+		return Use{Idle: time.Duration(1<<63 - 1)} // nothing there to keep awake
 	}
-	idle = time.Since(r.Started)
-	if st.Last > 0 {
-		idle = time.Duration(l.Host.Now() - st.Last)
+	now := l.Host.Now()
+	u := Use{Conns: st.ConnsUsed + uint64(r.execs), Idle: time.Since(r.Started)}
+	if st.Used > 0 {
+		u.Idle = time.Duration(now - min(st.Used, now))
+	}
+	if st.Last > st.Used {
+		u.Arrived = max(1, time.Duration(now-min(st.Last, now)))
 	}
 	l.came(r, st.ConnsTotal)
-	return st.ConnsNow + uint64(r.execs), idle
+	return u
 }
 
 // note tells people.

@@ -16,7 +16,25 @@ func (r *Replica) armIdle(p Policy) []Action {
 		return nil
 	}
 	here, _ := p.rung(r.Tier) // the time up to where it is has been waited for
-	return []Action{ArmIdle{ID: r.ID, After: max(0, rung.After-here.After)}}
+	return []Action{ArmIdle{ID: r.ID, After: r.visit.sooner(p, max(0, rung.After-here.After))}}
+}
+
+// sooner is when to look at a replica that is to sleep after a time.
+func (v *visit) sooner(p Policy, after time.Duration) time.Duration {
+	if v.due && p.Unused > 0 {
+		return min(p.Unused, after)
+	}
+	return after
+}
+
+// arriving is for how long whoever has just come may yet turn out to be a
+// visitor: a handshake that is under way would be cut off. Not for ever: whoever
+// sends nothing but SYNs must not keep a site awake.
+func (p Policy) arriving(arrived, idle, due time.Duration) time.Duration {
+	if arrived == 0 || arrived >= p.Linger || idle >= due+2*p.Linger {
+		return 0
+	}
+	return p.Linger - arrived
 }
 
 func (r *Replica) nextRung(p Policy) (Rung, bool) {
@@ -27,7 +45,7 @@ func (r *Replica) nextRung(p Policy) (Rung, bool) {
 	return p.nextRung(below)
 }
 
-func (e IdleOver) on(m *Machine, _ time.Time) []Action {
+func (e IdleOver) on(m *Machine, now time.Time) []Action {
 	if m.gates.at(e.ID) >= 0 && !m.replicas.anyButSpares() {
 		return append(m.gates.drop(0), Note{Kind: event.Parked, Reason: "nobody came while it was prepared"})
 	}
@@ -40,16 +58,30 @@ func (e IdleOver) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if e.Conns > 0 || m.waiting { // a visitor who is held for a port of it is one too
-		return []Action{ArmIdle{ID: r.ID, After: rung.After}}
+		r.visit.due = r.visit.due && e.Conns == 0
+		return []Action{ArmIdle{ID: r.ID, After: r.visit.sooner(m.policy, rung.After)}}
 	}
-	if e.IdleFor < rung.After {
-		return []Action{ArmIdle{ID: r.ID, After: rung.After - e.IdleFor}}
+	due, reason := rung.After, "idle "+rung.After.String()
+	if p := m.policy; r.State == Ready && r.visit.due && p.Unused > 0 && p.Unused < due {
+		if left := r.visit.by.Sub(now); left > 0 {
+			return []Action{ArmIdle{ID: r.ID, After: left}}
+		}
+		r.visit.due = e.IdleFor >= p.Unused
+		if r.visit.due {
+			due, reason = p.Unused, "no connection came of its wake within "+p.Unused.String()
+		}
+	}
+	if e.IdleFor < due {
+		return []Action{ArmIdle{ID: r.ID, After: due - e.IdleFor}}
+	}
+	if left := m.policy.arriving(e.Arrived, e.IdleFor, due); left > 0 {
+		return []Action{ArmIdle{ID: r.ID, After: left}}
 	}
 	if r.State == Ready && m.Serving() > 1 {
 		m.want = max(m.policy.least(), m.Serving()-1)
-		return m.drain(r, causeSurplus, fmt.Sprintf("idle %s, others serve", rung.After))
+		return m.drain(r, causeSurplus, fmt.Sprintf("idle %s, others serve", due))
 	}
-	return r.close(rung.Tier, causeIdle, "idle "+rung.After.String())
+	return r.close(rung.Tier, causeIdle, reason)
 }
 
 // close is the first half of going to sleep. Towards a tier on which the
@@ -66,11 +98,15 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 	if r == nil || r.State != Closing {
 		return nil
 	}
-	needed, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
+	rung, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
+	needed := r.visit.sooner(m.policy, rung.After)
+	used := e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed)
+	r.visit.due = r.visit.due && !used
 	// Whoever came between the decision and the holding back is seen here.
-	if e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed.After) {
+	if used || (r.cause == causeIdle && m.policy.arriving(e.Arrived, e.IdleFor, needed) > 0) {
 		return m.rouse(r, "a connection came while parking")
 	}
+	r.visit = visit{}
 	if r.target == detect.TierCold || r.target == detect.TierPrepared {
 		if r.target == detect.TierPrepared {
 			r.then = thenPrepare
@@ -144,6 +180,7 @@ func (e Knocked) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if r.State == Closing || r.State == Suspending || r.State == Asleep {
+		r.visit.due = true
 		return m.rouse(r, "a packet came")
 	}
 	return nil
@@ -195,6 +232,7 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	}
 	r.State, r.Reason, m.byHand = Ready, "", false
 	r.target, r.given = detect.TierRunning, detect.TierRunning
+	r.visit.by = m.now.Add(m.policy.Unused)
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
 	acts = append(acts, r.armPortGrace(m.policy)...)
