@@ -18,6 +18,12 @@ type dpFcAddr struct {
 	W [4]uint32
 }
 
+type dpFcBucket struct {
+	_    structs.HostLayout
+	Full uint64
+	Told uint64
+}
+
 type dpFcConn struct {
 	_       structs.HostLayout
 	Replica uint32
@@ -156,6 +162,14 @@ type dpFcLatency struct {
 	N [448]uint64
 }
 
+type dpFcLimited struct {
+	_      structs.HostLayout
+	Ns     uint64
+	Source dpFcAddr
+	Site   uint32
+	Pad    uint32
+}
+
 type dpFcListener struct {
 	_       structs.HostLayout
 	Site    uint32
@@ -236,6 +250,13 @@ type dpFcQueueKey struct {
 	Pad     uint16
 }
 
+type dpFcRate struct {
+	_     structs.HostLayout
+	Every uint64
+	Burst uint32
+	Pad   uint32
+}
+
 type dpFcRefusal struct {
 	_       structs.HostLayout
 	Ns      uint64
@@ -299,6 +320,8 @@ type dpFcSettings struct {
 	Sink        uint32
 	HoldPerSite uint32
 	Pad         uint32
+	WakeSource  dpFcRate
+	WakeSite    dpFcRate
 }
 
 type dpFcSite struct {
@@ -343,7 +366,9 @@ const (
 	dpFcStatFC_STAT_POLICY               dpFcStat = 15
 	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
 	dpFcStatFC_STAT_KEEPALIVE            dpFcStat = 17
-	dpFcStatFC_STAT_MAX                  dpFcStat = 18
+	dpFcStatFC_STAT_WAKE_SOURCE          dpFcStat = 18
+	dpFcStatFC_STAT_WAKE_SITE            dpFcStat = 19
+	dpFcStatFC_STAT_MAX                  dpFcStat = 20
 )
 
 type dpFcTrigger struct {
@@ -430,6 +455,7 @@ const (
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
 	dpMapFcLatencies        = "fc_latencies"
+	dpMapFcLimitedRing      = "fc_limited_ring"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
@@ -448,6 +474,8 @@ const (
 	dpMapFcTriggers         = "fc_triggers"
 	dpMapFcUplinks          = "fc_uplinks"
 	dpMapFcVeths            = "fc_veths"
+	dpMapFcWakeSite         = "fc_wake_site"
+	dpMapFcWakeSource       = "fc_wake_source"
 	dpProgFcBind4           = "fc_bind4"
 	dpProgFcBind6           = "fc_bind6"
 	dpProgFcControl         = "fc_control"
@@ -468,6 +496,7 @@ const (
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
 	dpVarFcTypeKind         = "fc_type_kind"
+	dpVarFcTypeLimited      = "fc_type_limited"
 	dpVarFcTypePolicyOwner  = "fc_type_policy_owner"
 	dpVarFcTypePolicyTarget = "fc_type_policy_target"
 	dpVarFcTypeRefusal      = "fc_type_refusal"
@@ -554,6 +583,7 @@ type dpMapSpecs struct {
 	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
 	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
+	FcLimitedRing *ebpf.MapSpec `ebpf:"fc_limited_ring"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
@@ -572,6 +602,8 @@ type dpMapSpecs struct {
 	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.MapSpec `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcWakeSite    *ebpf.MapSpec `ebpf:"fc_wake_site"`
+	FcWakeSource  *ebpf.MapSpec `ebpf:"fc_wake_source"`
 }
 
 // dpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -586,6 +618,7 @@ type dpVariableSpecs struct {
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
+	FcTypeLimited      *ebpf.VariableSpec `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.VariableSpec `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.VariableSpec `ebpf:"fc_type_policy_target"`
 	FcTypeRefusal      *ebpf.VariableSpec `ebpf:"fc_type_refusal"`
@@ -632,6 +665,7 @@ type dpMaps struct {
 	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
 	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
+	FcLimitedRing *ebpf.Map `ebpf:"fc_limited_ring"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
@@ -650,6 +684,8 @@ type dpMaps struct {
 	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.Map `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
+	FcWakeSite    *ebpf.Map `ebpf:"fc_wake_site"`
+	FcWakeSource  *ebpf.Map `ebpf:"fc_wake_source"`
 }
 
 func (m *dpMaps) Close() error {
@@ -666,6 +702,7 @@ func (m *dpMaps) Close() error {
 		m.FcHeldRing,
 		m.FcHoldCounts,
 		m.FcLatencies,
+		m.FcLimitedRing,
 		m.FcListenSocks,
 		m.FcListeners,
 		m.FcLoads,
@@ -684,6 +721,8 @@ func (m *dpMaps) Close() error {
 		m.FcTriggers,
 		m.FcUplinks,
 		m.FcVeths,
+		m.FcWakeSite,
+		m.FcWakeSource,
 	)
 }
 
@@ -699,6 +738,7 @@ type dpVariables struct {
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
+	FcTypeLimited      *ebpf.Variable `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.Variable `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.Variable `ebpf:"fc_type_policy_target"`
 	FcTypeRefusal      *ebpf.Variable `ebpf:"fc_type_refusal"`

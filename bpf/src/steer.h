@@ -2,6 +2,7 @@
 #ifndef FCNODE_STEER_H
 #define FCNODE_STEER_H
 
+#include "budget.h"
 #include "choose.h"
 #include "deny.h"
 #include "events.h"
@@ -69,11 +70,22 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
 	return p->proto == IPPROTO_UDP && (!s || slot_of(s, id) < 0);
 }
 
+static __always_inline bool asleep(struct choice c)
+{
+	return *(volatile __u32 *)&c.r->flags & FC_REPLICA_ASLEEP;
+}
+
+/* Whether a packet may go to its replica: it wakes one that sleeps. */
+static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, struct choice c)
+{
+	return !asleep(c) || fc_may_wake(skb, p, c.r->site, true);
+}
+
 /* A packet of a listener's flow goes to this replica: the first one since it
  * was marked asleep tells the daemon. */
 static __always_inline void knock(struct choice c)
 {
-	if (!(*(volatile __u32 *)&c.r->flags & FC_REPLICA_ASLEEP))
+	if (!asleep(c))
 		return;
 	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP))
 		begin_wake(c.r);
@@ -245,6 +257,8 @@ int fc_device(struct __sk_buff *skb)
 
 	/* parked, or being parked: connections stay with whom they are */
 	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
+		if (!may_reach(skb, &p, c))
+			return FC_EATEN;
 		knock(c);
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
@@ -256,6 +270,8 @@ int fc_device(struct __sk_buff *skb)
 	if (s) {
 		c = pick(skb, &p, l, s, c);
 		if (c.r) {
+			if (!may_reach(skb, &p, c))
+				return FC_EATEN;
 			count_flow(&p, f, c.id);
 			if (!f || f->replica != c.id)
 				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
@@ -268,7 +284,8 @@ int fc_device(struct __sk_buff *skb)
 	}
 	if (!p.syn && p.proto != IPPROTO_UDP)
 		return to_sink();
-	fc_hold(skb, &p, l->site);
+	if (fc_may_wake(skb, &p, l->site, false))
+		fc_hold(skb, &p, l->site);
 	return FC_EATEN;
 }
 
@@ -282,13 +299,6 @@ static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_fl
 		f->uplink = skb->ifindex;
 	count(FC_STAT_STEERED);
 	return bpf_redirect_peer(c.r->ifindex, 0);
-}
-
-static __always_inline bool in_prefixes(const struct fc_addr *a)
-{
-	struct fc_prefix_key k = { .prefixlen = 128, .addr = *a };
-
-	return bpf_map_lookup_elem(&fc_prefixes, &k);
 }
 
 /* Multicast and link-local: whatever a route says, a router keeps it. */
@@ -365,8 +375,11 @@ int fc_uplink(struct __sk_buff *skb)
 	if (p.proto == IPPROTO_TCP && !p.syn) {
 		if (!c.r)
 			return TC_ACT_UNSPEC;
-		if ((c.r->flags & FC_REPLICA_ASLEEP) && bpf_map_lookup_elem(&fc_listeners, &lk))
+		if (asleep(c) && bpf_map_lookup_elem(&fc_listeners, &lk)) {
+			if (!may_reach(skb, &p, c))
+				return TC_ACT_SHOT;
 			knock(c);
+		}
 		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	}
 
@@ -380,6 +393,8 @@ int fc_uplink(struct __sk_buff *skb)
 	c = pick(skb, &p, l, s, c);
 	if (!c.r)
 		return TC_ACT_UNSPEC;
+	if (!may_reach(skb, &p, c))
+		return TC_ACT_SHOT;
 	arrives(&p, c.r);
 	knock(c);
 	count_flow(&p, f, c.id);

@@ -324,11 +324,33 @@ struct fc_prefix_key {
 	struct fc_addr addr;
 };
 
+/* So many tokens at once, and one more after each `every`. */
+struct fc_rate {
+	__u64 every; /* ns */
+	__u32 burst; /* 0: no limit */
+	__u32 pad;
+};
+
+struct fc_bucket {
+	__u64 full; /* CLOCK_MONOTONIC of when it is full again */
+	__u64 told; /* of when it was told that it is empty */
+};
+
+/* A bucket is empty: that of a source's network, or (site not 0) of a site. */
+struct fc_limited {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	struct fc_addr source;
+	__u32 site;
+	__u32 pad;
+};
+
 struct fc_settings {
 	__u32 device;        /* ifindex of fc0 */
 	__u32 sink;          /* ifindex of the sink's host end */
 	__u32 hold_per_site; /* packets a site may have held at once */
 	__u32 pad;
+	struct fc_rate wake_source;
+	struct fc_rate wake_site;
 };
 
 /* A wake event and the held packet in one. Two sizes, so that a flood of
@@ -412,6 +434,8 @@ enum fc_stat {
 	FC_STAT_POLICY,
 	FC_STAT_FOREIGN,
 	FC_STAT_KEEPALIVE,
+	FC_STAT_WAKE_SOURCE,
+	FC_STAT_WAKE_SITE,
 	FC_STAT_MAX,
 };
 

@@ -5,6 +5,7 @@
 #ifndef FCNODE_USE_H
 #define FCNODE_USE_H
 
+#include "budget.h"
 #include "maps.h"
 
 #define SOL_SOCKET 1
@@ -35,6 +36,7 @@ static __always_inline void used(struct fc_conn *c)
 	if (!r || __sync_val_compare_and_swap(&c->use, FC_USE_NONE, FC_USE_DATA) != FC_USE_NONE)
 		return;
 	__sync_fetch_and_add(&r->conns_used, 1);
+	wake_used(c->site);
 	r->used_ns = bpf_ktime_get_ns();
 }
 

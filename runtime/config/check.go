@@ -81,6 +81,8 @@ func (c checker) config(cfg *Config) {
 	}
 	c.duration("hold.deadline", cfg.Hold.Deadline, time.Second, 10*time.Minute)
 	c.duration("wake.unused", cfg.Wake.Unused, time.Second, time.Hour)
+	c.tokens("wake.source", cfg.Wake.Source)
+	c.tokens("wake.site", cfg.Wake.Site)
 	if err := cfg.Keepalive.Check(); err != nil {
 		c.report("keepalive", err)
 	}
@@ -99,6 +101,11 @@ func (c checker) config(cfg *Config) {
 		}
 		c.bad("egress", strings.Join(egressWays, ", "), "%q is no way out%s", cfg.Egress, hint)
 	}
+}
+
+func (c checker) tokens(path string, t Tokens) {
+	c.number(path+".burst", t.Burst, 0, 1<<20)
+	c.duration(path+".every", t.Every, time.Millisecond, time.Hour)
 }
 
 // privileges checks what specs may ask for.

@@ -125,6 +125,18 @@ type Hold struct {
 type Wake struct {
 	// Unused is how long a site that a packet has woken stays awake if nobody uses it: if no connection carries data.
 	Unused spec.Duration `json:"unused" also:"idle,timeout,grace"`
+	// Source is how many sites one network (an IPv4 /24, an IPv6 /64) may wake.
+	Source Tokens `json:"source" also:"client,network"`
+	// Site is how often a site may be woken for nobody.
+	Site Tokens `json:"site"`
+}
+
+// Tokens are what is taken one of for each wake, and dropped without.
+type Tokens struct {
+	// Burst is how many there are at most. 0: there is no limit.
+	Burst int `json:"burst" also:"count,max"`
+	// Every is after how long one comes back.
+	Every spec.Duration `json:"every" also:"rate,interval"`
 }
 
 // Start has the defaults for the start of sites.
@@ -201,7 +213,10 @@ func base() Config {
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
-		Wake:        Wake{Unused: spec.Duration(10 * time.Second)},
+		Wake: Wake{
+			Unused: spec.Duration(10 * time.Second),
+			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)},
+		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},

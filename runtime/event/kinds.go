@@ -54,6 +54,7 @@ const (
 	Joined     Kind = "joined"
 
 	Refused Kind = "refused"
+	Limited Kind = "limited"
 
 	Adopted   Kind = "adopted"
 	Discarded Kind = "discarded"
@@ -123,6 +124,7 @@ var Kinds = []Info{
 	{Joined, "A replica that scaling out added got its first connection.", "`delayNs` since the trigger, `from`: the tier it came from", ""},
 
 	{Refused, "A site began to talk to somebody and was not let. Told once for each destination.", "`allow`: the entry of `network.allow` that would allow it; absent where none would", "If the site needs it: put the line of the text into its spec. If not: find out what runs there."},
+	{Limited, "Wakes are limited: a network wakes more sites than it may, or a site is woken again and again for nobody. Told when it begins, and again while it lasts, every ten minutes.", "`source`: who", "If it is a load balancer, a monitor or a network with many visitors: raise `wake.source` of the configuration. If not: `fcnode deny add`."},
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},
