@@ -102,8 +102,12 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 	needed := r.visit.sooner(m.policy, rung.After)
 	used := e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed)
 	r.visit.due = r.visit.due && !used
+	idle := e.IdleFor
+	if r.cause != causeIdle {
+		idle = 0 // who asks for it does so once, and is told that somebody is coming
+	}
 	// Whoever came between the decision and the holding back is seen here.
-	if used || (r.cause == causeIdle && m.policy.arriving(e.Arrived, e.IdleFor, needed) > 0) {
+	if used || m.policy.arriving(e.Arrived, idle, needed) > 0 {
 		return m.rouse(r, "a connection came while parking")
 	}
 	r.visit = visit{}

@@ -274,6 +274,13 @@ func TestWakeForNobody(t *testing.T) {
 			step{10 * time.Second, over(12*time.Second, 0), "publish, recheck 1 …"},
 			step{0, Rechecked{ID: 1, IdleFor: 12 * time.Second, Arrived: time.Millisecond}, "publish, release, …, arm-idle 1 10s => running (1 ready)"})...)
 	})
+	t.Run("who comes while a person puts it to sleep", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{time.Hour, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: time.Hour, Arrived: time.Millisecond}, `publish, release, note running 1 "a connection came while parking", …`},
+			step{time.Hour, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 2 * time.Hour, Arrived: time.Minute}, "publish, stop 1 …"})...)
+	})
 	t.Run("asked for by a person", func(t *testing.T) {
 		tell(t, p,
 			step{0, WakeAsked{Reason: "asked"}, starts1},
