@@ -319,7 +319,7 @@ type dpFcSettings struct {
 	Device      uint32
 	Sink        uint32
 	HoldPerSite uint32
-	Pad         uint32
+	ByStack     uint32
 	WakeSource  dpFcRate
 	WakeSite    dpFcRate
 }

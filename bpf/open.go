@@ -191,6 +191,17 @@ func (d *Datapath) SetDevice(ifindex int) error {
 	return d.updateSettings(func(s *dpFcSettings) { s.Device = uint32(ifindex) })
 }
 
+// SetByStack says whether packets take no short way past the machine's stack and
+// its firewall. It outlives the daemon.
+func (d *Datapath) SetByStack(on bool) error {
+	return d.updateSettings(func(s *dpFcSettings) {
+		s.ByStack = 0
+		if on {
+			s.ByStack = 1
+		}
+	})
+}
+
 // SetSink tells the programs the sink's host end, where refusals are sent.
 func (d *Datapath) SetSink(ifindex int) error {
 	return d.updateSettings(func(s *dpFcSettings) { s.Sink = uint32(ifindex) })

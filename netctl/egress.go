@@ -54,8 +54,11 @@ type egress struct {
 	answers map[netip.AddrPort]bool // UDP ports of sites: what comes from there are answers
 }
 
+// tableName is that of fcnode's table of nftables.
+func tableName(device string) string { return "fcnode-" + device }
+
 func newEgress(cfg Config) *egress {
-	return &egress{name: "fcnode-" + cfg.Device, device: cfg.Device, prefixes: cfg.Prefixes, way: cfg.Egress, answers: map[netip.AddrPort]bool{}}
+	return &egress{name: tableName(cfg.Device), device: cfg.Device, prefixes: cfg.Prefixes, way: cfg.Egress, answers: map[netip.AddrPort]bool{}}
 }
 
 // needed says whether there is anything to be done to packets.

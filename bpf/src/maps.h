@@ -349,4 +349,13 @@ static __always_inline struct fc_settings *config(void)
 	return bpf_map_lookup_elem(&fc_config, &zero);
 }
 
+/* Netfilter comes after these programs: what they redirect it does not see. Where
+ * the machine has rules for what it forwards, nothing is taken past them. */
+static __always_inline bool by_stack(void)
+{
+	struct fc_settings *cfg = config();
+
+	return !cfg || cfg->by_stack;
+}
+
 #endif

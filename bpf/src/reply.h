@@ -77,7 +77,7 @@ int fc_replica_out(struct __sk_buff *skb)
 		bpf_map_update_elem(&fc_flows, &k, &fresh, BPF_ANY);
 		return to_stack();
 	}
-	if (!f->uplink)
+	if (!f->uplink || by_stack())
 		return to_stack();
 	count(FC_STAT_REPLIED_UPLINK);
 	return bpf_redirect_neigh(f->uplink, NULL, 0, 0);

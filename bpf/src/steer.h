@@ -338,9 +338,9 @@ __noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
 }
 
 /* At an uplink's ingress: denied sources and what is foreign end here. Of the rest
- * only what has a replica ready is taken off, straight into its namespace. All
- * else goes the long way, by the stack's route to fc0, where it is held or
- * refused. */
+ * only what has a replica ready is taken off, straight into its namespace, unless
+ * the machine's firewall is to see it. All else goes the long way, by the stack's
+ * route to fc0, where it is held or refused. */
 SEC("tc")
 int fc_uplink(struct __sk_buff *skb)
 {
@@ -365,7 +365,7 @@ int fc_uplink(struct __sk_buff *skb)
 	/* what has come in here before was looked at then */
 	if (kind && (!f || f->uplink != skb->ifindex) && fc_is_foreign(skb, &p))
 		return TC_ACT_SHOT;
-	if (!ports)
+	if (!ports || by_stack())
 		return TC_ACT_UNSPEC;
 
 	c = of_flow(f);

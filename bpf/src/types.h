@@ -348,7 +348,7 @@ struct fc_settings {
 	__u32 device;        /* ifindex of fc0 */
 	__u32 sink;          /* ifindex of the sink's host end */
 	__u32 hold_per_site; /* packets a site may have held at once */
-	__u32 pad;
+	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
 	struct fc_rate wake_source;
 	struct fc_rate wake_site;
 };

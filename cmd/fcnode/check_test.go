@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/check"
 )
@@ -31,6 +33,9 @@ func (m vm) CRIU(string) (string, error)        { return "criu 4.2.1", nil }
 func (m vm) Mapped(string) error                { return nil }
 func (m vm) Mountable(string) ([]string, error) { return []string{"cpu", "io", "memory", "pids"}, nil }
 func (m vm) NFTables() error                    { return nil }
+func (m vm) Firewall(string, []netip.Prefix) ([]netctl.FirewallChain, error) {
+	return nil, nil
+}
 func (m vm) BPF() []bpf.Feature {
 	return []bpf.Feature{{Name: "BTF", Required: true, Purpose: "CO-RE"}}
 }

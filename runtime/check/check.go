@@ -1,9 +1,11 @@
 package check
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 )
@@ -76,6 +78,8 @@ type Machine interface {
 	Mountable(fstype string) (controllers []string, err error)
 	// NFTables returns nil if tables of nftables that rewrite addresses can be made.
 	NFTables() error
+	// Firewall lists where packets of sites may be dropped.
+	Firewall(device string, prefixes []netip.Prefix) ([]netctl.FirewallChain, error)
 	// LinkKind returns nil if links of this kind can be made.
 	LinkKind(kind string) error
 	// Cgroup describes the hierarchy that is mounted.
@@ -98,6 +102,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.forwarding()
 	c.names()
 	c.egress()
+	c.firewall()
 	c.overlay()
 	c.stateFS()
 	c.userns()

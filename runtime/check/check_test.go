@@ -14,6 +14,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -31,6 +32,8 @@ type machine struct {
 	noMapping   string
 	noGroup     bool
 	noNFT       error
+	firewall    []netctl.FirewallChain
+	noFirewall  error
 	fs          map[string]int64
 	controllers []string
 	unmountable map[string]error
@@ -67,7 +70,10 @@ func (m *machine) Capabilities() (uint64, error) { return ^uint64(0) &^ m.noCaps
 func (m *machine) BPF() []bpf.Feature            { return m.features }
 func (m *machine) Cgroup() (cgroup.Host, error)  { return m.host, nil }
 func (m *machine) NFTables() error               { return m.noNFT }
-func (m *machine) LinkKind(kind string) error    { return m.noLink[kind] }
+func (m *machine) Firewall(string, []netip.Prefix) ([]netctl.FirewallChain, error) {
+	return m.firewall, m.noFirewall
+}
+func (m *machine) LinkKind(kind string) error { return m.noLink[kind] }
 
 func (m *machine) ReadFile(path string) ([]byte, error) {
 	if text, ok := m.files[path]; ok {
@@ -202,6 +208,21 @@ func TestFindings(t *testing.T) {
 		{"no nftables, and none needed", func(m *machine, cfg *config.Config) { m.noNFT, cfg.Egress = errNone, "routed" }, nil, "egress", OK, "routed", ""},
 		{"masquerade demanded", func(m *machine, cfg *config.Config) { m.noNFT, cfg.Egress = errNone, "masquerade" }, nil, "egress", Fail, "has none", "egress: routed"},
 		{"no uplinks", func(_ *machine, cfg *config.Config) { cfg.Uplinks = nil }, nil, "egress", OK, "no uplinks", ""},
+		{"no firewall", nil, nil, "firewall", OK, "no rules", ""},
+		{"a firewall", func(m *machine, _ *config.Config) {
+			m.firewall = []netctl.FirewallChain{{Family: "inet", Table: "filter", Name: "forward", Hook: "forward"}, {Family: "ip-legacy", Table: "filter", Hook: "forward"}}
+		}, nil, "firewall", OK, "inet filter forward, ip-legacy filter", ""},
+		{"a firewall that is bypassed", func(m *machine, cfg *config.Config) {
+			cfg.Firewall = "bypass"
+			m.firewall = []netctl.FirewallChain{{Family: "inet", Table: "filter", Name: "forward", Hook: "forward"}}
+		}, nil, "firewall", Warn, "go past", "fcnode deny"},
+		{"Docker's policy", func(m *machine, _ *config.Config) {
+			m.firewall = []netctl.FirewallChain{{Family: "ip", Table: "filter", Name: "FORWARD", Hook: "forward", Refuses: []string{"ip"}, Docker: true}}
+		}, nil, "firewall", Warn, "drops by default", "nft insert rule ip filter DOCKER-USER ip daddr 10.77.0.0/16 accept; nft insert rule ip filter DOCKER-USER ip saddr 10.77.0.0/16 accept"},
+		{"a policy for IPv6", func(m *machine, _ *config.Config) {
+			m.firewall = []netctl.FirewallChain{{Family: "inet", Table: "fw", Name: "fwd", Hook: "forward", Refuses: []string{"ip6"}}}
+		}, nil, "firewall", Warn, "drops by default", "nft insert rule inet fw fwd ip6 daddr fd77:fc::/64 accept"},
+		{"a firewall that nobody can read", func(m *machine, _ *config.Config) { m.noFirewall = errNone }, nil, "firewall", Warn, "has none", "nft list ruleset"},
 		{"no overlayfs", func(m *machine, _ *config.Config) { m.unmountable = map[string]error{"overlay": errNone} }, nil, "overlayfs", Fail, "has none", "CONFIG_OVERLAY_FS"},
 		{"state on nfs", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.NFS_SUPER_MAGIC }, nil, "state folder", Fail, "on nfs", "ext4"},
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},

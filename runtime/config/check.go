@@ -30,6 +30,9 @@ var attachModes = []string{"auto", "tcx", "clsact"}
 // egressWays are those of package netctl.
 var egressWays = []string{"masquerade", "routed", "none"}
 
+// firewallModes are those of package firewall.
+var firewallModes = []string{"respect", "bypass"}
+
 var (
 	linkForm  = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
 	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
@@ -94,13 +97,21 @@ func (c checker) config(cfg *Config) {
 	c.tiers(cfg)
 	c.scaling(cfg)
 	cfg.DNS.Check("dns", c.report)
-	if cfg.Egress != "" && !slices.Contains(egressWays, cfg.Egress) {
-		hint := ""
-		if guess := strictyaml.Suggest(cfg.Egress, egressWays); guess != "" {
-			hint = "; did you mean " + guess + "?"
-		}
-		c.bad("egress", strings.Join(egressWays, ", "), "%q is no way out%s", cfg.Egress, hint)
+	if cfg.Egress != "" {
+		c.oneOf("egress", cfg.Egress, egressWays, "way out")
 	}
+	c.oneOf("firewall", cfg.Firewall, firewallModes, "answer")
+}
+
+func (c checker) oneOf(at, got string, want []string, what string) {
+	if slices.Contains(want, got) {
+		return
+	}
+	hint := ""
+	if guess := strictyaml.Suggest(got, want); guess != "" {
+		hint = "; did you mean " + guess + "?"
+	}
+	c.bad(at, strings.Join(want, ", "), "%q is no %s%s", got, what, hint)
 }
 
 func (c checker) tokens(path string, t Tokens) {

@@ -83,6 +83,9 @@ type Config struct {
 	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
 	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
 	Egress string `json:"egress" also:"nat,masquerade,snat"`
+	// Firewall says whether packets of sites pass the machine's firewall where it has rules for what is forwarded: respect, or
+	// bypass, by which those of awake sites go past it.
+	Firewall string `json:"firewall" also:"netfilter,iptables,nftables"`
 	// DNS is how sites resolve names that do not say it themselves. Default: as the node does.
 	DNS spec.DNS `json:"dns" also:"resolver,nameservers"`
 }
@@ -212,6 +215,7 @@ func base() Config {
 		Runners:     2,
 		MaxSites:    131072,
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
+		Firewall:    "respect",
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),

@@ -5,6 +5,7 @@ import (
 	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/firewall"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/priority"
@@ -30,4 +31,6 @@ type Node struct {
 
 	table  *sites.Table
 	denied *sites.Sources
+
+	firewall *firewall.Follower
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
+	"github.com/fcnode/fcnode/runtime/firewall"
 	"github.com/fcnode/fcnode/runtime/folders"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -232,6 +233,10 @@ func (n *Node) openNet() (err error) {
 	if err != nil {
 		return err
 	}
+	n.firewall = &firewall.Follower{Mode: cfg.Firewall, Network: n.net, Datapath: n.dp, Log: n.Log, Tell: n.Tell}
+	if err := n.firewall.Sync(); err != nil {
+		return err
+	}
 	release, err := n.net.Release()
 	if err != nil {
 		return err
@@ -300,6 +305,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	}
 
 	n.Work.Go(func() { every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Work.Go(func() { n.firewall.Follow(ctx) })
 	n.Work.Go(func() { every(ctx, time.Minute, n.denied.Prune) })
 	n.Work.Go(func() { every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Work.Go(func() { every(ctx, policy.Every, n.NewLadders) })
