@@ -57,8 +57,9 @@ func (r *LimitedReader) Read() (Limited, error) {
 	out := Limited{Time: raw.Ns, Site: SiteID(raw.Site)}
 	source := fromAddr(raw.Source)
 	out.Source = netip.PrefixFrom(source, source.BitLen())
-	if out.Site == 0 {
-		out.Source = network(source)
+	// all bits of a bucket's key are set only of a site's
+	if network := SourceOf(source); out.Site == 0 && network.Addr() == source {
+		out.Source = network
 	}
 	return out, nil
 }
@@ -66,15 +67,13 @@ func (r *LimitedReader) Read() (Limited, error) {
 // Close ends a waiting Read.
 func (r *LimitedReader) Close() error { return r.r.Close() }
 
-// network is the prefix that an address stands for as the key of a bucket: all of its
-// bits are set only of a site's.
-func network(a netip.Addr) netip.Prefix {
+// SourceOf is the network that stands for an address, as who has one of its addresses
+// can pretend to have any: a /24, or a /64.
+func SourceOf(a netip.Addr) netip.Prefix {
 	bits := 64
 	if a.Is4() {
 		bits = 24
 	}
-	if p := netip.PrefixFrom(a, bits); p.Masked().Addr() == a {
-		return p
-	}
-	return netip.PrefixFrom(a, a.BitLen())
+	p, _ := a.Prefix(bits) // fits both families; of no address it is none
+	return p
 }

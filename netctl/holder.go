@@ -134,7 +134,7 @@ func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err er
 	switch {
 	case s.packets >= h.cfg.PerSite:
 		err = fmt.Errorf("%w (%d)", ErrHoldSiteFull, h.cfg.PerSite)
-	case q.total >= h.cfg.Total && !q.makeRoom(networkOf(p.Client.Addr()), s):
+	case q.total >= h.cfg.Total && !q.makeRoom(bpf.SourceOf(p.Client.Addr()), s):
 		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
 	}
 	if err != nil && !first {

@@ -48,18 +48,9 @@ type heldSource struct {
 	packets int
 }
 
-func networkOf(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits) // fits both families
-	return p
-}
-
 // count enters a packet with data into what its site and its source hold.
 func (q *heldQueue) count(s *heldSite, p *heldPacket) {
-	network := networkOf(p.key.client.Addr())
+	network := bpf.SourceOf(p.key.client.Addr())
 	from := q.sources[network]
 	if from == nil {
 		from = &heldSource{network: network}

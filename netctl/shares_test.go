@@ -113,7 +113,7 @@ func checkHolder(t *testing.T, q *heldQueue, cfg HoldConfig) {
 			entries++
 			if p.data != nil {
 				n++
-				bySource[networkOf(p.key.client.Addr())]++
+				bySource[bpf.SourceOf(p.key.client.Addr())]++
 			}
 		}
 		if n != s.packets || n > cfg.PerSite || last != s.last || entries == 0 || entries > n+1 {
