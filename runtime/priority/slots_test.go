@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,9 +61,17 @@ func TestSlotsAreTakenInTurn(t *testing.T) {
 // starts is a queue in which each start takes a while, in synctest's clock.
 type starts struct {
 	*Slots
-	took  time.Duration
+	took time.Duration
+
+	mu    sync.Mutex
 	order []string
 	waits map[string]time.Duration
+}
+
+func (s *starts) served() (order []string, waits map[string]time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.order), maps.Clone(s.waits)
 }
 
 func (s *starts) ask(name string, source string) {
@@ -75,7 +85,9 @@ func (s *starts) ask(name string, source string) {
 		if err != nil {
 			panic(err)
 		}
+		s.mu.Lock()
 		s.order, s.waits[name] = append(s.order, name), time.Since(begin)
+		s.mu.Unlock()
 		<-time.After(s.took)
 		leave()
 	}()
@@ -98,13 +110,14 @@ func TestSlotsAreFair(t *testing.T) {
 				s.ask("visitor", "192.0.2.0/24")
 				<-time.After(10 * time.Second)
 				synctest.Wait()
-				if wait, served := s.waits["visitor"]; !served || wait > 3*time.Second {
-					t.Errorf("the visitor has waited for %s (served: %v): %q", wait, served, s.order)
+				order, waits := s.served()
+				if wait, served := waits["visitor"]; !served || wait > 3*time.Second {
+					t.Errorf("the visitor has waited for %s (served: %v): %q", wait, served, order)
 				}
 				<-time.After(200 * time.Second)
 				synctest.Wait()
-				if len(s.order) != 161 || s.Full() {
-					t.Errorf("%d of 161 have had a slot", len(s.order))
+				if order, _ = s.served(); len(order) != 161 || s.Full() {
+					t.Errorf("%d of 161 have had a slot", len(order))
 				}
 			})
 		})
@@ -121,8 +134,8 @@ func TestSlotsInOrder(t *testing.T) {
 		}
 		<-time.After(time.Second)
 		synctest.Wait()
-		if !slices.Equal(s.order, want) {
-			t.Errorf("served %q", s.order)
+		if order, _ := s.served(); !slices.Equal(order, want) {
+			t.Errorf("served %q", order)
 		}
 	})
 }
