@@ -241,7 +241,7 @@ func TestRootFloodOfSources(t *testing.T) {
 	for i := range 2 * r.objs.FcWakeSource.MaxEntries() {
 		send(int(i))
 	}
-	send(0) // long forgotten
+	send(0) // pushed out since
 	if counts := r.counters(t).since(before); counts["wake_source"] != 0 || counts["map_full"] != 0 {
 		t.Errorf("sources that came for the first time: %v", counts)
 	}

@@ -3,8 +3,8 @@
  * have a forged source. Token buckets bound how many wakes one source (a /24, or a /64)
  * begins, and how often a site is woken that nobody uses then.
  *
- * What is not known has a full bucket: whoever floods the tables makes the node
- * forget who has spent his tokens, and has nobody refused. */
+ * What is not known has a full bucket: whoever floods the tables pushes out who has
+ * spent his tokens, and has nobody refused. */
 #ifndef FCNODE_BUDGET_H
 #define FCNODE_BUDGET_H
 
