@@ -150,13 +150,13 @@ func TestSlotsGivenUp(t *testing.T) {
 		}
 		for range 10 { // some of them are served in the moment in which they give up
 			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error, 1)
+			done := make(chan struct{})
 			go func() {
 				leave, err := s.Enter(ctx, netip.Prefix{})
 				if err == nil {
 					leave()
 				}
-				done <- err
+				close(done)
 			}()
 			synctest.Wait()
 			go first()
