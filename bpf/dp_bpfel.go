@@ -18,6 +18,12 @@ type dpFcAddr struct {
 	W [4]uint32
 }
 
+type dpFcBucket struct {
+	_    structs.HostLayout
+	Full uint64
+	Told uint64
+}
+
 type dpFcConn struct {
 	_       structs.HostLayout
 	Replica uint32
@@ -31,7 +37,7 @@ type dpFcConn struct {
 	Fin     uint8
 	Seen    uint8
 	Unsure  uint8
-	Pad     uint32
+	Use     uint32
 }
 
 type dpFcControlArgs struct {
@@ -176,6 +182,14 @@ type dpFcLatency struct {
 	N [448]uint64
 }
 
+type dpFcLimited struct {
+	_      structs.HostLayout
+	Ns     uint64
+	Source dpFcAddr
+	Site   uint32
+	Pad    uint32
+}
+
 type dpFcListener struct {
 	_       structs.HostLayout
 	Site    uint32
@@ -262,6 +276,13 @@ type dpFcQueueKey struct {
 	Pad     uint16
 }
 
+type dpFcRate struct {
+	_     structs.HostLayout
+	Every uint64
+	Burst uint32
+	Pad   uint32
+}
+
 type dpFcRefusal struct {
 	_       structs.HostLayout
 	Ns      uint64
@@ -293,6 +314,8 @@ type dpFcReplica struct {
 	Flags         uint32
 	Vip4          dpFcAddr
 	Vip6          dpFcAddr
+	Keepalive     uint32
+	Pad           uint32
 	Ready4        uint32
 	Ready6        uint32
 	Listeners4    [32]uint32
@@ -300,7 +323,9 @@ type dpFcReplica struct {
 	ConnsTotal    uint64
 	ConnsNow      uint64
 	ConnsFailed   uint64
+	ConnsUsed     uint64
 	LastNs        uint64
+	UsedNs        uint64
 	EstablishedNs uint64
 	FirstByteNs   uint64
 }
@@ -322,6 +347,8 @@ type dpFcSettings struct {
 	Sink        uint32
 	HoldPerSite uint32
 	ByStack     uint32
+	WakeSource  dpFcRate
+	WakeSite    dpFcRate
 }
 
 type dpFcSite struct {
@@ -366,7 +393,10 @@ const (
 	dpFcStatFC_STAT_POLICY               dpFcStat = 15
 	dpFcStatFC_STAT_FOREIGN              dpFcStat = 16
 	dpFcStatFC_STAT_UNATTENDED           dpFcStat = 17
-	dpFcStatFC_STAT_MAX                  dpFcStat = 18
+	dpFcStatFC_STAT_KEEPALIVE            dpFcStat = 18
+	dpFcStatFC_STAT_WAKE_SOURCE          dpFcStat = 19
+	dpFcStatFC_STAT_WAKE_SITE            dpFcStat = 20
+	dpFcStatFC_STAT_MAX                  dpFcStat = 21
 )
 
 type dpFcTrigger struct {
@@ -458,6 +488,7 @@ const (
 	dpMapFcIgnored          = "fc_ignored"
 	dpMapFcLastPulse        = "fc_last_pulse"
 	dpMapFcLatencies        = "fc_latencies"
+	dpMapFcLimitedRing      = "fc_limited_ring"
 	dpMapFcListenSocks      = "fc_listen_socks"
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
@@ -476,6 +507,8 @@ const (
 	dpMapFcTriggers         = "fc_triggers"
 	dpMapFcUplinks          = "fc_uplinks"
 	dpMapFcVeths            = "fc_veths"
+	dpMapFcWakeSite         = "fc_wake_site"
+	dpMapFcWakeSource       = "fc_wake_source"
 	dpProgFcAnswer          = "fc_answer"
 	dpProgFcBind4           = "fc_bind4"
 	dpProgFcBind6           = "fc_bind6"
@@ -498,6 +531,7 @@ const (
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
 	dpVarFcTypeIgnoredGets  = "fc_type_ignored_gets"
 	dpVarFcTypeKind         = "fc_type_kind"
+	dpVarFcTypeLimited      = "fc_type_limited"
 	dpVarFcTypePolicyOwner  = "fc_type_policy_owner"
 	dpVarFcTypePolicyTarget = "fc_type_policy_target"
 	dpVarFcTypeRefusal      = "fc_type_refusal"
@@ -590,6 +624,7 @@ type dpMapSpecs struct {
 	FcIgnored     *ebpf.MapSpec `ebpf:"fc_ignored"`
 	FcLastPulse   *ebpf.MapSpec `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.MapSpec `ebpf:"fc_latencies"`
+	FcLimitedRing *ebpf.MapSpec `ebpf:"fc_limited_ring"`
 	FcListenSocks *ebpf.MapSpec `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
@@ -608,6 +643,8 @@ type dpMapSpecs struct {
 	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.MapSpec `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcWakeSite    *ebpf.MapSpec `ebpf:"fc_wake_site"`
+	FcWakeSource  *ebpf.MapSpec `ebpf:"fc_wake_source"`
 }
 
 // dpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -623,6 +660,7 @@ type dpVariableSpecs struct {
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
 	FcTypeIgnoredGets  *ebpf.VariableSpec `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
+	FcTypeLimited      *ebpf.VariableSpec `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.VariableSpec `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.VariableSpec `ebpf:"fc_type_policy_target"`
 	FcTypeRefusal      *ebpf.VariableSpec `ebpf:"fc_type_refusal"`
@@ -674,6 +712,7 @@ type dpMaps struct {
 	FcIgnored     *ebpf.Map `ebpf:"fc_ignored"`
 	FcLastPulse   *ebpf.Map `ebpf:"fc_last_pulse"`
 	FcLatencies   *ebpf.Map `ebpf:"fc_latencies"`
+	FcLimitedRing *ebpf.Map `ebpf:"fc_limited_ring"`
 	FcListenSocks *ebpf.Map `ebpf:"fc_listen_socks"`
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
@@ -692,6 +731,8 @@ type dpMaps struct {
 	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.Map `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
+	FcWakeSite    *ebpf.Map `ebpf:"fc_wake_site"`
+	FcWakeSource  *ebpf.Map `ebpf:"fc_wake_source"`
 }
 
 func (m *dpMaps) Close() error {
@@ -713,6 +754,7 @@ func (m *dpMaps) Close() error {
 		m.FcIgnored,
 		m.FcLastPulse,
 		m.FcLatencies,
+		m.FcLimitedRing,
 		m.FcListenSocks,
 		m.FcListeners,
 		m.FcLoads,
@@ -731,6 +773,8 @@ func (m *dpMaps) Close() error {
 		m.FcTriggers,
 		m.FcUplinks,
 		m.FcVeths,
+		m.FcWakeSite,
+		m.FcWakeSource,
 	)
 }
 
@@ -747,6 +791,7 @@ type dpVariables struct {
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
 	FcTypeIgnoredGets  *ebpf.Variable `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
+	FcTypeLimited      *ebpf.Variable `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.Variable `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.Variable `ebpf:"fc_type_policy_target"`
 	FcTypeRefusal      *ebpf.Variable `ebpf:"fc_type_refusal"`

@@ -30,6 +30,8 @@ type Options struct {
 	MaxListener uint32 // [4 x MaxSites] (VIP, port, protocol) of all sites
 	MaxFlows    uint32 // [65536] flows in the table; a lost one is found again
 	HoldPerSite uint32 // [64] packets of one site that may be held at once
+	WakeSource  Rate   // [no limit] wakes that one source may begin
+	WakeSite    Rate   // [no limit] wakes of one site that nobody uses
 	Log         *slog.Logger
 }
 
@@ -117,7 +119,9 @@ func Open(o Options) (*Datapath, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the BPF programs and maps (pins in %s): %w", mapsDir(o.PinDir), err)
 	}
-	if err := d.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = o.HoldPerSite }); err != nil {
+	if err := d.updateSettings(func(s *dpFcSettings) {
+		s.HoldPerSite, s.WakeSource, s.WakeSite = o.HoldPerSite, o.WakeSource.raw(), o.WakeSite.raw()
+	}); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil

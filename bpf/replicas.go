@@ -14,7 +14,7 @@ import (
 func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 	v := dpFcReplica{
 		Site: uint32(r.Site), Ifindex: uint32(r.Ifindex), Nsid: int32(r.NSID),
-		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6),
+		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6), Keepalive: uint32(r.Keepalive / time.Second),
 	}
 	if r.Closed {
 		v.Flags = uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED)
@@ -92,8 +92,8 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 		Asleep: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_ASLEEP) != 0,
 		Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
 		Ready4: v.Ready4, Ready6: v.Ready6,
-		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow,
-		Last: v.LastNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,
+		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow, ConnsUsed: v.ConnsUsed,
+		Last: v.LastNs, Used: v.UsedNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,
 	}, nil
 }
 
@@ -108,6 +108,7 @@ func (d *Datapath) Replicas() (map[ReplicaID]Replica, error) {
 		out[ReplicaID(id)] = Replica{
 			Site: SiteID(v.Site), Ifindex: int(v.Ifindex), NSID: int(v.Nsid),
 			VIP4: fromAddr(v.Vip4), VIP6: fromAddr(v.Vip6), Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
+			Keepalive: time.Duration(v.Keepalive) * time.Second,
 		}
 	}
 	if err := it.Err(); err != nil {

@@ -101,9 +101,10 @@ func rigOf(t testing.TB, d *Datapath) *rig {
 	return r
 }
 
-// skbContext is the head of struct __sk_buff; ifindex is all that is set.
+// skbContext is the head of struct __sk_buff; where a packet came in and where it is now is all that is set.
 type skbContext struct {
-	_       [10]uint32
+	_       [9]uint32
+	Ingress uint32
 	Ifindex uint32
 	_       [37]uint32
 }

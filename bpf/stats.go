@@ -22,6 +22,9 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_POLICY:               "policy",
 	dpFcStatFC_STAT_FOREIGN:              "foreign",
 	dpFcStatFC_STAT_UNATTENDED:           "unattended",
+	dpFcStatFC_STAT_KEEPALIVE:            "keepalive",
+	dpFcStatFC_STAT_WAKE_SOURCE:          "wake_source",
+	dpFcStatFC_STAT_WAKE_SITE:            "wake_site",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

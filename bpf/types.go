@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // SiteID names a site in the maps. The node allocates it and keeps it.
@@ -82,6 +83,9 @@ type Replica struct {
 	VIP4    netip.Addr
 	VIP6    netip.Addr
 	Closed  bool // it gets no new flows before OpenReplica, whoever listens
+	// Keepalive is after how long a client is found out that has gone without a
+	// word, in whole seconds from 10 s; 0: not at all.
+	Keepalive time.Duration
 }
 
 // ReplicaStats is what the programs have counted for a replica. Times are
@@ -92,7 +96,9 @@ type ReplicaStats struct {
 	Ready4, Ready6 uint32 // bit per port somebody listens on
 	ConnsTotal     uint64 // TCP connections accepted so far
 	ConnsNow       uint64
-	Last           uint64 // last arrival of a flow, or end of a connection
+	ConnsUsed      uint64 // of ConnsNow, those that have carried data
+	Last           uint64 // last arrival: SYN, connection or datagram
+	Used           uint64 // last datagram, first data of a connection, or end of one that had any
 	Established    uint64 // first connection of this wake
 	FirstByte      uint64 // first payload of the first answer
 }

@@ -47,12 +47,15 @@ type Holder struct {
 
 // heldQueue is what a Holder holds.
 type heldQueue struct {
-	sites map[bpf.SiteID]*heldSite
-	lines map[time.Duration]*heldLine // by how long their packets are held; none is empty
-	total int
-	stop  func() bool   // the timer's; nil if it is not set
-	rings time.Duration // when, by Clock
-	timer uint64        // which timer is the valid one
+	sites    map[bpf.SiteID]*heldSite
+	sources  map[netip.Prefix]*heldSource
+	bySite   shares[*heldSite]
+	bySource shares[*heldSource]
+	lines    map[time.Duration]*heldLine // by how long their packets are held; none is empty
+	total    int
+	stop     func() bool   // the timer's; nil if it is not set
+	rings    time.Duration // when, by Clock
+	timer    uint64        // which timer is the valid one
 }
 
 // heldLine has all packets that are held for the same time, by time of arrival, so
@@ -70,7 +73,7 @@ type heldSite struct {
 	within      time.Duration // of all of its packets
 }
 
-// heldPacket stands in two lists, its line and that of its site. One without
+// heldPacket stands in three lists, its line and those of its site and its source. One without
 // data marks a site for which a packet came but could not be kept.
 type heldPacket struct {
 	site       bpf.SiteID
@@ -81,6 +84,9 @@ type heldPacket struct {
 	key        packetKey
 	prev, next *heldPacket
 	after      *heldPacket // of the same site
+
+	source       *heldSource // with data
+	older, newer *heldPacket // of the same source
 }
 
 // packetKey is what a retransmission has in common with its original.
@@ -96,14 +102,15 @@ type packetKey struct {
 func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired func(Expired)) *Holder {
 	return &Holder{
 		cfg: cfg, release: release, refuse: refuse, clock: clock, expired: expired,
-		held: heldQueue{sites: map[bpf.SiteID]*heldSite{}, lines: map[time.Duration]*heldLine{}},
+		held: heldQueue{sites: map[bpf.SiteID]*heldSite{}, sources: map[netip.Prefix]*heldSource{}, lines: map[time.Duration]*heldLine{}},
 	}
 }
 
 // Add keeps a packet, whose Data is the Holder's from then on. first says that
 // nothing was held for the site before: it has to be woken. That is so also if
 // the packet cannot be kept, which is [ErrHoldSiteFull] or [ErrHoldTotalFull]:
-// its sender will repeat it. The repetition of a TCP packet that is held is
+// its sender will repeat it. With as many held as may be, whoever holds most gives one
+// up for those who hold less (see makeRoom). The repetition of a TCP packet that is held is
 // dropped without an error.
 //
 // It is held for as long as within, or for the deadline of the configuration where
@@ -125,21 +132,17 @@ func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err er
 	}
 	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + s.within, key: key}
 	switch {
-	case q.total >= h.cfg.Total:
-		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
 	case s.packets >= h.cfg.PerSite:
 		err = fmt.Errorf("%w (%d)", ErrHoldSiteFull, h.cfg.PerSite)
+	case q.total >= h.cfg.Total && !q.makeRoom(bpf.SourceOf(p.Client.Addr()), s):
+		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
 	}
 	if err != nil && !first {
 		return false, err
 	}
 	if err == nil {
 		held.data = p.Data
-		if p.Proto == bpf.TCP {
-			s.seen[key] = struct{}{}
-		}
-		s.packets++
-		q.total++
+		q.count(s, held)
 	}
 	q.append(s, held)
 	q.arm(h.clock, h.expire)
@@ -221,7 +224,7 @@ func (h *Holder) takeIf(site bpf.SiteID, wanted func(packetKey) bool) (packets [
 		p.after = nil
 		if wanted(p.key) {
 			q.unlink(p)
-			s.uncount(p)
+			q.uncount(s, p)
 			packets = append(packets, p)
 		} else {
 			s.append(p)
@@ -246,14 +249,6 @@ func (s *heldSite) append(p *heldPacket) {
 	s.last = p
 }
 
-// uncount takes what counts p off the site.
-func (s *heldSite) uncount(p *heldPacket) {
-	if p.data != nil {
-		s.packets--
-		delete(s.seen, p.key)
-	}
-}
-
 // unlink takes a packet off its line.
 func (q *heldQueue) unlink(p *heldPacket) {
 	l := p.line
@@ -269,9 +264,6 @@ func (q *heldQueue) unlink(p *heldPacket) {
 	}
 	if l.oldest == nil {
 		delete(q.lines, l.within)
-	}
-	if p.data != nil {
-		q.total--
 	}
 }
 
@@ -343,7 +335,7 @@ func (q *heldQueue) expireOne(p *heldPacket) {
 	q.unlink(p)
 	s := q.sites[p.site]
 	s.first = p.after
-	s.uncount(p)
+	q.uncount(s, p)
 	if s.first == nil {
 		delete(q.sites, p.site)
 	}

@@ -246,21 +246,25 @@ func TestHolderCaps(t *testing.T) {
 	}
 	// A site whose first packet finds no room has to be woken all the same,
 	// once.
-	if first, err := h.Add(syn(3, 1), 0); !first || !errors.Is(err, ErrHoldTotalFull) {
-		t.Errorf("Add of a third site: first %v, error %v; want true, ErrHoldTotalFull", first, err)
+	// A site whose first packet finds no room has to be woken all the same, once.
+	for i := range 6 { // those who hold most give up one each, as long as they hold more then
+		mustAdd(t, h, syn(bpf.SiteID(3+i), 1), true)
+		wantHeld(t, h, 8, 3+i)
 	}
-	if first, err := h.Add(syn(3, 2), 0); first || !errors.Is(err, ErrHoldTotalFull) {
-		t.Errorf("Add of a third site again: first %v, error %v; want false, ErrHoldTotalFull", first, err)
+	if first, err := h.Add(syn(9, 1), 0); !first || !errors.Is(err, ErrHoldTotalFull) {
+		t.Errorf("Add of a ninth site: first %v, error %v; want true, ErrHoldTotalFull", first, err)
 	}
-	wantHeld(t, h, 8, 3)
-	if n := h.Drop(3); n != 0 {
-		t.Errorf("Drop of the third site: %d packets, want 0", n)
+	if first, err := h.Add(syn(9, 2), 0); first || !errors.Is(err, ErrHoldTotalFull) {
+		t.Errorf("Add of a ninth site again: first %v, error %v; want false, ErrHoldTotalFull", first, err)
 	}
-	if n := h.Drop(2); n != 4 {
-		t.Errorf("Drop: %d packets, want 4", n)
+	wantHeld(t, h, 8, 9)
+	for site, want := range map[bpf.SiteID]int{9: 0, 2: 1, 1: 1, 5: 1} {
+		if n := h.Drop(site); n != want {
+			t.Errorf("Drop of site %d: %d packets, want %d", site, n, want)
+		}
 	}
-	mustAdd(t, h, syn(3, 3), true) // room again
-	wantHeld(t, h, 5, 2)
+	mustAdd(t, h, syn(9, 3), true) // room again
+	wantHeld(t, h, 6, 6)
 }
 
 func TestHolderRefuse(t *testing.T) {

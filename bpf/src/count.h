@@ -12,6 +12,7 @@
 #include "sockets.h"
 #include "trigger.h"
 #include "turns.h"
+#include "use.h"
 
 /* A TCP segment, which may be as large as the kernel's offloads make it. */
 struct segment {
@@ -147,6 +148,8 @@ int fc_count_in(struct __sk_buff *skb)
 		from = s.seq + s.len;
 	fresh = raise_in(c, from);
 	load->bytes_in += fresh;
+	if (s.len)
+		used(c);
 	if (fresh && s.len)
 		fc_turn_in(skb, c, load, s.at, s.len);
 	return 1;
@@ -174,6 +177,7 @@ int fc_count_out(struct __sk_buff *skb)
 	/* the socket is locked here: nobody else counts what it sends */
 	if (!c || !after(s.seq + s.len, c->out_end))
 		return 1; /* sent again */
+	used(c);
 	load = load_of(c->replica);
 	if (!load)
 		return 1;

@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "budget.h"
 #include "choose.h"
 #include "control.h"
 #include "count.h"
@@ -28,6 +29,7 @@
 #include "reply.h"
 #include "sockets.h"
 #include "steer.h"
+#include "use.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -47,6 +49,7 @@ const struct fc_control_args *fc_type_control_args __attribute__((unused));
 const enum fc_control_op *fc_type_control_op __attribute__((unused));
 const enum fc_replica_flags *fc_type_replica_flags __attribute__((unused));
 const enum fc_site_flags *fc_type_site_flags __attribute__((unused));
+const struct fc_limited *fc_type_limited __attribute__((unused));
 const struct fc_refusal *fc_type_refusal __attribute__((unused));
 const enum fc_policy_owner *fc_type_policy_owner __attribute__((unused));
 const enum fc_policy_target *fc_type_policy_target __attribute__((unused));

@@ -127,6 +127,30 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_hold_counts SEC(".maps");
 
+/* Who has woken sites, and which sites were woken, of late; see budget.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, struct fc_addr);
+	__type(value, struct fc_bucket);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_wake_source SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 14);
+	__type(key, __u32);
+	__type(value, struct fc_bucket);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_wake_site SEC(".maps");
+
+/* Small: what does not fit into it is counted, and told with the next. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 12);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_limited_ring SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -10,6 +10,7 @@
 #include "maps.h"
 #include "trigger.h"
 #include "turns.h"
+#include "use.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -251,6 +252,9 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 	if (!c.r->established_ns && __sync_val_compare_and_swap(&c.r->established_ns, 0, now) == 0)
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);
 	conn_arrival(c.r->site, c.id, c.r, conns, now);
+	if (has_payload(ops))
+		used(conn);
+	keep_alive(ops, c.r);
 }
 
 /* Payload that the socket has taken and fc_count_in has not seen, or not in
@@ -298,10 +302,11 @@ static __always_inline void closed(struct bpf_sock_ops *ops)
 		return;
 	c = by_id(conn->replica);
 	last_bytes(ops, conn);
+	if (c.r)
+		used_no_more(conn, c.r, bpf_ktime_get_ns());
 	bpf_sk_storage_delete(&fc_conns, sk);
 	if (!c.r)
 		return;
-	c.r->last_ns = bpf_ktime_get_ns();
 	if (failed(ops, sk))
 		__sync_fetch_and_add(&c.r->conns_failed, 1);
 	conns = __sync_fetch_and_add(&c.r->conns_now, -1) - 1;

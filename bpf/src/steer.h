@@ -2,6 +2,7 @@
 #ifndef FCNODE_STEER_H
 #define FCNODE_STEER_H
 
+#include "budget.h"
 #include "choose.h"
 #include "deny.h"
 #include "events.h"
@@ -71,6 +72,13 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
 	return p->proto == IPPROTO_UDP && (!s || slot_of(s, id) < 0);
 }
 
+/* Whether a packet may go to its replica: it wakes one that sleeps, unless it is
+ * an ignored source's. */
+static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, struct choice c)
+{
+	return !is_asleep(c.r) || fc_ignores(c.r->site, &p->src) || fc_may_wake(skb, p, c.r->site, true);
+}
+
 /* A packet of a listener's flow goes to this replica: the first one of a visitor's
  * since it was marked asleep tells the daemon. */
 static __always_inline void knock(struct choice c, struct packet *p)
@@ -124,6 +132,14 @@ static __always_inline void count_flow(const struct packet *p, struct fc_flow *f
 		load->attempts++;
 	else
 		load->udp_flows++;
+}
+
+/* Somebody comes. A SYN says nothing yet: what becomes of it does. */
+static __always_inline void arrives(const struct packet *p, struct fc_replica *r)
+{
+	r->last_ns = bpf_ktime_get_ns();
+	if (p->proto == IPPROTO_UDP)
+		r->used_ns = r->last_ns;
 }
 
 static __always_inline void remember_fragments(const struct packet *p, __u32 replica)
@@ -252,6 +268,8 @@ int fc_device(struct __sk_buff *skb)
 
 	/* parked, or being parked: connections stay with whom they are */
 	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
+		if (!may_reach(skb, &p, c))
+			return FC_EATEN;
 		knock(c, &p);
 		remember_fragments(&p, c.id);
 		return to_replica(c.r);
@@ -268,6 +286,8 @@ int fc_device(struct __sk_buff *skb)
 		if (c.r && !(p.ignored && is_asleep(c.r))) {
 			if ((p.syn || p.proto == IPPROTO_UDP) && in_vain(c))
 				return to_sink();
+			if (!may_reach(skb, &p, c))
+				return FC_EATEN;
 			if (p.ignored)
 				count_ignored(l->site, false);
 			else
@@ -275,7 +295,7 @@ int fc_device(struct __sk_buff *skb)
 			if (!f || f->replica != c.id)
 				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
 			if (!p.ignored && (p.syn || p.proto == IPPROTO_UDP))
-				c.r->last_ns = bpf_ktime_get_ns();
+				arrives(&p, c.r);
 			knock(c, &p);
 			remember_fragments(&p, c.id);
 			return to_replica(c.r);
@@ -289,7 +309,8 @@ int fc_device(struct __sk_buff *skb)
 	}
 	if (fc_unattended(bpf_ktime_get_ns()))
 		return to_sink();
-	fc_hold(skb, &p, l->site);
+	if (fc_may_wake(skb, &p, l->site, false))
+		fc_hold(skb, &p, l->site);
 	return FC_EATEN;
 }
 
@@ -303,13 +324,6 @@ static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_fl
 		f->uplink = skb->ifindex;
 	count(FC_STAT_STEERED);
 	return bpf_redirect_peer(c.r->ifindex, 0);
-}
-
-static __always_inline bool in_prefixes(const struct fc_addr *a)
-{
-	struct fc_prefix_key k = { .prefixlen = 128, .addr = *a };
-
-	return bpf_map_lookup_elem(&fc_prefixes, &k);
 }
 
 /* Multicast and link-local: whatever a route says, a router keeps it. */
@@ -386,8 +400,11 @@ int fc_uplink(struct __sk_buff *skb)
 	if (p.proto == IPPROTO_TCP && !p.syn) {
 		if (!c.r)
 			return TC_ACT_UNSPEC;
-		if (is_asleep(c.r) && bpf_map_lookup_elem(&fc_listeners, &lk))
+		if (is_asleep(c.r) && bpf_map_lookup_elem(&fc_listeners, &lk)) {
+			if (!may_reach(skb, &p, c))
+				return TC_ACT_SHOT;
 			knock(c, &p);
+		}
 		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	}
 
@@ -407,7 +424,9 @@ int fc_uplink(struct __sk_buff *skb)
 		count_ignored(l->site, false);
 		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
 	}
-	c.r->last_ns = bpf_ktime_get_ns();
+	if (!may_reach(skb, &p, c))
+		return TC_ACT_SHOT;
+	arrives(&p, c.r);
 	knock(c, &p);
 	count_flow(&p, f, c.id);
 	return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);

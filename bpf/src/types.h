@@ -64,6 +64,8 @@ struct fc_replica {
 	__u32 flags;
 	struct fc_addr vip4;
 	struct fc_addr vip6;
+	__u32 keepalive; /* seconds after which a client that is gone is found out; 0: never */
+	__u32 pad;
 
 	__u32 ready4; /* bit per port somebody listens on for IPv4 */
 	__u32 ready6;
@@ -72,7 +74,9 @@ struct fc_replica {
 	__u64 conns_total; /* TCP connections accepted so far */
 	__u64 conns_now;
 	__u64 conns_failed; /* ended by a reset or by giving up */
-	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival or close */
+	__u64 conns_used;   /* of conns_now, those that have carried data */
+	__u64 last_ns;        /* CLOCK_MONOTONIC of the last arrival: SYN, connection or datagram */
+	__u64 used_ns;        /* of the last datagram, first data of a connection, or end of one that had any */
 	__u64 established_ns; /* of the first established connection */
 	__u64 first_byte_ns;  /* of the first answer's first payload */
 };
@@ -129,7 +133,7 @@ struct fc_conn {
 	__u8 fin;
 	__u8 seen;   /* of a TLS handshake */
 	__u8 unsure; /* the next answer may be none */
-	__u32 pad;
+	__u32 use;   /* see use.h */
 };
 
 /* What a connection's first payload says it is. */
@@ -343,11 +347,33 @@ struct fc_prefix_key {
 	struct fc_addr addr;
 };
 
+/* So many tokens at once, and one more after each `every`. */
+struct fc_rate {
+	__u64 every; /* ns */
+	__u32 burst; /* 0: no limit */
+	__u32 pad;
+};
+
+struct fc_bucket {
+	__u64 full; /* CLOCK_MONOTONIC of when it is full again */
+	__u64 told; /* of when it was told that it is empty */
+};
+
+/* A bucket is empty: that of a source's network, or (site not 0) of a site. */
+struct fc_limited {
+	__u64 ns; /* CLOCK_MONOTONIC */
+	struct fc_addr source;
+	__u32 site;
+	__u32 pad;
+};
+
 struct fc_settings {
 	__u32 device;        /* ifindex of fc0 */
 	__u32 sink;          /* ifindex of the sink's host end */
 	__u32 hold_per_site; /* packets a site may have held at once */
 	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
+	struct fc_rate wake_source;
+	struct fc_rate wake_site;
 };
 
 /* When the daemon was well for the last time, and for how long it may be silent
@@ -438,6 +464,9 @@ enum fc_stat {
 	FC_STAT_POLICY,
 	FC_STAT_FOREIGN,
 	FC_STAT_UNATTENDED,
+	FC_STAT_KEEPALIVE,
+	FC_STAT_WAKE_SOURCE,
+	FC_STAT_WAKE_SITE,
 	FC_STAT_MAX,
 };
 

@@ -96,6 +96,13 @@ func (c checker) config(cfg *Config) {
 	if cfg.Hold.Silence != 0 {
 		c.duration("hold.silence", cfg.Hold.Silence, 3*time.Second, 10*time.Minute)
 	}
+
+	c.duration("wake.unused", cfg.Wake.Unused, time.Second, time.Hour)
+	c.tokens("wake.source", cfg.Wake.Source)
+	c.tokens("wake.site", cfg.Wake.Site)
+	if err := cfg.Keepalive.Check(); err != nil {
+		c.report("keepalive", err)
+	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
@@ -141,6 +148,11 @@ func (c checker) registries(r Registries) {
 	for i, name := range r.Insecure {
 		host(fmt.Sprintf("registries.insecure[%d]", i), name)
 	}
+}
+
+func (c checker) tokens(path string, t Tokens) {
+	c.number(path+".burst", t.Burst, 0, 1<<20)
+	c.duration(path+".every", t.Every, time.Millisecond, time.Hour)
 }
 
 // privileges checks what specs may ask for.

@@ -68,6 +68,7 @@ type Config struct {
 	Deletion Deletion `json:"deletion" also:"delete,deletions"`
 
 	Hold  Hold  `json:"hold"`
+	Wake  Wake  `json:"wake" also:"wakes,budget,ratelimit"`
 	Start Start `json:"start"`
 	Log   Log   `json:"log" also:"logs,logging"`
 
@@ -81,6 +82,9 @@ type Config struct {
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
 	Registries  Registries  `json:"registries" also:"registry"`
+
+	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
+	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
 
 	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
 	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
@@ -147,6 +151,24 @@ type Hold struct {
 	// Silence is for how long the daemon may be silent before new clients of sites that
 	// sleep are refused by the kernel. 0: for ever.
 	Silence spec.Duration `json:"silence" also:"heartbeat,watchdog"`
+}
+
+// Wake says what a wake takes of those for whom it is.
+type Wake struct {
+	// Unused is how long a site that a packet has woken stays awake if nobody uses it: if no connection carries data.
+	Unused spec.Duration `json:"unused" also:"idle,timeout,grace"`
+	// Source is how many sites one network (an IPv4 /24, an IPv6 /64) may wake.
+	Source Tokens `json:"source" also:"client,network"`
+	// Site is how often a site may be woken for nobody.
+	Site Tokens `json:"site"`
+}
+
+// Tokens are what is taken one of for each wake, and dropped without.
+type Tokens struct {
+	// Burst is how many there are at most. 0: there is no limit.
+	Burst int `json:"burst" also:"count,max"`
+	// Every is after how long one comes back.
+	Every spec.Duration `json:"every" also:"rate,interval"`
 }
 
 // Start has the defaults for the start of sites.
@@ -232,6 +254,11 @@ func base() Config {
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
+		Wake: Wake{
+			Unused: spec.Duration(10 * time.Second),
+			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)},
+		},
+		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},

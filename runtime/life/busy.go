@@ -55,14 +55,14 @@ func (h *Host) NotLooked(s *spec.Site) []string {
 }
 
 func (l *Live) idleOver(id site.ReplicaID, busy string) site.IdleOver {
-	conns, idle := l.Quiet(id)
-	return site.IdleOver{ID: id, Conns: conns, IdleFor: idle, Busy: busy}
+	u := l.Use(id)
+	return site.IdleOver{ID: id, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived, Busy: busy}
 }
 
 // sample takes the first one, unless the replica has visitors, or its container is not
 // known yet.
 func sample(l *Live, r *Replica) *work {
-	if conns, _ := l.Quiet(r.ID); conns > 0 || r.Ctr == nil {
+	if l.Use(r.ID).Conns > 0 || r.Ctr == nil {
 		return nil
 	}
 	used, err := r.Ctr.Group().Usage()

@@ -105,6 +105,7 @@ func TestWorkEndsInTime(t *testing.T) {
 				t.Errorf("it sleeps because of %q", ev.Reason)
 			}
 			d.visit(s)
+			pass(time.Millisecond)
 			w.leave(id)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (st *Site) runTask(ctx context.Context, t spec.Task) (out schedule.Outcome,
 // errand finds a replica that serves, and starts or rouses one if need be: not many
 // sites at a time, and after those that visitors wait for. It is kept awake.
 func (st *Site) errand(ctx context.Context, why string) (found *Replica, s *spec.Site, err error) {
-	leave, err := st.Host.Errands.Enter(ctx)
+	leave, err := st.Host.Errands.Enter(ctx, netip.Prefix{})
 	if err != nil {
 		return nil, nil, err
 	}

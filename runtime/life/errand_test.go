@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -112,7 +113,7 @@ func TestErrandToABrokenSite(t *testing.T) {
 // TestErrandWaits: of many sites one is woken for its command at a time.
 func TestErrandWaits(t *testing.T) {
 	inWorld(t, "idle: 5m", func(t *testing.T, w *world, d *daemon, s *Site) {
-		leave, err := d.Errands.Enter(t.Context())
+		leave, err := d.Errands.Enter(t.Context(), netip.Prefix{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,6 +55,7 @@ type world struct {
 	slow       chan struct{}
 	bug        string // what panics
 	panics     int    // so often it has
+	strangers  bool   // those who come send a SYN and nothing else
 	images     fakeImages
 	sources    []volume.Source // of each container's volumes
 }
@@ -200,9 +201,13 @@ func (d *daemon) visit(s *Site) {
 	if awake && to != nil {
 		asleep := to.stats.Asleep
 		to.stats.Asleep = false
-		to.stats.ConnsNow++
-		to.stats.ConnsTotal++
 		to.stats.Last = w.now()
+		if !w.strangers {
+			to.stats.ConnsNow++
+			to.stats.ConnsUsed++
+			to.stats.ConnsTotal++
+			to.stats.Used = w.now()
+		}
 		id := w.idOf(to)
 		w.mu.Unlock()
 		if asleep {
@@ -226,7 +231,7 @@ func (w *world) leave(id bpf.ReplicaID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.replicas[id]
-	r.stats.ConnsNow, r.stats.Last = 0, w.now()
+	r.stats.ConnsNow, r.stats.ConnsUsed, r.stats.Used = 0, 0, w.now()
 }
 
 // listen is what a replica's application does when it is up.
@@ -449,6 +454,14 @@ func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Prot
 	defer h.w.mu.Unlock()
 	n := h.w.held[id]
 	h.w.held[id], h.w.released = 0, h.w.released+n
+	for _, r := range h.w.replicas {
+		if n > 0 && r.kernel.Site == id && r.stats.Ready4 != 0 {
+			r.stats.Last = h.w.now()
+			if !h.w.strangers {
+				r.stats.Used = h.w.now() + 1 // they come a moment later, and leave
+			}
+		}
+	}
 	return n, 0, nil
 }
 

@@ -22,7 +22,7 @@ func (d *daemon) count(kind event.Kind) (n int) {
 // TestUnhealthyIsReplaced: a replica that hangs is circulated after three tries in a row, and serves until the next one does. One that is well is
 // asked, and nothing else.
 func TestUnhealthyIsReplaced(t *testing.T) {
-	inWorld(t, "idle: 1h, health: {http: /ping, timeout: 1s}", func(t *testing.T, w *world, d *daemon, s *Site) {
+	inWorld(t, "idle: 1h, busy: false, health: {http: /ping, timeout: 1s}", func(t *testing.T, w *world, d *daemon, s *Site) {
 		var a app
 		a.status.Store(200)
 		w.answers = a.dial

@@ -97,6 +97,7 @@ func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
 		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: ladder,
 		StartTimeout: h.startTimeout(s), PortGrace: portGrace,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
+		Unused:   time.Duration(h.Cfg.Wake.Unused),
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
 		KeepConns: time.Duration(s.KeepConnections), BusyMost: time.Duration(h.Cfg.Busy.Most), Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),

@@ -150,8 +150,8 @@ func (l *Live) perform(act site.Action) site.Event {
 	case site.Refuse:
 		l.Host.refuse(l.ID)
 	case site.Recheck:
-		conns, idle := l.Quiet(act.ID)
-		return site.Rechecked{ID: act.ID, Conns: conns, IdleFor: idle}
+		u := l.Use(act.ID)
+		return site.Rechecked{ID: act.ID, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived}
 	case site.Watch:
 		return l.Host.watchEmpty(act.ID)
 	case site.Note:
@@ -329,23 +329,35 @@ func (l *Live) release() {
 	}
 }
 
-// Quiet reads a replica's counters: connections (and exec sessions) now, and
-// the time since the last of them ended (or since it was started).
-func (l *Live) Quiet(id site.ReplicaID) (conns uint64, idle time.Duration) {
+// Use is how much a replica is used.
+type Use struct {
+	Conns   uint64        // connections that have carried data, and exec sessions
+	Idle    time.Duration // since the last of them ended (or since it was started)
+	Arrived time.Duration // since somebody came who has not used it yet; 0: nobody has
+}
+
+// Use reads a replica's counters.
+func (l *Live) Use(id site.ReplicaID) Use {
 	r := l.Replicas[id]
 	st, err := l.Host.Data.Stats(bpf.ReplicaID(id))
 	if err != nil || r == nil {
-		return 0, time.Duration(1<<63 - 1) // nothing there to keep awake
+		return Use{Idle: time.Duration(1<<63 - 1)} // nothing there to keep awake
 	}
-	idle = time.Since(r.Started)
+	now := l.Host.Now()
+	u := Use{Conns: st.ConnsUsed + uint64(r.execs), Idle: time.Since(r.Started)}
 	switch {
-	case st.Last > 0:
-		idle = time.Duration(l.Host.Now() - st.Last)
+	case st.Used > 0:
+		u.Idle = time.Duration(now - min(st.Used, now))
+	case r.unasked && st.Last > 0:
+		u.Idle = time.Duration(now - min(st.Last, now))
 	case r.unasked:
-		idle = time.Duration(1<<63 - 1)
+		u.Idle = time.Duration(1<<63 - 1)
+	}
+	if st.Last > st.Used {
+		u.Arrived = max(1, time.Duration(now-min(st.Last, now)))
 	}
 	l.came(r, st.ConnsTotal)
-	return st.ConnsNow + uint64(r.execs), idle
+	return u
 }
 
 // note tells people.

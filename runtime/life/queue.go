@@ -9,10 +9,10 @@ import (
 )
 
 // takeTurn waits until the replica may start. Its time to do so counts from then.
-func (st *Site) takeTurn(ctx context.Context, r *Replica, timeout time.Duration) error {
+func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, timeout time.Duration) error {
 	st.With(func(*Live) { r.queued = true })
 	begin := time.Now()
-	leave, err := st.Host.Starts.Enter(ctx)
+	leave, err := st.Host.Starts.Enter(ctx, trace.source())
 	st.With(func(l *Live) {
 		r.queued = false
 		if err != nil {

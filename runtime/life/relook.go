@@ -25,8 +25,7 @@ func (l *Live) newLadder() {
 		if !ok || r.gate != nil || (at.State != site.Ready && at.State != site.Asleep) {
 			continue
 		}
-		_, idle := l.Quiet(id)
-		if after, ok := policy.Due(p.Ladder, at.Tier, idle); ok {
+		if after, ok := policy.Due(p.Ladder, at.Tier, l.Use(id).Idle); ok {
 			l.perform(site.ArmIdle{ID: id, After: after})
 		}
 	}

@@ -69,7 +69,7 @@ func (l *Live) beginStart(act site.Start) {
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
 func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
-	if err := st.takeTurn(ctx, r, st.Host.startTimeout(s)); err != nil {
+	if err := st.takeTurn(ctx, r, trace, st.Host.startTimeout(s)); err != nil {
 		return nil, err
 	}
 	ctr, err := st.startWithin(ctx, r, trace, s)
@@ -159,7 +159,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}
 	r.kernel = bpf.Replica{
 		Site: st.ID, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: st.Addr4, VIP6: st.Addr6,
-		Closed: s.Ready.Asks(),
+		Closed: s.Ready.Asks(), Keepalive: s.Keepalive.Or(st.Host.Cfg.Keepalive),
 	}
 	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
 		return with, err

@@ -195,7 +195,7 @@ func TestScaling(t *testing.T) {
 		}
 		busy := w.ids()[0]
 		w.mu.Lock()
-		w.replicas[busy].stats.ConnsNow = 1
+		w.replicas[busy].stats.ConnsNow, w.replicas[busy].stats.ConnsUsed = 1, 1
 		w.mu.Unlock()
 		ask(1)
 		pass(10 * time.Second)

@@ -90,6 +90,13 @@ func (w *wakeTrace) client(c netip.AddrPort) {
 	w.t.Client = c
 }
 
+// source is the network for which the site wakes; the zero one: nobody's.
+func (w *wakeTrace) source() netip.Prefix {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bpf.SourceOf(w.t.Client.Addr())
+}
+
 // byHand says that nobody is held: the wake ends when the site listens.
 func (w *wakeTrace) byHand() bool {
 	w.mu.Lock()

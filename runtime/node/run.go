@@ -159,6 +159,7 @@ func (n *Node) open() (err error) {
 	n.closers = append(n.closers, n.NamedVolumes.Close)
 	n.dp, err = bpf.Open(bpf.Options{
 		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.Log,
+		WakeSource: rate(cfg.Wake.Source), WakeSite: rate(cfg.Wake.Site),
 	})
 	if err != nil {
 		return err
@@ -209,6 +210,10 @@ func (n *Node) open() (err error) {
 	}
 	n.closers = append(n.closers, n.Scale.Close) // after those who may tell
 	return n.dp.AttachCgroup(n.parent.Path())
+}
+
+func rate(t config.Tokens) bpf.Rate {
+	return bpf.Rate{Burst: uint32(t.Burst), Every: time.Duration(t.Every)}
 }
 
 func (n *Node) noCopy(err error) {
@@ -273,9 +278,13 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close(), triggers.Close())
 	}
-	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
+	limited, err := n.dp.Limited()
 	if err != nil {
 		return errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close())
+	}
+	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
+	if err != nil {
+		return errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close(), limited.Close())
 	}
 	if !grouped {
 		n.Log.Info("the group that may use the socket does not exist: only root may", "group", n.Cfg.SocketGroup)
@@ -295,6 +304,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Work.Go(func() { n.keepBeating(ctx) })
 	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
 	n.answerIgnored(ctx)
+	n.Work.Go(func() { n.table.LimitedWakes().Read(limited) })
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
@@ -326,7 +336,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
-	err = errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close())
+	err = errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close(), limited.Close())
 	n.Work.Wait()
 	n.Experiences.Flush() // of what came when the last work was ending
 	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})

@@ -2,7 +2,9 @@ package priority
 
 import (
 	"context"
+	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,30 +14,122 @@ import (
 // could use the processor.
 const Patience = 2 * time.Second
 
+// overloadAfter is how long starts wait while the queue is an ordinary one.
+const overloadAfter = time.Second
+
 // Slots lets as many replicas start at the same moment as the machine has use
-// for, in the order of asking. All at once would all be ready at the very end;
-// one after the other the first are ready soon, and the last no later.
-type Slots struct{ sem chan struct{} }
+// for. All at once would all be ready at the very end; one after the other the
+// first are ready soon, and the last no later.
+//
+// A slot goes to the source that has had fewest since the queue was last empty, and
+// of equal ones to who has asked first. When starts have waited for longer than
+// overloadAfter every other slot goes to who has asked last instead: those at the
+// end of a long queue are the ones who still wait for an answer, whoever has filled
+// it before them.
+type Slots struct {
+	mu     sync.Mutex
+	slots  int
+	taken  int
+	queue  []*waiter // by time of asking
+	given  map[netip.Prefix]int
+	newest bool // the next one in overload is who has asked last
+}
+
+type waiter struct {
+	source netip.Prefix
+	since  time.Time
+	turn   chan struct{} // closed when it has its slot
+}
 
 // NewSlots makes parallel slots; 0: as many as the machine has use for.
 func NewSlots(parallel int) *Slots {
 	if parallel == 0 {
 		parallel = 2 * runtime.GOMAXPROCS(0)
 	}
-	return &Slots{sem: make(chan struct{}, parallel)}
+	return &Slots{slots: parallel, given: map[netip.Prefix]int{}}
 }
 
-// Enter waits for a slot. Leave frees it; Patience does, too.
-func (s *Slots) Enter(ctx context.Context) (leave func(), err error) {
-	select { // a channel serves those who wait in the order of their coming
-	case s.sem <- struct{}{}:
-	case <-ctx.Done():
+// Enter waits for a slot. source is the network for which it is; all that nobody
+// out there waits for has the zero one. Leave frees the slot; Patience does, too.
+func (s *Slots) Enter(ctx context.Context, source netip.Prefix) (leave func(), err error) {
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	leave = sync.OnceFunc(func() { <-s.sem })
+	w := &waiter{source: source, since: time.Now(), turn: make(chan struct{})}
+	s.mu.Lock()
+	s.queue = append(s.queue, w)
+	s.serve()
+	s.mu.Unlock()
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		s.giveUp(w)
+		return nil, context.Cause(ctx)
+	}
+	leave = sync.OnceFunc(s.leave)
 	time.AfterFunc(Patience, leave)
 	return leave, nil
 }
 
+func (s *Slots) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	s.serve()
+}
+
+// giveUp takes a waiter out of the queue, or gives its slot to the next one.
+func (s *Slots) giveUp(w *waiter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.queue, w); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+	} else {
+		s.taken--
+	}
+	s.serve()
+}
+
+// serve gives out the slots that are free.
+func (s *Slots) serve() {
+	for s.taken < s.slots && len(s.queue) > 0 {
+		i := s.next(time.Now())
+		w := s.queue[i]
+		s.queue = slices.Delete(s.queue, i, i+1)
+		s.given[w.source]++
+		s.taken++
+		close(w.turn)
+	}
+	if len(s.queue) == 0 {
+		clear(s.given)
+	}
+}
+
+// next is who of the queue gets a slot.
+func (s *Slots) next(now time.Time) int {
+	first, last := 0, 0
+	for i, w := range s.queue {
+		had, fewest := s.given[w.source], s.given[s.queue[first].source]
+		if had < fewest {
+			first = i
+		}
+		if had <= fewest {
+			last = i
+		}
+	}
+	if now.Sub(s.queue[0].since) < overloadAfter {
+		return first
+	}
+	s.newest = !s.newest
+	if s.newest {
+		return last
+	}
+	return first
+}
+
 // Full says whether one more start would have to wait.
-func (s *Slots) Full() bool { return len(s.sem) == cap(s.sem) }
+func (s *Slots) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken >= s.slots
+}

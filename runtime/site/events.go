@@ -70,7 +70,8 @@ type (
 	IdleOver struct {
 		ID      ReplicaID
 		Conns   uint64
-		IdleFor time.Duration
+		IdleFor time.Duration // since it was used last
+		Arrived time.Duration // since somebody came last, of whom it is not known yet whether he is a visitor; 0: nobody
 		Busy    string
 	}
 	// Rechecked means: the counters after new flows were held back, or the replica
@@ -78,7 +79,8 @@ type (
 	Rechecked struct {
 		ID      ReplicaID
 		Conns   uint64
-		IdleFor time.Duration
+		IdleFor time.Duration // since it was used last
+		Arrived time.Duration // since somebody came last, of whom it is not known yet whether he is a visitor; 0: nobody
 	}
 	// Descended means: the replica has arrived on the tier. After checkpointed its
 	// processes are still there, frozen.

@@ -33,6 +33,7 @@ type Policy struct {
 	Stable       time.Duration // a replica that lived so long as ready is no crash loop
 	BackoffMin   time.Duration // after the first failure; doubles with each
 	BackoffMax   time.Duration
+	Unused       time.Duration // one that a packet has woken, and that nobody uses for so long from then on, sleeps again; 0: as all others
 	Lifetime     time.Duration // after it a replica is replaced; 0: never
 	Linger       time.Duration // handshakes under way have this time when a replica gets no new flows any more
 	Drain        time.Duration // its connections have this time after that
@@ -49,6 +50,7 @@ type Policy struct {
 type Machine struct {
 	policy   Policy
 	newID    func() ReplicaID
+	now      time.Time // of the event that is being handled
 	replicas set
 	want     int   // replicas that are to serve while the site is awake
 	gates    gates // of prepared containers
@@ -190,6 +192,7 @@ func (m *Machine) restartsAlone() bool {
 // Handle takes one event and returns what is to be done, in this order.
 // Events about replicas that are gone are stale and do nothing.
 func (m *Machine) Handle(now time.Time, ev Event) []Action {
+	m.now = now
 	acts := ev.on(m, now)
 	if m.waiting && !m.coming() {
 		m.waiting = false

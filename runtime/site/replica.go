@@ -42,6 +42,14 @@ type Replica struct {
 	unproven bool      // it was restored, and has not answered anybody yet
 	work     work      // that keeps it awake
 	lingered bool      // handshakes that were under way when its draining began have had their time
+	visit    visit
+}
+
+// visit is what a replica that a packet has woken waits for: somebody who uses it.
+// A packet proves nothing, so without him it does not stay awake for long.
+type visit struct {
+	due bool
+	by  time.Time // of no meaning until the replica can be used
 }
 
 // role is what a replica is there for.

@@ -2,7 +2,6 @@ package site
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -17,7 +16,25 @@ func (r *Replica) armIdle(p Policy) []Action {
 		return nil
 	}
 	here, _ := p.rung(r.Tier) // the time up to where it is has been waited for
-	return []Action{ArmIdle{ID: r.ID, After: max(0, rung.After-here.After)}}
+	return []Action{ArmIdle{ID: r.ID, After: r.visit.sooner(p, max(0, rung.After-here.After))}}
+}
+
+// sooner is when to look at a replica that is to sleep after a time.
+func (v *visit) sooner(p Policy, after time.Duration) time.Duration {
+	if v.due && p.Unused > 0 {
+		return min(p.Unused, after)
+	}
+	return after
+}
+
+// arriving is for how long whoever has just come may yet turn out to be a
+// visitor: a handshake that is under way would be cut off. Not for ever: whoever
+// sends nothing but SYNs must not keep a site awake.
+func (p Policy) arriving(arrived, idle, due time.Duration) time.Duration {
+	if arrived == 0 || arrived >= p.Linger || idle >= due+2*p.Linger {
+		return 0
+	}
+	return p.Linger - arrived
 }
 
 func (r *Replica) nextRung(p Policy) (Rung, bool) {
@@ -42,16 +59,30 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 	}
 	if e.Conns > 0 || m.waiting { // a visitor who is held for a port of it is one too
 		r.work = work{}
-		return []Action{ArmIdle{ID: r.ID, After: rung.After}}
+		r.visit.due = r.visit.due && e.Conns == 0
+		return []Action{ArmIdle{ID: r.ID, After: r.visit.sooner(m.policy, rung.After)}}
 	}
-	if e.IdleFor < rung.After {
+	due, reason := rung.After, "idle "+rung.After.String()
+	if p := m.policy; r.State == Ready && r.visit.due && p.Unused > 0 && p.Unused < due {
+		if left := r.visit.by.Sub(now); left > 0 {
+			return []Action{ArmIdle{ID: r.ID, After: left}}
+		}
+		r.visit.due = e.IdleFor >= p.Unused
+		if r.visit.due {
+			due, reason = p.Unused, "no connection came of its wake within "+p.Unused.String()
+		}
+	}
+	if e.IdleFor < due {
 		r.work = work{}
-		return []Action{ArmIdle{ID: r.ID, After: rung.After - e.IdleFor}}
+		return []Action{ArmIdle{ID: r.ID, After: due - e.IdleFor}}
+	}
+	if left := m.policy.arriving(e.Arrived, e.IdleFor, due); left > 0 {
+		return []Action{ArmIdle{ID: r.ID, After: left}}
 	}
 	if acts := r.work.keeps(m.policy, r, e, rung, now); acts != nil {
 		return acts
 	}
-	reason := fmt.Sprintf("idle %s%s", rung.After, r.work.over(m.policy, e.Busy))
+	reason += r.work.over(m.policy, e.Busy)
 	if r.State == Ready && m.Serving() > 1 {
 		m.want = max(m.policy.least(), m.Serving()-1)
 		return m.drain(r, causeSurplus, reason+", others serve")
@@ -73,11 +104,19 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 	if r == nil || r.State != Closing {
 		return nil
 	}
-	needed, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
+	rung, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
+	needed := r.visit.sooner(m.policy, rung.After)
+	used := e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed)
+	r.visit.due = r.visit.due && !used
+	idle := e.IdleFor
+	if r.cause != causeIdle {
+		idle = 0 // who asks for it does so once, and is told that somebody is coming
+	}
 	// Whoever came between the decision and the holding back is seen here.
-	if e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed.After) {
+	if used || m.policy.arriving(e.Arrived, idle, needed) > 0 {
 		return m.rouse(r, "a connection came while parking")
 	}
+	r.visit = visit{}
 	if r.target == detect.TierCold || r.target == detect.TierPrepared {
 		if r.target == detect.TierPrepared {
 			r.then = thenPrepare
@@ -160,6 +199,7 @@ func (e Knocked) on(m *Machine, _ time.Time) []Action {
 			r.old = true
 			m.renewing = cmp.Or(m.renewing, e.Outdated)
 		}
+		r.visit.due = true
 		return m.rouse(r, "a packet came")
 	}
 	return nil
@@ -225,6 +265,7 @@ func (m *Machine) reopen(r *Replica, reason string) []Action {
 	}
 	r.State, r.Reason, m.byHand = Ready, "", false
 	r.target, r.given = detect.TierRunning, detect.TierRunning
+	r.visit.by = m.now.Add(m.policy.Unused)
 	acts := append([]Action{Publish{}}, m.release(r)...)
 	acts = append(acts, Note{Kind: event.Running, Replica: r.ID, Reason: reason})
 	acts = append(acts, r.armPortGrace(m.policy)...)

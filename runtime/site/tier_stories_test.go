@@ -267,3 +267,68 @@ func TestOutdated(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestWakeForNobody: a wake of which no visitor comes is over after Policy.Unused, whatever the ladder says; one that somebody uses, and one
+// that a person has asked for, has all of its time.
+func TestWakeForNobody(t *testing.T) {
+	p := policy
+	p.Unused = 10 * time.Second
+	woken := []step{{0, PacketHeld{}, starts1}, {2 * time.Second, ReplicaReady{ID: 1, All: true}, "…, arm-idle 1 10s => running (1 ready)"}}
+	over := func(idle, arrived time.Duration) IdleOver { return IdleOver{ID: 1, IdleFor: idle, Arrived: arrived} }
+
+	t.Run("nobody comes", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{10 * time.Second, over(12*time.Second, 10*time.Second), "publish, recheck 1 => parking (1 closing)"},
+			step{0, Rechecked{ID: 1, IdleFor: 12 * time.Second}, "publish, stop 1 => parking (1 stopping)"})...)
+	})
+	t.Run("somebody came", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{10 * time.Second, over(4*time.Second, 4*time.Second), "arm-idle 1 4m56s => running (1 ready)"},
+			step{296 * time.Second, over(300*time.Second, 300*time.Second), "publish, recheck 1 …"})...)
+	})
+	t.Run("somebody is there", func(t *testing.T) {
+		tell(t, p, append(woken, step{10 * time.Second, IdleOver{ID: 1, Conns: 1, IdleFor: 4 * time.Second}, "arm-idle 1 5m0s => running (1 ready)"})...)
+	})
+	t.Run("looked at before its time", func(t *testing.T) {
+		tell(t, p, append(woken, step{time.Second, over(time.Hour, 0), "arm-idle 1 9s => running (1 ready)"})...)
+	})
+	t.Run("who comes at the last moment is waited for, but not for ever", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{10 * time.Second, over(12*time.Second, time.Second), "arm-idle 1 2s => running (1 ready)"},
+			step{2 * time.Second, over(14*time.Second, 500*time.Millisecond), "arm-idle 1 2.5s => running (1 ready)"},
+			step{3 * time.Second, over(17*time.Second, 500*time.Millisecond), "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 17 * time.Second, Arrived: time.Millisecond}, "publish, stop 1 …"})...)
+	})
+	t.Run("who comes while it is put to sleep", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{10 * time.Second, over(12*time.Second, 0), "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 12 * time.Second, Arrived: time.Millisecond}, "publish, release, …, arm-idle 1 10s => running (1 ready)"})...)
+	})
+	t.Run("who comes while a person puts it to sleep", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{time.Hour, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: time.Hour, Arrived: time.Millisecond}, `publish, release, note running 1 "a connection came while parking", …`},
+			step{time.Hour, ParkAsked{Reason: "asked"}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 2 * time.Hour, Arrived: time.Minute}, "publish, stop 1 …"})...)
+	})
+	t.Run("asked for by a person", func(t *testing.T) {
+		tell(t, p,
+			step{0, WakeAsked{Reason: "asked"}, starts1},
+			step{0, ReplicaReady{ID: 1, All: true}, "…, arm-idle 1 5m0s => running (1 ready)"})
+	})
+	t.Run("a knock", func(t *testing.T) {
+		q := p
+		q.Ladder = []Rung{{detect.TierFrozen, time.Minute}, {detect.TierCold, time.Hour}}
+		tell(t, q,
+			step{0, WakeAsked{Reason: "asked"}, starts1},
+			step{0, ReplicaReady{ID: 1, All: true}, "…"},
+			step{time.Minute, over(time.Minute, 0), "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 frozen …"},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "…, arm-idle 1 59m0s …"},
+			step{time.Minute, Knocked{ID: 1}, "…"},
+			step{0, Ascended{ID: 1}, "…, arm-idle 1 10s => running (1 ready)"},
+			step{10 * time.Second, over(2*time.Minute, 10*time.Second), "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 2 * time.Minute}, "descend 1 frozen …"},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "…, arm-idle 1 59m0s …"})
+	})
+}

@@ -20,12 +20,15 @@ func (PacketHeld) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if r := m.replicas.sleeper(); r != nil {
+		r.visit.due = true
 		return m.rouse(r, "a packet came while parking")
 	}
 	if r := m.replicas.find(Draining); r != nil {
 		return m.reopen(r, "a packet came")
 	}
-	return m.start("first packet")
+	acts := m.start("first packet")
+	m.replicas[len(m.replicas)-1].visit.due = true
+	return acts
 }
 
 func (e WakeAsked) on(m *Machine, _ time.Time) []Action {
@@ -73,7 +76,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 	case r.State != Starting:
 		return nil
 	}
-	r.State, r.ReadyAt = Ready, now
+	r.State, r.ReadyAt, r.visit.by = Ready, now, now.Add(m.policy.Unused)
 	if r.role == roleSpare {
 		return r.freeze(m.policy)
 	}

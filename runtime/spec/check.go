@@ -346,6 +346,11 @@ func (c checker) life(s *Site) {
 	if t := s.Start.Timeout; t != 0 && (t < minStartTimeout || t > maxStartTimeout) {
 		c.bad("start.timeout", "100ms to 1h", "%s is out of range", t)
 	}
+	if s.Keepalive != 0 {
+		if err := s.Keepalive.Check(); err != nil {
+			c.report("keepalive", err)
+		}
+	}
 	if s.Stop.Grace < 0 || s.Stop.Grace > maxGrace {
 		c.bad("stop.grace", "0s to 1h", "%s is out of range", s.Stop.Grace)
 	}

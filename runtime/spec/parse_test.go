@@ -68,6 +68,7 @@ objective: {cold: 0.5%, wake: 500ms}
 lifetime: {after: 1h, jitter: 0%}
 circulate: {overlap: false, drain: 1m, ahead: true}
 checkpoint: {clonable: true, warm: 0}
+keepalive: 90s
 start: {timeout: 45s}
 ready: {http: "/health?all=1", status: 204, port: 8080, timeout: 500ms}
 health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 20s}
@@ -122,6 +123,7 @@ var everythingSite = Site{
 	Lifetime:        Lifetime{After: Duration(time.Hour)},
 	Circulate:       Circulate{Drain: Duration(time.Minute), Ahead: true},
 	Checkpoint:      Checkpoint{Clonable: true},
+	Keepalive:       Keepalive(90 * time.Second),
 	Start:           Start{Timeout: Duration(45 * time.Second)},
 	Stop:            Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot:    true,
@@ -228,6 +230,10 @@ func TestParseGood(t *testing.T) {
 		},
 		{"limits: {memory: {max: 64MiB, swap: none}}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 64 * MiB, Swap: NoSwap}},
 		{"limits: {memory: {max: 64MiB, swap: unlimited}}", func(s *Site) any { return s.Limits.Memory.Swap }, AllSwap},
+		{"keepalive: off", func(s *Site) any { return s.Keepalive }, KeepaliveOff},
+		{"keepalive: 10s", func(s *Site) any { return s.Keepalive.Or(KeepaliveOff) }, 10 * time.Second},
+		{"idle: 5m", func(s *Site) any { return s.Keepalive.Or(Keepalive(2 * time.Minute)) }, 2 * time.Minute},
+		{"keepalive: off", func(s *Site) any { return s.Keepalive.Or(Keepalive(2 * time.Minute)) }, time.Duration(0)},
 		{"limits: {memory: {swap: 16MiB}}", func(s *Site) any { return s.Limits.Memory.Swap }, Swap(16 * MiB)},
 		{"limits: {memory: {min: 32MiB, max: 64MiB, follow: true}}", func(s *Site) any { return s.Limits.Memory.Follow }, true},
 		{"scale: {min: 3, max: 3}", func(s *Site) any { return s.Idle }, Idle{Never: true}},
@@ -492,6 +498,10 @@ var badSpecs = []struct {
 	{"io step without a range", "limits: {io: [{device: /dev/vda, rbps: {max: 1MiB, step: 3}}]}", "4:58: limits.io[0].rbps.step: 3 has no effect", true},
 	{"follow without a range", "limits: {memory: {max: 64MiB, follow: true}}", "4:39: limits.memory.follow: has no effect", true},
 	{"swap in words", "limits: {memory: {swap: much}}", `4:25: limits.memory.swap: "much" is no amount of swap`, false},
+	{"keepalive of nothing", "keepalive: 0s", "4:12: keepalive: 0s is out of range", true},
+	{"keepalive too long", "keepalive: 13h", "4:12: keepalive: 13h is out of range", true},
+	{"keepalive of fractions", "keepalive: 10s500ms", "4:12: keepalive: 10s500ms is out of range", true},
+	{"keepalive in words", "keepalive: never", `4:12: keepalive: "never" is not a duration`, false},
 	{"swap of nothing", "limits: {memory: {swap: 0MiB}}", `4:25: limits.memory.swap: "0MiB" is no amount of swap`, true},
 	{"io no operations", "limits: {io: [{device: /dev/vda, riops: 0}]}", "4:41: limits.io[0].riops: lets nothing through", false},
 	{"io no list", "limits: {io: {device: /dev/vda, riops: 1}}", "4:14: limits.io: is a mapping", false},

@@ -128,6 +128,10 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[Swap]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: swapNone}, {Const: swapAll}, text(bytesPattern, "128MiB")}}
+	case reflect.TypeFor[Keepalive]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Const: keepaliveOff}, {Type: "string", Pattern: durationPattern, MinLength: &one},
+		}}
 	case reflect.TypeFor[Percent]():
 		return text(percentPattern, "1%", "0.5%")
 	case reflect.TypeFor[PerSecond]():

@@ -130,6 +130,10 @@ type Site struct {
 	// Health is a probe of each replica that serves; one that fails is circulated. Default: none.
 	Health Health `json:"health,omitzero" also:"healthcheck,healthprobe,liveness,livenessprobe"`
 
+	// Keepalive is after how long the connection of a client is ended that has gone without a word, so that it does not keep the site awake:
+	// off, or a duration of whole seconds from 10s to 12h. Default: keepalive of the node's configuration.
+	Keepalive Keepalive `json:"keepalive,omitzero" also:"tcpkeepalive,so_keepalive,halfopen"`
+
 	// Start of the site.
 	Start Start `json:"start,omitzero" also:"startup"`
 

@@ -184,6 +184,7 @@ func TestValidate(t *testing.T) {
 		{"address of nothing", func(s *Site) { s.Addresses = []netip.Addr{{}} }, "addresses[0]"},
 		{"port of nothing", func(s *Site) { s.Ports = []Port{{}} }, "ports[0]"},
 		{"never and after", func(s *Site) { s.Idle.Never = true }, "idle"},
+		{"keepalive negative", func(s *Site) { s.Keepalive = -2 }, "keepalive"},
 		{"grace negative", func(s *Site) { s.Stop.Grace = -1 }, "stop.grace"},
 		{"memory negative", func(s *Site) { s.Limits.Memory = MemoryLimits{Max: -1} }, "limits.memory.max"},
 		{"65 volumes", func(s *Site) { s.Volumes = make([]Volume, 65) }, "volumes"},

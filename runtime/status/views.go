@@ -171,7 +171,7 @@ func replicaTier(r *life.Replica, m site.Replica) api.Tier {
 func (s *Status) viewActive(l *life.Live, v *api.Site) {
 	a := l.Activity
 	v.Phase = api.Phase(a.Machine.Phase())
-	idle := time.Duration(1<<63 - 1)
+	idle, used := time.Duration(1<<63-1), false
 	for _, m := range a.Machine.Replicas() {
 		r := a.Replicas[m.ID]
 		if r == nil {
@@ -185,8 +185,10 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 			view.Conns = api.Conns{Now: st.ConnsNow, Total: st.ConnsTotal}
 			v.Conns.Now += st.ConnsNow
 			v.Conns.Total += st.ConnsTotal
-			if _, quiet := l.Quiet(r.ID); quiet < idle && !m.Spare() {
-				idle = quiet
+			u := l.Use(r.ID)
+			used = used || u.Conns > 0
+			if u.Idle < idle && !m.Spare() {
+				idle = u.Idle
 			}
 		}
 		if m.State == site.Asleep {
@@ -207,7 +209,7 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 	if len(v.Replicas) > 0 && idle < time.Duration(1<<63-1) {
 		v.Idle = event.Nanoseconds(idle)
 	}
-	if v.Conns.Now > 0 {
+	if used {
 		v.Idle = 0
 	}
 	s.viewLoad(l, v)

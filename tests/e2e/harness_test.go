@@ -169,6 +169,7 @@ runner: %s
 maxSites: 1024
 start: {timeout: %s}
 hold: {deadline: %s, silence: 10m}
+wake: {source: {burst: 1000}}
 checkpoints: {timeout: %s}
 `, o.attach, o.prefixes, uplinks, o.stateDir, n.run(""), n.pins(), n.id, n.path("sites"),
 		testutil.Program(n.t, "fcnode-runner"), testutil.Timeout(30*time.Second), testutil.Timeout(30*time.Second), testutil.Timeout(10*time.Second)) // the defaults

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func TestRootIdleSiteIsParkedAndWokenAgain(t *testing.T) {
 	}
 }
 
-// TestRootOpenConnectionKeepsAwake: a visitor who says nothing is a visitor.
+// TestRootOpenConnectionKeepsAwake: a visitor who says nothing more is a visitor.
 func TestRootOpenConnectionKeepsAwake(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
@@ -47,6 +48,12 @@ func TestRootOpenConnectionKeepsAwake(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: visited\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	mark := n.mark()
 	for range 2 { // another site with the same idle time tells how late it is
 		beat := n.mark()

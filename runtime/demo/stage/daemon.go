@@ -21,6 +21,7 @@ bpffs: %[1]s/bpf
 cgroupRoot: %[2]s
 uplinks: [%[3]s]
 volumeRoots: [/]
+wake: {source: {burst: 100000}} # all visitors come from one network here
 `
 
 // cgroupName is the stage's own: cgroups are not in the namespaces that it has.

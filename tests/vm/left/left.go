@@ -88,7 +88,7 @@ var table = []Tests{
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
-		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
+		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "ScanWakesFew", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
 		"SilentDaemon",
 		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
