@@ -262,29 +262,13 @@ func (n *Node) openNet() (err error) {
 
 // serve answers until the context ends.
 func (n *Node) serve(ctx context.Context, cancel func(), version string, ready func(string)) error {
-	held, err := n.dp.Held()
+	rings, err := n.dp.Rings()
 	if err != nil {
 		return err
 	}
-	events, err := n.dp.Events()
-	if err != nil {
-		return errors.Join(err, held.Close())
-	}
-	triggers, err := n.dp.Triggers()
-	if err != nil {
-		return errors.Join(err, held.Close(), events.Close())
-	}
-	refusals, err := n.dp.Refusals()
-	if err != nil {
-		return errors.Join(err, held.Close(), events.Close(), triggers.Close())
-	}
-	limited, err := n.dp.Limited()
-	if err != nil {
-		return errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close())
-	}
 	listener, grouped, err := api.Listen(n.Cfg.Socket, n.Cfg.SocketGroup)
 	if err != nil {
-		return errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close(), limited.Close())
+		return errors.Join(err, rings.Close())
 	}
 	if !grouped {
 		n.Log.Info("the group that may use the socket does not exist: only root may", "group", n.Cfg.SocketGroup)
@@ -298,13 +282,13 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	failed := make(chan error, 1)
 	// Without a guard of their own, as a daemon that has lost one of them must not
 	// go on: what they do for a site has one.
-	n.Work.Go(func() { n.readEvents(events) })
-	n.Work.Go(func() { n.readHeld(held) })
+	n.Work.Go(func() { n.readEvents(rings.Events) })
+	n.Work.Go(func() { n.readHeld(rings.Held) })
 	n.beat() // before anybody is told that the daemon is ready
 	n.Work.Go(func() { n.keepBeating(ctx) })
-	n.Work.Go(func() { n.table.Refusals().Read(refusals) })
+	n.Work.Go(func() { n.table.Refusals().Read(rings.Refusals) })
 	n.answerIgnored(ctx)
-	n.Work.Go(func() { n.table.LimitedWakes().Read(limited) })
+	n.Work.Go(func() { n.table.LimitedWakes().Read(rings.Limited) })
 	n.Work.Go(func() { failed <- server.Serve(ctx, listener) })
 	if err := n.serveMetrics(ctx, server); err != nil {
 		n.Log.Error("the metrics can be had on the socket only", "error", err)
@@ -319,7 +303,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
-	n.Scale.Start(ctx, triggers)
+	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
 	n.PrepareAgain()
 
@@ -336,7 +320,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	ready(fmt.Sprintf("serving %d sites", sites))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
-	err = errors.Join(err, held.Close(), events.Close(), triggers.Close(), refusals.Close(), limited.Close())
+	err = errors.Join(err, rings.Close())
 	n.Work.Wait()
 	n.Experiences.Flush() // of what came when the last work was ending
 	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})

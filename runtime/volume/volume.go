@@ -73,8 +73,7 @@ func readLink(path string, resolve uint64) (above int, to string, err error) {
 	buf := make([]byte, unix.PathMax)
 	n, notLink := unix.Readlinkat(above, filepath.Base(path), buf)
 	if notLink != nil { // or nothing: which it is tells who opens it
-		_ = unix.Close(above) // a path descriptor
-		return -1, "", nil
+		return -1, "", unix.Close(above)
 	}
 	to = string(buf[:n])
 	if filepath.IsAbs(to) {
