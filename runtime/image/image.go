@@ -38,6 +38,7 @@ type Config struct {
 	StopSignal   string   `json:"stopSignal,omitempty"`
 	ExposedPorts []string `json:"exposedPorts,omitempty"` // "80/tcp", sorted
 	Volumes      []string `json:"volumes,omitempty"`      // paths, sorted
+	Architecture string   `json:"architecture,omitempty"` // of its programs, if that is not the machine's own
 }
 
 // clone makes a copy that shares no memory with c.
@@ -60,7 +61,11 @@ func parseConfig(raw []byte) (Config, []v1.Hash, error) {
 	}
 	// Builders by hand leave the platform out; nothing contradicts running it
 	// here.
-	if (f.OS != "" && f.OS != "linux") || (f.Architecture != "" && f.Architecture != runtime.GOARCH) {
+	other := f.Architecture
+	if other == runtime.GOARCH {
+		other = ""
+	}
+	if (f.OS != "" && f.OS != "linux") || (other != "" && other != narrow[runtime.GOARCH]) {
 		return Config{}, nil, fmt.Errorf("%w: it is for %s, this machine is %s", ErrUnsupported,
 			platformName(&v1.Platform{OS: f.OS, Architecture: f.Architecture, Variant: f.Variant}), hostPlatform())
 	}
@@ -81,5 +86,6 @@ func parseConfig(raw []byte) (Config, []v1.Hash, error) {
 		StopSignal:   f.Config.StopSignal,
 		ExposedPorts: slices.Sorted(maps.Keys(f.Config.ExposedPorts)),
 		Volumes:      slices.Sorted(maps.Keys(f.Config.Volumes)),
+		Architecture: other,
 	}, f.RootFS.DiffIDs, nil
 }

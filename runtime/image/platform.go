@@ -13,6 +13,10 @@ import (
 // index, and one more.
 const maxIndexDepth = 3
 
+// narrow has the 32-bit architecture whose programs run on a 64-bit one too, if the
+// site's spec allows them.
+var narrow = map[string]string{"amd64": "386", "arm64": "arm"}
+
 func hostPlatform() string { return "linux/" + runtime.GOARCH }
 
 func platformName(p *v1.Platform) string {
@@ -25,13 +29,14 @@ func platformName(p *v1.Platform) string {
 // pickPlatform chooses the one image manifest for this machine among
 // candidates, reading nested indexes through index. A manifest without a
 // platform is taken at its word by the check of its config. Of several variants
-// of this architecture the plain one wins, else the first.
+// of this architecture the plain one wins, else the first; after those come images
+// of 32-bit programs.
 func pickPlatform(candidates []v1.Descriptor, index func(v1.Hash) ([]v1.Descriptor, error)) (v1.Descriptor, error) {
 	flat, err := flatten(candidates, index, maxIndexDepth)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	var fit, unnamed []v1.Descriptor
+	var fit, unnamed, narrower []v1.Descriptor
 	var others []string
 	for _, d := range flat {
 		switch p := d.Platform; {
@@ -41,6 +46,8 @@ func pickPlatform(candidates []v1.Descriptor, index func(v1.Hash) ([]v1.Descript
 			return d, nil
 		case p.OS == "linux" && p.Architecture == runtime.GOARCH:
 			fit = append(fit, d)
+		case p.OS == "linux" && p.Architecture == narrow[runtime.GOARCH]:
+			narrower = append(narrower, d)
 		case p.OS == "unknown": // attestations of buildkit, no images
 		default:
 			others = append(others, platformName(p))
@@ -53,6 +60,8 @@ func pickPlatform(candidates []v1.Descriptor, index func(v1.Hash) ([]v1.Descript
 		return unnamed[0], nil
 	case len(unnamed) > 1:
 		return v1.Descriptor{}, fmt.Errorf("%w: it holds %d images that do not name their platform, so none can be chosen", ErrUnsupported, len(unnamed))
+	case len(narrower) > 0:
+		return narrower[0], nil
 	case len(others) > 0:
 		return v1.Descriptor{}, fmt.Errorf("%w: it is for %s, this machine is %s", ErrUnsupported, strings.Join(others, ", "), hostPlatform())
 	}

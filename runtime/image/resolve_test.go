@@ -201,6 +201,29 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
+// An image of 32-bit programs is taken where there is none of the machine's own, and says so.
+func TestPlatformOfNarrowPrograms(t *testing.T) {
+	narrow := map[string]string{"amd64": "386", "arm64": "arm"}[runtime.GOARCH]
+	if narrow == "" {
+		narrow = "none" // which wants the error below
+	}
+	s, _ := openStore(t)
+	dir := filepath.Join(t.TempDir(), "layout")
+	if _, err := build.Layout(dir, "", build.Config{Architecture: narrow}, build.NewLayer(text("a", ""))); err != nil {
+		t.Fatal(err)
+	}
+	if narrow == "none" {
+		wantError(t, s, "oci:"+dir, image.ErrUnsupported)
+		return
+	}
+	if img := resolve(t, s, "oci:"+dir); img.Config.Architecture != narrow {
+		t.Errorf("the image says %q, want %q", img.Config.Architecture, narrow)
+	}
+	if img := resolve(t, s, layoutOf(t, build.NewLayer(text("a", "")))); img.Config.Architecture != "" {
+		t.Errorf("an image of the machine's own architecture says %q", img.Config.Architecture)
+	}
+}
+
 // An image without an index says its platform in its config only.
 func TestPlatformOfConfig(t *testing.T) {
 	s, store := openStore(t)

@@ -3,6 +3,9 @@ package sites
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/image"
@@ -37,6 +40,9 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 	for i := range sites {
 		s := &sites[i]
 		f, err := t.findImage(ctx, s, from, tried)
+		if err == nil {
+			err = allows(s, f.image)
+		}
 		if err != nil && from.anew {
 			bad.Details = append(bad.Details, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
 			continue
@@ -50,6 +56,19 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 		return nil, bad
 	}
 	return out, nil
+}
+
+// allows says whether a site may run the programs of its image (nil: it is not known
+// yet).
+func allows(s *spec.Site, img *image.Image) error {
+	if img == nil || img.Config.Architecture == "" {
+		return nil
+	}
+	arch := spec.Architecture(img.Config.Architecture)
+	if slices.Contains(s.Architectures, arch) {
+		return nil
+	}
+	return fmt.Errorf("it is of programs for %s: add architectures: [%s] to the spec", arch, strings.Join(spec.RunsOn(runtime.GOARCH), ", "))
 }
 
 // lookup is what became of a reference.
