@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +35,80 @@ func TestRootWorkKeepsAwake(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.await(mark, "frozen")
+}
+
+// The guest's answers for these tests:
+//
+//	GET /work?on=cpu|disk  works on in the background, after the answer
+//	GET /rest              ends that
+//	GET /keep?to=…         opens a connection and keeps it
+func busyGuest(mux *http.ServeMux) {
+	var works atomic.Bool
+	mux.HandleFunc("GET /work", func(_ http.ResponseWriter, r *http.Request) {
+		on := r.FormValue("on")
+		works.Store(true)
+		go func() {
+			for works.Load() {
+				if on == "disk" && writeDirect("/data/work", 4<<20) != nil {
+					return
+				}
+			}
+		}()
+	})
+	mux.HandleFunc("GET /rest", func(http.ResponseWriter, *http.Request) { works.Store(false) })
+	var kept []net.Conn
+	mux.HandleFunc("GET /keep", func(w http.ResponseWriter, r *http.Request) {
+		conn, err := net.Dial("tcp", r.FormValue("to"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		kept = append(kept, conn)
+	})
+}
+
+// TestRootBusyAsSeenByTheKernel: by default a site that computes, or writes to a disk, is not put to sleep in the middle. A connection that it merely keeps
+// lets it sleep, and is shown.
+func TestRootBusyAsSeenByTheKernel(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	dir := n.path("data")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := n.deploy("worker", "idle: 1s", "tiers: [frozen]", "volumes: [{source: "+dir+", target: /data}]")
+	works := map[string]string{"cpu": "of a core"}
+	if testutil.Has(t, "io controller") {
+		works["disk"] = "MiB/s"
+	}
+	for on, why := range works {
+		mark := n.mark()
+		n.outside.mustGet(s.addr4(80), "/work?on="+on)
+		if ev := s.await(mark, "busy"); !strings.Contains(ev.Reason, why) && !strings.Contains(ev.Reason, works["cpu"]) {
+			t.Errorf("%s: busy, because %s", on, ev.Reason)
+		}
+		mark = n.mark()
+		n.outside.mustGet(s.addr4(80), "/rest")
+		s.await(mark, "frozen")
+	}
+	mark := n.mark()
+	port := strings.TrimSuffix(n.outside.serve(t), "/")
+	n.outside.mustGet(s.addr4(80), "/keep?to=198.51.100.2"+port)
+	s.await(mark, "frozen")
+	if v := s.get(); v.OwnConns != 1 {
+		t.Errorf("it holds %d connections, want the one that it keeps", v.OwnConns)
+	}
+	var metrics bytes.Buffer
+	if err := n.api.Metrics(n.ctx(), &metrics); err != nil {
+		t.Fatal(err)
+	}
+	if want := `fcnode_site_own_connections{site="worker"} 1`; !strings.Contains(metrics.String(), want) {
+		t.Errorf("the metrics do not say %s", want)
+	}
+	if line := n.cli("list"); !strings.Contains(line, "0+1") {
+		t.Errorf("list does not say that it holds a connection:\n%s", line)
+	}
 }
 
 // TestRootSchedule: a command that was missed while no daemon ran is run once by the next one, in a site that is woken for it and sleeps again; what it prints

@@ -177,6 +177,7 @@ func newGuest() *guest {
 	mux.HandleFunc("POST /file", writeFile)
 	scaleGuest(mux)
 	backGuest(mux)
+	busyGuest(mux)
 	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {

@@ -116,7 +116,7 @@ var table = []Tests{
 		"GoesFirstByNiceness",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
-		"ReclaimedSiteIsThawed", "VisitorsWhileReclaiming",
+		"ReclaimedSiteIsThawed", "VisitorsWhileReclaiming", "BusyAsSeenByTheKernel",
 		"ScaleCPUInPlace", "ScaleMemoryInPlace", "ScaleLimitsSurviveKill", "ScaleBudget",
 		"ScaleIOInPlace", "ScaleIOBudget", "ScaleMemoryFollows", "WakeBurst", "BeyondMemoryMaxIsKilled", "SwapOfSleepers", "SwapIsBoundAgain",
 	}},
