@@ -186,7 +186,7 @@ func (st *Site) salvage(r *Replica) {
 		}
 	}
 	_ = guard.Run(func() { st.Host.cleanUp(r) })
-	st.With(func(l *Live) { r.forget(l) })
+	st.With(func(l *Live) { r.remove(l) })
 }
 
 // Quarantined says whether the site's handling has panicked.

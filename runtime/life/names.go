@@ -72,8 +72,8 @@ func cutLast(s, sep string) (before, after string) {
 	return s[:i], s[i+len(sep):]
 }
 
-// forget lets go of a replica of which nothing is left.
-func (r *Replica) forget(l *Live) {
+// remove lets go of a replica of which nothing is left.
+func (r *Replica) remove(l *Live) {
 	a := cmp.Or(l.Activity, l.left)
 	if a == nil || a.Replicas[r.ID] != r {
 		return

@@ -99,7 +99,7 @@ func (st *Site) notPrepared(r *Replica, g *gate, err error) {
 			return
 		}
 		l.handle(site.PrepareFailed{ID: r.ID, Reason: err.Error()})
-		r.forget(l)
+		r.remove(l)
 	})
 }
 

@@ -196,7 +196,7 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 				r.trace = nil
 			}
 			l.handle(site.StartFailed{ID: r.ID, Reason: err.Error()})
-			r.forget(l)
+			r.remove(l)
 			return
 		}
 		r.Ctr = ctr
@@ -249,7 +249,7 @@ func (st *Site) watch(r *Replica) {
 		if l.Activity != nil {
 			r.imaged(l)
 		}
-		r.forget(l)
+		r.remove(l)
 	})
 }
 

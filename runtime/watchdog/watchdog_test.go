@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,18 +56,38 @@ func TestBeat(t *testing.T) {
 		const silence = 10 * time.Second
 		w := Watch{Ask: func() {}}
 		ctx, cancel := context.WithCancel(t.Context())
+		var mu sync.Mutex // of these
 		var last time.Time
 		var broken error
 		var told []string
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
-			w.Beat(ctx, silence, func() error { last = time.Now(); return broken }, func(err error) { told = append(told, err.Error()) })
+			w.Beat(ctx, silence, func() error {
+				mu.Lock()
+				defer mu.Unlock()
+				last = time.Now()
+				return broken
+			}, func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, err.Error())
+			})
 		}()
 		after := func(wait time.Duration) time.Duration {
 			<-time.After(wait)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			return time.Since(last)
+		}
+		says := func(n int, text string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(told) != n || !strings.Contains(told[n-1], text) {
+				t.Errorf("told: %q", told)
+			}
 		}
 		for range 30 {
 			if silent := after(777 * time.Millisecond); silent > silence/5 {
@@ -85,14 +106,12 @@ func TestBeat(t *testing.T) {
 		if silent := after(2 * time.Second); silent > silence/5 {
 			t.Errorf("it goes on: silent for %s", silent)
 		}
-		if len(told) != 1 || !strings.Contains(told[0], "held packets") {
-			t.Errorf("told: %q", told)
-		}
+		says(1, "held packets")
+		mu.Lock()
 		broken = errors.New("no such map")
+		mu.Unlock()
 		after(5 * time.Second)
-		if len(told) != 2 || told[1] != "no such map" {
-			t.Errorf("told: %q", told)
-		}
+		says(2, "no such map")
 		cancel()
 		<-over
 	})

@@ -269,7 +269,7 @@ func TestACMEAfterAKill(t *testing.T) {
 		visitors.Go(func() {
 			if resp, err := c.Get("https://" + name + ".example/"); err != nil {
 				t.Errorf("%s: %v", name, err)
-			} else if resp.Body.Close(); resp.StatusCode != 200 {
+			} else if resp.Body.Close(); resp.StatusCode != http.StatusOK {
 				t.Errorf("%s: %s", name, resp.Status)
 			}
 		})
