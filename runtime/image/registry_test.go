@@ -262,3 +262,42 @@ func TestPullMirror(t *testing.T) {
 		t.Errorf("got %+v", img)
 	}
 }
+
+// TestPullForged: a registry whose word for a digest is all that there is has no say.
+func TestPullForged(t *testing.T) {
+	h := newHub(t)
+	digest := h.push(t, "blog:1", build.NewLayer(text("a", "one")))
+	h.push(t, "other:1", build.NewLayer(text("a", "forged")))
+	h.between = func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/manifests/sha256:") {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		other := r.Clone(r.Context())
+		other.URL.Path = "/v2/other/manifests/1"
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, other)
+		w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")
+		w.Header().Set("Docker-Content-Digest", digest)
+		_, _ = w.Write(rec.Body.Bytes())
+	}
+	s, dir := openStore(t)
+	wantError(t, s, h.host+"/blog:1", image.ErrCorrupt, digest)
+	wantError(t, s, h.host+"/blog@"+digest, image.ErrUnsupported)
+	wantEmpty(t, dir)
+}
+
+// TestPullPlain: nothing is asked by HTTP that is neither on loopback nor listed.
+func TestPullPlain(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "blog:1", build.NewLayer(text("a", "one")))
+	h.between = func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://registry.invalid"+r.URL.Path, http.StatusTemporaryRedirect)
+	}
+	s, dir := openStore(t)
+	_, err := s.Resolve(t.Context(), h.host+"/blog:1")
+	if err == nil || !strings.Contains(err.Error(), "registries.insecure") {
+		t.Errorf("got %v", err)
+	}
+	wantEmpty(t, dir)
+}

@@ -13,6 +13,13 @@ import (
 // resumes bounds how often one download is taken up again without a byte of progress.
 const resumes = 5
 
+// mostResumes bounds them in all.
+const mostResumes = 100
+
+// stalled is for how long a download may bring nothing before it is cut, and gone on
+// with.
+const stalled = time.Minute
+
 // resumePause is what the pause before an attempt grows by.
 const resumePause = 200 * time.Millisecond
 
@@ -38,13 +45,17 @@ type download struct {
 	size  int64
 	at    int64
 	tries int
+	all   int
 	last  error // of the last attempt to go on
 }
 
 // Read implements [io.Reader].
 func (d *download) Read(p []byte) (int, error) {
 	for {
-		n, err := d.ReadCloser.Read(p)
+		body := d.ReadCloser
+		cut := time.AfterFunc(stalled, func() { _ = body.Close() }) // which ends the reading
+		n, err := body.Read(p)
+		cut.Stop()
 		d.at += int64(n)
 		if n > 0 {
 			d.tries = 0
@@ -56,11 +67,12 @@ func (d *download) Read(p []byte) (int, error) {
 		if err == nil || d.at >= d.size || d.req.Context().Err() != nil {
 			return n, err
 		}
-		if d.tries == resumes {
-			return 0, fmt.Errorf("the download ended after %d of %d bytes, and %d attempts to go on with it failed: %w", d.at, d.size, resumes, cmp.Or(d.last, short(err)))
+		if d.tries == resumes || d.all == mostResumes {
+			return 0, fmt.Errorf("the download ended after %d of %d bytes, and %d attempts to go on with it failed: %w", d.at, d.size, d.all, cmp.Or(d.last, short(err)))
 		}
 		d.last = d.again(d.tries)
 		d.tries++
+		d.all++
 	}
 }
 

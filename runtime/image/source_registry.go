@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"time"
 
 	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
@@ -101,7 +102,7 @@ func (s *registrySource) digest(ctx context.Context) (v1.Hash, error) {
 			there = at.Digest(want.Identifier())
 		}
 		s.at = at
-		d, err := s.look(ctx, there)
+		d, err := s.within(ctx, there, len(errs) < len(places)-1)
 		if err == nil {
 			return d, nil
 		}
@@ -110,22 +111,40 @@ func (s *registrySource) digest(ctx context.Context) (v1.Hash, error) {
 	return v1.Hash{}, errors.Join(errs...)
 }
 
+// mirrorPatience is how long one that does not answer keeps the next place from
+// being asked.
+const mirrorPatience = 5 * time.Second
+
+func (s *registrySource) within(ctx context.Context, at name.Reference, isMirror bool) (v1.Hash, error) {
+	if isMirror {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, mirrorPatience)
+		defer cancel()
+	}
+	return s.look(ctx, at)
+}
+
 // look asks what a reference means, on this machine.
 func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, error) {
 	d, err := remote.Get(at, s.options(ctx)...)
 	if err != nil {
 		return v1.Hash{}, answered(err)
 	}
+	asked := 0
 	one, err := pickPlatform([]v1.Descriptor{d.Descriptor}, func(h v1.Hash) ([]v1.Descriptor, error) {
-		raw := d.Manifest
-		if h != d.Digest {
-			if raw, err = s.document(ctx, h); err != nil {
-				return nil, err
-			}
+		if asked++; asked > maxIndexes {
+			return nil, fmt.Errorf("%w: it has more than %d indexes", ErrUnsupported, maxIndexes)
+		}
+		raw, err := s.document(ctx, h)
+		if err != nil {
+			return nil, err
 		}
 		m, err := v1.ParseIndexManifest(bytes.NewReader(raw))
 		if err != nil {
 			return nil, fmt.Errorf("%w: index %s: %w", ErrCorrupt, h, err)
+		}
+		if len(m.Manifests) > maxManifests {
+			return nil, fmt.Errorf("%w: index %s lists %d images", ErrUnsupported, h, len(m.Manifests))
 		}
 		return m.Manifests, nil
 	})
@@ -135,13 +154,20 @@ func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, 
 	return one.Digest, nil
 }
 
-// document reads a manifest or index; the library verifies it against its digest.
+// The bounds of what a registry may have read before an image is chosen.
+const (
+	maxIndexes   = 8
+	maxManifests = 1024 // in one index
+)
+
+// document reads a manifest or index, and verifies it: the library takes the
+// registry's word for the digests of old kinds of manifests.
 func (s *registrySource) document(ctx context.Context, h v1.Hash) ([]byte, error) {
 	d, err := remote.Get(s.at.Digest(h.String()), s.options(ctx)...)
 	if err != nil {
 		return nil, answered(err)
 	}
-	return d.Manifest, nil
+	return readDocument(bytes.NewReader(d.Manifest), h)
 }
 
 func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, error) {
@@ -155,15 +181,34 @@ func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, er
 	}
 	blob := func(d v1.Descriptor) func() (io.ReadCloser, error) {
 		return func() (io.ReadCloser, error) {
-			layer, err := remote.Layer(s.at.Digest(d.Digest.String()), s.options(ctx)...)
-			if err != nil {
-				return nil, answered(err)
-			}
-			r, err := layer.Compressed()
-			return r, answered(err)
+			return s.blob(ctx, d.Digest)
 		}
 	}
 	return readManifest(h, m, blob)
+}
+
+// blob opens a part of an image, where the image was found or, if it is not there, at
+// the other places.
+func (s *registrySource) blob(ctx context.Context, h v1.Hash) (io.ReadCloser, error) {
+	places, err := s.places()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, at := range append([]name.Repository{s.at}, places...) {
+		if len(errs) > 0 && at == s.at {
+			continue
+		}
+		layer, err := remote.Layer(at.Digest(h.String()), s.options(ctx)...)
+		if err == nil {
+			var r io.ReadCloser
+			if r, err = layer.Compressed(); err == nil {
+				return r, nil
+			}
+		}
+		errs = append(errs, answered(err))
+	}
+	return nil, errors.Join(errs...)
 }
 
 // options of one request. Unpacking may outlive the call that began it, so ctx is
@@ -171,8 +216,8 @@ func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, er
 func (s *registrySource) options(ctx context.Context) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithUserAgent("fcnode"),
-		remote.WithAuthFromKeychain(authn.NewMultiKeychain(fileKeychain(s.Auth), authn.DefaultKeychain)),
-		remote.WithTransport(&resuming{remote.DefaultTransport}),
+		remote.WithAuthFromKeychain(fileKeychain(s.Auth)),
+		remote.WithTransport(&guarded{RoundTripper: &resuming{transportOf()}, insecure: s.Insecure}),
 	}
 }
 
@@ -182,13 +227,18 @@ func answered(err error) error {
 	if !errors.As(err, &answer) {
 		return err
 	}
+	// Its own text may be of any length, and of somebody else to whom it has led.
+	says := http.StatusText(answer.StatusCode)
+	if len(answer.Errors) > 0 {
+		says = fmt.Sprintf("%s, %.100q", says, answer.Errors[0].Code)
+	}
 	switch answer.StatusCode {
 	case http.StatusNotFound:
-		return fmt.Errorf("%w: the registry has no such image or tag: %w", ErrNotFound, err)
+		return fmt.Errorf("%w: the registry has no such image or tag (%s)", ErrNotFound, says)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w: the registry does not let this node read it (credentials: `registries.auth` of the configuration, see docs/images.md): %w", ErrDenied, err)
+		return fmt.Errorf("%w: the registry does not let this node read it (%s); credentials: `registries.auth` of the configuration, see docs/images.md", ErrDenied, says)
 	}
-	return err
+	return fmt.Errorf("the registry answers %d (%s)", answer.StatusCode, says)
 }
 
 // fileKeychain takes credentials from one file, read anew each time.

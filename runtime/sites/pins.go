@@ -2,10 +2,12 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/image"
@@ -26,6 +28,10 @@ type found struct {
 	warning string
 }
 
+// foldersImages is how long a daemon that reads the folder of specs waits for images.
+// Unpacking goes on.
+const foldersImages = 30 * time.Second
+
 // findImages unpacks the sites' images, so that no visitor waits for it, and so
 // that a wrong one is found out now. What a site's reference means is asked when
 // somebody applies the site; a daemon that reads the folder of specs once more
@@ -34,6 +40,11 @@ type found struct {
 // (a disk not mounted yet, say) must not keep the other sites away: it is told,
 // and tried again at the site's wake.
 func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) (map[string]found, error) {
+	if !from.anew { // the daemon is not ready before this is over
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, foldersImages, errors.New("the images of the folder of specs take long; its site gets it at its first wake"))
+		defer cancel()
+	}
 	bad := &api.Error{Code: api.CodeInvalid, Message: "images that cannot be used"}
 	out := make(map[string]found, len(sites))
 	tried := map[string]lookup{}
