@@ -129,7 +129,7 @@ func TestNoAnswer(t *testing.T) {
 
 // Who has the answer and does not end the connection is reset, and leaves no socket behind.
 func TestStubbornClient(t *testing.T) {
-	at, _ := start(t, &Answerer{within: 50 * time.Millisecond}, Answer{HTTP: true, Status: 200, Tier: "cold"})
+	at, _ := start(t, &Answerer{within: testutil.Timeout(time.Second)}, Answer{HTTP: true, Status: 200, Tier: "cold"})
 	c := dial(t, "127.0.0.1", at)
 	if got, err := tell(t, c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 200") || err != nil {
 		t.Fatalf("%q (%v)", got, err)
@@ -144,12 +144,17 @@ func TestStubbornClient(t *testing.T) {
 
 // Who sends a byte now and then, or nothing, is let go when the time is over.
 func TestSlowClients(t *testing.T) {
-	at, _ := start(t, &Answerer{within: 50 * time.Millisecond}, Answer{HTTP: true, Status: 200})
+	at, _ := start(t, &Answerer{within: testutil.Timeout(time.Second)}, Answer{HTTP: true, Status: 200})
+	var all sync.WaitGroup
 	for _, text := range []string{"", "GET / HT", "GET / HTTP/1.1\r\nHost: a\r\n"} {
-		if got, err := tell(t, dial(t, "127.0.0.1", at), text); got != "" || err != nil {
-			t.Errorf("%q: %q (%v), want nothing", text, got, err)
-		}
+		c := dial(t, "127.0.0.1", at)
+		all.Go(func() {
+			if got, err := tell(t, c, text); got != "" || err != nil {
+				t.Errorf("%q: %q (%v), want nothing", text, got, err)
+			}
+		})
 	}
+	all.Wait()
 }
 
 // One source can have a few connections open, and neither keeps others out nor comes in

@@ -3,6 +3,7 @@ package life
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/logs"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // begins has a command wake the site in the background.
@@ -145,12 +147,22 @@ func TestOutputOfErrands(t *testing.T) {
 		t.Fatal(err, err2)
 	}
 	outW.Close() // errW stays open
-	end()
 	var got []string
-	err = logs.Read(t.Context(), h.LogDir("a"), logs.ReadOptions{Tail: logs.All}, func(l logs.Line) error {
-		got = append(got, l.Stream+" "+l.Replica+" "+l.Text)
+	read := func() error {
+		got = nil
+		return logs.Read(t.Context(), h.LogDir("a"), logs.ReadOptions{Tail: logs.All}, func(l logs.Line) error {
+			got = append(got, l.Stream+" "+l.Replica+" "+l.Text)
+			return nil
+		})
+	}
+	testutil.WaitFor(t, 10*time.Second, "all that was printed", func() error { // end does not wait for long
+		if err := read(); err != nil || len(got) < 3 {
+			return fmt.Errorf("%q (%w)", got, err)
+		}
 		return nil
 	})
+	end()
+	err = read()
 	text := strings.Join(got, "; ")
 	for _, want := range []string{"stdout a-1 one", "stdout a-1 two", "stderr a-1 three"} {
 		if err != nil || len(got) != 3 || !strings.Contains(text, want) {

@@ -78,8 +78,8 @@ func mayWait(dir int) bool {
 
 // Bounds of Comparer.
 const (
-	patience = 20 * time.Millisecond // for disks and servers; what the kernel has in its caches takes microseconds
-	mostSlow = 32                    // threads that may hang in a lookup at the same time, all sites together
+	patience = 100 * time.Millisecond // for disks, servers and the scheduler; what the kernel has in its caches takes microseconds
+	mostSlow = 32                     // threads that may hang in a lookup at the same time, all sites together
 )
 
 // Comparer compares what sources are with what they were. Whoever waits for it is

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 
 	"github.com/fcnode/fcnode/runtime/volume"
 )
@@ -25,35 +26,37 @@ func mounted(t testing.TB, roots []string, path string, follow bool) volume.Sour
 
 // TestChanged: each way of putting something else at a path is seen; what changes inside of it, or is not there for a moment, is not.
 func TestChanged(t *testing.T) {
-	top := t.TempDir()
-	in := func(name string) string { return filepath.Join(top, name) }
-	roots := []string{top}
-	must(t, os.MkdirAll(in("1/sub"), 0o755), os.MkdirAll(in("2"), 0o755), os.WriteFile(in("conf"), []byte("a"), 0o600), os.Symlink("1", in("current")))
-	link, folder, file := mounted(t, roots, in("current"), true), mounted(t, roots, in("2"), false), mounted(t, roots, in("conf"), false)
-	c := volume.NewComparer(roots)
-	want := func(why, path string) {
-		t.Helper()
-		if got := c.Changed([]volume.Source{folder, file, link}); got != path {
-			t.Errorf("%s: %q has changed, want %q", why, got, path)
+	synctest.Test(t, func(t *testing.T) { // no time passes while another thread looks
+		top := t.TempDir()
+		in := func(name string) string { return filepath.Join(top, name) }
+		roots := []string{top}
+		must(t, os.MkdirAll(in("1/sub"), 0o755), os.MkdirAll(in("2"), 0o755), os.WriteFile(in("conf"), []byte("a"), 0o600), os.Symlink("1", in("current")))
+		link, folder, file := mounted(t, roots, in("current"), true), mounted(t, roots, in("2"), false), mounted(t, roots, in("conf"), false)
+		c := volume.NewComparer(roots)
+		want := func(why, path string) {
+			t.Helper()
+			if got := c.Changed([]volume.Source{folder, file, link}); got != path {
+				t.Errorf("%s: %q has changed, want %q", why, got, path)
+			}
 		}
-	}
-	want("nothing was done", "")
-	must(t, os.WriteFile(in("2/new"), nil, 0o600), os.Chmod(in("2"), 0o700), os.WriteFile(in("conf"), []byte("b"), 0o600))
-	want("changed inside", "")
+		want("nothing was done", "")
+		must(t, os.WriteFile(in("2/new"), nil, 0o600), os.Chmod(in("2"), 0o700), os.WriteFile(in("conf"), []byte("b"), 0o600))
+		want("changed inside", "")
 
-	must(t, os.Symlink("2", in("next")), os.Rename(in("next"), in("current")))
-	want("the link leads elsewhere", in("current"))
-	must(t, os.Symlink(in("1"), in("next")), os.Rename(in("next"), in("current")))
-	want("and back, by another path", "")
-	must(t, os.Remove(in("current")))
-	want("it is gone for a moment", "")
-	must(t, os.Symlink("/etc", in("current")))
-	want("it leads to where it may not", "")
+		must(t, os.Symlink("2", in("next")), os.Rename(in("next"), in("current")))
+		want("the link leads elsewhere", in("current"))
+		must(t, os.Symlink(in("1"), in("next")), os.Rename(in("next"), in("current")))
+		want("and back, by another path", "")
+		must(t, os.Remove(in("current")))
+		want("it is gone for a moment", "")
+		must(t, os.Symlink("/etc", in("current")))
+		want("it leads to where it may not", "")
 
-	must(t, os.WriteFile(in("conf.new"), nil, 0o600), os.Rename(in("conf.new"), in("conf")))
-	want("the file was replaced", in("conf"))
-	must(t, os.RemoveAll(in("2")), os.Mkdir(in("2"), 0o755)) // many file systems give it the number of the old one
-	want("the folder was made anew", in("2"))
+		must(t, os.WriteFile(in("conf.new"), nil, 0o600), os.Rename(in("conf.new"), in("conf")))
+		want("the file was replaced", in("conf"))
+		must(t, os.RemoveAll(in("2")), os.Mkdir(in("2"), 0o755)) // many file systems give it the number of the old one
+		want("the folder was made anew", in("2"))
+	})
 }
 
 func TestIDs(t *testing.T) {

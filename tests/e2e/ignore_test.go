@@ -78,11 +78,15 @@ func TestRootIgnored(t *testing.T) {
 	}
 
 	s := n.deploy("shop", "idle: 1s", "tiers: [frozen]")
-	n.local.greet(s.addr4(80)) // a visitor
+	visitor := n.local.keep(s.addr4(80)) // keeps it awake until the monitors have come
+	if err := visitor.ask(); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := n.outside.monitor(s.addr4(80)); got != "" || err != nil {
 		t.Errorf("awake: from tier %q (%v), want the site's own answer", got, err)
 	}
 	open := n.outside.keep(s.addr4(80))
+	visitor.conn.Close()
 	testutil.WaitFor(t, patience, "sleep, while a monitor asks and another has a connection open", func() error {
 		if tier, err := n.outside.monitor(s.addr4(80)); tier != "frozen" { // what is under way as it falls asleep gets no answer
 			return fmt.Errorf("answered from tier %q (%w)", tier, err)

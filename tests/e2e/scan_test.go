@@ -55,6 +55,7 @@ func TestRootScanWakesFew(t *testing.T) {
 			t.Errorf("site %d: %d starts, want %d", i, got, want)
 		}
 	}
+	n.await(mark, "limited")
 	node := &site{n: n} // its events are those of all sites
 	var told []string
 	for _, ev := range node.events(mark) {

@@ -20,7 +20,7 @@ import (
 func TestRootSilentDaemon(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
-	n := newNode(t, options{more: fmt.Sprintf("hold: {deadline: %s, silence: 3s}", testutil.Timeout(30*time.Second))})
+	n := newNode(t, options{more: fmt.Sprintf("hold: {deadline: %s, silence: %s}", testutil.Timeout(30*time.Second), testutil.Timeout(3*time.Second))})
 	awake, parked := n.deploy("awake"), n.deploy("parked")
 	icy := n.deploy("icy", "idle: 1s", "tiers: [frozen]")
 	n.outside.greet(awake.addr4(80))
