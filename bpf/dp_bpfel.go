@@ -364,6 +364,7 @@ type dpFcSiteFlags uint32
 
 const (
 	dpFcSiteFlagsFC_SITE_REFUSE dpFcSiteFlags = 1
+	dpFcSiteFlagsFC_SITE_SLEEPS dpFcSiteFlags = 2
 )
 
 type dpFcSiteLoad struct {

@@ -79,6 +79,9 @@ func (d *Datapath) SetSite(id SiteID, s Site) error {
 	if s.Refuse {
 		v.Flags |= uint32(dpFcSiteFlagsFC_SITE_REFUSE)
 	}
+	if s.Sleeps {
+		v.Flags |= uint32(dpFcSiteFlagsFC_SITE_SLEEPS)
+	}
 	for i, r := range s.Replicas {
 		v.Replicas[i] = uint32(r.ID)
 		v.Forced[i] = r.Forced
@@ -113,7 +116,10 @@ func (d *Datapath) Sites() (map[SiteID]Site, error) {
 	var v dpFcSite
 	it := d.objs.FcSites.Iterate()
 	for it.Next(&id, &v) {
-		s := Site{Refuse: v.Flags&uint32(dpFcSiteFlagsFC_SITE_REFUSE) != 0}
+		s := Site{
+			Refuse: v.Flags&uint32(dpFcSiteFlagsFC_SITE_REFUSE) != 0,
+			Sleeps: v.Flags&uint32(dpFcSiteFlagsFC_SITE_SLEEPS) != 0,
+		}
 		for i := range v.N {
 			s.Replicas = append(s.Replicas, SiteReplica{
 				ID: ReplicaID(v.Replicas[i]), Draining: v.Draining&(1<<i) != 0, Forced: v.Forced[i],

@@ -71,6 +71,7 @@ type SiteReplica struct {
 // Site is what the data path knows of a site that is not parked.
 type Site struct {
 	Refuse   bool // refuse new flows at once instead of holding them
+	Sleeps   bool // all of its replicas do: whoever is held for it wakes it
 	Replicas []SiteReplica
 }
 

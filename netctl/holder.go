@@ -179,6 +179,13 @@ func (h *Holder) Drop(site bpf.SiteID) (n int) {
 	return n
 }
 
+// Holds says whether a packet of the site is held.
+func (h *Holder) Holds(site bpf.SiteID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held.sites[site] != nil
+}
+
 // Held returns how many packets are held, in all and for how many sites.
 func (h *Holder) Held() (packets, sites int) {
 	h.mu.Lock()

@@ -121,7 +121,9 @@ __noinline int fc_may_wake(struct __sk_buff *skb, struct packet *p, __u32 site, 
 
 	if (!cfg || !p || !skb->ingress_ifindex)
 		return 1;
-	if (!asleep && (bpf_map_lookup_elem(&fc_hold_counts, &site) || bpf_map_lookup_elem(&fc_sites, &site)))
+	if (bpf_map_lookup_elem(&fc_hold_counts, &site))
+		return 1;
+	if (!asleep && bpf_map_lookup_elem(&fc_sites, &site))
 		return 1;
 	now = bpf_ktime_get_ns();
 	if (cfg->wake_source.burst && !source_may_wake(p, &cfg->wake_source, now))

@@ -2,6 +2,7 @@
 #ifndef FCNODE_HOLD_H
 #define FCNODE_HOLD_H
 
+#include "budget.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -77,8 +78,9 @@ static __always_inline bool hold_copy_large(struct __sk_buff *skb, const struct 
 
 /* Copies the first packet of a flow to user space: the wake event and the
  * held packet in one. The original is then dropped by the caller. Returns 1 if
- * it was copied. */
-__noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
+ * it was copied. Tokens are taken for what can be held only, or what cannot be
+ * would keep a site from ever waking. */
+__noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool sleeps)
 {
 	struct fc_settings *cfg = config();
 	__u64 now = bpf_ktime_get_ns();
@@ -103,6 +105,8 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site)
 		return 0;
 	}
 	if (!again) {
+		if (!fc_may_wake(skb, p, site, sleeps))
+			return 0;
 		held = hold_count(site);
 		if (!held)
 			return 0;

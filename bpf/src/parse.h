@@ -26,6 +26,7 @@ struct packet {
 	bool icmp_error : 1;
 	bool echo_request : 1, echo_reply : 1; /* their id is in sport and dport */
 	bool ignored : 1; /* of a source that is no visitor */
+	bool bare : 1;    /* TCP: acknowledges or resets, and says nothing */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */
@@ -191,6 +192,7 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 		p->opens = t.syn && !t.ack;
 		p->refusal = t.rst && t.ack && !t.seq;
 		p->payload = p->l4 + t.doff * 4 < p->end;
+		p->bare = !t.syn && !t.fin && !p->payload;
 	} else if (p->proto == IPPROTO_UDP) {
 		struct tcp_ports u;
 

@@ -76,14 +76,16 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
  * an ignored source's. */
 static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, struct choice c)
 {
-	return !is_asleep(c.r) || fc_ignores(c.r->site, &p->src) || fc_may_wake(skb, p, c.r->site, true);
+	return !is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src) || fc_may_wake(skb, p, c.r->site, true);
 }
 
 /* A packet of a listener's flow goes to this replica: the first one of a visitor's
- * since it was marked asleep tells the daemon. */
+ * since it was marked asleep tells the daemon. What the kernel of its namespace
+ * answers alone, or not at all, needs nobody awake: keepalive probes of an idle
+ * connection's either end would otherwise wake it for ever. */
 static __always_inline void knock(struct choice c, struct packet *p)
 {
-	if (!is_asleep(c.r))
+	if (!is_asleep(c.r) || p->bare)
 		return;
 	if (fc_ignores(c.r->site, &p->src)) {
 		count_ignored(c.r->site, true);
@@ -309,8 +311,7 @@ int fc_device(struct __sk_buff *skb)
 	}
 	if (fc_unattended(bpf_ktime_get_ns()))
 		return to_sink();
-	if (fc_may_wake(skb, &p, l->site, false))
-		fc_hold(skb, &p, l->site);
+	fc_hold(skb, &p, l->site, s && (s->flags & FC_SITE_SLEEPS));
 	return FC_EATEN;
 }
 

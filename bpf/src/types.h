@@ -32,6 +32,7 @@ struct fc_listener {
 
 enum fc_site_flags {
 	FC_SITE_REFUSE = 1, /* answer with RST / unreachable instead of holding */
+	FC_SITE_SLEEPS = 2, /* all of its replicas do, so that a held packet wakes it */
 };
 
 /* Owned by the daemon, which replaces it whole; absent while the site is

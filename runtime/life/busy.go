@@ -28,6 +28,8 @@ func (l *Live) armIdle(id site.ReplicaID, after time.Duration) {
 			r.work = sample(l, r)
 			return nil
 		})
+	} else if t := l.timers[timerKey{timerWork, id}]; t != nil { // of another spec, before
+		t.Stop()
 	}
 	if r != nil {
 		r.work = nil

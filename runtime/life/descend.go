@@ -173,9 +173,19 @@ func (l *Live) ascended(r *Replica, err error) {
 	if r.trace != nil {
 		l.Host.endByHand(r)
 	}
+	l.Host.unmark(r)
 	l.handle(site.Ascended{ID: r.ID})
 	if l.Activity != nil && r.descent == nil { // else it is on its way back, and has lifted the bound
 		l.Host.boundSwap(r, l.Spec, false)
+	}
+}
+
+// unmark takes off all marks of a sleeper, also that a packet has knocked: the
+// program itself takes that one off at an answer by TCP only.
+func (h *Host) unmark(r *Replica) {
+	r.asleep = false
+	if err := h.Data.SetAsleep(bpf.ReplicaID(r.ID), false); err != nil {
+		h.Log.Error("a replica that runs counts as asleep while the daemon is silent", "replica", r.Name, "error", err)
 	}
 }
 

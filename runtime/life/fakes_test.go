@@ -465,6 +465,12 @@ func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Prot
 	return n, 0, nil
 }
 
+func (h fakeHolder) Holds(id bpf.SiteID) bool {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	return h.w.held[id] > 0
+}
+
 func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 	h.w.mu.Lock()
 	defer h.w.mu.Unlock()

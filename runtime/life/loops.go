@@ -67,6 +67,9 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 			r.trace = l.knockTrace(r, ev.Time)
 		}
 		l.handle(site.Knocked{ID: id})
+		if m, ok := l.Machine.Replica(id); ok && m.State == site.Ready { // it was not asleep yet
+			l.Host.unmark(r)
+		}
 	case bpf.EventEmpty:
 		l.handle(site.Emptied{ID: id})
 	case bpf.EventEstablished:

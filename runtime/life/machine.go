@@ -239,8 +239,9 @@ func (l *Live) publish() {
 		// nobody's hands: left standing it could keep the site from ever waking.
 		err = errors.Join(l.Host.Data.ParkSite(l.ID), l.Host.Data.ClearHold(l.ID))
 	} else {
-		s := bpf.Site{Refuse: v.Refuse}
+		s := bpf.Site{Refuse: v.Refuse, Sleeps: len(v.Replicas) > 0}
 		for _, r := range v.Replicas {
+			s.Sleeps = s.Sleeps && r.Asleep
 			own := l.Replicas[r.ID]
 			if own != nil && own.restoring {
 				continue
@@ -316,14 +317,16 @@ func (l *Live) release() {
 	if err != nil {
 		l.Host.Log.Warn("a held packet could not be put back; its client will repeat it", "site", l.Name, "error", err)
 	}
-	if released == 0 {
+	if released == 0 && l.Host.Holder.Holds(l.ID) {
 		return
 	}
 	for _, r := range l.Replicas {
-		if r.trace != nil {
+		if r.trace != nil && released > 0 {
 			r.trace.mark(event.StepReleased, now)
 		}
 	}
+	// Also what the kernel counted and the holder had no room for: left standing it
+	// could keep the site from ever waking.
 	if err := l.Host.Data.ClearHold(l.ID); err != nil {
 		l.Host.Log.Error("cannot reset the count of held packets", "site", l.Name, "error", err)
 	}

@@ -43,6 +43,8 @@ type DataPath interface {
 type Holder interface {
 	Add(p bpf.HeldPacket, within time.Duration) (first bool, err error)
 	ReleaseIf(id bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error)
+	// Holds says whether a packet of the site is held.
+	Holds(id bpf.SiteID) bool
 	Refuse(bpf.SiteID) (n int, err error)
 }
 

@@ -27,12 +27,12 @@ const overloadAfter = time.Second
 // end of a long queue are the ones who still wait for an answer, whoever has filled
 // it before them.
 type Slots struct {
-	mu     sync.Mutex
-	slots  int
-	taken  int
-	queue  []*waiter // by time of asking
-	given  map[netip.Prefix]int
-	newest bool // the next one in overload is who has asked last
+	mu    sync.Mutex
+	slots int
+	taken int
+	queue []*waiter // by time of asking
+	given map[netip.Prefix]int
+	turns int // given out in overload
 }
 
 type waiter struct {
@@ -120,8 +120,13 @@ func (s *Slots) next(now time.Time) int {
 	if now.Sub(s.queue[0].since) < overloadAfter {
 		return first
 	}
-	s.newest = !s.newest
-	if s.newest {
+	// Those whose source has had more must not wait for ever, either: all that the
+	// node itself begins are of one.
+	s.turns++
+	switch s.turns % 4 {
+	case 0:
+		return 0
+	case 1, 3:
 		return last
 	}
 	return first

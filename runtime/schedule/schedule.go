@@ -15,6 +15,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/file"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -70,7 +71,9 @@ func New(o Options) *Clock {
 // ends: it may be set, and stand still with the machine.
 func (c *Clock) Run(ctx context.Context) {
 	for {
-		c.Tick(ctx, time.Now())
+		if fault := guard.Run(func() { c.Tick(ctx, time.Now()) }); fault != nil {
+			c.opts.Log.Error("a panic, which is a bug of fcnode, while it was looked for what is due", "error", fault, "stack", string(fault.Stack))
+		}
 		now := time.Now()
 		select {
 		case <-time.After(now.Truncate(time.Minute).Add(time.Minute).Sub(now)):
