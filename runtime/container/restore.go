@@ -193,7 +193,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
-		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
+		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, OwnFolders: start.OwnFolders, Timeout: m.opts.RestoreTimeout,
 		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
 	}}
 }

@@ -46,6 +46,7 @@ type StartRequest struct {
 	Hosts        string   `json:"hosts"`
 	Mounts       []Mount  `json:"mounts"`
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
+	OwnFolders   []string `json:"own_folders"`  // what no source that is a link may lead to
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	ShmSize      int64    `json:"shm_size,omitempty"` // of /dev/shm; 0: as it is made
 	Foreign      []string `json:"foreign,omitempty"`  // architectures besides the machine's, as the runner was started with
