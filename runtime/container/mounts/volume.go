@@ -34,7 +34,7 @@ func OpenVolumes(id string, roots, own []string, list []wire.Mount, mapping *vol
 			return nil, nil, wire.Fail(kind, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
 		}
 		made = append(made, tree)
-		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Target: m.Target, Was: was})
+		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside, Target: m.Target, Was: was})
 	}
 	return made, sources, nil
 }
@@ -47,7 +47,7 @@ func (v Volumes) Close() {
 }
 
 func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping) (*os.File, volume.ID, error) {
-	source, err := volume.Source{Path: m.Source, Follow: m.Follow}.Open(roots)
+	source, err := volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside}.Open(roots)
 	if err != nil {
 		return nil, volume.ID{}, err
 	}

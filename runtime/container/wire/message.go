@@ -14,6 +14,9 @@ type Mount struct {
 	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
 	Follow     bool `json:"follow,omitempty"`     // the source may be a link, see volume.Source
 
+	// Inside is what is mounted of the source: something that a restored container had mounted inside of a volume.
+	Inside string `json:"inside,omitempty"`
+
 	// Tmpfs is a folder in memory instead, of at most Size bytes; 0: the kernel's default.
 	Tmpfs bool  `json:"tmpfs,omitempty"`
 	Size  int64 `json:"size,omitempty"`
