@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // vip is the address of the site in each of its network namespaces.
@@ -214,6 +215,26 @@ func TestRootRestoredIsAsStarted(t *testing.T) {
 				e.t.Fatal(err)
 			}
 			s.Mounts = []Mount{{Source: rw, Target: "/data/rw"}, {Source: ro, Target: "/data/ro", ReadOnly: true}}
+		}},
+		{"volume by a link, with a mount inside", func(e *env, s *Spec) {
+			link, inner := filepath.Join(e.dir, "current"), filepath.Join(e.dir, "1/sub/inner")
+			s.Mounts = []Mount{{Source: link, Target: "/data/rw", Follow: true}}
+			if err := os.MkdirAll(inner, 0o755); err != nil {
+				e.t.Fatal(err)
+			}
+			if os.Symlink("1", link) != nil {
+				return // made for the first of two specs
+			}
+			if err := unix.Mount("tmpfs", inner, "tmpfs", 0, ""); err != nil {
+				e.t.Fatal(err)
+			}
+			e.m.pool.flush() // where mounts do not propagate, what waits does not see it
+			e.m.flushRestores()
+			e.t.Cleanup(func() {
+				if err := unix.Unmount(inner, unix.MNT_DETACH); err != nil {
+					e.t.Error(err)
+				}
+			})
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

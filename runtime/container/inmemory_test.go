@@ -87,3 +87,31 @@ func inMemory(e *env) {
 		}
 	}
 }
+
+// TestRootInMemoryByLink: a link in the image that makes a folder in memory the root is refused before anything is copied, and what is mounted where a link leads
+// to is not copied into memory.
+func TestRootInMemoryByLink(t *testing.T) {
+	e := newEnv(t)
+	vol := t.TempDir()
+	e.file("opt/kept", "x", 0o644)
+	err := errors.Join(os.Symlink("/", filepath.Join(e.lower, "top")), os.Symlink("opt", filepath.Join(e.lower, "link")),
+		os.Mkdir(filepath.Join(e.lower, "opt/vol"), 0o755), os.WriteFile(vol+"/large", make([]byte, 1<<20), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := e.spec("sleep")
+	spec.Mounts = []Mount{{Tmpfs: true, Target: "/top", Size: 64 << 10}} // less than the root has
+	e.notStarted(spec, ErrMount, "a symbolic link makes it the root itself")
+
+	spec = e.spec("sleep")
+	spec.Mounts = []Mount{{Source: vol, Target: "/opt/vol"}, {Tmpfs: true, Target: "/link", Size: 64 << 10}}
+	c := e.start(spec)
+	e.saw(spec, "sleeping")
+	root := fmt.Sprintf("/proc/%d/root", c.Pid())
+	if _, err := os.Lstat(root + "/opt/kept"); err != nil {
+		t.Errorf("the image's file was not copied: %v", err)
+	}
+	if _, err := os.Lstat(root + "/opt/vol/large"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a volume's files were copied into memory: %v", err)
+	}
+}

@@ -193,7 +193,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
-		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, Timeout: m.opts.RestoreTimeout,
+		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, OwnFolders: start.OwnFolders, Timeout: m.opts.RestoreTimeout,
 		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
 	}}
 }
@@ -219,7 +219,7 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 			return fmt.Errorf("%w: it has a mount at %s, where the site has no volume", criu.ErrUnusable, b.Key)
 		}
 		for _, was := range from.Sources {
-			if was.Path == b.Volume.Source && was.Target == b.Volume.Target {
+			if was.Path == b.Volume.Source && was.Inside == b.Volume.Inside && was.Target == b.Volume.Target {
 				b.Volume.Was = was.Was
 			}
 		}
@@ -228,7 +228,8 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 }
 
 // volumeAt finds what is mounted at a place in the container: a volume, or
-// something that is mounted inside of it.
+// something that is mounted inside of it. Its path is kept apart from the volume's, whose
+// source may be a link that is followed only at the end.
 func volumeAt(volumes []Mount, point string) (at Mount, found bool) {
 	best := -1
 	for _, v := range volumes {
@@ -239,7 +240,7 @@ func volumeAt(volumes []Mount, point string) (at Mount, found bool) {
 		rest, inside := strings.CutPrefix(point, target)
 		if inside && (rest == "" || rest[0] == '/') && len(target) > best {
 			best, at, found = len(target), v, true
-			at.Source, at.Target = filepath.Join(v.Source, rest), point
+			at.Inside, at.Target = strings.TrimPrefix(rest, "/"), point
 		}
 	}
 	return at, found

@@ -371,3 +371,24 @@ func TestRootHostUser(t *testing.T) {
 		t.Errorf("a device node of a site works: %q", out)
 	}
 }
+
+// TestRootVolumeLeadsToOwn: a link that was led elsewhere since it was applied does not show a site the node's own folders.
+func TestRootVolumeLeadsToOwn(t *testing.T) {
+	e := newEnv(t)
+	tn := newTenant(t)
+	state := filepath.Join(tn.own, "state")
+	tn.write(filepath.Join(state, "inner/mark"), "the node's")
+	tn.write(filepath.Join(tn.own, "1/mark"), "tenant's")
+	e.m.opts.VolumeRoots, e.m.opts.OwnFolders = []string{tn.own}, []string{state}
+	with := func(source string) Spec {
+		spec := e.spec("cat", "/data/mark")
+		spec.Mounts = []Mount{{Source: source, Target: "/data", Follow: true}}
+		return spec
+	}
+	if _, out := e.run(with(tn.link("1", "current"))); out != "tenant's\n" {
+		t.Errorf("the volume has %q", out)
+	}
+	for name, to := range map[string]string{"a": "state", "b": "state/inner", "c": "."} {
+		e.notStarted(with(tn.link(to, name)), ErrMount, "the node's own")
+	}
+}

@@ -151,6 +151,9 @@ func (c checks) volume(v spec.Volume) error {
 		return err
 	}
 	defer f.Close()
+	if err := volume.KeepApart(f, []string{c.cfg.StateDir, c.cfg.RunDir}); err != nil {
+		return err
+	}
 	if v.Mountpoint {
 		if err := volume.CheckMounted(f); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // TestCheckPrivileges: what is beyond the node's configuration is refused, all of
@@ -57,6 +58,23 @@ noNewPrivileges: false
 		}
 		if again := life.WithinMost(cfg, &sites[0]); (again != nil) != (tt.want != nil) {
 			t.Errorf("within %+v: a start says %v", tt.most, again)
+		}
+	}
+}
+
+// TestCheckVolumeLeads: a link that is followed does not lead to the node's own folders, into them or above them.
+func TestCheckVolumeLeads(t *testing.T) {
+	top := t.TempDir()
+	in := func(name string) string { return filepath.Join(top, name) }
+	if err := errors.Join(os.MkdirAll(in("state/replicas"), 0o700), os.MkdirAll(in("site/state"), 0o755), os.Symlink("state", in("a")),
+		os.Symlink("state/replicas", in("b")), os.Symlink(".", in("c")), os.Symlink("site/state", in("d"))); err != nil {
+		t.Fatal(err)
+	}
+	c := checks{cfg: config.Config{StateDir: in("state"), RunDir: in("run"), VolumeRoots: []string{top}}}
+	for name, own := range map[string]bool{"a": true, "b": true, "c": true, "d": false} {
+		err := c.volume(spec.Volume{Source: in(name), Follow: true})
+		if errors.Is(err, volume.ErrOwn) != own || !own && err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

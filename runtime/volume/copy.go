@@ -100,6 +100,7 @@ type copier struct {
 	name   string           // of the copy
 	target string           // what is copied
 	links  map[inode]string // where the first of several names of a file is, below top
+	within uint64           // RESOLVE_NO_XDEV: what is mounted in it is left out
 }
 
 type inode struct{ dev, ino uint64 }
@@ -124,9 +125,10 @@ func (c *copier) folder(from, toDir int, name, path string, depth int) error {
 }
 
 // CopyInto copies what is in an open folder into another one, which is empty, and
-// gives that the attributes of the first. path is for messages.
+// gives that the attributes of the first. What is mounted inside of it is left out: it
+// is not the image's, and may be without end. path is for messages.
 func CopyInto(from, to int, path string) error {
-	c := copier{ctx: context.Background(), top: to, name: ".", target: path, links: map[inode]string{}}
+	c := copier{ctx: context.Background(), top: to, name: ".", target: path, links: map[inode]string{}, within: unix.RESOLVE_NO_XDEV}
 	if err := c.contents(from, to, path, 0); err != nil {
 		return err
 	}
@@ -179,8 +181,12 @@ func (c *copier) entry(from, to int, name, path string, depth int) error {
 	default:
 		return nil // devices and sockets are not an image's to give
 	}
-	// Not blocking: it may have become a FIFO.
-	fd, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	// Not blocking: it may have become a FIFO. Mounts are told by the lookup and not by st_dev, which in an
+	// overlay differs from the folder's for files of a layer on another disk.
+	fd, err := OpenIn(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, c.within)
+	if errors.Is(err, unix.EXDEV) && c.within != 0 {
+		return nil
+	}
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}

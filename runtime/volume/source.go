@@ -3,6 +3,7 @@ package volume
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,16 +48,31 @@ func Identify(f *os.File) (ID, error) {
 type Source struct {
 	Path   string `json:"path"`
 	Follow bool   `json:"follow,omitempty"` // it may be a link, to something below the folder that it is in
+	Inside string `json:"inside,omitempty"` // what is meant of what lies there, by a path without links; "": itself
 	Target string `json:"target"`           // where it is mounted
 	Was    ID     `json:"was"`
 }
 
 // Open opens what the source is now.
-func (s Source) Open(roots []string) (*os.File, error) { return open(roots, s.Path, s.Follow, 0) }
+func (s Source) Open(roots []string) (*os.File, error) { return s.open(roots, 0) }
+
+func (s Source) open(roots []string, resolve uint64) (*os.File, error) {
+	f, err := open(roots, s.Path, s.Follow, resolve)
+	if err != nil || s.Inside == "" {
+		return f, err
+	}
+	defer f.Close() // a path descriptor
+	path := filepath.Join(s.Path, s.Inside)
+	fd, err := openAny(int(f.Fd()), s.Inside, resolve|unix.RESOLVE_BENEATH)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
 
 // now identifies what the source is now.
 func (s Source) now(roots []string, resolve uint64) (ID, error) {
-	f, err := open(roots, s.Path, s.Follow, resolve)
+	f, err := s.open(roots, resolve)
 	if err != nil {
 		return ID{}, err
 	}

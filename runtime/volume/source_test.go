@@ -59,6 +59,33 @@ func TestChanged(t *testing.T) {
 	})
 }
 
+// TestInside: what lies inside of a source is found through a link that is followed, and its own links are not.
+func TestInside(t *testing.T) {
+	top := t.TempDir()
+	in := func(name string) string { return filepath.Join(top, name) }
+	must(t, os.MkdirAll(in("1/sub/deep"), 0o755), os.MkdirAll(in("2/sub/deep"), 0o755), os.Symlink("1", in("current")), os.Symlink("sub", in("1/link")))
+	deep := mounted(t, []string{top}, in("1/sub/deep"), false)
+	s := volume.Source{Path: in("current"), Follow: true, Inside: "sub/deep", Was: deep.Was}
+	c := volume.NewComparer([]string{top})
+	if f, err := s.Open([]string{top}); err != nil {
+		t.Error(err)
+	} else if id, err := volume.Identify(f); err != nil || !id.Is(deep.Was) || f.Name() != in("current/sub/deep") || f.Close() != nil {
+		t.Errorf("%s: %+v %v", f.Name(), id, err)
+	}
+	if path := c.Changed([]volume.Source{s}); path != "" {
+		t.Errorf("%s has changed", path)
+	}
+	must(t, os.Remove(in("current")), os.Symlink("2", in("current")))
+	if c.Changed([]volume.Source{s}) == "" {
+		t.Error("the link leads elsewhere, and nothing has changed")
+	}
+	for _, inside := range []string{"link/deep", "../2/sub", "/etc"} {
+		if f, err := (volume.Source{Path: in("1"), Inside: inside}).Open([]string{top}); err == nil {
+			t.Errorf("%s leads to %s", inside, f.Name())
+		}
+	}
+}
+
 func TestIDs(t *testing.T) {
 	disk, btrfs, after := uint64(8<<8|1), uint64(42), uint64(43)
 	for _, tt := range []struct {

@@ -205,6 +205,27 @@ func CheckMounted(f *os.File) error {
 	return nil
 }
 
+// ErrOwn means that a link leads to what is the node's own.
+var ErrOwn = errors.New("that is the node's own")
+
+// KeepApart refuses an open source that is, contains or lies in a folder of the node's
+// own. It goes by where the source lies, which is not where its path says when a link was followed.
+func KeepApart(f *os.File, own []string) error {
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return fmt.Errorf("finding out where %s leads to: %w", f.Name(), err)
+	}
+	for _, dir := range own {
+		if resolved, err := filepath.EvalSymlinks(dir); err == nil { // there may be links above it
+			dir = resolved
+		}
+		if Within(path, dir) || Within(dir, path) {
+			return fmt.Errorf("%s leads to %s, which is, contains or lies in %s: %w", f.Name(), path, dir, ErrOwn)
+		}
+	}
+	return nil
+}
+
 // CheckKind refuses what cannot be a volume: devices, unless they are asked for,
 // and FIFOs. A socket may be one, a database's say.
 func CheckKind(f *os.File, devices bool) error {

@@ -18,13 +18,13 @@ type Volumes []*os.File
 // OpenVolumes makes the mounts of volumes, in this order. It is for a process
 // in the initial user namespace; its mount namespace has to have the sources.
 // mapping is nil where owners have the machine's numbers. sources say what they
-// are of.
-func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.Mapping) (made Volumes, sources []volume.Source, err error) {
+// are of. No link leads to one of the folders of own.
+func OpenVolumes(id string, roots, own []string, list []wire.Mount, mapping *volume.Mapping) (made Volumes, sources []volume.Source, err error) {
 	for _, m := range list {
 		if m.Tmpfs {
 			continue // who places them makes them
 		}
-		tree, was, err := openVolume(roots, m, mapping)
+		tree, was, err := openVolume(roots, own, m, mapping)
 		if err != nil {
 			made.Close()
 			kind := wire.KindMount
@@ -34,7 +34,7 @@ func OpenVolumes(id string, roots []string, list []wire.Mount, mapping *volume.M
 			return nil, nil, wire.Fail(kind, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
 		}
 		made = append(made, tree)
-		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Target: m.Target, Was: was})
+		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside, Target: m.Target, Was: was})
 	}
 	return made, sources, nil
 }
@@ -46,12 +46,17 @@ func (v Volumes) Close() {
 	}
 }
 
-func openVolume(roots []string, m wire.Mount, mapping *volume.Mapping) (*os.File, volume.ID, error) {
-	source, err := volume.Source{Path: m.Source, Follow: m.Follow}.Open(roots)
+func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping) (*os.File, volume.ID, error) {
+	source, err := volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside}.Open(roots)
 	if err != nil {
 		return nil, volume.ID{}, err
 	}
 	defer source.Close()
+	if m.Follow { // without links the path says it, and named volumes are in the node's own folder
+		if err := volume.KeepApart(source, own); err != nil {
+			return nil, volume.ID{}, err
+		}
+	}
 	was, err := checkSource(source, m)
 	if err != nil {
 		return nil, was, err

@@ -32,7 +32,7 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 		}
 		defer first.Close() // Gate has its own
 	}
-	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.Mounts, mapping)
+	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.OwnFolders, req.Mounts, mapping)
 	if err != nil {
 		return err
 	}
@@ -78,6 +78,10 @@ func (g *gate) placeTmpfs(root *os.File, m wire.Mount) error {
 	before, err := openAt(root, target, true, unix.RESOLVE_IN_ROOT)
 	if err == nil {
 		defer before.Close() // a path descriptor
+		// Before anything is copied: a link to / would have all that the container sees copied into memory.
+		if err := allowed(root, before); err != nil {
+			return err
+		}
 		err = copyUp(root, before, tree)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -202,7 +202,7 @@ func (r *restorer) mount() error {
 			list = append(list, b.Volume)
 		}
 	}
-	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, list, nil)
+	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, r.req.OwnFolders, list, nil)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ type Mount struct {
 	Mountpoint bool `json:"mountpoint,omitempty"` // a file system has to be mounted at the source
 	Follow     bool `json:"follow,omitempty"`     // the source may be a link, see volume.Source
 
+	// Inside is what is mounted of the source: something that a restored container had mounted inside of a volume.
+	Inside string `json:"inside,omitempty"`
+
 	// Tmpfs is a folder in memory instead, of at most Size bytes; 0: the kernel's default.
 	Tmpfs bool  `json:"tmpfs,omitempty"`
 	Size  int64 `json:"size,omitempty"`
@@ -46,6 +49,7 @@ type StartRequest struct {
 	Hosts        string   `json:"hosts"`
 	Mounts       []Mount  `json:"mounts"`
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
+	OwnFolders   []string `json:"own_folders"`  // what no source that is a link may lead to
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	ShmSize      int64    `json:"shm_size,omitempty"` // of /dev/shm; 0: as it is made
 	Foreign      []string `json:"foreign,omitempty"`  // architectures besides the machine's, as the runner was started with

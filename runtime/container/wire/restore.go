@@ -29,6 +29,7 @@ type RestoreRequest struct {
 
 	Binds       []Bind   `json:"binds"`
 	VolumeRoots []string `json:"volume_roots"` // as in a StartRequest
+	OwnFolders  []string `json:"own_folders"`  // the same
 
 	Streams Streams  `json:"streams"` // the pipes at the dump
 	Owners  *Owners  `json:"owners,omitempty"`

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -83,8 +84,25 @@ func (g *Gateway) dialer(addr string) *net.Dialer {
 	to, err := netip.ParseAddrPort(addr)
 	if source := g.cfg.Source; source.IsValid() && err == nil && source.Is4() == to.Addr().Is4() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		d.Control = portAtConnect
 	}
 	return d
+}
+
+// bindAddressNoPort is IP_BIND_ADDRESS_NO_PORT of ip(7), which package syscall does not have.
+const bindAddressNoPort = 24
+
+// portAtConnect has the kernel choose the port of a bound socket when it connects and not when it is bound: where it goes to is
+// not known at bind(2), so that each port could be in use, or in TIME_WAIT, once for all sites together.
+func portAtConnect(_, _ string, conn syscall.RawConn) error {
+	var err error
+	controlled := conn.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_IP, bindAddressNoPort, 1) // of IPv6 sockets, too
+	})
+	if err := errors.Join(controlled, err); err != nil {
+		return fmt.Errorf("leaving the port open until connect: %w", err)
+	}
+	return nil
 }
 
 // Start listens and serves. Stop ends it.

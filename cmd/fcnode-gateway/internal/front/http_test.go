@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,9 +92,27 @@ func TestSource(t *testing.T) {
 	}
 	close(done)
 	visitors.Wait()
+	if got, err := portLeftOpen(r.dialer(r.http), r.http); got != 1 || err != nil {
+		t.Errorf("a port of the source is one for all sites: %d %v", got, err)
+	}
 	if d := r.dialer("[::1]:80"); d.LocalAddr != nil {
 		t.Errorf("a site with IPv6 is reached from %s", d.LocalAddr)
 	}
+}
+
+// portLeftOpen gives IP_BIND_ADDRESS_NO_PORT of a connection.
+func portLeftOpen(d *net.Dialer, addr string) (value int, err error) {
+	c, err := d.Dial("tcp", addr)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	controlled := raw.Control(func(fd uintptr) { value, err = syscall.GetsockoptInt(int(fd), syscall.SOL_IP, bindAddressNoPort) })
+	return value, errors.Join(controlled, err)
 }
 
 // proxied is a site that expects the PROXY protocol and answers with the address that it was told.
