@@ -202,6 +202,9 @@ func TestRootScanOfSleepers(t *testing.T) {
 			p := tcpPacket(client4, web4, syn)
 			r.device(t, "the flow", p, actRedirect, steered)
 			p.flags = flags
+			if flags != syn {
+				p.payload = []byte("x")
+			}
 			r.limits(t, Rate{Burst: 2, Every: time.Hour}, Rate{})
 			for i, prog := range []*ebpf.Program{r.objs.FcDevice, r.objs.FcUplink, r.objs.FcDevice, r.objs.FcUplink} {
 				r.asleep(t, 5, true)
@@ -213,6 +216,15 @@ func TestRootScanOfSleepers(t *testing.T) {
 					t.Errorf("packet %d: counted %v, want %v", i, got, counts)
 				}
 				r.wantKnocks(t, fmt.Sprint("packet ", i), want)
+			}
+			bare := p
+			bare.flags, bare.payload = ack, nil
+			for _, prog := range []*ebpf.Program{r.objs.FcDevice, r.objs.FcUplink} { // a keepalive, or what answers one
+				r.asleep(t, 5, true)
+				if got := r.outside(t, prog, uplink, bare); got["steered"] != 1 || got["wake_source"] != 0 {
+					t.Errorf("a bare acknowledgement is counted %v", got)
+				}
+				r.wantKnocks(t, "a bare acknowledgement", 0)
 			}
 			r.asleep(t, 5, false)
 			if got := r.outside(t, r.objs.FcDevice, 1, p); got["steered"] != 1 {
@@ -228,24 +240,24 @@ func TestRootFloodOfSources(t *testing.T) {
 	r := newRig(t)
 	r.many(t, 1)
 	r.limits(t, Rate{Burst: 1, Every: time.Hour}, Rate{})
-	send := func(i int) {
+	send := func(i, port int) {
 		if err := ignoreMissing(r.objs.FcHoldCounts.Delete(uint32(100))); err != nil {
 			t.Fatal(err)
 		}
-		p := tcpPacket(fmt.Sprintf("%d.%d.%d.1:1000", 11+i>>16, i>>8&255, i&255), "10.77.1.0:80", syn)
+		p := tcpPacket(fmt.Sprintf("%d.%d.%d.1:%d", 11+i>>16, i>>8&255, i&255, port), "10.77.1.0:80", syn)
 		if _, err := r.objs.FcDevice.Run(&ebpf.RunOptions{Data: p.frame(), Context: skbContext{Ingress: 7, Ifindex: 1}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := r.counters(t)
 	for i := range 2 * r.objs.FcWakeSource.MaxEntries() {
-		send(int(i))
+		send(int(i), 1000)
 	}
-	send(0) // pushed out since
+	send(0, 1001) // pushed out since
 	if counts := r.counters(t).since(before); counts["wake_source"] != 0 || counts["map_full"] != 0 {
 		t.Errorf("sources that came for the first time: %v", counts)
 	}
-	send(0)
+	send(0, 1002)
 	if counts := r.counters(t).since(before); counts["wake_source"] != 1 {
 		t.Errorf("a source that has come a second time at once: %v", counts)
 	}
