@@ -262,3 +262,39 @@ func TestRootFloodOfSources(t *testing.T) {
 		t.Errorf("a source that has come a second time at once: %v", counts)
 	}
 }
+
+// TestRootTokensAreForWhatIsHeld: what cannot be held takes no tokens, or a site could be kept from ever waking; and a site of which all replicas
+// sleep, whose new flows are held, is woken as one that is parked.
+func TestRootTokensAreForWhatIsHeld(t *testing.T) {
+	testutil.Privileged(t)
+	r := newRig(t)
+	r.many(t, 1)
+	r.limits(t, Rate{}, Rate{Burst: 1, Every: time.Hour})
+	for i := range 5 {
+		large := tcpPacket(fmt.Sprintf("192.0.2.1:%d", 2000+i), "10.77.1.0:80", syn, string(make([]byte, 2100)))
+		if got := r.outside(t, r.objs.FcDevice, 1, large); got["hold_too_large"] != 1 || got["wake_site"] != 0 {
+			t.Errorf("what is too large is counted %v", got)
+		}
+	}
+	if got := r.outside(t, r.objs.FcDevice, 1, tcpPacket("192.0.2.1:1000", "10.77.1.0:80", syn)); got["held"] != 1 {
+		t.Errorf("the first one that can be held is counted %v", got)
+	}
+
+	r.listen(t, 1, vip4)
+	r.replica(t, 5, 1, 7, 7)
+	r.limits(t, Rate{Burst: 1, Every: time.Hour}, Rate{})
+	asleep := Site{Sleeps: true, Replicas: []SiteReplica{{ID: 5, Draining: true}}}
+	r.site(t, 1, asleep)
+	for i, want := range []string{"held", "wake_source"} {
+		if err := ignoreMissing(r.objs.FcHoldCounts.Delete(uint32(1))); err != nil {
+			t.Fatal(err)
+		}
+		p := tcpPacket(fmt.Sprintf("198.51.100.9:%d", 1000+i), web4, syn)
+		if got := r.outside(t, r.objs.FcDevice, 1, p); got[want] != 1 {
+			t.Errorf("packet %d is counted %v, want %s", i, got, want)
+		}
+	}
+	if all, err := r.Sites(); err != nil || !all[1].Sleeps {
+		t.Errorf("the site is read as %+v, %v", all[1], err)
+	}
+}
