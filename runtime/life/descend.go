@@ -142,7 +142,11 @@ func (l *Live) ascend(id site.ReplicaID) {
 	asleep := r.descent == nil
 	thawable := r.callBack()
 	r.frozen = false
-	l.followRise(r)
+	if l.followRise(r) { // the data path looks for its first answer, as it does by itself when a packet knocks
+		if err := l.Host.Data.BeginWake(bpf.ReplicaID(id)); err != nil {
+			l.Host.Log.Error("the first answer of a wake will not be seen", "replica", r.Name, "error", err)
+		}
+	}
 	r.followJoin(l)
 	trace, st := r.trace, l.Site
 	mark := func() {

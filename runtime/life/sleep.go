@@ -69,16 +69,18 @@ func (a *Activity) awake(id site.ReplicaID) bool {
 }
 
 // followRise gives a replica that is to run again the trace of the packet or the
-// person for whom it is, if there is one.
-func (a *Activity) followRise(r *Replica) {
+// person for whom it is, and says whether it did: not if it has one, of a packet
+// that knocked.
+func (a *Activity) followRise(r *Replica) bool {
 	if r.trace != nil || a.trace == nil {
-		return
+		return false
 	}
 	r.trace, a.trace = a.trace, nil
 	r.trace.replica(r.Name)
 	if m, ok := a.Machine.Replica(r.ID); ok {
 		r.trace.from(m.Tier)
 	}
+	return true
 }
 
 // reclaim pushes the memory of a frozen replica out, as far as it is asked for.
