@@ -64,8 +64,11 @@ func (s Source) open(roots []string, resolve uint64) (*os.File, error) {
 	defer f.Close() // a path descriptor
 	path := filepath.Join(s.Path, s.Inside)
 	fd, err := openAny(int(f.Fd()), s.Inside, resolve|unix.RESOLVE_BENEATH)
-	if err != nil {
+	switch {
+	case err != nil && s.Follow: // its own link is not what is in the way
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	case err != nil:
+		return nil, explainUnless(resolve, path, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }
