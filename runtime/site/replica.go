@@ -48,8 +48,9 @@ type Replica struct {
 // visit is what a replica that a packet has woken waits for: somebody who uses it.
 // A packet proves nothing, so without him it does not stay awake for long.
 type visit struct {
-	due bool
-	by  time.Time // of no meaning until the replica can be used
+	due   bool
+	since time.Time // when the packet came, or the replica could be used first: what is used later is used by a visitor
+	by    time.Time // of no meaning until the replica can be used
 }
 
 // role is what a replica is there for.

@@ -67,7 +67,7 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 		if left := r.visit.by.Sub(now); left > 0 {
 			return []Action{ArmIdle{ID: r.ID, After: left}}
 		}
-		r.visit.due = e.IdleFor >= p.Unused
+		r.visit.due = e.IdleFor >= now.Sub(r.visit.since) // else somebody has used it, and gone
 		if r.visit.due {
 			due, reason = p.Unused, "no connection came of its wake within "+p.Unused.String()
 		}
@@ -189,7 +189,7 @@ func (e DescendFailed) on(m *Machine, _ time.Time) []Action {
 	return append(acts, r.armIdle(m.policy)...)
 }
 
-func (e Knocked) on(m *Machine, _ time.Time) []Action {
+func (e Knocked) on(m *Machine, now time.Time) []Action {
 	r := m.replicas.byID(e.ID)
 	if r == nil || r.role == roleSpare {
 		return nil
@@ -199,7 +199,7 @@ func (e Knocked) on(m *Machine, _ time.Time) []Action {
 			r.old = true
 			m.renewing = cmp.Or(m.renewing, e.Outdated)
 		}
-		r.visit.due = true
+		r.visit.due, r.visit.since = true, now
 		return m.rouse(r, "a packet came")
 	}
 	return nil

@@ -286,6 +286,10 @@ func TestWakeForNobody(t *testing.T) {
 			step{10 * time.Second, over(4*time.Second, 4*time.Second), "arm-idle 1 4m56s => running (1 ready)"},
 			step{296 * time.Second, over(300*time.Second, 300*time.Second), "publish, recheck 1 …"})...)
 	})
+	t.Run("somebody was there for a moment, and the timer is late", func(t *testing.T) {
+		tell(t, p, append(woken,
+			step{10080 * time.Millisecond, over(10070*time.Millisecond, 0), "arm-idle 1 4m49.93s => running (1 ready)"})...)
+	})
 	t.Run("somebody is there", func(t *testing.T) {
 		tell(t, p, append(woken, step{10 * time.Second, IdleOver{ID: 1, Conns: 1, IdleFor: 4 * time.Second}, "arm-idle 1 5m0s => running (1 ready)"})...)
 	})

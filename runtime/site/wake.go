@@ -8,7 +8,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func (PacketHeld) on(m *Machine, _ time.Time) []Action {
+func (PacketHeld) on(m *Machine, now time.Time) []Action {
 	if m.deleted || m.backoff {
 		return []Action{Refuse{}}
 	}
@@ -20,7 +20,7 @@ func (PacketHeld) on(m *Machine, _ time.Time) []Action {
 		return nil
 	}
 	if r := m.replicas.sleeper(); r != nil {
-		r.visit.due = true
+		r.visit.due, r.visit.since = true, now
 		return m.rouse(r, "a packet came while parking")
 	}
 	if r := m.replicas.find(Draining); r != nil {
@@ -76,7 +76,7 @@ func (e ReplicaReady) on(m *Machine, now time.Time) []Action {
 	case r.State != Starting:
 		return nil
 	}
-	r.State, r.ReadyAt, r.visit.by = Ready, now, now.Add(m.policy.Unused)
+	r.State, r.ReadyAt, r.visit.since, r.visit.by = Ready, now, now, now.Add(m.policy.Unused)
 	if r.role == roleSpare {
 		return r.freeze(m.policy)
 	}
