@@ -65,7 +65,7 @@ func parseConfig(raw []byte) (Config, []v1.Hash, error) {
 	if other == runtime.GOARCH {
 		other = ""
 	}
-	if (f.OS != "" && f.OS != "linux") || (other != "" && other != narrow[runtime.GOARCH]) {
+	if (f.OS != "" && f.OS != "linux") || (other != "" && !runs(other)) {
 		return Config{}, nil, fmt.Errorf("%w: it is for %s, this machine is %s", ErrUnsupported,
 			platformName(&v1.Platform{OS: f.OS, Architecture: f.Architecture, Variant: f.Variant}), hostPlatform())
 	}

@@ -3,7 +3,10 @@ package image
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
+
+	"github.com/fcnode/fcnode/runtime/spec"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -13,9 +16,9 @@ import (
 // index, and one more.
 const maxIndexDepth = 3
 
-// narrow has the 32-bit architecture whose programs run on a 64-bit one too, if the
-// site's spec allows them.
-var narrow = map[string]string{"amd64": "386", "arm64": "arm"}
+// runs says whether programs of an architecture run here, if the site's spec allows
+// them: the machine's own, and its 32-bit one.
+func runs(arch string) bool { return slices.Contains(spec.RunsOn(runtime.GOARCH), arch) }
 
 func hostPlatform() string { return "linux/" + runtime.GOARCH }
 
@@ -46,7 +49,7 @@ func pickPlatform(candidates []v1.Descriptor, index func(v1.Hash) ([]v1.Descript
 			return d, nil
 		case p.OS == "linux" && p.Architecture == runtime.GOARCH:
 			fit = append(fit, d)
-		case p.OS == "linux" && p.Architecture == narrow[runtime.GOARCH]:
+		case p.OS == "linux" && runs(p.Architecture):
 			narrower = append(narrower, d)
 		case p.OS == "unknown": // attestations of buildkit, no images
 		default:

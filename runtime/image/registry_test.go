@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -29,9 +31,21 @@ import (
 
 // hub is a registry on loopback, and what is between it and the node.
 type hub struct {
-	host    string
-	between func(inner http.Handler, w http.ResponseWriter, r *http.Request)
-	asked   atomic.Int64
+	host  string
+	asked atomic.Int64
+
+	mu      sync.Mutex
+	between relay // nil: nothing
+}
+
+// relay answers in the place of a registry, as it likes by asking that.
+type relay func(inner http.Handler, w http.ResponseWriter, r *http.Request)
+
+// put has what comes from now on go by a relay; what is under way goes by that of before.
+func (h *hub) put(between relay) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.between = between
 }
 
 func newHub(t *testing.T) *hub {
@@ -40,8 +54,11 @@ func newHub(t *testing.T) *hub {
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.asked.Add(1)
-		if h.between != nil {
-			h.between(inner, w, r)
+		h.mu.Lock()
+		between := h.between
+		h.mu.Unlock()
+		if between != nil {
+			between(inner, w, r)
 			return
 		}
 		inner.ServeHTTP(w, r)
@@ -141,7 +158,7 @@ func TestPullGoesOn(t *testing.T) {
 			h := newHub(t)
 			h.push(t, "blog:1", build.Layer{Entries: []build.Entry{text("a", big)}})
 			var cut atomic.Int64
-			h.between = func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+			h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
 				rec := httptest.NewRecorder()
 				whole := r.Clone(r.Context())
 				whole.Header.Del("Range")
@@ -164,7 +181,7 @@ func TestPullGoesOn(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				}
 				_, _ = w.Write(body)
-			}
+			})
 			s, _ := openStore(t)
 			if img := resolve(t, s, h.host+"/blog:1"); content(t, img) != big {
 				t.Error("the content is not what was pushed")
@@ -185,7 +202,7 @@ func TestPullCut(t *testing.T) {
 		"changed": func(body []byte) ([]byte, int) { b := append([]byte{}, body...); b[len(b)/2] ^= 1; return b, len(b) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			h.between = func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+			h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
 				rec := httptest.NewRecorder()
 				inner.ServeHTTP(rec, r)
 				body, size := rec.Body.Bytes(), rec.Body.Len()
@@ -201,7 +218,7 @@ func TestPullCut(t *testing.T) {
 				if len(body) < size {
 					panic(http.ErrAbortHandler)
 				}
-			}
+			})
 			s, dir := openStore(t)
 			if _, err := s.Resolve(t.Context(), h.host+"/blog:1"); err == nil {
 				t.Fatal("no error")
@@ -215,14 +232,14 @@ func TestPullCut(t *testing.T) {
 func TestPullCredentials(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "blog:1", build.NewLayer(text("a", "one")))
-	h.between = func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+	h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
 		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="hub"`)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		inner.ServeHTTP(w, r)
-	}
+	})
 	auth := filepath.Join(t.TempDir(), "auth.json")
 	s, _ := openStore(t, image.FromRegistries(image.Registries{Auth: auth}))
 	write := func(password string) {
@@ -268,7 +285,7 @@ func TestPullForged(t *testing.T) {
 	h := newHub(t)
 	digest := h.push(t, "blog:1", build.NewLayer(text("a", "one")))
 	h.push(t, "other:1", build.NewLayer(text("a", "forged")))
-	h.between = func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+	h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.URL.Path, "/manifests/sha256:") {
 			inner.ServeHTTP(w, r)
 			return
@@ -280,7 +297,7 @@ func TestPullForged(t *testing.T) {
 		w.Header().Set("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws")
 		w.Header().Set("Docker-Content-Digest", digest)
 		_, _ = w.Write(rec.Body.Bytes())
-	}
+	})
 	s, dir := openStore(t)
 	wantError(t, s, h.host+"/blog:1", image.ErrCorrupt, digest)
 	wantError(t, s, h.host+"/blog@"+digest, image.ErrUnsupported)
@@ -291,13 +308,70 @@ func TestPullForged(t *testing.T) {
 func TestPullPlain(t *testing.T) {
 	h := newHub(t)
 	h.push(t, "blog:1", build.NewLayer(text("a", "one")))
-	h.between = func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+	h.put(func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "http://registry.invalid"+r.URL.Path, http.StatusTemporaryRedirect)
-	}
+	})
 	s, dir := openStore(t)
 	_, err := s.Resolve(t.Context(), h.host+"/blog:1")
 	if err == nil || !strings.Contains(err.Error(), "registries.insecure") {
 		t.Errorf("got %v", err)
 	}
 	wantEmpty(t, dir)
+}
+
+// TestPullInCircles: a registry that leads from one address to the next without end is left.
+func TestPullInCircles(t *testing.T) {
+	h := newHub(t)
+	h.push(t, "blog:1", build.NewLayer(text("a", "one")))
+	h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.URL.Path, "/manifests/") {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	})
+	s, dir := openStore(t)
+	before := h.asked.Load()
+	_, err := s.Resolve(t.Context(), h.host+"/blog:1")
+	if err == nil || !strings.Contains(err.Error(), "from one address to the next") {
+		t.Errorf("got %v", err)
+	}
+	if asked := h.asked.Load() - before; asked > 100 {
+		t.Errorf("it was asked %d times", asked)
+	}
+	wantEmpty(t, dir)
+}
+
+// TestPullAsksOnce: what was asked for by its tag is not asked for by its digest again.
+func TestPullAsksOnce(t *testing.T) {
+	h := newHub(t)
+	img, err := build.Image(build.Config{}, build.NewLayer(text("a", "one")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := name.ParseReference(h.host + "/many:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}}})
+	if err := remote.WriteIndex(to, index); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	manifests := map[string]int{}
+	h.put(func(inner http.Handler, w http.ResponseWriter, r *http.Request) {
+		if _, what, ok := strings.Cut(r.URL.Path, "/manifests/"); ok {
+			mu.Lock()
+			manifests[what]++
+			mu.Unlock()
+		}
+		inner.ServeHTTP(w, r)
+	})
+	s, _ := openStore(t)
+	resolved := resolve(t, s, h.host+"/many:1")
+	mu.Lock()
+	defer mu.Unlock()
+	if want := map[string]int{"1": 1, resolved.Digest: 1}; !maps.Equal(manifests, want) {
+		t.Errorf("asked for %v, want %v", manifests, want)
+	}
 }

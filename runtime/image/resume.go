@@ -44,9 +44,9 @@ type download struct {
 	req   *http.Request
 	size  int64
 	at    int64
-	tries int
-	all   int
-	last  error // of the last attempt to go on
+	tries int   // to go on, since the last byte
+	all   int   // of them
+	last  error // of the last one
 }
 
 // Read implements [io.Reader].
@@ -68,7 +68,7 @@ func (d *download) Read(p []byte) (int, error) {
 			return n, err
 		}
 		if d.tries == resumes || d.all == mostResumes {
-			return 0, fmt.Errorf("the download ended after %d of %d bytes, and %d attempts to go on with it failed: %w", d.at, d.size, d.all, cmp.Or(d.last, short(err)))
+			return 0, fmt.Errorf("the download ended after %d of %d bytes, and %d attempts to go on with it failed: %w", d.at, d.size, d.all, cmp.Or(d.last, ended(err)))
 		}
 		d.last = d.again(d.tries)
 		d.tries++
@@ -76,7 +76,8 @@ func (d *download) Read(p []byte) (int, error) {
 	}
 }
 
-func short(err error) error {
+// ended says of a download that it has ended too early.
+func ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}

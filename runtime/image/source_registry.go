@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	dockerconfig "github.com/docker/cli/cli/config"
@@ -47,22 +48,20 @@ type registrySource struct {
 	at name.Repository // that has answered last
 }
 
-// places are the repositories to ask, mirrors first.
-func (s *registrySource) places() ([]name.Repository, error) {
-	want, err := s.parse(s.ref.Name)
-	if err != nil {
-		return nil, err
+// places are the repositories to ask, mirrors first, and what is wanted of them.
+func (s *registrySource) places() (want name.Reference, places []name.Repository, err error) {
+	if want, err = s.parse(s.ref.Name); err != nil {
+		return nil, nil, err
 	}
 	repo := want.Context()
-	var out []name.Repository
 	for _, mirror := range s.Mirrors[dockerHost(repo.RegistryStr())] {
 		at, err := s.parse(mirror + "/" + repo.RepositoryStr())
 		if err != nil {
-			return nil, fmt.Errorf("mirror %s of %s: %w", mirror, repo.RegistryStr(), err)
+			return nil, nil, fmt.Errorf("mirror %s of %s: %w", mirror, repo.RegistryStr(), err)
 		}
-		out = append(out, at.Context())
+		places = append(places, at.Context())
 	}
-	return append(out, repo), nil
+	return want, append(places, repo), nil
 }
 
 // dockerHost gives Docker Hub the name that people know it by.
@@ -78,31 +77,30 @@ func (s *registrySource) parse(ref string) (name.Reference, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrReference, err)
 	}
-	for _, host := range s.Insecure {
-		if parsed.Context().RegistryStr() == host {
-			return name.ParseReference(ref, name.Insecure)
-		}
+	if slices.Contains(s.Insecure, parsed.Context().RegistryStr()) {
+		return name.ParseReference(ref, name.Insecure)
 	}
 	return parsed, nil
 }
 
 func (s *registrySource) digest(ctx context.Context) (v1.Hash, error) {
-	places, err := s.places()
-	if err != nil {
-		return v1.Hash{}, err
-	}
-	want, err := s.parse(s.ref.Name)
+	want, places, err := s.places()
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	var errs []error
-	for _, at := range places {
+	for i, at := range places {
 		there := name.Reference(at.Tag(want.Identifier()))
 		if _, pinned := want.(name.Digest); pinned {
 			there = at.Digest(want.Identifier())
 		}
+		asking, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(places)-1 {
+			asking, cancel = context.WithTimeout(ctx, mirrorPatience)
+		}
 		s.at = at
-		d, err := s.within(ctx, there, len(errs) < len(places)-1)
+		d, err := s.look(asking, there)
+		cancel()
 		if err == nil {
 			return d, nil
 		}
@@ -115,15 +113,6 @@ func (s *registrySource) digest(ctx context.Context) (v1.Hash, error) {
 // being asked.
 const mirrorPatience = 5 * time.Second
 
-func (s *registrySource) within(ctx context.Context, at name.Reference, isMirror bool) (v1.Hash, error) {
-	if isMirror {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, mirrorPatience)
-		defer cancel()
-	}
-	return s.look(ctx, at)
-}
-
 // look asks what a reference means, on this machine.
 func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, error) {
 	d, err := remote.Get(at, s.options(ctx)...)
@@ -135,7 +124,13 @@ func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, 
 		if asked++; asked > maxIndexes {
 			return nil, fmt.Errorf("%w: it has more than %d indexes", ErrUnsupported, maxIndexes)
 		}
-		raw, err := s.document(ctx, h)
+		var raw []byte
+		var err error
+		if h == d.Digest { // asked for already
+			raw, err = readDocument(bytes.NewReader(d.Manifest), h)
+		} else {
+			raw, err = s.document(ctx, h)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -180,9 +175,7 @@ func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, er
 		return nil, fmt.Errorf("%w: manifest %s: %w", ErrCorrupt, h, err)
 	}
 	blob := func(d v1.Descriptor) func() (io.ReadCloser, error) {
-		return func() (io.ReadCloser, error) {
-			return s.blob(ctx, d.Digest)
-		}
+		return func() (io.ReadCloser, error) { return s.blob(ctx, d.Digest) }
 	}
 	return readManifest(h, m, blob)
 }
@@ -190,15 +183,13 @@ func (s *registrySource) contents(ctx context.Context, h v1.Hash) (*contents, er
 // blob opens a part of an image, where the image was found or, if it is not there, at
 // the other places.
 func (s *registrySource) blob(ctx context.Context, h v1.Hash) (io.ReadCloser, error) {
-	places, err := s.places()
+	_, places, err := s.places()
 	if err != nil {
 		return nil, err
 	}
+	places = slices.DeleteFunc(places, func(at name.Repository) bool { return at == s.at })
 	var errs []error
-	for _, at := range append([]name.Repository{s.at}, places...) {
-		if len(errs) > 0 && at == s.at {
-			continue
-		}
+	for _, at := range slices.Insert(places, 0, s.at) {
 		layer, err := remote.Layer(at.Digest(h.String()), s.options(ctx)...)
 		if err == nil {
 			var r io.ReadCloser

@@ -44,9 +44,9 @@ func architectureNames() []string {
 func (c checker) architectures(list []Architecture) {
 	for i, a := range list {
 		at := fmt.Sprintf("architectures[%d]", i)
-		known := slices.IndexFunc(architectures, func(k struct{ name, on Architecture }) bool { return k.name == a })
+		on, known := processorOf(a)
 		switch {
-		case known < 0:
+		case !known:
 			guess, ok := otherNames[strings.ToLower(string(a))]
 			if !ok {
 				guess = strictyaml.Suggest(string(a), architectureNames())
@@ -57,20 +57,30 @@ func (c checker) architectures(list []Architecture) {
 			c.bad(at, strings.Join(architectureNames(), ", "), "%q is not an architecture of programs%s", string(a), guess)
 		case slices.Index(list, a) < i:
 			c.bad(at, "", "%s stands in the list twice", a)
-		case architectures[known].on != "" && !slices.Contains(list, architectures[known].on):
-			c.bad(at, "it, and the one that it runs on", "%s needs %s in the list, too", a, architectures[known].on)
+		case on != "" && !slices.Contains(list, on):
+			c.bad(at, "it, and the one that it runs on", "%s needs %s in the list, too", a, on)
 		}
 	}
+}
+
+// processorOf is the architecture whose processors run another one's programs; none: they
+// run it anyway.
+func processorOf(of Architecture) (on Architecture, known bool) {
+	for _, a := range architectures {
+		if a.name == of {
+			return a.on, true
+		}
+	}
+	return "", false
 }
 
 // Foreign are the architectures of the list besides a node's own one; refused are the
 // places of those that no program of it can be of.
 func (s *Site) Foreign(native string) (foreign []string, refused []int) {
 	for i, a := range s.Architectures {
-		known := slices.IndexFunc(architectures, func(k struct{ name, on Architecture }) bool { return k.name == a })
-		switch {
+		switch on, _ := processorOf(a); {
 		case string(a) == native:
-		case known >= 0 && string(architectures[known].on) == native:
+		case string(on) == native:
 			foreign = append(foreign, string(a))
 		default:
 			refused = append(refused, i)
