@@ -39,18 +39,14 @@ func (c FirewallChain) String() string {
 // hooks are those that forwarded packets pass, by family. What is at input they
 // never see: a site's address is none of the machine's.
 var hooks = map[nftables.TableFamily]map[nftables.ChainHook]string{
-	nftables.TableFamilyINet:   inetHooks,
+	nftables.TableFamilyINet:   forwarded,
 	nftables.TableFamilyIPv4:   forwarded,
 	nftables.TableFamilyIPv6:   forwarded,
 	nftables.TableFamilyNetdev: {unix.NF_NETDEV_INGRESS: "ingress", unix.NF_NETDEV_EGRESS: "egress"},
 }
 
+// The last is NF_INET_INGRESS, which the family inet has from Linux 5.10 on.
 var forwarded = map[nftables.ChainHook]string{
-	unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting",
-}
-
-// inetHooks has one more, of Linux 5.10: NF_INET_INGRESS.
-var inetHooks = map[nftables.ChainHook]string{
 	unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_FORWARD: "forward", unix.NF_INET_POST_ROUTING: "postrouting", 5: "ingress",
 }
 

@@ -17,6 +17,7 @@ type ruleset struct {
 	family nftables.TableFamily
 	kind   nftables.ChainType
 	hook   *nftables.ChainHook
+	device string // that an ingress hook is of
 	drops  bool
 	rules  [][]expr.Any
 	others map[string][][]expr.Any // chains without a hook
@@ -34,7 +35,7 @@ func (r ruleset) write(t *testing.T, ns *testutil.NS) {
 		if r.drops {
 			policy = nftables.ChainPolicyDrop
 		}
-		base := &nftables.Chain{Name: "base", Table: table, Type: r.kind, Hooknum: r.hook, Priority: nftables.ChainPriorityFilter, Policy: &policy}
+		base := &nftables.Chain{Name: "base", Table: table, Type: r.kind, Hooknum: r.hook, Priority: nftables.ChainPriorityFilter, Policy: &policy, Device: r.device}
 		if r.kind == nftables.ChainTypeNAT {
 			base.Priority = nftables.ChainPriorityNATDest
 		}
@@ -84,10 +85,16 @@ func TestRootFirewall(t *testing.T) {
 		ruleset
 		want []FirewallChain
 	}{
-		"an empty chain":   {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: forward}, nil},
-		"a ban":            {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: forward, rules: [][]expr.Any{drop}}, chain("inet", "forward")},
-		"a ban in front":   {ruleset{family: v4, kind: nftables.ChainTypeFilter, hook: prerouting, rules: [][]expr.Any{drop}}, chain("ip", "prerouting")},
-		"for the machine":  {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: input, rules: [][]expr.Any{drop}}, nil},
+		"an empty chain":  {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: forward}, nil},
+		"a ban":           {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: forward, rules: [][]expr.Any{drop}}, chain("inet", "forward")},
+		"a ban in front":  {ruleset{family: v4, kind: nftables.ChainTypeFilter, hook: prerouting, rules: [][]expr.Any{drop}}, chain("ip", "prerouting")},
+		"for the machine": {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: input, rules: [][]expr.Any{drop}}, nil},
+		"a ban at a device": {ruleset{
+			family: nftables.TableFamilyNetdev, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookIngress, device: "lo", rules: [][]expr.Any{drop},
+		}, chain("netdev", "ingress")},
+		"a ban at a device, for all families": {ruleset{
+			family: inet, kind: nftables.ChainTypeFilter, hook: nftables.ChainHookRef(5), device: "lo", rules: [][]expr.Any{drop},
+		}, chain("inet", "ingress")},
 		"rewriting":        {ruleset{family: v4, kind: nftables.ChainTypeNAT, hook: prerouting, rules: [][]expr.Any{accept}}, nil},
 		"a policy":         {ruleset{family: inet, kind: nftables.ChainTypeFilter, hook: forward, drops: true}, chain("inet", "forward", "ip", "ip6")},
 		"a policy of IPv4": {ruleset{family: v4, kind: nftables.ChainTypeFilter, hook: forward, drops: true}, chain("ip", "forward", "ip")},

@@ -27,8 +27,8 @@ type Expired struct {
 }
 
 // Holder keeps packets while their sites wake. Every operation costs the same
-// however many are held, but for those that send a site's packets, which cost
-// as much as it has. It is safe for concurrent use.
+// however many are held, but for those that send a site's packets, or give one of
+// them up for another's, which cost as much as it has. It is safe for concurrent use.
 //
 //	      Add                    Release ──> the device, in order of arrival
 //	──> [ held for the site ] ── Refuse  ──> the sink, which answers RST or unreachable

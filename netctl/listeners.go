@@ -16,12 +16,7 @@ const maxListeners = 16
 // Listeners names, for people, on what the processes of the namespace listen:
 // 0.0.0.0:8080, [::1]:9000, udp 0.0.0.0:53.
 func (n *Namespace) Listeners() (out []string, err error) {
-	ns, err := n.own()
-	if err != nil {
-		return nil, fmt.Errorf("list the listeners of the namespace behind %s: %w", n.name, err)
-	}
-	defer ns.Close()
-	err = inNetns(ns, func() error {
+	err = n.ask("listeners", func() error {
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			tcp, err := netlink.SocketDiagTCP(family)
 			if err != nil {
@@ -37,7 +32,7 @@ func (n *Namespace) Listeners() (out []string, err error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the listeners of the namespace behind %s: %w", n.name, err)
+		return nil, err
 	}
 	slices.Sort(out)
 	out = slices.Compact(out) // SO_REUSEPORT
@@ -45,6 +40,19 @@ func (n *Namespace) Listeners() (out []string, err error) {
 		out = append(out[:maxListeners], fmt.Sprintf("and %d more", more))
 	}
 	return out, nil
+}
+
+// ask calls f, which lists sockets, on a thread inside of the namespace.
+func (n *Namespace) ask(what string, f func() error) error {
+	ns, err := n.own()
+	if err == nil {
+		defer ns.Close()
+		err = inNetns(ns, f)
+	}
+	if err != nil {
+		return fmt.Errorf("list the %s of the namespace behind %s: %w", what, n.name, err)
+	}
+	return nil
 }
 
 func listening(sockets []*netlink.Socket, state uint8, prefix string) (out []string) {

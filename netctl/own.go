@@ -1,7 +1,6 @@
 package netctl
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -23,12 +22,7 @@ type OwnConn struct {
 // OwnConns lists them. Those that visitors have opened are not among them, and
 // neither are those that stay within the namespace.
 func (n *Namespace) OwnConns() (out []OwnConn, err error) {
-	ns, err := n.own()
-	if err != nil {
-		return nil, fmt.Errorf("list the connections of the namespace behind %s: %w", n.name, err)
-	}
-	defer ns.Close()
-	err = inNetns(ns, func() error {
+	err = n.ask("connections", func() error {
 		var all []*netlink.InetDiagTCPInfoResp
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			some, err := netlink.SocketDiagTCPInfo(family)
@@ -40,10 +34,7 @@ func (n *Namespace) OwnConns() (out []OwnConn, err error) {
 		out = ownConns(all)
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list the connections of the namespace behind %s: %w", n.name, err)
-	}
-	return out, nil
+	return out, err
 }
 
 // ownConns finds them by their local port: nobody listens on it.
