@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 // The bounds. A monitor asks once and goes; who does more is let wait in the
@@ -46,6 +44,8 @@ type Answerer struct {
 	// Find gives the answer for an address and port of a site; false: there is none.
 	Find func(netip.AddrPort) (Answer, bool)
 	Log  *slog.Logger
+	// Guard keeps a panic from the other connections, and tells it.
+	Guard func(func())
 
 	within time.Duration // that a connection may take; 0: maxTime
 	conns  sync.WaitGroup
@@ -99,9 +99,7 @@ func (a *Answerer) accept(ctx context.Context, l *net.TCPListener) {
 			defer func() { <-a.slots }()
 			defer c.Close()
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			if fault := guard.Run(func() { a.serve(c) }); fault != nil {
-				a.Log.Error("a panic, which is a bug of fcnode, while an ignored source was answered", "error", fault, "stack", string(fault.Stack))
-			}
+			a.Guard(func() { a.serve(c) })
 		})
 	}
 }

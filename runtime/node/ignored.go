@@ -29,6 +29,6 @@ func (n *Node) answerIgnored(ctx context.Context) {
 		return
 	}
 	n.closers = append(n.closers, link.Close)
-	a := answer.Answerer{Find: n.status.AnswerIgnored, Log: n.Log}
+	a := answer.Answerer{Find: n.status.AnswerIgnored, Log: n.Log, Guard: func(f func()) { n.Guard(nil, f) }}
 	n.Work.Go(func() { a.Serve(ctx, listeners...) })
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/file"
-	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -38,6 +37,7 @@ type Options struct {
 	Dir   string // where it keeps until when each site's tasks were begun
 	Sites func() []Site
 	Go    func(func()) // runs something that the daemon's end waits for
+	Guard func(func()) // keeps a panic from what comes after, and tells it
 	Tell  func(event.Event)
 	Log   *slog.Logger
 }
@@ -71,9 +71,7 @@ func New(o Options) *Clock {
 // ends: it may be set, and stand still with the machine.
 func (c *Clock) Run(ctx context.Context) {
 	for {
-		if fault := guard.Run(func() { c.Tick(ctx, time.Now()) }); fault != nil {
-			c.opts.Log.Error("a panic, which is a bug of fcnode, while it was looked for what is due", "error", fault, "stack", string(fault.Stack))
-		}
+		c.opts.Guard(func() { c.Tick(ctx, time.Now()) })
 		now := time.Now()
 		select {
 		case <-time.After(now.Truncate(time.Minute).Add(time.Minute).Sub(now)):
@@ -88,9 +86,11 @@ func (c *Clock) Run(ctx context.Context) {
 func (c *Clock) Tick(ctx context.Context, now time.Time) {
 	all := c.opts.Sites()
 	for _, s := range all {
-		for _, due := range c.due(s, now) {
-			c.begin(ctx, s, due)
-		}
+		c.opts.Guard(func() {
+			for _, due := range c.due(s, now) {
+				c.begin(ctx, s, due)
+			}
+		})
 	}
 	c.last = now
 	c.clean(all)

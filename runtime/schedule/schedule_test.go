@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -32,12 +33,21 @@ type rig struct {
 	tasks []string
 	told  []event.Event
 	end   chan error // of a run; nil: at once
+
+	panics int
 }
 
 func (r *rig) open() {
 	r.work = &sync.WaitGroup{}
 	r.Clock = New(Options{
 		Dir: r.dir, Go: r.work.Go, Log: slog.New(slog.DiscardHandler),
+		Guard: func(f func()) {
+			if fault := guard.Run(f); fault != nil {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				r.panics++
+			}
+		},
 		Sites: func() []Site { return r.sites },
 		Tell: func(ev event.Event) {
 			r.mu.Lock()
@@ -217,6 +227,26 @@ func TestClockSetBack(t *testing.T) {
 		}
 		if len(r.tasks) != 2 { // five hours later, once, and ten minutes after it was set back
 			t.Errorf("%q", r.tasks)
+		}
+	})
+}
+
+// TestPanic: what panics for one site keeps nobody else's commands back, in this minute and the next ones.
+func TestPanic(t *testing.T) {
+	on(t, func(t *testing.T, r *rig) {
+		r.site("a", "* * * * *")
+		r.site("b", "* * * * *")
+		work := r.opts.Go
+		begun := 0
+		r.opts.Go = func(f func()) {
+			if begun++; begun == 1 { // a's, which comes first
+				panic("a bug")
+			}
+			work(f)
+		}
+		ran := r.pass(2*time.Minute + time.Second)
+		if want := []string{"b * * * * * 00:01", "b * * * * * 00:02"}; !slices.Equal(ran, want) || r.panics != 1 {
+			t.Errorf("ran %q, with %d panics; want %q", ran, r.panics, want)
 		}
 	})
 }

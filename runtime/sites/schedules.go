@@ -11,6 +11,7 @@ import (
 func RunSchedules(ctx context.Context, t *Table) {
 	clock := schedule.New(schedule.Options{
 		Dir: filepath.Join(t.host.Cfg.StateDir, "schedule"), Go: t.host.Go, Tell: t.host.Tell, Log: t.host.Log,
+		Guard: func(f func()) { t.host.Guard(nil, f) },
 		Sites: func() (out []schedule.Site) {
 			for _, e := range t.All() {
 				if s, has := e.Scheduled(); has {
