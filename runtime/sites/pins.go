@@ -28,9 +28,9 @@ type found struct {
 	warning string
 }
 
-// foldersImages is how long a daemon that reads the folder of specs waits for images.
-// Unpacking goes on.
-const foldersImages = 30 * time.Second
+// imagesWithin is how long a daemon that reads the folder of specs waits for all
+// images together. Unpacking goes on.
+const imagesWithin = 30 * time.Second
 
 // findImages unpacks the sites' images, so that no visitor waits for it, and so
 // that a wrong one is found out now. What a site's reference means is asked when
@@ -42,10 +42,10 @@ const foldersImages = 30 * time.Second
 func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) (map[string]found, error) {
 	if !from.anew { // the daemon is not ready before this is over
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, foldersImages, errors.New("the images of the folder of specs take long; its site gets it at its first wake"))
+		ctx, cancel = context.WithTimeoutCause(ctx, imagesWithin, errors.New("the images of all specs in the folder took too long; it is looked up again at the site's first wake"))
 		defer cancel()
 	}
-	bad := &api.Error{Code: api.CodeInvalid, Message: "images that cannot be used"}
+	var bad []api.Detail
 	out := make(map[string]found, len(sites))
 	tried := map[string]lookup{}
 	for i := range sites {
@@ -55,7 +55,7 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 			err = allows(s, f.image)
 		}
 		if err != nil && from.anew {
-			bad.Details = append(bad.Details, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
+			bad = append(bad, api.Detail{Site: s.Name, Field: "image", Message: err.Error()})
 			continue
 		}
 		if err != nil {
@@ -63,8 +63,8 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 		}
 		out[s.Name] = f
 	}
-	if len(bad.Details) > 0 {
-		return nil, bad
+	if err := refused("images that cannot be used", from.source, bad); err != nil {
+		return nil, err
 	}
 	return out, nil
 }
