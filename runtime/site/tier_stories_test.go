@@ -320,6 +320,19 @@ func TestWakeForNobody(t *testing.T) {
 			step{0, WakeAsked{Reason: "asked"}, starts1},
 			step{0, ReplicaReady{ID: 1, All: true}, "…, arm-idle 1 5m0s => running (1 ready)"})
 	})
+	t.Run("a knock, and somebody who is gone before it is awake", func(t *testing.T) {
+		q := p
+		q.Ladder = []Rung{{detect.TierFrozen, time.Minute}, {detect.TierCold, time.Hour}}
+		tell(t, q,
+			step{0, WakeAsked{Reason: "asked"}, starts1},
+			step{0, ReplicaReady{ID: 1, All: true}, "…"},
+			step{time.Minute, over(time.Minute, 0), "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: time.Minute}, "descend 1 frozen …"},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, "…, arm-idle 1 59m0s …"},
+			step{time.Minute, Knocked{ID: 1}, "…"},
+			step{100 * time.Millisecond, Ascended{ID: 1}, "…, arm-idle 1 10s => running (1 ready)"},
+			step{10 * time.Second, over(10050*time.Millisecond, 0), "arm-idle 1 49.95s => running (1 ready)"})
+	})
 	t.Run("a knock", func(t *testing.T) {
 		q := p
 		q.Ladder = []Rung{{detect.TierFrozen, time.Minute}, {detect.TierCold, time.Hour}}
