@@ -78,8 +78,8 @@ func heed(l *Live) {
 	}
 }
 
-// quarantine stops all that the daemon does for the site. New visitors reach the
-// replicas that serve, and are refused where there is none.
+// quarantine stops all that the daemon does for the site. New visitors are refused.
+// Replicas that serve keep those whom they have, as the kernel alone steers them.
 func (l *Live) quarantine(fault *guard.Fault) {
 	h := l.Host
 	first := l.fault == nil && !l.gone

@@ -315,9 +315,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.table.AlwaysOn = nil
 	n.Guard(nil, func() { _ = n.table.ApplyDir(ctx, false) }) // it tells
 	n.Go(func() { sites.RunSchedules(ctx, n.table) })
-	sites := n.table.Count()
-	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, sites)})
-	ready(fmt.Sprintf("serving %d sites", sites))
+	count := n.table.Count()
+	n.Tell(event.Event{Kind: event.Started, Reason: fmt.Sprintf("fcnode %s, %d sites", version, count)})
+	ready(fmt.Sprintf("serving %d sites", count))
 	err = n.untilEnd(ctx, failed, reload)
 	cancel()
 	err = errors.Join(err, rings.Close())

@@ -32,7 +32,6 @@ func open(roots []string, path string, follow bool, resolve uint64) (*os.File, e
 		return nil, err
 	}
 	if follow && path != root { // what lies beside a root is not the root's
-
 		above, to, err := readLink(path, resolve)
 		if err != nil {
 			return nil, err
