@@ -25,7 +25,7 @@ const overloadAfter = time.Second
 // of equal ones to who has asked first. When starts have waited for longer than
 // overloadAfter every other slot goes to who has asked last instead: those at the
 // end of a long queue are the ones who still wait for an answer, whoever has filled
-// it before them.
+// it before them. Each fourth goes to who has waited longest, whatever his source has had.
 type Slots struct {
 	mu    sync.Mutex
 	slots int
@@ -120,11 +120,9 @@ func (s *Slots) next(now time.Time) int {
 	if now.Sub(s.queue[0].since) < overloadAfter {
 		return first
 	}
-	// Those whose source has had more must not wait for ever, either: all that the
-	// node itself begins are of one.
 	s.turns++
 	switch s.turns % 4 {
-	case 0:
+	case 0: // all that the node itself begins, or a gateway, are of one source: it must not wait for ever
 		return 0
 	case 1, 3:
 		return last

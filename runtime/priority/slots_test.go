@@ -124,6 +124,27 @@ func TestSlotsAreFair(t *testing.T) {
 	}
 }
 
+// TestSlotsStarveNobody: who has had a slot, as a gateway for one of its visitors, has another one while sources that had none keep coming.
+func TestSlotsStarveNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &starts{Slots: NewSlots(1), took: time.Second, waits: map[string]time.Duration{}}
+		s.ask("busy", "203.0.113.0/24") // from here on the queue is never empty
+		s.ask("gateway 1", "192.0.2.0/24")
+		s.ask("gateway 2", "192.0.2.0/24")
+		for i := range 60 {
+			s.ask(fmt.Sprint("new ", i), fmt.Sprintf("11.0.%d.0/24", i))
+			<-time.After(500 * time.Millisecond) // twice as many as are served
+		}
+		synctest.Wait()
+		order, waits := s.served()
+		if wait, served := waits["gateway 2"]; !served || wait > 8*time.Second {
+			t.Errorf("it has waited for %s (served: %v): %q", wait, served, order)
+		}
+		<-time.After(60 * time.Second)
+		synctest.Wait()
+	})
+}
+
 // TestSlotsInOrder: in an ordinary queue of different sources who comes first is served first.
 func TestSlotsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
