@@ -56,9 +56,5 @@ func eventLine(ev api.Event) string {
 	if subject == "" {
 		subject = none
 	}
-	text := ev.Text
-	if text == "" {
-		text = ev.Reason
-	}
-	return strings.TrimRight(fmt.Sprintf("%s  %-10s  %-16s  %s", stamp(ev.Time), ev.Kind, subject, text), " ")
+	return strings.TrimRight(fmt.Sprintf("%s  %-10s  %-16s  %s", stamp(ev.Time), ev.Kind, subject, ev.Story()), " ")
 }

@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Query chooses events.
 type Query struct {
@@ -42,10 +45,22 @@ type Event struct {
 	Kind Kind `json:"kind"`
 	// Reason is why, in a few words: "first packet", "idle 5m", "exit code 1".
 	Reason string `json:"reason,omitempty"`
-	// Text is the whole story in a sentence, for people.
+	// Text is what there is to say besides: what became of it, and what to do. Some
+	// have the reason in it.
 	Text string `json:"text,omitempty"`
 	// Fields carry the evidence, for programs.
 	Fields map[string]any `json:"fields,omitempty"`
+}
+
+// Story is reason and text, for people.
+func (e Event) Story() string {
+	switch {
+	case e.Reason == "" || strings.Contains(e.Text, e.Reason):
+		return e.Text
+	case e.Text == "":
+		return e.Reason
+	}
+	return e.Reason + "; " + e.Text
 }
 
 // Nanoseconds is a time.Duration whose JSON form is its number of nanoseconds. (The

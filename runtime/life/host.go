@@ -157,7 +157,7 @@ func (h *Host) Tell(ev event.Event) {
 	if err != nil {
 		h.Log.Error("an event is not on disk", "error", err)
 	}
-	h.Log.Info(ev.Kind, "site", ev.Site, "replica", ev.Replica, "reason", ev.Reason)
+	h.Log.Info(ev.Kind, "site", ev.Site, "replica", ev.Replica, "reason", ev.Story())
 }
 
 // LogDir is where the output of a site's replicas is kept.

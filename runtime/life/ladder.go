@@ -40,7 +40,7 @@ func (l *Live) tellLadder() {
 	}
 	a.experience.Ladder = now
 	l.Host.Tell(event.Event{
-		Site: l.Name, Kind: event.Ladder, Reason: strings.Join(tiers, ", "), Text: c.String(),
+		Site: l.Name, Kind: event.Ladder, Reason: c.String(),
 		Fields: map[string]any{"ladder": policy.View(c, a.experience), "unused": policy.Unused(c)},
 	})
 }

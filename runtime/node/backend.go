@@ -72,12 +72,23 @@ func (b backend) Park(ctx context.Context, name string, force bool) (api.Site, e
 	}
 	v := b.View(e)
 	if v.Phase == api.PhaseRunning || v.Phase == api.PhaseWaking {
-		return v, &api.Error{
-			Code: api.CodeBusy, Message: fmt.Sprintf("site %q has %d connections and stays awake", name, v.Conns.Now),
-			Hint: "fcnode park --force " + name + " cuts them",
-		}
+		return v, staysAwake(name, v.Conns.Now)
 	}
 	return v, nil
+}
+
+// staysAwake says why a site was not parked.
+func staysAwake(name string, conns uint64) error {
+	if conns == 0 {
+		return &api.Error{
+			Code: api.CodeBusy, Message: fmt.Sprintf("somebody has just come to site %q, and it stays awake", name),
+			Hint: "try again in a few seconds; fcnode park --force " + name + " cuts off who is coming",
+		}
+	}
+	return &api.Error{
+		Code: api.CodeBusy, Message: fmt.Sprintf("site %q has %d connections and stays awake", name, conns),
+		Hint: "fcnode park --force " + name + " cuts them",
+	}
 }
 
 // Traces implements api.Backend.

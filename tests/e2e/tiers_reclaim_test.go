@@ -84,7 +84,7 @@ func TestRootNodeChoosesTheLadder(t *testing.T) {
 	n.outside.greet(s.addr4(80))
 	n.awaitSlow(mark, s.name, "frozen") // what costs the visitor nothing comes first
 	ev := s.await(mark, "ladder")
-	if !strings.HasPrefix(ev.Reason, "frozen") || !strings.Contains(ev.Text, "a wake takes") || ev.Fields["ladder"] == nil {
+	if !strings.HasPrefix(ev.Reason, "frozen") || !strings.Contains(ev.Reason, "a wake takes") || ev.Fields["ladder"] == nil {
 		t.Errorf("the event is %q, %q, %v", ev.Reason, ev.Text, ev.Fields)
 	}
 	n.local.greet(s.addr6(80))
