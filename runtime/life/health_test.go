@@ -152,6 +152,37 @@ func TestStallIsTold(t *testing.T) {
 	})
 }
 
+// TestStallOfTheFirstVisitor: an application that hangs at its very first request is told, too, and at the first one after a sleep.
+func TestStallOfTheFirstVisitor(t *testing.T) {
+	inWorld(t, "idle: 1m, tiers: [frozen], health: {answer: 20s}", func(t *testing.T, w *world, d *daemon, s *Site) {
+		id := d.up(t, s)
+		count := func(requests, answers uint64) {
+			w.mu.Lock()
+			w.replicas[id].load = bpf.Load{Requests: requests, BytesIn: 100 * requests, BytesOut: 1000 * answers}
+			w.mu.Unlock()
+		}
+		look := func() {
+			for range 6 {
+				pass(StallLook)
+				d.FindStalls()
+			}
+		}
+		for asleep := range 3 {
+			d.visit(s)
+			count(uint64(asleep+1), uint64(asleep))
+			look()
+			if n := d.count(event.Stalled); n != asleep+1 {
+				t.Fatalf("told %d times, after %d sleeps", n, asleep)
+			}
+			count(uint64(asleep+1), uint64(asleep+1))
+			w.leave(id)
+			for frozen := false; !frozen; frozen, _ = w.containerOf(id).Frozen() {
+				look()
+			}
+		}
+	})
+}
+
 // TestStallJudge: what is no stall.
 func TestStallJudge(t *testing.T) {
 	at := time.Unix(0, 0)

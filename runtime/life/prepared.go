@@ -42,7 +42,7 @@ func newGate() *gate {
 func (l *Live) prepare(id site.ReplicaID) {
 	a := l.Activity
 	ctx, cancel := context.WithTimeout(l.Host.Ctx, l.Host.startTimeout(a.Spec))
-	r := &Replica{ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate()}
+	r := &Replica{ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, gate: newGate(), stall: &stall{}}
 	a.Replicas[id] = r
 	g, s, st := r.gate, a.Spec, l.Site
 	st.goKeep(r, func() {

@@ -148,7 +148,7 @@ type Replica struct {
 	unready   error        // what the probe's last try has found
 	work      *work        // of which a first sample was taken; nil: nobody looks at it
 	checkup   *checkup     // nil unless it serves and has a health probe
-	stall     *stall       // nil until it was looked at while it serves
+	stall     *stall       // nil: adopted, and not looked at yet
 	proof     *proof       // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 

@@ -15,7 +15,7 @@ const StallLook = 5 * time.Second
 // stall is what the kernel's counters say of a replica whose visitors may wait in
 // vain.
 type stall struct {
-	last  bpf.Load
+	last  bpf.Load  // at the last look; of a fresh replica nothing, so that its first visitor's wait is seen
 	since time.Time // nobody has got an answer; zero: not so
 	told  bool
 }
@@ -31,7 +31,7 @@ func (s *stall) judge(now time.Time, load bpf.Load) time.Duration {
 	reads := load.BytesIn != last.BytesIn && !asked && load.ConnsTotal == last.ConnsTotal
 	switch {
 	case answered, reads, load.ConnsNow == 0:
-		s.since, s.told = time.Time{}, false
+		s.end()
 	case asked && s.since.IsZero():
 		s.since = now
 	}
@@ -40,6 +40,10 @@ func (s *stall) judge(now time.Time, load bpf.Load) time.Duration {
 	}
 	return now.Sub(s.since)
 }
+
+// end is that nobody waits any more: they have got an answer, have gone, or the replica has
+// slept since.
+func (s *stall) end() { s.since, s.told = time.Time{}, false }
 
 // news says that visitors have waited for longer than the patience with them, once
 // for each time that they do.
@@ -70,7 +74,7 @@ func (h *Host) FindStalls() {
 		if !ok {
 			return
 		}
-		if r.stall == nil { // what was counted before is no news
+		if r.stall == nil { // an adopted one: what was counted before is no news
 			r.stall = &stall{last: load}
 		}
 		if waited, news := r.stall.news(time.Now(), load, l.Spec.Health.Patience()); news {
@@ -89,8 +93,8 @@ func (h *Host) eachServing(f func(*Live, *Replica)) {
 			for id, r := range l.Replicas {
 				if m, ok := l.Machine.Replica(id); ok && m.State == site.Ready && !m.Spare() {
 					f(l, r)
-				} else {
-					r.stall = nil
+				} else if r.stall != nil {
+					r.stall.end()
 				}
 			}
 		})

@@ -50,7 +50,7 @@ func (l *Live) beginStart(act site.Start) {
 	ctx, cancel := context.WithCancel(l.Host.Ctx)
 	r := &Replica{
 		ID: id, Name: l.nextName(id), Started: time.Now(), pinned: l.Pinned.Value(), cancel: cancel, trace: a.trace,
-		woken: l.Host.Wakes.Begin(),
+		woken: l.Host.Wakes.Begin(), stall: &stall{},
 	}
 	a.trace = nil
 	if r.trace == nil {

@@ -116,7 +116,7 @@ func (m *Machine) replaced(r *Replica) []Action {
 	m.renewals = 0
 	var acts []Action
 	if old := m.replicas.anyOld(); old != nil && old != r {
-		reason := fmt.Sprintf("replaced by %d: %s", r.ID, m.renewing)
+		reason := "replaced by a fresh one: " + m.renewing
 		switch old.State {
 		case Asleep, Suspending:
 			acts = old.stop(reason)

@@ -21,7 +21,7 @@ var up = []step{
 
 func TestCirculate(t *testing.T) {
 	begun := append(up, step{time.Hour, CirculateAsked{Reason: "asked"}, `publish, start 2, arm-start 2 30s, note waking 2 "asked", note circulating 1 "asked" => running (1 ready, 2 starting)`})
-	switched := append(begun, step{0, ReplicaReady{ID: 2, All: true}, `release, publish, note draining 1 "replaced by 2: asked", arm-drain 1 3s, … => running (1 draining, 2 ready)`})
+	switched := append(begun, step{0, ReplicaReady{ID: 2, All: true}, `release, publish, note draining 1 "replaced by a fresh one: asked", arm-drain 1 3s, … => running (1 draining, 2 ready)`})
 	t.Run("drained", func(t *testing.T) {
 		tell(t, beside(1), append(switched,
 			step{0, Emptied{ID: 1}, "nothing …"}, // those whose handshake is under way are no connections yet
