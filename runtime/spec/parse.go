@@ -182,7 +182,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 	}
 	for _, f := range fields {
 		if f.empty && doc.Has(f.path) {
-			doc.Reject(f.path, strictyaml.Bad("", "is empty (leave the field out for its default)"))
+			doc.Reject(f.path, strictyaml.Bad("", "is empty or 0 (leave the field out for its default)"))
 		}
 	}
 }

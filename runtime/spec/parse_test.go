@@ -591,7 +591,7 @@ var badSpecs = []struct {
 	{"stop grace", "stop: {grace: 2h}", "4:15: stop.grace: 2h is out of range", true},
 	{"stop signal", "stop: {signal: term}", `4:16: stop.signal: "term" is not such a signal; did you mean SIGTERM?`, false},
 	{"stop signal that stops nothing", "stop: {signal: SIGCONT}", `4:16: stop.signal: "SIGCONT" is not such a signal`, false},
-	{"start timeout zero", "start: {timeout: 0s}", "4:18: start.timeout: is empty (leave the field out for its default)", true},
+	{"start timeout zero", "start: {timeout: 0s}", "4:18: start.timeout: is empty or 0 (leave the field out for its default)", true},
 	{"workdir empty", "workdir: ''", "4:10: workdir: is empty", false},
 	{"user empty", "user: ''", "4:7: user: is empty", false},
 	{"hostname empty", "hostname: ''", "4:11: hostname: is empty", false},

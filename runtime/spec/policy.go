@@ -185,7 +185,7 @@ func strictJSON(data []byte, into any) error {
 type Percent float64
 
 const (
-	percentAllowed = "a share with its sign, like 1% or 0.5%"
+	percentAllowed = "a share from 0% to 100% with its sign, like 1% or 0.5%"
 	// percentPattern is used by the JSON Schema as well.
 	percentPattern = `^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$`
 )
