@@ -24,15 +24,23 @@ func Locate(path, site, field string) (file string, line, column int) {
 		if err != nil {
 			continue
 		}
-		docs, _ := strictyaml.Parse(name, src) // what is wrong was told before
-		for _, doc := range docs {
-			var s Site
-			doc.Decode(&s)
-			if s.Name == site && doc.Has(field) {
-				at := doc.Position(field)
-				return name, at.Line, at.Column
-			}
+		if line, column := LocateIn(src, site, field); line > 0 {
+			return name, line, column
 		}
 	}
 	return "", 0, 0
+}
+
+// LocateIn does so in a text.
+func LocateIn(src []byte, site, field string) (line, column int) {
+	docs, _ := strictyaml.Parse("", src) // what is wrong was told before
+	for _, doc := range docs {
+		var s Site
+		doc.Decode(&s)
+		if s.Name == site && doc.Has(field) {
+			at := doc.Position(field)
+			return at.Line, at.Column
+		}
+	}
+	return 0, 0
 }

@@ -61,8 +61,7 @@ func ParseDir(dir string) ([]Site, error) {
 		return nil, fmt.Errorf("read the folder of the site specs: %w", err)
 	}
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		ext := filepath.Ext(e.Name())
-		return e.IsDir() || strings.HasPrefix(e.Name(), ".") || ext != ".yaml" && ext != ".yml"
+		return e.IsDir() || !IsFile(e.Name())
 	})
 	type result struct {
 		sites []parsed
@@ -101,6 +100,27 @@ func ParseDir(dir string) ([]Site, error) {
 	errs.Sort()
 	good := slices.DeleteFunc(all, func(p parsed) bool { return len(p.doc.Errs()) > 0 })
 	return sites(good), errors.Join(append(failed, errs.Err())...)
+}
+
+// IsFile says whether a file of the folder of specs is read, by its name.
+func IsFile(name string) bool {
+	ext := filepath.Ext(name)
+	return !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml")
+}
+
+// Names are those of the sites that a text describes, as far as it can be read; err says why not all of it could be. The specs themselves are not
+// looked at.
+func Names(src []byte) ([]string, error) {
+	docs, errs := strictyaml.Parse("", src)
+	var names []string
+	for _, doc := range docs {
+		var s Site
+		doc.Decode(&s)
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return names, errs.Err()
 }
 
 // parse reads and checks the documents of a file, each for itself. Sites with errors are among the result, so that conflicts with

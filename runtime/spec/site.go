@@ -310,6 +310,14 @@ func defaults() Site {
 	}
 }
 
+// New is a site of which everything but its name is left out.
+func New(name string) Site {
+	s := defaults()
+	s.Name = name
+	s.complete()
+	return s
+}
+
 // complete fills in the defaults that follow from other fields, and makes one of two ways to say nothing: an empty list of domains is no
 // list. An empty command is not, as it replaces that of the image.
 func (s *Site) complete() {
