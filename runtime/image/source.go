@@ -32,6 +32,7 @@ type contents struct {
 // layerBlob is a layer as its source holds it.
 type layerBlob struct {
 	diffID v1.Hash // of the tar
+	size   int64   // of the blob, in bytes; 0 where the source does not say
 	blob   v1.Hash // of the possibly compressed tar; zero where the source has no such digest
 	open   func() (io.ReadCloser, error)
 }

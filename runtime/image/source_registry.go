@@ -301,7 +301,7 @@ func readManifest(h v1.Hash, m *v1.Manifest, blob func(v1.Descriptor) func() (io
 		if !d.MediaType.IsLayer() {
 			return nil, fmt.Errorf("%w: layer %s has media type %q; known are tar, tar+gzip and tar+zstd", ErrUnsupported, d.Digest, d.MediaType)
 		}
-		c.layers = append(c.layers, layerBlob{diffID: diffIDs[i], blob: d.Digest, open: blob(d)})
+		c.layers = append(c.layers, layerBlob{diffID: diffIDs[i], size: max(d.Size, 0), blob: d.Digest, open: blob(d)})
 	}
 	return c, nil
 }

@@ -37,7 +37,8 @@ type Store struct {
 	closed  bool           // guarded by mu
 	running sync.WaitGroup // unpackings; Add under mu
 
-	known known
+	known  known
+	meters meters
 }
 
 // known is what the store keeps in memory. Its mutex is taken inside of Store.mu.

@@ -32,14 +32,20 @@ func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record,
 		defer s.running.Done()
 		finished <- <-done
 	}()
-	select {
-	case r := <-finished:
-		if r.Err != nil {
-			return nil, r.Err
+	tick, stop := s.ticks(ctx)
+	defer stop()
+	for {
+		select {
+		case r := <-finished:
+			if r.Err != nil {
+				return nil, r.Err
+			}
+			return r.Val.(*record), nil
+		case <-tick:
+			s.tell(ctx, d)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait until it is unpacked: %w", context.Cause(ctx))
 		}
-		return r.Val.(*record), nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait until it is unpacked: %w", context.Cause(ctx))
 	}
 }
 
@@ -49,6 +55,7 @@ type unpacking struct {
 	lock    *fileLock
 	dir     string // below tmp/
 	pending []pendingLayer
+	meter   *meter
 }
 
 type pendingLayer struct {
@@ -79,7 +86,8 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	if err := lock.unpacking(ctx); err != nil {
 		return nil, err
 	}
-	u := &unpacking{Store: s, lock: lock}
+	u := &unpacking{Store: s, lock: lock, meter: s.measure(d)}
+	defer s.measured(d)
 	if u.dir, err = os.MkdirTemp(s.tmp, d.Hex[:12]+"-"); err != nil {
 		return nil, fmt.Errorf("make a folder to unpack into: %w", classify(err))
 	}
@@ -104,6 +112,9 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 // layer that can be seen: one with an opaque root hides those below, but
 // overlayfs ignores that mark on a root.
 func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1.Hash) (size int64, visible int, err error) {
+	if err := u.expect(layers, chain); err != nil {
+		return 0, 0, err
+	}
 	var below []string // the top one first
 	for i, l := range layers {
 		dir, exists, err := u.claim(ctx, chain[i])
@@ -118,6 +129,7 @@ func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1
 				return 0, 0, fmt.Errorf("layer %d of %d (%s): %w", i+1, len(layers), l.name(), err)
 			}
 			size += n
+			u.meter.layers.Add(1)
 			u.pending = append(u.pending, pendingLayer{from: dir, chain: chain[i]})
 		}
 		opaque, err := isOpaque(dir)
@@ -142,7 +154,7 @@ func (u *unpacking) layer(ctx context.Context, dir string, below []string, l lay
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	return applyLayer(ctx, dir, below, l, u.log)
+	return applyLayer(ctx, dir, below, u.meter.counting(l), u.log)
 }
 
 // claim tells whether the layer is in the store; if not, nobody else unpacks it
