@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,6 +45,36 @@ type recorded struct {
 	exec api.ExecRequest
 
 	breaks bool // execs end with an error
+
+	file  api.SpecFile // of every site
+	pulls []api.Pull
+	wrote api.SpecFile
+}
+
+func (b *recorded) Pull(ctx context.Context, ref string) iter.Seq2[api.Pull, error] {
+	b.calls = append(b.calls, "pull "+ref)
+	if strings.HasSuffix(ref, ":none") {
+		return func(yield func(api.Pull, error) bool) {
+			yield(api.Pull{}, &api.Error{Code: api.CodeInvalid, Message: "image \"" + ref + "\": image not found"})
+		}
+	}
+	return yieldAll(ctx, b.pulls, false)
+}
+
+func (b *recorded) SpecFile(context.Context, string) (api.SpecFile, error) { return b.file, nil }
+
+func (b *recorded) WriteSpec(ctx context.Context, name string, w api.SpecFile, dryRun bool) ([]api.ApplyResult, error) {
+	b.wrote = w
+	all, err := spec.Parse(w.Path, strings.NewReader(w.Text))
+	if err != nil {
+		return nil, err
+	}
+	b.calls = append(b.calls, "write "+name)
+	results, err := b.Apply(ctx, all, dryRun)
+	if err == nil && b.file.Saved {
+		results[0].Action = api.ActionUpdated
+	}
+	return results, err
 }
 
 func (b *recorded) site(name string) (api.Site, error) {

@@ -99,6 +99,12 @@ func awaitFresh(ctx context.Context, client *api.Client, before *api.Site, since
 		if err != nil || replaced(before, &site) {
 			return site, err
 		}
+		if site.Phase == api.PhaseBackoff && site.Error != nil && (before.Error == nil || site.Error.Time.After(before.Error.Time)) {
+			return site, &hinted{
+				err:  fmt.Errorf("site %q does not start: %s", before.Name, site.Error.Message),
+				hint: "fcnode logs " + before.Name + " shows what it printed",
+			}
+		}
 	}
 	return api.Site{}, errors.New("the daemon ended before the site was circulated")
 }

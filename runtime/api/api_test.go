@@ -120,6 +120,55 @@ func (r *rig) blog(t *testing.T) {
 	}
 }
 
+func TestSpecFile(t *testing.T) {
+	r, ctx := start(t), t.Context()
+	file, err := r.SpecFile(ctx, "blog")
+	if want := (api.SpecFile{Path: "/specs/blog.yaml", Text: "name: blog\n", Digest: "sha256:d", Saved: true}); err != nil || file != want {
+		t.Fatalf("SpecFile = %+v, %v", file, err)
+	}
+	file.Text = "name: blog\nimage: dir:/a\nports: [80]\ncolour: red\n"
+	_, err = r.WriteSpec(ctx, "blog", file, false)
+	if want := "/specs/blog.yaml:4:1: colour: unknown field"; !errors.Is(err, api.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		t.Errorf("a bad text: %v, want %q", err, want)
+	}
+	file.Text = "name: blog\nimage: dir:/a\nports: [80]\n"
+	if _, err := r.WriteSpec(ctx, "shop", file, false); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("another site's text: %v", err)
+	}
+	if got, err := r.WriteSpec(ctx, "blog", file, true); err != nil || len(got) != 1 || got[0].Action != api.ActionCreated {
+		t.Errorf("a dry run = %+v, %v", got, err)
+	}
+	if list, err := r.List(ctx); err != nil || len(list) != 0 {
+		t.Errorf("the dry run changed something: %v, %v", list, err)
+	}
+	if _, err := r.WriteSpec(ctx, "blog", file, false); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Get(ctx, "blog"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPull(t *testing.T) {
+	r := start(t)
+	var got []api.Pull
+	for p, err := range r.Pull(t.Context(), "a/b:c&d") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, p)
+	}
+	want := []api.Pull{{Layers: 1, Of: 2, Bytes: 10, Size: 20}, {Image: &api.Image{Digest: "sha256:a/b:c&d", Ports: []string{"80/tcp"}}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, err := range r.Pull(t.Context(), "") {
+		if !errors.Is(err, api.ErrInvalid) {
+			t.Errorf("no image: %v", err)
+		}
+	}
+}
+
 func TestSites(t *testing.T) {
 	r, ctx := start(t), t.Context()
 	list, err := r.List(ctx)

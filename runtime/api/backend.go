@@ -27,6 +27,17 @@ type Backend interface {
 	// and validated one by one; what concerns several sites (names, domains,
 	// addresses) is the backend's to check. With dryRun it only says what it would do.
 	Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ApplyResult, error)
+	// Pull unpacks what an image reference means now, if the node does not have it,
+	// and yields how far it has come, the image last. Who does not wait for the end
+	// leaves it to go on by itself.
+	Pull(ctx context.Context, ref string) iter.Seq2[Pull, error]
+	// SpecFile returns the text of a site's spec, also of a site that there is not
+	// yet.
+	SpecFile(ctx context.Context, name string) (SpecFile, error)
+	// WriteSpec writes the text into the file that SpecFile has named, and applies
+	// what it changes: both, or neither. ErrConflict if it is not the file any more
+	// that had file.Digest.
+	WriteSpec(ctx context.Context, name string, file SpecFile, dryRun bool) ([]ApplyResult, error)
 	// Reload applies the folder of specs anew. With force also sites are deleted of
 	// which so many are gone that the folder may be one that is not mounted.
 	Reload(ctx context.Context, force bool) error

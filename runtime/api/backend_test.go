@@ -83,6 +83,33 @@ func (m *memory) Apply(_ context.Context, sites []spec.Site, dryRun bool) ([]api
 	return results, nil
 }
 
+func (m *memory) Pull(_ context.Context, ref string) iter.Seq2[api.Pull, error] {
+	return func(yield func(api.Pull, error) bool) {
+		if ref == "" {
+			yield(api.Pull{}, fmt.Errorf("which image: %w", api.ErrInvalid))
+			return
+		}
+		if yield(api.Pull{Layers: 1, Of: 2, Bytes: 10, Size: 20}, nil) {
+			yield(api.Pull{Image: &api.Image{Digest: "sha256:" + ref, Ports: []string{"80/tcp"}}}, nil)
+		}
+	}
+}
+
+func (m *memory) SpecFile(_ context.Context, name string) (api.SpecFile, error) {
+	return api.SpecFile{Path: "/specs/" + name + ".yaml", Text: "name: " + name + "\n", Digest: "sha256:d", Saved: true}, nil
+}
+
+func (m *memory) WriteSpec(ctx context.Context, name string, file api.SpecFile, dryRun bool) ([]api.ApplyResult, error) {
+	all, err := spec.Parse(file.Path, strings.NewReader(file.Text))
+	if err != nil {
+		return nil, err
+	}
+	if all[0].Name != name {
+		return nil, notFound(name)
+	}
+	return m.Apply(ctx, all, dryRun)
+}
+
 func (m *memory) Reload(_ context.Context, force bool) error {
 	if !force {
 		return &api.Error{Code: api.CodeConflict, Message: "all are gone", Hint: "say force"}

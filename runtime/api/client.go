@@ -90,6 +90,27 @@ func (c *Client) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]A
 	return answer.Results, err
 }
 
+// Pull has the node pull an image, and yields how far it has come; see [Backend.Pull].
+func (c *Client) Pull(ctx context.Context, ref string) iter.Seq2[Pull, error] {
+	return readStream[Pull](ctx, c, http.MethodPost, "/v1/images", url.Values{"image": {ref}})
+}
+
+// SpecFile returns the text of a site's spec; see [Backend.SpecFile].
+func (c *Client) SpecFile(ctx context.Context, name string) (SpecFile, error) {
+	var file SpecFile
+	err := c.call(ctx, http.MethodGet, sitePath(name, "/file"), nil, nil, &file)
+	return file, err
+}
+
+// WriteSpec writes the text of a site's spec and applies it; see [Backend.WriteSpec].
+func (c *Client) WriteSpec(ctx context.Context, name string, file SpecFile, dryRun bool) ([]ApplyResult, error) {
+	var answer applyAnswer
+	q := url.Values{}
+	setBool(q, "dryRun", dryRun)
+	err := c.call(ctx, http.MethodPut, sitePath(name, "/file"), q, file, &answer)
+	return answer.Results, err
+}
+
 // Reload has the daemon apply its folder of specs anew, with force however many
 // sites are in it no more.
 func (c *Client) Reload(ctx context.Context, force bool) error {
@@ -226,7 +247,7 @@ func (c *Client) Events(ctx context.Context, opts event.Query) iter.Seq2[event.E
 	}
 	setString(q, "site", opts.Site)
 	setBool(q, "follow", opts.Follow)
-	return readStream[event.Event](ctx, c, "/v1/events", q)
+	return readStream[event.Event](ctx, c, http.MethodGet, "/v1/events", q)
 }
 
 // Logs yields a site's output; see [Backend.Logs].
@@ -240,13 +261,13 @@ func (c *Client) Logs(ctx context.Context, name string, opts LogOptions) iter.Se
 	}
 	setString(q, "replica", opts.Replica)
 	setBool(q, "follow", opts.Follow)
-	return readStream[LogLine](ctx, c, sitePath(name, "/logs"), q)
+	return readStream[LogLine](ctx, c, http.MethodGet, sitePath(name, "/logs"), q)
 }
 
-func readStream[T any](ctx context.Context, c *Client, path string, q url.Values) iter.Seq2[T, error] {
+func readStream[T any](ctx context.Context, c *Client, method, path string, q url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		resp, err := c.do(ctx, http.MethodGet, path, q, nil)
+		resp, err := c.do(ctx, method, path, q, nil)
 		if err != nil {
 			yield(zero, err)
 			return

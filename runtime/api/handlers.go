@@ -103,6 +103,27 @@ func (s *Server) apply(r *http.Request) (any, error) {
 	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
 }
 
+func (s *Server) specFile(r *http.Request) (any, error) {
+	return s.backend.SpecFile(r.Context(), r.PathValue("site"))
+}
+
+func (s *Server) writeSpec(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	dryRun := q.bool("dryRun")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	var file SpecFile
+	if err := readBody(r, maxBody, &file); err != nil {
+		return nil, err
+	}
+	results, err := s.backend.WriteSpec(r.Context(), r.PathValue("site"), file, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
+}
+
 func (s *Server) reload(r *http.Request) (any, error) {
 	q := query{values: r.URL.Query()}
 	force := q.bool("force")

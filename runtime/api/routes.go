@@ -77,5 +77,5 @@ func (s *Server) feed(w http.ResponseWriter, r *http.Request) {
 func (c *Client) Routes(ctx context.Context, follow bool) iter.Seq2[RouteUpdate, error] {
 	q := map[string][]string{}
 	setBool(q, "follow", follow)
-	return readStream[RouteUpdate](ctx, c, "/v1/routes", q)
+	return readStream[RouteUpdate](ctx, c, http.MethodGet, "/v1/routes", q)
 }

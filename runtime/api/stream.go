@@ -44,6 +44,16 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	stream(s, w, r, opts.Follow, func(ctx context.Context) iter.Seq2[LogLine, error] { return s.backend.Logs(ctx, name, opts) })
 }
 
+func (s *Server) pull(w http.ResponseWriter, r *http.Request) {
+	q := query{values: r.URL.Query()}
+	ref := q.string("image")
+	if err := q.done(); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	stream(s, w, r, true, func(ctx context.Context) iter.Seq2[Pull, error] { return s.backend.Pull(ctx, ref) })
+}
+
 // stream writes what a backend yields as JSON lines, each at once when the client
 // follows. An error before the first line is an ordinary error answer; a later one is the
 // last line. It ends when the sequence does, the client goes away or stops reading, or

@@ -318,6 +318,41 @@ type ApplyResult struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// SpecFile is the text of the spec of a site, and where it is kept.
+type SpecFile struct {
+	// Path is of the file in the node's folder of specs; empty where there is no such folder, and sites are applied by the API alone.
+	Path string `json:"path,omitempty"`
+	// Text is what stands in the file, which may describe other sites, too. Of a site that is in no file it is what could stand there; empty: there
+	// is no such site.
+	Text string `json:"text"`
+	// Digest tells the text of the file from others; empty: there is no such file. Who writes gives the one of what he has read.
+	Digest string `json:"digest,omitempty"`
+	// Saved says that the site is in the file.
+	Saved bool `json:"saved,omitempty"`
+}
+
+// Pull is how far the pulling of an image has come. The last one has the image.
+type Pull struct {
+	// Layers of Of are unpacked, of those that the node did not have.
+	Layers int `json:"layers"`
+	Of     int `json:"of"`
+	// Bytes of Size have been read of them; Size is 0 where nobody says.
+	Bytes int64  `json:"bytes"`
+	Size  int64  `json:"size,omitempty"`
+	Image *Image `json:"image,omitempty"`
+}
+
+// Image is what an image says about itself.
+type Image struct {
+	Digest string `json:"digest"`
+	// Ports that it exposes: 80/tcp.
+	Ports []string `json:"ports,omitempty"`
+	// Volumes are the folders that it declares as such.
+	Volumes []string `json:"volumes,omitempty"`
+	// Architecture of its programs, if that is not the machine's own.
+	Architecture string `json:"architecture,omitempty"`
+}
+
 // Volume is one that the node keeps for a site, or for one that was deleted.
 type Volume struct {
 	Site string `json:"site"`

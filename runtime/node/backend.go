@@ -20,6 +20,8 @@ type backend struct {
 	*sites.Table
 	*sites.Sources
 	sites.KeptVolumes
+	sites.SpecFiles
+	sites.Pulls
 	*status.Status
 	host *life.Host
 }

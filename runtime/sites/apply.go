@@ -47,7 +47,7 @@ func appliedEvent(c change, warnings []string) event.Event {
 
 // Apply implements api.Backend.
 func (t *Table) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]api.ApplyResult, error) {
-	return t.applyFrom(ctx, sites, origin{anew: true}, dryRun)
+	return t.applyFrom(ctx, sites, origin{anew: true, asked: true}, dryRun)
 }
 
 // applyFrom creates or updates sites, all or none.
@@ -63,13 +63,13 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 	if err != nil {
 		return nil, err
 	}
-	if err := c.volumes(sites, from.source); err != nil {
+	if err := c.volumes(sites, from); err != nil {
 		return nil, err
 	}
-	if err := c.userns(sites, from.source); err != nil {
+	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}
-	changes, err := t.applyNow(ctx, sites, from.source, images, dryRun)
+	changes, err := t.applyNow(ctx, sites, from, images, dryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +80,11 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 }
 
 // applyNow plans, and makes real what was planned.
-func (t *Table) applyNow(ctx context.Context, sites []spec.Site, source string, images map[string]found, dryRun bool) ([]change, error) {
+func (t *Table) applyNow(ctx context.Context, sites []spec.Site, from origin, images map[string]found, dryRun bool) ([]change, error) {
 	t.apply.Lock()
 	defer t.apply.Unlock()
 
-	changes, err := t.plan(sites, source, images)
+	changes, err := t.plan(sites, from, images)
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}

@@ -38,7 +38,7 @@ func (c checks) privileges(sites []spec.Site, source string) error {
 // again at each wake, by the process that mounts them. A source that is missing
 // is told only: its disk may come later. In the folder of specs what a tenant
 // could have put there is told only, too, as an error keeps back all its sites.
-func (c checks) volumes(sites []spec.Site, source string) error {
+func (c checks) volumes(sites []spec.Site, from origin) error {
 	var bad []api.Detail
 	for i := range sites {
 		s := &sites[i]
@@ -51,7 +51,7 @@ func (c checks) volumes(sites []spec.Site, source string) error {
 				continue
 			}
 			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder)
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, volume.ErrNotMounted) || source != "" && !mistake {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, volume.ErrNotMounted) || from.lenient() && !mistake {
 				c.log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
 				continue
 			}
@@ -62,14 +62,14 @@ func (c checks) volumes(sites []spec.Site, source string) error {
 			bad = append(bad, d)
 		}
 	}
-	return refused("volumes that cannot be used", source, bad)
+	return refused("volumes that cannot be used", from.source, bad)
 }
 
 // userns finds what a site cannot see through a user namespace of its own,
 // on this kernel and these file systems. What is not there yet is looked at when
 // the site starts. In the folder of specs it is told only, as an error keeps back
 // all its sites, and a file system may be mounted anew.
-func (c checks) userns(sites []spec.Site, source string) error {
+func (c checks) userns(sites []spec.Site, from origin) error {
 	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return s.OwnUserns() }) {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (c checks) userns(sites []spec.Site, source string) error {
 			continue
 		}
 		report := func(field string, err error) {
-			if source != "" {
+			if from.lenient() {
 				c.log.Warn("a site cannot have a user namespace of its own", "site", s.Name, "field", field, "error", err)
 				return
 			}
@@ -111,7 +111,7 @@ func (c checks) userns(sites []spec.Site, source string) error {
 			}
 		}
 	}
-	return refused("sites that cannot have a user namespace of their own", source, bad)
+	return refused("sites that cannot have a user namespace of their own", from.source, bad)
 }
 
 // refused is the error of specs for which details tell against them, each with its

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -48,6 +49,9 @@ func (t *Table) tryDir(ctx context.Context, force bool) error {
 	_, err := os.Stat(dir)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if !missing {
+		if err := file.SweepSwaps(dir); err != nil {
+			t.host.Log.Warn("what an earlier daemon has left in the specs folder stays there", "error", err)
+		}
 		if sites, err = spec.ParseDir(dir); err != nil {
 			return err
 		}

@@ -19,7 +19,12 @@ import (
 type origin struct {
 	source string // the file; empty: the API
 	anew   bool   // images are looked up anew, as whoever applies by the API asks for
+	asked  bool   // somebody waits for the answer: what is wrong with one site is an error, and not told only
 }
+
+// lenient says that a site with which something is wrong keeps none of the others
+// back.
+func (o origin) lenient() bool { return o.source != "" && !o.asked }
 
 // found is the image that a site is to have from an apply on.
 type found struct {

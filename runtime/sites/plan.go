@@ -31,7 +31,7 @@ func NotFound(name string) error {
 
 // plan checks everything that can be wrong and reserves addresses; giveBack
 // returns those if it comes to nothing.
-func (t *Table) plan(sites []spec.Site, source string, images map[string]found) ([]change, error) {
+func (t *Table) plan(sites []spec.Site, from origin, images map[string]found) ([]change, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.reserved.endOver(time.Now())
@@ -56,7 +56,7 @@ func (t *Table) plan(sites []spec.Site, source string, images map[string]found) 
 			}
 			domains[d] = s.Name
 		}
-		c, err := t.planSite(s, source, images[s.Name])
+		c, err := t.planSite(s, from, images[s.Name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 		}
@@ -73,8 +73,8 @@ func (t *Table) plan(sites []spec.Site, source string, images map[string]found) 
 }
 
 // planSite plans one.
-func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
-	c := change{action: api.ActionCreated, record: &store.Site{Source: source, Spec: *s}, image: f.digest}
+func (t *Table) planSite(s *spec.Site, from origin, f found) (change, error) {
+	c := change{action: api.ActionCreated, record: &store.Site{Source: from.source, Spec: *s}, image: f.digest}
 	if f.warning != "" {
 		c.warnings = append(c.warnings, f.warning)
 	}
@@ -83,7 +83,7 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 	}
 	if f.image != nil {
 		_, _, err := s.AllVolumes(f.image.Config.Volumes)
-		if err != nil && source == "" {
+		if err != nil && !from.lenient() {
 			return c, err
 		}
 		if err != nil { // what a tenant's image declares keeps no other site of the folder back
@@ -97,7 +97,7 @@ func (t *Table) planSite(s *spec.Site, source string, f found) (change, error) {
 		c.old, c.action = old, api.ActionUpdated
 		c.record.ID = uint32(old.ID)
 		c.record.Addr4, c.record.Addr6 = old.Addr4, old.Addr6
-		if old.Digest == life.DigestOf(s) && old.Source == source {
+		if old.Digest == life.DigestOf(s) && old.Source == from.source {
 			c.planImage()
 		}
 	}

@@ -74,7 +74,7 @@ func (s shelf) try(name string, addrs ...string) ([]change, error) {
 	for _, a := range addrs {
 		site.Addresses = append(site.Addresses, netip.MustParseAddr(a))
 	}
-	return s.plan([]spec.Site{site}, "", nil)
+	return s.plan([]spec.Site{site}, origin{}, nil)
 }
 
 func (s shelf) drop(name string, keep time.Duration) {
