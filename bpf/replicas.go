@@ -88,13 +88,17 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 	if err := d.objs.FcReplicas.Lookup(uint32(id), &v); err != nil {
 		return ReplicaStats{}, fmt.Errorf("read the counters of replica %d: %w", id, err)
 	}
+	return v.stats(), nil
+}
+
+func (v *dpFcReplica) stats() ReplicaStats {
 	return ReplicaStats{
 		Asleep: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_ASLEEP) != 0,
 		Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
 		Ready4: v.Ready4, Ready6: v.Ready6,
 		ConnsTotal: v.ConnsTotal, ConnsNow: v.ConnsNow, ConnsUsed: v.ConnsUsed,
 		Last: v.LastNs, Used: v.UsedNs, Established: v.EstablishedNs, FirstByte: v.FirstByteNs,
-	}, nil
+	}
 }
 
 // Replicas returns every replica that the data path knows. The cookie is the

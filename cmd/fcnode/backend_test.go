@@ -25,13 +25,14 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // recorded is a Backend which answers what it was given and remembers what it was asked.
 type recorded struct {
-	sites   []api.Site
-	traces  []api.Trace
-	events  []api.Event
-	routes  []api.RouteUpdate
-	volumes []api.Volume
-	logs    []api.LogLine
-	info    api.NodeInfo
+	sites    []api.Site
+	arrivals string
+	traces   []api.Trace
+	events   []api.Event
+	routes   []api.RouteUpdate
+	volumes  []api.Volume
+	logs     []api.LogLine
+	info     api.NodeInfo
 
 	later []api.Event // that come to those who follow
 	fresh []api.Site  // what there is once they have come
@@ -205,6 +206,17 @@ func (b *recorded) Denied(context.Context) ([]api.Denial, error) {
 
 func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "fcnode_sites 4\n")
+	return err
+}
+
+func (b *recorded) Arrivals(_ context.Context, w io.Writer, o api.ArrivalsOptions) error {
+	b.calls = append(b.calls, fmt.Sprintf("arrivals %q since %v numbered %v", o.Site, o.Since, o.Numbered))
+	if o.Site != "" {
+		if _, err := b.site(o.Site); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(w, b.arrivals)
 	return err
 }
 

@@ -16,10 +16,14 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-const replayLong = `Plays recorded requests through rules for sleep, on paper: it asks no daemon and
-touches nothing. Each line of FILE is a site, "minute:count minute:count ...",
-counted from the beginning; or FILE is one site's requests, a count a second on
-a line each. A name that ends in .gz is unpacked, - is the standard input.
+const replayLong = `Plays recorded requests through rules for sleep, on paper: it touches nothing. They
+are those of a FILE, or what the node has recorded of a SITE or with --all of all
+its sites (see "fcnode record"). What exists as a file, or has a slash or a dot
+in its name, is a FILE.
+
+Each line of FILE is a site, "minute:count minute:count ...", counted from the
+beginning; or FILE is one site's requests, a count a second on a line each. A
+name that ends in .gz is unpacked, - is the standard input.
 
 Policies: plans (fcnode's, its price steered to --late), auto (a ladder of each
 site's own, steered to the share --late of cold requests), ski-rental,
@@ -59,20 +63,25 @@ func (c *classFlags) read() (options []sleep.Option, class sleep.Class, err erro
 
 func newReplay(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "replay FILE",
+		Use:   "replay FILE|SITE|--all",
 		Short: "Play recorded requests through rules for sleep, on paper",
 		Long:  replayLong,
-		Args:  cobra.ExactArgs(1),
+		Example: `  fcnode replay --all --since 24h
+  fcnode replay blog --policy plans,timeout=5m,oracle
+  fcnode replay trace.txt.gz --late 0.5% --memory 60MiB`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRecorded(e),
 	}
 	policies := cmd.Flags().StringSlice("policy", []string{"plans", "auto", "ski-rental", "timeout=5m", "oracle"}, "`NAME` of a rule; more of them with commas")
 	flags := addClass(cmd)
+	from := addRecorded(cmd)
 	output := addOutput(cmd)
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		options, class, err := flags.read()
 		if err != nil {
 			return err
 		}
-		f, err := readFleet(e, args[0])
+		f, err := from.read(cmd.Context(), e, args)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fcnode/fcnode/runtime/api"
 )
 
 // someRequests are a site that is asked every half hour, and one that is asked at random.
@@ -84,5 +86,53 @@ func TestPlan(t *testing.T) {
 		if code, stdout, stderr := newCLI(t).run(t, args...); code != 0 || !strings.Contains(stdout, want) {
 			t.Errorf("%v: exit %d, %s\n%s", args, code, stderr, stdout)
 		}
+	}
+}
+
+// TestReplayRecorded: what the node has recorded of a site, or of all, is played as a file is.
+func TestReplayRecorded(t *testing.T) {
+	b, err := os.ReadFile(someRequests(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &recorded{arrivals: "# minutes 2880\n" + string(b), sites: []api.Site{{Name: "blog"}}}
+	c := newCLI(t).serve(t, node)
+	for want, args := range map[string][]string{
+		`arrivals "blog" since 0001-01-01 00:00:00 +0000 UTC numbered false`: {"replay", "blog"},
+		`arrivals "" since 2026-11-21 12:00:00 +0000 UTC numbered false`:     {"replay", "--all", "--since", "24h"},
+	} {
+		node.calls = nil
+		code, stdout, stderr := c.run(t, args...)
+		if code != 0 || !strings.Contains(stdout, "2 sites") || !strings.Contains(stdout, "48h0m0s") {
+			t.Errorf("%v: exit %d:\n%s%s", args, code, stdout, stderr)
+		}
+		if len(node.calls) != 1 || node.calls[0] != want {
+			t.Errorf("%v: the node was asked for %q, want %q", args, node.calls, want)
+		}
+	}
+	path := someRequests(t)
+	for want, args := range map[string][]string{
+		"not found":          {"replay", "nobody"},
+		"no such file":       {"replay", "./blog"},
+		"is a file":          {"replay", path, "--since", "1h"},
+		"one of FILE, SITE":  {"replay", path, "--all"},
+		"one of SITE and --": {"record"},
+		"--since":            {"record", "blog", "--since", "yesterday"},
+	} {
+		if code, _, stderr := c.run(t, args...); code == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%v: exit %d: %s, want %q", args, code, stderr, want)
+		}
+	}
+}
+
+// TestRecord: the record is printed as the node gives it, so that it can be kept as a file.
+func TestRecord(t *testing.T) {
+	node := &recorded{arrivals: "# minutes 5\n1 | 0:3\n"}
+	c := newCLI(t).serve(t, node)
+	if code, stdout, stderr := c.run(t, "record", "--all", "--numbered"); code != 0 || stdout != node.arrivals {
+		t.Errorf("exit %d: %q %s", code, stdout, stderr)
+	}
+	if want := `arrivals "" since 0001-01-01 00:00:00 +0000 UTC numbered true`; node.calls[0] != want {
+		t.Errorf("the node was asked for %q, want %q", node.calls[0], want)
 	}
 }

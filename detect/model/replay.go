@@ -15,13 +15,21 @@ import (
 	"github.com/fcnode/fcnode/detect/sleep"
 )
 
+// spanMark begins a comment that says how many minutes a record has.
+const spanMark = "# minutes "
+
 // ReadFleet reads recorded requests: lines of `minute:count …` are a site each, lines of
-// one number are one site's requests by the second.
+// one number are one site's requests by the second. The span ends with the last request,
+// or as a comment "# minutes N" says.
 func ReadFleet(name string, in io.Reader, seed uint64) (*Fleet, error) {
 	r := bufio.NewReader(in)
 	head, _ := r.Peek(4096)
+	minutes := 0
 	for line := range bytes.Lines(head) {
 		text := strings.TrimSpace(string(line))
+		if n, says := strings.CutPrefix(text, spanMark); says {
+			minutes, _ = strconv.Atoi(n) // or it ends with the last request
+		}
 		if text == "" || text[0] == '#' {
 			continue
 		}
@@ -38,7 +46,6 @@ func ReadFleet(name string, in io.Reader, seed uint64) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	minutes := 0
 	for _, p := range patterns {
 		if n := len(p.Minutes); n > 0 {
 			minutes = max(minutes, p.Minutes[n-1].Minute+1)

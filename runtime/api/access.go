@@ -111,6 +111,7 @@ var least = map[string]Role{
 	"GET /v1/denied":                     RoleRead,
 	"POST /v1/denied":                    RoleOperate,
 	"DELETE /v1/denied":                  RoleOperate,
+	"GET /v1/arrivals":                   RoleRead,
 	"GET /v1/events":                     RoleRead,
 	"GET /v1/routes":                     RoleRead,
 	"/":                                  RoleNone,

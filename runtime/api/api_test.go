@@ -219,6 +219,14 @@ func TestSites(t *testing.T) {
 	if err = r.Metrics(ctx, &metrics); err != nil || metrics.String() != "fcnode_sites 2\n" {
 		t.Fatalf("Metrics = %q, %v", metrics.String(), err)
 	}
+	var arrivals strings.Builder
+	since := api.ArrivalsOptions{Site: "blog", Since: time.Unix(600, 0), Until: time.Unix(1200, 0), Numbered: true}
+	if err = r.Arrivals(ctx, &arrivals, since); err != nil || arrivals.String() != "blog | 10:20 true\n" {
+		t.Fatalf("Arrivals = %q, %v", arrivals.String(), err)
+	}
+	if err = r.Arrivals(ctx, &arrivals, api.ArrivalsOptions{Site: "nobody"}); !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("Arrivals of what is not there: %v", err)
+	}
 	if _, err = r.Park(ctx, "blog", false); !errors.Is(err, api.ErrBusy) {
 		t.Fatalf("Park of a busy site: %v", err)
 	}

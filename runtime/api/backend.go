@@ -72,6 +72,9 @@ type Backend interface {
 	Info(ctx context.Context) (NodeInfo, error)
 	// Metrics writes what the node counts, in the text format of Prometheus.
 	Metrics(ctx context.Context, w io.Writer) error
+	// Arrivals writes how many arrivals sites had in which minute, in the format of the
+	// request traces. ErrUnavailable where the node records none.
+	Arrivals(ctx context.Context, w io.Writer, opts ArrivalsOptions) error
 
 	// Events yields the event log in order, beginning after opts.Since. Without follow
 	// it ends with the newest event, with follow when the context ends (without an
@@ -121,6 +124,16 @@ type Stdio struct {
 type ListOptions struct {
 	// Awake leaves out sites of which nothing runs or stands ready.
 	Awake bool
+}
+
+// ArrivalsOptions choose arrivals.
+type ArrivalsOptions struct {
+	// Site is the only one; all when empty.
+	Site string
+	// Since and Until bound the time; zero: all that is kept.
+	Since, Until time.Time
+	// Numbered puts numbers in the place of names.
+	Numbered bool
 }
 
 // LogOptions choose lines.

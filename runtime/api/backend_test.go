@@ -267,6 +267,16 @@ func (m *memory) Metrics(_ context.Context, w io.Writer) error {
 	return err
 }
 
+func (m *memory) Arrivals(_ context.Context, w io.Writer, o api.ArrivalsOptions) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(o.Site); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s | %d:%d %v\n", o.Site, o.Since.Unix()/60, o.Until.Unix()/60, o.Numbered)
+	return err
+}
+
 func (m *memory) Traces(_ context.Context, name string, n int) ([]event.Trace, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

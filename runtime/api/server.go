@@ -117,6 +117,7 @@ func (s *Server) routes() http.Handler {
 	handle("GET /v1/denied", s.call(s.denied))
 	handle("POST /v1/denied", s.mutation(s.deny))
 	handle("DELETE /v1/denied", s.mutation(s.letIn))
+	handleFunc("GET /v1/arrivals", s.arrivals)
 	handleFunc("GET /v1/events", s.events)
 	handleFunc("GET /v1/routes", s.feed)
 	handle("/", s.call(func(r *http.Request) (any, error) {

@@ -105,6 +105,10 @@ func (c checker) config(cfg *Config) {
 	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
+	if cfg.Record.Keep != 0 {
+		c.duration("record.keep", cfg.Record.Keep, time.Hour, 366*24*time.Hour)
+	}
+	c.size("record.disk", cfg.Record.Disk, spec.MiB)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
 	c.privileges(cfg.Privileges)

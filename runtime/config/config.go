@@ -79,6 +79,7 @@ type Config struct {
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 	Budget      Budget      `json:"budget" also:"budgets"`
+	Record      Record      `json:"record" also:"arrivals,recording"`
 	Metrics     Metrics     `json:"metrics" also:"prometheus"`
 	Routes      Routes      `json:"routes" also:"gateway"`
 	Registries  Registries  `json:"registries" also:"registry"`
@@ -224,6 +225,14 @@ type Log struct {
 	Files int `json:"files" also:"maxfiles,count"`
 }
 
+// Record is how many arrivals each site had in which minute: counts, and nothing of who came.
+type Record struct {
+	// Keep is for how long. 0s: nothing is recorded.
+	Keep spec.Duration `json:"keep" also:"retention,days"`
+	// Disk is what it takes at most; the oldest days make room.
+	Disk spec.Bytes `json:"disk" also:"size"`
+}
+
 // Default gives the configuration of a node without a file. It touches nothing outside of its own device, prefixes,
 // cgroup and folders.
 func Default() Config {
@@ -266,6 +275,7 @@ func base() Config {
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
 		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},
+		Record:      Record{Keep: spec.Duration(14 * 24 * time.Hour), Disk: 64 * spec.MiB},
 		Routes:      Routes{Group: "fcnode-gateway"},
 	}
 }

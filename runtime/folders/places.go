@@ -37,6 +37,7 @@ var (
 		{"images/archives", 0, "nothing is lost"},
 		{"images/lock", unbounded, "nothing is lost"},
 		{"experience", 0, "what was learnt of sites is learnt anew"},
+		{"arrivals", 0, "older arrivals are lost"},
 		{"schedule", 0, "what sites missed while no daemon ran is not run"},
 		{"checkpoints", 0, "checkpointed sites start cold"},
 		{"replicas", 0, noSites},

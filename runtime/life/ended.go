@@ -25,6 +25,7 @@ func countEnded(l *Live, id site.ReplicaID) {
 		return
 	}
 	load := all[bpf.ReplicaID(id)]
+	l.Host.Arrivals.ended(bpf.ReplicaID(id), l.ID, load)
 	if load.Attempts+load.ConnsTotal+load.UDPFlows == 0 {
 		return // it is unknown, or nobody came
 	}

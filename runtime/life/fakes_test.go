@@ -131,6 +131,9 @@ func (w *world) start(specs string) *daemon {
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
+	if h.Arrivals, err = OpenArrivals(h, w); err != nil {
+		w.t.Fatal(err)
+	}
 	h.Scale, err = scale.New(scale.Options{
 		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
 		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
@@ -148,7 +151,7 @@ func (w *world) start(specs string) *daemon {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		h.Work.Wait()
-		if err := errors.Join(h.Scale.Close(), events.Close(), volumes.Close(), kept.Close()); err != nil {
+		if err := errors.Join(h.Arrivals.Close(), h.Scale.Close(), events.Close(), volumes.Close(), kept.Close()); err != nil {
 			w.t.Error(err)
 		}
 	})
@@ -386,6 +389,22 @@ func (w *world) Listeners() (map[bpf.Listener]bpf.ListenerSite, error) {
 }
 func (w *world) PutListeners(map[bpf.Listener]bpf.ListenerSite) error { return nil }
 func (w *world) DeleteListeners(...bpf.Listener) error                { return nil }
+
+// What the meter of arrivals asks the kernel for.
+
+func (w *world) EachReplica(f func(bpf.ReplicaID, bpf.SiteID, bpf.ReplicaStats)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, r := range w.replicas {
+		f(id, r.kernel.Site, r.stats)
+	}
+	return nil
+}
+
+func (w *world) Traffic(id bpf.ReplicaID) (bpf.Load, error) {
+	all, err := w.LoadOf(id)
+	return all[id], err
+}
 
 // What scaling asks the kernel for.
 

@@ -189,6 +189,10 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
+	if n.Arrivals, err = life.OpenArrivals(n.Host, n.dp); err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.Arrivals.Close)
 	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
 	n.Means.HasMemory = n.parent.Has("memory")
 	var memory float64
@@ -302,6 +306,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
+	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
@@ -322,7 +327,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	cancel()
 	err = errors.Join(err, rings.Close())
 	n.Work.Wait()
-	n.Experiences.Flush() // of what came when the last work was ending
+	n.Guard(nil, n.Arrivals.Read) // of what came when the last work was ending, as the next
+	n.Experiences.Flush()
 	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})
 	return err
 }

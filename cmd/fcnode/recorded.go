@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/detect/model"
+	"github.com/fcnode/fcnode/runtime/api"
+)
+
+// recordedFrom says whose requests are to be played.
+type recordedFrom struct {
+	all   bool
+	since string
+}
+
+func addRecorded(cmd *cobra.Command) *recordedFrom {
+	r := &recordedFrom{}
+	cmd.Flags().BoolVar(&r.all, "all", false, "what the node has recorded of all its sites")
+	cmd.Flags().StringVar(&r.since, "since", "", "of a SITE or --all "+sinceHelp)
+	return r
+}
+
+// completeRecorded completes sites, and files.
+func completeRecorded(e *env) cobra.CompletionFunc {
+	sites := completeSites(e, 1)
+	return func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names, _ := sites(cmd, args, prefix)
+		return names, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// isFile says whether a name is meant to be that of a file.
+func isFile(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil || name == "-" || strings.ContainsAny(name, "/.")
+}
+
+// read gives the requests of a file, a site or all sites.
+func (r *recordedFrom) read(ctx context.Context, e *env, args []string) (*model.Fleet, error) {
+	opts := api.ArrivalsOptions{}
+	switch {
+	case r.all == (len(args) > 0):
+		return nil, errors.New("one of FILE, SITE and --all says whose requests")
+	case len(args) > 0 && isFile(args[0]):
+		if r.since != "" {
+			return nil, fmt.Errorf("--since is for what the node has recorded; %s is a file", args[0])
+		}
+		return readFleet(e, args[0])
+	case len(args) > 0:
+		opts.Site = args[0]
+	}
+	var err error
+	if opts.Since, err = parseSince(r.since, e.now()); err != nil {
+		return nil, err
+	}
+	client := e.client()
+	defer client.Close()
+	var text bytes.Buffer
+	if err := client.Arrivals(ctx, &text, opts); err != nil {
+		return nil, err
+	}
+	of := "the node's sites"
+	if opts.Site != "" {
+		of = opts.Site
+	}
+	f, err := model.ReadFleet(of, &text, 1)
+	if err != nil {
+		return nil, fmt.Errorf("what is recorded of %s: %w", of, err)
+	}
+	return f, nil
+}
