@@ -241,8 +241,8 @@ func (h *Host) SweepLayers(keep map[string]bool) {
 	})
 }
 
-// ImagesInUse are the digests of the images that sites were applied with and replicas
-// run from. If an image that is not pinned yet cannot be resolved that is an error: its
+// ImagesInUse are the digests of the images that sites were applied with, now and
+// before they were changed last, and replicas run from. If an image that is not pinned yet cannot be resolved that is an error: its
 // source may only be away for a while.
 func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 	refs := map[string]string{} // to a site that names it
@@ -265,6 +265,11 @@ func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 		}
 		out = append(out, img.Digest)
 	}
+	before, err := h.Store.PreviousImages() // for a rollback
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, before...)
 	for _, e := range h.Awake.All() {
 		h.each(e, func(l *Live) {
 			if a := cmp.Or(l.Activity, l.left); a != nil {

@@ -29,7 +29,7 @@ func (t *Table) commit(changes []change) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := t.host.Store.Put(records); err != nil {
+	if err := t.host.Store.Replace(records); err != nil {
 		return err
 	}
 	added, removed := t.listenerChanges(changes)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -31,7 +32,7 @@ func (s *Store) DeleteReserving(name string, r Reservation) error {
 		if err := kept.Put([]byte(name), raw); err != nil {
 			return err
 		}
-		return tx.Bucket(bucketSites).Delete([]byte(name))
+		return errors.Join(tx.Bucket(bucketSites).Delete([]byte(name)), deleteVersions(tx, name))
 	})
 	if err != nil {
 		return fmt.Errorf("delete site %s from the state file: %w", name, err)

@@ -31,6 +31,8 @@ type Site struct {
 	Source string     `json:"source,omitempty"` // spec file it came from; empty: the API
 	Image  string     `json:"image,omitempty"`  // digest that the spec's image had when it was applied; empty: a folder, or not known yet
 	Spec   spec.Site  `json:"spec"`
+
+	Revision uint64 `json:"revision,omitempty"` // counts the changes of spec and image; 0: none since there are revisions
 }
 
 // SetAddr gives the site an address of its family.
@@ -203,6 +205,9 @@ func (s *Store) init() error {
 		if denied := tx.Bucket(bucketDenied); denied != nil {
 			err = errors.Join(err, walk(denied))
 		}
+		if earlier := tx.Bucket(bucketVersions); earlier != nil {
+			err = errors.Join(err, walk(earlier))
+		}
 		return errors.Join(err, walk(meta), walk(sites))
 	})
 	if err != nil || known {
@@ -246,6 +251,11 @@ func (s *Store) Close() error {
 // Put keeps all the sites, or none. Those with ID 0 are given one; if nothing
 // is kept it is taken back.
 func (s *Store) Put(sites []*Site) error {
+	return s.put(sites, func(*bolt.Tx, *Site) error { return nil })
+}
+
+// put has first do what comes before each record is replaced.
+func (s *Store) put(sites []*Site, first func(*bolt.Tx, *Site) error) error {
 	var numbered []*Site
 	err := s.update(func(tx *bolt.Tx) error {
 		meta, bucket := tx.Bucket(bucketMeta), tx.Bucket(bucketSites)
@@ -255,6 +265,9 @@ func (s *Store) Put(sites []*Site) error {
 				last++
 				site.ID = uint32(last)
 				numbered = append(numbered, site)
+			}
+			if err := first(tx, site); err != nil {
+				return fmt.Errorf("keep what site %s was: %w", site.Spec.Name, err)
 			}
 			b, err := json.Marshal(site)
 			if err != nil {
@@ -329,7 +342,7 @@ func (s *Store) Pin(name, image, digest string) (pinned bool, err error) {
 func (s *Store) Delete(names ...string) error {
 	err := s.update(func(tx *bolt.Tx) error {
 		for _, name := range names {
-			if err := tx.Bucket(bucketSites).Delete([]byte(name)); err != nil {
+			if err := errors.Join(tx.Bucket(bucketSites).Delete([]byte(name)), deleteVersions(tx, name)); err != nil {
 				return err
 			}
 		}
