@@ -64,6 +64,11 @@ func (b *recorded) Pull(ctx context.Context, ref string) iter.Seq2[api.Pull, err
 
 func (b *recorded) SpecFile(context.Context, string) (api.SpecFile, error) { return b.file, nil }
 
+func (b *recorded) Rollback(_ context.Context, name string, revision uint64, dryRun bool) ([]api.ApplyResult, error) {
+	_, err := b.call(name, fmt.Sprintf("rollback to %d, dry run: %t", revision, dryRun))
+	return []api.ApplyResult{{Name: name, Action: api.ActionUpdated}}, err
+}
+
 func (b *recorded) WriteSpec(ctx context.Context, name string, w api.SpecFile, dryRun bool) ([]api.ApplyResult, error) {
 	b.wrote = w
 	all, err := spec.Parse(w.Path, strings.NewReader(w.Text))

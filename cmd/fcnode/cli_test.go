@@ -43,8 +43,9 @@ func newCLI(t *testing.T) *cli {
 			}
 			return ""
 		},
-		now:     func() time.Time { return noon },
-		columns: func() (int, bool) { return 0, false },
+		now:         func() time.Time { return noon },
+		columns:     func() (int, bool) { return 0, false },
+		interactive: func() bool { return false },
 	}
 	return c
 }

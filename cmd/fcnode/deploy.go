@@ -19,9 +19,8 @@ const deployTimeout = 5 * time.Minute
 
 func newDeploy(e *env) *cobra.Command {
 	var (
-		w              wishes
-		dryRun, noWait bool
-		timeout        time.Duration
+		w wishes
+		d deployment
 	)
 	cmd := &cobra.Command{
 		Use:   "deploy SITE [--image IMAGE] [flags]",
@@ -42,26 +41,23 @@ do not start the old ones go on serving.`,
 		Example: `  fcnode deploy blog --image docker.io/library/wordpress:6-apache --domain blog.example.com --volume html:/var/www/html
   fcnode deploy blog --image docker.io/library/wordpress:6.8-apache
   fcnode deploy shop --env DB_HOST=10.1.0.5 --volume /srv/shop:/data:ro --dry-run`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeSites(e, 1),
 	}
-	output := addOutput(cmd)
 	w.flags(cmd)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check everything, print what would change in the spec, and change nothing")
-	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait for fresh replicas of a site that is awake")
-	cmd.Flags().DurationVar(&timeout, "timeout", deployTimeout, "wait for fresh replicas for this `TIME` at most")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client := e.client()
-		defer client.Close()
-		d := deployment{e: e, client: client, json: *output == formatJSON, dryRun: dryRun}
-		if !noWait {
-			d.wait = timeout
+	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "check everything, print what would change in the spec, and change nothing")
+	return d.command(cmd, e, func(ctx context.Context, name string) error {
+		file, err := d.client.SpecFile(ctx, name)
+		if err != nil {
+			return err
 		}
-		return d.run(cmd.Context(), args[0], func(ctx context.Context, file api.SpecFile) (string, error) {
-			return w.text(ctx, e, client, args[0], file)
-		})
-	}
-	return cmd
+		was, err := specIn(file, name)
+		if err != nil {
+			return err
+		}
+		if file.Text, err = w.text(ctx, e, d.client, name, file); err != nil {
+			return err
+		}
+		return d.write(ctx, name, file, was)
+	})
 }
 
 // wishes are what the flags say about a spec.
@@ -198,7 +194,7 @@ func (w *wishes) into(s *spec.Site) error {
 	return nil
 }
 
-// deployment writes the spec of a site, applies it, and waits for what comes of it.
+// deployment changes a site, and waits for what comes of it.
 type deployment struct {
 	e            *env
 	client       *api.Client
@@ -206,24 +202,36 @@ type deployment struct {
 	wait         time.Duration // for fresh replicas; 0: not at all
 }
 
-// run has the text made out of the one that there is.
-func (d *deployment) run(ctx context.Context, name string, edit func(context.Context, api.SpecFile) (string, error)) error {
-	file, err := d.client.SpecFile(ctx, name)
-	if err != nil {
-		return err
+// command makes one that changes a site of the cobra one, with the flags that all
+// of them have.
+func (d *deployment) command(cmd *cobra.Command, e *env, run func(ctx context.Context, name string) error) *cobra.Command {
+	d.e = e
+	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), completeSites(e, 1)
+	output := addOutput(cmd)
+	noWait := cmd.Flags().Bool("no-wait", false, "do not wait for fresh replicas of a site that is awake")
+	timeout := cmd.Flags().Duration("timeout", deployTimeout, "wait for fresh replicas for this `TIME` at most")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		d.json, d.client = *output == formatJSON, e.client()
+		defer d.client.Close()
+		if !*noWait {
+			d.wait = *timeout
+		}
+		return run(cmd.Context(), args[0])
 	}
-	was, err := specIn(file, name)
-	if err != nil {
-		return err
-	}
-	if file.Text, err = edit(ctx, file); err != nil {
-		return err
-	}
-	return d.write(ctx, name, file, was)
+	return cmd
 }
 
 // write applies a text. was is the site that it had before; nil: none.
 func (d *deployment) write(ctx context.Context, name string, file api.SpecFile, was *spec.Site) error {
+	return d.change(ctx, name, func() ([]api.ApplyResult, error) {
+		return d.client.WriteSpec(ctx, name, file, d.dryRun)
+	}, func(results []api.ApplyResult) error {
+		return d.print(name, file, was, results)
+	})
+}
+
+// change has the node change a site.
+func (d *deployment) change(ctx context.Context, name string, apply func() ([]api.ApplyResult, error), show func([]api.ApplyResult) error) error {
 	before, err := d.client.Get(ctx, name)
 	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return err
@@ -232,36 +240,30 @@ func (d *deployment) write(ctx context.Context, name string, file api.SpecFile, 
 	if err != nil {
 		return err
 	}
-	results, err := d.client.WriteSpec(ctx, name, file, d.dryRun)
+	results, err := apply()
 	if err != nil {
 		return err
 	}
 	warn(d.e, results)
 	if d.json {
-		return errors.Join(printJSON(d.e.stdout, results), d.await(ctx, &before, since, results))
+		show = func(results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }
 	}
-	if err := d.print(name, file, was, results); err != nil {
+	if err := show(results); err != nil {
 		return err
 	}
 	return d.await(ctx, &before, since, results)
 }
 
 func (d *deployment) print(name string, file api.SpecFile, was *spec.Site, results []api.ApplyResult) error {
-	if d.dryRun {
+	if d.dryRun && was == nil {
+		fmt.Fprint(d.e.stdout, file.Text)
+	} else if d.dryRun {
 		now, err := specIn(file, name)
+		if err == nil {
+			err = printDifferences(d.e, name, was, now)
+		}
 		if err != nil {
 			return err
-		}
-		if was == nil {
-			fmt.Fprint(d.e.stdout, file.Text)
-		} else {
-			lines, err := differences(was, now)
-			if err != nil {
-				return err
-			}
-			for _, line := range lines {
-				fmt.Fprintf(d.e.stdout, "%s  %s\n", name, line)
-			}
 		}
 	}
 	if err := printApplied(d.e, results, d.dryRun); err != nil {

@@ -66,6 +66,15 @@ whether it would take them.`,
 	return cmd
 }
 
+// printDifferences prints in which fields two specs of a site differ.
+func printDifferences(e *env, name string, from, to *spec.Site) error {
+	lines, err := differences(from, to)
+	for _, line := range lines {
+		fmt.Fprintf(e.stdout, "%s  %s\n", name, line)
+	}
+	return err
+}
+
 // differences says, a line each, in which fields two specs of a site differ. Where
 // there is none yet it says that.
 func differences(from, to *spec.Site) ([]string, error) {

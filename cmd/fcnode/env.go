@@ -20,9 +20,11 @@ type env struct {
 	now            func() time.Time
 	// columns is the width of the terminal that stdout is, if it is one.
 	columns func() (int, bool)
-	machine check.Machine
-	node    nodeFunc
-	remove  teardownFunc
+	// interactive says that somebody sits at stdin, who can be asked.
+	interactive func() bool
+	machine     check.Machine
+	node        nodeFunc
+	remove      teardownFunc
 
 	socket string // from --socket
 	parsed bool   // the command line was understood; errors are not about its use

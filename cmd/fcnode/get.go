@@ -78,11 +78,29 @@ func printSite(e *env, s *api.Site) error {
 	}
 	add("last error", siteError(s.Error, now))
 	add("spec", s.SpecDigest)
+	add("revision", revision(s, now))
 	if err := t.print(e.stdout); err != nil || len(s.Replicas) == 0 {
 		return err
 	}
 	fmt.Fprintln(e.stdout)
 	return printReplicas(e, s.Replicas, now)
+}
+
+// revision is "4, before it 3 (registry.example/blog:2, until 12m ago)".
+func revision(s *api.Site, now time.Time) string {
+	if s.Revision == 0 {
+		return ""
+	}
+	text := strconv.FormatUint(s.Revision, 10)
+	for i, v := range s.Versions {
+		if i == 0 {
+			text += ", before it "
+		} else {
+			text += ", "
+		}
+		text += fmt.Sprintf("%d (%s, until %s)", v.Revision, v.Spec.Image, ago(now, v.Replaced))
+	}
+	return text
 }
 
 // ignored is "12 packets while asleep (answer: http 204), 34 while awake".

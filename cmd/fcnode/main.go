@@ -28,6 +28,10 @@ func main() {
 		getenv:  os.Getenv,
 		now:     time.Now,
 		columns: func() (int, bool) { return terminal.Width(os.Stdout) },
+		interactive: func() bool {
+			_, ok := terminal.File(os.Stdin)
+			return ok
+		},
 		machine: check.Local{},
 		node:    runNode,
 		remove:  teardownNode,

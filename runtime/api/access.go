@@ -96,6 +96,7 @@ var least = map[string]Role{
 	"DELETE /v1/sites/{site}":            RoleAdmin,
 	"GET /v1/sites/{site}/file":          RoleAdmin,
 	"PUT /v1/sites/{site}/file":          RoleAdmin,
+	"POST /v1/sites/{site}/rollback":     RoleAdmin,
 	"POST /v1/images":                    RoleAdmin,
 	"POST /v1/sites/{site}/wake":         RoleOperate,
 	"POST /v1/sites/{site}/park":         RoleOperate,

@@ -149,6 +149,23 @@ func TestSpecFile(t *testing.T) {
 	}
 }
 
+func TestRollback(t *testing.T) {
+	r, ctx := start(t), t.Context()
+	r.blog(t)
+	if got, err := r.Rollback(ctx, "blog", 2, true); err != nil || got[0].Notes[0] != "2 true" {
+		t.Errorf("Rollback = %+v, %v", got, err)
+	}
+	if got, err := r.Rollback(ctx, "blog", 0, false); err != nil || got[0].Notes[0] != "0 false" {
+		t.Errorf("Rollback = %+v, %v", got, err)
+	}
+	if _, err := r.Rollback(ctx, "nobody", 0, false); !errors.Is(err, api.ErrNotFound) {
+		t.Errorf("Rollback of what is not there: %v", err)
+	}
+	if _, err := r.Rollback(ctx, "blog", 9, false); !errors.Is(err, api.ErrConflict) {
+		t.Errorf("Rollback to what is not there: %v", err)
+	}
+}
+
 func TestPull(t *testing.T) {
 	r := start(t)
 	var got []api.Pull

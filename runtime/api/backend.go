@@ -38,6 +38,9 @@ type Backend interface {
 	// what it changes: both, or neither. ErrConflict if it is not the file any more
 	// that had file.Digest.
 	WriteSpec(ctx context.Context, name string, file SpecFile, dryRun bool) ([]ApplyResult, error)
+	// Rollback makes a site what it was at a revision (0: before it was changed
+	// last), with the image that it had then, in its file, too.
+	Rollback(ctx context.Context, name string, revision uint64, dryRun bool) ([]ApplyResult, error)
 	// Reload applies the folder of specs anew. With force also sites are deleted of
 	// which so many are gone that the folder may be one that is not mounted.
 	Reload(ctx context.Context, force bool) error

@@ -99,6 +99,18 @@ func (m *memory) SpecFile(_ context.Context, name string) (api.SpecFile, error) 
 	return api.SpecFile{Path: "/specs/" + name + ".yaml", Text: "name: " + name + "\n", Digest: "sha256:d", Saved: true}, nil
 }
 
+func (m *memory) Rollback(_ context.Context, name string, revision uint64, dryRun bool) ([]api.ApplyResult, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.site(name); err != nil {
+		return nil, err
+	}
+	if revision > 3 {
+		return nil, fmt.Errorf("revision %d: %w", revision, api.ErrConflict)
+	}
+	return []api.ApplyResult{{Name: name, Action: api.ActionUpdated, Notes: []string{fmt.Sprintf("%d %t", revision, dryRun)}}}, nil
+}
+
 func (m *memory) WriteSpec(ctx context.Context, name string, file api.SpecFile, dryRun bool) ([]api.ApplyResult, error) {
 	all, err := spec.Parse(file.Path, strings.NewReader(file.Text))
 	if err != nil {

@@ -111,6 +111,18 @@ func (c *Client) WriteSpec(ctx context.Context, name string, file SpecFile, dryR
 	return answer.Results, err
 }
 
+// Rollback makes a site what it was; see [Backend.Rollback].
+func (c *Client) Rollback(ctx context.Context, name string, revision uint64, dryRun bool) ([]ApplyResult, error) {
+	var answer applyAnswer
+	q := url.Values{}
+	setBool(q, "dryRun", dryRun)
+	if revision > 0 {
+		q.Set("revision", strconv.FormatUint(revision, 10))
+	}
+	err := c.call(ctx, http.MethodPost, sitePath(name, "/rollback"), q, nil, &answer)
+	return answer.Results, err
+}
+
 // Reload has the daemon apply its folder of specs anew, with force however many
 // sites are in it no more.
 func (c *Client) Reload(ctx context.Context, force bool) error {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,6 +63,10 @@ func (s *Server) get(r *http.Request) (any, error) {
 	site, err := s.backend.Get(r.Context(), r.PathValue("site"))
 	if site.Spec != nil && s.access.role(peerOf(r.Context())) < RoleAdmin {
 		site.Spec = withoutEnv(site.Spec)
+		site.Versions = slices.Clone(site.Versions)
+		for i := range site.Versions {
+			site.Versions[i].Spec = withoutEnv(site.Versions[i].Spec)
+		}
 	}
 	return siteAnswer(site, err)
 }
@@ -118,6 +123,19 @@ func (s *Server) writeSpec(r *http.Request) (any, error) {
 		return nil, err
 	}
 	results, err := s.backend.WriteSpec(r.Context(), r.PathValue("site"), file, dryRun)
+	if err != nil {
+		return nil, err
+	}
+	return applyAnswer{DryRun: dryRun, Results: noNil(results)}, nil
+}
+
+func (s *Server) rollback(r *http.Request) (any, error) {
+	q := query{values: r.URL.Query()}
+	revision, dryRun := q.uint64("revision"), q.bool("dryRun")
+	if err := q.done(); err != nil {
+		return nil, err
+	}
+	results, err := s.backend.Rollback(r.Context(), r.PathValue("site"), revision, dryRun)
 	if err != nil {
 		return nil, err
 	}

@@ -102,6 +102,7 @@ func (s *Server) routes() http.Handler {
 	handle("DELETE /v1/sites/{site}", s.mutation(s.delete))
 	handle("GET /v1/sites/{site}/file", s.call(s.specFile))
 	handle("PUT /v1/sites/{site}/file", s.mutation(s.writeSpec))
+	handle("POST /v1/sites/{site}/rollback", s.mutation(s.rollback))
 	handleFunc("POST /v1/images", s.pull)
 	handle("POST /v1/sites/{site}/wake", s.mutation(s.wake))
 	handle("POST /v1/sites/{site}/park", s.mutation(s.park))

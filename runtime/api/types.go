@@ -98,8 +98,22 @@ type Site struct {
 	SpecDigest string `json:"specDigest"`
 	// ImageDigest names the image that the site was applied with and wakes from; empty for a folder, and for an image that could not be read yet.
 	ImageDigest string `json:"imageDigest,omitempty"`
-	// Spec is there in answers about a single site only.
+	// Spec is there in answers about a single site only, as are Revision and Versions.
 	Spec *spec.Site `json:"spec,omitempty"`
+	// Revision counts the changes of the site's spec and image.
+	Revision uint64 `json:"revision,omitempty"`
+	// Versions are what it was before, the newest first: what it can be rolled back to.
+	Versions []Version `json:"versions,omitempty"`
+}
+
+// Version is what a site was before it was changed.
+type Version struct {
+	Revision uint64 `json:"revision"`
+	// Replaced is when it was changed.
+	Replaced time.Time `json:"replaced"`
+	// ImageDigest is as in Site.
+	ImageDigest string     `json:"imageDigest,omitempty"`
+	Spec        *spec.Site `json:"spec"`
 }
 
 // Replica is one instance of a site.

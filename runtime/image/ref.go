@@ -70,6 +70,20 @@ func ParseRef(s string) (Ref, error) {
 	return r, nil
 }
 
+// AtDigest is the reference of the image of that digest in the registry that ref
+// is of; not ok: it is of none.
+func AtDigest(ref, digest string) (exact string, ok bool) {
+	r, err := ParseRef(ref)
+	if err != nil || r.Kind != KindRegistry {
+		return "", false
+	}
+	repository, _, _ := strings.Cut(r.Name, "@")
+	if i := strings.LastIndex(repository, ":"); i > strings.LastIndex(repository, "/") {
+		repository = repository[:i]
+	}
+	return repository + "@" + digest, true
+}
+
 // parseRegistry parses the name of an image in a registry. The host has to be
 // there: which registry a short name means should be nobody's guess.
 func parseRegistry(s string) (Ref, error) {

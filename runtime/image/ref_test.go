@@ -51,3 +51,15 @@ func TestParseRef(t *testing.T) {
 		}
 	}
 }
+
+func TestAtDigest(t *testing.T) {
+	for ref, want := range map[string]string{
+		"reg.example:5000/a/b:1": "reg.example:5000/a/b@sha256:d", "reg.example:5000/a": "reg.example:5000/a@sha256:d",
+		"docker.io/library/a:1@sha256:0000000000000000000000000000000000000000000000000000000000000000": "docker.io/library/a@sha256:d",
+		"oci:/a:1": "", "dir:/a": "", "blog:1": "",
+	} {
+		if got, ok := image.AtDigest(ref, "sha256:d"); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %t", ref, got, ok)
+		}
+	}
+}

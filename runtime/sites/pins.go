@@ -19,6 +19,7 @@ import (
 type origin struct {
 	source string // the file; empty: the API
 	anew   bool   // images are looked up anew, as whoever applies by the API asks for
+	digest string // of the image that the sites are to have, whatever their references mean now; empty: what those mean
 	asked  bool   // somebody waits for the answer: what is wrong with one site is an error, and not told only
 }
 
@@ -94,6 +95,10 @@ type lookup struct {
 }
 
 func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried map[string]lookup) (found, error) {
+	if from.digest != "" {
+		img, err := t.byDigest(ctx, s.Image, from.digest)
+		return found{image: img, digest: from.digest}, err
+	}
 	pinned := t.pinnedFor(s)
 	if pinned != "" && !from.anew {
 		if img, err := t.host.Images.Get(pinned); err == nil {
@@ -119,6 +124,20 @@ func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried 
 		return found{digest: pinned}, l.err
 	}
 	return found{image: img, digest: pinned, warning: fmt.Sprintf("image: it stays with %s, which it was applied with: %v", pinned, l.err)}, nil
+}
+
+// byDigest gives an image that a reference meant once: of the store, else of where
+// it came from, if that can be asked for it.
+func (t *Table) byDigest(ctx context.Context, ref, digest string) (*image.Image, error) {
+	img, err := t.host.Images.Get(digest)
+	if err == nil {
+		return img, nil
+	}
+	exact, ok := image.AtDigest(ref, digest)
+	if !ok {
+		return nil, fmt.Errorf("%w, and it can only be asked what %s means now", err, ref)
+	}
+	return t.host.Images.Resolve(ctx, exact)
 }
 
 // pinnedFor is the digest that a site of this spec has been applied with; empty:

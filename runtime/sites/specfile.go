@@ -129,6 +129,10 @@ func readSpecText(path string) ([]byte, error) {
 // is touched; if the node then fails to take the sites over, the file is put back.
 // The file comes first: who is killed in between leaves what the next daemon applies.
 func (f SpecFiles) WriteSpec(ctx context.Context, name string, w api.SpecFile, dryRun bool) ([]api.ApplyResult, error) {
+	return f.write(ctx, name, w, origin{anew: true, asked: true}, dryRun)
+}
+
+func (f SpecFiles) write(ctx context.Context, name string, w api.SpecFile, from origin, dryRun bool) ([]api.ApplyResult, error) {
 	at, err := f.findSpec(name)
 	if err != nil {
 		return nil, err
@@ -137,7 +141,6 @@ func (f SpecFiles) WriteSpec(ctx context.Context, name string, w api.SpecFile, d
 	if err != nil {
 		return nil, err
 	}
-	from := origin{anew: true, asked: true}
 	if at.path == "" {
 		results, err := f.table.applyFrom(ctx, sites, from, dryRun)
 		return results, placed(err, name, w.Text)

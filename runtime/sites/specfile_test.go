@@ -49,7 +49,19 @@ func (d *listeners) DeleteListeners(ls ...bpf.Listener) error {
 // shelfImages has the images that a test names.
 type shelfImages map[string]error
 
-func (i shelfImages) Resolve(ctx context.Context, ref string) (*image.Image, error) {
+// move has a reference mean another image.
+func (d *desk) move(ref, to string) {
+	d.images["moved:"+ref] = errors.New(to)
+}
+
+func (i shelfImages) Resolve(_ context.Context, ref string) (*image.Image, error) {
+	if to, moved := i["moved:"+ref]; moved {
+		ref = to.Error()
+	}
+	return i.have(ref)
+}
+
+func (i shelfImages) have(ref string) (*image.Image, error) {
 	err, known := i[ref]
 	switch {
 	case err != nil:
@@ -61,7 +73,7 @@ func (i shelfImages) Resolve(ctx context.Context, ref string) (*image.Image, err
 }
 
 func (i shelfImages) Get(digest string) (*image.Image, error) {
-	return i.Resolve(context.Background(), strings.TrimPrefix(digest, "sha256:"))
+	return i.have(strings.TrimPrefix(digest, "sha256:"))
 }
 
 // desk is a table with a folder of specs.

@@ -93,7 +93,15 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	}
 	e.CountOwn()
 	v := s.View(e)
-	v.Spec = &kept.Spec
+	v.Spec, v.Revision = &kept.Spec, max(kept.Revision, 1)
+	earlier, err := s.host.Store.Versions(name)
+	if err != nil {
+		return api.Site{}, err
+	}
+	for i := range earlier {
+		w := &earlier[i]
+		v.Versions = append(v.Versions, api.Version{Revision: w.Revision, Replaced: w.Replaced, ImageDigest: w.Image, Spec: &w.Spec})
+	}
 	if len(v.Replicas) == 0 {
 		s.fillLimits(&v, kept.Spec.Limits, nil)
 	}
