@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,11 +33,11 @@ import (
 // visitors is how many ask at a time in benchmarks.
 const visitors = 16
 
-// frontRounds is how often each way is measured, for frontRound; the ways take turns, so that what else the machine does falls on
-// all alike.
+// frontRounds is how often each way is measured, for frontRound. The rounds are short and the ways take turns, so that what else the
+// machine does falls on all alike, and a ratio is of two that were measured one beside the other.
 const (
-	frontRounds = 15
-	frontRound  = 400 * time.Millisecond
+	frontRounds = 120
+	frontRound  = 60 * time.Millisecond
 )
 
 // process is a front end in a process of its own, which this program is when envFront has it.
@@ -199,14 +200,18 @@ func BenchmarkFront(b *testing.B) {
 			ways = []way{{name: "caddy", pid: byHand.pid, v: visitor{byHand.HTTPS, "", secured}}, {name: "nginx", v: visitor{secureN, "", secured}}, {name: "gateway", pid: gateway.pid, v: visitor{gateway.HTTPS, "", secured}}}
 		}
 		ways = slices.DeleteFunc(ways, func(w way) bool { return w.v.addr == "" })
+		for i := range ways {
+			ways[i].v.host = "a.example"
+			ways[i].crowd = ways[i].v.crowd(b)
+			ways[i].crowd.load(b, frontRound) // the first asks for what is made once
+		}
 		for round := range frontRounds {
-			for i := range ways {
-				w := &ways[(round+i)%len(ways)]
-				w.v.host = "a.example"
-				before := cpuTime(b, w.pid)
-				n, rate, p99 := w.v.load(b, frontRound)
-				w.requests, w.cpu = w.requests+n, w.cpu+cpuTime(b, w.pid)-before
-				w.rate, w.p99 = append(w.rate, rate), append(w.p99, float64(p99.Microseconds())/1000)
+			for _, i := range rand.New(rand.NewPCG(uint64(round), 0)).Perm(len(ways)) { // in no order, but in the same in each run
+				w := &ways[i]
+				before, begin := cpuTime(b, w.pid), time.Now()
+				took := w.crowd.load(b, frontRound)
+				w.rate = append(w.rate, float64(len(took))/time.Since(begin).Seconds())
+				w.took, w.cpu = append(w.took, took...), w.cpu+cpuTime(b, w.pid)-before
 			}
 		}
 		table(scheme, ways)
@@ -222,36 +227,46 @@ func goal(what string, met bool, measured string) {
 	fmt.Printf("- Goal: %s. Measured: %s: **%s**.\n\n", what, measured, verdict)
 }
 
-// way is one of several to a site, with what was measured in each round.
+// way is one of several to a site, with what was measured.
 type way struct {
-	name      string
-	v         visitor
-	pid       int // whose CPU time is told; 0: it has several
-	rate, p99 []float64
-	requests  int
-	cpu       time.Duration // for all of them
+	name  string
+	v     visitor
+	pid   int // whose CPU time is told; 0: it has several
+	crowd *crowd
+	rate  []float64 // requests per second in each round
+	took  []time.Duration
+	cpu   time.Duration // for all of them
 }
 
-// cpuTime is what a process has used, in the ticks of a hundredth of a second in which Linux tells it.
-func cpuTime(b *testing.B, pid int) time.Duration {
+// p99 in ms, of the requests of all rounds.
+func (w *way) p99() float64 {
+	slices.Sort(w.took)
+	return float64(w.took[len(w.took)*99/100].Microseconds()) / 1000
+}
+
+// cpuTime is what the threads of a process have used.
+func cpuTime(b *testing.B, pid int) (all time.Duration) {
 	b.Helper()
 	if pid == 0 {
 		return 0
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		b.Fatal(err)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		b.Fatalf("the threads of %d: %v", pid, err)
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	var ticks int
-	for _, f := range fields[11:13] { // utime and stime
-		n, err := strconv.Atoi(f)
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
 		if err != nil {
 			b.Fatal(err)
 		}
-		ticks += n
+		on, _, _ := strings.Cut(string(text), " ")
+		ns, err := strconv.ParseInt(on, 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all += time.Duration(ns)
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return all
 }
 
 // table prints the medians, and those of the rounds' ratios to Caddy.
@@ -261,17 +276,20 @@ func table(scheme string, ways []way) {
 	for _, w := range ways {
 		cpu := ""
 		if w.pid != 0 {
-			cpu = (w.cpu / time.Duration(w.requests)).Round(time.Microsecond).String()
+			cpu = w.each().Round(time.Microsecond).String()
 		}
-		fmt.Printf("| %s | %.0f | %.2f ms | %.2f | %.2f | %s |\n", w.name, median(w.rate), median(w.p99),
-			median(quotients(w.rate, base.rate)), median(quotients(w.p99, base.p99)), cpu)
+		fmt.Printf("| %s | %.0f | %.2f ms | %.2f | %.2f | %s |\n", w.name, median(w.rate), w.p99(),
+			median(quotients(w.rate, base.rate)), w.p99()/base.p99(), cpu)
 	}
 	fmt.Println()
 	gateway := ways[slices.IndexFunc(ways, func(w way) bool { return w.name == "gateway" })]
 	ratio := median(quotients(gateway.rate, base.rate))
 	goal("at least 0.95 of Caddy's requests/s by "+scheme, ratio >= 0.95, fmt.Sprintf("%.2f, and %.2f of its CPU for a request", ratio,
-		float64(gateway.cpu)/float64(gateway.requests)/(float64(base.cpu)/float64(base.requests))))
+		float64(gateway.each())/float64(base.each())))
 }
+
+// each is the CPU time for a request.
+func (w *way) each() time.Duration { return w.cpu / time.Duration(len(w.took)) }
 
 func median(of []float64) float64 {
 	sorted := slices.Sorted(slices.Values(of))
@@ -358,26 +376,39 @@ func (v visitor) ask(c net.Conn, in *bufio.Reader) (int, error) {
 	return resp.StatusCode, err
 }
 
-// load has 16 visitors ask for a time, and says how many requests a second were answered and the 99th percentile of what they took.
-func (v visitor) load(b *testing.B, during time.Duration) (requests int, rate float64, p99 time.Duration) {
+// crowd is some visitors with a connection each.
+type crowd struct {
+	v     visitor
+	conns []net.Conn
+	in    []*bufio.Reader
+}
+
+func (v visitor) crowd(b *testing.B) *crowd {
+	b.Helper()
+	c := &crowd{v: v}
+	for range visitors {
+		conn, err := v.connect()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { conn.Close() })
+		c.conns, c.in = append(c.conns, conn), append(c.in, bufio.NewReader(conn))
+	}
+	return c
+}
+
+// load has all of them ask for a time, and says how long each request took.
+func (c *crowd) load(b *testing.B, during time.Duration) (all []time.Duration) {
 	b.Helper()
 	var mu sync.Mutex
-	var all []time.Duration
 	var wg sync.WaitGroup
 	begin := time.Now()
-	for range visitors {
+	for i := range c.conns {
 		wg.Go(func() {
-			c, err := v.connect()
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			defer c.Close()
-			in := bufio.NewReader(c)
 			var took []time.Duration
 			for time.Since(begin) < during {
 				asked := time.Now()
-				if status, err := v.ask(c, in); err != nil || status != http.StatusOK {
+				if status, err := c.v.ask(c.conns[i], c.in[i]); err != nil || status != http.StatusOK {
 					b.Errorf("%d, %v", status, err)
 					return
 				}
@@ -392,8 +423,7 @@ func (v visitor) load(b *testing.B, during time.Duration) (requests int, rate fl
 	if len(all) == 0 {
 		b.FailNow()
 	}
-	slices.Sort(all)
-	return len(all), float64(len(all)) / time.Since(begin).Seconds(), all[len(all)*99/100]
+	return all
 }
 
 // What a flood is: sources that ask one site as fast as they are answered but for a pause, each far past what it may.
@@ -403,6 +433,7 @@ const (
 	floodRate    = 100 // that each source may, and 64 at a time
 	quietEach    = 10 * time.Millisecond
 	quietVisits  = 200
+	floodRounds  = 15
 )
 
 // BenchmarkFlood visits one site a hundred times a second, in turns with and without a flood on another behind the same gateway.
@@ -414,7 +445,7 @@ func BenchmarkFlood(b *testing.B) {
 	quiet := visitor{addr: p.HTTP, host: "quiet.example"}
 	results := map[string][]float64{}
 	var floods, refused []float64
-	for range frontRounds {
+	for range floodRounds {
 		results["without"] = append(results["without"], quiet.visits(b))
 		stop := flood(b, visitor{addr: p.HTTP, host: "flooded.example"})
 		results["with"] = append(results["with"], quiet.visits(b))
