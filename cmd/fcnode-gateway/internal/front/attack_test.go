@@ -3,6 +3,7 @@ package front
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"runtime"
 	"strings"
@@ -17,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
@@ -418,5 +422,31 @@ func TestFrontEndsAreNoSource(t *testing.T) {
 		if _, ok := g.conns.enter(netip.MustParseAddr(addr)); ok != want {
 			t.Errorf("a second connection of %s: %v", addr, ok)
 		}
+	}
+}
+
+// Early data, which whoever has recorded it can send again, is not taken: what comes with it waits for the handshake.
+func TestNoEarlyData(t *testing.T) {
+	r := start(t, options{names: []string{"a.example"}})
+	r.site("a", echo, nil)
+	cfg := &tls.Config{RootCAs: r.ca.pool, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for visit := range 2 {
+		var conn *quic.Conn
+		tr := &http3.Transport{TLSClientConfig: cfg, Dial: func(ctx context.Context, _ string, t *tls.Config, q *quic.Config) (c *quic.Conn, err error) {
+			conn, err = quic.DialAddrEarly(ctx, r.https, t, q)
+			return conn, err
+		}}
+		resp, err := (&http.Client{Transport: tr, Timeout: patience}).Do(&http.Request{
+			Method: http3.MethodGet0RTT, URL: &url.URL{Scheme: "https", Host: "a.example", Path: "/"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		state := conn.ConnectionState()
+		if resp.StatusCode != http.StatusOK || state.Used0RTT || state.TLS.DidResume != (visit == 1) {
+			t.Errorf("visit %d: %s, resumed %v, with early data %v", visit, resp.Status, state.TLS.DidResume, state.Used0RTT)
+		}
+		tr.Close()
 	}
 }

@@ -34,11 +34,16 @@ func (g *Gateway) caddyConfig(want shape) ([]byte, error) {
 			"protocols":               protocols,
 			"tls_connection_policies": policies(want.clientAuth),
 			"listener_wrappers":       g.wrappers(want.passthrough),
-			"strict_sni_host":         false, // the handler is stricter where it matters, see authenticated
+			"strict_sni_host":         false, // the handler is stricter: handshakeFor
+			// Early data can be sent again by whoever has seen it, and sites do not know which requests came so.
+			"allow_0rtt": false,
 		})
 	}
 	return json.Marshal(object{
-		"admin":   object{"disabled": true, "config": object{"persist": false}},
+		"admin": object{"disabled": true, "config": object{"persist": false}},
+		// The proxy prepares a logger with all of the request for each request and each piece of an answer, which costs a twentieth
+		// of the CPU; what it would say of failures the handler does, with the name of the site.
+		"logging": object{"logs": object{"default": object{"exclude": []string{"http.handlers.reverse_proxy"}}}},
 		"storage": object{"module": "file_system", "root": g.storage()},
 		"apps": object{
 			"http": object{

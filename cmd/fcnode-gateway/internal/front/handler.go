@@ -123,7 +123,14 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, next caddyhttp
 	repl.Set(upstreamPlaceholder, site.Upstream())
 	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 	proxy := h.proxies[wire{h2c: grpc || site.Protocol == "h2c", proxyProtocol: site.ProxyProtocol}]
-	err := proxy.ServeHTTP(w, r, next)
+	ended := false
+	defer func() {
+		if !ended && r.Context().Err() == nil {
+			g.log.Warn("an answer was cut off, because the site or the visitor went away", "site", site.Site, "host", r.Host)
+		}
+	}()
+	err := proxy.ServeHTTP(w, r, next) // panics when it has begun an answer and cannot end it
+	ended = true
 	var unreachable *unreachableError
 	switch {
 	case err == nil || r.Context().Err() != nil:

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -91,6 +92,34 @@ func TestUnavailable(t *testing.T) {
 	r.site("a", echo, nil)
 	if got := r.ask(r.client("1"), "http://a.example/"); got.status != 200 {
 		t.Errorf("afterwards: %d", got.status)
+	}
+}
+
+// Of an answer that a site does not end the visitor gets what there is, and sees that it is not all; the log says whose it was.
+func TestCutOff(t *testing.T) {
+	r := start(t, options{names: []string{"a.example"}})
+	r.site("a", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "10")
+		_, _ = w.Write([]byte("half"))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}, nil)
+	for i, version := range []string{"1", "2", "3"} {
+		resp, err := r.client(version).Get("https://a.example/")
+		if err == nil { // the end of a stream may overtake its begin
+			var text []byte
+			text, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if string(text) != "half" {
+				t.Errorf("version %s: %q", version, text)
+			}
+		}
+		if err == nil {
+			t.Errorf("version %s: the answer is whole", version)
+		}
+		if n := strings.Count(r.log.String(), "an answer was cut off"); n != i+1 {
+			t.Errorf("version %s: the log tells of %d answers:\n%s", version, n, r.log)
+		}
 	}
 }
 
