@@ -49,7 +49,7 @@ var table = []App{
 	// It heeds SIGINT only, as the first process of its container.
 	{Name: "php", Command: []string{"/usr/bin/php", "-S", "[::]:80", "/srv/index.php"}, Path: "/count", Processes: 1, Signal: "SIGINT", count: counted},
 	{Name: "node", Command: []string{"/usr/bin/node", "/srv/app.js"}, Path: "/count", Processes: 1, count: counted},
-	{Name: "apache", Command: []string{"/usr/sbin/apache2", "-D", "FOREGROUND", "-f", "/etc/apache2/apache2.conf"},
+	{Name: "apache", Command: []string{"/usr/sbin/apache2", "-D", "FOREGROUND", "-f", "/etc/apache2/site.conf"},
 		Path: "/index.php", Users: true, Processes: 3, count: counted},
 }
 

@@ -21,11 +21,12 @@ declare -A packages=(
 	[python]=python3
 	[php]=php-cli
 	[node]=nodejs
-	[apache]='apache2-bin libapache2-mod-php'
-	[haproxy]=haproxy # no site, but in front of some
+	[apache]='apache2 libapache2-mod-php'
+	[haproxy]=haproxy # these are no sites, but stand in front of some
+	[caddy]=caddy
 )
 # Of all they depend on, what serves installations only.
-unneeded='debconf|perl|perl-base|perl-modules-.*|libperl5.*|adduser|passwd|init-system-helpers|procps|psmisc|lsb-base|sysvinit-utils|ucf|sensible-utils|dpkg|tar|login.*|libpam.*|.*-doc|.*-doc-html|coreutils|systemd.*|libsystemd-shared|nodejs-doc|iproute2|gcc-.*-base'
+unneeded='debconf|perl|perl-base|perl-modules-.*|libperl5.*|adduser|passwd|init-system-helpers|procps|psmisc|lsb-base|sysvinit-utils|ucf|sensible-utils|dpkg|tar|login.*|libpam.*|.*-doc|.*-doc-html|coreutils|systemd.*|libsystemd-shared|nodejs-doc|iproute2|gcc-.*-base|apache2-utils|libnss3.*|libnspr4'
 # All of them together, unpacked.
 limit_mib=500
 

@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"bufio"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fcnode/fcnode/tests/apps"
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -61,11 +65,15 @@ LoadModule alias_module ROOT/usr/lib/apache2/modules/mod_alias.so
 LoadModule headers_module ROOT/usr/lib/apache2/modules/mod_headers.so
 LoadModule proxy_module ROOT/usr/lib/apache2/modules/mod_proxy.so
 LoadModule proxy_http_module ROOT/usr/lib/apache2/modules/mod_proxy_http.so
+LoadModule proxy_http2_module ROOT/usr/lib/apache2/modules/mod_proxy_http2.so
 LoadModule socache_shmcb_module ROOT/usr/lib/apache2/modules/mod_socache_shmcb.so
 LoadModule ssl_module ROOT/usr/lib/apache2/modules/mod_ssl.so
 Include FILE
 `, []string{"-D", "FOREGROUND", "-f", "DIR/around"}, http.StatusNotFound},
 	{"haproxy", "usr/sbin/haproxy", "global\n\tmaxconn 100\n\ttune.ssl.default-dh-param 2048\n", []string{"-db", "-f", "DIR/around", "-f", "FILE"}, http.StatusMisdirectedRequest},
+	// It sends names that it does not know to HTTPS, where there is no certificate for them.
+	{"caddy", "usr/bin/caddy", "{\n\tadmin off\n\tstorage file_system DIR/caddy\n}\nimport FILE\n",
+		[]string{"run", "--adapter", "caddyfile", "--config", "DIR/around"}, http.StatusPermanentRedirect},
 }
 
 // Each of the configurations that fcnode routes writes makes its program serve a site that sleeps, and refuse names that no
@@ -117,7 +125,26 @@ func TestRootFrontEnds(t *testing.T) {
 			if a, b := s.starts(mark), p.starts(mark); a != 1 || b != 1 {
 				t.Errorf("%d and %d starts", a, b)
 			}
+			n.tellsWho(pool, "plain.example")
+			n.streams("plain.example")
 		})
+	}
+}
+
+// streams checks that the begin of an answer arrives before its end is there.
+func (n *node) streams(host string) {
+	n.t.Helper()
+	c, err := n.outside.connect(netip.MustParseAddrPort(shared + ":80"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /hold HTTP/1.1\r\nHost: %s\r\n\r\n", host)
+	_ = c.SetReadDeadline(time.Now().Add(testutil.Timeout(patience)))
+	for in, line := bufio.NewReader(c), ""; line != "begun\n"; {
+		if line, err = in.ReadString('\n'); err != nil {
+			n.t.Fatalf("the begin of an answer: %q, %v", line, err)
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 //	BACK     and from then until what is behind it is up: see back_test.go
 //
 //	GET /             who asked whom: see greeting
+//	GET /headers      what is in the header of the request, a line each
 //	GET /bytes?n=N    N bytes
 //	POST /sum         how many bytes came, and their SHA-256
 //	GET /hold         begins an answer, and ends it when the visitor goes away
@@ -159,6 +160,10 @@ func newGuest() *guest {
 	g := &guest{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", greet)
+	mux.HandleFunc("GET /headers", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "Host: %s\r\n", r.Host)
+		_ = r.Header.Write(w) // the test sees what is missing
+	})
 	mux.HandleFunc("GET /bytes", sendBytes)
 	mux.HandleFunc("POST /sum", sum)
 	mux.HandleFunc("GET /hold", hold)

@@ -102,8 +102,10 @@ func Write(w io.Writer, program string, routes []api.Route, o Options) ([]Left, 
 		names = append(names, of...)
 	}
 	slices.SortFunc(names, func(a, b Name) int { return strings.Compare(a.Host, b.Host) })
-	t, err := template.New(program+".tmpl").Funcs(template.FuncMap{"seconds": func() int { return int(wakeTimeout.Seconds()) }}).
-		ParseFS(templates, "templates/"+program+".tmpl")
+	t, err := template.New(program+".tmpl").Funcs(template.FuncMap{
+		"seconds": func() int { return int(wakeTimeout.Seconds()) },
+		"visitor": func() []string { return visitorHeaders },
+	}).ParseFS(templates, "templates/"+program+".tmpl")
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +125,13 @@ func Write(w io.Writer, program string, routes []api.Route, o Options) ([]Left, 
 
 // wakeTimeout is how long a front end waits for a site to wake.
 const wakeTimeout = 2 * time.Minute
+
+// visitorHeaders are what a site is told of its visitor, so that no visitor may bring them; those with underscores many servers take
+// for the same.
+var visitorHeaders = []string{
+	"Forwarded", "X-Client-Subject", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-IP",
+	"X_Client_Subject", "X_Forwarded_For", "X_Forwarded_Host", "X_Forwarded_Proto", "X_Forwarded_Server", "X_Real_IP",
+}
 
 // pick gives the names that are passed through, or one of each site that is not.
 func pick(names []Name, passthrough bool) []Name {
