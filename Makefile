@@ -45,6 +45,7 @@ build: ## Build bin/fcnode and its helpers
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN)/ $$(go list ./cmd/... | grep -v /fcnode-runner$$)
 	@packaging/runner.sh $(BIN)/fcnode-runner '$(VERSION)'
+	@packaging/monitor.sh $(BIN)/fcnode-monitor
 	CGO_ENABLED=0 go build -C $(GATEWAY) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(abspath $(BIN))/fcnode-gateway .
 
 .PHONY: generate generate-check
@@ -130,7 +131,7 @@ bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and
 	@packaging/deps.sh bench
 	@mkdir -p $(BIN)/bench-vm
 	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/bench-vm/ ./tests/bench ./tests/bench/workers ./tests/vm ./tests/vm/guest
-	@cp $(addprefix $(BIN)/,fcnode fcnode-shim fcnode-runner fcnode-demo-site) "$$(command -v runc)" $(BIN)/bench-vm/
+	@cp $(addprefix $(BIN)/,fcnode fcnode-shim fcnode-runner fcnode-monitor fcnode-demo-site) "$$(command -v runc)" $(BIN)/bench-vm/
 	$(BIN)/bench-vm/vm -release trixie -binaries $(BIN)/bench-vm -programs $(BIN)/bench-vm -apps "$$(tests/apps/build.sh -disk)" \
 		-bench $(or $(PARTS),tiers,apps,wake,looks) -runs $(or $(RUNS),5) -total 2h -silence 1h >$(BIN)/bench-vm/report
 	@mv $(BIN)/bench-vm/report docs/performance-vm.md

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what fcnode's build and tests need from Debian's packages, on Debian 12 and 13:
 #
-#   deps.sh compile the compiler of fcnode-runner (C), and git and make
+#   deps.sh compile the compiler of fcnode-runner and fcnode-monitor (C), and git and make
 #   deps.sh build   also the one for BPF, which `make generate` needs
 #   deps.sh demo    what the demo and the tests call on this machine
 #   deps.sh criu    a CRIU that works on this kernel (packaging/criu.sh); without one all but checkpoints works

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds fcnode-runner, the one program of fcnode with C in it (libcontainer's nsenter and libseccomp):
+# Builds fcnode-runner, the program of fcnode that is Go and C (libcontainer's nsenter and libseccomp):
 #
 #   runner.sh OUTPUT VERSION
 #

@@ -1,5 +1,6 @@
-// Command fcnode-shim is the monitor of one container. The fcnode daemon starts
-// it; it is of no use by hand. See the package runtime/container/shim.
+// Command fcnode-shim is the monitor of one container until that runs, and then
+// becomes fcnode-monitor. The fcnode daemon starts it; it is of no use by hand. See
+// the packages runtime/container/shim and runtime/container/monitor.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 const (
 	socketFD = 3 + iota
 	runnerFD
+	monitorFD
 	netnsFD // with a user namespace alone
 )
 
@@ -33,7 +35,7 @@ func init() {
 
 func main() {
 	syscall.Umask(wire.Umask)
-	debug.SetGCPercent(20) // one shim per container: small matters more than fast
+	debug.SetGCPercent(20) // those that wait should be small
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "fcnode-shim:", err)
 		os.Exit(1)
@@ -67,6 +69,7 @@ func options(args []string) shim.Options {
 	return shim.Options{
 		Cgroup: args[0], RunDir: args[1], Version: version, Foreign: os.Getenv(wire.ForeignEnv),
 		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
+		Monitor: inherited(monitorFD, "monitor"),
 	}
 }
 

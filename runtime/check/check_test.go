@@ -230,6 +230,7 @@ func TestFindings(t *testing.T) {
 		{"no seccomp", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/kernel/seccomp/actions_avail") }, nil, "seccomp", Fail, "not exist", "CONFIG_SECCOMP_FILTER"},
 		{"no runner", func(m *machine, cfg *config.Config) { m.noProgram = cfg.Runner }, nil, "runner", Fail, "fcnode-runner", "make install"},
 		{"no shim", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-shim" }, nil, "shim", Fail, "fcnode-shim", "make install"},
+		{"no monitor", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-monitor" }, nil, "monitor", Fail, "fcnode-monitor", "make install"},
 		{"no group", func(m *machine, _ *config.Config) { m.noGroup = true }, nil, "group of the socket", Warn, "no group fcnode", "groupadd --system fcnode"},
 		{"no swap", func(m *machine, _ *config.Config) {
 			m.files["/proc/meminfo"] = "MemTotal: 1048576 kB\nSwapTotal: 0 kB\n"

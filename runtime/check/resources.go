@@ -159,16 +159,17 @@ func (c *checker) stateFS() {
 	}
 }
 
-// programs are the two that the daemon starts; package container expects the
-// shim beside the runner.
+// programs are those that the daemon starts; package container expects the others
+// beside the runner.
 func (c *checker) programs() {
 	for _, p := range []struct{ name, path, why string }{
 		{"runner", c.cfg.Runner, "this program makes the containers"},
-		{"shim", filepath.Join(filepath.Dir(c.cfg.Runner), "fcnode-shim"), "this program stays with each container and writes its logs"},
+		{"shim", filepath.Join(filepath.Dir(c.cfg.Runner), "fcnode-shim"), "this program waits for a container and starts its monitor"},
+		{"monitor", filepath.Join(filepath.Dir(c.cfg.Runner), "fcnode-monitor"), "this program stays with each container and writes its logs"},
 	} {
 		if err := c.m.Executable(p.path); err != nil {
 			c.add(p.name, Fail, err.Error(), p.why,
-				"install fcnode-runner and fcnode-shim beside fcnode (`make install` does), or set runner in the configuration")
+				"install fcnode-runner, fcnode-shim and fcnode-monitor beside fcnode (`make install` does), or set runner in the configuration")
 			continue
 		}
 		c.add(p.name, OK, p.path, p.why, "")

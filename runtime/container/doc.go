@@ -1,12 +1,13 @@
 // Package container starts, stops and adopts the containers of sites. It is the
 // daemon's side: it contains no libcontainer, which lives in the fcnode-runner
 // program (package runner), and it is not needed for a container to go on: a
-// shim per container monitors it (package shim).
+// monitor per container stays with it (package monitor), which a shim becomes when
+// the container runs (package shim).
 //
 //	daemon ──▶ fcnode-shim ──▶ fcnode-runner ──▶ init
 //	  │            │ cgroup: the daemon's    │ cgroup: the replica's
 //	  └── socket ──┼─────────────────────────┘ ends when the program runs
-//	               └── waits, copies output, writes exit.json
+//	               └─▶ becomes fcnode-monitor: waits, copies output, writes exit.json
 //
 // A pair of shim and runner is started ahead of any request, in a fresh cgroup,
 // so that a start pays for neither. What a request needs goes to the runner over

@@ -96,8 +96,8 @@ func (m *Manager) startExec(req wire.ExecRequest) (*ExecProcess, error) {
 		return nil, err
 	}
 	defer theirs.Close() // the runner has its own
-	cmd, generation, err := m.programs.start(func(runner, _ *os.File) *exec.Cmd {
-		cmd := exec.Command(opened(runner), "exec")
+	cmd, generation, err := m.programs.start(func(now openedPrograms) *exec.Cmd {
+		cmd := exec.Command(opened(now.runner), "exec")
 		cmd.Args[0] = "fcnode-runner"
 		cmd.Env = []string{"GOGC=off"} // it allocates a few MB once, then it waits
 		cmd.Dir = "/"

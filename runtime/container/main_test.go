@@ -55,6 +55,10 @@ var binDir = sync.OnceValues(func() (string, error) {
 			return "", fmt.Errorf("building %s: %w\n%s", b.name, err, out)
 		}
 	}
+	out, err := exec.Command("../../packaging/monitor.sh", filepath.Join(dir, "fcnode-monitor")).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building fcnode-monitor: %w\n%s", err, out)
+	}
 	return dir, nil
 })
 

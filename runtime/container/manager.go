@@ -15,6 +15,7 @@ import (
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/container/monitor"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/file"
 )
@@ -23,11 +24,13 @@ import (
 type Options struct {
 	RunnerPath string // of fcnode-runner
 	ShimPath   string // of fcnode-shim; "" means next to the runner
-	RunDir     string // e.g. /run/fcnode: what does not outlive a boot
-	CgroupRoot string // parent cgroup of all replicas, e.g. /fcnode
-	Ahead      int    // runners that wait for a request
-	InitDir    string // where the first process of Spec.Init is kept; "": nobody asks for it
-	LayerDir   string // where each container's folder of writable layers is; "": anywhere
+	// MonitorPath is of fcnode-monitor; "" means next to the runner.
+	MonitorPath string
+	RunDir      string // e.g. /run/fcnode: what does not outlive a boot
+	CgroupRoot  string // parent cgroup of all replicas, e.g. /fcnode
+	Ahead       int    // runners that wait for a request
+	InitDir     string // where the first process of Spec.Init is kept; "": nobody asks for it
+	LayerDir    string // where each container's folder of writable layers is; "": anywhere
 	// VolumeRoots are the folders below which the sources of volumes have to lie.
 	VolumeRoots []string
 	// OwnFolders are the node's: a source that is a link must not lead to one, into one or above one.
@@ -36,6 +39,8 @@ type Options struct {
 	CRIU       string // path of the program; "" means the first that works of the usual places
 	LogMaxSize int64  // bytes, of each file of a site's log; 0 means the default
 	LogFiles   int    // of a site's log; 0 means the default
+	LogBytes   int64  // a second, of what each replica writes; 0: all are kept
+	LogLines   int64  // the same
 	Log        *slog.Logger
 
 	// AdoptTimeout bounds Adopt, for all containers together: until it is over no
@@ -98,6 +103,9 @@ func NewManager(opts Options) (*Manager, error) {
 	if opts.ShimPath == "" {
 		opts.ShimPath = filepath.Join(filepath.Dir(opts.RunnerPath), "fcnode-shim")
 	}
+	if opts.MonitorPath == "" {
+		opts.MonitorPath = filepath.Join(filepath.Dir(opts.RunnerPath), monitor.Name)
+	}
 	opts.AdoptTimeout = cmp.Or(opts.AdoptTimeout, defaultAdoptTimeout)
 	opts.RestoreTimeout = cmp.Or(opts.RestoreTimeout, defaultRestoreTimeout)
 	for _, dir := range runDirs(opts.RunDir) {
@@ -109,7 +117,7 @@ func NewManager(opts Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs, err := openPrograms(opts.RunnerPath, opts.ShimPath)
+	programs, err := openPrograms(opts.RunnerPath, opts.ShimPath, opts.MonitorPath)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +214,11 @@ type created struct {
 // waits just before that. After an error there may be files.
 func (m *Manager) create(ctx context.Context, spec Spec, hold bool, timing *Timing) (*created, error) {
 	for {
+		generation := m.programs.current()
 		slot, err := m.slotFor(spec)
+		if err != nil && m.otherPrograms(generation, err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -297,7 +309,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 		VolumeRoots: m.opts.VolumeRoots, OwnFolders: m.opts.OwnFolders, Privileges: spec.Privileges,
 		Monitor: wire.Monitor{
 			ID: spec.name(), Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
-			LogFiles: m.opts.LogFiles, StopSignal: int(sig),
+			LogFiles: m.opts.LogFiles, LogBytes: m.opts.LogBytes, LogLines: m.opts.LogLines, StopSignal: int(sig),
 		},
 	}
 }

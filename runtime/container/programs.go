@@ -8,30 +8,33 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/fcnode/fcnode/runtime/container/monitor"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 )
 
-// programs are the runner and the shim, as they were when this daemon began to
+// programs are the runner, the shim and the monitor, as they were when this daemon began to
 // use them. A package that is upgraded replaces the files under a daemon that runs:
 // until that is restarted it goes on with those that speak its version (wire.Version).
 type programs struct {
-	runnerPath, shimPath string
+	runnerPath, shimPath, monitorPath string
 
 	mu         sync.RWMutex // held for reading while one of them is started
 	generation int
 	now        openedPrograms
 }
 
-// openedPrograms are both, and what was found in their places when they were opened.
+// openedPrograms are they, and what was found in their places when they were opened.
 type openedPrograms struct {
-	runner *os.File // a sealed copy
-	shim   *os.File
-	found  [2]os.FileInfo
-	sum    func() (string, error) // of the runner
+	runner  *os.File // a sealed copy
+	shim    *os.File
+	monitor *os.File
+	found   [3]os.FileInfo
+	sum     func() (string, error) // of the runner
+	fits    func() error           // whether the monitor is of this version; asked by running it, once
 }
 
-func openPrograms(runnerPath, shimPath string) (*programs, error) {
-	p := &programs{runnerPath: runnerPath, shimPath: shimPath, generation: 1}
+func openPrograms(runnerPath, shimPath, monitorPath string) (*programs, error) {
+	p := &programs{runnerPath: runnerPath, shimPath: shimPath, monitorPath: monitorPath, generation: 1}
 	var err error
 	p.now, err = p.open()
 	return p, err
@@ -44,20 +47,28 @@ func (p *programs) open() (o openedPrograms, err error) {
 	}
 	o.shim, err = os.Open(p.shimPath)
 	if err != nil {
-		return o, fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err)
+		return o, fmt.Errorf("opening what starts monitors: %w; is fcnode installed completely?", err)
+	}
+	o.monitor, err = os.Open(p.monitorPath)
+	if err != nil {
+		return o, errors.Join(fmt.Errorf("opening the monitor: %w; is fcnode installed completely?", err), o.shim.Close())
 	}
 	o.runner, err = sealed(p.runnerPath)
 	if err != nil {
-		return o, errors.Join(err, o.shim.Close())
+		return o, errors.Join(err, o.shim.Close(), o.monitor.Close())
 	}
+	opened := o.monitor
+	o.fits = sync.OnceValue(func() error { return monitor.Fits(opened) })
 	o.sum = sync.OnceValues(func() (string, error) { return sumOf(o.runner) })
 	return o, nil
 }
 
-func (o openedPrograms) close() error { return errors.Join(o.runner.Close(), o.shim.Close()) }
+func (o openedPrograms) close() error {
+	return errors.Join(o.runner.Close(), o.shim.Close(), o.monitor.Close())
+}
 
-func (p *programs) look() (found [2]os.FileInfo, err error) {
-	for i, path := range []string{p.runnerPath, p.shimPath} {
+func (p *programs) look() (found [3]os.FileInfo, err error) {
+	for i, path := range []string{p.runnerPath, p.shimPath, p.monitorPath} {
 		if found[i], err = os.Stat(path); err != nil {
 			return found, fmt.Errorf("looking at a program: %w; is fcnode installed completely?", err)
 		}
@@ -96,11 +107,26 @@ func (p *programs) renew(generation int) (bool, error) {
 }
 
 // start starts the command that make makes, while no other programs take their place.
-func (p *programs) start(make func(runner, shim *os.File) *exec.Cmd) (cmd *exec.Cmd, generation int, err error) {
+func (p *programs) start(make func(now openedPrograms) *exec.Cmd) (cmd *exec.Cmd, generation int, err error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	cmd = make(p.now.runner, p.now.shim)
+	cmd = make(p.now)
 	return cmd, p.generation, cmd.Start()
+}
+
+// fit is a wire.VersionError where the monitor is of another version. What starts monitors
+// says so itself, as the runner does.
+func (p *programs) fit() error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.now.fits()
+}
+
+// current is the generation of the programs that are started now.
+func (p *programs) current() int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.generation
 }
 
 func (p *programs) close() error { return p.now.close() }

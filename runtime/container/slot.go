@@ -90,20 +90,23 @@ func cgroupPrefix() string {
 }
 
 func (m *Manager) startShim(group *cgroup.Group, with start, before []string) (*slot, error) {
+	if err := m.programs.fit(); err != nil {
+		return nil, fmt.Errorf("starting the monitor %s: %w", m.opts.MonitorPath, err)
+	}
 	conn, theirs, err := wire.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close() // the shim has its own
-	cmd, generation, err := m.programs.start(func(runner, shim *os.File) *exec.Cmd {
-		cmd := exec.Command(opened(shim), slices.Concat(before, []string{group.Path(), m.opts.RunDir})...)
+	cmd, generation, err := m.programs.start(func(now openedPrograms) *exec.Cmd {
+		cmd := exec.Command(opened(now.shim), slices.Concat(before, []string{group.Path(), m.opts.RunDir})...)
 		cmd.Args[0] = "fcnode-shim"
 		cmd.Env = versionEnv()
 		if len(with.foreign) > 0 {
 			cmd.Env = append(cmd.Env, wire.ForeignEnv+"="+strings.Join(with.foreign, ","))
 		}
 		cmd.Dir = "/"
-		cmd.ExtraFiles = []*os.File{theirs, runner}
+		cmd.ExtraFiles = []*os.File{theirs, now.runner, now.monitor}
 		if with.netns != nil {
 			cmd.ExtraFiles = append(cmd.ExtraFiles, with.netns)
 		}

@@ -28,6 +28,7 @@ func install(t *testing.T) *installed {
 	i := &installed{t: t, bin: bin, dir: t.TempDir()}
 	i.put("fcnode-runner", "fcnode-runner")
 	i.put("fcnode-shim", "fcnode-shim")
+	i.put("fcnode-monitor", "fcnode-monitor")
 	return i
 }
 
@@ -51,6 +52,7 @@ func (e *env) managerOf(i *installed) *Manager {
 	e.t.Helper()
 	opts := e.m.opts
 	opts.RunnerPath, opts.ShimPath = filepath.Join(i.dir, "fcnode-runner"), filepath.Join(i.dir, "fcnode-shim")
+	opts.MonitorPath = filepath.Join(i.dir, "fcnode-monitor")
 	opts.CgroupRoot = "/" + testutil.Unique(e.t)
 	m, err := NewManager(opts)
 	if err != nil {
@@ -73,6 +75,7 @@ func TestRootUpgradeUnderTheDaemon(t *testing.T) {
 	e.start(e.spec("wait"))
 	programs.put("fcnode-shim", "container-otherversion")
 	programs.put("fcnode-runner", "container-otherversion")
+	programs.put("fcnode-monitor", "container-otherversion")
 	for range 3 { // more than wait ahead
 		c := e.start(e.spec("wait"))
 		if code, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "echo", "hello"}}, ""); code != 0 || out != "hello\n" {
@@ -81,19 +84,29 @@ func TestRootUpgradeUnderTheDaemon(t *testing.T) {
 	}
 	spec := e.spec("wait")
 	e.open(e.prepare(spec))
-	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.m.containers[spec.ID].state.Shim.Pid))
-	if err != nil || string(comm) != "fcnode-shim\n" {
-		t.Errorf("its monitor is called %q (%v)", comm, err)
-	}
+	testutil.WaitFor(t, limit, "its monitor by that name", func() error {
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.m.containers[spec.ID].state.Shim.Pid))
+		if err == nil && string(comm) != "fcnode-monitor\n" {
+			err = fmt.Errorf("it is called %q", comm)
+		}
+		return err
+	})
 }
 
 // TestRootProgramsOfAnotherVersion: a daemon that was started when only half of the
 // programs were installed says which versions do not fit, leaves nothing behind, and goes on by
 // itself when the rest has come.
 func TestRootProgramsOfAnotherVersion(t *testing.T) {
+	for _, late := range []string{"fcnode-shim", "fcnode-monitor"} {
+		t.Run(late, func(t *testing.T) { startsWhenInstalled(t, late) })
+	}
+}
+
+// startsWhenInstalled installs the program later than the others.
+func startsWhenInstalled(t *testing.T, late string) {
 	e := newEnv(t)
 	programs := install(t)
-	programs.put("fcnode-shim", "container-otherversion")
+	programs.put(late, "container-otherversion")
 	e.m = e.managerOf(programs)
 	for range 3 {
 		spec := e.spec("wait")
@@ -108,7 +121,7 @@ func TestRootProgramsOfAnotherVersion(t *testing.T) {
 			}
 		}
 	}
-	programs.put("fcnode-shim", "fcnode-shim")
+	programs.put(late, late)
 	e.start(e.spec("wait"))
 	c := e.start(e.spec("wait"))
 	if code, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "echo", "hello"}}, ""); code != 0 || out != "hello\n" {

@@ -42,24 +42,48 @@ type Writer struct {
 	dropped int // lines since the last one that could be written
 }
 
+// WithDefaults fills in what is 0.
+func (o Options) WithDefaults() Options {
+	if o.MaxSize <= 0 {
+		o.MaxSize = 10 << 20
+	}
+	if o.Files <= 0 {
+		o.Files = 3
+	}
+	return o
+}
+
 // OpenWriter opens the log in dir, and makes dir if need be.
 func OpenWriter(dir string, opts Options) (*Writer, error) {
-	if opts.MaxSize <= 0 {
-		opts.MaxSize = 10 << 20
+	if err := Prepare(dir); err != nil {
+		return nil, err
 	}
-	if opts.Files <= 0 {
-		opts.Files = 3
-	}
+	w := &Writer{dir: dir, opts: opts.WithDefaults()}
+	return w, w.open()
+}
+
+// Prepare makes dir if need be, and moves what is in the place of the log and is
+// none out of the way.
+func Prepare(dir string) error {
 	if errors.Is(damage.CheckDir(dir), damage.ErrDamaged) {
 		if _, err := damage.Quarantine(dir, filepath.Join(filepath.Dir(dir), quarantine)); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the log folder: %w", err)
+		return fmt.Errorf("making the log folder: %w", err)
 	}
-	w := &Writer{dir: dir, opts: opts}
-	return w, w.open()
+	return quarantineFile(dir)
+}
+
+// quarantineFile moves what is in the place of the log's file.
+func quarantineFile(dir string) error {
+	path := filepath.Join(dir, fileName)
+	if !errors.Is(damage.Check(path, 1<<62), damage.ErrDamaged) {
+		return nil
+	}
+	_, err := damage.Quarantine(path, filepath.Join(dir, quarantine))
+	return err
 }
 
 func (w *Writer) path() string { return filepath.Join(w.dir, fileName) }
@@ -69,10 +93,8 @@ func (w *Writer) path() string { return filepath.Join(w.dir, fileName) }
 const quarantine = ".quarantine"
 
 func (w *Writer) open() error {
-	if errors.Is(damage.Check(w.path(), 1<<62), damage.ErrDamaged) {
-		if _, err := damage.Quarantine(w.path(), filepath.Join(w.dir, quarantine)); err != nil {
-			return err
-		}
+	if err := quarantineFile(w.dir); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(w.path(), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

@@ -167,7 +167,7 @@ func monitor(t *testing.T, pid int) (shim int) {
 	testutil.WaitFor(t, patience, "the monitor to be the container's parent", func() error {
 		shim = parent(t, pid)
 		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", shim))
-		if name := strings.TrimSpace(string(comm)); err == nil && name != "fcnode-shim" {
+		if name := strings.TrimSpace(string(comm)); err == nil && name != "fcnode-monitor" {
 			err = fmt.Errorf("it is %s", name)
 		}
 		return err

@@ -8,16 +8,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
-
-// stopGrace is how long a container gets to end when the machine goes down and
-// the shim is asked to end.
-const stopGrace = 8 * time.Second
 
 // startRunner starts the runner inside the replica's cgroup and in a mount
 // namespace of its own (birth). The container's processes are born into the same
@@ -74,51 +69,16 @@ func hugePages(allow bool) {
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, forbid, 0, 0, 0) // a kernel without any
 }
 
-// reapUntil collects children until pid has ended.
-func (s *shim) reapUntil(pid int) unix.WaitStatus {
-	for {
-		got, status, ok := reap(0)
-		if !ok || got == pid {
-			return status
-		}
-		s.makerEnded(got)
-		if s.lazy != nil && got == s.lazy.server.Pid() {
-			if err := s.lazyEnded(status); err != nil {
-				s.unable = err.Error()
-			}
-		}
-	}
-}
-
 func (s *shim) setMaker(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.runner = pid
-}
-
-// makerEnded notes the end of the process that has made the container.
-func (s *shim) makerEnded(pid int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if pid == s.runner {
-		s.runner = 0
-	}
-}
-
-// endMaker ends that process if it is still there when the container has ended:
-// it may be frozen with it.
-func (s *shim) endMaker() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.runner != 0 {
-		_ = unix.Kill(s.runner, unix.SIGKILL) // a child of this process: not reaped, so not reused
-	}
+	s.maker = pid
 }
 
 // reapAll collects the children that are left.
 func (s *shim) reapAll() {
 	for {
-		if _, _, ok := reap(0); !ok {
+		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return
 		}
 	}
@@ -137,18 +97,6 @@ func reapSome() bool {
 	}
 }
 
-// reap waits for the end of any child.
-func reap(flags int) (int, unix.WaitStatus, bool) {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, flags, nil)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		return pid, status, err == nil && pid > 0
-	}
-}
-
 // killGroup kills every process in the cgroup.
 func killGroup(dir *os.File) {
 	pids, err := cgroupfd.Procs(dir)
@@ -164,13 +112,11 @@ func (s *shim) setInit(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.init = pid
-	if s.stopped {
-		go s.stopInit(pid)
-	}
 }
 
-// handleSignals makes the shim outlive its terminal and its daemon, and end its
-// container first when it is asked to end, as at shutdown.
+// handleSignals makes the shim outlive its terminal and its daemon. Asked to end,
+// as at shutdown, it ends what makes the container; if that is there already, the
+// monitor ends it.
 func (s *shim) handleSignals() {
 	// Caught, not ignored: what is ignored would be so in the container as well.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGQUIT)
@@ -179,27 +125,11 @@ func (s *shim) handleSignals() {
 	go func() {
 		for range terms {
 			s.mu.Lock()
-			again, pid := s.stopped, s.init
 			s.stopped = true
-			s.mu.Unlock()
-			switch {
-			case again:
-			case pid != 0:
-				go s.stopInit(pid)
-			default:
-				s.endMaker()
+			if s.init == 0 && s.maker != 0 {
+				_ = unix.Kill(s.maker, unix.SIGKILL) // a child of this process: not reaped, so not reused
 			}
+			s.mu.Unlock()
 		}
 	}()
-}
-
-// stopInit signals the container's init, and kills it after a while. The shim
-// ends with it, so it does not matter that the number is free after that.
-func (s *shim) stopInit(pid int) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return // has ended
-	}
-	_ = unix.PidfdSendSignal(fd, unix.Signal(s.monitor.StopSignal), nil, 0)
-	time.AfterFunc(stopGrace, func() { _ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) })
 }

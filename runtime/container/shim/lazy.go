@@ -70,26 +70,8 @@ func (s *shim) served(ctx context.Context) error {
 	return err
 }
 
-// watch ends a server of memory that goes on without reading any, and by that
-// the container: who touches what is missing would wait for ever.
-func (l *lazy) watch(patience time.Duration) {
-	before := uint64(0)
-	for {
-		time.Sleep(patience)
-		now, err := l.server.Read()
-		if err != nil {
-			return // it has ended
-		}
-		if now == before {
-			_ = l.server.Kill() // if it has not ended
-			return
-		}
-		before = now
-	}
-}
-
-// lazyEnded is called when the server of memory has ended: all is there, or the
-// container cannot go on.
+// lazyEnded is called when the server of memory has ended before the monitor has
+// taken over: all is there, or the container cannot go on.
 func (s *shim) lazyEnded(status unix.WaitStatus) (err error) {
 	l := s.lazy
 	s.lazy = nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/container/monitor"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -36,8 +37,8 @@ type restorer struct {
 	recorded func() error // for libcontainer; nil before the container's init is born
 }
 
-// RunRestore waits for a request to restore a container, carries it out and
-// monitors the container. It returns when that has ended, or when the daemon is gone without
+// RunRestore waits for a request to restore a container, carries it out and becomes the
+// monitor of the container. It returns when there is none, or when the daemon is gone without
 // a request. Call it on the first thread of the process, which is to stay locked.
 func RunRestore(opts Options, criuPath string) error {
 	if err := opts.sameVersion(); err != nil {
@@ -101,11 +102,11 @@ func (r *restorer) run(netns *os.File) error {
 			cancel() // CRIU need not find out by itself, or wait for what is not there
 		}
 	}()
-	init, copied, err := r.restore(ctx, netns)
+	init, err := r.restore(ctx, netns)
 	if err != nil {
 		err = r.orDamaged(err)
 		r.end()
-		<-copied
+		r.drain()
 		r.spent() // a second restore of it is not allowed
 		failed := wire.WriteFile(r.req.Dir, wire.ExitFile, wire.Exit{Code: -1, At: time.Now(), Failed: err.Error()})
 		return errors.Join(r.answer(wire.StartReply{}, err), failed)
@@ -115,15 +116,12 @@ func (r *restorer) run(netns *os.File) error {
 	_ = r.conn.Close()                             // nothing more is said
 	if r.lazy == nil {
 		r.spent()
-	} else {
-		go r.lazy.watch(r.req.Timeout)
+		return r.become(monitor.Pages{})
 	}
-	status := r.reapUntil(init.Pid)
-	if r.lazy != nil {
-		r.endLazy()
-		r.spent()
-	}
-	return r.finish(status, copied)
+	return r.become(monitor.Pages{
+		Server: r.lazy.server.Pid(), Patience: r.req.Timeout, Marker: r.lazy.marker, Spent: r.req.Spent,
+		Checkpoint: r.held, Held: r.lazy.held,
+	})
 }
 
 // spent removes the images when they are not needed any more; what a crash
@@ -135,31 +133,30 @@ func (r *restorer) spent() {
 	_ = r.held.Close() // others may remove it now
 }
 
-// restore makes the mounts and lets CRIU restore the tree. copied is closed
-// when the output has come to its end.
-func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init, copied <-chan struct{}, err error) {
-	copied = r.copyOutput()
+// restore makes the mounts and lets CRIU restore the tree.
+func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init, err error) {
+	_ = r.recordStreams() // without it there is no checkpoint, and that says so
 	if r.req.Lazy {
 		if err := r.startLazy(); err != nil {
-			return init, copied, err
+			return init, err
 		}
 	}
 	if len(r.req.Nulls) > stagedNulls {
-		return init, copied, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
+		return init, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
 	}
 	err = mounts.In(r.session.Pid(), r.mount)
 	if err != nil {
-		return init, copied, err
+		return init, err
 	}
 	r.step("mounted")
 	if r.lazy != nil {
 		if err := r.lazy.server.Ready(ctx); err != nil {
-			return init, copied, err
+			return init, err
 		}
 		r.step("memory served")
 	}
 	if err := r.ownStreams(); err != nil {
-		return init, copied, err
+		return init, err
 	}
 	var pid int
 	err = inNetwork(netns, func() error {
@@ -167,20 +164,19 @@ func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init,
 		return err
 	})
 	if err != nil {
-		return init, copied, err
+		return init, err
 	}
 	r.step("restored")
 	_ = r.session.Leave() // the process ends, and is collected with all others
 	if err := errors.Join(r.holdLazy(), r.served(ctx)); err != nil {
-		return init, copied, err
+		return init, err
 	}
 	if r.req.ReadOnlyRoot {
 		if err := mounts.RootReadOnly(pid, true, r.req.NewPrivileges); err != nil {
-			return init, copied, err
+			return init, err
 		}
 	}
-	init, err = r.record(pid)
-	return init, copied, err
+	return r.record(pid)
 }
 
 // mount makes the root file system and the volumes, in the mount namespace of CRIU.

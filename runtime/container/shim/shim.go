@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
+	"github.com/fcnode/fcnode/runtime/container/monitor"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/logs"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type Options struct {
 	Socket *os.File // the runner's end of its connection to the daemon
 	Runner *os.File // the runner's program
 
+	Monitor *os.File // the monitor's program
+
 	// IDs are those of a user namespace of the container's own, in the network
 	// namespace Netns; 0: it is in the machine's.
 	IDs   wire.IDs
@@ -42,18 +45,18 @@ type shim struct {
 	cgroup *os.File
 	stdout *os.File // the reading ends
 	stderr *os.File
-	lazy   *lazy  // of a restored container whose memory is not all there
-	unable string // why the container could not go on
+	lazy   *lazy // of a restored container whose memory is not all there
+
+	monitor wire.Monitor
 
 	mu      sync.Mutex // guards what follows: signals come in between
-	runner  int        // what makes the container: the runner, or CRIU; 0 when it has ended
+	maker   int        // of the container: the runner, or CRIU; it may have ended
 	init    int        // 0 until the runner says it
 	stopped bool       // SIGTERM has come
-	monitor wire.Monitor
 }
 
-// Run starts a runner and monitors the container it makes. It returns when
-// that has ended, or when the runner has ended without a request.
+// Run starts a runner and becomes the monitor of the container it makes. It
+// returns when the runner has ended without a request, or made none.
 func Run(opts Options) error {
 	if err := opts.sameVersion(); err != nil {
 		return errors.Join(err, tell(opts.Socket, err))
@@ -95,7 +98,7 @@ func tell(socket *os.File, err error) error {
 	return wire.Send(conn, wire.StartReply{Error: &wire.Error{Kind: wire.KindInternal, Message: err.Error()}})
 }
 
-// watch follows the runner's messages and the ends of children.
+// watch follows the runner's messages.
 func (s *shim) watch(link *os.File) error {
 	messages := json.NewDecoder(link)
 	if err := messages.Decode(&s.monitor); err != nil {
@@ -106,82 +109,57 @@ func (s *shim) watch(link *os.File) error {
 		}
 		return fmt.Errorf("reading from the runner: %w", err)
 	}
-	copied := s.copyOutput()
+	_ = s.recordStreams() // without it there is no checkpoint, and that says so
 	var started wire.Started
 	if err := messages.Decode(&started); err != nil {
-		return s.failed(copied)
+		return s.failed("the container could not be started")
 	}
 	s.setInit(started.Pid)
 	if err := messages.Decode(&wire.Executed{}); err != nil {
-		return s.failed(copied)
+		return s.failed("the container could not be started")
 	}
-	_ = link.Close() // nothing more comes
-	status := s.reapUntil(started.Pid)
-	return s.finish(status, copied)
+	return s.become(monitor.Pages{})
 }
 
-// failed ends a start that came to nothing. The runner has told the daemon why.
-func (s *shim) failed(copied <-chan struct{}) error {
+// become has the monitor take over. It returns only if that fails: then nobody
+// would watch the container.
+func (s *shim) become(pages monitor.Pages) error {
+	if err := logs.Prepare(s.monitor.LogDir); err != nil {
+		_ = os.WriteFile(filepath.Join(s.monitor.Dir, "log-error"), []byte(err.Error()), 0o600) // best effort
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := monitor.Exec(s.opts.Monitor, monitor.Options{
+		Container: s.monitor, Cgroup: s.opts.Cgroup, LibDir: s.libDir(),
+		Init: s.init, Maker: s.maker, Stop: s.stopped, Stdout: s.stdout, Stderr: s.stderr, Pages: pages,
+	})
+	return errors.Join(err, s.failed(err.Error()))
+}
+
+// failed ends a container that came to nothing. Who asked for it has been told
+// why; who comes later finds it in exit.json.
+func (s *shim) failed(why string) error {
 	killGroup(s.cgroup)
 	s.reapAll()
-	<-copied
-	return wire.WriteFile(s.monitor.Dir, wire.ExitFile, wire.Exit{
-		Code: -1, At: time.Now(), Failed: "the container could not be started",
-	})
-}
-
-// finish records the end of the container.
-func (s *shim) finish(status unix.WaitStatus, copied <-chan struct{}) error {
-	s.endMaker()
-	exit := wire.Exit{At: time.Now(), Failed: s.unable}
-	switch {
-	case status.Signaled():
-		exit.Code = 128 + int(status.Signal())
-		exit.Signal = unix.SignalName(status.Signal())
-	default:
-		exit.Code = status.ExitStatus()
-	}
-	if kills, err := cgroupfd.OOMKills(s.cgroup); err == nil && kills > 0 {
-		exit.OOM = true
-	}
-	select {
-	case <-copied:
-	case <-time.After(drainTime):
-	}
-	s.reapAll()
+	s.drain()
 	s.cleanUp() // before exit.json: who reads that finds the cgroup gone
-	return wire.WriteFile(s.monitor.Dir, wire.ExitFile, exit)
+	return wire.WriteFile(s.monitor.Dir, wire.ExitFile, wire.Exit{Code: -1, At: time.Now(), Failed: why})
 }
 
-// copyOutput copies both streams into the log until they end. Without a log the
-// output is thrown away: a site must not stop because of its log.
-func (s *shim) copyOutput() <-chan struct{} {
-	done := make(chan struct{})
-	_ = s.recordStreams() // without it there is no checkpoint, and that says so
+// drain writes what is left in the pipes of a container that has ended into the
+// log: it may say why.
+func (s *shim) drain() {
 	w, err := logs.OpenWriter(s.monitor.LogDir, logs.Options{
 		Replica: s.monitor.ID, MaxSize: s.monitor.LogMaxSize, Files: s.monitor.LogFiles,
 	})
 	if err != nil {
-		_ = os.WriteFile(filepath.Join(s.monitor.Dir, "log-error"), []byte(err.Error()), 0o600) // best effort
+		return // it is thrown away, as the monitor would
 	}
-	var wg sync.WaitGroup
+	defer w.Close() // everything is written
 	for stream, r := range map[string]*os.File{logs.Stdout: s.stdout, logs.Stderr: s.stderr} {
-		wg.Go(func() {
-			if err != nil {
-				_, _ = io.Copy(io.Discard, r)
-				return
-			}
-			_ = w.Copy(stream, r) // ends with the pipe
-		})
+		_ = r.SetReadDeadline(time.Now().Add(drainTime))
+		_ = w.Copy(stream, r) // ends with the pipe
 	}
-	go func() {
-		wg.Wait()
-		if err == nil {
-			_ = w.Close() // everything is written
-		}
-		close(done)
-	}()
-	return done
 }
 
 // cleanUp removes the replica's cgroup, which is empty when all children have
@@ -189,5 +167,10 @@ func (s *shim) copyOutput() <-chan struct{} {
 func (s *shim) cleanUp() {
 	_ = cgroupfd.EndBelow(s.opts.Cgroup, drainTime) // those of execs, whose processes have ended with init
 	_ = unix.Rmdir(s.opts.Cgroup)
-	_ = os.RemoveAll(filepath.Join(s.opts.RunDir, wire.LibDir, filepath.Base(s.opts.Cgroup)))
+	_ = os.RemoveAll(s.libDir())
+}
+
+// libDir is libcontainer's record of the container.
+func (s *shim) libDir() string {
+	return filepath.Join(s.opts.RunDir, wire.LibDir, filepath.Base(s.opts.Cgroup))
 }

@@ -81,6 +81,8 @@ type Monitor struct {
 	LogDir     string `json:"log_dir"`
 	LogMaxSize int64  `json:"log_max_size,omitempty"` // bytes
 	LogFiles   int    `json:"log_files,omitempty"`
+	LogBytes   int64  `json:"log_bytes,omitempty"` // a second; 0: all are kept
+	LogLines   int64  `json:"log_lines,omitempty"` // the same
 	StopSignal int    `json:"stop_signal"`
 }
 

@@ -8,7 +8,7 @@ import "fmt"
 //
 // A daemon and the programs it starts are of one version: it keeps hold of those that it found
 // at its start. What it only reads files of, monitors of an earlier daemon, may be older or newer.
-const Version = 5
+const Version = 6
 
 // versionShift is where the version is in a message's head, whose lower bits are its size.
 const versionShift = 24
@@ -25,5 +25,5 @@ type VersionError struct{ Ours, Theirs int }
 
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("the programs are of different releases: this one speaks version %d of the protocol between them, the other version %d; "+
-		"install fcnode, fcnode-runner and fcnode-shim of one release, and restart the daemon (sites run on)", e.Ours, e.Theirs)
+		"install fcnode, fcnode-runner, fcnode-shim and fcnode-monitor of one release, and restart the daemon (sites run on)", e.Ours, e.Theirs)
 }
