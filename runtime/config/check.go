@@ -111,6 +111,10 @@ func (c checker) config(cfg *Config) {
 	c.size("record.disk", cfg.Record.Disk, spec.MiB)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
+	if b := cfg.Log.Rate.Bytes; b != 0 && (b < spec.KiB || b > spec.GiB) {
+		c.bad("log.rate.bytes", fmt.Sprintf("0, %s to %s", spec.KiB, spec.GiB), "%s is out of range", b)
+	}
+	c.number("log.rate.lines", cfg.Log.Rate.Lines, 0, 1_000_000)
 	c.privileges(cfg.Privileges)
 	c.registries(cfg.Registries)
 	c.tiers(cfg)

@@ -223,6 +223,14 @@ type Log struct {
 	MaxSize spec.Bytes `json:"maxSize" also:"size"`
 	// Files is how many are kept, the current one among them.
 	Files int `json:"files" also:"maxfiles,count"`
+	// Rate is how much of what each replica writes is kept.
+	Rate LogRate `json:"rate" also:"limit,ratelimit"`
+}
+
+// LogRate bounds the output of a replica a second; for a moment it may be ten seconds' worth. 0: there is no limit.
+type LogRate struct {
+	Bytes spec.Bytes `json:"bytes" also:"size"`
+	Lines int        `json:"lines" also:"count,messages"`
 }
 
 // Record is how many arrivals each site had in which minute: counts, and nothing of who came.
@@ -269,7 +277,7 @@ func base() Config {
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
-		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3},
+		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3, Rate: LogRate{Bytes: spec.MiB, Lines: 2000}},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}},
 		Busy:        Busy{Most: spec.Duration(6 * time.Hour)},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},

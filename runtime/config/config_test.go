@@ -176,6 +176,8 @@ func TestParseBad(t *testing.T) {
 		{"capability that sites have anyway", "privileges: {capabilities: [CHOWN]}\n", `1:29: privileges.capabilities[0]: "CHOWN" is not`},
 		{"capability twice", "privileges: {capabilities: [CAP_MKNOD, MKNOD]}\n", "1:40: privileges.capabilities[1]: MKNOD stands in the list twice"},
 		{"no files", "log: {files: 0}\n", "1:14: log.files: 0 is out of range"},
+		{"next to no log", "log: {rate: {bytes: 1B}}\n", "1:21: log.rate.bytes: 1B is out of range"},
+		{"a negative rate", "log: {rate: {lines: -1}}\n", "1:21: log.rate.lines: -1 is out of range"},
 		{"no value", "log:\n", "1:1: log: has no value"},
 		{"syntax", "log: [\n", "1:6: : is not readable as YAML"},
 	} {
