@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+func newInit(e *env) *cobra.Command {
+	var (
+		w     wishes
+		path  string
+		force bool
+	)
+	cmd := &cobra.Command{
+		Use:   "init [SITE] [flags]",
+		Short: "Write the spec of a new site",
+		Long: `Writes a spec to a file, SITE.yaml in the current folder unless --file says otherwise.
+On a terminal it asks for what the flags do not say; without one the flags have to say
+it all. Nothing is applied, and no daemon is needed. fcnode deploy pulls the image, writes
+the spec into the node's folder and applies it, in one step.`,
+		Example: "  fcnode init\n  fcnode init blog --image docker.io/library/wordpress:6-apache --port 80 --file -",
+		Args:    cobra.MaximumNArgs(1),
+	}
+	w.flags(cmd)
+	cmd.Flags().StringVarP(&path, "file", "f", "", "write to this `FILE`; - is standard output")
+	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there")
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		name := strings.Join(args, "")
+		if e.interactive() {
+			if err := w.askFor(newAsker(e), &name); err != nil {
+				return err
+			}
+		}
+		if name == "" || w.image == "" || len(w.ports) == 0 {
+			return &hinted{err: errors.New("a spec has a name, an image and ports"), hint: "fcnode init SITE --image IMAGE --port PORT"}
+		}
+		s := spec.New(name)
+		s.Image = w.image
+		if err := w.into(&s); err != nil {
+			return err
+		}
+		if _, err := image.ParseRef(w.image); err != nil {
+			return fmt.Errorf("--image: %w", err)
+		}
+		text, err := s.Format()
+		if err != nil {
+			return err
+		}
+		return writeOut(e, text, path, name+".yaml", force, "fcnode apply -f")
+	}
+	return cmd
+}
+
+// writeOut writes a text to a file that is not there yet, or to standard output, and
+// says which command comes next.
+func writeOut(e *env, text []byte, path, otherwise string, force bool, next string) error {
+	if path == "-" {
+		_, err := e.stdout.Write(text)
+		return err
+	}
+	if path == "" {
+		path = otherwise
+	}
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(path, flags, 0o600) // specs have passwords
+	if errors.Is(err, fs.ErrExist) {
+		return &hinted{err: fmt.Errorf("%s is there already", path), hint: "--force replaces it, --file names another one"}
+	}
+	if err != nil {
+		return fmt.Errorf("write the spec: %w", err)
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write the spec: %w", err)
+	}
+	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: %s %s\n", path, next, path)
+	return nil
+}
+
+// askFor asks for what no flag has said.
+func (w *wishes) askFor(a *asker, name *string) error {
+	for _, q := range []struct {
+		question, otherwise string
+		skip                bool
+		take                func(answer string) error
+	}{
+		{"Name of the site", "", *name != "", func(s string) error {
+			*name = s
+			if !spec.IsLabel(s) {
+				return errors.New("up to 63 of a-z, 0-9 and \"-\"")
+			}
+			return nil
+		}},
+		{"Image, like docker.io/library/wordpress:6-apache", "", w.image != "", func(s string) error {
+			w.image = s
+			_, err := image.ParseRef(s)
+			return err
+		}},
+		{"Ports on which it answers", "80", len(w.ports) > 0, func(s string) error {
+			w.ports = words(s)
+			return (&wishes{ports: w.ports}).tried()
+		}},
+		{"Domains (none: by its address only)", "", len(w.domains) > 0, func(s string) error {
+			w.domains = words(s)
+			return (&wishes{domains: w.domains}).tried()
+		}},
+		{"Volumes, as NAME:TARGET or /HOST:TARGET (none: what it writes is lost when it sleeps)", "", len(w.vols) > 0, func(s string) error {
+			w.vols = words(s)
+			return (&wishes{vols: w.vols}).tried()
+		}},
+	} {
+		for !q.skip {
+			answer, err := a.ask(q.question, q.otherwise)
+			if err != nil {
+				return err
+			}
+			if err = q.take(answer); err == nil {
+				break
+			}
+			fmt.Fprintf(a.e.stderr, "  %v\n", err)
+		}
+	}
+	return nil
+}
+
+// tried says what is wrong with them in a site of which all else is right.
+func (w *wishes) tried() error {
+	s := spec.New("site")
+	s.Image, s.Ports = "dir:/site", []spec.Port{{Port: 80, Proto: "tcp"}}
+	return w.into(&s)
+}
+
+// words are those between spaces and commas.
+func words(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+}
