@@ -38,6 +38,9 @@ func (c *Capability) DecodeScalar(s strictyaml.Scalar) error {
 	return err
 }
 
+// MayDrop says whether a spec may name a capability among those to drop.
+func MayDrop(c Capability) bool { return c == AllCapabilities || slices.Contains(knownCapabilities, c) }
+
 // Capabilities are changes of the default set.
 type Capabilities struct {
 	// Add are capabilities that the site has besides the default ones, as far as privileges.capabilities of the node's configuration

@@ -11,12 +11,12 @@ import (
 // Shape is how a value is written.
 type Shape int
 
-// The shapes. Flow is a mapping or list in brackets.
+// The shapes.
 const (
 	Scalar1 Shape = iota // a scalar on the line of its key or dash
 	Other                // a scalar of several lines, or something in brackets
-	Mapping
-	List
+	Mapping              // in lines of its own
+	List                 // likewise
 )
 
 // Part is one field of a mapping, or one entry of a list, and the lines of the file
