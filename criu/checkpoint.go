@@ -51,6 +51,22 @@ func sibling(dir, prefix, name string) string { return filepath.Join(filepath.Di
 // Images is where CRIU is to write its files.
 func (d *Draft) Images() string { return filepath.Join(d.dir, ImagesDir) }
 
+// Share lets processes of any user read the image, as those of a user namespace do when they are restored. What is above its folder
+// is entered by nobody but this process' user.
+func (d *Draft) Share() error {
+	files, err := os.ReadDir(d.Images())
+	if err == nil {
+		err = os.Chmod(d.Images(), 0o755)
+	}
+	for _, f := range files {
+		err = errors.Join(err, os.Chmod(filepath.Join(d.Images(), f.Name()), 0o644))
+	}
+	if err != nil {
+		return fmt.Errorf("letting processes of a user namespace read an image: %w", err)
+	}
+	return nil
+}
+
 // Drop throws the draft away.
 func (d *Draft) Drop() error {
 	err := file.RemoveAll(d.dir)

@@ -79,14 +79,23 @@ func (p *process) look() error {
 }
 
 // lookUser: the limits of another user's process are read and set with CAP_SYS_RESOURCE
-// only.
+// only, in the user namespace of that process: who has made one has it there
+// (check_prlimit_permission in kernel/sys.c).
 func (p *process) lookUser() error {
 	var st unix.Stat_t
 	if err := unix.Stat(p.path(), &st); err != nil {
 		return err
 	}
-	if st.Uid != uint32(os.Geteuid()) && !hasCapability(unix.CAP_SYS_RESOURCE) {
-		p.found("run fcnode with CAP_SYS_RESOURCE, or the site as root",
+	ours, err := os.Readlink("/proc/self/ns/user")
+	if err != nil {
+		return err
+	}
+	theirs, err := os.Readlink(p.path("ns/user"))
+	if err != nil {
+		return err
+	}
+	if st.Uid != uint32(os.Geteuid()) && ours == theirs && !hasCapability(unix.CAP_SYS_RESOURCE) {
+		p.found("run fcnode with CAP_SYS_RESOURCE, or the site with userns: private",
 			"it runs as user %d, and the limits of another user's process cannot be saved here", st.Uid)
 	}
 	return nil

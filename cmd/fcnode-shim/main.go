@@ -43,34 +43,43 @@ func main() {
 }
 
 func run(args []string) error {
-	switch {
-	case len(args) > 2 && args[0] == "stage":
-		return shim.Stage(args[1], args[2:])
-	case len(args) == 2:
-		runtime.UnlockOSThread()
-		return shim.Run(options(args))
-	case len(args) == 4 && args[0] == "userns":
-		runtime.UnlockOSThread()
+	if len(args) > 3 && args[0] == shim.StageArg {
 		ids, err := strconv.ParseUint(args[1], 10, 32)
 		if err != nil {
 			return err
 		}
-		opts := options(args[2:])
-		opts.IDs, opts.Netns = wire.IDs(ids), inherited(netnsFD, "network namespace")
-		return shim.Run(opts)
-	case len(args) == 4 && args[0] == "restore":
-		return shim.RunRestore(options(args[2:]), args[1])
+		return shim.Stage(wire.IDs(ids), args[2], args[3:])
 	}
-	return errors.New("the fcnode daemon starts this program: fcnode-shim [userns IDS | restore CRIU] CGROUP RUNDIR")
+	var ids uint64
+	var err error
+	if len(args) > 2 && args[0] == "userns" {
+		if ids, err = strconv.ParseUint(args[1], 10, 32); err != nil {
+			return err
+		}
+		args = args[2:]
+	}
+	switch {
+	case len(args) == 2:
+		runtime.UnlockOSThread()
+		return shim.Run(options(wire.IDs(ids), args))
+	case len(args) == 4 && args[0] == "restore":
+		return shim.RunRestore(options(wire.IDs(ids), args[2:]), args[1])
+	}
+	return errors.New("the fcnode daemon starts this program: fcnode-shim [userns IDS] [restore CRIU] CGROUP RUNDIR")
 }
 
-func options(args []string) shim.Options {
+func options(ids wire.IDs, args []string) shim.Options {
 	version, _ := strconv.Atoi(os.Getenv(wire.VersionEnv)) // 0 of a daemon that says nothing
-	return shim.Options{
+	o := shim.Options{
+		IDs:    ids,
 		Cgroup: args[0], RunDir: args[1], Version: version, Foreign: os.Getenv(wire.ForeignEnv),
 		Socket: inherited(socketFD, "socket"), Runner: inherited(runnerFD, "runner"),
 		Monitor: inherited(monitorFD, "monitor"),
 	}
+	if ids != 0 {
+		o.Netns = inherited(netnsFD, "network namespace")
+	}
+	return o
 }
 
 // inherited names a descriptor and keeps it from being inherited further.

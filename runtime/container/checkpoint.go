@@ -14,6 +14,7 @@ import (
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
@@ -69,9 +70,6 @@ func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointO
 
 func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointOptions) (criu.Manifest, error) {
 	var m criu.Manifest
-	if c.state.IDs != 0 {
-		return m, fmt.Errorf("%w: %w", criu.ErrDump, ErrUserns)
-	}
 	tool, err := c.m.CRIU(ctx)
 	if err != nil {
 		return m, err
@@ -182,7 +180,7 @@ func (c *Container) refuse(pids []int) error {
 }
 
 func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft, plan *plan, m criu.Manifest) (criu.Manifest, error) {
-	session, err := tool.Start(criu.SessionOptions{})
+	session, err := c.dumper(tool)
 	if err != nil {
 		return m, err
 	}
@@ -202,7 +200,33 @@ func (c *Container) dump(ctx context.Context, tool *criu.Tool, draft *criu.Draft
 	if err := os.WriteFile(filepath.Join(draft.Images(), wire.LibFile), plan.lib, 0o600); err != nil {
 		return m, fmt.Errorf("putting libcontainer's record into a checkpoint: %w", err)
 	}
+	if plan.recipe.Userns {
+		if err := draft.Share(); err != nil {
+			return m, err
+		}
+	}
 	return draft.Finish(m)
+}
+
+// dumper starts CRIU. Of a container with a user namespace of its own it can neither dump nor
+// restore a network namespace that is not that one's, but for the one it is in itself.
+func (c *Container) dumper(tool *criu.Tool) (session *criu.Session, err error) {
+	if c.state.IDs == 0 {
+		return tool.Start(criu.SessionOptions{})
+	}
+	netns, err := os.Open(c.NetnsPath())
+	if err != nil {
+		return nil, fmt.Errorf("finding its network namespace: %w", err)
+	}
+	defer netns.Close() // a namespace
+	err = thread.Throwaway(func() error {
+		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("entering its network namespace: %w", err)
+		}
+		session, err = tool.Start(criu.SessionOptions{})
+		return err
+	})
+	return session, err
 }
 
 func (c *Container) lazyFile() string { return filepath.Join(c.m.dir(c.ID()), wire.LazyFile) }
@@ -310,6 +334,8 @@ type recipe struct {
 	Nulls   []string     `json:"nulls,omitempty"`
 
 	ReadOnlyRoot bool `json:"read_only_root,omitempty"`
+	// Userns says that they have a user namespace of their own.
+	Userns bool `json:"userns,omitempty"`
 	// Privileges of its processes, which are in the image.
 	Privileges Privileges `json:"privileges"`
 	// Sources of its volumes, as the processes had them.
@@ -334,7 +360,8 @@ type plan struct {
 }
 
 func (c *Container) plan() (*plan, error) {
-	p := &plan{recipe: recipe{Privileges: c.state.Privileges, Sources: c.sources}}
+	userns := c.state.IDs != 0
+	p := &plan{recipe: recipe{Userns: userns, Privileges: c.state.Privileges, Sources: c.sources}}
 	if err := wire.ReadFile(c.m.dir(c.ID()), wire.StreamsFile, &p.recipe.Streams); err != nil {
 		return nil, fmt.Errorf("finding the pipes of its output (a container started by an older fcnode has no record of them): %w", err)
 	}
@@ -345,11 +372,13 @@ func (c *Container) plan() (*plan, error) {
 	if p.lib, err = os.ReadFile(filepath.Join(c.m.libDir(c.state.Cgroup), "state.json")); err != nil {
 		return nil, fmt.Errorf("reading libcontainer's record: %w", err)
 	}
-	var netns unix.Stat_t
-	if err := unix.Stat(c.NetnsPath(), &netns); err != nil {
-		return nil, fmt.Errorf("finding its network namespace: %w", err)
+	if !userns {
+		var netns unix.Stat_t
+		if err := unix.Stat(c.NetnsPath(), &netns); err != nil {
+			return nil, fmt.Errorf("finding its network namespace: %w", err)
+		}
+		p.external = append(p.external, fmt.Sprintf("net[%d]:%s", netns.Ino, criu.NetKey))
 	}
-	p.external = append(p.external, fmt.Sprintf("net[%d]:%s", netns.Ino, criu.NetKey))
 	seen, err := mountsOf(c.init.Pid)
 	if err != nil {
 		return nil, err
@@ -358,7 +387,7 @@ func (c *Container) plan() (*plan, error) {
 		if m.point == "/" {
 			p.recipe.ReadOnlyRoot = m.readOnly
 		}
-		if kind := m.bindKind(); kind != "" {
+		if kind := m.bindKind(userns); kind != "" {
 			p.recipe.Binds = append(p.recipe.Binds, wire.Bind{Key: m.point, Kind: kind})
 			p.external = append(p.external, "mnt["+m.point+"]:"+m.point)
 		}
@@ -386,7 +415,8 @@ func (c *Container) owners(streams wire.Streams) (*wire.Owners, error) {
 		if err := unix.Stat(filepath.Join(dir, fd.Name()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
 			continue // closed meanwhile, or something else
 		}
-		owner := wire.Owner{UID: st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777}
+		base := uint32(c.state.IDs)
+		owner := wire.Owner{UID: st.Uid - base, GID: st.Gid - base, Mode: st.Mode & 0o7777}
 		switch st.Ino {
 		case streams.Stdout:
 			owners.Stdout = owner

@@ -28,8 +28,8 @@ import (
 // vip is the address of the site in each of its network namespaces.
 const vip = "10.77.0.10"
 
-// replicaNS is a network namespace as the pool makes them: with the VIP, and
-// without MPTCP.
+// replicaNS is a network namespace as the pool makes them: with the VIP, with ports
+// for all users, and without MPTCP.
 func replicaNS(t testing.TB) *testutil.NS {
 	t.Helper()
 	ns := testutil.NetNS(t)
@@ -43,6 +43,7 @@ func replicaNS(t testing.TB) *testutil.NS {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ns.Sysctl(t, "net/ipv4/ip_unprivileged_port_start", "0")
 	if _, err := os.Stat("/proc/sys/net/mptcp"); err == nil {
 		ns.Sysctl(t, "net/mptcp/enabled", "0")
 	}
@@ -206,7 +207,9 @@ func TestRootRestoredIsAsStarted(t *testing.T) {
 		{"plain", func(*env, *Spec) {}},
 		{"read-only", func(_ *env, s *Spec) { s.ReadOnlyRoot = true }},
 		{"another user", func(e *env, s *Spec) {
-			testutil.RequireFeature(e.t, "CAP_SYS_RESOURCE")
+			if !e.userns {
+				testutil.RequireFeature(e.t, "CAP_SYS_RESOURCE")
+			}
 			s.User = "web"
 		}},
 		{"volumes", func(e *env, s *Spec) {
@@ -237,24 +240,33 @@ func TestRootRestoredIsAsStarted(t *testing.T) {
 			})
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			e := newEnv(t)
-			needCRIU(t, e.m)
-			e.file("data/x", "", 0o644)
-			before, after := replicaNS(t), replicaNS(t)
-			spec, next := e.counterSpec(before), e.counterSpec(after)
-			tt.edit(e, &spec)
-			tt.edit(e, &next)
-			next.Hostname = spec.Hostname // it is the processes' own
-			c := e.start(spec)
-			e.saw(spec, "listening")
-			want := e.seen(c)
-			e.park(c, e.checkpointDir(), options())
-			got := e.seen(e.restore(next, e.checkpointDir()))
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("a restored container differs from a started one (- started, + restored):\n%s", diff)
+		for _, own := range []bool{false, true} {
+			name := tt.name
+			if own {
+				name += ", in a user namespace"
 			}
-		})
+			t.Run(name, func(t *testing.T) {
+				e := newEnv(t)
+				if own {
+					e = e.private()
+				}
+				needCRIU(t, e.m)
+				e.file("data/x", "", 0o644)
+				before, after := replicaNS(t), replicaNS(t)
+				spec, next := e.counterSpec(before), e.counterSpec(after)
+				tt.edit(e, &spec)
+				tt.edit(e, &next)
+				next.Hostname = spec.Hostname // it is the processes' own
+				c := e.start(spec)
+				e.saw(spec, "listening")
+				want := e.seen(c)
+				e.park(c, e.checkpointDir(), options())
+				got := e.seen(e.restore(next, e.checkpointDir()))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("a restored container differs from a started one (- started, + restored):\n%s", diff)
+				}
+			})
+		}
 	}
 }
 
@@ -305,6 +317,16 @@ func (e *env) seen(c *Container) map[string]string {
 	_, seen["fds"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "links", "/proc/1/fd"}}, "")
 	_, seen["/dev"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "list", "/dev"}}, "")
 	_, seen["/sys/class/net"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "list", "/sys/class/net"}}, "")
+	_, seen["users"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "cat", "/proc/1/uid_map", "/proc/1/gid_map"}}, "")
+	_, seen["owners"] = e.execOut(c, ExecSpec{Args: []string{
+		"/bin/guest", "owners", "/", "/dev", "/dev/null", "/dev/shm", "/dev/pts", "/proc/1", "/proc/1/fd", "/sys/fs/cgroup", "/etc/hosts",
+	}}, "")
+	if c.state.IDs != 0 { // which numbers it has on the machine is different each time
+		ttys := strings.NewReplacer(fmt.Sprint(c.state.IDs), "ROOT", fmt.Sprint(c.state.IDs+5), "TTY")
+		for name := range seen {
+			seen[name] = ttys.Replace(seen[name])
+		}
+	}
 	return seen
 }
 

@@ -25,8 +25,6 @@ var (
 	ErrExists = errors.New("the container exists")
 	// ErrNotRunning means that the container has ended.
 	ErrNotRunning = errors.New("the container is not running")
-	// ErrUserns means that there are no checkpoints of such containers.
-	ErrUserns = errors.New("sites with a user namespace of their own are not checkpointed by this version")
 	// ErrSpec means that the Spec cannot be right, whatever the machine.
 	ErrSpec = errors.New("invalid container spec")
 )

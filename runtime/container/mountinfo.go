@@ -52,8 +52,10 @@ func mountsOf(pid int) ([]mount, error) {
 // bindKind says how a mount is made at a restore, if not from the image. A file
 // system in memory is put into an image by an archiver that takes 5 ms each time, so only those
 // are in which the application has left something.
-func (m mount) bindKind() wire.BindKind {
+func (m mount) bindKind(userns bool) wire.BindKind {
 	switch {
+	case m.fstype == "sysfs" && userns:
+		return wire.BindSys
 	case m.point == "/", m.fstype == "proc", m.fstype == "sysfs", m.fstype == "devpts", m.fstype == "mqueue":
 		return ""
 	case m.fstype == "tmpfs" && m.source == mounts.TmpfsSource:

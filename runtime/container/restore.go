@@ -32,9 +32,6 @@ func (m *Manager) Restore(ctx context.Context, spec Spec, dir string) (*Containe
 	if err := spec.validate(); err != nil {
 		return nil, timing, err
 	}
-	if spec.Userns {
-		return nil, timing, fmt.Errorf("restoring container %s: %w: %w", spec.name(), criu.ErrUnusable, ErrUserns)
-	}
 	spec, err := m.withInit(spec)
 	if err != nil {
 		return nil, timing, err
@@ -112,7 +109,7 @@ func (r *restoreRequest) verify(tool *criu.Tool, machine criu.Machine, spec Spec
 	if err != nil {
 		return false, err
 	}
-	r.Lazy = tool.Lazy && manifest.Lazy()
+	r.Lazy = tool.Lazy && manifest.Lazy() && !spec.Userns // userfaultfd(2) with the events of forks is for the initial user namespace
 	if !r.Lazy {
 		r.Timeout += time.Duration(manifest.Memory/slowDisk) * time.Second
 	}
@@ -155,7 +152,7 @@ func (m *Manager) restoreInto(ctx context.Context, tool *criu.Tool, spec Spec, r
 	if err := mounts.OwnFolder(spec.Work); err != nil {
 		return nil, fmt.Errorf("making a folder for the root file system: %w", err)
 	}
-	slot, err := m.restoreSlot(tool)
+	slot, err := m.restoreSlot(tool, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +200,9 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 	var from recipe
 	if err := json.Unmarshal(raw, &from); err != nil {
 		return fmt.Errorf("%w: reading its manifest: %w", criu.ErrUnusable, err)
+	}
+	if from.Userns != spec.Userns {
+		return fmt.Errorf("%w: the user namespace of its processes is another one than the site has now", criu.ErrUnusable)
 	}
 	if !reflect.DeepEqual(from.Privileges, spec.Privileges) {
 		return fmt.Errorf("%w: its processes have other privileges than the site has now", criu.ErrUnusable)
@@ -259,8 +259,12 @@ func (m *Manager) ExpectRestores(ctx context.Context) error {
 	return err
 }
 
-// restoreSlot gives a shim that waits for a restore.
-func (m *Manager) restoreSlot(tool *criu.Tool) (*slot, error) {
+// restoreSlot gives a shim that waits for a restore, or makes one where CRIU has to be born
+// in the container's network namespace.
+func (m *Manager) restoreSlot(tool *criu.Tool, spec Spec) (*slot, error) {
+	if spec.Userns {
+		return m.usernsSlot(spec, start{netns: spec.Netns}, "restore", tool.Path)
+	}
 	pool := m.restorePool(tool)
 	defer pool.refillSoon()
 	return pool.take()

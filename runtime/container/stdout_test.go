@@ -16,7 +16,6 @@ func TestRootOutputBelongsToItsUser(t *testing.T) {
 			e := newEnv(t)
 			next := func() (Spec, *testutil.NS) {
 				ns := replicaNS(t)
-				ns.Sysctl(t, "net/ipv4/ip_unprivileged_port_start", "0")
 				spec := e.counterSpec(ns)
 				spec.User = user
 				return spec, ns

@@ -215,20 +215,61 @@ func TestRootUsernsRanges(t *testing.T) {
 	}
 }
 
-// TestRootUsernsNotCheckpointed: such containers run on where a checkpoint is
-// asked for, and say why there is none.
-func TestRootUsernsNotCheckpointed(t *testing.T) {
+// TestRootUsernsClones: replicas that are restored from one image at the same time have ranges of their own, and the image none:
+// what they write is on disk as what they see it to be, and those that have been restored are put to sleep again.
+func TestRootUsernsClones(t *testing.T) {
 	e := newEnv(t).private()
-	spec := e.spec("wait")
+	e.file("var/x", "", 0o644)
+	data := t.TempDir()
+	counter := func() (Spec, *testutil.NS) {
+		ns := replicaNS(t)
+		s := e.counterSpec(ns, "0", "/var/kept")
+		s.Mounts = []Mount{{Source: data, Target: "/data"}}
+		return s, ns
+	}
+	needCRIU(t, e.m)
+	spec, ns := counter()
 	c := e.start(spec)
-	e.saw(spec, "waiting")
-	if _, err := c.Checkpoint(testutil.Context(t, limit), e.checkpointDir(), options()); !errors.Is(err, criu.ErrDump) || !errors.Is(err, ErrUserns) {
-		t.Errorf("a checkpoint: %v", err)
+	e.saw(spec, "listening")
+	get(t, ns, "/count")
+	first := c.state.IDs
+	opts := options()
+	opts.Clonable = true
+	e.park(c, e.checkpointDir(), opts)
+	mark := e.m.ids
+	mark.mark(first) // somebody else has it by now
+	var all []*Container
+	for i := range 2 {
+		spec, ns := counter()
+		c := e.restore(spec, e.checkpointDir())
+		if got := get(t, ns, "/count"); got != "2" {
+			t.Errorf("clone %d counts %s instead of 2", i, got)
+		}
+		if got := fields(read(t, fmt.Sprintf("/proc/%d/status", c.Pid()))); !strings.HasPrefix(got["Uid"], fmt.Sprint(c.state.IDs, "\t")) || c.state.IDs == first {
+			t.Errorf("the root of clone %d is %q of the machine, want %d, and not %d", i, got["Uid"], c.state.IDs, first)
+		}
+		e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "touch", "/var/own", fmt.Sprint("/data/", i)}}, "")
+		for _, path := range []string{filepath.Join(spec.Upper, "var/own"), filepath.Join(data, fmt.Sprint(i))} {
+			var st unix.Stat_t
+			if err := unix.Stat(path, &st); err != nil || st.Uid != 0 || st.Gid != 0 {
+				t.Errorf("%s is %d %d's on disk, %v", path, st.Uid, st.Gid, err)
+			}
+		}
+		all = append(all, c)
 	}
-	if _, _, err := e.m.Restore(testutil.Context(t, limit), e.spec("wait"), e.checkpointDir()); !errors.Is(err, criu.ErrUnusable) {
-		t.Errorf("a restore: %v", err)
+	if all[0].state.IDs == all[1].state.IDs {
+		t.Errorf("both have the range from %d on", all[0].state.IDs)
 	}
-	if _, ended := c.Exit(); ended {
-		t.Error("the container has ended")
+	again := filepath.Join(e.dir, "checkpoints", "again")
+	e.park(all[1], again, options())
+	host, _ := counter()
+	host.Userns = false
+	if _, _, err := e.m.Restore(testutil.Context(t, limit), host, e.checkpointDir()); !errors.Is(err, criu.ErrUnusable) {
+		t.Errorf("a restore without a user namespace: %v", err)
+	}
+	spec, ns = counter()
+	e.restore(spec, again)
+	if got := get(t, ns, "/count"); got != "3" {
+		t.Errorf("after the second sleep it counts %s instead of 3", got)
 	}
 }

@@ -90,7 +90,7 @@ func (in Input) listed() (rungs, unused []sleep.Rung) {
 
 // usable says why a tier cannot be used now.
 func (in Input) usable(t detect.Tier, asked bool) error {
-	if err := Can(in.Spec, t, asked, in.Can); err != nil {
+	if err := in.Can(t, asked); err != nil {
 		return err
 	}
 	if x := in.Experience.Tiers[t]; x != nil && x.Until.After(in.Now) {

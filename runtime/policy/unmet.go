@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/fcnode/fcnode/detect"
@@ -15,7 +14,7 @@ import (
 func Unmet(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
 	var out []string
 	for _, r := range s.Tiers.Rungs {
-		if err := Can(s, detect.Tier(r.Tier), true, can); err != nil {
+		if err := can(detect.Tier(r.Tier), true); err != nil {
 			out = append(out, fmt.Sprintf("tiers: %s is not used: %v", r.Tier, err))
 		}
 	}
@@ -23,17 +22,6 @@ func Unmet(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
 		out = append(out, "scale.spare: "+why)
 	}
 	return out
-}
-
-var errUserns = errors.New("sites with a user namespace of their own (userns: private) are not checkpointed by this version")
-
-// Can says why a site cannot use a tier: its own spec is against it, or the node
-// cannot do it.
-func Can(s *spec.Site, t detect.Tier, asked bool, node func(t detect.Tier, asked bool) error) error {
-	if t == detect.TierCheckpointed && s.OwnUserns() {
-		return errUserns
-	}
-	return node(t, asked)
 }
 
 // NoSpare says why the spare replicas that a spec asks for are not kept; empty: they are, or it asks for none.

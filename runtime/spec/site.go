@@ -55,8 +55,7 @@ type Site struct {
 	NoNewPrivileges *bool `json:"noNewPrivileges,omitempty" also:"no_new_privs,allowprivilegeescalation"`
 
 	// Userns is the user namespace of each replica: host (that of the machine) or private (one of its own: root and all other users
-	// of the replica are users of the machine that nobody else has, while files keep their owners). Default: host. A site with private
-	// is not checkpointed.
+	// of the replica are users of the machine that nobody else has, while files keep their owners). Default: host.
 	Userns string `json:"userns,omitempty" also:"usernamespace,usernsmode"`
 
 	// Hostname seen inside of the site. Default: the name of the site.

@@ -8,7 +8,6 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
-	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -36,7 +35,7 @@ func (s *Status) Check(ctx context.Context, name string) (api.SiteCheck, error) 
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := policy.Can(&kept.Spec, tier, t.Asked, s.host.Means.Can); err != nil {
+		if err := s.host.Means.Can(tier, t.Asked); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {

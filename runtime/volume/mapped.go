@@ -26,11 +26,15 @@ const probeRoot = 1879048192
 
 // ProbeMapping makes a mapping to find out by Try what can be mapped. Close its
 // namespace.
-func ProbeMapping() (*Mapping, error) {
+func ProbeMapping() (*Mapping, error) { return NewMapping(probeRoot) }
+
+// NewMapping makes a mapping to 65,536 numbers of the machine from root on, by a user
+// namespace in which nobody runs. Close that.
+func NewMapping(root uint32) (*Mapping, error) {
 	// A traced child stops before its first instruction.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: probeRoot, Size: 1 << 16}}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(root), Size: 1 << 16}}
 	child := exec.Command("/proc/self/exe")
 	child.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Ptrace: true, Pdeathsig: unix.SIGKILL,
@@ -44,7 +48,7 @@ func ProbeMapping() (*Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a user namespace: %w", err)
 	}
-	return &Mapping{Userns: ns, Root: probeRoot}, nil
+	return &Mapping{Userns: ns, Root: root}, nil
 }
 
 // Try says whether a folder or file, with all that is mounted in it, can be

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -91,29 +92,73 @@ func detach(target string) (*os.File, error) {
 }
 
 // asRoot runs fn as a user namespace's root accesses files, with all capabilities
-// of this process: an overlay works in its upper folder as who has mounted it.
+// of this process: an overlay works in its upper folder as who has mounted it. It
+// runs on this thread, whose mount namespace may be another one than the process'.
 func asRoot(root uint32, fn func() error) error {
-	return thread.Throwaway(func() error {
-		if _, err := unix.SetfsgidRetGid(int(root)); err != nil {
-			return fmt.Errorf("accessing files as group %d: %w", root, err)
-		}
-		if _, err := unix.SetfsuidRetUid(int(root)); err != nil {
-			return fmt.Errorf("accessing files as user %d: %w", root, err)
-		}
-		// That has taken those capabilities that are about files.
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var data [2]unix.CapUserData
-		if err := unix.Capget(&header, &data[0]); err != nil {
-			return fmt.Errorf("reading the capabilities of a thread: %w", err)
-		}
-		for i := range data {
-			data[i].Effective = data[i].Permitted
-		}
-		if err := unix.Capset(&header, &data[0]); err != nil {
-			return fmt.Errorf("giving a thread its capabilities: %w", err)
-		}
-		return fn()
-	})
+	runtime.LockOSThread()
+	err := setFileIDs(int(root), int(root))
+	if err == nil {
+		err = fn()
+	}
+	if undone := setFileIDs(unix.Geteuid(), unix.Getegid()); undone != nil {
+		return errors.Join(err, undone) // still locked: the thread ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// setFileIDs says as whom this thread accesses files; it keeps its capabilities.
+func setFileIDs(uid, gid int) error {
+	_, _ = unix.SetfsgidRetGid(gid) // they only tell what was before
+	_, _ = unix.SetfsuidRetUid(uid)
+	group, err := unix.SetfsgidRetGid(-1) // that is none
+	if err == nil && group != gid {
+		err = unix.EPERM
+	}
+	if err != nil {
+		return fmt.Errorf("accessing files as group %d: %w", gid, err)
+	}
+	user, err := unix.SetfsuidRetUid(-1)
+	if err == nil && user != uid {
+		err = unix.EPERM
+	}
+	if err != nil {
+		return fmt.Errorf("accessing files as user %d: %w", uid, err)
+	}
+	// To be another user takes those capabilities that are about files.
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("reading the capabilities of a thread: %w", err)
+	}
+	for i := range data {
+		data[i].Effective = data[i].Permitted
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("giving a thread its capabilities: %w", err)
+	}
+	return nil
+}
+
+// CloneFolder gives a detached mount of a folder, without what is mounted in it.
+func CloneFolder(dir string) (*os.File, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("copying the mount of %s: %w", dir, err)
+	}
+	return os.NewFile(uintptr(fd), dir), nil
+}
+
+// Images mounts the folder of an image at a folder, with another file in the place of
+// the one of that name, and gives it, open.
+func Images(tree *os.File, at, name, other string) (*os.File, error) {
+	if err := MoveTo(tree, at); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount(other, filepath.Join(at, name), "", unix.MS_BIND, ""); err != nil {
+		return nil, err
+	}
+	return os.Open(at)
 }
 
 // MappedSystem are the mounts that only the initial user namespace can make: a

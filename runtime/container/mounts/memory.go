@@ -3,7 +3,6 @@ package mounts
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
@@ -27,12 +26,12 @@ func Tmpfs(m wire.Mount) (*os.File, error) {
 	return newMount("tmpfs", attributes, options...)
 }
 
-// ResizeShm gives /dev/shm of a container whose /dev is below dir another size.
-func ResizeShm(dir string, size int64) error {
+// ResizeShm gives /dev/shm of a container, which is mounted at shm, another size.
+func ResizeShm(shm string, size int64) error {
 	if size == 0 {
 		return nil
 	}
-	if err := unix.Mount("", filepath.Join(dir, "dev/shm"), "", unix.MS_REMOUNT|Quiet, "size="+strconv.FormatInt(size, 10)); err != nil {
+	if err := unix.Mount("", shm, "", unix.MS_REMOUNT|Quiet, "size="+strconv.FormatInt(size, 10)); err != nil {
 		return fmt.Errorf("giving /dev/shm of the container %d bytes: %w", size, err)
 	}
 	return nil

@@ -79,6 +79,26 @@ func devOf(dir string, dev *os.File) error {
 	return ownNull(filepath.Join(dir, "dev/null"))
 }
 
+// MappedDev mounts, below dir, the /dev that MappedSystem has made, from outside of
+// the user namespace whose root is the machine's user root, and at shm what is to be its
+// /dev/shm: nobody in that user namespace can take a mount without those that are in it.
+func MappedDev(dir string, dev *os.File, shm string, root uint32) error {
+	at := filepath.Join(dir, "dev")
+	if err := MoveTo(dev, at); err != nil {
+		return fmt.Errorf("mounting /dev of the container: %w", err)
+	}
+	for _, m := range inDev {
+		place := filepath.Join(dir, m.target)
+		if err := errors.Join(os.Mkdir(place, 0o755), os.Chown(place, int(root), int(root))); err != nil {
+			return fmt.Errorf("making /%s of the container: %w", m.target, err)
+		}
+	}
+	if err := unix.Mount("tmpfs", shm, "tmpfs", Quiet, fmt.Sprintf("mode=1777,size=65536k,uid=%d,gid=%d", root, root)); err != nil {
+		return fmt.Errorf("mounting /dev/shm of the container: %w", err)
+	}
+	return ownNull(filepath.Join(at, "null"))
+}
+
 var inDev = []mount{
 	{"devpts", "dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"},
 	{"tmpfs", "dev/shm", Quiet, "mode=1777,size=65536k"},
@@ -104,9 +124,10 @@ func mountAll(dir string, all []mount) error {
 	return nil
 }
 
-// Empty mounts an empty folder that cannot be written to: what hides a folder.
-func Empty(target string) error {
-	return unix.Mount("tmpfs", target, "tmpfs", unix.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
+// Empty mounts an empty folder that cannot be written to: what hides a folder. It is
+// the machine's user owner's.
+func Empty(target string, owner uint32) error {
+	return unix.Mount("tmpfs", target, "tmpfs", unix.MS_RDONLY, fmt.Sprintf("nr_blocks=1,nr_inodes=1,uid=%d,gid=%d", owner, owner))
 }
 
 func fillDev(dev string) error {
@@ -177,7 +198,7 @@ func Mask(dir string, names []string) error {
 			continue
 		case err != nil:
 		case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			err = Empty(path)
+			err = Empty(path, 0)
 		default:
 			err = unix.Mount(null, path, "", unix.MS_BIND, "")
 		}

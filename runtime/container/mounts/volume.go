@@ -18,13 +18,14 @@ type Volumes []*os.File
 // OpenVolumes makes the mounts of volumes, in this order. It is for a process
 // in the initial user namespace; its mount namespace has to have the sources.
 // mapping is nil where owners have the machine's numbers. sources say what they
-// are of. No link leads to one of the folders of own.
-func OpenVolumes(id string, roots, own []string, list []wire.Mount, mapping *volume.Mapping) (made Volumes, sources []volume.Source, err error) {
+// are of. No link leads to one of the folders of own. With alone nothing is in a mount
+// that is mounted inside of its source, even if list has no volume for that.
+func OpenVolumes(id string, roots, own []string, list []wire.Mount, mapping *volume.Mapping, alone bool) (made Volumes, sources []volume.Source, err error) {
 	for _, m := range list {
 		if m.Tmpfs {
 			continue // who places them makes them
 		}
-		tree, was, err := openVolume(roots, own, m, mapping)
+		tree, was, err := openVolume(roots, own, m, mapping, alone)
 		if err != nil {
 			made.Close()
 			kind := wire.KindMount
@@ -46,7 +47,7 @@ func (v Volumes) Close() {
 	}
 }
 
-func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping) (*os.File, volume.ID, error) {
+func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping, alone bool) (*os.File, volume.ID, error) {
 	source, err := volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside}.Open(roots)
 	if err != nil {
 		return nil, volume.ID{}, err
@@ -61,12 +62,16 @@ func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping) (*os
 	if err != nil {
 		return nil, was, err
 	}
-	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	depth := uint(unix.AT_RECURSIVE)
+	if alone {
+		depth = 0
+	}
+	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|depth)
 	if err != nil {
 		return nil, was, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
 	}
 	tree := os.NewFile(uintptr(fd), m.Source)
-	if err := volume.SetAttributes(tree, mapping.Add(attributes(m)), unix.AT_RECURSIVE); err != nil {
+	if err := volume.SetAttributes(tree, mapping.Add(attributes(m)), depth); err != nil {
 		return nil, was, errors.Join(err, tree.Close())
 	}
 	return tree, was, nil
@@ -134,7 +139,7 @@ func (v Volumes) Park(dir string) error {
 	if len(v) == 0 {
 		return nil
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", Quiet, "mode=700,size=1m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", Quiet, "mode=755,size=1m"); err != nil {
 		return fmt.Errorf("mounting a folder for volumes: %w", err)
 	}
 	for i, tree := range v {

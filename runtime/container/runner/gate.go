@@ -159,7 +159,7 @@ func (g *gate) pass(first *os.File, volumes mounts.Volumes) error {
 	if err := place(first); err != nil {
 		return err
 	}
-	if err := mounts.ResizeShm(g.system, g.req.ShmSize); err != nil {
+	if err := mounts.ResizeShm(filepath.Join(g.system, "dev/shm"), g.req.ShmSize); err != nil {
 		return err
 	}
 	g.step("mounted")

@@ -32,7 +32,7 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 		}
 		defer first.Close() // Gate has its own
 	}
-	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.OwnFolders, req.Mounts, mapping)
+	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.OwnFolders, req.Mounts, mapping, false)
 	if err != nil {
 		return err
 	}

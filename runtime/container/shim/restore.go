@@ -32,9 +32,11 @@ type restorer struct {
 	held    *os.File // the checkpoint's folder, which nobody removes meanwhile
 	steps   []wire.Step
 
-	sources  []volume.Source
-	verdict  func() error // on the image's memory
-	recorded func() error // for libcontainer; nil before the container's init is born
+	mapping   *volume.Mapping // of a container with a user namespace of its own
+	ownImages *os.File        // and its image as that sees it
+	sources   []volume.Source
+	verdict   func() error // on the image's memory
+	recorded  func() error // for libcontainer; nil before the container's init is born
 }
 
 // RunRestore waits for a request to restore a container, carries it out and becomes the
@@ -144,6 +146,9 @@ func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init,
 	if len(r.req.Nulls) > stagedNulls {
 		return init, fmt.Errorf("%w: it has %d kinds of /dev/null", criu.ErrRestore, len(r.req.Nulls))
 	}
+	if err := r.mapOwners(); err != nil {
+		return init, err
+	}
 	err = mounts.In(r.session.Pid(), r.mount)
 	if err != nil {
 		return init, err
@@ -186,10 +191,14 @@ func (r *restorer) mount() error {
 		return err
 	}
 	defer layers.Close()
-	if err := layers.Overlay(mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}); err != nil {
+	if err := r.mountMapped(); err != nil {
 		return err
 	}
-	if err := mounts.ResizeShm(filepath.Join(r.opts.RunDir, wire.SystemDir), r.req.ShmSize); err != nil {
+	root := mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}
+	if err := r.mountRoot(layers, root); err != nil {
+		return err
+	}
+	if err := mounts.ResizeShm(r.source(wire.BindShm), r.req.ShmSize); err != nil {
 		return err
 	}
 	var list []wire.Mount
@@ -198,7 +207,8 @@ func (r *restorer) mount() error {
 			list = append(list, b.Volume)
 		}
 	}
-	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, r.req.OwnFolders, list, nil)
+	// What was mounted inside of a volume is in the list by itself; and CRIU in a user namespace cannot take a mount without what is in it.
+	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, r.req.OwnFolders, list, r.mapping, true)
 	if err != nil {
 		return err
 	}
@@ -209,6 +219,13 @@ func (r *restorer) mount() error {
 
 // images is their folder, wherever it is moved to.
 func (r *restorer) images() string {
+	if r.ownImages != nil {
+		return fmt.Sprintf("/proc/self/fd/%d", r.ownImages.Fd())
+	}
+	return r.heldImages()
+}
+
+func (r *restorer) heldImages() string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", r.held.Fd(), criu.ImagesDir)
 }
 
@@ -232,10 +249,12 @@ func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
 		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Created: r.created, Approve: r.gate,
 		Inherit: []criu.Inherit{
-			{Key: criu.NetKey, FD: stagedNetns},
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},
 			{Key: pipeKey(r.req.Streams.Stderr), FD: stagedStderr},
 		},
+	}
+	if r.mapping == nil {
+		o.Inherit = append(o.Inherit, criu.Inherit{Key: criu.NetKey, FD: stagedNetns})
 	}
 	for i, key := range r.req.Nulls {
 		o.Inherit = append(o.Inherit, criu.Inherit{Key: key, FD: stagedNull + i})
@@ -261,13 +280,21 @@ func (r *restorer) source(kind wire.BindKind) string {
 	case wire.BindDev:
 		return filepath.Join(system, "dev")
 	case wire.BindShm:
+		if r.mapping != nil {
+			return shmDir(r.opts.RunDir)
+		}
 		return filepath.Join(system, "dev/shm")
 	case wire.BindNull:
 		return filepath.Join(system, "dev/null")
 	case wire.BindEmpty:
 		return emptyDir(r.opts.RunDir)
 	case wire.BindCgroup:
+		if r.mapping != nil {
+			return cgroupDir(r.opts.RunDir)
+		}
 		return r.opts.Cgroup
+	case wire.BindSys:
+		return sysDir(r.opts.RunDir)
 	case wire.BindVolume:
 	}
 	return ""
@@ -296,12 +323,12 @@ func (r *restorer) recordLib(pid int) error {
 	if err != nil {
 		return fmt.Errorf("the restored container %s: %w", r.req.ID, err)
 	}
-	record, err := os.ReadFile(filepath.Join(r.images(), wire.LibFile))
+	record, err := os.ReadFile(filepath.Join(r.heldImages(), wire.LibFile))
 	if err != nil {
 		return fmt.Errorf("reading libcontainer's record: %w", err)
 	}
 	slot := filepath.Base(r.opts.Cgroup)
-	lib, err := revise(record, slot, init)
+	lib, err := revise(record, slot, init, r.opts.IDs)
 	if err != nil {
 		return err
 	}
@@ -315,7 +342,7 @@ func (r *restorer) recordLib(pid int) error {
 // revise changes libcontainer's record of a container into that of a restored one.
 // The form is internal to libcontainer, whose version is pinned in go.mod; a
 // privileged test executes a process in a restored container.
-func revise(record json.RawMessage, slot string, init wire.Process) (map[string]json.RawMessage, error) {
+func revise(record json.RawMessage, slot string, init wire.Process, ids wire.IDs) (map[string]json.RawMessage, error) {
 	var doc map[string]json.RawMessage // most of it is the seccomp filter, and stays as it is
 	var paths map[string]string
 	err := json.Unmarshal(record, &doc)
@@ -327,6 +354,11 @@ func revise(record json.RawMessage, slot string, init wire.Process) (map[string]
 	}
 	for kind, path := range paths {
 		paths[kind] = fmt.Sprintf("/proc/%d/ns/%s", init.Pid, filepath.Base(path))
+	}
+	if ids != 0 {
+		if err := reviseIDs(doc, ids); err != nil {
+			return nil, fmt.Errorf("writing libcontainer's record: %w", err)
+		}
 	}
 	for name, value := range map[string]any{
 		"id": slot, "init_process_pid": init.Pid, "init_process_start": init.Start, "created": time.Now().UTC(), "namespace_paths": paths,

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
@@ -30,24 +31,28 @@ const (
 	stagedNulls = 8
 )
 
+// StageArg begins the command line of a stage; the ids, the run dir and CRIU's command line follow.
+const StageArg = "stage"
+
 // Stage is the first life of the process that becomes CRIU. Born in the
 // replica's cgroup and in a mount namespace of its own, it prepares what no request
-// changes and executes args, ahead of any request. It returns only if something fails.
-func Stage(runDir string, args []string) error {
+// changes and executes args, ahead of any request. ids are those of a container with
+// a user namespace, or 0. It returns only if something fails.
+func Stage(ids wire.IDs, runDir string, args []string) error {
 	runtime.LockOSThread() // the thread that executes CRIU brings its namespaces along
 	unix.CloseOnExec(stageFD)
 	conn, err := wire.Conn(os.NewFile(stageFD, "stage"))
 	if err != nil {
 		return err
 	}
-	err = prepareStage(runDir)
+	err = prepareStage(ids, runDir)
 	if err == nil {
 		err = fmt.Errorf("executing %s: %w", args[0], unix.Exec(args[0], args, os.Environ()))
 	}
 	return errors.Join(err, wire.Send(conn, wire.StageFailed{Error: wire.AsError(err)}))
 }
 
-func prepareStage(runDir string) error {
+func prepareStage(ids wire.IDs, runDir string) error {
 	// Volumes that are mounted on the machine later are to be seen here, mounts
 	// made here are not to be seen there.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
@@ -58,7 +63,11 @@ func prepareStage(runDir string) error {
 		return fmt.Errorf("making a cgroup namespace: %w", err)
 	}
 	system := filepath.Join(runDir, wire.SystemDir)
-	if err := errors.Join(mounts.Dev(system), mounts.Empty(emptyDir(runDir))); err != nil {
+	makeDev := mounts.Dev
+	if ids != 0 {
+		makeDev = func(system string) error { return enterMapped(uint32(ids), runDir, system) }
+	}
+	if err := errors.Join(makeDev(system), mounts.Empty(emptyDir(runDir), uint32(ids))); err != nil {
 		return err
 	}
 	for i := range stagedNulls {
@@ -73,6 +82,45 @@ func prepareStage(runDir string) error {
 	return nil
 }
 
+// enterMapped enters the network namespace of a container with a user namespace, for
+// CRIU, which restores only processes of its own then, and mounts what nobody in
+// that user namespace could. The processes that CRIU restores look up the names of
+// what it mounts themselves, as nobody on this machine: so the run dir is covered by a
+// folder that everybody may enter.
+func enterMapped(root uint32, runDir, system string) error {
+	netns := os.NewFile(stagedNetns, "network namespace")
+	if err := unix.Setns(stagedNetns, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the network namespace of the container: %w", err)
+	}
+	if err := unix.Mount("tmpfs", runDir, "tmpfs", mounts.Quiet, "mode=755,size=1m"); err != nil {
+		return fmt.Errorf("mounting a folder for the mounts of the container: %w", err)
+	}
+	for _, dir := range []string{system, emptyDir(runDir), parkDir(runDir), filepath.Join(system, "dev"), sysDir(runDir), shmDir(runDir), cgroupDir(runDir), imagesDir(runDir), filepath.Join(runDir, wire.RootfsDir)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("making a folder for the mounts of the container: %w", err)
+		}
+	}
+	dev, sys, err := mounts.MappedSystem(root, netns)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	defer sys.Close()
+	if err := mounts.MappedDev(system, dev, shmDir(runDir), root); err != nil {
+		return err
+	}
+	if err := mounts.MoveTo(sys, sysDir(runDir)); err != nil {
+		return fmt.Errorf("mounting /sys of the container: %w", err)
+	}
+	return nil
+}
+
+// Where /sys, /dev/shm, the cgroup and the image of a container with a user namespace are mounted.
+func sysDir(runDir string) string    { return filepath.Join(runDir, "sys") }
+func shmDir(runDir string) string    { return filepath.Join(runDir, "shm") }
+func cgroupDir(runDir string) string { return filepath.Join(runDir, "cgroup") }
+func imagesDir(runDir string) string { return filepath.Join(runDir, "images") }
+
 // emptyDir is where the empty folder is mounted: the place is free, as nothing else is
 // prepared in this mount namespace.
 func emptyDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "proc") }
@@ -81,8 +129,8 @@ func emptyDir(runDir string) string { return filepath.Join(runDir, wire.SystemDi
 func parkDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "sys") }
 
 // startStage starts the process that becomes CRIU, in the replica's cgroup. In
-// place of a network namespace, which only the request brings, CRIU gets a descriptor of
-// this process: setns(2) takes that for the namespace in which this process' first
+// place of a network namespace, which only the request brings unless the container has
+// a user namespace, CRIU gets a descriptor of this process: setns(2) takes that for the namespace in which this process' first
 // thread is by then.
 func (r *restorer) startStage() error {
 	conn, theirs, err := wire.Pair()
@@ -94,17 +142,20 @@ func (r *restorer) startStage() error {
 	if err != nil {
 		return err
 	}
-	self, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return fmt.Errorf("opening a descriptor of this process: %w", err)
+	netns := r.opts.Netns
+	if netns == nil {
+		self, err := unix.PidfdOpen(os.Getpid(), 0)
+		if err != nil {
+			return fmt.Errorf("opening a descriptor of this process: %w", err)
+		}
+		netns = os.NewFile(uintptr(self), "pidfd")
 	}
-	pidfd := os.NewFile(uintptr(self), "pidfd")
 	r.session, err = r.tool.Start(criu.SessionOptions{
-		Files: []*os.File{theirs, pidfd, ends[0], ends[1]}, // stageFD and following
-		Wrap:  []string{"/proc/self/exe", "stage", r.opts.RunDir},
+		Files: []*os.File{theirs, netns, ends[0], ends[1]}, // stageFD and following
+		Wrap:  []string{"/proc/self/exe", StageArg, strconv.FormatUint(uint64(r.opts.IDs), 10), r.opts.RunDir},
 		Attr:  r.birth(),
 	})
-	for _, f := range append(ends[:], pidfd) {
+	for _, f := range append(ends[:], netns) {
 		_ = f.Close() // the stage has its own
 	}
 	if err != nil {

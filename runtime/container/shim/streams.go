@@ -17,7 +17,7 @@ func (r *restorer) ownStreams() error {
 	}
 	for f, to := range map[*os.File]wire.Owner{r.stdout: r.req.Owners.Stdout, r.stderr: r.req.Owners.Stderr} {
 		fd := int(f.Fd())
-		if err := errors.Join(unix.Fchown(fd, int(to.UID), int(to.GID)), unix.Fchmod(fd, to.Mode)); err != nil {
+		if err := errors.Join(unix.Fchown(fd, int(r.opts.IDs)+int(to.UID), int(r.opts.IDs)+int(to.GID)), unix.Fchmod(fd, to.Mode)); err != nil {
 			return fmt.Errorf("giving a pipe of the output to its user: %w", err)
 		}
 	}

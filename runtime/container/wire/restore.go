@@ -65,6 +65,7 @@ const (
 	BindNull   BindKind = "null"   // the device that hides a file
 	BindEmpty  BindKind = "empty"  // the folder that hides a folder
 	BindCgroup BindKind = "cgroup" // the replica's own cgroup
+	BindSys    BindKind = "sys"    // a fresh /sys, which in a user namespace nobody can mount
 	BindVolume BindKind = "volume"
 )
 
@@ -80,7 +81,7 @@ type Streams struct {
 }
 
 // Owner is whose a pipe of the output is, and who may open it: a program opens
-// /dev/stdout anew.
+// /dev/stdout anew. In a user namespace the numbers are those of the namespace.
 type Owner struct {
 	UID  uint32 `json:"uid"`
 	GID  uint32 `json:"gid"`
