@@ -10,11 +10,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-// TestRootUserns: a site with a user namespace of its own serves, also when it was adopted and when it was parked, as a user of
-// the machine without rights; that it is not checkpointed is told. A volume whose owners cannot be mapped is refused where its
+// TestRootUserns: a site with a user namespace of its own serves, also when it was adopted and when it was put to sleep, on disk
+// where this machine can, as a user of the machine without rights. A volume whose owners cannot be mapped is refused where its
 // line is.
 func TestRootUserns(t *testing.T) {
 	testutil.Privileged(t)
@@ -40,18 +42,30 @@ func TestRootUserns(t *testing.T) {
 		t.Errorf("applied: %q", got)
 	}
 
-	mark := n.mark()
 	s := n.deploy("own", "userns: private", "idle: 1h", "tiers: [frozen, {tier: prepared, after: 2h}, {tier: checkpointed, after: 3h}]",
-		"volumes: [{source: "+data+", target: /data}]")
-	says(t, "the event", s.await(mark, "applied").Text, "checkpointed is not used", "userns: private")
-	n.outside.greet(s.addr4(80))
-	var st unix.Stat_t
-	if err := unix.Stat(filepath.Join("/proc", fmt.Sprint(s.pid())), &st); err != nil || st.Uid < 1879048192 {
-		t.Errorf("its first process is user %d's of the machine, %v", st.Uid, err)
+		"volumes: [{source: "+data+", target: /data}]", "checkpoint: {warm: 1}")
+	serves := func() {
+		t.Helper()
+		n.outside.greet(s.addr4(80))
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join("/proc", fmt.Sprint(s.pid())), &st); err != nil || st.Uid < 1879048192 {
+			t.Errorf("its first process is user %d's of the machine, %v", st.Uid, err)
+		}
 	}
+	serves()
 	n.kill()
 	n.start() // adopted
-	n.outside.greet(s.addr4(80))
-	s.park()
-	n.outside.greet(s.addr4(80))
+	serves()
+	_, err := criu.Find(t.Context(), "")
+	for range 2 {
+		mark := n.mark()
+		s.park()
+		if err == nil {
+			s.awaitTier(api.TierCheckpointed)
+		}
+		serves()
+		if err == nil {
+			checkRestore(t, s, mark)
+		}
+	}
 }

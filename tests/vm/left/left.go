@@ -72,6 +72,7 @@ var table = []Tests{
 	}},
 	{Package: "runtime/container", Why: "the processes of these have one user, as python's, which is dumped and restored there", on: aside, names: []string{
 		"CheckpointApplications/go", "CheckpointApplications/php", "CheckpointApplications/node",
+		"CheckpointApplications/private-go", "CheckpointApplications/private-php", "CheckpointApplications/private-node", "CheckpointApplications/private-python",
 	}},
 	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each, and many restores take minutes there", names: []string{
 		"NothingOfDamagedMemoryRuns", "ClonesAtOnce", "FilesInMemory",
@@ -123,7 +124,7 @@ var table = []Tests{
 	{Package: "runtime/container", Why: "they are about processes of fcnode, and start dozens of containers", names: []string{
 		"ExecStalled", "ExecOutput", "ExecStreamsAreKept", "ExecDaemonKilled", "InitExecFails", "AdoptWithoutInotify",
 		"AdoptIsNotQuarantineWhenAskedToStop", "PreparedOpenedAsItDies", "StartAndExit", "Stop", "StopUnheeded", "ExecTTY", "MonitorKilled",
-		"PreparedSealed", "InterruptedDump", "DumpFails", "Twins", "UsernsNotCheckpointed", "UsernsRanges", "CheckpointOfTheLiving",
+		"PreparedSealed", "InterruptedDump", "DumpFails", "Twins", "UsernsRanges", "CheckpointOfTheLiving",
 		"RootIsPrivate", "Volumes", "InitSleeps", "ExecRefuses",
 	}},
 	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same, and Mounts, VolumeSources, Privileges, Exec and CheckpointAndRestore ask each", on: aside, names: []string{
