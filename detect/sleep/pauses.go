@@ -1,6 +1,9 @@
 package sleep
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -75,6 +78,19 @@ func (p *Pauses) Count() (n int) {
 	return n
 }
 
+// Quantile is the pause that a share of the counted ones does not exceed, to a fifth
+// of its length; 0 if there is none.
+func (p *Pauses) Quantile(share float64) time.Duration {
+	want := share * float64(p.Count())
+	sum := 0.0
+	for b, c := range p {
+		if sum += float64(c); c > 0 && sum >= want {
+			return time.Duration(math.Sqrt(edges[b]*edges[b+1]) * 1e9)
+		}
+	}
+	return 0
+}
+
 // Pool is the histogram of all sites of a node: what is known of a site of
 // which nothing is known. The zero value is ready.
 type Pool struct {
@@ -103,6 +119,33 @@ func (p *Pool) Add(pause time.Duration, seen int) {
 	}
 	p.weight[b] += w
 	p.total += w
+}
+
+// ErrPool says that bytes are no pool.
+var ErrPool = errors.New("not the pauses of a node")
+
+// MarshalJSON implements json.Marshaler: the weights of the buckets.
+func (p *Pool) MarshalJSON() ([]byte, error) { return json.Marshal(p.weight[:]) }
+
+// UnmarshalJSON implements json.Unmarshaler. What cannot be a pool leaves p as it is.
+func (p *Pool) UnmarshalJSON(b []byte) error {
+	var weight []float64
+	if err := json.Unmarshal(b, &weight); err != nil {
+		return fmt.Errorf("%w: %w", ErrPool, err)
+	}
+	if len(weight) != Buckets {
+		return fmt.Errorf("%w: it has %d buckets, not %d", ErrPool, len(weight), Buckets)
+	}
+	var out Pool
+	for i, w := range weight {
+		if !(w >= 0 && w <= 2*poolMemory) {
+			return fmt.Errorf("%w: %v pauses in a bucket", ErrPool, w)
+		}
+		out.weight[i] = w
+		out.total += w
+	}
+	*p = out
+	return nil
 }
 
 // poolPrior is how many pauses the pool's own prior weighs: without any

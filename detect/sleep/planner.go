@@ -1,6 +1,10 @@
 package sleep
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/detect/internal/figure"
+)
 
 // Planner makes the plans of sites that share a node. It has scratch space, so
 // that a plan allocates nothing, and is not for several goroutines at a time.
@@ -109,4 +113,50 @@ func (p *Planner) Ended(s *State, plans *Plans, pause time.Duration) bool {
 // owe adds to the debt, of which a site can have so much in advance.
 func (s *State) owe(more, most float64) {
 	s.Debt = clampFloat(max(float64(s.Debt)+more, -most))
+}
+
+// Alternative is what it is expected to cost when a site that has been idle for a
+// time is on one tier until its next visitor.
+type Alternative struct {
+	Option int           // in the options of Use
+	Rest   time.Duration // for which it is there, on average
+	Memory float64       // bytes held for a second: their sum over that time
+	Wait   time.Duration // of that visitor
+	Hold   float64       // what holding costs, in the unit of prices
+	Cost   float64       // all of it: going there, holding, waiting
+}
+
+// Alternatives are those of a site from an idle time on, each of the options of Use. An
+// option that is never worth it is among them, too: that is what is to be seen.
+func (p *Planner) Alternatives(s *State, idle time.Duration, options []Option, prices Prices) []Alternative {
+	p.odds.load(&s.Pauses, &p.Pool)
+	from := max(idle.Seconds(), shortest)
+	out := make([]Alternative, len(options))
+	for i := range options {
+		o := &options[i]
+		a := Alternative{Option: i}
+		var mass, rest, wait, woken float64
+		for b := bucketOf(from); b < Buckets; b++ {
+			low, high := max(edges[b], from), edges[b+1]
+			m := p.odds.mass[b] * (high - low) / (edges[b+1] - edges[b])
+			pause := (low + high) / 2
+			mass += m
+			rest += m * (pause - from)
+			if i > 0 {
+				w := o.wakeAfter(pause)
+				wait += m * w
+				woken += m * (prices.Visit*harm(w) + prices.CPU*w)
+			}
+		}
+		rest, wait, woken = rest/mass, wait/mass, woken/mass
+		a.Rest, a.Wait = figure.Seconds(rest), figure.Seconds(wait)
+		a.Memory = rest * o.Memory
+		a.Hold = rest * prices.holdOption(o)
+		a.Cost = a.Hold + woken
+		if i > 0 {
+			a.Cost += prices.CPU*o.Enter.Seconds() + prices.Write*o.Writes/figure.GiB
+		}
+		out[i] = a
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package sleep
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,6 +81,21 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	}
 	*s = out
 	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler, for records that are text.
+func (s *State) MarshalText() ([]byte, error) {
+	b, err := s.MarshalBinary()
+	return base64.RawStdEncoding.AppendEncode(nil, b), err
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler; see UnmarshalBinary.
+func (s *State) UnmarshalText(text []byte) error {
+	b, err := base64.RawStdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return s.UnmarshalBinary(b)
 }
 
 // Paired tests which of two rules is cheaper, on the same pauses: the sum of the

@@ -25,6 +25,8 @@ type Visits struct {
 	// Begin and End are the first and the last moment at which something was seen,
 	// to the second.
 	Begin, End time.Time
+	// Resumed says that they came while nobody read: when is not known.
+	Resumed bool
 }
 
 // count is how much of a replica's arrivals was told.
@@ -65,6 +67,7 @@ type Meter struct {
 	ended    map[bpf.SiteID]Visits // of replicas that are gone
 	reads    uint64
 	fresh    bool // what was counted before the first reading is not known to be new
+	resumed  bool // this is the first reading after Resume
 }
 
 // NewMeter makes a meter of a kernel's counters.
@@ -76,7 +79,7 @@ func NewMeter(kernel Kernel, now func() uint64) *Meter {
 func (m *Meter) Resume(told map[bpf.ReplicaID]count) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.fresh = false
+	m.fresh, m.resumed = false, true
 	for id, c := range told {
 		m.replicas[id] = reading{told: c, stats: bpf.ReplicaStats{ConnsTotal: c.Conns}}
 	}
@@ -157,7 +160,7 @@ func (m *Meter) Read() ([]Visits, error) {
 		v.Site = f.site
 		came[f.site] = came[f.site].add(v)
 	}
-	m.fresh = false
+	m.fresh, m.resumed = false, false
 	maps.DeleteFunc(m.replicas, func(_ bpf.ReplicaID, r reading) bool { return r.at+missed < m.reads })
 	return slices.Collect(maps.Values(came)), errors.Join(errs...)
 }
@@ -175,7 +178,7 @@ func (m *Meter) changed(id bpf.ReplicaID, now bpf.ReplicaStats, l bpf.Load, mono
 	if m.fresh || !active || resumed && v.Arrivals == 0 {
 		return v, false
 	}
-	v.Begin, v.End = wall, wall
+	v.Begin, v.End, v.Resumed = wall, wall, resumed && m.resumed
 	stamp := func(ns, old uint64) {
 		if ns <= old || ns > mono {
 			return
@@ -197,6 +200,7 @@ func (v Visits) add(o Visits) Visits {
 		return o
 	}
 	v.Arrivals += o.Arrivals
+	v.Resumed = v.Resumed || o.Resumed
 	if o.Begin.Before(v.Begin) {
 		v.Begin = o.Begin
 	}

@@ -45,6 +45,7 @@ var (
 		{"volumes/.tmp", 0, "nothing is lost"},
 		{"init", 0, "nothing is lost"},
 		{"logs", 0, "older logs are lost"},
+		{"plans.json", file.Small, "what the pauses of all sites have taught is learnt anew"},
 		{"prepared.json", file.Small, "sites are prepared again after their next wake"},
 	}
 	runPlaces = []place{

@@ -63,6 +63,7 @@ type Host struct {
 	preparing   sync.Mutex // one replica is prepared at a time
 	preparedMu  sync.Mutex // guards their file
 	Experiences *policy.Store
+	Plans       *policy.Plans
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
 	Scale       *scale.Engine

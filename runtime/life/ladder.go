@@ -19,8 +19,12 @@ func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
 	if x == nil {
 		x = policy.NewExperience()
 	}
-	in := policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure()}
-	return in.Choose()
+	return h.input(s, x).Choose()
+}
+
+// input is what choices for a site rest on.
+func (h *Host) input(s *spec.Site, x *policy.Experience) policy.Input {
+	return policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure()}
 }
 
 // tellLadder puts a ladder that has changed into the event log, with its figures.

@@ -59,6 +59,7 @@ func (l *Live) learnFailure(tier detect.Tier, err error) {
 func (l *Live) taught() *policy.Experience {
 	if l.experience == nil {
 		l.experience = l.Host.loadExperience(l.Name)
+		l.learnEarly()
 	}
 	return l.experience
 }
@@ -82,6 +83,7 @@ func (st *Site) recall() {
 		st.With(func(l *Live) {
 			if a := l.Activity; a != nil && a.experience == nil {
 				a.experience = x
+				l.learnEarly()
 				l.newLadder()
 			}
 		})

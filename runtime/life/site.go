@@ -105,6 +105,7 @@ type Activity struct {
 	unhealthy int // replicas in a row that were
 
 	experience *policy.Experience // nil until it was read
+	early      []span             // visits from before that
 	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
 	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
 	Seen       scale.Meter        // for those who look at the site

@@ -327,7 +327,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	cancel()
 	err = errors.Join(err, rings.Close())
 	n.Work.Wait()
-	n.Guard(nil, n.Arrivals.Read) // of what came when the last work was ending, as the next
+	n.Guard(nil, n.Arrivals.End) // of what came when the last work was ending, as the next
 	n.Experiences.Flush()
 	n.Tell(event.Event{Kind: event.Stopped, Reason: "replicas and the data path live on"})
 	return err

@@ -33,7 +33,18 @@ type Experience struct {
 	Visitors sleep.Visitors `json:"visitors,omitzero"` // of a site with an objective
 	Woke     time.Time      `json:"woke,omitzero"`     // its last wake that they count
 
+	// State is what plans rest on: its pauses, and what plans have cost it.
+	State *sleep.State `json:"state,omitempty"`
+
 	Ended Ended `json:"ended,omitzero"`
+}
+
+// Pauses is the site's state, to be changed.
+func (x *Experience) Pauses() *sleep.State {
+	if x.State == nil {
+		x.State = &sleep.State{}
+	}
+	return x.State
 }
 
 // Ended is what the kernel has counted for replicas that are gone, so that a site's

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
@@ -59,9 +58,6 @@ func (in Input) allowed() (rungs, unused []sleep.Rung) {
 // replica of which no image can be made goes cold in its place.
 func (in Input) listed() (rungs, unused []sleep.Rung) {
 	idle := time.Duration(in.Spec.Idle.After)
-	has := func(t string) bool {
-		return slices.ContainsFunc(in.Spec.Tiers.Rungs, func(r spec.Rung) bool { return r.Tier == t })
-	}
 	for i, r := range in.Spec.Tiers.Rungs {
 		rung := sleep.Rung{Tier: detect.Tier(r.Tier), After: time.Duration(r.After)}
 		if i == 0 && rung.After == 0 {
@@ -73,7 +69,7 @@ func (in Input) listed() (rungs, unused []sleep.Rung) {
 			continue
 		}
 		unused = append(unused, sleep.Rung{Tier: rung.Tier, Reason: err.Error()})
-		if rung.Tier == detect.TierReclaimed && !has(spec.TierFrozen) {
+		if rung.Tier == detect.TierReclaimed && !in.Spec.Tiers.Has(spec.TierFrozen) {
 			rung.Tier = detect.TierFrozen
 			rungs = append(rungs, rung)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,11 @@ const (
 	tiersAuto    = "auto"
 	tiersAllowed = "auto, or a list of frozen, reclaimed, prepared, checkpointed, cold in this order"
 )
+
+// Has says whether a tier is in the list.
+func (t Tiers) Has(tier string) bool {
+	return slices.ContainsFunc(t.Rungs, func(r Rung) bool { return r.Tier == tier })
+}
 
 // first gives the idle time of the first rung; 0 where the node chooses it.
 func (t Tiers) first() Duration {

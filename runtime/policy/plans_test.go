@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+func anyTier(detect.Tier, bool) error { return nil }
+
+func visitsOf(t *testing.T, yaml string) Input {
+	t.Helper()
+	return Input{Spec: parseSite(t, yaml), Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
+}
+
+// TestPausesAreLearnt: each pause of two seconds or more counts once, for the site and for the node; what
+// is between visits of one burst, before the first visit and before visits of an unknown time does not.
+func TestPausesAreLearnt(t *testing.T) {
+	p, err := OpenPlans(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := visitsOf(t, "")
+	at := in.Now
+	visit := func(after, lasting time.Duration) bool {
+		begin := at.Add(after)
+		at = begin.Add(lasting)
+		return p.Visited(in, begin, at)
+	}
+	if visit(time.Hour, time.Second) {
+		t.Error("nobody came before, and a pause ended")
+	}
+	if visit(time.Second, 0) {
+		t.Error("a second is a pause")
+	}
+	if !visit(5*time.Minute, 30*time.Second) || !visit(5*time.Minute, 0) {
+		t.Error("five minutes are none")
+	}
+	at = at.Add(time.Hour)
+	if p.Visited(in, time.Time{}, at) {
+		t.Error("an unknown time is a pause")
+	}
+	s := in.Experience.State
+	if n := s.Pauses.Count(); n != 2 || s.Pauses[sleep.Bucket(5*time.Minute)] != 2 {
+		t.Errorf("%d pauses: %v", n, s.Pauses)
+	}
+	if s.Last != since1970(at) {
+		t.Errorf("its last visit was at %v, ended at %v", s.Last, since1970(at))
+	}
+}
+
+// TestPlansAreKept: the next daemon knows what the sites have taught; a file that is none of
+// the plans' is an error, beside which come plans that know nothing.
+func TestPlansAreKept(t *testing.T) {
+	dir := t.TempDir()
+	p, err := OpenPlans(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := visitsOf(t, "")
+	for i := range 50 {
+		at := in.Now.Add(time.Duration(i) * time.Hour)
+		p.Visited(in, at, at)
+	}
+	if err := p.Save(); err != nil {
+		t.Fatal(err)
+	}
+	next, err := OpenPlans(dir)
+	if err != nil || next.planner.Pool == (sleep.Pool{}) {
+		t.Fatal(err)
+	}
+	if next.planner.Pool != p.planner.Pool {
+		t.Error("it is another pool")
+	}
+	for _, bad := range []string{"{", `{"pool":[1,2]}`, `{"pool":"x"}`, `{"pool":[1e300` + zeros() + `]}`, `{"pool":[-1` + zeros() + `]}`} {
+		if err := os.WriteFile(p.File(), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if next, err := OpenPlans(dir); err == nil || next == nil || next.planner.Pool != (sleep.Pool{}) {
+			t.Errorf("of %.20s it makes %v", bad, err)
+		}
+	}
+	if _, err := OpenPlans(dir); !errors.Is(err, sleep.ErrPool) {
+		t.Error(err)
+	}
+}
+
+func zeros() (out string) {
+	for range sleep.Buckets - 1 {
+		out += ",0"
+	}
+	return out
+}
+
+// TestStateIsInTheExperience: in at most 200 characters of the site's file; a state that is
+// damaged is an error of it.
+func TestStateIsInTheExperience(t *testing.T) {
+	s, background := testExperiences(t)
+	x := NewExperience()
+	x.Pauses().Pauses.Add(time.Hour)
+	x.Pauses().Last = 17
+	if err := s.Put("a", x); err != nil {
+		t.Fatal(err)
+	}
+	for _, job := range background.jobs {
+		job()
+	}
+	got, err := s.Load("a")
+	if err != nil || *got.State != *x.State {
+		t.Errorf("it comes back as %+v (%v)", got.State, err)
+	}
+	text, err := x.State.MarshalText()
+	if err != nil || len(text) > 200 {
+		t.Errorf("it takes %d characters (%v)", len(text), err)
+	}
+	if err := os.WriteFile(s.File("a"), []byte(`{"state":"AAAA"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load("a"); !errors.Is(err, sleep.ErrState) {
+		t.Errorf("a damaged state is %v", err)
+	}
+}
+
+// BenchmarkVisited is what a visit costs the goroutine that reads each second who came.
+func BenchmarkVisited(b *testing.B) {
+	p, err := OpenPlans(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
+	at := in.Now
+	for b.Loop() {
+		at = at.Add(time.Minute)
+		p.Visited(in, at, at)
+	}
+}
