@@ -27,6 +27,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 type recorded struct {
 	sites    []api.Site
 	arrivals string
+	why      api.Why
 	traces   []api.Trace
 	events   []api.Event
 	routes   []api.RouteUpdate
@@ -212,6 +213,15 @@ func (b *recorded) Denied(context.Context) ([]api.Denial, error) {
 func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "fcnode_sites 4\n")
 	return err
+}
+
+func (b *recorded) Why(_ context.Context, name string, n int) (api.Why, error) {
+	if _, err := b.site(name); err != nil {
+		return api.Why{}, err
+	}
+	why := b.why
+	why.Decisions = why.Decisions[:min(n, len(why.Decisions))]
+	return why, nil
 }
 
 func (b *recorded) Arrivals(_ context.Context, w io.Writer, o api.ArrivalsOptions) error {

@@ -12,40 +12,50 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-const planLong = `Reckons what a service level takes, and what a node can promise. It asks no
-daemon and touches nothing.
+const planLong = `Reckons what a service level takes, and what a node can promise. It touches nothing.
 
 With --rate it says which idle time or lifetime gives a share of delayed
 visitors, if they come independently of each other (real ones do not; see
-docs/detection.md). With a FILE of recorded requests, as "fcnode replay" reads
-them, it plays fcnode's plans at several shares of late requests, and with --have
-under a budget of memory.`
+docs/detection.md). With recorded requests, those of a FILE, or that the node has
+recorded of a SITE or of all its sites, as "fcnode replay" takes them, it plays
+fcnode's plans at several shares of late requests, and with --have under a budget
+of memory. What the tiers cost a SITE is what the node has measured, unless
+--memory or --start is given.`
 
 func newPlan(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "plan [FILE]",
+		Use:   "plan [FILE|SITE|--all]",
 		Short: "Reckon what a service level takes, and what a node can promise",
 		Long:  planLong,
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  fcnode plan --all --since 168h
+  fcnode plan --all --have 48GiB
+  fcnode plan blog --over 50ms
+  fcnode plan --rate 10 --late 1%`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRecorded(e),
 	}
 	flags := addClass(cmd)
+	from := addRecorded(cmd)
 	rate := cmd.Flags().Float64("rate", 0, "`VISITORS` an hour")
 	have := cmd.Flags().String("have", "", "`SIZE` of memory for all sites")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		options, class, err := flags.read()
 		switch {
 		case err != nil:
 			return err
-		case *rate < 0 || (*rate > 0) == (len(args) > 0):
-			return errors.New("one of --rate and FILE says who comes")
+		case *rate < 0 || (*rate > 0) == (len(args) > 0 || from.all):
+			return errors.New("one of --rate, FILE, SITE and --all says who comes")
 		case *rate > 0 && *have != "":
-			return errors.New("--have needs a FILE")
+			return errors.New("--have needs a FILE, a SITE or --all")
 		case *rate > 0:
 			return planRate(e, sleep.Poisson{Rate: *rate / 3600, Start: flags.start}, class)
 		}
-		f, err := readFleet(e, args[0])
+		f, measured, err := from.read(cmd.Context(), e, args)
 		if err != nil {
 			return err
+		}
+		if measured != nil && !flags.given(cmd) {
+			options = measured
 		}
 		if *have != "" {
 			budget, err := spec.ParseBytes(*have)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fcnode/fcnode/detect/model"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 )
 
@@ -45,37 +47,57 @@ func isFile(name string) bool {
 	return err == nil || name == "-" || strings.ContainsAny(name, "/.")
 }
 
-// read gives the requests of a file, a site or all sites.
-func (r *recordedFrom) read(ctx context.Context, e *env, args []string) (*model.Fleet, error) {
+// read gives the requests of a file, a site or all sites, and of a site what its
+// tiers cost it; else nil.
+func (r *recordedFrom) read(ctx context.Context, e *env, args []string) (*model.Fleet, []sleep.Option, error) {
 	opts := api.ArrivalsOptions{}
 	switch {
 	case r.all == (len(args) > 0):
-		return nil, errors.New("one of FILE, SITE and --all says whose requests")
+		return nil, nil, errors.New("one of FILE, SITE and --all says whose requests")
 	case len(args) > 0 && isFile(args[0]):
 		if r.since != "" {
-			return nil, fmt.Errorf("--since is for what the node has recorded; %s is a file", args[0])
+			return nil, nil, fmt.Errorf("--since is for what the node has recorded; %s is a file", args[0])
 		}
-		return readFleet(e, args[0])
+		f, err := readFleet(e, args[0])
+		return f, nil, err
 	case len(args) > 0:
 		opts.Site = args[0]
 	}
 	var err error
 	if opts.Since, err = parseSince(r.since, e.now()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	client := e.client()
 	defer client.Close()
 	var text bytes.Buffer
 	if err := client.Arrivals(ctx, &text, opts); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	of := "the node's sites"
-	if opts.Site != "" {
-		of = opts.Site
-	}
+	of := cmp.Or(opts.Site, "the node's sites")
 	f, err := model.ReadFleet(of, &text, 1)
 	if err != nil {
-		return nil, fmt.Errorf("what is recorded of %s: %w", of, err)
+		return nil, nil, fmt.Errorf("what is recorded of %s: %w", of, err)
 	}
-	return f, nil
+	if opts.Site == "" {
+		return f, nil, nil
+	}
+	why, err := client.Why(ctx, opts.Site, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, optionsOf(&why), nil
+}
+
+// optionsOf are the tiers that a site may be on, and what they cost it; nil if it can
+// only run.
+func optionsOf(why *api.Why) (out []sleep.Option) {
+	for _, a := range why.Alternatives {
+		if a.Cost >= 0 {
+			out = append(out, sleep.NewOption(a.Tier, float64(a.Memory), float64(a.Disk), a.Wake.Duration()))
+		}
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
 }

@@ -28,7 +28,8 @@ name that ends in .gz is unpacked, - is the standard input.
 Policies: plans (fcnode's, its price steered to --late), auto (a ladder of each
 site's own, steered to the share --late of cold requests), ski-rental,
 timeout=5m (from running to cold), and oracle, which knows how long each pause
-will be. What the tiers cost is assumed from --memory and --start.`
+will be. What the tiers cost a SITE is what the node has measured (see "fcnode
+why"), unless --memory or --start is given; else it is assumed from these.`
 
 // class are the flags that say what sites cost and what they promise.
 type classFlags struct {
@@ -43,6 +44,11 @@ func addClass(cmd *cobra.Command) *classFlags {
 	cmd.Flags().StringVar(&c.late, "late", "1%", "`SHARE` of all requests that may be late")
 	cmd.Flags().DurationVar(&c.over, "over", 100*time.Millisecond, "`TIME` beyond which a request is late")
 	return c
+}
+
+// given says that what tiers cost was asked for by a flag.
+func (c *classFlags) given(cmd *cobra.Command) bool {
+	return cmd.Flags().Changed("memory") || cmd.Flags().Changed("start")
 }
 
 // read checks the flags.
@@ -81,9 +87,12 @@ func newReplay(e *env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		f, err := from.read(cmd.Context(), e, args)
+		f, measured, err := from.read(cmd.Context(), e, args)
 		if err != nil {
 			return err
+		}
+		if measured != nil && !flags.given(cmd) {
+			options = measured
 		}
 		var out []replayed
 		for _, name := range *policies {

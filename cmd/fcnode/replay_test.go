@@ -65,8 +65,8 @@ func TestReplayRefuses(t *testing.T) {
 		"no such file":                  {"replay", filepath.Join(t.TempDir(), "none")},
 		"--late":                        {"replay", path, "--late", "much"},
 		"--memory":                      {"replay", path, "--memory", "91"},
-		"one of --rate and FILE":        {"plan"},
-		"--have needs a FILE":           {"plan", "--rate", "3", "--have", "1GiB"},
+		"one of --rate, FILE, SITE":     {"plan"},
+		"--have needs a FILE, a SITE":   {"plan", "--rate", "3", "--have", "1GiB"},
 		"not even one site":             {"plan", path, "--have", "1MiB"},
 		"--start and --over are times ": {"plan", "--rate", "3", "--start", "0s"},
 	} {
@@ -134,5 +134,38 @@ func TestRecord(t *testing.T) {
 	}
 	if want := `arrivals "" since 0001-01-01 00:00:00 +0000 UTC numbered true`; node.calls[0] != want {
 		t.Errorf("the node was asked for %q, want %q", node.calls[0], want)
+	}
+}
+
+// TestPlanOfASite: what is reckoned for a site rests on what the node has measured of it, unless a flag says
+// otherwise; a site that can only run has nothing measured to sleep on.
+func TestPlanOfASite(t *testing.T) {
+	b, err := os.ReadFile(someRequests(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := &recorded{arrivals: string(b), sites: []api.Site{{Name: "blog"}}, why: sleeping()}
+	c := newCLI(t).serve(t, node)
+	run := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := c.run(t, args...)
+		if code != 0 {
+			t.Fatalf("%v: exit %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	measured, assumed := run("replay", "blog", "--policy", "timeout=5m"), run("replay", "blog", "--policy", "timeout=5m", "--memory", "91MiB")
+	if measured == assumed || !strings.Contains(measured, "timeout=5m") {
+		t.Errorf("what was measured makes no difference:\n%s%s", measured, assumed)
+	}
+	if out := run("plan", "blog"); !strings.Contains(out, "late 1%") || !strings.Contains(out, "2 sites") {
+		t.Errorf("plan says\n%s", out)
+	}
+	if out := run("plan", "--all", "--have", "100MiB"); !strings.Contains(out, "evictions") {
+		t.Errorf("plan says\n%s", out)
+	}
+	node.why = api.Why{Alternatives: []api.WhyTier{{Tier: api.TierRunning, Memory: 1 << 20}}}
+	if out := run("replay", "blog", "--policy", "timeout=5m"); out != assumed {
+		t.Errorf("of a site of which nothing is known replay says\n%s, want\n%s", out, assumed)
 	}
 }

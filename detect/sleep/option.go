@@ -42,16 +42,23 @@ func Options(measured []TierCost, allowed func(detect.Tier) bool, wake time.Dura
 		if i > 0 && (!allowed(c.Tier) || wake > 0 && c.P99 > wake) {
 			continue
 		}
-		o := Option{Tier: c.Tier, Memory: c.Memory, Disk: c.Disk, CPU: c.CPU, Wake: c.Median}
-		if c.Tier == detect.TierCheckpointed || c.Tier == detect.TierReclaimed {
-			o.Enter = c.Median // to write takes about as long as to read
-		}
-		if c.Tier == detect.TierCheckpointed {
-			o.Writes = c.Disk
-		}
+		o := NewOption(c.Tier, c.Memory, c.Disk, c.Median)
+		o.CPU = c.CPU
 		out = append(out, o)
 	}
 	return out
+}
+
+// NewOption is a tier on which so many bytes are held, and from which a wake takes a time.
+func NewOption(tier detect.Tier, memory, disk float64, wake time.Duration) Option {
+	o := Option{Tier: tier, Memory: memory, Disk: disk, Wake: wake}
+	if tier == detect.TierCheckpointed || tier == detect.TierReclaimed {
+		o.Enter = wake // to write takes about as long as to read
+	}
+	if tier == detect.TierCheckpointed {
+		o.Writes = disk
+	}
+	return o
 }
 
 // mostOptions bounds a table: there are no more tiers than these.

@@ -115,46 +115,50 @@ func (s *State) owe(more, most float64) {
 	s.Debt = clampFloat(max(float64(s.Debt)+more, -most))
 }
 
-// Alternative is what it is expected to cost when a site that has been idle for a
-// time is on one tier until its next visitor.
+// Comes is after how long, from the last activity on, the next visitor is as likely to
+// have come as not, of a site that has been idle for a time.
+func (p *Planner) Comes(s *State, idle time.Duration) time.Duration {
+	p.odds.load(&s.Pauses, &p.Pool)
+	from := max(idle.Seconds(), shortest)
+	first := bucketOf(from)
+	share := func(b int) float64 { // of the bucket that is still to come
+		return p.odds.mass[b] * max(0, edges[b+1]-max(edges[b], from)) / (edges[b+1] - edges[b])
+	}
+	left := 0.0
+	for b := first; b < Buckets; b++ {
+		left += share(b)
+	}
+	half := left / 2
+	for b := first; b < Buckets; b++ {
+		if m := share(b); half <= m && m > 0 {
+			low := max(edges[b], from)
+			return figure.Seconds(low + (edges[b+1]-low)*half/m)
+		}
+		half -= share(b)
+	}
+	return figure.Seconds(from)
+}
+
+// Alternative is what it costs when a site is on one tier for a whole pause.
 type Alternative struct {
-	Option int           // in the options of Use
-	Rest   time.Duration // for which it is there, on average
-	Memory float64       // bytes held for a second: their sum over that time
-	Wait   time.Duration // of that visitor
+	Option int           // of the options
 	Hold   float64       // what holding costs, in the unit of prices
+	Wait   time.Duration // of the visitor who ends the pause
 	Cost   float64       // all of it: going there, holding, waiting
 }
 
-// Alternatives are those of a site from an idle time on, each of the options of Use. An
-// option that is never worth it is among them, too: that is what is to be seen.
-func (p *Planner) Alternatives(s *State, idle time.Duration, options []Option, prices Prices) []Alternative {
-	p.odds.load(&s.Pauses, &p.Pool)
-	from := max(idle.Seconds(), shortest)
+// Alternatives are those of a pause that ends in a visit, one for each option. One that
+// plans never choose is among them, too: that is what is to be seen.
+func Alternatives(pause time.Duration, options []Option, prices Prices) []Alternative {
 	out := make([]Alternative, len(options))
 	for i := range options {
 		o := &options[i]
-		a := Alternative{Option: i}
-		var mass, rest, wait, woken float64
-		for b := bucketOf(from); b < Buckets; b++ {
-			low, high := max(edges[b], from), edges[b+1]
-			m := p.odds.mass[b] * (high - low) / (edges[b+1] - edges[b])
-			pause := (low + high) / 2
-			mass += m
-			rest += m * (pause - from)
-			if i > 0 {
-				w := o.wakeAfter(pause)
-				wait += m * w
-				woken += m * (prices.Visit*harm(w) + prices.CPU*w)
-			}
-		}
-		rest, wait, woken = rest/mass, wait/mass, woken/mass
-		a.Rest, a.Wait = figure.Seconds(rest), figure.Seconds(wait)
-		a.Memory = rest * o.Memory
-		a.Hold = rest * prices.holdOption(o)
-		a.Cost = a.Hold + woken
+		a := Alternative{Option: i, Hold: pause.Seconds() * prices.holdOption(o)}
+		a.Cost = a.Hold
 		if i > 0 {
-			a.Cost += prices.CPU*o.Enter.Seconds() + prices.Write*o.Writes/figure.GiB
+			w := o.wakeAfter(pause.Seconds())
+			a.Wait = figure.Seconds(w)
+			a.Cost += prices.Visit*harm(w) + prices.CPU*(w+o.Enter.Seconds()) + prices.Write*o.Writes/figure.GiB
 		}
 		out[i] = a
 	}

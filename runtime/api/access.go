@@ -107,6 +107,7 @@ var least = map[string]Role{
 	"DELETE /v1/volumes/{site}/{volume}": RoleAdmin,
 	"GET /v1/sites/{site}/check":         RoleRead,
 	"GET /v1/sites/{site}/traces":        RoleRead,
+	"GET /v1/sites/{site}/why":           RoleRead,
 	"GET /v1/sites/{site}/logs":          RoleOperate,
 	"POST /v1/sites/{site}/exec":         RoleAdmin,
 	"GET /v1/denied":                     RoleRead,

@@ -244,6 +244,15 @@ func TestSites(t *testing.T) {
 	if err = r.Arrivals(ctx, &arrivals, api.ArrivalsOptions{Site: "nobody"}); !errors.Is(err, api.ErrNotFound) {
 		t.Fatalf("Arrivals of what is not there: %v", err)
 	}
+	if why, err := r.Why(ctx, "blog", 5); err != nil || why.Pauses != 5 || why.Callers[0].Every != 300e9 || why.Decisions == nil {
+		t.Fatalf("Why = %+v, %v", why, err)
+	}
+	if _, err := r.Why(ctx, "nobody", 5); !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("Why of what is not there: %v", err)
+	}
+	if _, err := r.Why(ctx, "blog", -1); !errors.Is(err, api.ErrInvalid) {
+		t.Fatalf("Why with -1 decisions: %v", err)
+	}
 	if _, err = r.Park(ctx, "blog", false); !errors.Is(err, api.ErrBusy) {
 		t.Fatalf("Park of a busy site: %v", err)
 	}

@@ -71,6 +71,8 @@ type Backend interface {
 	Check(ctx context.Context, name string) (SiteCheck, error)
 	// Traces returns the last wakes of a site, the newest first, at most n.
 	Traces(ctx context.Context, name string, n int) ([]event.Trace, error)
+	// Why says why a site is on its tier, with its n last decisions.
+	Why(ctx context.Context, name string, n int) (Why, error)
 	// Info describes the node.
 	Info(ctx context.Context) (NodeInfo, error)
 	// Metrics writes what the node counts, in the text format of Prometheus.

@@ -279,6 +279,13 @@ func (m *memory) Metrics(_ context.Context, w io.Writer) error {
 	return err
 }
 
+func (m *memory) Why(_ context.Context, name string, n int) (api.Why, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, err := m.site(name)
+	return api.Why{Site: name, Pauses: n, Callers: []api.WhyCaller{{Client: netip.MustParseAddr("192.0.2.7"), Every: 300e9}}}, err
+}
+
 func (m *memory) Arrivals(_ context.Context, w io.Writer, o api.ArrivalsOptions) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

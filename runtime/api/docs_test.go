@@ -19,7 +19,7 @@ func TestDocs(t *testing.T) {
 	}
 	page := string(text)
 	for heading, into := range map[string]any{
-		"Site": new(Site), "Trace": new(event.Trace), "Event": new(event.Event), "LogLine": new(LogLine), "NodeInfo": new(NodeInfo), "RouteUpdate": new(RouteUpdate),
+		"Site": new(Site), "Why": new(Why), "Trace": new(event.Trace), "Event": new(event.Event), "LogLine": new(LogLine), "NodeInfo": new(NodeInfo), "RouteUpdate": new(RouteUpdate),
 		"SpecFile": new(SpecFile), "Pull": new(Pull),
 	} {
 		dec := json.NewDecoder(strings.NewReader(example(t, page, heading)))

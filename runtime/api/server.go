@@ -113,6 +113,7 @@ func (s *Server) routes() http.Handler {
 	handle("DELETE /v1/volumes/{site}/{volume}", s.mutation(s.removeVolume))
 	handle("GET /v1/sites/{site}/check", s.call(s.check))
 	handle("GET /v1/sites/{site}/traces", s.call(s.traces))
+	handle("GET /v1/sites/{site}/why", s.call(s.why))
 	handleFunc("GET /v1/sites/{site}/logs", s.logs)
 	handleFunc("POST /v1/sites/{site}/exec", s.exec)
 	handle("GET /v1/denied", s.call(s.denied))

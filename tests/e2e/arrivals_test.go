@@ -58,6 +58,10 @@ func TestRootArrivalsAreRecorded(t *testing.T) {
 	s.park()
 	n.outside.greet(s.addr4(80))
 	s.wantRecorded(6)
+	s.park()
+	if out := n.cli("why", s.name); !strings.HasPrefix(out, "visited is asleep as cold since ") || !strings.Contains(out, "Keeping it frozen holds ") {
+		t.Errorf("why says %q", out)
+	}
 	n.stop()
 	n.start()
 	s.wantRecorded(6)

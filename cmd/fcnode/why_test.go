@@ -1,0 +1,75 @@
+package main
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
+)
+
+// sleeping is a site that sleeps checkpointed, and is visited every 41 minutes.
+func sleeping() api.Why {
+	at := noon.Add(-3 * time.Hour)
+	return api.Why{
+		Site: "blog", Tier: api.TierCheckpointed, Phase: api.PhaseParked, Since: at, Idle: event.Nanoseconds(3 * time.Hour),
+		Pauses: 37, Median: event.Nanoseconds(41 * time.Minute), Long: event.Nanoseconds(2 * time.Hour), Comes: event.Nanoseconds(41 * time.Minute),
+		Usual: &api.WhyUsual{From: event.Nanoseconds(36 * time.Minute), To: event.Nanoseconds(51 * time.Minute), Share: 0.8},
+		Alternatives: []api.WhyTier{
+			{Tier: api.TierRunning, Memory: 91 << 20, Hold: 219, Cost: 219},
+			{Tier: api.TierReclaimed, Memory: 27 << 20, Wake: 92e6, Wakes: 8, Hold: 64.9, Wait: 92e6, Cost: 120, Rung: true, After: event.Nanoseconds(10 * time.Second)},
+			{Tier: api.TierCheckpointed, Disk: 60 << 20, Wake: 200e6, Hold: 2.9, Wait: 200e6, Cost: 130, Rung: true, After: event.Nanoseconds(5 * time.Minute)},
+			{Tier: api.TierPrepared, Cost: -1, Unused: "the configuration allows none (prepared.max)"},
+		},
+		Callers: []api.WhyCaller{{Client: netip.MustParseAddr("192.0.2.7"), Every: 300e9, Jitter: 2e9, Wakes: 12, Of: 14, Text: "192.0.2.7 wakes it every 300 s ± 2 s (12 of its last 14 wakes)"}},
+		Decisions: []event.Event{
+			{Time: at.Add(time.Second), Site: "blog", Kind: event.Ladder, Reason: "another"},
+			{Time: at, Site: "blog", Kind: event.Checkpointed, Reason: "idle 5m0s"},
+		},
+	}
+}
+
+func TestWhy(t *testing.T) {
+	node := &recorded{sites: []api.Site{{Name: "blog"}}, why: sleeping()}
+	c := newCLI(t).serve(t, node)
+	code, stdout, stderr := c.run(t, "why", "blog")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	for _, want := range []string{
+		"blog is asleep as checkpointed since ", "(3h): idle 5m0s.",
+		"Visits come every 41m (median of 37 pauses; nine in ten are over within 2h0m); 80 % of the pauses last 36m to 51m",
+		"Keeping it reclaimed holds 27 MiB for 41m = 64.9 GiB·s, a visitor waits 92ms once: 120 GiB·s in all.",
+		"Keeping it awake holds 91 MiB for 41m = 219 GiB·s, nobody waits: 219 GiB·s in all.",
+		"192.0.2.7 wakes it every 300 s ± 2 s (12 of its last 14 wakes): a monitor",
+		"`ignore: [192.0.2.7]`", "200ms?", "now", "the configuration allows none (prepared.max)", "idle 5m0s",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("it does not say %q:\n%s", want, stdout)
+		}
+	}
+	if strings.Contains(stdout, "Keeping it checkpointed") || strings.Contains(stdout, "Keeping it prepared") {
+		t.Errorf("it says what is so, or cannot be, as if it were another way:\n%s", stdout)
+	}
+	code, stdout, stderr = c.run(t, "why", "blog", "-o", "json", "-n", "1")
+	var got api.Why
+	if err := json.Unmarshal([]byte(stdout), &got); code != 0 || err != nil || len(got.Decisions) != 1 || got.Alternatives[1].Hold != 64.9 {
+		t.Errorf("exit %d: %v\n%s%s", code, err, stdout, stderr)
+	}
+	if code, _, stderr = c.run(t, "why", "nobody"); code != 3 {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+// TestWhyAwake: of a site that is awake, and of which nothing is known, it says so.
+func TestWhyAwake(t *testing.T) {
+	node := &recorded{sites: []api.Site{{Name: "blog"}}, why: api.Why{Site: "blog", Tier: api.TierRunning, Phase: api.PhaseRunning}}
+	c := newCLI(t).serve(t, node)
+	code, stdout, _ := c.run(t, "why", "blog")
+	if code != 0 || !strings.Contains(stdout, "blog is awake. Somebody is there.\nNothing is known of the pauses") {
+		t.Errorf("exit %d:\n%s", code, stdout)
+	}
+}
