@@ -59,7 +59,7 @@ func (s *series) write(w *bufio.Writer, name string, begin minute) {
 			fmt.Fprintf(w, " %d:%d", at, count)
 		}
 	}
-	w.WriteByte('\n')
+	fmt.Fprintln(w)
 }
 
 // Export writes the sites' arrivals in the format of the request traces: comments,

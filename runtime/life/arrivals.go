@@ -66,7 +66,7 @@ func (a *Arrivals) Read() {
 		if v.Resumed {
 			v.Begin = time.Time{} // and so it ends no pause
 		}
-		if a.host.Guard(st, func() { st.visited(v.Begin, v.End) }) {
+		if a.host.Guard(st, func() { a.visited(st, v.Begin, v.End) }) {
 			if _, due := a.unkept[st]; !due {
 				a.unkept[st] = now
 			}

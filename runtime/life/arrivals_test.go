@@ -26,7 +26,7 @@ func TestPausesOfASite(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [cold]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		pass := func(after time.Duration) {
 			for range after / time.Second {
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				synctest.Wait()
 				d.Arrivals.Read()
 			}

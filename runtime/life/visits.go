@@ -18,25 +18,26 @@ func (l *Live) came(r *Replica, total uint64) {
 
 // visited takes into account that visitors were there for a time. Nobody waits for it:
 // it is told by the meter, up to a second later.
-func (st *Site) visited(begin, end time.Time) {
+func (a *Arrivals) visited(st *Site, begin, end time.Time) {
 	parked := false
 	st.With(func(l *Live) { parked = !l.learnVisit(begin, end) })
 	if !parked {
 		return
 	}
 	// Its record and its spec are read without its lock: somebody may come.
-	kept, err := st.Host.Store.Get(st.Name)
+	h := a.host
+	kept, err := h.Store.Get(st.Name)
 	if err != nil {
 		return // deleted meanwhile
 	}
-	x := st.Host.loadExperience(st.Name)
+	x := h.loadExperience(st.Name)
 	st.With(func(l *Live) {
 		if l.learnVisit(begin, end) {
 			return
 		}
-		st.Host.Plans.Visited(st.Host.input(&kept.Spec, x), begin, end)
-		if err := st.Host.Experiences.Put(st.Name, x); err != nil {
-			st.Host.NotKept(st.Name, err)
+		h.Plans.Visited(h.input(&kept.Spec, x), begin, end)
+		if err := h.Experiences.Put(st.Name, x); err != nil {
+			h.NotKept(st.Name, err)
 		}
 	})
 }
