@@ -93,8 +93,9 @@ func enters(kind event.Kind, tier detect.Tier) bool {
 		return kind == event.Running || kind == event.Woken
 	case detect.TierCold:
 		return kind == event.Parked
+	default:
+		return kind == string(tier)
 	}
-	return kind == string(tier)
 }
 
 func wire(out *api.Why, w policy.Why) {
