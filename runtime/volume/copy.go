@@ -101,6 +101,10 @@ type copier struct {
 	target string           // what is copied
 	links  map[inode]string // where the first of several names of a file is, below top
 	within uint64           // RESOLVE_NO_XDEV: what is mounted in it is left out
+
+	clone          bool // files share their blocks with what they are copied from, where the file system can
+	cloned, copied int64
+	files, left    int64
 }
 
 type inode struct{ dev, ino uint64 }
@@ -169,6 +173,7 @@ func (c *copier) entry(from, to int, name, path string, depth int) error {
 	if err != nil {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
+	c.files++
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR, unix.S_IFREG:
 	case unix.S_IFLNK:
@@ -179,6 +184,7 @@ func (c *copier) entry(from, to int, name, path string, depth int) error {
 		}
 		return named(to, name, path, &st)
 	default:
+		c.left++
 		return nil // devices and sockets are not an image's to give
 	}
 	// Not blocking: it may have become a FIFO. Mounts are told by the lookup and not by st_dev, which in an
@@ -244,7 +250,7 @@ func (c *copier) regular(from, to int, name, path string, st *unix.Stat_t) error
 	}
 	out := os.NewFile(uintptr(fd), path)
 	defer out.Close()
-	if err := copyData(from, out, st.Size); err != nil {
+	if err := c.data(from, out, st.Size); err != nil {
 		return fmt.Errorf("copy %s: %w", path, err)
 	}
 	if err := c.attributes(from, fd, to, name, path); err != nil {
@@ -264,16 +270,39 @@ func (c *copier) regular(from, to int, name, path string, st *unix.Stat_t) error
 // once for each name.
 const maxLinks = 1 << 16
 
+// data gives a copy the data of a file, shared where it may be.
+func (c *copier) data(from int, to *os.File, size int64) error {
+	if c.clone {
+		err := unix.IoctlFileClone(int(to.Fd()), from)
+		if err == nil {
+			c.cloned += size
+			return nil
+		}
+		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTTY) {
+			return os.NewSyscallError("ioctl FICLONE", err)
+		}
+	}
+	n, err := copyData(c.ctx, from, to, size)
+	c.copied += n
+	return err
+}
+
+// copyPiece is how much is copied between two looks at whether to go on, in bytes.
+const copyPiece = 8 << 20
+
 // copyData copies a file's data, and leaves its holes holes: its size says
 // nothing of the disk that it takes.
-func copyData(from int, to *os.File, size int64) error {
+func copyData(ctx context.Context, from int, to *os.File, size int64) (copied int64, err error) {
 	fd, err := unix.FcntlInt(uintptr(from), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("fcntl", err)
+		return 0, os.NewSyscallError("fcntl", err)
 	}
 	in := os.NewFile(uintptr(fd), to.Name())
 	defer in.Close()
 	for at := int64(0); at < size; {
+		if ctx.Err() != nil {
+			return copied, context.Cause(ctx)
+		}
 		begin, err := unix.Seek(from, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			break // a hole up to the end
@@ -283,20 +312,23 @@ func copyData(from int, to *os.File, size int64) error {
 			end, err = unix.Seek(from, begin, unix.SEEK_HOLE)
 		}
 		if err != nil {
-			return os.NewSyscallError("lseek", err)
+			return copied, os.NewSyscallError("lseek", err)
 		}
+		end = min(end, begin+copyPiece)
 		if _, err := in.Seek(begin, io.SeekStart); err != nil {
-			return err
+			return copied, err
 		}
 		if _, err := to.Seek(begin, io.SeekStart); err != nil {
-			return err
+			return copied, err
 		}
-		if _, err := io.CopyN(to, in, end-begin); err != nil {
-			return err
+		n, err := io.CopyN(to, in, end-begin)
+		copied += n
+		if err != nil {
+			return copied, err
 		}
 		at = end
 	}
-	return to.Truncate(size)
+	return copied, to.Truncate(size)
 }
 
 // attributes gives an open copy owner, extended attributes, mode and times, in

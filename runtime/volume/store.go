@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +39,13 @@ type Store struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu    sync.Mutex // guards fills, and the names below dir
+	mu    sync.Mutex // guards fills, held, and the names below dir
 	fills map[string]*fill
+	held  map[string]chan struct{} // by the volumes' paths; closed when they are free again
 }
+
+// recordFile is the Origin of a volume, beside its data.
+const recordFile = "volume.json"
 
 // fill is one that is under way.
 type fill struct {
@@ -100,7 +103,7 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 }
 
 func newStore(dir string, log *slog.Logger) *Store {
-	s := &Store{dir: dir, tmp: filepath.Join(dir, ".tmp"), log: log, fills: map[string]*fill{}}
+	s := &Store{dir: dir, tmp: filepath.Join(dir, ".tmp"), log: log, fills: map[string]*fill{}, held: map[string]chan struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -141,6 +144,10 @@ func (s *Store) Has(site, name string) bool {
 func (s *Store) Ensure(ctx context.Context, site, name string, from Origin, layers []string) (string, error) {
 	path := s.Path(site, name)
 	s.mu.Lock()
+	if err := s.waitFree(ctx, path); err != nil {
+		s.mu.Unlock()
+		return "", fmt.Errorf("volume %s of site %s: %w", name, site, err)
+	}
 	if s.Has(site, name) {
 		s.mu.Unlock()
 		return path, nil
@@ -207,7 +214,7 @@ func (s *Store) fill(dir string, from Origin, layers []string) error {
 	from.Made = time.Now().UTC().Truncate(time.Second)
 	b, err := json.Marshal(from)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "volume.json"), append(b, '\n'), 0o600)
+		err = os.WriteFile(filepath.Join(dir, recordFile), append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return err
@@ -253,6 +260,9 @@ func (s *Store) Remove(site, name string) error {
 	defer s.mu.Unlock()
 	if !s.Has(site, name) {
 		return fmt.Errorf("volume %s of site %s: %w", name, site, ErrNone)
+	}
+	if s.held[s.Path(site, name)] != nil {
+		return fmt.Errorf("volume %s of site %s: %w", name, site, ErrHeld)
 	}
 	grave, err := os.MkdirTemp(s.tmp, "gone-")
 	if err == nil {
@@ -315,7 +325,7 @@ func namesOf(dir string) ([]string, error) {
 
 func (s *Store) info(site, name string) Info {
 	v := Info{Site: site, Name: name, Path: s.Path(site, name)}
-	raw, err := file.Read(filepath.Join(s.dir, site, name, "volume.json"), file.Small)
+	raw, err := file.Read(filepath.Join(s.dir, site, name, recordFile), file.Small)
 	if err == nil {
 		err = json.Unmarshal(raw, &v.Origin)
 	}
@@ -341,9 +351,7 @@ func (s *Store) Usage(ctx context.Context, site, name string) (bytes, files int6
 		}
 		files++
 		if fi, err := d.Info(); err == nil {
-			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-				bytes += st.Blocks * 512
-			}
+			bytes += blocksOf(fi)
 		}
 		return nil
 	})
