@@ -53,6 +53,9 @@ func (l *Live) descend(id site.ReplicaID, tier detect.Tier) {
 func (st *Site) suspend(ctx context.Context, r *Replica, d *descent, s *spec.Site) error {
 	// A visitor can be served a little before the daemon knows of the container.
 	err := st.Wait(ctx, func(*Activity) bool { return r.Ctr != nil })
+	if err == nil {
+		err = unpaused(ctx, st, r)
+	}
 	if err != nil {
 		return err
 	}
@@ -154,12 +157,15 @@ func (l *Live) ascend(id site.ReplicaID) {
 			trace.mark(event.StepThawed, st.Host.Now()) // the answer may be quicker than what comes after it
 		}
 	}
-	if asleep { // at once: the other goroutine may have to wait for a turn of its own first
+	if asleep && l.pause == nil { // at once: the other goroutine may have to wait for a turn of its own first
 		mark()
 		_ = r.Ctr.Group().BeginThaw() // whether it came to anything is seen there
 	}
 	st.goDo(func() {
 		thawable()
+		if unpaused(st.Host.Ctx, st, r) != nil {
+			return
+		}
 		mark()
 		err := r.Ctr.Group().Thaw(st.Host.Ctx)
 		st.With(func(l *Live) { l.ascended(r, err) })

@@ -40,14 +40,20 @@ func (c *checkup) arm(l *Live) {
 		if r.checkup != c {
 			return nil
 		}
-		if r.Ctr == nil || r.work != nil { // the daemon does not know of it yet, or looks at what it does unasked
+		if r.Ctr == nil || r.work != nil || l.pause != nil { // the daemon does not know of it yet, looks at what it does unasked, or has stopped it
 			c.arm(l)
 			return nil
 		}
-		st, s := l.Site, l.Spec
+		st, s, paused := l.Site, l.Spec, r.paused
 		st.goDo(func() {
 			err := st.ask(st.Host.Ctx, s.Health.Probe, r, s)
-			st.With(func(l *Live) { c.tried(l, err) })
+			st.With(func(l *Live) {
+				if r.paused == paused { // else it may have had no time to answer
+					c.tried(l, err)
+				} else if l.Activity != nil && r.checkup == c {
+					c.arm(l)
+				}
+			})
 		})
 		return nil
 	})

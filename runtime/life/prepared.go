@@ -138,6 +138,7 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 			cancel()
 		}
 	})
+	_ = unpaused(ctx, st, r) // a context that has ended is seen below
 	ctx, end := context.WithTimeout(ctx, st.Host.startTimeout(s))
 	defer end()
 	ctr, timing, err := p.Open(ctx)

@@ -74,7 +74,13 @@ const slowAnswer = 20
 
 // arm sets the time of the next look.
 func (p *proof) arm(l *Live) {
-	l.arm(timerKey{timerProof, p.of.ID}, p.patience/proofLooks, func() site.Event { return p.look(l) })
+	l.arm(timerKey{timerProof, p.of.ID}, p.patience/proofLooks, func() site.Event {
+		if l.pause != nil {
+			p.arm(l)
+			return nil
+		}
+		return p.look(l)
+	})
 }
 
 // look looks at what the kernel has counted of the replica.

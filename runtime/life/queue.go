@@ -12,7 +12,11 @@ import (
 func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, timeout time.Duration) error {
 	st.With(func(*Live) { r.queued = true })
 	begin := time.Now()
-	leave, err := st.Host.Starts.Enter(ctx, trace.source())
+	var leave func()
+	err := unpaused(ctx, st, r)
+	if err == nil {
+		leave, err = st.Host.Starts.Enter(ctx, trace.source())
+	}
 	st.With(func(l *Live) {
 		r.queued = false
 		if err != nil {
@@ -32,7 +36,7 @@ func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, time
 // armStart sets the timer of a start.
 func (l *Live) armStart(id site.ReplicaID, after time.Duration) {
 	l.arm(timerKey{timerStart, id}, after, func() site.Event {
-		if r := l.Replicas[id]; r != nil && r.queued {
+		if r := l.Replicas[id]; r != nil && (r.queued || r.waits > 0) {
 			l.armStart(id, after)
 			return nil
 		}

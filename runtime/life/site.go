@@ -60,6 +60,7 @@ type Live struct {
 	left    *Activity    // of before that; nil: it was parked
 	Image   bool         // there is a checkpoint of it
 	number  uint32       // of its newest replica
+	pause   *pause       // nil: its processes may run
 	History *history     // nil until something has happened
 }
 
@@ -121,12 +122,14 @@ type Replica struct {
 	pinned   string // digest of the image that it is to be started from; empty: what the spec's image is then
 	cancel   func() // ends a start that is under way
 	stopping bool
-	kill     bool   // it is to be ended without being asked
-	asleep   bool   // marked so in the data path, as far as known
-	execs    int    // sessions of `fcnode exec` and commands on schedule, which keep it awake
-	unasked  bool   // started for a command on schedule; whether somebody came since is for the data path to say
-	came     uint64 // connections, as last counted
-	OwnConns int    // connections to others that it held when it was last put to sleep, or they were counted
+	paused   <-chan struct{} // closed when the site's pause is over; nil: it was never in one
+	kill     bool            // it is to be ended without being asked
+	asleep   bool            // marked so in the data path, as far as known
+	waits    int             // of its steps that wait for the end of a pause
+	execs    int             // sessions of `fcnode exec` and commands on schedule, which keep it awake
+	unasked  bool            // started for a command on schedule; whether somebody came since is for the data path to say
+	came     uint64          // connections, as last counted
+	OwnConns int             // connections to others that it held when it was last put to sleep, or they were counted
 	ns       Namespace
 	kernel   bpf.Replica // as the data path knows it; valid if ns is set
 	Ctr      Container

@@ -90,6 +90,12 @@ func (h *Host) eachServing(f func(*Live, *Replica)) {
 			if l.Activity == nil || l.gone {
 				return
 			}
+			if l.pause != nil {
+				for _, r := range l.Replicas {
+					r.stall = nil
+				}
+				return
+			}
 			for id, r := range l.Replicas {
 				if m, ok := l.Machine.Replica(id); ok && m.State == site.Ready && !m.Spare() {
 					f(l, r)

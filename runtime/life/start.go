@@ -334,8 +334,15 @@ func (h *Host) stopContainer(r *Replica, s *spec.Site) {
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
 	thawable := r.callBack()
+	paused := r.paused
+	if paused != nil && !kill {
+		r.waits++
+	}
 	end := func() {
 		thawable()
+		if paused != nil && !kill {
+			<-paused
+		}
 		ctx := context.WithoutCancel(h.Ctx)
 		stop := r.Ctr.Stop
 		if kill {

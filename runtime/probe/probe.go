@@ -83,8 +83,9 @@ func (t Target) paths() (out [][2]netip.Addr) {
 	return append(out, [2]netip.Addr{lo4, lo4}, [2]netip.Addr{lo6, lo6})
 }
 
-// dial connects to a port by the first address that accepts.
-func (t Target) dial(ctx context.Context, port int) (net.Conn, error) {
+// Reach connects to a port by the first address that accepts: the site's own,
+// 127.0.0.1, ::1.
+func (t Target) Reach(ctx context.Context, port int) (net.Conn, error) {
 	var first error
 	for _, path := range t.paths() {
 		c, err := t.Dial(ctx, path[0], netip.AddrPortFrom(path[1], uint16(port)))
@@ -105,7 +106,7 @@ func (t Target) dial(ctx context.Context, port int) (net.Conn, error) {
 }
 
 func askTCP(ctx context.Context, p spec.Probe, t Target) error {
-	c, err := t.dial(ctx, p.TCP)
+	c, err := t.Reach(ctx, p.TCP)
 	if err != nil {
 		return orTimeout(ctx, p, err)
 	}
@@ -117,7 +118,7 @@ func askHTTP(ctx context.Context, p spec.Probe, t Target) error {
 	what := fmt.Sprintf("GET %s on port %d", p.HTTP, t.Port)
 	transport := &http.Transport{
 		DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.dial(ctx, t.Port) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.Reach(ctx, t.Port) },
 	}
 	client := http.Client{
 		Transport:     transport,
