@@ -60,7 +60,7 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 
 // cited is a command line of fcnode in a text: in backquotes, alone in
 // parentheses, or after "by".
-var cited = regexp.MustCompile("(?:(?:[^:=] |\\()`|\\bby )fcnode ([a-z]+)((?: [A-Za-z./-]+)*)|\\(fcnode ([a-z]+)((?: [A-Za-z./-]+)*)\\)")
+var cited = regexp.MustCompile("(?:(?:[^:=] |\\()`|\\bby )fcnode ([a-z][a-z-]*)((?: [A-Za-z./-]+)*)|\\(fcnode ([a-z][a-z-]*)((?: [A-Za-z./-]+)*)\\)")
 
 // TestCitedCommandsExist: the commands and flags that messages and documents
 // tell users to run are there.

@@ -13,13 +13,13 @@ import (
 func newVolume(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "volume",
-		Short: "Show and remove the volumes that the node keeps for sites",
+		Short: "Show, back up, restore and remove the volumes that the node keeps",
 		Long: `Named volumes (volumes[].name of a spec, and what images declare as VOLUME) belong to
 the node. They stay when their site is deleted, unless by delete --purge, and a site of
 the same name finds them again.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newVolumeList(e), newVolumeInspect(e), newVolumeRemove(e))
+	cmd.AddCommand(newVolumeList(e), newVolumeInspect(e), newVolumeBackup(e), newVolumeRestore(e), newVolumeRemove(e))
 	return cmd
 }
 
@@ -68,9 +68,10 @@ func dash(text string) string {
 
 func newVolumeInspect(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inspect SITE/VOLUME",
-		Short: "Show one named volume, and count what is in it",
-		Args:  cobra.ExactArgs(1),
+		Use:               "inspect SITE/VOLUME",
+		Short:             "Show one named volume, and count what is in it",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeVolumes(e),
 	}
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -101,11 +102,12 @@ func newVolumeInspect(e *env) *cobra.Command {
 
 func newVolumeRemove(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "remove SITE/VOLUME...",
-		Short:   "Remove named volumes that no site has",
-		Long:    "Removes the volumes with all that is in them. One that a site has is refused.",
-		Aliases: []string{"rm"},
-		Args:    cobra.MinimumNArgs(1),
+		Use:               "remove SITE/VOLUME...",
+		Short:             "Remove named volumes that no site has",
+		Long:              "Removes the volumes with all that is in them. One that a site has is refused.",
+		Aliases:           []string{"rm"},
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeVolumes(e),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client := e.client()

@@ -53,6 +53,20 @@ type Backend interface {
 	Volume(ctx context.Context, site, name string) (Volume, error)
 	// RemoveVolume removes one that no site has; else ErrBusy.
 	RemoveVolume(ctx context.Context, site, name string) error
+	// BackUp copies a volume while nothing of its site runs, and returns the copy, and how
+	// it was made. The caller closes it.
+	BackUp(ctx context.Context, site, name string, opts BackupOptions) (Archive, Backup, error)
+	// RestoreVolume puts what a tar archive has in the place of a volume, or makes one.
+	// It returns ErrBusy, before anything is read, if a replica of the site is awake,
+	// unless force. After an error the volume is as it was.
+	RestoreVolume(ctx context.Context, site, name string, force bool, archive io.Reader) (ArchiveResult, error)
+	// ReadFiles finds what lies at a place. The caller closes the archive.
+	ReadFiles(ctx context.Context, from FilePlace) (Archive, error)
+	// WriteFiles unpacks a tar archive at a place. After an error some of it may be there.
+	WriteFiles(ctx context.Context, to FilePlace, opts WriteOptions, archive io.Reader) (ArchiveResult, error)
+	// Connect makes a TCP connection to a port within a replica, and keeps the replica
+	// awake until it is told that the connection is over.
+	Connect(ctx context.Context, name string, req ForwardRequest) (Connection, error)
 	// List returns the sites, without their specs, ordered by name.
 	List(ctx context.Context, opts ListOptions) ([]Site, error)
 	// Get returns one site with its spec.

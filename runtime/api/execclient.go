@@ -48,7 +48,7 @@ func (c *Client) Exec(ctx context.Context, name string, req ExecRequest) (*Sessi
 }
 
 func (s *Session) start(ctx context.Context, c *Client, name string, req ExecRequest) error {
-	if err := s.upgrade(ctx, c, name, req); err != nil {
+	if err := c.upgrade(ctx, s.conn, sitePath(name, "/exec"), execProtocol, req); err != nil {
 		return err
 	}
 	m, err := s.receive()
@@ -75,19 +75,20 @@ func (s *Session) start(ctx context.Context, c *Client, name string, req ExecReq
 	return nil
 }
 
-func (s *Session) upgrade(ctx context.Context, c *Client, name string, body ExecRequest) error {
-	req, err := c.request(ctx, http.MethodPost, sitePath(name, "/exec"), nil, body)
+// upgrade makes a call that takes the connection over.
+func (c *Client) upgrade(ctx context.Context, conn *fileConn, path, protocol string, body any) error {
+	req, err := c.request(ctx, http.MethodPost, path, nil, body)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", execProtocol)
-	if err := req.Write(s.conn); err != nil {
+	req.Header.Set("Upgrade", protocol)
+	if err := req.Write(conn); err != nil {
 		return &ConnError{Socket: c.socket, Err: err}
 	}
 	// Byte by byte: what follows the head of the answer may have a file beside it,
 	// and belongs to the messages.
-	resp, err := http.ReadResponse(bufio.NewReaderSize(byteReader{s.conn}, 1), req)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(byteReader{conn}, 1), req)
 	if err != nil {
 		return &ConnError{Socket: c.socket, Err: err}
 	}

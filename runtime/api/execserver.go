@@ -22,7 +22,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	conn, err := upgrade(w)
+	conn, err := upgrade(w, execProtocol)
 	if err != nil {
 		s.fail(w, r, fmt.Errorf("upgrade the connection for exec: %w", err))
 		return
@@ -63,7 +63,7 @@ func readExec(r *http.Request, req *ExecRequest) error {
 	return nil
 }
 
-func upgrade(w http.ResponseWriter) (*fileConn, error) {
+func upgrade(w http.ResponseWriter, protocol string) (*fileConn, error) {
 	raw, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func upgrade(w http.ResponseWriter) (*fileConn, error) {
 		return nil, fmt.Errorf("not a unix connection, or the client did not wait for the answer: %w", ErrInvalid)
 	}
 	_ = raw.SetDeadline(time.Now().Add(readHeaderTimeout))
-	_, err = fmt.Fprintf(raw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", execProtocol)
+	_, err = fmt.Fprintf(raw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
 	if err != nil {
 		raw.Close()
 		return nil, err

@@ -35,7 +35,7 @@ func isKernels(fd int) (bool, error) {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		return slices.Contains(kernels, int64(st.Type)), err
+		return slices.Contains(kernels, st.Type), err
 	}
 }
 

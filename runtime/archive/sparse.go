@@ -36,7 +36,7 @@ func dataOf(f *os.File, st *unix.Stat_t) []extent {
 	parts := []extent{}
 	for at := int64(0); at < st.Size; {
 		begin, err := unix.Seek(fd, at, unix.SEEK_DATA)
-		if err == unix.ENXIO { //nolint:errorlint // a number as the kernel gives it; a hole up to the end
+		if err == unix.ENXIO { // a hole up to the end
 			break
 		}
 		if err != nil {

@@ -19,9 +19,13 @@ const (
 	Failed   Kind = "failed"
 	Exited   Kind = "exited"
 
-	Executed Kind = "executed"
-	Ran      Kind = "ran"
-	NotRan   Kind = "not-ran"
+	Executed       Kind = "executed"
+	Copied         Kind = "copied"
+	Forwarded      Kind = "forwarded"
+	BackedUp       Kind = "backed-up"
+	VolumeRestored Kind = "volume-restored"
+	Ran            Kind = "ran"
+	NotRan         Kind = "not-ran"
 
 	OutOfMemory Kind = "out-of-memory"
 
@@ -99,6 +103,10 @@ var Kinds = []Info{
 	{Unhealthy, "A replica's health probe has failed so often that it is replaced.", "", "The reason says what the probe has found; `fcnode logs SITE`."},
 	{Stalled, "Visitors wait, and nobody has got an answer for `health.answer`.", "`conns`: connections, `acceptQueue`: of them not accepted", "`fcnode circulate SITE` replaces it; with `health` in the spec the node does so itself."},
 	{Executed, "`fcnode exec` started a command in a replica.", "`command`: its words; `uid`: of whoever asked", ""},
+	{Copied, "`fcnode cp` copies files out of a replica or volume, or into one.", "`path`; `volume`, unless it is a replica; `into`: whether they are written; `uid`: of whoever asked", ""},
+	{Forwarded, "`fcnode port-forward` made a connection within a replica.", "`to`: address and port; `uid`: of whoever asked", ""},
+	{BackedUp, "A volume was copied for a backup.", "`volume`, `files`, `stillNs`: for how long the site's processes did not run; `uid`: of whoever asked", "If the site stood still for long: put the volumes on xfs or btrfs."},
+	{VolumeRestored, "An archive has taken the place of a volume.", "`volume`, `files`, `uid`: of whoever asked", ""},
 
 	{Ran, "A command of the site's `schedule` has run to its end.", "`at`, `command`, `due`, `tookNs`, `code`: its exit code", "Other codes than 0: `fcnode logs SITE` has what it printed."},
 	{NotRan, "A command of the site's `schedule` was not run, or not to its end.", "`at`, `command`, `due`, and `tookNs` if it was begun", "The reason says why: the run before is still under way, it took longer than its `timeout`, the site does not start, the daemon was stopped."},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/inside"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/sites"
@@ -23,6 +24,7 @@ type backend struct {
 	sites.SpecFiles
 	sites.Pulls
 	*status.Status
+	inside.Replicas
 	host *life.Host
 }
 
@@ -33,13 +35,13 @@ func (b backend) Wake(ctx context.Context, name string) (api.Site, error) {
 		return api.Site{}, err
 	}
 	if err := e.Wake("asked for by a user"); err != nil {
-		return api.Site{}, wired(name, err)
+		return api.Site{}, inside.Wired(name, err)
 	}
 	err = e.Wait(ctx, func(a *life.Activity) bool {
 		return a != nil && (a.Machine.Phase() == site.Running || a.Machine.Phase() == site.Backoff)
 	})
 	if err != nil && !errors.Is(err, life.ErrParked) {
-		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to run: %w", name, err))
+		return api.Site{}, inside.Wired(name, fmt.Errorf("wait for site %s to run: %w", name, err))
 	}
 	v := b.View(e)
 	if v.Phase == api.PhaseRunning {
@@ -70,7 +72,7 @@ func (b backend) Park(ctx context.Context, name string, force bool) (api.Site, e
 		return p == site.Running || p == site.Backoff || p == site.Parked
 	})
 	if err != nil && !errors.Is(err, life.ErrParked) {
-		return api.Site{}, wired(name, fmt.Errorf("wait for site %s to be parked: %w", name, err))
+		return api.Site{}, inside.Wired(name, fmt.Errorf("wait for site %s to be parked: %w", name, err))
 	}
 	v := b.View(e)
 	if v.Phase == api.PhaseRunning || v.Phase == api.PhaseWaking {
@@ -134,7 +136,7 @@ func (b backend) Circulate(ctx context.Context, name string, newImage bool) (api
 		e.With(func(l *life.Live) { err = l.Circulate("asked for by a user") })
 	}
 	if err != nil && !errors.Is(err, life.ErrParked) {
-		return api.Site{}, wired(name, err)
+		return api.Site{}, inside.Wired(name, err)
 	}
 	v := b.View(e)
 	if err != nil {

@@ -120,10 +120,11 @@ func (k KeptVolumes) Volume(ctx context.Context, site, name string) (api.Volume,
 		out.Bytes, out.Files, err = k.table.host.NamedVolumes.Usage(ctx, site, name)
 		return out, err
 	}
-	return api.Volume{}, noVolume(site, name)
+	return api.Volume{}, NoVolume(site, name)
 }
 
-func noVolume(site, name string) error {
+// NoVolume says that there is no such volume.
+func NoVolume(site, name string) error {
 	return &api.Error{
 		Code: api.CodeNotFound, Message: fmt.Sprintf("volume %q of site %q: not found", name, site),
 		Hint: "fcnode volume list shows the volumes of this node",
@@ -139,7 +140,7 @@ func (k KeptVolumes) RemoveVolume(_ context.Context, site, name string) error {
 	}
 	err := k.table.host.NamedVolumes.Remove(site, name)
 	if errors.Is(err, volume.ErrNone) {
-		return noVolume(site, name)
+		return NoVolume(site, name)
 	}
 	return err
 }

@@ -84,7 +84,7 @@ func (s *Store) Clones() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("make a file beside the volumes: %w", err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // what is left goes when the next daemon starts
+	defer os.RemoveAll(dir) // what is left goes when the next daemon starts
 	const least = 1 << 16   // a block of any file system
 	if err := os.WriteFile(filepath.Join(dir, "a"), make([]byte, least), 0o600); err != nil {
 		return false, err
@@ -100,6 +100,16 @@ func (s *Store) Clones() (bool, error) {
 	}
 	defer b.Close()
 	return unix.IoctlFileClone(int(b.Fd()), int(a.Fd())) == nil, nil
+}
+
+// Sync writes all that the disk of the volumes has not got yet.
+func (s *Store) Sync() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return fmt.Errorf("write the volumes through to the disk: %w", err)
+	}
+	defer d.Close()
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
 }
 
 // spared is the part of the disk that a copy leaves free: one in so many.

@@ -171,6 +171,8 @@ func production(t *testing.T, f func(path string, set *token.FileSet, file *ast.
 // with the reason.
 var bareGo = map[string]string{
 	"runtime/api/server.go":     "net/http's own loop: calls are guarded one by one",
+	"runtime/api/archives.go":   "of the command line",
+	"runtime/api/forward.go":    "waits for ends, and closes connections",
 	"runtime/api/metrics.go":    "closes a server",
 	"runtime/api/execclient.go": "of the command line",
 	"runtime/api/execserver.go": "guarded inside",
@@ -188,7 +190,7 @@ var bareGo = map[string]string{
 // TestGoroutinesAreGuarded: in the rooms where sites are handled, goroutines and timers begin with a guard, so that a panic is one
 // site's and not the daemon's.
 func TestGoroutinesAreGuarded(t *testing.T) {
-	rooms := []string{"runtime/api", "runtime/life", "runtime/node", "runtime/policy", "runtime/scale", "runtime/sites", "runtime/status"}
+	rooms := []string{"runtime/api", "runtime/inside", "runtime/life", "runtime/node", "runtime/policy", "runtime/scale", "runtime/sites", "runtime/status"}
 	seen := map[string]bool{}
 	production(t, func(path string, set *token.FileSet, f *ast.File) {
 		path = filepath.ToSlash(path)

@@ -1,4 +1,4 @@
-package node
+package inside
 
 import (
 	"context"
@@ -21,8 +21,8 @@ import (
 )
 
 // Exec implements api.Backend.
-func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (api.Process, error) {
-	e, err := b.ByName(name)
+func (b Replicas) Exec(ctx context.Context, name string, req api.ExecRequest) (api.Process, error) {
+	e, err := b.byName(name)
 	if err != nil {
 		return nil, err
 	}
@@ -30,12 +30,9 @@ func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (ap
 	if err != nil {
 		return nil, err
 	}
-	r, err := e.Running(ctx, req.Replica)
-	if errors.Is(err, life.ErrNoReplica) && req.Replica != "" {
-		return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", name, req.Replica)}
-	}
+	r, err := running(ctx, e, req.Replica)
 	if err != nil {
-		return nil, wired(name, err)
+		return nil, err
 	}
 	// Told before it can do anything: what it does may be to end this daemon.
 	b.host.Tell(event.Event{
@@ -55,6 +52,15 @@ func (b backend) Exec(ctx context.Context, name string, req api.ExecRequest) (ap
 	return &execProcess{p: p, done: done}, nil
 }
 
+// running finds a replica, the oldest where none is asked for.
+func running(ctx context.Context, e *life.Site, wanted string) (*life.Replica, error) {
+	r, err := e.Running(ctx, wanted)
+	if errors.Is(err, life.ErrNoReplica) && wanted != "" {
+		return nil, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("site %q has no running replica %q", e.Name, wanted)}
+	}
+	return r, Wired(e.Name, err)
+}
+
 // mostShown bounds what is shown of a command line; the event has all of it.
 const mostShown = 200
 
@@ -72,7 +78,7 @@ func commandLine(args []string) string {
 	return line
 }
 
-func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
+func (b Replicas) exec(ctx context.Context, r *life.Replica, s *spec.Site, req api.ExecRequest) (*container.ExecProcess, error) {
 	with, err := b.host.ExecSpec(ctx, r, s)
 	if err != nil {
 		return nil, err
@@ -84,11 +90,11 @@ func (b backend) exec(ctx context.Context, r *life.Replica, s *spec.Site, req ap
 	with.Cwd, with.User = life.FirstOf(req.Cwd, with.Cwd), life.FirstOf(req.User, with.User)
 	with.TTY, with.Cols, with.Rows = req.TTY, req.Cols, req.Rows
 	p, err := r.Ctr.Exec(ctx, with)
-	return p, wired(s.Name, err)
+	return p, Wired(s.Name, err)
 }
 
-// wired gives an error of a site the form that the API has for it.
-func wired(name string, err error) error {
+// Wired gives an error of a site the form that the API has for it.
+func Wired(name string, err error) error {
 	switch {
 	case errors.Is(err, life.ErrQuarantined):
 		return &api.Error{
