@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -149,6 +150,7 @@ func (t *Table) warnings(c change) []string {
 	if self := IgnoredSelf(s.Ignore, net.InterfaceAddrs); self != "" {
 		out = append(out, self)
 	}
+	out = append(out, Unanswered(s.Network, netctl.AnswersFrom)...)
 	return append(out, c.warnings...)
 }
 
