@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,8 +65,8 @@ func outside(ctx context.Context, o Options) error {
 
 // demo is one that is set up.
 type demo struct {
-	Options
-	*stage.Stage
+	stage.Teller
+	stay bool
 	seen uint64 // number of the last event that was looked at
 }
 
@@ -82,7 +80,7 @@ func inside(ctx context.Context, o Options, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	d := &demo{Options: o, Stage: st}
+	d := &demo{Teller: stage.Teller{Stage: st, Stdout: o.Stdout, Stderr: o.Stderr}, stay: o.Stay}
 	if err := d.writeSite(); err != nil {
 		return err
 	}
@@ -100,9 +98,9 @@ func (d *demo) spec() string { return d.File("hello.yaml") }
 
 // play is the scenario.
 func (d *demo) play(ctx context.Context) error {
-	d.say("A node runs in a network namespace of its own; its visitors come from another one.")
-	d.say("This is the whole description of a site:")
-	if err := d.showFile(d.spec()); err != nil {
+	d.Say("A node runs in a network namespace of its own; its visitors come from another one.")
+	d.Say("This is the whole description of a site:")
+	if err := d.ShowFile(d.spec()); err != nil {
 		return err
 	}
 	steps := []func(context.Context) error{
@@ -130,35 +128,6 @@ func (d *demo) play(ctx context.Context) error {
 	return d.goOn(ctx)
 }
 
-func (d *demo) say(format string, args ...any) {
-	fmt.Fprintf(d.Stdout, "\n"+format+"\n\n", args...)
-}
-
-func (d *demo) showFile(path string) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(b)) {
-		fmt.Fprint(d.Stdout, "    ", line)
-	}
-	fmt.Fprintln(d.Stdout)
-	return nil
-}
-
-// fcnode shows a command and runs it.
-func (d *demo) fcnode(ctx context.Context, args ...string) error {
-	fmt.Fprintf(d.Stdout, "$ fcnode %s\n", strings.Join(args, " "))
-	cmd := exec.CommandContext(ctx, d.Program, args...)
-	cmd.Env = append(os.Environ(), "FCNODE_SOCKET="+d.Socket())
-	cmd.Stdout, cmd.Stderr = d.Stdout, d.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("fcnode %s: %w", strings.Join(args, " "), err)
-	}
-	fmt.Fprintln(d.Stdout)
-	return nil
-}
-
 // visit makes a step that asks the site for its page, from outside.
 func (d *demo) visit(why string) func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -166,7 +135,7 @@ func (d *demo) visit(why string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.say("%s", why)
+		d.Say("%s", why)
 		fmt.Fprintf(d.Stdout, "client$ curl http://%s/\n", addr)
 		body, took, err := d.Client.Get(ctx, "http://"+addr+"/")
 		if err != nil {
@@ -187,14 +156,14 @@ func (d *demo) address(ctx context.Context) (string, error) {
 
 // show makes a step that shows a command and runs it.
 func (d *demo) show(args ...string) func(context.Context) error {
-	return func(ctx context.Context) error { return d.fcnode(ctx, args...) }
+	return func(ctx context.Context) error { return d.Fcnode(ctx, args...) }
 }
 
 // sleeps makes a step that waits until the site has gone to sleep, by the event
 // log.
 func (d *demo) sleeps(why string, kinds ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		d.say("%s", why)
+		d.Say("%s", why)
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		for ev, err := range d.API.Events(ctx, api.EventOptions{Site: siteName, Since: d.seen, Follow: true}) {
@@ -202,7 +171,7 @@ func (d *demo) sleeps(why string, kinds ...string) func(context.Context) error {
 				return err
 			}
 			if d.seen = ev.Seq; slices.Contains(kinds, ev.Kind) {
-				return d.fcnode(ctx, "list")
+				return d.Fcnode(ctx, "list")
 			}
 		}
 		return fmt.Errorf("the site did not go to sleep: %w", ctx.Err())
@@ -215,7 +184,7 @@ func (d *demo) circulates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("Its replica is replaced by a fresh one, while a visitor asks for page after page:")
+	d.Say("Its replica is replaced by a fresh one, while a visitor asks for page after page:")
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	visits, failed := 0, error(nil)
@@ -229,7 +198,7 @@ func (d *demo) circulates(ctx context.Context) error {
 			visits++
 		}
 	}()
-	err = d.fcnode(ctx, "circulate", "--wait", siteName)
+	err = d.Fcnode(ctx, "circulate", "--wait", siteName)
 	stop()
 	<-done
 	if err = errors.Join(err, failed); err != nil {
@@ -241,15 +210,15 @@ func (d *demo) circulates(ctx context.Context) error {
 
 // goOn says how to go on by hand, and on a terminal waits for Ctrl-C.
 func (d *demo) goOn(ctx context.Context) error {
-	if !d.Stay {
-		d.say("Done; everything of the demo is taken away again. On a terminal it stays, for you to go on by hand.")
+	if !d.stay {
+		d.Say("Done; everything of the demo is taken away again. On a terminal it stays, for you to go on by hand.")
 		return nil
 	}
 	addr, err := d.address(ctx)
 	if err != nil {
 		return err
 	}
-	d.say("The node runs until Ctrl-C. In another terminal, as root:")
+	d.Say("The node runs until Ctrl-C. In another terminal, as root:")
 	pid := os.Getpid()
 	fmt.Fprintf(d.Stdout, "    export FCNODE_SOCKET=/proc/%d/root%s\n", pid, d.Socket())
 	fmt.Fprintf(d.Stdout, "    %s list\n    %s events -f\n    %s logs -f %s\n", d.Program, d.Program, d.Program, siteName)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"runtime"
 	"time"
 
@@ -15,20 +16,33 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Client is an outside machine: a network namespace with one cable to the node.
+// Client is another machine: a network namespace with one cable to the node.
 type Client struct {
-	ns netns.NsHandle
+	ns    netns.NsHandle
+	cable string // the node's end of it
 }
 
-func newClient() (*Client, error) {
-	c := &Client{}
+// newMachine makes one and gives both ends of its cable, the node's being a
+// device of that name, their addresses.
+func newMachine(cable, nodeAddr, addr string) (*Client, error) {
+	c := &Client{cable: cable}
 	if err := c.make(); err != nil {
-		return nil, fmt.Errorf("make the client's network namespace: %w", err)
+		return nil, fmt.Errorf("make the network namespace behind %s: %w", cable, err)
 	}
-	if err := c.cable(); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect the client to the node: %w", err), c.ns.Close())
+	if err := c.connect(nodeAddr, addr); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect %s to the node: %w", addr, err), c.ns.Close())
 	}
 	return c, nil
+}
+
+// Start starts a command on the machine.
+func (c *Client) Start(cmd *exec.Cmd) error {
+	return thread.Throwaway(func() error {
+		if err := netns.Set(c.ns); err != nil {
+			return fmt.Errorf("enter the network namespace behind %s: %w", c.cable, err)
+		}
+		return cmd.Start()
+	})
 }
 
 // make makes the namespace on a thread that is thrown away.
@@ -39,9 +53,9 @@ func (c *Client) make() error {
 	})
 }
 
-func (c *Client) cable() error {
+func (c *Client) connect(nodeAddr, addr string) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = Uplink
+	attrs.Name = c.cable
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(c.ns)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return err
@@ -56,16 +70,19 @@ func (c *Client) cable() error {
 		return err
 	}
 	defer far.Close()
-	if err := up(node, Uplink, NodeAddr+prefixLen); err != nil {
+	if err := up(node, c.cable, nodeAddr+prefixLen); err != nil {
 		return err
 	}
 	if err := up(node, "lo", ""); err != nil {
 		return err
 	}
-	if err := up(far, "eth0", ClientAddr+prefixLen); err != nil {
+	if err := up(far, "lo", ""); err != nil {
 		return err
 	}
-	return defaultRoute(far, "eth0", NodeAddr)
+	if err := up(far, "eth0", addr+prefixLen); err != nil {
+		return err
+	}
+	return defaultRoute(far, "eth0", nodeAddr)
 }
 
 func up(h *netlink.Handle, name, addr string) error {
@@ -93,13 +110,13 @@ func defaultRoute(h *netlink.Handle, name, via string) error {
 	return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(via)})
 }
 
-// FD is the descriptor of the client's network namespace.
+// FD is the descriptor of the machine's network namespace.
 func (c *Client) FD() int { return int(c.ns) }
 
 // close takes the cable away at once: the kernel lets a namespace end later
 // than its last descriptor, and the next stage needs the name.
 func (c *Client) close() error {
-	l, err := netlink.LinkByName(Uplink)
+	l, err := netlink.LinkByName(c.cable)
 	if err == nil {
 		err = netlink.LinkDel(l)
 	}
@@ -130,7 +147,7 @@ func (c *Client) Get(ctx context.Context, url string) (string, time.Duration, er
 	return string(body), time.Since(begin), nil
 }
 
-// Dial opens a connection from inside of the client's namespace. A socket
+// Dial opens a connection from inside of the machine's namespace. A socket
 // belongs to the namespace of the thread that makes it.
 func (c *Client) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	runtime.LockOSThread()

@@ -19,7 +19,7 @@ runDir: %[1]s/run
 sitesDir: %[1]s/sites
 bpffs: %[1]s/bpf
 cgroupRoot: %[2]s
-uplinks: [%[3]s]
+uplinks: %[3]s
 volumeRoots: [/]
 wake: {source: {burst: 100000}} # all visitors come from one network here
 `
@@ -27,11 +27,16 @@ wake: {source: {burst: 100000}} # all visitors come from one network here
 // cgroupName is the stage's own: cgroups are not in the namespaces that it has.
 func cgroupName() string { return fmt.Sprintf("/fcnode-stage-%d", os.Getpid()) }
 
-func (s *Stage) writeConfig(more string) error {
-	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig+more, s.Dir, cgroupName(), Uplink), 0o600)
+func (s *Stage) writeConfig() error {
+	uplinks := []string{Uplink}
+	for _, m := range s.machines {
+		uplinks = append(uplinks, m.cable)
+	}
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig+s.more, s.Dir, cgroupName(), "["+strings.Join(uplinks, ", ")+"]"), 0o600)
 }
 
-// Start starts `fcnode run` and waits until it says that it is ready.
+// Start starts `fcnode run` and waits until it says that it is ready: until ctx's
+// deadline, and for a minute where it has none.
 func (s *Stage) Start(ctx context.Context) error {
 	notify := s.File("notify")
 	sock, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
@@ -62,7 +67,7 @@ func (s *Stage) Start(ctx context.Context) error {
 	}()
 	stop := context.AfterFunc(ctx, func() { _ = sock.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := waitReady(sock); err != nil {
+	if err := waitReady(ctx, sock); err != nil {
 		_ = cmd.Process.Kill()
 		<-died
 		text, _ := os.ReadFile(log.Name())
@@ -75,8 +80,12 @@ func (s *Stage) Start(ctx context.Context) error {
 // PID of the daemon.
 func (s *Stage) PID() int { return s.daemon.Process.Pid }
 
-func waitReady(sock *net.UnixConn) error {
-	if err := sock.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+func waitReady(ctx context.Context, sock *net.UnixConn) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(time.Minute)
+	}
+	if err := sock.SetReadDeadline(deadline); err != nil {
 		return err
 	}
 	buf := make([]byte, 4096)
@@ -108,6 +117,9 @@ func (s *Stage) Close() error {
 		err = s.Stop(ctx)
 	}
 	err = errors.Join(err, s.Teardown(ctx, true))
+	for _, m := range s.machines {
+		err = errors.Join(err, m.close())
+	}
 	return errors.Join(err, s.Client.close())
 }
 

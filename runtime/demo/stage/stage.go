@@ -28,7 +28,9 @@ type Stage struct {
 	Client  *Client
 	API     *api.Client
 
-	daemon *exec.Cmd
+	daemon   *exec.Cmd
+	machines []*Client // besides the client
+	more     string    // of the daemon's configuration
 }
 
 // Command makes a command that runs the program's args in namespaces of their
@@ -45,18 +47,30 @@ func Command(program string, args ...string) *exec.Cmd {
 func Open(dir, program, more string) (s *Stage, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	s = &Stage{Dir: dir, Program: program}
+	s = &Stage{Dir: dir, Program: program, more: more}
 	if err := mounts(dir); err != nil {
 		return nil, err
 	}
-	if s.Client, err = newClient(); err != nil {
+	if s.Client, err = newMachine(Uplink, NodeAddr, ClientAddr); err != nil {
 		return nil, err
 	}
-	if err := s.writeConfig(more); err != nil {
+	if err := s.writeConfig(); err != nil {
 		return nil, errors.Join(err, s.Client.close())
 	}
 	s.API = api.NewClient(s.Socket())
 	return s, nil
+}
+
+// Machine adds one, a database server for instance, before Start. Its network is another
+// one of the node's, behind a device with the name of the cable. It ends with the
+// stage.
+func (s *Stage) Machine(cable, nodeAddr, addr string) (*Client, error) {
+	m, err := newMachine(cable, nodeAddr, addr)
+	if err != nil {
+		return nil, err
+	}
+	s.machines = append(s.machines, m)
+	return m, s.writeConfig()
 }
 
 // Socket is the path of the daemon's API.
