@@ -39,6 +39,8 @@ const (
 type Layer struct {
 	Entries     []Entry
 	Compression Compression
+	// Made is the layer itself where there is one already; it is taken as it is.
+	Made v1.Layer
 }
 
 // NewLayer makes a gzip-compressed layer.
@@ -163,6 +165,9 @@ func set(items []string) map[string]struct{} {
 }
 
 func (l Layer) make() (v1.Layer, error) {
+	if l.Made != nil {
+		return l.Made, nil
+	}
 	raw, err := l.Tar()
 	if err != nil {
 		return nil, err
