@@ -24,11 +24,21 @@ declare -A packages=(
 	[apache]='apache2 libapache2-mod-php'
 	[haproxy]=haproxy # these are no sites, but stand in front of some
 	[caddy]=caddy
+	[wordpress]='apache2-bin libapache2-mod-php php-mysql php-gd php-xml php-mbstring php-curl wordpress wordpress-theme-twentytwentythree ca-certificates media-types dash coreutils'
+	[mariadb]=mariadb-server-core   # no site either: the database of one
+	[registry]=docker-registry      # where images of sites are pushed to
 )
 # Of all they depend on, what serves installations only.
 unneeded='debconf|perl|perl-base|perl-modules-.*|libperl5.*|adduser|passwd|init-system-helpers|procps|psmisc|lsb-base|sysvinit-utils|ucf|sensible-utils|dpkg|tar|login.*|libpam.*|.*-doc|.*-doc-html|coreutils|systemd.*|libsystemd-shared|nodejs-doc|iproute2|gcc-.*-base|apache2-utils|libnss3.*|libnspr4'
-# All of them together, unpacked.
-limit_mib=500
+# What one of them needs of that, and what else one of them does not need.
+declare -A needed=([wordpress]=coreutils)
+declare -A unneeded_too=(
+	[wordpress]='apache2|apache2-data|(default|virtual)-mysql-client|mariadb-.*|mysql-common|libmariadb3|lib.*-perl|fonts-.*|debianutils|openssl|usrmerge|libproc2-0'
+	[mariadb]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
+	[registry]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
+)
+# All of them together, as they are kept.
+limit_mib=750
 
 result() {
 	case ${1:-} in
@@ -79,13 +89,58 @@ build() { # APPLICATION
 	done
 	printf '%s\n' 'root:x:0:0::/root:/bin/sh' 'www-data:x:33:33::/srv:/bin/false' 'nobody:x:65534:65534::/:/bin/false' >"$root/etc/passwd"
 	printf '%s\n' 'root:x:0:' 'www-data:x:33:' 'nogroup:x:65534:' >"$root/etc/group"
+	! declare -F "finish_$1" >/dev/null || "finish_$1" "$root"
 	[ ! -d "$here/files/$1" ] || cp -r "$here/files/$1/." "$root/"
 	# One name for what has its version in its name; the package's own scripts would choose.
 	link_one "$root/usr/bin/php" "$root"/usr/bin/php[0-9]*
 	link_one "$root/usr/lib/apache2/modules/libphp.so" "$root"/usr/lib/apache2/modules/libphp[0-9]*.so
 }
+# layers turns a root file system into the layers of an image, which others build on: what it runs on, and the FOLDER that is its own. Each
+# is NAME.tar.gz with its two digests beside it, so that nobody has to read it for them: that of the file, and that of the tar in it.
+layers() { # ROOT FOLDER
+	mv "$1" "$1.root"
+	mkdir "$1"
+	layer "$1/base" -C "$1.root" --exclude="./$2/*" .
+	layer "$1/own" -C "$1.root" "./$2"
+	rm -rf --one-file-system "$1.root"
+}
+layer() { # FILE ARGUMENTS OF TAR…
+	local file=$1
+	shift
+	tar -c --sort=name --mtime=@0 --numeric-owner "$@" | tee >(sha256sum >"$file.tar.sha256") | gzip -n >"$file.tar.gz"
+	sha256sum <"$file.tar.gz" >"$file.tar.gz.sha256"
+}
 link_one() { # LINK FILE…
 	if [ ! -e "$1" ] && [ -e "$2" ]; then ln -s "$(basename "$2")" "$1"; fi
+}
+
+# finish_mariadb gives it its system tables, which its first start would take seconds for.
+finish_mariadb() { # ROOT
+	install -d -o 65534 -g 65534 "$1/var/lib/mysql" "$1/run/mysqld"
+	{
+		printf '%s\n' 'create database mysql;' 'use mysql;'
+		(cd "$1/usr/share/mysql" && cat mysql_{system_tables,performance_tables,system_tables_data}.sql maria_add_gis_sp_bootstrap.sql)
+	} | chroot "$1" /usr/sbin/mariadbd --no-defaults --bootstrap --silent-startup --user=nobody --datadir=/var/lib/mysql --innodb-log-file-size=4M
+}
+
+# finish_wordpress lays it out as the well-known image does: all of it in /var/www/html, which is the site's own, with PHP's
+# extensions enabled.
+finish_wordpress() { # ROOT
+	local ini version
+	mkdir -p "$1/var/www" "$1/etc/ssl/certs"
+	cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"
+	chroot "$1" cp -aL /usr/share/wordpress /var/www/html # its links lead all over /usr/share
+	chown -R 33:33 "$1/var/www/html"
+	rm -rf "$1"/usr/share/{wordpress,javascript} "$1"/usr/share/php/getid3 "$1/var/lib/wordpress" "$1/etc/wordpress"
+	for version in "$1"/usr/lib/php/[0-9].*; do
+		version=$(basename "$version")
+		mkdir -p "$1/etc/php/$version"/{apache2,cli}/conf.d
+		cp "$1/usr/lib/php/$version/php.ini-production" "$1/etc/php/$version/apache2/php.ini"
+		cp "$1/usr/lib/php/$version/php.ini-production.cli" "$1/etc/php/$version/cli/php.ini"
+		for ini in "$1/usr/share/php$version"-*/*/*.ini; do # each names its place in the order: ; priority=20
+			tee "$1/etc/php/$version"/{apache2,cli}/conf.d/"$(sed -n 's/^; *priority=//p' "$ini" | head -n 1)-$(basename "$ini")" <"$ini" >/dev/null
+		done
+	done
 }
 
 begin=$SECONDS
@@ -93,11 +148,13 @@ echo "build.sh: making the applications (once; kept in $out)" >&2
 own_apt update
 declare -A files
 for app in "${!packages[@]}"; do # before the first download: apt does not name what it has
-	files[$app]=$(own_apt install --print-uris ${packages[$app]} | awk '{print $2}' | grep -Ev "^($unneeded)_")
+	files[$app]=$(own_apt install --print-uris ${packages[$app]} | awk '{print $2}' |
+		awk -v need="^(${needed[$app]:-})_" -v not="^($unneeded|${unneeded_too[$app]:-})_" '$0 ~ need || $0 !~ not')
 done
 for app in "${!packages[@]}"; do own_apt install --download-only ${packages[$app]}; done
 for app in "${!packages[@]}"; do build "$app"; done
 rm -rf "$work/apt"
+layers "$work/root/wordpress" var/www/html
 size=$(du -sm "$work/root" | cut -f1)
 if [ "$size" -gt $limit_mib ]; then
 	echo "build.sh: the applications take $size MiB, more than $limit_mib: something new is among their dependencies" >&2
