@@ -141,9 +141,13 @@ bench-gateway: ## Measure the gateway beside Caddy, nginx and the direct way; th
 	cd $(GATEWAY) && FCNODE_APPS="$$($(abspath tests/apps/build.sh))" go test -vet=off -run '^$$' -bench . -benchtime 3s ./internal/front | grep -v '^{'
 
 ## Try and install
-.PHONY: demo
+.PHONY: demo demo-wordpress
 demo: deps build ## A node with a demo site: watch it wake (root or sudo)
 	@$(SUDO) $(BIN)/fcnode demo
+
+demo-wordpress: deps build ## WordPress, its database and a registry: deploy it, wake it from each tier, renew it (root or sudo)
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/wordpress
+	@apps=$$(tests/apps/build.sh); $(SUDO) $(BIN)/tests/wordpress -fcnode $(BIN)/fcnode -apps "$$apps"
 
 .PHONY: install uninstall
 install: $(if $(BUILT),,build) ## Install below DESTDIR and PREFIX (/usr/local)

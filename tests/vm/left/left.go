@@ -110,6 +110,9 @@ var table = []Tests{
 	{Package: "tests/e2e", Why: "the tests of netctl, runtime/container and bpf ask of each kernel what these need of it", names: []string{
 		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy", "Ignored",
 	}},
+	{Package: "tests/wordpress", Why: "a whole WordPress with its database takes a quarter of an hour there", names: []string{
+		"WordPress",
+	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
 		"Userns", "Apps",
 	}},
