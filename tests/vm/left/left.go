@@ -56,7 +56,7 @@ var table = []Tests{
 	}},
 	{Package: "tests/e2e", Why: "what a node allows is decided before the kernel is asked", names: []string{"PrivilegesWithinTheNodes"}},
 	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
-		"Gateway", "FrontEnds", "RoutesSocketGivesNoRights",
+		"Gateway", "GatewayTellsWho", "FrontEnds", "RoutesSocketGivesNoRights",
 	}},
 	{Package: "runtime/container", Why: "its two hundred starts take minutes there, and VolumeSources asks each kernel for the same refusals", names: []string{
 		"VolumeRace",
@@ -117,7 +117,7 @@ var table = []Tests{
 		"Userns", "Apps",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
-		"GoesFirstByNiceness",
+		"GoesFirstByNiceness", "ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
 		"ReclaimedSiteIsThawed", "VisitorsWhileReclaiming", "BusyAsSeenByTheKernel",
