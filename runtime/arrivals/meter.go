@@ -75,6 +75,13 @@ func NewMeter(kernel Kernel, now func() uint64) *Meter {
 	return &Meter{kernel: kernel, now: now, replicas: map[bpf.ReplicaID]reading{}, ended: map[bpf.SiteID]Visits{}, fresh: true}
 }
 
+// Begin takes what the kernel has counted so far for known: from here on all is new,
+// also of who comes before the first reading.
+func (m *Meter) Begin() error {
+	_, err := m.Read()
+	return err
+}
+
 // Resume goes on from what an earlier meter has told: the kernel counted meanwhile.
 func (m *Meter) Resume(told map[bpf.ReplicaID]count) {
 	m.mu.Lock()

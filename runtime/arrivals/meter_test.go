@@ -155,6 +155,23 @@ func TestMeterBegins(t *testing.T) {
 	}
 }
 
+// TestMeterHasBegun: who comes before the first reading counts.
+func TestMeterHasBegun(t *testing.T) {
+	k := newKernel()
+	m := k.meter()
+	k.replicas[1] = &fakeReplica{site: 7}
+	k.visit(1, 1000)
+	if err := m.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	k.visit(1, 3)
+	k.replicas[2] = &fakeReplica{site: 8}
+	k.visit(2, 2)
+	if got := mustRead(t, m); got[7].Arrivals != 3 || got[8].Arrivals != 2 {
+		t.Errorf("it tells %+v", got)
+	}
+}
+
 // TestMeterResumes: what came while no daemon ran counts, once.
 func TestMeterResumes(t *testing.T) {
 	k := newKernel()

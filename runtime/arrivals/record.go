@@ -58,32 +58,52 @@ type Record struct {
 }
 
 // Open goes on with what is in the folder, and tells the meter what an earlier daemon
-// has counted. What is damaged is handed to Options.Bad.
-func Open(o Options, meter *Meter) (*Record, error) {
+// has counted. What is damaged is handed to Options.Bad. Where nothing can be recorded
+// that is told to Options.Lost: no node stands still for it.
+func Open(o Options, meter *Meter) *Record {
 	r := &Record{Options: o, meter: meter, sites: map[string]uint64{}}
-	path := filepath.Join(o.Dir, now)
-	if o.Keep == 0 { // or what is counted from now on would be new for a later daemon
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-			return nil, fmt.Errorf("end the record of arrivals: %w", err)
+	if o.Keep != 0 {
+		if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+			o.Lost(fmt.Errorf("make the folder of the record of arrivals: %w", err))
+			r.Keep = 0
 		}
-		return r, nil
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of the record of arrivals: %w", err)
+	path := filepath.Join(o.Dir, now)
+	if r.Keep == 0 { // or what is counted from now on would be new for a later daemon
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+			o.Lost(fmt.Errorf("end the record of arrivals: %w", err))
+		}
+		r.begin()
+		return r
 	}
+	r.resume(path)
+	return r
+}
+
+// begin has all count that comes from now on.
+func (r *Record) begin() {
+	if err := r.meter.Begin(); err != nil {
+		r.Lost(fmt.Errorf("read what has come so far: %w", err))
+	}
+}
+
+// resume goes on with the minute that an earlier daemon has left.
+func (r *Record) resume(path string) {
 	b, err := file.Read(path, file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
+		r.begin()
+		return
 	}
 	var was saved
 	if err == nil {
 		err = json.Unmarshal(b, &was)
 	}
 	if err != nil {
-		o.Bad(path, fmt.Errorf("read the record of arrivals: %w", err))
-		return r, nil
+		r.Bad(path, fmt.Errorf("read the record of arrivals: %w", err))
+		r.begin()
+		return
 	}
-	meter.Resume(was.Replicas)
+	r.meter.Resume(was.Replicas)
 	r.minute = was.Minute
 	// The day has the minute already if the daemon ended between both files.
 	if d, err := r.open(was.Minute); err == nil && d.last < was.Minute {
@@ -91,7 +111,6 @@ func Open(o Options, meter *Meter) (*Record, error) {
 			r.sites[name] = n
 		}
 	}
-	return r, nil
 }
 
 // Add counts arrivals of a site at a time.

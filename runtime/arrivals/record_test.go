@@ -34,11 +34,7 @@ func options(dir string) Options {
 
 func open(t *testing.T, o Options) *Record {
 	t.Helper()
-	r, err := Open(o, newKernel().meter())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return Open(o, newKernel().meter())
 }
 
 // hour is when tests take place: in a day that is over.
@@ -169,6 +165,26 @@ func TestRecordOfNothing(t *testing.T) {
 	}
 }
 
+// TestRecordThatCannotBeKept: a node goes on without a record that it cannot have, and says so.
+func TestRecordThatCannotBeKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(filepath.Join(file, "arrivals"))
+	var lost []error
+	o.Lost = func(err error) { lost = append(lost, err) }
+	r := open(t, o)
+	if len(lost) != 1 {
+		t.Errorf("told %v", lost)
+	}
+	r.Add(at(0), "blog", 1)
+	r.Save(at(1))
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRecordOnADiskThatIsFull: what cannot be written stays in memory, by site and not by
 // minute, and is written when it can be.
 func TestRecordOnADiskThatIsFull(t *testing.T) {
@@ -260,10 +276,7 @@ func TestRecordThatIsDamaged(t *testing.T) {
 
 // recordForEver adds minute after minute, and says when one is on disk.
 func recordForEver(dir string) {
-	r, err := Open(options(dir), newKernel().meter())
-	if err != nil {
-		fmt.Println("lost", err)
-	}
+	r := Open(options(dir), newKernel().meter())
 	for m := range 1200 {
 		r.Add(at(m), "blog", uint64(m+1))
 		r.Add(at(m), fmt.Sprint("site-", m%17), 1)

@@ -33,9 +33,9 @@ type Arrivals struct {
 
 // OpenArrivals goes on with what an earlier daemon has counted, before a replica that
 // it has left is adopted or removed.
-func OpenArrivals(h *Host, kernel arrivals.Kernel) (*Arrivals, error) {
+func OpenArrivals(h *Host, kernel arrivals.Kernel) *Arrivals {
 	meter := arrivals.NewMeter(kernel, h.Now)
-	record, err := arrivals.Open(arrivals.Options{
+	record := arrivals.Open(arrivals.Options{
 		Dir:  filepath.Join(h.Cfg.StateDir, "arrivals"),
 		Keep: time.Duration(h.Cfg.Record.Keep), Disk: int64(h.Cfg.Record.Disk),
 		Lost: func(err error) { h.Log.Error("arrivals are not recorded", "error", err) },
@@ -47,7 +47,7 @@ func OpenArrivals(h *Host, kernel arrivals.Kernel) (*Arrivals, error) {
 	if h.Plans = plans; bad != nil {
 		h.MoveAside(h.Cfg.StateDir, plans.File(), "", bad, "what the pauses of all sites have taught is learnt anew")
 	}
-	return &Arrivals{host: h, meter: meter, record: record, unkept: map[*Site]time.Time{}}, err
+	return &Arrivals{host: h, meter: meter, record: record, unkept: map[*Site]time.Time{}}
 }
 
 // Read takes what came since the last time.

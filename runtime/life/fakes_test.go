@@ -131,9 +131,7 @@ func (w *world) start(specs string) *daemon {
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
-	if h.Arrivals, err = OpenArrivals(h, w); err != nil {
-		w.t.Fatal(err)
-	}
+	h.Arrivals = OpenArrivals(h, w)
 	h.Scale, err = scale.New(scale.Options{
 		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
 		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },

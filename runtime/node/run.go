@@ -190,9 +190,7 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if n.Arrivals, err = life.OpenArrivals(n.Host, n.dp); err != nil {
-		return err
-	}
+	n.Arrivals = life.OpenArrivals(n.Host, n.dp)
 	n.closers = append(n.closers, n.Arrivals.Close)
 	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
 	n.Means.HasMemory = n.parent.Has("memory")

@@ -59,7 +59,10 @@ func TestRootUserns(t *testing.T) {
 	_, err := criu.Find(t.Context(), "")
 	for range 2 {
 		mark := n.mark()
-		s.park()
+		testutil.WaitFor(t, patience, "the site to be parked", func() error { // who asks without force waits until nobody can be coming
+			_, err := n.api.Park(n.ctx(), s.name, false)
+			return err
+		})
 		if err == nil {
 			s.awaitTier(api.TierCheckpointed)
 		}

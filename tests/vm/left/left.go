@@ -110,6 +110,9 @@ var table = []Tests{
 	{Package: "tests/e2e", Why: "the tests of netctl, runtime/container and bpf ask of each kernel what these need of it", names: []string{
 		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy", "Ignored",
 	}},
+	{Package: "tests/e2e", Why: "they are about files, specs and counts, and what they ask of the kernel tests of other packages ask of each", names: []string{
+		"ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack",
+	}},
 	{Package: "tests/wordpress", Why: "a whole WordPress with its database takes a quarter of an hour there", names: []string{
 		"WordPress",
 	}},
@@ -117,7 +120,7 @@ var table = []Tests{
 		"Userns", "Apps",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
-		"GoesFirstByNiceness", "ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack",
+		"GoesFirstByNiceness",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel the tests of runtime/container ask on each kernel", on: aside, names: []string{
 		"ReclaimedSiteIsThawed", "VisitorsWhileReclaiming", "BusyAsSeenByTheKernel",
