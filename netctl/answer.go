@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +30,7 @@ func (n *Net) SinkListeners(ctx context.Context) (ns *os.File, listeners []*net.
 		})
 		return errors.Join(err, set)
 	}
-	err = inNetns(n.sink.ns, func() error {
+	err = thread.InNetns(n.sink.ns, func() error {
 		for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {
 			l, err := lc.Listen(ctx, "tcp", at)
 			if errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.EAFNOSUPPORT) {

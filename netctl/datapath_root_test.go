@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/fcnode/fcnode/tests/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +35,7 @@ type inside struct{ ns *os.File }
 
 func (i inside) Do(t testing.TB, f func()) {
 	t.Helper()
-	if err := inNetns(i.ns, func() error { f(); return nil }); err != nil {
+	if err := thread.InNetns(i.ns, func() error { f(); return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink/nl"
@@ -309,7 +310,7 @@ func (n *Net) leave(undo *undoList) error {
 // ChangeAnswers tells which UDP ports sites answer on, and on which no more:
 // what comes from them is no connection that a replica began.
 func (n *Net) ChangeAnswers(add, remove []netip.AddrPort) error {
-	return inNetns(n.nodeNS, func() error { return n.egress.change(add, remove) })
+	return thread.InNetns(n.nodeNS, func() error { return n.egress.change(add, remove) })
 }
 
 // removeEgress takes the table away, where the kernel can have one.
@@ -357,7 +358,7 @@ func (n *Net) guardEgress() error {
 			if err == nil && !deleted {
 				continue
 			}
-			if err := inNetns(n.nodeNS, n.egress.putBack); err != nil {
+			if err := thread.InNetns(n.nodeNS, n.egress.putBack); err != nil {
 				n.log.Error("connections that sites begin have no way out", "error", err)
 			}
 		}

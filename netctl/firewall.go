@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
@@ -191,7 +192,7 @@ func lookInto(r *nftables.Rule, p netip.Prefix) (verdict *expr.Verdict, named bo
 // Firewall lists where the firewall of the node's network namespace may drop what
 // is forwarded.
 func (n *Net) Firewall() (found []FirewallChain, err error) {
-	err = inNetns(n.nodeNS, func() error {
+	err = thread.InNetns(n.nodeNS, func() error {
 		found, err = Firewall(n.cfg.Device, n.cfg.Prefixes)
 		return err
 	})

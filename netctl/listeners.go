@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +48,7 @@ func (n *Namespace) ask(what string, f func() error) error {
 	ns, err := n.own()
 	if err == nil {
 		defer ns.Close()
-		err = inNetns(ns, f)
+		err = thread.InNetns(ns, f)
 	}
 	if err != nil {
 		return fmt.Errorf("list the %s of the namespace behind %s: %w", what, n.name, err)

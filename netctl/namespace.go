@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -123,7 +124,7 @@ func (n *Namespace) Dial(ctx context.Context, from netip.Addr, to netip.AddrPort
 	}
 	defer ns.Close()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}}
-	err = inNetns(ns, func() (err error) {
+	err = thread.InNetns(ns, func() (err error) {
 		c, err = d.DialContext(ctx, "tcp", to.String())
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,7 @@ func Setup(ctx context.Context, cfg Config, dp Datapath, log *slog.Logger) (*Net
 		return nil, err
 	}
 	n := &Net{cfg: cfg, egress: newEgress(cfg), nodeNS: nodeNS, dp: dp, log: log}
-	err = inNetns(nodeNS, func() error {
+	err = thread.InNetns(nodeNS, func() error {
 		if n.node, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 			return fmt.Errorf("opening netlink: %w", err)
 		}
@@ -344,7 +345,7 @@ func (n *Net) Release() (*PacketInjector, error) { return n.injector(n.cfg.Devic
 func (n *Net) Refuse() (*PacketInjector, error) { return n.injector(n.cfg.sinkName(), n.sink.host) }
 
 func (n *Net) injector(name string, ifindex int) (i *PacketInjector, err error) {
-	err = inNetns(n.nodeNS, func() error {
+	err = thread.InNetns(n.nodeNS, func() error {
 		i, err = newPacketInjector(name, ifindex)
 		return err
 	})
@@ -384,7 +385,7 @@ func (n *Net) letGo() {
 func (n *Net) Remove() error {
 	err := n.pool.Close()
 	_ = n.unguardEgress() // or it would put back what is removed
-	err = errors.Join(err, inNetns(n.nodeNS, func() error {
+	err = errors.Join(err, thread.InNetns(n.nodeNS, func() error {
 		var errs []error
 		for _, u := range n.cfg.Uplinks {
 			errs = append(errs, n.detachUplink(u))

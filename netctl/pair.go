@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -241,7 +242,7 @@ func adoptPair(node *netlink.Handle, ns *os.File, host netlink.Link) (*pair, err
 		err = fmt.Errorf("veth %s leads to another network namespace than %s", host.Attrs().Name, ns.Name())
 	}
 	if err == nil {
-		err = inNetns(ns, p.open)
+		err = thread.InNetns(ns, p.open)
 	}
 	if err == nil {
 		err = p.findInner()

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -216,7 +217,7 @@ func (p *Pool) report(err error) bool {
 // make makes one namespace, with its program attached.
 func (p *Pool) make() (*Namespace, error) {
 	var n *Namespace
-	err := inNetns(p.nodeNS, func() error {
+	err := thread.InNetns(p.nodeNS, func() error {
 		for {
 			name := replicaPrefix + strconv.FormatUint(uint64(p.next.Add(1)-1), 10)
 			pair, err := makePair(p.node, name, p.mtu, replicaSettings)
@@ -254,7 +255,7 @@ func (p *Pool) Adopt(netnsPath string, hostIfindex int) (*Namespace, error) {
 		return nil, fmt.Errorf("adopt the network namespace behind %s: %w", host.Attrs().Name, err)
 	}
 	var n *Namespace
-	err = inNetns(p.nodeNS, func() error {
+	err = thread.InNetns(p.nodeNS, func() error {
 		pair, err := adoptPair(p.node, ns, host)
 		if err != nil {
 			return err

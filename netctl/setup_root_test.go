@@ -269,7 +269,7 @@ func inSink(t testing.TB, cfg Config, f func(*netlink.Handle) error) {
 		t.Fatalf("opening the sink: %v, %v", ns, err)
 	}
 	defer ns.Close()
-	err = inNetns(ns, func() error {
+	err = thread.InNetns(ns, func() error {
 		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err

@@ -17,17 +17,6 @@ func currentNetns() (*os.File, error) {
 	return f, nil
 }
 
-// inNetns runs f on a thread inside of the namespace. The thread is thrown away
-// afterwards: it need not come back, so coming back cannot fail.
-func inNetns(ns *os.File, f func() error) error {
-	return thread.Throwaway(func() error {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", ns.Name(), err)
-		}
-		return f()
-	})
-}
-
 // inNewNetns runs f on a thread inside of a network namespace made for it.
 func inNewNetns(f func(ns *os.File) error) error {
 	return thread.Throwaway(func() error {

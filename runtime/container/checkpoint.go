@@ -219,10 +219,7 @@ func (c *Container) dumper(tool *criu.Tool) (session *criu.Session, err error) {
 		return nil, fmt.Errorf("finding its network namespace: %w", err)
 	}
 	defer netns.Close() // a namespace
-	err = thread.Throwaway(func() error {
-		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering its network namespace: %w", err)
-		}
+	err = thread.InNetns(netns, func() error {
 		session, err = tool.Start(criu.SessionOptions{})
 		return err
 	})

@@ -263,7 +263,7 @@ func (m *Manager) ExpectRestores(ctx context.Context) error {
 // in the container's network namespace.
 func (m *Manager) restoreSlot(tool *criu.Tool, spec Spec) (*slot, error) {
 	if spec.Userns {
-		return m.usernsSlot(spec, start{netns: spec.Netns}, "restore", tool.Path)
+		return m.usernsSlot(spec, "restore", tool.Path)
 	}
 	pool := m.restorePool(tool)
 	defer pool.refillSoon()

@@ -49,16 +49,17 @@ func (m *Manager) slotFor(spec Spec) (*slot, error) {
 	if !spec.Userns {
 		return m.pool.take()
 	}
-	return m.usernsSlot(spec, start{netns: spec.Netns, foreign: spec.Architectures})
+	return m.usernsSlot(spec)
 }
 
 // usernsSlot makes a slot whose container has a user namespace of its own, in the
 // network namespace that it starts with.
-func (m *Manager) usernsSlot(spec Spec, with start, before ...string) (*slot, error) {
+func (m *Manager) usernsSlot(spec Spec, before ...string) (*slot, error) {
 	one, err := m.ids.take()
 	if err != nil {
 		return nil, fmt.Errorf("starting container %s: %w", spec.name(), err)
 	}
+	with := start{netns: spec.Netns, foreign: spec.Architectures}
 	s, err := m.newShim(with, append([]string{"userns", strconv.FormatUint(uint64(one), 10)}, before...)...)
 	if err != nil {
 		m.ids.giveBack(one)

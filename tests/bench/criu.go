@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/thread"
-	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -294,22 +293,12 @@ func (t *imageTimes) add(dump, restore, byte1 time.Duration) {
 
 // withoutMPTCP makes the plain host's namespace like those of replicas.
 func withoutMPTCP(p *plain) error {
-	return inNetns(p.file, func() error {
+	return thread.InNetns(p.file, func() error {
 		err := os.WriteFile("/proc/sys/net/mptcp/enabled", []byte("0"), 0)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		return err
-	})
-}
-
-// inNetns runs fn on a thread in a network namespace.
-func inNetns(ns *os.File, fn func() error) error {
-	return thread.Throwaway(func() error {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		return fn()
 	})
 }
 

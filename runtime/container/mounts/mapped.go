@@ -81,14 +81,14 @@ func (l Layers) attached(target string, fn func() (*os.File, error)) (root *os.F
 
 // detach takes a mount away from where it is.
 func detach(target string) (*os.File, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, target, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := CloneFolder(target)
 	if err != nil {
 		return nil, err
 	}
 	if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
+		return nil, errors.Join(err, tree.Close())
 	}
-	return os.NewFile(uintptr(fd), target), nil
+	return tree, nil
 }
 
 // asRoot runs fn as a user namespace's root accesses files, with all capabilities
@@ -168,10 +168,7 @@ func MappedSystem(root uint32, netns *os.File) (dev, sys *os.File, err error) {
 	if dev, err = mappedDev(root); err != nil {
 		return nil, nil, fmt.Errorf("making /dev of the container: %w", err)
 	}
-	err = thread.Throwaway(func() error {
-		if err := unix.Setns(int(netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return err
-		}
+	err = thread.InNetns(netns, func() error {
 		sys, err = newMount("sysfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
 		return err
 	})

@@ -43,13 +43,7 @@ func (s *server) preparePrivate(output ...*os.File) error {
 			return fmt.Errorf("giving the container its output: %w", err)
 		}
 	}
-	err := thread.Throwaway(func() error {
-		if err := unix.Setns(int(s.private.netns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering the network namespace of the container: %w", err)
-		}
-		return unprivilegedNetwork()
-	})
-	if err != nil {
+	if err := thread.InNetns(s.private.netns, unprivilegedNetwork); err != nil {
 		return err
 	}
 	dev, sys, err := mounts.MappedSystem(uint32(s.private.ids), s.private.netns)
