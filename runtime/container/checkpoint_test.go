@@ -319,7 +319,7 @@ func (e *env) seen(c *Container) map[string]string {
 	_, seen["/sys/class/net"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "list", "/sys/class/net"}}, "")
 	_, seen["users"] = e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "cat", "/proc/1/uid_map", "/proc/1/gid_map"}}, "")
 	_, seen["owners"] = e.execOut(c, ExecSpec{Args: []string{
-		"/bin/guest", "owners", "/", "/dev", "/dev/null", "/dev/shm", "/dev/pts", "/proc/1", "/proc/1/fd", "/sys/fs/cgroup", "/etc/hosts",
+		"/bin/guest", "owners", "/", "/dev", "/dev/null", "/dev/shm", "/dev/pts", "/proc/1", "/proc/1/fd", "/proc/1/fd/1", "/proc/1/fd/2", "/sys/fs/cgroup", "/etc/hosts",
 	}}, "")
 	if c.state.IDs != 0 { // which numbers it has on the machine is different each time
 		ttys := strings.NewReplacer(fmt.Sprint(c.state.IDs), "ROOT", fmt.Sprint(c.state.IDs+5), "TTY")

@@ -18,6 +18,7 @@ import (
 // containers makes a container in each of the ways in which one comes to run.
 var containers = map[string]func(e *env) *Container{
 	"private prepared": func(e *env) *Container { return e.private().prepared() },
+	"private restored": func(e *env) *Container { return e.private().restored() },
 	"private adopted":  func(e *env) *Container { return e.private().adopted() },
 	"started": func(e *env) *Container {
 		spec := e.spec("wait")
@@ -26,16 +27,8 @@ var containers = map[string]func(e *env) *Container{
 		return c
 	},
 	"prepared": (*env).prepared,
-	"restored": func(e *env) *Container {
-		needCRIU(e.t, e.m)
-		before, after := replicaNS(e.t), replicaNS(e.t)
-		spec := e.counterSpec(before)
-		c := e.start(spec)
-		e.saw(spec, "listening")
-		e.park(c, e.checkpointDir(), options())
-		return e.restore(e.counterSpec(after), e.checkpointDir())
-	},
-	"adopted": (*env).adopted,
+	"restored": (*env).restored,
+	"adopted":  (*env).adopted,
 }
 
 func (e *env) prepared() *Container {
@@ -43,6 +36,16 @@ func (e *env) prepared() *Container {
 	c := e.open(e.prepare(spec))
 	e.saw(spec, "waiting")
 	return c
+}
+
+func (e *env) restored() *Container {
+	needCRIU(e.t, e.m)
+	before, after := replicaNS(e.t), replicaNS(e.t)
+	spec := e.counterSpec(before)
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	e.park(c, e.checkpointDir(), options())
+	return e.restore(e.counterSpec(after), e.checkpointDir())
 }
 
 func (e *env) adopted() *Container {
