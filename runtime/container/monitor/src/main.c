@@ -224,12 +224,6 @@ static void stop(int64_t now)
 	kill(m.init, m.stop_signal); /* a child of this process: not collected, so not another's number */
 }
 
-static void sooner(int64_t *at, int64_t other)
-{
-	if (other && (!*at || other < *at))
-		*at = other;
-}
-
 /* Does what is due, and says when something is again; 0: never. */
 static int64_t tick(void)
 {

@@ -40,6 +40,13 @@ const char *path_of(const char *dir, const char *name);
 
 int64_t now_ns(void); /* CLOCK_MONOTONIC */
 
+/* Of two times the sooner one; 0 is never. */
+static inline void sooner(int64_t *at, int64_t other)
+{
+	if (other && (!*at || other < *at))
+		*at = other;
+}
+
 /* --- bucket.c: how much of the output is kept --- */
 
 struct bucket {

@@ -205,12 +205,6 @@ void output_read(struct output *o, struct stream *s)
 		s->rest = o->used + PAUSE;
 }
 
-static void sooner(int64_t *at, int64_t other)
-{
-	if (!*at || other < *at)
-		*at = other;
-}
-
 int64_t output_tick(struct output *o, int64_t now)
 {
 	int64_t next = 0;
