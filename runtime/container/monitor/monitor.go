@@ -1,9 +1,11 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -69,8 +71,15 @@ func Exec(program *os.File, o Options) error {
 			return fmt.Errorf("handing %s to the monitor: %w", f.Name(), err)
 		}
 	}
+	// Who asks it to end while it is being loaded is heard when it listens.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTERM - 1)}}, &before); err != nil {
+		return fmt.Errorf("blocking SIGTERM: %w", err)
+	}
 	err := unix.Exec(fmt.Sprintf("/proc/self/fd/%d", program.Fd()), o.args(), []string{})
-	return fmt.Errorf("executing %s: %w", Name, err)
+	return errors.Join(fmt.Errorf("executing %s: %w", Name, err), unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
 
 func (o Options) args() []string {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +59,7 @@ type job struct {
 	Init       []string // the command
 	Server     []string // of memory; none: all of it is there
 	Checkpoint string
+	Asked      bool // to end, while the monitor is loaded
 }
 
 func parentMain(text string) error {
@@ -93,6 +95,14 @@ func parentMain(text string) error {
 	j.Stdout, j.Stderr = os.NewFile(4, "stdout"), os.NewFile(5, "stderr")
 	if err := unix.Dup2(int(must(os.Open(os.DevNull)).Fd()), 1); err != nil { // the ends that init writes to are its own
 		return err
+	}
+	if j.Asked {
+		runtime.LockOSThread()
+		mask := unix.Sigset_t{Val: [16]uint64{1 << (unix.SIGTERM - 1)}}
+		err := errors.Join(unix.PthreadSigmask(unix.SIG_BLOCK, &mask, nil), unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGTERM))
+		if err != nil {
+			return err
+		}
 	}
 	return Exec(os.NewFile(3, "program"), j.Options)
 }
@@ -506,14 +516,17 @@ func TestTooManyBytes(t *testing.T) {
 // TestAskedToEnd: it ends its container, by the container's signal.
 func TestAskedToEnd(t *testing.T) {
 	for name, ask := range map[string]func(r *run, o *Options){
-		"later":  func(r *run, _ *Options) { _ = r.cmd.Process.Signal(unix.SIGTERM) },
-		"before": nil,
+		"later":         func(r *run, _ *Options) { _ = r.cmd.Process.Signal(unix.SIGTERM) },
+		"before":        nil,
+		"in the middle": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)
 			o.Container.StopSignal = int(unix.SIGUSR2)
-			o.Stop = ask == nil
-			r := begin(t, o, "trap 'exit 5' USR2; echo ready; while :; do read x || :; done")
+			o.Stop = name == "before"
+			r := beginJob(t, job{
+				Options: o, Asked: name == "in the middle", Init: []string{"/bin/sh", "-c", "trap 'exit 5' USR2; echo ready; while :; do read x || :; done"},
+			})
 			if ask != nil {
 				r.saw("ready")
 				for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} { // not for it
