@@ -191,10 +191,13 @@ func (f SpecFiles) writable(at specText, name string, w api.SpecFile) ([]spec.Si
 			}
 		}
 	}
+	if err := f.elsewhere(at, sites, old); err != nil {
+		return nil, err
+	}
 	before, _ := spec.Parse(at.path, bytes.NewReader(at.src)) // none where something is wrong
 	return slices.DeleteFunc(sites, func(s spec.Site) bool {
 		return s.Name != name && slices.ContainsFunc(before, func(b spec.Site) bool { return b.Name == s.Name && b.Digest() == s.Digest() })
-	}), f.elsewhere(at, sites, old)
+	}), nil
 }
 
 // elsewhere refuses sites that come into a file and are in another one.

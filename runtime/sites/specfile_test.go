@@ -273,6 +273,11 @@ func TestWriteSpecPlaces(t *testing.T) {
 	if img, _ := d.serves("a"); img != "reg.example/blog:2" {
 		t.Errorf("the other site that was changed serves %q", img)
 	}
+	one := strings.ReplaceAll(all, "blog:1", "blog:2") + "env: {A: b}\n"
+	if err := d.write("blog", one); err != nil {
+		t.Errorf("one of several: %v", err)
+	}
+	d.wants("one of several", "all.yml", one)
 	if err := d.write("blog", blog("1")); !errors.Is(err, api.ErrConflict) || !strings.Contains(err.Error(), "site a any more") {
 		t.Errorf("a site dropped from the file: %v", err)
 	}
