@@ -19,8 +19,11 @@ import (
 type origin struct {
 	source string // the file; empty: the API
 	anew   bool   // images are looked up anew, as whoever applies by the API asks for
-	digest string // of the image that the sites are to have, whatever their references mean now; empty: what those mean
 	asked  bool   // somebody waits for the answer: what is wrong with one site is an error, and not told only
+
+	// images are the digests of images, by the names of the sites that are to have
+	// them; other sites have what their references mean now.
+	images map[string]string
 }
 
 // lenient says that a site with which something is wrong keeps none of the others
@@ -95,9 +98,9 @@ type lookup struct {
 }
 
 func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried map[string]lookup) (found, error) {
-	if from.digest != "" {
-		img, err := t.byDigest(ctx, s.Image, from.digest)
-		return found{image: img, digest: from.digest}, err
+	if digest := from.images[s.Name]; digest != "" {
+		img, err := t.byDigest(ctx, s.Image, digest)
+		return found{image: img, digest: digest}, err
 	}
 	pinned := t.pinnedFor(s)
 	if pinned != "" && !from.anew {
