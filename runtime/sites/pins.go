@@ -48,7 +48,14 @@ const imagesWithin = 30 * time.Second
 // changes nothing either. Where specs are read from the folder, a missing image
 // (a disk not mounted yet, say) must not keep the other sites away: it is told,
 // and tried again at the site's wake.
+// What a spec asks for and may not have is refused before anything is pulled for it.
 func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) (map[string]found, error) {
+	if t.host.Stopped() {
+		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
+	}
+	if err := (checks{t.host.Cfg, t.host.Log}).privileges(sites, from.source); err != nil {
+		return nil, err
+	}
 	if !from.anew { // the daemon is not ready before this is over
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, imagesWithin, errors.New("the images of all specs in the folder took too long; it is looked up again at the site's first wake"))

@@ -313,6 +313,31 @@ func TestWriteSpecChanged(t *testing.T) {
 	d.wants("changed meanwhile", "blog.yaml", blog("1")+"# by another\n")
 }
 
+// askedImages counts how often something is asked for.
+type askedImages struct {
+	life.Images
+	asked int
+}
+
+func (a *askedImages) Resolve(ctx context.Context, ref string) (*image.Image, error) {
+	a.asked++
+	return a.Images.Resolve(ctx, ref)
+}
+
+// TestWriteSpecAsksOnce: what an image's name means is asked once, so that what was
+// checked is what is applied, and not at all of a spec that is refused anyway.
+func TestWriteSpecAsksOnce(t *testing.T) {
+	d := newDesk(t, map[string]string{})
+	asked := &askedImages{Images: d.images}
+	d.host.Images = asked
+	if err := d.write("blog", blog("1")); err != nil || asked.asked != 1 {
+		t.Errorf("it was asked %d times: %v", asked.asked, err)
+	}
+	if err := d.write("blog", blog("2")+"capabilities: {add: [SYS_ADMIN]}\n"); err == nil || asked.asked != 1 {
+		t.Errorf("a capability that the node does not give: asked %d times: %v", asked.asked, err)
+	}
+}
+
 // TestWriteSpecDry: a dry run finds what is wrong, and changes nothing.
 func TestWriteSpecDry(t *testing.T) {
 	d := newDesk(t, map[string]string{"blog.yaml": blog("1")})
