@@ -258,8 +258,8 @@ func modeLike(dir string) fs.FileMode {
 	return mode | 0o600
 }
 
-// placed says of what is wrong where it stands in the text, and not in the file
-// that the text has not replaced.
+// placed gives the details of an error the lines of the new text, instead of those
+// of the file that the text has not replaced.
 func placed(err error, path, text string) error {
 	var wrong *api.Error
 	if !errors.As(err, &wrong) {
