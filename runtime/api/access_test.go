@@ -109,10 +109,13 @@ func TestRolesAreDocumented(t *testing.T) {
 type gets struct{ Backend }
 
 func (gets) Get(context.Context, string) (Site, error) {
-	return Site{Name: "a", Spec: &spec.Site{Name: "a", Env: map[string]string{"PASSWORD": "hunter2"}}}, nil
+	had := func(password string) *spec.Site {
+		return &spec.Site{Name: "a", Env: map[string]string{"PASSWORD": password}}
+	}
+	return Site{Name: "a", Spec: had("hunter2"), Versions: []Version{{Revision: 2, Spec: had("hunter1")}, {Revision: 1, Spec: had("hunter0")}}}, nil
 }
 
-// TestEnvironmentIsForAdmins: what is in a site's environment is not shown to those who could not put it there.
+// TestEnvironmentIsForAdmins: what is in a site's environment, or was before, is not shown to those who could not put it there.
 func TestEnvironmentIsForAdmins(t *testing.T) {
 	s := NewServer(gets{}, slog.New(slog.DiscardHandler))
 	s.Restrict(accessOfTest())
@@ -120,8 +123,14 @@ func TestEnvironmentIsForAdmins(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/v1/sites/a", nil).WithContext(context.WithValue(t.Context(), peerKey{}, someone(gid)))
 		w := httptest.NewRecorder()
 		s.routes().ServeHTTP(w, r)
-		if got := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(got, "PASSWORD") || strings.Contains(got, "hunter2") != sees {
+		got := w.Body.String()
+		if w.Code != http.StatusOK || strings.Count(got, "PASSWORD") != 3 {
 			t.Errorf("group %d: status %d, %s", gid, w.Code, got)
+		}
+		for _, password := range []string{"hunter0", "hunter1", "hunter2"} {
+			if strings.Contains(got, password) != sees {
+				t.Errorf("group %d: %s is shown: %t; %s", gid, password, !sees, got)
+			}
 		}
 	}
 }

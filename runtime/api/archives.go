@@ -24,7 +24,8 @@ const (
 	headerBackup  = "Fcnode-Backup" // of a backup, before the archive
 )
 
-// archivePatience is how long whoever sends or reads an archive may do neither.
+// archivePatience is for how long a client may send nothing of an archive, or read
+// nothing of one.
 const archivePatience = 5 * time.Minute
 
 // ArchiveResult says what an archive has, or what was unpacked of it.
@@ -36,7 +37,7 @@ type ArchiveResult struct {
 	Left    int64    `json:"left,omitempty"`
 }
 
-// Archive is one that a backend is about to write.
+// Archive is a tar archive that a backend is about to write.
 type Archive interface {
 	// Write writes it; once.
 	Write(ctx context.Context, w io.Writer) (ArchiveResult, error)
@@ -72,7 +73,7 @@ type FilePlace struct {
 	Path string
 }
 
-// WriteOptions say whose files are that are copied to a place.
+// WriteOptions say who owns the files that are copied to a place.
 type WriteOptions struct {
 	// Keep has them keep owners, set-ID bits and extended attributes.
 	Keep bool
@@ -326,8 +327,8 @@ func (o *ownErrors) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// sendArchive sends what r has. It does so by itself, as net/http waits for r, a pipe
-// from elsewhere say, also when the daemon has gone.
+// sendArchive sends what r has, on a connection of its own: net/http would go on
+// waiting for r, a pipe from elsewhere say, when the daemon has gone.
 func (c *Client) sendArchive(ctx context.Context, path string, q url.Values, r io.Reader) (result ArchiveResult, err error) {
 	req, err := c.request(ctx, http.MethodPut, path, q, nil)
 	if err != nil {
@@ -360,7 +361,7 @@ func (c *Client) sendArchive(ctx context.Context, path string, q url.Values, r i
 }
 
 // exchange sends a request, and its body when the server asks for that: a call that is
-// refused is so before anything of it is read.
+// refused is refused before any of the body is read.
 func exchange(conn net.Conn, req *http.Request, body *readErrors) (*http.Response, error) {
 	head := "PUT " + req.URL.RequestURI() + " HTTP/1.1\r\nHost: " + req.URL.Host + "\r\nContent-Type: " + contentTar +
 		"\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"

@@ -72,7 +72,7 @@ type failing struct{ err error }
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 func (f failing) Read([]byte) (int, error)  { return 0, f.err }
 
-// TestUploadRefused: a call that is refused is so before anything is sent.
+// TestUploadRefused: a call that is refused is refused before anything is sent.
 func TestUploadRefused(t *testing.T) {
 	r := withFiles(t)
 	read := failing{errors.New("it was read")}

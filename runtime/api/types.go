@@ -339,7 +339,7 @@ type SpecFile struct {
 	// Text is what stands in the file, which may describe other sites, too. Of a site that is in no file it is what could stand there; empty: there
 	// is no such site.
 	Text string `json:"text"`
-	// Digest tells the text of the file from others; empty: there is no such file. Who writes gives the one of what he has read.
+	// Digest tells the text of the file from others; empty: there is no such file. A writer gives the digest of the text that it has read.
 	Digest string `json:"digest,omitempty"`
 	// Saved says that the site is in the file.
 	Saved bool `json:"saved,omitempty"`

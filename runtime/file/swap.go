@@ -83,7 +83,7 @@ func (s *Swap) put(b []byte, mode fs.FileMode) (err error) {
 	if err := os.Rename(fresh, s.path); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(s.path)); err != nil {
+	if err := SyncDir(filepath.Dir(s.path)); err != nil {
 		return errors.Join(err, s.Undo())
 	}
 	return nil
@@ -107,7 +107,8 @@ func writeSynced(path string, b []byte, mode fs.FileMode, uid, gid int) error {
 	return errors.Join(err, f.Close())
 }
 
-func syncDir(path string) error {
+// SyncDir makes the names in a folder durable.
+func SyncDir(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (s *Swap) Undo() error {
 		err = os.Remove(s.path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(s.path))
+		err = SyncDir(filepath.Dir(s.path))
 	}
 	if err != nil {
 		return fmt.Errorf("put %s back: %w", s.path, err)

@@ -19,7 +19,7 @@ type Progress struct {
 	Bytes, Size int64
 }
 
-// progressEvery is how often who waits for an image is told.
+// progressEvery is how often a caller that waits for an image is told.
 const progressEvery = 200 * time.Millisecond
 
 type progressKey struct{}

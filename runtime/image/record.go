@@ -114,11 +114,4 @@ func writeJSON(path string, v any) error {
 }
 
 // syncDir makes the names in a folder durable.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return classify(d.Sync())
-}
+func syncDir(path string) error { return classify(file.SyncDir(path)) }

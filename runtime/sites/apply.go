@@ -3,7 +3,6 @@ package sites
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -53,17 +52,21 @@ func (t *Table) Apply(ctx context.Context, sites []spec.Site, dryRun bool) ([]ap
 
 // applyFrom creates or updates sites, all or none.
 func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, dryRun bool) ([]api.ApplyResult, error) {
-	if t.host.Stopped() {
-		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
-	}
-	c := checks{t.host.Cfg, t.host.Log}
-	if err := c.privileges(sites, from.source); err != nil {
-		return nil, err
-	}
 	images, err := t.findImages(ctx, sites, from)
 	if err != nil {
 		return nil, err
 	}
+	changes, err := t.applyWith(ctx, sites, from, images, dryRun)
+	if changes == nil && err != nil {
+		return nil, err
+	}
+	return t.results(changes, dryRun), err
+}
+
+// applyWith applies sites with the images that findImages has found for them. With
+// an error it returns changes if they were made nevertheless.
+func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, images map[string]found, dryRun bool) ([]change, error) {
+	c := checks{t.host.Cfg, t.host.Log}
 	if err := c.volumes(sites, from); err != nil {
 		return nil, err
 	}
@@ -77,7 +80,7 @@ func (t *Table) applyFrom(ctx context.Context, sites []spec.Site, from origin, d
 	if !dryRun {
 		err = t.endQuarantines(ctx, changes)
 	}
-	return t.results(changes, dryRun), err
+	return changes, err
 }
 
 // applyNow plans, and makes real what was planned.

@@ -65,7 +65,12 @@ func (t *Table) tryDir(ctx context.Context, force bool) error {
 		return err
 	}
 	if len(sites) > 0 {
-		if _, err := t.applyFrom(ctx, sites, origin{source: dir}, false); err != nil {
+		from := origin{source: dir}
+		images, err := t.findImages(ctx, sites, from)
+		if err == nil {
+			_, err = t.applyWith(ctx, sites, from, images, false) // results are for who asks: they take long for many sites
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,11 @@ import (
 type origin struct {
 	source string // the file; empty: the API
 	anew   bool   // images are looked up anew, as whoever applies by the API asks for
-	digest string // of the image that the sites are to have, whatever their references mean now; empty: what those mean
 	asked  bool   // somebody waits for the answer: what is wrong with one site is an error, and not told only
+
+	// images are the digests of images, by the names of the sites that are to have
+	// them; other sites have what their references mean now.
+	images map[string]string
 }
 
 // lenient says that a site with which something is wrong keeps none of the others
@@ -45,7 +48,14 @@ const imagesWithin = 30 * time.Second
 // changes nothing either. Where specs are read from the folder, a missing image
 // (a disk not mounted yet, say) must not keep the other sites away: it is told,
 // and tried again at the site's wake.
+// What a spec asks for and may not have is refused before anything is pulled for it.
 func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) (map[string]found, error) {
+	if t.host.Stopped() {
+		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
+	}
+	if err := (checks{t.host.Cfg, t.host.Log}).privileges(sites, from.source); err != nil {
+		return nil, err
+	}
 	if !from.anew { // the daemon is not ready before this is over
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, imagesWithin, errors.New("the images of all specs in the folder took too long; it is looked up again at the site's first wake"))
@@ -95,9 +105,9 @@ type lookup struct {
 }
 
 func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried map[string]lookup) (found, error) {
-	if from.digest != "" {
-		img, err := t.byDigest(ctx, s.Image, from.digest)
-		return found{image: img, digest: from.digest}, err
+	if digest := from.images[s.Name]; digest != "" {
+		img, err := t.byDigest(ctx, s.Image, digest)
+		return found{image: img, digest: digest}, err
 	}
 	pinned := t.pinnedFor(s)
 	if pinned != "" && !from.anew {

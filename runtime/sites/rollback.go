@@ -20,7 +20,7 @@ func (f SpecFiles) Rollback(ctx context.Context, name string, revision uint64, d
 	if err != nil {
 		return nil, err
 	}
-	from := origin{anew: true, asked: true, digest: v.Image}
+	from := origin{anew: true, asked: true, images: map[string]string{name: v.Image}}
 	at, err := f.findSpec(name)
 	if err != nil {
 		return nil, err

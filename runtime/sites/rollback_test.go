@@ -124,3 +124,24 @@ func TestRollbackWithoutFolder(t *testing.T) {
 		t.Errorf("it serves %q of %q", img, source)
 	}
 }
+
+// TestRollbackOne: a file of two sites, in which somebody has made a mistake with
+// the one that is rolled back. The other keeps its own image.
+func TestRollbackOne(t *testing.T) {
+	other := "---\nname: other\nimage: reg.example/blog:2\nports: [81]\n"
+	d := newDesk(t, map[string]string{"all.yaml": blog("1") + other})
+	if err := d.ApplyDir(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.write("blog", blog("1")+"env: {A: b}\n"+other); err != nil {
+		t.Fatal(err)
+	}
+	d.put("all.yaml", blog("1")+"env: {A: b}\nscale: {min: 3, max: 2}\n"+other)
+	if err := d.rollback(0); err != nil {
+		t.Fatal(err)
+	}
+	d.wants("one of two", "all.yaml", blog("1")+other)
+	if kept, err := d.host.Store.Get("other"); err != nil || kept.Image != "sha256:reg.example/blog:2" {
+		t.Errorf("the other site is to run from %s: %v", kept.Image, err)
+	}
+}

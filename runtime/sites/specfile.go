@@ -146,7 +146,8 @@ func (f SpecFiles) write(ctx context.Context, name string, w api.SpecFile, from 
 		return results, placed(err, name, w.Text)
 	}
 	from.source = f.table.host.Cfg.SitesDir
-	if _, err := f.table.findImages(ctx, sites, from); err != nil { // which takes long, so nobody waits for it
+	images, err := f.table.findImages(ctx, sites, from) // which takes long, so nobody waits for it
+	if err != nil {
 		return nil, placed(err, at.path, w.Text)
 	}
 	f.table.dir.Lock()
@@ -157,11 +158,14 @@ func (f SpecFiles) write(ctx context.Context, name string, w api.SpecFile, from 
 	if sites, err = f.writable(at, name, w); err != nil {
 		return nil, err
 	}
-	results, err := f.table.applyFrom(ctx, sites, from, true)
-	if err != nil || dryRun {
-		return results, placed(err, at.path, w.Text)
+	changes, err := f.table.applyWith(ctx, sites, from, images, true)
+	if err != nil {
+		return nil, placed(err, at.path, w.Text)
 	}
-	return f.writeAndApply(context.WithoutCancel(ctx), at, sites, from, w.Text)
+	if dryRun {
+		return f.table.results(changes, true), nil
+	}
+	return f.writeAndApply(context.WithoutCancel(ctx), at, sites, from, images, w.Text)
 }
 
 // writable says which sites of a new text are to be applied: the one that it is
@@ -191,10 +195,13 @@ func (f SpecFiles) writable(at specText, name string, w api.SpecFile) ([]spec.Si
 			}
 		}
 	}
+	if err := f.elsewhere(at, sites, old); err != nil {
+		return nil, err
+	}
 	before, _ := spec.Parse(at.path, bytes.NewReader(at.src)) // none where something is wrong
 	return slices.DeleteFunc(sites, func(s spec.Site) bool {
 		return s.Name != name && slices.ContainsFunc(before, func(b spec.Site) bool { return b.Name == s.Name && b.Digest() == s.Digest() })
-	}), f.elsewhere(at, sites, old)
+	}), nil
 }
 
 // elsewhere refuses sites that come into a file and are in another one.
@@ -215,19 +222,19 @@ func (f SpecFiles) elsewhere(at specText, sites []spec.Site, old []string) error
 	return nil
 }
 
-func (f SpecFiles) writeAndApply(ctx context.Context, at specText, sites []spec.Site, from origin, text string) ([]api.ApplyResult, error) {
+func (f SpecFiles) writeAndApply(ctx context.Context, at specText, sites []spec.Site, from origin, images map[string]found, text string) ([]api.ApplyResult, error) {
 	swap, err := file.Put(at.path, []byte(text), modeLike(f.table.host.Cfg.SitesDir))
 	if err != nil {
 		return nil, err
 	}
-	results, err := f.table.applyFrom(ctx, sites, from, false)
-	if results == nil && err != nil {
+	changes, err := f.table.applyWith(ctx, sites, from, images, false)
+	if changes == nil && err != nil {
 		return nil, errors.Join(placed(err, at.path, text), swap.Undo())
 	}
 	if kept := swap.Keep(); kept != nil {
 		f.table.host.Log.Warn("a file that was replaced stays beside the new one", "error", kept)
 	}
-	return results, err
+	return f.table.results(changes, false), err
 }
 
 // modeLike is the mode for a new file of specs: what all files of the folder let
@@ -251,8 +258,8 @@ func modeLike(dir string) fs.FileMode {
 	return mode | 0o600
 }
 
-// placed says of what is wrong where it stands in the text, and not in the file
-// that the text has not replaced.
+// placed gives the details of an error the lines of the new text, instead of those
+// of the file that the text has not replaced.
 func placed(err error, path, text string) error {
 	var wrong *api.Error
 	if !errors.As(err, &wrong) {

@@ -273,6 +273,11 @@ func TestWriteSpecPlaces(t *testing.T) {
 	if img, _ := d.serves("a"); img != "reg.example/blog:2" {
 		t.Errorf("the other site that was changed serves %q", img)
 	}
+	one := strings.ReplaceAll(all, "blog:1", "blog:2") + "env: {A: b}\n"
+	if err := d.write("blog", one); err != nil {
+		t.Errorf("one of several: %v", err)
+	}
+	d.wants("one of several", "all.yml", one)
 	if err := d.write("blog", blog("1")); !errors.Is(err, api.ErrConflict) || !strings.Contains(err.Error(), "site a any more") {
 		t.Errorf("a site dropped from the file: %v", err)
 	}
@@ -306,6 +311,31 @@ func TestWriteSpecChanged(t *testing.T) {
 		t.Errorf("the file has changed: %v", err)
 	}
 	d.wants("changed meanwhile", "blog.yaml", blog("1")+"# by another\n")
+}
+
+// askedImages counts how often something is asked for.
+type askedImages struct {
+	life.Images
+	asked int
+}
+
+func (a *askedImages) Resolve(ctx context.Context, ref string) (*image.Image, error) {
+	a.asked++
+	return a.Images.Resolve(ctx, ref)
+}
+
+// TestWriteSpecAsksOnce: what an image's name means is asked once, so that what was
+// checked is what is applied, and not at all of a spec that is refused anyway.
+func TestWriteSpecAsksOnce(t *testing.T) {
+	d := newDesk(t, map[string]string{})
+	asked := &askedImages{Images: d.images}
+	d.host.Images = asked
+	if err := d.write("blog", blog("1")); err != nil || asked.asked != 1 {
+		t.Errorf("it was asked %d times: %v", asked.asked, err)
+	}
+	if err := d.write("blog", blog("2")+"capabilities: {add: [SYS_ADMIN]}\n"); err == nil || asked.asked != 1 {
+		t.Errorf("a capability that the node does not give: asked %d times: %v", asked.asked, err)
+	}
 }
 
 // TestWriteSpecDry: a dry run finds what is wrong, and changes nothing.

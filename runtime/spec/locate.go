@@ -31,7 +31,7 @@ func Locate(path, site, field string) (file string, line, column int) {
 	return "", 0, 0
 }
 
-// LocateIn does so in a text.
+// LocateIn finds where a field of a site stands in a text; line is 0 where there is no such field.
 func LocateIn(src []byte, site, field string) (line, column int) {
 	docs, _ := strictyaml.Parse("", src) // what is wrong was told before
 	for _, doc := range docs {

@@ -254,7 +254,7 @@ func (s *Store) Put(sites []*Site) error {
 	return s.put(sites, func(*bolt.Tx, *Site) error { return nil })
 }
 
-// put has first do what comes before each record is replaced.
+// put does as Put, and calls first before it replaces each record.
 func (s *Store) put(sites []*Site, first func(*bolt.Tx, *Site) error) error {
 	var numbered []*Site
 	err := s.update(func(tx *bolt.Tx) error {
