@@ -112,13 +112,14 @@ func (t *TierExperience) median() time.Duration {
 	if len(t.Wakes) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(t.Wakes))
+	sorted := slices.Clone(t.Wakes)
+	slices.Sort(sorted)
 	return sorted[len(sorted)/2]
 }
 
 // costs in the form that detect decides by.
 func (x *Experience) costs() []sleep.TierCost {
-	var out []sleep.TierCost
+	out := make([]sleep.TierCost, 0, len(x.Tiers))
 	for name, t := range x.Tiers {
 		c := sleep.TierCost{
 			Tier: name, Samples: len(t.Wakes), Median: t.median(),

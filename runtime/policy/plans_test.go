@@ -126,16 +126,28 @@ func TestStateIsInTheExperience(t *testing.T) {
 	}
 }
 
-// BenchmarkVisited is what a visit costs the goroutine that reads each second who came.
+// BenchmarkVisited is what a visit costs the goroutine that reads each second who came: of a site of which only
+// its visits are known, and of one whose tiers were all measured.
 func BenchmarkVisited(b *testing.B) {
-	p, err := OpenPlans(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
-	at := in.Now
-	for b.Loop() {
-		at = at.Add(time.Minute)
-		p.Visited(in, at, at)
+	for name, wakes := range map[string]int{"new": 0, "measured": wakesKept} {
+		b.Run(name, func(b *testing.B) {
+			p, err := OpenPlans(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
+			for depth, tier := range detect.Tiers {
+				for i := range wakes {
+					x := in.Experience.Tier(tier)
+					x.Memory = uint64(100-10*depth) << 20
+					x.AddWake(time.Duration(depth*i+1) * time.Millisecond)
+				}
+			}
+			at := in.Now
+			for b.Loop() {
+				at = at.Add(time.Minute)
+				p.Visited(in, at, at)
+			}
+		})
 	}
 }
