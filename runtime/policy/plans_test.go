@@ -3,12 +3,15 @@ package policy
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/sleep"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 func anyTier(detect.Tier, bool) error { return nil }
@@ -87,6 +90,46 @@ func TestPlansAreKept(t *testing.T) {
 	}
 	if _, err := OpenPlans(dir); !errors.Is(err, sleep.ErrPool) {
 		t.Error(err)
+	}
+}
+
+// TestNobodyWaitsForThePlansDisk: visits are learnt while the plans are written, and what could not be written is at the next time.
+func TestNobodyWaitsForThePlansDisk(t *testing.T) {
+	p, err := OpenPlans(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := visitsOf(t, "")
+	at := in.Now
+	visit := func() bool {
+		at = at.Add(time.Hour)
+		return p.Visited(in, at, at)
+	}
+	visit()
+	visit()
+	full := errors.New("the disk is full")
+	writes := 0
+	p.write = func(string, []byte) error {
+		writes++
+		learnt := make(chan bool)
+		go func() { learnt <- visit() }()
+		if !testutil.Receive(t, 10*time.Second, "a visit", learnt) {
+			t.Error("it is no pause")
+		}
+		return full
+	}
+	for range 2 {
+		if err := p.Save(); !errors.Is(err, full) {
+			t.Error(err)
+		}
+	}
+	p.write = file.Replace
+	if err := p.Save(); err != nil || writes != 2 {
+		t.Errorf("%v, after %d writes", err, writes)
+	}
+	next, err := OpenPlans(filepath.Dir(p.File()))
+	if err != nil || next.planner.Pool != p.planner.Pool {
+		t.Errorf("%v, or another pool", err)
 	}
 }
 
