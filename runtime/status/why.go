@@ -50,7 +50,7 @@ func (s *Status) Why(ctx context.Context, name string, n int) (api.Why, error) {
 		return out, err
 	}
 	e.With(func(l *life.Live) {
-		asked.Input = policy.Input{Spec: v.Spec, Experience: l.WhatWasLearnt().Clone(), Can: s.host.Means.Can, Now: time.Now(), Pressure: s.host.Means.Pressure()}
+		asked.Input = s.host.Input(v.Spec, l.WhatWasLearnt().Clone())
 	})
 	wire(&out, s.host.Plans.Why(asked))
 	return out, nil
