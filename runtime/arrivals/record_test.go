@@ -217,6 +217,43 @@ func TestRecordOnADiskThatIsFull(t *testing.T) {
 	}
 }
 
+// TestRecordTellsOnce: a day that cannot be written is told once, though the minute is saved meanwhile, and again when
+// it has worked in between.
+func TestRecordTellsOnce(t *testing.T) {
+	told := 0
+	o := options(t.TempDir())
+	o.Lost = func(error) { told++ }
+	r := open(t, o)
+	r.Add(at(0), "blog", 1)
+	r.Save(at(1))
+	good := r.day.f
+	broken, err := os.Open(os.DevNull) // which cannot be written by this descriptor
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	for round := range 2 {
+		r.day.f = broken
+		for m := range 5 {
+			begin := at(1 + 10*round + m)
+			r.Add(begin, "blog", 1)
+			r.saved = begin // not today
+			r.Save(begin.Add(saveEvery))
+			if r.changed {
+				t.Fatal("the minute is not saved")
+			}
+		}
+		r.day.f = good
+		r.Save(at(8 + 10*round))
+		if told != round+1 {
+			t.Fatalf("round %d: told %d times", round, told)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRecordThatIsDamaged: a bad byte costs its line, a bad file its day, and neither the
 // daemon's start.
 func TestRecordThatIsDamaged(t *testing.T) {
