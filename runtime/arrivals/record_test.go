@@ -311,6 +311,19 @@ func TestRecordThatIsDamaged(t *testing.T) {
 	}
 }
 
+// TestRecordThatIsTorn: of a day that a daemon did not write to its end, and no later one has opened, the last line does not count.
+func TestRecordThatIsTorn(t *testing.T) {
+	o := options(t.TempDir())
+	r := open(t, o)
+	if err := os.WriteFile(filepath.Join(o.Dir, hour().Format(dayForm)), []byte("@ 0 blog\n5 0:12\n6 0:1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, r, Query{Sites: []string{"blog"}}, "blog | 0:12") // the record begins there
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // recordForEver adds minute after minute, and says when one is on disk.
 func recordForEver(dir string) {
 	r := Open(options(dir), newKernel().meter())
