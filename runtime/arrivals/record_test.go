@@ -324,6 +324,36 @@ func TestRecordThatIsTorn(t *testing.T) {
 	}
 }
 
+// TestExportWhileMinutesEnd: each minute is there once, in its file or not yet.
+func TestExportWhileMinutesEnd(t *testing.T) {
+	r := open(t, options(t.TempDir()))
+	r.Add(at(0), "blog", 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m := 1; m < perDay; m++ {
+			r.Add(at(m), "blog", 1)
+		}
+	}()
+	for ended := false; !ended && !t.Failed(); {
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		for m, entry := range strings.Fields(exported(t, r, Query{Sites: []string{"blog"}})[0])[2:] {
+			if entry != fmt.Sprintf("%d:1", m) {
+				t.Errorf("minute %d is %s", m, entry)
+				break
+			}
+		}
+	}
+	<-done
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // recordForEver adds minute after minute, and says when one is on disk.
 func recordForEver(dir string) {
 	r := Open(options(dir), newKernel().meter())
