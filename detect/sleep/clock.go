@@ -83,16 +83,11 @@ func (p *Pauses) Usual() (from, to time.Duration, share float64) {
 	if total < clockFew {
 		return 0, 0, 0
 	}
-	best := 0
+	best, most := 0, int(p[0])
 	for b := 1; b < Buckets; b++ {
-		if int(p[b])+int(p[b-1]) > int(p[best])+int(p[max(0, best-1)]) {
-			best = b
+		if n := int(p[b-1]) + int(p[b]); n > most {
+			best, most = b, n
 		}
 	}
-	low := max(0, best-1)
-	n := int(p[best])
-	if low != best {
-		n += int(p[low])
-	}
-	return figure.Seconds(edges[low]), figure.Seconds(edges[best+1]), float64(n) / float64(total)
+	return figure.Seconds(edges[max(0, best-1)]), figure.Seconds(edges[best+1]), float64(most) / float64(total)
 }

@@ -75,6 +75,19 @@ func TestUsual(t *testing.T) {
 	}
 }
 
+// TestUsualAmongTheShortest: the shortest pauses count once, as others do.
+func TestUsualAmongTheShortest(t *testing.T) {
+	var p Pauses
+	p[0], p[30], p[31] = 10, 8, 7
+	if from, to, share := p.Usual(); share != 0.6 || from != Edge(30) || to != Edge(32) {
+		t.Errorf("%v to %v: %v", from, to, share)
+	}
+	p = Pauses{20}
+	if from, to, share := p.Usual(); share != 1 || from != Edge(0) || to != Edge(1) {
+		t.Errorf("%v to %v: %v", from, to, share)
+	}
+}
+
 // TestAlternatives: the cheapest of them for a pause is what hindsight pays for it, by the table that plans
 // are made with.
 func TestAlternatives(t *testing.T) {

@@ -79,7 +79,7 @@ func complete(measured []TierCost) []TierCost {
 	if m, ok := byTier[detect.TierPrepared]; ok && m.Samples > 0 {
 		own = m.Median
 	}
-	out := []TierCost{merge(assumed(detect.TierRunning, memory, own), byTier[detect.TierRunning])}
+	out := append(make([]TierCost, 0, mostOptions), merge(assumed(detect.TierRunning, memory, own), byTier[detect.TierRunning]))
 	for _, t := range detect.Tiers {
 		out = append(out, merge(assumed(t, memory, own), byTier[t]))
 	}

@@ -37,7 +37,7 @@ func (o *Option) wakeAfter(idle float64) float64 {
 // costs, and guesses for the rest. Running comes first. The objective's Wake
 // excludes tiers whose wake may take longer.
 func Options(measured []TierCost, allowed func(detect.Tier) bool, wake time.Duration) []Option {
-	var out []Option
+	out := make([]Option, 0, mostOptions)
 	for i, c := range complete(measured) {
 		if i > 0 && (!allowed(c.Tier) || wake > 0 && c.P99 > wake) {
 			continue
@@ -108,7 +108,7 @@ func (t *table) load(options []Option, p Prices) {
 	}
 	t.skiRental()
 	for b := range t.known {
-		t.known[b] = t.hindsight(edges[b])
+		t.known[b] = t.hindsightIn(min(b, Buckets-1), edges[b])
 	}
 }
 
@@ -159,7 +159,11 @@ func (t *table) skiRental() {
 
 // hindsight is what the best single tier costs for a pause that is known.
 func (t *table) hindsight(pause float64) float64 {
-	b := bucketOf(max(pause, shortest))
+	return t.hindsightIn(bucketOf(max(pause, shortest)), pause)
+}
+
+// hindsightIn is hindsight where the pause's bucket is known.
+func (t *table) hindsightIn(b int, pause float64) float64 {
 	least := math.Inf(1)
 	for i := range t.n {
 		least = min(least, t.once(i, b)+t.hold[i]*pause)

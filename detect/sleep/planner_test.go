@@ -309,6 +309,19 @@ func TestLinger(t *testing.T) {
 	}
 }
 
+// TestKnownIsHindsight: the table has at each edge what hindsight pays there, to the last bit.
+func TestKnownIsHindsight(t *testing.T) {
+	for _, options := range [][]Option{page(), quick()} {
+		var p Planner
+		p.Use(options, DefaultPrices)
+		for b, known := range p.table.known {
+			if want := p.table.hindsight(edges[b]); known != want {
+				t.Errorf("edge %d: %v, want %v", b, known, want)
+			}
+		}
+	}
+}
+
 func TestPlansAllocateNothing(t *testing.T) {
 	var p Planner
 	o := page()

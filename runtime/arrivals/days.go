@@ -119,12 +119,12 @@ type line struct {
 }
 
 // readLines yields what is in a file, and passes over what cannot be understood: a
-// damaged byte costs its line.
+// damaged byte costs its line, and so does a missing end.
 func readLines(b []byte, begin minute) iter.Seq[line] {
 	return func(yield func(line) bool) {
 		for text := range bytes.Lines(b) {
 			fields := strings.Fields(string(text))
-			if len(fields) == 0 {
+			if len(fields) == 0 || text[len(text)-1] != '\n' {
 				continue
 			}
 			if fields[0] == "@" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -111,6 +112,7 @@ func (r *Record) collect(all map[string]*series, q Query) (begin, end minute, er
 		}
 		s.add(m, n)
 	}
+	m, sites, written := r.unwritten()
 	days, err := listDays(r.Dir)
 	if err != nil {
 		return 0, 0, fmt.Errorf("list the record of arrivals: %w", err)
@@ -124,23 +126,35 @@ func (r *Record) collect(all map[string]*series, q Query) (begin, end minute, er
 		if err != nil {
 			return 0, 0, fmt.Errorf("read the record of arrivals of %s: %w", name, err)
 		}
-		sites := map[int]string{}
+		if of == m-m%perDay {
+			b = b[:min(int64(len(b)), written)] // what was written since is in sites
+		}
+		names := map[int]string{}
 		for l := range readLines(b, of) {
-			switch name, known := sites[l.number]; {
+			switch name, known := names[l.number]; {
 			case l.site != "":
-				sites[l.number] = l.site
+				names[l.number] = l.site
 			case known:
 				add(l.minute, name, l.count)
 			}
 		}
 	}
-	r.mu.Lock()
-	for name, n := range r.sites {
-		add(r.minute, name, n)
+	for name, n := range sites {
+		add(m, name, n)
 	}
-	r.mu.Unlock()
 	if first == 0 {
 		first = end - 1
 	}
 	return min(max(begin, first), end), end, nil
+}
+
+// unwritten gives the minute that is not in the file of its day yet, and how long that
+// file is.
+func (r *Record) unwritten() (m minute, sites map[string]uint64, written int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st, err := os.Lstat(filepath.Join(r.Dir, r.minute.time().Format(dayForm))); err == nil {
+		written = st.Size()
+	}
+	return r.minute, maps.Clone(r.sites), written
 }

@@ -53,8 +53,8 @@ type Record struct {
 	sites   map[string]uint64 // of the minute
 	changed bool              // since it was saved
 	saved   time.Time
-	failing bool
-	full    string // the day that has no more room, of which was told
+	failing struct{ minute, day bool } // to be saved, to be written
+	full    string                     // the day that has no more room, of which was told
 }
 
 // Open goes on with what is in the folder, and tells the meter what an earlier daemon
@@ -175,9 +175,11 @@ func (r *Record) turn(m minute) {
 				r.Lost(fmt.Errorf("record arrivals in %s: %w", d.path, err))
 			}
 		case err != nil:
-			r.tell(err)
+			r.tell(&r.failing.day, err)
 			r.minute = m // it is added to the next minute
 			return
+		default:
+			r.failing.day = false
 		}
 		r.sites, r.changed = map[string]uint64{}, true
 	}
@@ -193,15 +195,15 @@ func (r *Record) saveNow(at time.Time) {
 		err = file.Replace(filepath.Join(r.Dir, now), b)
 	}
 	r.saved, r.changed = at, err != nil
-	r.tell(err)
+	r.tell(&r.failing.minute, err)
 }
 
-// tell reports a fault when it begins.
-func (r *Record) tell(err error) {
-	if err != nil && !r.failing {
+// tell reports a fault of one kind when it begins.
+func (r *Record) tell(failing *bool, err error) {
+	if err != nil && !*failing {
 		r.Lost(fmt.Errorf("record arrivals in %s: %w", r.Dir, err))
 	}
-	r.failing = err != nil
+	*failing = err != nil
 }
 
 // open gives the file of a minute's day. With a new one the oldest make room.
@@ -228,7 +230,7 @@ func (r *Record) open(m minute) (*day, error) {
 func (r *Record) prune(m minute) {
 	days, err := listDays(r.Dir)
 	if err != nil {
-		r.tell(err)
+		r.tell(&r.failing.day, err)
 		return
 	}
 	var sum int64
@@ -242,7 +244,7 @@ func (r *Record) prune(m minute) {
 			continue
 		}
 		if err := os.Remove(path); err != nil {
-			r.tell(err)
+			r.tell(&r.failing.day, err)
 		}
 	}
 }

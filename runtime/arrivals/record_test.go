@@ -217,6 +217,43 @@ func TestRecordOnADiskThatIsFull(t *testing.T) {
 	}
 }
 
+// TestRecordTellsOnce: a day that cannot be written is told once, though the minute is saved meanwhile, and again when
+// it has worked in between.
+func TestRecordTellsOnce(t *testing.T) {
+	told := 0
+	o := options(t.TempDir())
+	o.Lost = func(error) { told++ }
+	r := open(t, o)
+	r.Add(at(0), "blog", 1)
+	r.Save(at(1))
+	good := r.day.f
+	broken, err := os.Open(os.DevNull) // which cannot be written by this descriptor
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broken.Close()
+	for round := range 2 {
+		r.day.f = broken
+		for m := range 5 {
+			begin := at(1 + 10*round + m)
+			r.Add(begin, "blog", 1)
+			r.saved = begin // not today
+			r.Save(begin.Add(saveEvery))
+			if r.changed {
+				t.Fatal("the minute is not saved")
+			}
+		}
+		r.day.f = good
+		r.Save(at(8 + 10*round))
+		if told != round+1 {
+			t.Fatalf("round %d: told %d times", round, told)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestRecordThatIsDamaged: a bad byte costs its line, a bad file its day, and neither the
 // daemon's start.
 func TestRecordThatIsDamaged(t *testing.T) {
@@ -269,6 +306,49 @@ func TestRecordThatIsDamaged(t *testing.T) {
 		t.Errorf("it moved %v away", bad)
 	}
 	wants(t, r, Query{Sites: []string{"blog"}}, "blog | 0:1") // the record begins there
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRecordThatIsTorn: of a day that a daemon did not write to its end, and no later one has opened, the last line does not count.
+func TestRecordThatIsTorn(t *testing.T) {
+	o := options(t.TempDir())
+	r := open(t, o)
+	if err := os.WriteFile(filepath.Join(o.Dir, hour().Format(dayForm)), []byte("@ 0 blog\n5 0:12\n6 0:1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, r, Query{Sites: []string{"blog"}}, "blog | 0:12") // the record begins there
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestExportWhileMinutesEnd: each minute is there once, in its file or not yet.
+func TestExportWhileMinutesEnd(t *testing.T) {
+	r := open(t, options(t.TempDir()))
+	r.Add(at(0), "blog", 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m := 1; m < perDay; m++ {
+			r.Add(at(m), "blog", 1)
+		}
+	}()
+	for ended := false; !ended && !t.Failed(); {
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
+		for m, entry := range strings.Fields(exported(t, r, Query{Sites: []string{"blog"}})[0])[2:] {
+			if entry != fmt.Sprintf("%d:1", m) {
+				t.Errorf("minute %d is %s", m, entry)
+				break
+			}
+		}
+	}
+	<-done
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}

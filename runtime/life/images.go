@@ -242,8 +242,9 @@ func (h *Host) SweepLayers(keep map[string]bool) {
 }
 
 // ImagesInUse are the digests of the images that sites were applied with, now and
-// before they were changed last, and replicas run from. If an image that is not pinned yet cannot be resolved that is an error: its
-// source may only be away for a while.
+// before they were changed last, and replicas run from. If an image that is not
+// pinned yet cannot be resolved that is an error: its source may only be away for a
+// while.
 func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 	refs := map[string]string{} // to a site that names it
 	var out []string

@@ -19,11 +19,11 @@ func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
 	if x == nil {
 		x = policy.NewExperience()
 	}
-	return h.input(s, x).Choose()
+	return h.Input(s, x).Choose()
 }
 
-// input is what choices for a site rest on.
-func (h *Host) input(s *spec.Site, x *policy.Experience) policy.Input {
+// Input is what choices for a site rest on.
+func (h *Host) Input(s *spec.Site, x *policy.Experience) policy.Input {
 	return policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure()}
 }
 

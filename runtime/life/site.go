@@ -152,7 +152,7 @@ type Replica struct {
 	unready   error        // what the probe's last try has found
 	work      *work        // of which a first sample was taken; nil: nobody looks at it
 	checkup   *checkup     // nil unless it serves and has a health probe
-	stall     *stall       // nil: adopted, and not looked at yet
+	stall     *stall       // nil: adopted or paused, and not looked at since
 	proof     *proof       // that it serves, which a restored one still owes; nil: it has, or is no such
 }
 

@@ -74,7 +74,7 @@ func (h *Host) FindStalls() {
 		if !ok {
 			return
 		}
-		if r.stall == nil { // an adopted one: what was counted before is no news
+		if r.stall == nil { // adopted or paused: what was counted before is no news
 			r.stall = &stall{last: load}
 		}
 		if waited, news := r.stall.news(time.Now(), load, l.Spec.Health.Patience()); news {

@@ -35,7 +35,7 @@ func (a *Arrivals) visited(st *Site, begin, end time.Time) {
 		if l.learnVisit(begin, end) {
 			return
 		}
-		h.Plans.Visited(h.input(&kept.Spec, x), begin, end)
+		h.Plans.Visited(h.Input(&kept.Spec, x), begin, end)
 		if err := h.Experiences.Put(st.Name, x); err != nil {
 			h.NotKept(st.Name, err)
 		}
@@ -52,7 +52,7 @@ func (l *Live) learnVisit(begin, end time.Time) bool {
 	case a.experience == nil: // it is being read
 		a.early = append(a.early[:min(len(a.early), mostEarly)], span{begin, end})
 	default:
-		l.Host.Plans.Visited(l.Host.input(a.Spec, a.experience), begin, end)
+		l.Host.Plans.Visited(l.Host.Input(a.Spec, a.experience), begin, end)
 	}
 	return true
 }

@@ -80,6 +80,23 @@ type TierExperience struct {
 // NewExperience is that of a site that has taught nothing.
 func NewExperience() *Experience { return &Experience{Tiers: map[detect.Tier]*TierExperience{}} }
 
+// Clone is what is known now: of a live site it may be read when its lock is given back.
+func (x *Experience) Clone() *Experience {
+	out := *x
+	out.Tiers = make(map[detect.Tier]*TierExperience, len(x.Tiers))
+	for name, t := range x.Tiers {
+		tier := *t
+		tier.Wakes = slices.Clone(t.Wakes)
+		out.Tiers[name] = &tier
+	}
+	if x.State != nil {
+		state := *x.State
+		out.State = &state
+	}
+	out.Ended.Replicas = slices.Clone(x.Ended.Replicas)
+	return &out
+}
+
 // Tier is what one tier has taught.
 func (x *Experience) Tier(t detect.Tier) *TierExperience {
 	if x.Tiers[t] == nil {
@@ -112,13 +129,14 @@ func (t *TierExperience) median() time.Duration {
 	if len(t.Wakes) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(t.Wakes))
+	sorted := slices.Clone(t.Wakes)
+	slices.Sort(sorted)
 	return sorted[len(sorted)/2]
 }
 
 // costs in the form that detect decides by.
 func (x *Experience) costs() []sleep.TierCost {
-	var out []sleep.TierCost
+	out := make([]sleep.TierCost, 0, len(x.Tiers))
 	for name, t := range x.Tiers {
 		c := sleep.TierCost{
 			Tier: name, Samples: len(t.Wakes), Median: t.median(),

@@ -17,7 +17,8 @@ import (
 // Plans makes the plans for the sites of a node, one at a time: they share what all
 // sites' pauses have taught.
 type Plans struct {
-	path string
+	path  string
+	write func(path string, b []byte) error
 
 	mu      sync.Mutex
 	planner sleep.Planner
@@ -32,7 +33,7 @@ type plansFile struct {
 // OpenPlans goes on with what an earlier daemon has learnt. What cannot be read is an
 // error, beside which come plans that know nothing.
 func OpenPlans(stateDir string) (*Plans, error) {
-	p := &Plans{path: filepath.Join(stateDir, "plans.json")}
+	p := &Plans{path: filepath.Join(stateDir, "plans.json"), write: file.Replace}
 	b, err := file.Read(p.path, file.Small)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
@@ -50,19 +51,32 @@ func OpenPlans(stateDir string) (*Plans, error) {
 // File is where they are kept.
 func (p *Plans) File() string { return p.path }
 
-// Save puts on disk what has changed.
+// Save puts on disk what has changed. No visit waits for the disk meanwhile. It is called
+// by one goroutine at a time.
 func (p *Plans) Save() error {
+	b, err := p.unsaved()
+	if err != nil || b == nil {
+		return err
+	}
+	if err := p.write(p.path, b); err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.changed = true
+		return err
+	}
+	return nil
+}
+
+// unsaved takes what has changed, encoded; nil: nothing has.
+func (p *Plans) unsaved() ([]byte, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.changed {
-		return nil
+		return nil, nil
 	}
 	b, err := json.Marshal(plansFile{Pool: &p.planner.Pool})
-	if err == nil {
-		err = file.Replace(p.path, b)
-	}
 	p.changed = err != nil
-	return err
+	return b, err
 }
 
 // since1970 is a moment as the states of sites have it.

@@ -3,12 +3,15 @@ package policy
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/sleep"
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 func anyTier(detect.Tier, bool) error { return nil }
@@ -90,6 +93,46 @@ func TestPlansAreKept(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForThePlansDisk: visits are learnt while the plans are written, and what could not be written is at the next time.
+func TestNobodyWaitsForThePlansDisk(t *testing.T) {
+	p, err := OpenPlans(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := visitsOf(t, "")
+	at := in.Now
+	visit := func() bool {
+		at = at.Add(time.Hour)
+		return p.Visited(in, at, at)
+	}
+	visit()
+	visit()
+	full := errors.New("the disk is full")
+	writes := 0
+	p.write = func(string, []byte) error {
+		writes++
+		learnt := make(chan bool)
+		go func() { learnt <- visit() }()
+		if !testutil.Receive(t, 10*time.Second, "a visit", learnt) {
+			t.Error("it is no pause")
+		}
+		return full
+	}
+	for range 2 {
+		if err := p.Save(); !errors.Is(err, full) {
+			t.Error(err)
+		}
+	}
+	p.write = file.Replace
+	if err := p.Save(); err != nil || writes != 2 {
+		t.Errorf("%v, after %d writes", err, writes)
+	}
+	next, err := OpenPlans(filepath.Dir(p.File()))
+	if err != nil || next.planner.Pool != p.planner.Pool {
+		t.Errorf("%v, or another pool", err)
+	}
+}
+
 func zeros() (out string) {
 	for range sleep.Buckets - 1 {
 		out += ",0"
@@ -126,16 +169,28 @@ func TestStateIsInTheExperience(t *testing.T) {
 	}
 }
 
-// BenchmarkVisited is what a visit costs the goroutine that reads each second who came.
+// BenchmarkVisited is what a visit costs the goroutine that reads each second who came: of a site of which only
+// its visits are known, and of one whose tiers were all measured.
 func BenchmarkVisited(b *testing.B) {
-	p, err := OpenPlans(b.TempDir())
-	if err != nil {
-		b.Fatal(err)
-	}
-	in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
-	at := in.Now
-	for b.Loop() {
-		at = at.Add(time.Minute)
-		p.Visited(in, at, at)
+	for name, wakes := range map[string]int{"new": 0, "measured": wakesKept} {
+		b.Run(name, func(b *testing.B) {
+			p, err := OpenPlans(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
+			for depth, tier := range detect.Tiers {
+				for i := range wakes {
+					x := in.Experience.Tier(tier)
+					x.Memory = uint64(100-10*depth) << 20
+					x.AddWake(time.Duration(depth*i+1) * time.Millisecond)
+				}
+			}
+			at := in.Now
+			for b.Loop() {
+				at = at.Add(time.Minute)
+				p.Visited(in, at, at)
+			}
+		})
 	}
 }

@@ -1,12 +1,15 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 )
 
@@ -63,6 +66,42 @@ func TestWhy(t *testing.T) {
 	}
 	if len(w.Alternatives) != 6 || w.Alternatives[0].Tier != detect.TierRunning {
 		t.Errorf("%d tiers: %+v", len(w.Alternatives), w.Alternatives)
+	}
+}
+
+// TestWhyWhileTheSiteLearns: what somebody asks about goes on meanwhile, and does not change what he is told.
+func TestWhyWhileTheSiteLearns(t *testing.T) {
+	p, err := OpenPlans(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := asked(t, p, "")
+	x := a.Experience
+	x.Tier(detect.TierReclaimed).AddWake(time.Second)
+	x.Ended.Add(7, bpf.Load{Requests: 1})
+	a.Experience = x.Clone()
+	before, err := json.Marshal(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var learns sync.WaitGroup
+	learns.Go(func() {
+		for i := range 1000 {
+			for _, tier := range detect.Tiers {
+				x.Tier(tier).AddWake(time.Duration(i))
+				x.Tiers[tier].GiveUp(a.Now, "it failed")
+			}
+			x.Pauses().Pauses.Add(time.Hour)
+			x.Ended.Add(bpf.ReplicaID(i), bpf.Load{Requests: 1})
+			clear(x.Tiers)
+		}
+	})
+	for range 100 {
+		p.Why(a)
+	}
+	learns.Wait()
+	if after, err := json.Marshal(a.Experience); err != nil || string(after) != string(before) {
+		t.Errorf("it was asked with\n%s, and then had\n%s (%v)", before, after, err)
 	}
 }
 

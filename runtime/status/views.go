@@ -24,7 +24,7 @@ func (s *Status) fillLadder(l *life.Live, v *api.Site) {
 		return
 	}
 	x := l.WhatWasLearnt()
-	c := policy.Input{Spec: v.Spec, Experience: x, Can: s.host.Means.Can, Now: time.Now(), Pressure: s.host.Means.Pressure()}.Choose()
+	c := s.host.Input(v.Spec, x).Choose()
 	for _, r := range policy.View(c, x) {
 		v.Ladder = append(v.Ladder, api.Rung(r))
 	}

@@ -50,12 +50,7 @@ func (s *Status) Why(ctx context.Context, name string, n int) (api.Why, error) {
 		return out, err
 	}
 	e.With(func(l *life.Live) {
-		x := *l.WhatWasLearnt()
-		if x.State != nil { // what it is asked with is not to be changed
-			state := *x.State
-			x.State = &state
-		}
-		asked.Input = policy.Input{Spec: v.Spec, Experience: &x, Can: s.host.Means.Can, Now: time.Now(), Pressure: s.host.Means.Pressure()}
+		asked.Input = s.host.Input(v.Spec, l.WhatWasLearnt().Clone())
 	})
 	wire(&out, s.host.Plans.Why(asked))
 	return out, nil
