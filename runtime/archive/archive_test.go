@@ -225,7 +225,7 @@ func made(t *testing.T, entries ...tar.Header) []byte {
 	w := tar.NewWriter(&out)
 	for i := range entries {
 		h := entries[i]
-		if h.Mode == 0 {
+		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
 			h.Mode = 0o644
 		}
 		data := []byte(nil)
@@ -343,6 +343,18 @@ func TestDestination(t *testing.T) {
 		if b, readErr := os.ReadFile(filepath.Join(into, tt.want)); err != nil || string(b) != "new" {
 			t.Errorf("%s to %s: %q, %v, %v", tt.from, tt.to, b, err, readErr)
 		}
+	}
+}
+
+// TestGlobalHeader: what git archive begins with is no file, and not the one at the top.
+func TestGlobalHeader(t *testing.T) {
+	into := t.TempDir()
+	packed := made(t, tar.Header{Name: "pax_global_header", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "c0ffee"}},
+		tar.Header{Name: "top/", Typeflag: tar.TypeDir, Mode: 0o755}, tar.Header{Name: "top/file", Typeflag: tar.TypeReg})
+	r, err := Unpack(t.Context(), bytes.NewReader(packed), tree(t, into), "/fresh", Unpacking{})
+	must(t, err)
+	if b, err := os.ReadFile(into + "/fresh/file"); err != nil || string(b) != "evil" || r.Files != 2 {
+		t.Errorf("%q, %v, %+v", b, err, r)
 	}
 }
 

@@ -145,6 +145,9 @@ func (u *unpacker) all() error {
 
 // entry unpacks one. An archive may have a name several times: the last one counts.
 func (u *unpacker) entry(r *tar.Reader, hdr *tar.Header) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader { // as git has it; its name is no file's
+		return nil
+	}
 	name, err := u.name(hdr.Name)
 	if err != nil {
 		return err
@@ -153,8 +156,6 @@ func (u *unpacker) entry(r *tar.Reader, hdr *tar.Header) error {
 		return fmt.Errorf("%s: a file of %d bytes is more than a file can have", hdr.Name, hdr.Size)
 	}
 	switch hdr.Typeflag {
-	case tar.TypeXGlobalHeader:
-		return nil
 	case tar.TypeBlock, tar.TypeChar:
 		u.result.skip(hdr.Name, "a device")
 		return nil
