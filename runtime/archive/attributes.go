@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // owner says whose an entry is to be, by the machine's numbers; false: whose it is.
@@ -49,7 +51,7 @@ func (u *unpacker) give(f *os.File, hdr *tar.Header, old *unix.Stat_t) error {
 		if !ok {
 			continue
 		}
-		if !KeptXattr(name) {
+		if !volume.KeptXattr(name) {
 			u.result.skip(hdr.Name, "its attribute "+name+", which is not a file's own")
 			continue
 		}

@@ -13,14 +13,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // Bounds of what is packed.
 const (
-	maxDepth = 256     // folders in one another, as each level takes a descriptor
 	maxLinks = 1 << 20 // files of which several names are kept together
 	maxNames = 20      // that a Result tells
-	maxXattr = 1 << 16 // the most that the kernel gives of a list, and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX)
 	piece    = 1 << 16 // bytes that are copied at a time
 	maxSize  = 1 << 44 // bytes of one file, holes included: what ext4 can keep
 )
@@ -123,8 +123,8 @@ func (p *packer) header(hdr *tar.Header) error {
 }
 
 func (p *packer) folder(h *handle, hdr *tar.Header, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("%s: folders are nested deeper than %d", hdr.Name, maxDepth)
+	if depth > volume.MaxDepth {
+		return fmt.Errorf("%s: folders are nested deeper than %d", hdr.Name, volume.MaxDepth)
 	}
 	name := hdr.Name
 	dir, err := h.open(name)
@@ -224,19 +224,9 @@ func (p *packer) copy(to io.Writer, f *os.File, name string, part extent) error 
 
 const xattrKey = "SCHILY.xattr." // as GNU tar and libarchive call them
 
-// KeptXattr says whether an extended attribute is a file's own: trusted ones are the
-// file system's, and labels the machine's policy's.
-func KeptXattr(name string) bool {
-	switch name {
-	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
-		return true
-	}
-	return strings.HasPrefix(name, "user.")
-}
-
 // xattrs adds those of an open file. One that cannot be read is told, and left out.
 func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
-	list := make([]byte, maxXattr)
+	list := make([]byte, volume.MaxXattr)
 	n, err := unix.Flistxattr(int(f.Fd()), list)
 	if err != nil {
 		if !errors.Is(err, unix.ENOTSUP) {
@@ -246,11 +236,11 @@ func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
 	}
 	var value []byte
 	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
-		if !KeptXattr(name) {
+		if !volume.KeptXattr(name) {
 			continue
 		}
 		if value == nil {
-			value = make([]byte, maxXattr)
+			value = make([]byte, volume.MaxXattr)
 		}
 		size, err := unix.Fgetxattr(int(f.Fd()), name, value)
 		switch {

@@ -242,8 +242,8 @@ func (u *unpacker) parent(dir string) (*opened, error) {
 
 // enter opens a folder in the last one, and makes it if there is none.
 func (u *unpacker) enter(in *opened, name, full string, hdr *tar.Header) error {
-	if len(u.open) > maxDepth {
-		return fmt.Errorf("folders are nested deeper than %d", maxDepth)
+	if len(u.open) > volume.MaxDepth {
+		return fmt.Errorf("folders are nested deeper than %d", volume.MaxDepth)
 	}
 	err := unix.Mkdirat(int(in.dir.Fd()), name, 0o700)
 	made := err == nil
