@@ -420,6 +420,23 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// TestExchanged: what has got the name of a link or of a FIFO meanwhile gets neither its owner nor its mode or time.
+func TestExchanged(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/secret", nil, 0o600), os.Symlink("secret", dir+"/link"))
+	before := describe(t, dir)
+	d, err := os.Open(dir)
+	must(t, err)
+	defer d.Close()
+	u := unpacker{how: Unpacking{Chown: true, UID: 33, GID: 33}}
+	for name, kind := range map[string]byte{"secret": tar.TypeSymlink, "link": tar.TypeFifo} {
+		if err := u.giveLinkOrFIFO(int(d.Fd()), name, &tar.Header{Typeflag: kind, Mode: 0o777}); err == nil {
+			t.Errorf("%s is taken for an entry of type %q", name, kind)
+		}
+	}
+	differ(t, "exchanged", describe(t, dir), before)
+}
+
 // TestKernels: what is the kernel's is neither read nor written, whatever leads there.
 func TestKernels(t *testing.T) {
 	in := tree(t, "/")

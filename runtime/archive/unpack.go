@@ -297,7 +297,7 @@ func (u *unpacker) finish(keep int) error {
 				err = u.mode(last.dir, hdr)
 			}
 			if err == nil && !hdr.ModTime.IsZero() {
-				err = setTime(last.dir, hdr)
+				err = setTime(int(last.dir.Fd()), hdr)
 			}
 		}
 		u.leave(len(u.open) - 1)
@@ -329,12 +329,12 @@ func (u *unpacker) file(r io.Reader, in *opened, base string, hdr *tar.Header) e
 			if err := unix.Symlinkat(hdr.Linkname, dir, name); err != nil {
 				return err
 			}
-			return u.giveNamed(dir, name, hdr)
+			return u.giveLinkOrFIFO(dir, name, hdr)
 		case tar.TypeFifo:
 			if err := unix.Mknodat(dir, name, unix.S_IFIFO|0o600, 0); err != nil {
 				return err
 			}
-			return u.giveNamed(dir, name, hdr)
+			return u.giveLinkOrFIFO(dir, name, hdr)
 		}
 		return u.regular(r, dir, name, hdr, old)
 	})
@@ -394,7 +394,7 @@ func (u *unpacker) regular(r io.Reader, dir int, name string, hdr *tar.Header, o
 	if err := u.mode(f, hdr); err != nil {
 		return err
 	}
-	if err := setTime(f, hdr); err != nil {
+	if err := setTime(fd, hdr); err != nil {
 		return err
 	}
 	return f.Close()
