@@ -199,6 +199,23 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestTimes: times are what they were in any year, also those of files with holes.
+func TestTimes(t *testing.T) {
+	dir := t.TempDir()
+	for name, at := range map[string]unix.Timespec{"before 1970": {Sec: -2, Nsec: 500_000_000}, "after 2262": {Sec: 9_800_000_000, Nsec: 1}, "1970": {Nsec: 1_000}} {
+		for _, size := range []int64{0, 1 << 20} {
+			path := fmt.Sprintf("%s/%s, %d", dir, name, size)
+			must(t, os.WriteFile(path, nil, 0o600), os.Truncate(path, size), unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, 0))
+		}
+	}
+	want := describe(t, dir)
+	packed, _ := pack(t, dir, "/", ".")
+	into := t.TempDir()
+	_, err := Unpack(t.Context(), bytes.NewReader(packed), tree(t, into), "/", Unpacking{Keep: true, Fresh: true})
+	must(t, err)
+	differ(t, "unpacked", describe(t, into), want)
+}
+
 // TestCut: an archive that is cut off anywhere is none.
 func TestCut(t *testing.T) {
 	dir := t.TempDir()
