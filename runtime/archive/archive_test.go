@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 func must(t *testing.T, errs ...error) {
@@ -214,6 +216,34 @@ func TestTimes(t *testing.T) {
 	_, err := Unpack(t.Context(), bytes.NewReader(packed), tree(t, into), "/", Unpacking{Keep: true, Fresh: true})
 	must(t, err)
 	differ(t, "unpacked", describe(t, into), want)
+}
+
+// TestManyXattrs: a file with more attributes than fit, as xfs can keep, makes no archive that cannot be read.
+func TestManyXattrs(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/hole", nil, 0o600), os.Truncate(dir+"/hole", 1<<20))
+	for _, sparse := range []bool{false, true} {
+		var out bytes.Buffer
+		p := packer{ctx: t.Context(), out: &out, tar: tar.NewWriter(&out), room: maxXattrs}
+		hdr := &tar.Header{Name: "hole", Typeflag: tar.TypeReg, Format: tar.FormatPAX, Mode: 0o600}
+		for i := range 20 {
+			p.xattr(hdr, fmt.Sprint("user.", i), strings.Repeat("x", volume.MaxXattr))
+		}
+		if sparse {
+			f, err := os.Open(dir + "/hole")
+			must(t, err)
+			defer f.Close()
+			hdr.Size = 1 << 20
+			must(t, p.sparse(f, hdr, []extent{}))
+		} else {
+			must(t, p.header(hdr))
+		}
+		must(t, p.tar.Close())
+		got, err := tar.NewReader(&out).Next()
+		if err != nil || got.Name != "hole" || p.result.Left == 0 || p.result.Left == 20 {
+			t.Errorf("sparse %v: %+v, %v; left out %d", sparse, got, err, p.result.Left)
+		}
+	}
 }
 
 // TestCut: an archive that is cut off anywhere is none.

@@ -19,10 +19,11 @@ import (
 
 // Bounds of what is packed.
 const (
-	maxLinks = 1 << 20 // files of which several names are kept together
-	maxNames = 20      // that a Result tells
-	piece    = 1 << 16 // bytes that are copied at a time
-	maxSize  = 1 << 44 // bytes of one file, holes included: what ext4 can keep
+	maxLinks  = 1 << 20 // files of which several names are kept together
+	maxNames  = 20      // that a Result tells
+	piece     = 1 << 16 // bytes that are copied at a time
+	maxSize   = 1 << 44 // bytes of one file, holes included: what ext4 can keep
+	maxXattrs = 1 << 19 // bytes of one file's extended attributes: archive/tar neither writes nor reads 1 MiB of PAX records
 )
 
 // Result says what was packed or unpacked.
@@ -76,6 +77,7 @@ type packer struct {
 	tar    *tar.Writer
 	owners Owners
 	links  map[inode]string // the first of several names of a file
+	room   int              // for attributes of this entry, in bytes
 	result Result
 }
 
@@ -224,7 +226,7 @@ func (p *packer) copy(to io.Writer, f *os.File, name string, part extent) error 
 
 const xattrKey = "SCHILY.xattr." // as GNU tar and libarchive call them
 
-// xattrs adds those of an open file. One that cannot be read is told, and left out.
+// xattrs adds those of an open file. One that cannot be read, or kept, is told, and left out.
 func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
 	list := make([]byte, volume.MaxXattr)
 	n, err := unix.Flistxattr(int(f.Fd()), list)
@@ -235,6 +237,7 @@ func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
 		return
 	}
 	var value []byte
+	p.room = maxXattrs
 	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
 		if !volume.KeptXattr(name) {
 			continue
@@ -247,13 +250,25 @@ func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
 		case errors.Is(err, unix.ENODATA): // gone
 		case err != nil:
 			p.result.skip(hdr.Name, "its attribute "+name+": "+err.Error())
-		case strings.Contains(name, "="):
-			p.result.skip(hdr.Name, "its attribute "+name+", as tar has no place for the name")
 		default:
-			if hdr.PAXRecords == nil {
-				hdr.PAXRecords = map[string]string{}
-			}
-			hdr.PAXRecords[xattrKey+name] = string(value[:size])
+			p.xattr(hdr, name, string(value[:size]))
 		}
+	}
+}
+
+// xattr adds one.
+func (p *packer) xattr(hdr *tar.Header, name, value string) {
+	size := len(xattrKey) + len(name) + len(value)
+	switch {
+	case strings.Contains(name, "="):
+		p.result.skip(hdr.Name, "its attribute "+name+", as tar has no place for the name")
+	case size > p.room:
+		p.result.skip(hdr.Name, "its attribute "+name+", as it has too many")
+	default:
+		if hdr.PAXRecords == nil {
+			hdr.PAXRecords = map[string]string{}
+		}
+		hdr.PAXRecords[xattrKey+name] = value
+		p.room -= size
 	}
 }
