@@ -54,6 +54,14 @@ func rich(t *testing.T) string {
 	if err := unix.Setxattr(at("plain"), "user.note", []byte("a\x00b"), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
 		t.Fatal(err)
 	}
+	if os.Geteuid() == 0 { // others cannot give files away
+		for i, name := range []string{"setuid", "away", "fifo", "sub", "sparse", "empty"} {
+			must(t, os.Lchown(at(name), 33+i, 70_000+i))
+		}
+		capability := make([]byte, 20) // VFS_CAP_REVISION_2: CAP_NET_BIND_SERVICE
+		capability[3], capability[5] = 2, 1<<2
+		must(t, os.Chmod(at("setuid"), 0o755|fs.ModeSetuid|fs.ModeSetgid), unix.Setxattr(at("empty"), "security.capability", capability, 0))
+	}
 	when := time.Unix(1_700_000_000, 123_456_789)
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		ts := unix.NsecToTimespec(when.UnixNano())
@@ -86,9 +94,10 @@ func describe(t *testing.T, dir string) []string {
 			if len(b) > 1<<20 {
 				b = bytes.Trim(b, "\x00")
 			}
-			note := make([]byte, 100)
+			note, capability := make([]byte, 100), make([]byte, 100)
 			n, _ := unix.Lgetxattr(path, "user.note", note)
-			line += fmt.Sprintf(" %d %d bytes %q of %q", st.Size, len(b), note[:max(n, 0)], cmpOr(first[st.Ino], rel))
+			c, _ := unix.Lgetxattr(path, "security.capability", capability)
+			line += fmt.Sprintf(" %d %d bytes %q %q of %q", st.Size, len(b), note[:max(n, 0)], capability[:max(c, 0)], cmpOr(first[st.Ino], rel))
 			first[st.Ino] = cmpOr(first[st.Ino], rel)
 		case unix.S_IFLNK:
 			to, err := os.Readlink(path)
