@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 func must(t *testing.T, errs ...error) {
@@ -52,6 +54,14 @@ func rich(t *testing.T) string {
 	if err := unix.Setxattr(at("plain"), "user.note", []byte("a\x00b"), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
 		t.Fatal(err)
 	}
+	if os.Geteuid() == 0 { // others cannot give files away
+		for i, name := range []string{"setuid", "away", "fifo", "sub", "sparse", "empty"} {
+			must(t, os.Lchown(at(name), 33+i, 70_000+i))
+		}
+		capability := make([]byte, 20) // VFS_CAP_REVISION_2: CAP_NET_BIND_SERVICE
+		capability[3], capability[5] = 2, 1<<2
+		must(t, os.Chmod(at("setuid"), 0o755|fs.ModeSetuid|fs.ModeSetgid), unix.Setxattr(at("empty"), "security.capability", capability, 0))
+	}
 	when := time.Unix(1_700_000_000, 123_456_789)
 	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		ts := unix.NsecToTimespec(when.UnixNano())
@@ -84,9 +94,10 @@ func describe(t *testing.T, dir string) []string {
 			if len(b) > 1<<20 {
 				b = bytes.Trim(b, "\x00")
 			}
-			note := make([]byte, 100)
+			note, capability := make([]byte, 100), make([]byte, 100)
 			n, _ := unix.Lgetxattr(path, "user.note", note)
-			line += fmt.Sprintf(" %d %d bytes %q of %q", st.Size, len(b), note[:max(n, 0)], cmpOr(first[st.Ino], rel))
+			c, _ := unix.Lgetxattr(path, "security.capability", capability)
+			line += fmt.Sprintf(" %d %d bytes %q %q of %q", st.Size, len(b), note[:max(n, 0)], capability[:max(c, 0)], cmpOr(first[st.Ino], rel))
 			first[st.Ino] = cmpOr(first[st.Ino], rel)
 		case unix.S_IFLNK:
 			to, err := os.Readlink(path)
@@ -199,6 +210,51 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestTimes: times are what they were in any year, also those of files with holes.
+func TestTimes(t *testing.T) {
+	dir := t.TempDir()
+	for name, at := range map[string]unix.Timespec{"before 1970": {Sec: -2, Nsec: 500_000_000}, "after 2262": {Sec: 9_800_000_000, Nsec: 1}, "1970": {Nsec: 1_000}} {
+		for _, size := range []int64{0, 1 << 20} {
+			path := fmt.Sprintf("%s/%s, %d", dir, name, size)
+			must(t, os.WriteFile(path, nil, 0o600), os.Truncate(path, size), unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, 0))
+		}
+	}
+	want := describe(t, dir)
+	packed, _ := pack(t, dir, "/", ".")
+	into := t.TempDir()
+	_, err := Unpack(t.Context(), bytes.NewReader(packed), tree(t, into), "/", Unpacking{Keep: true, Fresh: true})
+	must(t, err)
+	differ(t, "unpacked", describe(t, into), want)
+}
+
+// TestManyXattrs: a file with more attributes than fit, as xfs can keep, makes no archive that cannot be read.
+func TestManyXattrs(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/hole", nil, 0o600), os.Truncate(dir+"/hole", 1<<20))
+	for _, sparse := range []bool{false, true} {
+		var out bytes.Buffer
+		p := packer{ctx: t.Context(), out: &out, tar: tar.NewWriter(&out), room: maxXattrs}
+		hdr := &tar.Header{Name: "hole", Typeflag: tar.TypeReg, Format: tar.FormatPAX, Mode: 0o600}
+		for i := range 20 {
+			p.xattr(hdr, fmt.Sprint("user.", i), strings.Repeat("x", volume.MaxXattr))
+		}
+		if sparse {
+			f, err := os.Open(dir + "/hole")
+			must(t, err)
+			defer f.Close()
+			hdr.Size = 1 << 20
+			must(t, p.sparse(f, hdr, []extent{}))
+		} else {
+			must(t, p.header(hdr))
+		}
+		must(t, p.tar.Close())
+		got, err := tar.NewReader(&out).Next()
+		if err != nil || got.Name != "hole" || p.result.Left == 0 || p.result.Left == 20 {
+			t.Errorf("sparse %v: %+v, %v; left out %d", sparse, got, err, p.result.Left)
+		}
+	}
+}
+
 // TestCut: an archive that is cut off anywhere is none.
 func TestCut(t *testing.T) {
 	dir := t.TempDir()
@@ -225,7 +281,7 @@ func made(t *testing.T, entries ...tar.Header) []byte {
 	w := tar.NewWriter(&out)
 	for i := range entries {
 		h := entries[i]
-		if h.Mode == 0 {
+		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
 			h.Mode = 0o644
 		}
 		data := []byte(nil)
@@ -346,6 +402,18 @@ func TestDestination(t *testing.T) {
 	}
 }
 
+// TestGlobalHeader: what git archive begins with is no file, and not the one at the top.
+func TestGlobalHeader(t *testing.T) {
+	into := t.TempDir()
+	packed := made(t, tar.Header{Name: "pax_global_header", Typeflag: tar.TypeXGlobalHeader, PAXRecords: map[string]string{"comment": "c0ffee"}},
+		tar.Header{Name: "top/", Typeflag: tar.TypeDir, Mode: 0o755}, tar.Header{Name: "top/file", Typeflag: tar.TypeReg})
+	r, err := Unpack(t.Context(), bytes.NewReader(packed), tree(t, into), "/fresh", Unpacking{})
+	must(t, err)
+	if b, err := os.ReadFile(into + "/fresh/file"); err != nil || string(b) != "evil" || r.Files != 2 {
+		t.Errorf("%q, %v, %+v", b, err, r)
+	}
+}
+
 // TestKeepsLittle: without being told so nothing has more rights than it needs.
 func TestKeepsLittle(t *testing.T) {
 	packed, _ := pack(t, rich(t), "/", ".")
@@ -406,6 +474,23 @@ func TestRace(t *testing.T) {
 	if read == 0 || written == 0 {
 		t.Errorf("packed %d times, unpacked %d times: nothing was raced with", read, written)
 	}
+}
+
+// TestExchanged: what has got the name of a link or of a FIFO meanwhile gets neither its owner nor its mode or time.
+func TestExchanged(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/secret", nil, 0o600), os.Symlink("secret", dir+"/link"))
+	before := describe(t, dir)
+	d, err := os.Open(dir)
+	must(t, err)
+	defer d.Close()
+	u := unpacker{how: Unpacking{Chown: true, UID: 33, GID: 33}}
+	for name, kind := range map[string]byte{"secret": tar.TypeSymlink, "link": tar.TypeFifo} {
+		if err := u.giveLinkOrFIFO(int(d.Fd()), name, &tar.Header{Typeflag: kind, Mode: 0o777}); err == nil {
+			t.Errorf("%s is taken for an entry of type %q", name, kind)
+		}
+	}
+	differ(t, "exchanged", describe(t, dir), before)
 }
 
 // TestKernels: what is the kernel's is neither read nor written, whatever leads there.

@@ -7,9 +7,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // owner says whose an entry is to be, by the machine's numbers; false: whose it is.
@@ -49,7 +50,7 @@ func (u *unpacker) give(f *os.File, hdr *tar.Header, old *unix.Stat_t) error {
 		if !ok {
 			continue
 		}
-		if !KeptXattr(name) {
+		if !volume.KeptXattr(name) {
 			u.result.skip(hdr.Name, "its attribute "+name+", which is not a file's own")
 			continue
 		}
@@ -78,43 +79,35 @@ func (u *unpacker) mode(f *os.File, hdr *tar.Header) error {
 	return nil
 }
 
-// giveNamed gives what cannot be opened its owner, mode and time.
-func (u *unpacker) giveNamed(dir int, name string, hdr *tar.Header) error {
-	uid, gid, is, err := u.owner(hdr, nil)
-	if err == nil && is {
-		err = unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
-	}
-	if err == nil && hdr.Typeflag == tar.TypeFifo {
-		err = chmodNamed(dir, name, uint32(hdr.Mode)&0o777)
-	}
-	if err != nil {
-		return err
-	}
-	when := timespec(hdr.ModTime)
-	return unix.UtimesNanoAt(dir, name, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// chmodNamed sets the mode of a FIFO, which is not opened.
-func chmodNamed(dir int, name string, mode uint32) error {
+// giveLinkOrFIFO gives what cannot be opened its owner, mode and time. Its name may be
+// something else's by now, to which nothing is given.
+func (u *unpacker) giveLinkOrFIFO(dir int, name string, hdr *tar.Header) error {
 	h, err := look(dir, name, ^uint64(0))
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	if h.kind() != unix.S_IFIFO {
+	isFIFO := hdr.Typeflag == tar.TypeFifo
+	if isFIFO && h.kind() != unix.S_IFIFO || !isFIFO && h.kind() != unix.S_IFLNK {
 		return errors.New("it was exchanged meanwhile")
 	}
-	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(h.fd), mode)
+	uid, gid, is, err := u.owner(hdr, nil)
+	if err == nil && is {
+		err = unix.Fchownat(h.fd, "", uid, gid, unix.AT_EMPTY_PATH)
+	}
+	if err == nil && isFIFO {
+		err = unix.Chmod("/proc/self/fd/"+strconv.Itoa(h.fd), uint32(hdr.Mode)&0o777)
+	}
+	if err != nil {
+		return err
+	}
+	return setTime(h.fd, hdr)
 }
 
-func timespec(t time.Time) unix.Timespec {
-	return unix.NsecToTimespec(t.UnixNano())
-}
-
-// setTime sets the time of an open file or folder.
-func setTime(f *os.File, hdr *tar.Header) error {
-	when := timespec(hdr.ModTime)
-	if err := unix.UtimesNanoAt(int(f.Fd()), "", []unix.Timespec{when, when}, unix.AT_EMPTY_PATH); err != nil {
+// setTime sets the time of what is open, as a path at least.
+func setTime(fd int, hdr *tar.Header) error {
+	when := unix.Timespec{Sec: hdr.ModTime.Unix(), Nsec: int64(hdr.ModTime.Nanosecond())}
+	if err := unix.UtimesNanoAt(fd, "", []unix.Timespec{when, when}, unix.AT_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("utimensat", err)
 	}
 	return nil

@@ -13,16 +13,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/volume"
 )
 
 // Bounds of what is packed.
 const (
-	maxDepth = 256     // folders in one another, as each level takes a descriptor
-	maxLinks = 1 << 20 // files of which several names are kept together
-	maxNames = 20      // that a Result tells
-	maxXattr = 1 << 16 // the most that the kernel gives of a list, and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX)
-	piece    = 1 << 16 // bytes that are copied at a time
-	maxSize  = 1 << 44 // bytes of one file, holes included: what ext4 can keep
+	maxLinks  = 1 << 20 // files of which several names are kept together
+	maxNames  = 20      // that a Result tells
+	piece     = 1 << 16 // bytes that are copied at a time
+	maxSize   = 1 << 44 // bytes of one file, holes included: what ext4 can keep
+	maxXattrs = 1 << 19 // bytes of one file's extended attributes: archive/tar neither writes nor reads 1 MiB of PAX records
 )
 
 // Result says what was packed or unpacked.
@@ -76,6 +77,7 @@ type packer struct {
 	tar    *tar.Writer
 	owners Owners
 	links  map[inode]string // the first of several names of a file
+	room   int              // for attributes of this entry, in bytes
 	result Result
 }
 
@@ -123,8 +125,8 @@ func (p *packer) header(hdr *tar.Header) error {
 }
 
 func (p *packer) folder(h *handle, hdr *tar.Header, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("%s: folders are nested deeper than %d", hdr.Name, maxDepth)
+	if depth > volume.MaxDepth {
+		return fmt.Errorf("%s: folders are nested deeper than %d", hdr.Name, volume.MaxDepth)
 	}
 	name := hdr.Name
 	dir, err := h.open(name)
@@ -224,19 +226,9 @@ func (p *packer) copy(to io.Writer, f *os.File, name string, part extent) error 
 
 const xattrKey = "SCHILY.xattr." // as GNU tar and libarchive call them
 
-// KeptXattr says whether an extended attribute is a file's own: trusted ones are the
-// file system's, and labels the machine's policy's.
-func KeptXattr(name string) bool {
-	switch name {
-	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
-		return true
-	}
-	return strings.HasPrefix(name, "user.")
-}
-
-// xattrs adds those of an open file. One that cannot be read is told, and left out.
+// xattrs adds those of an open file. One that cannot be read, or kept, is told, and left out.
 func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
-	list := make([]byte, maxXattr)
+	list := make([]byte, volume.MaxXattr)
 	n, err := unix.Flistxattr(int(f.Fd()), list)
 	if err != nil {
 		if !errors.Is(err, unix.ENOTSUP) {
@@ -245,25 +237,38 @@ func (p *packer) xattrs(f *os.File, hdr *tar.Header) {
 		return
 	}
 	var value []byte
+	p.room = maxXattrs
 	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
-		if !KeptXattr(name) {
+		if !volume.KeptXattr(name) {
 			continue
 		}
 		if value == nil {
-			value = make([]byte, maxXattr)
+			value = make([]byte, volume.MaxXattr)
 		}
 		size, err := unix.Fgetxattr(int(f.Fd()), name, value)
 		switch {
 		case errors.Is(err, unix.ENODATA): // gone
 		case err != nil:
 			p.result.skip(hdr.Name, "its attribute "+name+": "+err.Error())
-		case strings.Contains(name, "="):
-			p.result.skip(hdr.Name, "its attribute "+name+", as tar has no place for the name")
 		default:
-			if hdr.PAXRecords == nil {
-				hdr.PAXRecords = map[string]string{}
-			}
-			hdr.PAXRecords[xattrKey+name] = string(value[:size])
+			p.xattr(hdr, name, string(value[:size]))
 		}
+	}
+}
+
+// xattr adds one.
+func (p *packer) xattr(hdr *tar.Header, name, value string) {
+	size := len(xattrKey) + len(name) + len(value)
+	switch {
+	case strings.Contains(name, "="):
+		p.result.skip(hdr.Name, "its attribute "+name+", as tar has no place for the name")
+	case size > p.room:
+		p.result.skip(hdr.Name, "its attribute "+name+", as it has too many")
+	default:
+		if hdr.PAXRecords == nil {
+			hdr.PAXRecords = map[string]string{}
+		}
+		hdr.PAXRecords[xattrKey+name] = value
+		p.room -= size
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func (p *packer) sparse(f *os.File, hdr *tar.Header, parts []extent) error {
 	records := map[string]string{
 		"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": hdr.Name, "GNU.sparse.realsize": strconv.FormatInt(hdr.Size, 10),
 		"size": strconv.FormatInt(int64(len(head))+stored, 10), "uid": strconv.Itoa(hdr.Uid), "gid": strconv.Itoa(hdr.Gid),
-		"mtime": fmt.Sprintf("%d.%09d", hdr.ModTime.Unix(), hdr.ModTime.Nanosecond()),
+		"mtime": paxTime(hdr.ModTime),
 	}
 	maps.Copy(records, hdr.PAXRecords)
 	var pax bytes.Buffer
@@ -139,6 +140,15 @@ func paxRecord(key, value string) string {
 		size = n
 	}
 	return strconv.Itoa(size) + rest
+}
+
+// paxTime is a decimal number of seconds, whose fraction counts away from 1970.
+func paxTime(t time.Time) string {
+	sign, sec, nsec := "", t.Unix(), t.Nanosecond()
+	if sec < 0 && nsec > 0 {
+		sign, sec, nsec = "-", -(sec + 1), int(time.Second)-nsec
+	}
+	return fmt.Sprintf("%s%d.%09d", sign, sec, nsec)
 }
 
 func pad(b []byte) []byte { return append(b, make([]byte, (block-len(b)%block)%block)...) }

@@ -145,6 +145,9 @@ func (u *unpacker) all() error {
 
 // entry unpacks one. An archive may have a name several times: the last one counts.
 func (u *unpacker) entry(r *tar.Reader, hdr *tar.Header) error {
+	if hdr.Typeflag == tar.TypeXGlobalHeader { // as git has it; its name is no file's
+		return nil
+	}
 	name, err := u.name(hdr.Name)
 	if err != nil {
 		return err
@@ -153,8 +156,6 @@ func (u *unpacker) entry(r *tar.Reader, hdr *tar.Header) error {
 		return fmt.Errorf("%s: a file of %d bytes is more than a file can have", hdr.Name, hdr.Size)
 	}
 	switch hdr.Typeflag {
-	case tar.TypeXGlobalHeader:
-		return nil
 	case tar.TypeBlock, tar.TypeChar:
 		u.result.skip(hdr.Name, "a device")
 		return nil
@@ -241,8 +242,8 @@ func (u *unpacker) parent(dir string) (*opened, error) {
 
 // enter opens a folder in the last one, and makes it if there is none.
 func (u *unpacker) enter(in *opened, name, full string, hdr *tar.Header) error {
-	if len(u.open) > maxDepth {
-		return fmt.Errorf("folders are nested deeper than %d", maxDepth)
+	if len(u.open) > volume.MaxDepth {
+		return fmt.Errorf("folders are nested deeper than %d", volume.MaxDepth)
 	}
 	err := unix.Mkdirat(int(in.dir.Fd()), name, 0o700)
 	made := err == nil
@@ -296,7 +297,7 @@ func (u *unpacker) finish(keep int) error {
 				err = u.mode(last.dir, hdr)
 			}
 			if err == nil && !hdr.ModTime.IsZero() {
-				err = setTime(last.dir, hdr)
+				err = setTime(int(last.dir.Fd()), hdr)
 			}
 		}
 		u.leave(len(u.open) - 1)
@@ -328,12 +329,12 @@ func (u *unpacker) file(r io.Reader, in *opened, base string, hdr *tar.Header) e
 			if err := unix.Symlinkat(hdr.Linkname, dir, name); err != nil {
 				return err
 			}
-			return u.giveNamed(dir, name, hdr)
+			return u.giveLinkOrFIFO(dir, name, hdr)
 		case tar.TypeFifo:
 			if err := unix.Mknodat(dir, name, unix.S_IFIFO|0o600, 0); err != nil {
 				return err
 			}
-			return u.giveNamed(dir, name, hdr)
+			return u.giveLinkOrFIFO(dir, name, hdr)
 		}
 		return u.regular(r, dir, name, hdr, old)
 	})
@@ -393,7 +394,7 @@ func (u *unpacker) regular(r io.Reader, dir int, name string, hdr *tar.Header, o
 	if err := u.mode(f, hdr); err != nil {
 		return err
 	}
-	if err := setTime(f, hdr); err != nil {
+	if err := setTime(fd, hdr); err != nil {
 		return err
 	}
 	return f.Close()

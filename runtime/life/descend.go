@@ -111,7 +111,7 @@ func (l *Live) suspended(r *Replica, d *descent, err error) {
 	}
 	if !r.frozen {
 		if thaw := r.Ctr.Group().Thaw(l.Host.Ctx); thaw != nil {
-			l.Host.endStuck(r, l.Spec, thaw)
+			l.Host.endStuck(l.Site, r, l.Spec, thaw)
 			return
 		}
 		l.Host.boundSwap(r, l.Spec, false)
@@ -177,7 +177,7 @@ func (l *Live) ascended(r *Replica, err error) {
 		return
 	}
 	if err != nil {
-		l.Host.endStuck(r, l.Spec, err)
+		l.Host.endStuck(l.Site, r, l.Spec, err)
 		return
 	}
 	if r.trace != nil {
@@ -200,10 +200,10 @@ func (h *Host) unmark(r *Replica) {
 }
 
 // endStuck kills a replica that cannot be made to run: its visitors get another.
-func (h *Host) endStuck(r *Replica, s *spec.Site, err error) {
+func (h *Host) endStuck(st *Site, r *Replica, s *spec.Site, err error) {
 	h.Log.Error("a sleeping replica cannot be thawed; ending it", "replica", r.Name, "error", err)
 	if !r.stopping {
 		r.stopping, r.kill = true, true
-		h.stopContainer(r, s)
+		h.stopContainer(st, r, s)
 	}
 }

@@ -113,7 +113,7 @@ func (l *Live) quarantine(fault *guard.Fault) {
 			_ = guard.Run(r.endWake)
 			r.proof, r.checkup = nil, nil
 			if !serves(left, r) {
-				h.discard(r, a.Spec)
+				h.discard(l.Site, r, a.Spec)
 			}
 		}
 		_ = guard.Run(a.notify)
@@ -162,7 +162,7 @@ func serves(set bpf.Site, r *Replica) bool {
 }
 
 // discard ends a replica of a quarantined site; who made it takes it away.
-func (h *Host) discard(r *Replica, s *spec.Site) {
+func (h *Host) discard(st *Site, r *Replica, s *spec.Site) {
 	if r.stopping {
 		return
 	}
@@ -172,7 +172,7 @@ func (h *Host) discard(r *Replica, s *spec.Site) {
 		r.gate.drop()
 	}
 	if r.Ctr != nil {
-		h.stopContainer(r, s)
+		h.stopContainer(st, r, s)
 	}
 }
 
@@ -227,7 +227,7 @@ func endQuarantine(l *Live) (changed <-chan struct{}, err error) {
 		for _, r := range l.left.Replicas {
 			if !r.stopping {
 				r.stopping = true
-				l.Host.stopContainer(r, l.left.Spec)
+				l.Host.stopContainer(l.Site, r, l.left.Spec)
 			}
 		}
 		return l.left.changed, nil

@@ -21,7 +21,8 @@ import (
 
 // pause is one that is under way.
 type pause struct {
-	over chan struct{}
+	over  chan struct{}
+	still bool // no process may run in it; else none may be started
 }
 
 // ErrNoRest means that a site does not come to rest in time.
@@ -35,10 +36,20 @@ var ErrAwake = errors.New("a replica of it runs")
 
 // unpaused waits for the end of a pause before a step of a replica.
 func unpaused(ctx context.Context, st *Site, r *Replica) error {
+	return awaitEnd(ctx, st, r, func(*pause) bool { return true })
+}
+
+// stoppable waits for the end of a pause in which a replica that is to end may not run.
+func stoppable(ctx context.Context, st *Site, r *Replica) error {
+	return awaitEnd(ctx, st, r, func(p *pause) bool { return p.still })
+}
+
+// awaitEnd waits, before a step of a replica, while there is a pause that forbids it.
+func awaitEnd(ctx context.Context, st *Site, r *Replica, forbids func(*pause) bool) error {
 	for {
 		var over <-chan struct{}
 		st.With(func(l *Live) {
-			if l.pause == nil {
+			if l.pause == nil || !forbids(l.pause) {
 				return
 			}
 			over = l.pause.over
@@ -78,8 +89,8 @@ func restartClock(l *Live, r *Replica) {
 // Pause stops all processes of the site, those of replicas that sleep included, until
 // resume is called. It waits for what is under way: at most until ctx ends.
 func Pause(ctx context.Context, st *Site) (resume func(), err error) {
-	p := &pause{over: make(chan struct{})}
-	st.With(func(l *Live) { err = p.begin(l, true) })
+	p := &pause{over: make(chan struct{}), still: true}
+	st.With(func(l *Live) { err = p.begin(l) })
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +113,7 @@ func Pause(ctx context.Context, st *Site) (resume func(), err error) {
 	return resume, nil
 }
 
-func (p *pause) begin(l *Live, stops bool) error {
+func (p *pause) begin(l *Live) error {
 	switch {
 	case l.pause != nil:
 		return ErrPaused
@@ -112,7 +123,7 @@ func (p *pause) begin(l *Live, stops bool) error {
 		return ErrQuarantined
 	}
 	l.pause = p
-	if l.Activity != nil && stops {
+	if l.Activity != nil && p.still {
 		for _, r := range l.Replicas {
 			r.paused = p.over
 		}
@@ -205,7 +216,7 @@ func (p *pause) end(st *Site, stopped []*Replica) {
 		}
 		st.With(func(l *Live) {
 			if l.Activity != nil && l.Replicas[r.ID] == r {
-				st.Host.endStuck(r, l.Spec, err)
+				st.Host.endStuck(st, r, l.Spec, err)
 			}
 		})
 	}
@@ -228,7 +239,7 @@ func Empty(ctx context.Context, st *Site, reason string, force bool) (reopen fun
 			err = ErrAwake
 			return
 		}
-		if err = p.begin(l, false); err != nil || l.Activity == nil {
+		if err = p.begin(l); err != nil || l.Activity == nil {
 			return
 		}
 		l.handle(site.ParkAsked{Reason: reason, Force: true})

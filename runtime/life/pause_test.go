@@ -133,6 +133,52 @@ func TestPauseNoRest(t *testing.T) {
 	})
 }
 
+// TestPauseStopping: a replica that was in a pause and is stopped now is not at rest, and has all of its grace.
+func TestPauseStopping(t *testing.T) {
+	inWorld(t, "idle: 5m, tiers: [cold], stop: {grace: 20s}", func(t *testing.T, w *world, d *daemon, s *Site) {
+		c := w.containerOf(d.up(t, s))
+		d.pause(t, s)()
+		c.deaf = true
+		s.Send(site.ParkAsked{Reason: "asked", Force: true})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if resume, err := Pause(ctx, s); err == nil {
+			resume()
+			t.Error("it was paused while a replica ended")
+		} else if !errors.Is(err, ErrNoRest) {
+			t.Error(err)
+		}
+		d.pause(t, s)()
+		if _, ended := c.Exit(); !ended || !w.parked(s.ID) {
+			t.Errorf("it has not ended: %s", d.phase(s))
+		}
+	})
+}
+
+// TestPauseDaemonDies: the next daemon lets run what ran before the pause, and nothing else.
+func TestPauseDaemonDies(t *testing.T) {
+	for _, asleep := range []bool{false, true} {
+		inWorld(t, "idle: 5m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {
+			id := d.up(t, s)
+			if asleep {
+				pass(6 * time.Minute)
+			}
+			d.pause(t, s)
+			kernel, set := w.replicas[id].kernel, w.sites[s.ID]
+			d.kill()
+			s = d.next(t, "idle: 5m, tiers: [frozen]", id, kernel, set)
+			if frozen, _ := w.containerOf(id).Frozen(); frozen != asleep {
+				t.Errorf("it slept: %v, and is frozen: %v", asleep, frozen)
+			}
+			d.visit(s)
+			if frozen, _ := w.containerOf(id).Frozen(); frozen || d.phase(s) != site.Running {
+				t.Errorf("a visitor came, and it is frozen: %v, %s", frozen, d.phase(s))
+			}
+		})
+	}
+}
+
 // TestEmpty: a site is emptied by force only if it is awake, and visitors wait until it is opened again.
 func TestEmpty(t *testing.T) {
 	inWorld(t, "idle: 5m, tiers: [frozen]", func(t *testing.T, w *world, d *daemon, s *Site) {

@@ -203,7 +203,7 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 		r.sources = theirs(ctr.Sources(), st.Host.NamedVolumes.Dir())
 		st.goKeep(r, func() { st.watch(r) })
 		if l.Activity == nil { // quarantined meanwhile
-			st.Host.stopContainer(r, l.left.Spec)
+			st.Host.stopContainer(st, r, l.left.Spec)
 			return
 		}
 		l.notify()
@@ -212,7 +212,7 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 			r.restored(l)
 		}
 		if r.stopping {
-			st.Host.stopContainer(r, l.Spec)
+			st.Host.stopContainer(st, r, l.Spec)
 		}
 	})
 }
@@ -324,26 +324,22 @@ func (l *Live) beginStop(act site.Stop) {
 		r.cancel() // answered by StartFailed, or by started() if it was quicker
 		return
 	}
-	l.Host.stopContainer(r, l.Spec)
+	l.Host.stopContainer(l.Site, r, l.Spec)
 }
 
 // stopContainer asks the container to end; watch() reports it.
-func (h *Host) stopContainer(r *Replica, s *spec.Site) {
+func (h *Host) stopContainer(st *Site, r *Replica, s *spec.Site) {
 	grace := time.Duration(s.Stop.Grace)
 	// Neither waited for nor cut short when the daemon ends: the container has
 	// its grace, and the next daemon finds out what became of it.
 	kill := r.kill
 	thawable := r.callBack()
-	paused := r.paused
-	if paused != nil && !kill {
-		r.waits++
-	}
 	end := func() {
 		thawable()
-		if paused != nil && !kill {
-			<-paused
-		}
 		ctx := context.WithoutCancel(h.Ctx)
+		if !kill {
+			_ = stoppable(ctx, st, r) // its context does not end
+		}
 		stop := r.Ctr.Stop
 		if kill {
 			stop = func(ctx context.Context, _ time.Duration) error { return r.Ctr.Kill(ctx) }

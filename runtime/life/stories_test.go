@@ -236,6 +236,27 @@ func TestDeletedWhileStarting(t *testing.T) {
 	})
 }
 
+// next starts the daemon after one that was killed, which adopts a replica.
+func (d *daemon) next(t *testing.T, specs string, id bpf.ReplicaID, kernel bpf.Replica, set bpf.Site) *Site {
+	t.Helper()
+	w := d.w
+	next := w.start(specs)
+	*d = *next // what the test ends is the one that lives
+	s := next.all["a"]
+	stats, err := w.Stats(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.With(func(l *Live) {
+		if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+			t.Error(err)
+		}
+	})
+	s.With((*Live).AllAdopted)
+	synctest.Wait()
+	return s
+}
+
 // TestDaemonDies: replicas live on, and the next daemon takes them over as they are: serving, frozen, or changed meanwhile.
 func TestDaemonDies(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -257,20 +278,7 @@ func TestDaemonDies(t *testing.T) {
 				kernel := w.replicas[id].kernel
 				set := w.sites[s.ID]
 				d.kill()
-				next := w.start(c.after)
-				*d = *next // what the test ends is the one that lives
-				s = next.all["a"]
-				stats, err := w.Stats(id)
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.With(func(l *Live) {
-					if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
-						t.Error(err)
-					}
-				})
-				s.With((*Live).AllAdopted)
-				synctest.Wait()
+				s = d.next(t, c.after, id, kernel, set)
 				if got := d.phase(s); got != c.phase || w.replicas[id] == nil {
 					t.Errorf("the site is %s, want %s", got, c.phase)
 				}

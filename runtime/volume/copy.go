@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -16,9 +15,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/thread"
 )
 
-// maxDepth bounds how deep folders are nested, as each level takes descriptors
+// MaxDepth bounds how deep folders are nested, as each level takes descriptors
 // of the daemon.
-const maxDepth = 256
+const MaxDepth = 256
 
 // copyFromImage copies the folder at target in an image to the new folder name in
 // dir. Where the image has no such folder it is empty. The image may be a folder
@@ -111,8 +110,8 @@ type inode struct{ dev, ino uint64 }
 
 // folder copies an open folder to a new one, with all that is in it. path is for messages.
 func (c *copier) folder(from, toDir int, name, path string, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("%s: folders are nested deeper than %d", path, maxDepth)
+	if depth > MaxDepth {
+		return fmt.Errorf("%s: folders are nested deeper than %d", path, MaxDepth)
 	}
 	if err := unix.Mkdirat(toDir, name, 0o700); err != nil {
 		return &os.PathError{Op: "mkdir", Path: path, Err: err}
@@ -354,10 +353,9 @@ func (c *copier) attributes(from, to, toDir int, name, path string) error {
 	return nil
 }
 
-// copyXattrs copies what an image may say of a file. Of the trusted ones, which
-// are overlayfs's own, and of labels of the machine's policy it says nothing.
+// copyXattrs copies a file's own extended attributes.
 func copyXattrs(from, to int) error {
-	list := make([]byte, maxXattrs)
+	list := make([]byte, MaxXattr)
 	n, err := unix.Flistxattr(from, list)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil
@@ -365,9 +363,9 @@ func copyXattrs(from, to int) error {
 	if err != nil {
 		return err
 	}
-	value := make([]byte, maxXattrs)
+	value := make([]byte, MaxXattr)
 	for name := range strings.SplitSeq(string(list[:n]), "\x00") {
-		if !strings.HasPrefix(name, "user.") && !slices.Contains(keptXattrs, name) {
+		if !KeptXattr(name) {
 			continue
 		}
 		size, err := unix.Fgetxattr(from, name, value)
@@ -384,7 +382,15 @@ func copyXattrs(from, to int) error {
 	return nil
 }
 
-// maxXattrs is the most that the kernel gives of a list of names, and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
-const maxXattrs = 1 << 16
+// MaxXattr is the most that the kernel gives of a list of names, and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+const MaxXattr = 1 << 16
 
-var keptXattrs = []string{"security.capability", "system.posix_acl_access", "system.posix_acl_default"}
+// KeptXattr says whether an extended attribute is a file's own: trusted ones are the
+// file system's, overlayfs's for instance, and labels the machine's policy's.
+func KeptXattr(name string) bool {
+	switch name {
+	case "security.capability", "system.posix_acl_access", "system.posix_acl_default":
+		return true
+	}
+	return strings.HasPrefix(name, "user.")
+}

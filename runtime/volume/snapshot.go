@@ -2,14 +2,12 @@ package volume
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,12 +102,10 @@ func (s *Store) Clones() (bool, error) {
 
 // Sync writes all that the disk of the volumes has not got yet.
 func (s *Store) Sync() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
+	if err := syncDisk(s.dir); err != nil {
 		return fmt.Errorf("write the volumes through to the disk: %w", err)
 	}
-	defer d.Close()
-	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.Fd())))
+	return nil
 }
 
 // spared is the part of the disk that a copy leaves free: one in so many.
@@ -211,17 +207,7 @@ func (g *Staged) Close() error {
 }
 
 // Sync writes all to the disk, with a record of where it comes from.
-func (g *Staged) Sync(from Origin) error {
-	from.Made = time.Now().UTC().Truncate(time.Second)
-	b, err := json.Marshal(from)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(g.path, recordFile), append(b, '\n'), 0o600)
-	}
-	if err == nil {
-		err = os.NewSyscallError("syncfs", unix.Syncfs(int(g.Dir.Fd())))
-	}
-	return err
-}
+func (g *Staged) Sync(from Origin) error { return finish(g.path, from) }
 
 // Replace puts what is staged, and synced, in the place of a volume that is
 // kept by Hold, in one step: after a crash there is the one or the other. Close removes the
@@ -238,15 +224,12 @@ func (g *Staged) replace(site, name string) error {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return errors.New("the daemon is stopping")
-	}
-	parent := filepath.Join(s.dir, site)
-	if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	parent, err := s.folderOf(site)
+	if err != nil {
 		return err
 	}
 	to := filepath.Join(parent, name)
-	err := unix.Renameat2(unix.AT_FDCWD, g.path, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+	err = unix.Renameat2(unix.AT_FDCWD, g.path, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		err = os.Rename(g.path, to)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,15 +48,36 @@ func awaitEmpty(t *testing.T, s *volume.Store) {
 	})
 }
 
+// attributes are the modes, owners and times of files.
+func attributes(t *testing.T, dir string, names []string) (out []string) {
+	t.Helper()
+	for _, name := range names {
+		var st unix.Stat_t
+		must(t, unix.Lstat(dir+name, &st))
+		out = append(out, fmt.Sprintf("%s %o %d:%d %d.%09d", name, st.Mode, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec))
+	}
+	return out
+}
+
 // TestSnapshot: a copy has what the volume had, and nothing is left of it, or of one that was given up.
 func TestSnapshot(t *testing.T) {
 	s := openStore(t, t.TempDir())
 	path := filled(t, s, map[string]string{"a": "first", "sub/b": "b"})
 	must(t, os.Link(path+"/a", path+"/again"), unix.Mkfifo(path+"/fifo", 0o600), os.WriteFile(path+"/hole", nil, 0o600), os.Truncate(path+"/hole", 1<<40),
 		unix.Mknod(path+"/socket", unix.S_IFSOCK|0o600, 0))
+	when := unix.Timespec{Sec: 1_700_000_000, Nsec: 123_456_789}
+	if os.Geteuid() == 0 {
+		must(t, os.Lchown(path+"/a", 33, 34), os.Lchown(path+"/fifo", 35, 36))
+	}
+	must(t, unix.Chmod(path+"/a", 0o6751), unix.UtimesNanoAt(unix.AT_FDCWD, path+"/a", []unix.Timespec{when, when}, 0))
+	names := []string{"", "/a", "/fifo", "/hole", "/sub"}
+	before := attributes(t, path, names)
 	hold(t, s)
 	n, err := s.Snapshot(t.Context(), "blog", "html")
 	must(t, err)
+	if got := attributes(t, n.Dir.Name(), names); !slices.Equal(got, before) {
+		t.Errorf("the copy has  %q\nthe volume had %q", got, before)
+	}
 	must(t, os.WriteFile(path+"/a", []byte("second"), 0o640))
 	copied := n.Dir.Name()
 	if b, err := os.ReadFile(copied + "/again"); err != nil || string(b) != "first" {

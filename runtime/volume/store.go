@@ -211,14 +211,24 @@ func (s *Store) fill(dir string, from Origin, layers []string) error {
 	if err := copyFromImage(s.ctx, layers, from.Target, dir, "data"); err != nil {
 		return err
 	}
+	return finish(dir, from)
+}
+
+// finish writes the record of a volume that is made in a folder, and all of it through to the disk.
+func finish(dir string, from Origin) error {
 	from.Made = time.Now().UTC().Truncate(time.Second)
 	b, err := json.Marshal(from)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, recordFile), append(b, '\n'), 0o600)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = syncDisk(dir)
 	}
+	return err
+}
+
+// syncDisk writes all that the disk of a folder has not got yet.
+func syncDisk(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -231,17 +241,26 @@ func (s *Store) fill(dir string, from Origin, layers []string) error {
 func (s *Store) place(made, site, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return errors.New("the daemon is stopping")
-	}
-	parent := filepath.Join(s.dir, site)
-	if err := os.Mkdir(parent, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	parent, err := s.folderOf(site)
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(made, filepath.Join(parent, name)); err != nil {
 		return err
 	}
 	return errors.Join(syncDir(parent), syncDir(s.dir))
+}
+
+// folderOf is the folder of a site's volumes, made if there is none, unless the store is closed. The caller has s.mu.
+func (s *Store) folderOf(site string) (string, error) {
+	if s.ctx.Err() != nil {
+		return "", errors.New("the daemon is stopping")
+	}
+	path := filepath.Join(s.dir, site)
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return path, nil
 }
 
 func syncDir(path string) error {
