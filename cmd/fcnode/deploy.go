@@ -200,6 +200,7 @@ type deployment struct {
 	client       *api.Client
 	json, dryRun bool
 	wait         time.Duration // for fresh replicas; 0: not at all
+	applied      bool          // the node has taken the change over
 }
 
 // command makes one that changes a site of the cobra one, with the flags that all
@@ -244,6 +245,7 @@ func (d *deployment) change(ctx context.Context, name string, apply func() ([]ap
 	if err != nil {
 		return err
 	}
+	d.applied = !d.dryRun
 	warn(d.e, results)
 	if d.json {
 		show = func(results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }

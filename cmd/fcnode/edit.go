@@ -77,8 +77,8 @@ func (d *editing) run(ctx context.Context) error {
 		err := d.once(ctx, was)
 		stop()
 		switch {
-		case err == nil:
-			return os.Remove(d.path)
+		case err == nil, d.applied:
+			return errors.Join(err, os.Remove(d.path))
 		case !d.deployment.e.interactive(), errors.Is(err, context.Canceled):
 			return d.left(err)
 		}

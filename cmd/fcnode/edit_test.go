@@ -143,6 +143,29 @@ func TestEditAgain(t *testing.T) {
 	}
 }
 
+// TestEditApplied: what goes wrong after an edit was applied is told as it is; there is nothing to edit again, and no text left.
+func TestEditApplied(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	b := editable()
+	b.sites = exampleSites()
+	b.sites[0].Replicas = []api.Replica{{ID: "blog-1", State: "ready"}}
+	b.later = []api.Event{{Seq: 9, Site: "blog", Kind: "not-circulated", Reason: "it exited"}}
+	c := newCLI(t).serve(t, b)
+	c.interactive = func() bool { return true }
+	c.editor(t, `echo 'idle: 1m' >> "$1"`)
+	c.typing(t, "y\nn\n") // apply; no answer to anything else is meant
+	code, _, stderr := c.run(t, "edit", "blog")
+	if code != exitFailure || !strings.Contains(stderr, "it exited") || !strings.Contains(stderr, "hint: the old replicas stay") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if strings.Contains(stderr, "Edit it again") || strings.Contains(stderr, "not changed") || b.wrote.Text != deployed+"idle: 1m\n" {
+		t.Errorf("it was written as %q, and is told so:\n%s", b.wrote.Text, stderr)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+		t.Errorf("there is %v left, %v", left, err)
+	}
+}
+
 func TestRollback(t *testing.T) {
 	sites := exampleSites()
 	is, was := spec.New("blog"), spec.New("blog")
