@@ -130,12 +130,16 @@ func specIn(file api.SpecFile, name string) (*spec.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i], nil
-		}
+	return siteOf(all, name), nil
+}
+
+// siteOf finds a site by its name; nil: it is not there.
+func siteOf(all []spec.Site, name string) *spec.Site {
+	i := slices.IndexFunc(all, func(s spec.Site) bool { return s.Name == name })
+	if i < 0 {
+		return nil
 	}
-	return nil, nil
+	return &all[i]
 }
 
 // exposed gives a site the ports of its image.

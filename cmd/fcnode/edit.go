@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -135,11 +134,7 @@ func (d *editing) once(ctx context.Context, was string) error {
 
 // compare shows what is new of a site, and pulls its image if that is.
 func (d *editing) compare(ctx context.Context, before []spec.Site, now *spec.Site) error {
-	i := slices.IndexFunc(before, func(s spec.Site) bool { return s.Name == now.Name })
-	var was *spec.Site
-	if i >= 0 {
-		was = &before[i]
-	}
+	was := siteOf(before, now.Name)
 	if !d.json {
 		if err := printDifferences(d.deployment.e, now.Name, was, now); err != nil {
 			return err
