@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // editor has the command line edit by a shell command, in which $1 is the file.
@@ -163,6 +165,24 @@ func TestEditApplied(t *testing.T) {
 	}
 	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
 		t.Errorf("there is %v left, %v", left, err)
+	}
+}
+
+// TestEditInterrupted: who interrupts at a question is told where the text is, though of nothing else.
+func TestEditInterrupted(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	b := editable()
+	c := newCLI(t).serve(t, b)
+	ctx, interrupt := context.WithCancel(testutil.Context(t, patience))
+	c.interactive = func() bool {
+		interrupt()
+		return true
+	}
+	c.editor(t, `echo 'idle: 1m' >> "$1"`)
+	c.typing(t, "")
+	code := execute(ctx, &c.env, []string{"edit", "blog"})
+	if stderr := c.err.String(); code != exitInterrupted || !strings.Contains(stderr, "the text is in "+os.Getenv("TMPDIR")) || b.wrote.Text != "" {
+		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,10 +33,10 @@ the spec into the node's folder and applies it, in one step.`,
 	w.flags(cmd)
 	cmd.Flags().StringVarP(&path, "file", "f", "", "write to this `FILE`; - is standard output")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := strings.Join(args, "")
 		if e.interactive() {
-			if err := w.askFor(newAsker(e), &name); err != nil {
+			if err := w.askFor(cmd.Context(), newAsker(e), &name); err != nil {
 				return err
 			}
 		}
@@ -89,7 +90,7 @@ func writeOut(e *env, text []byte, path, otherwise string, force bool, next stri
 }
 
 // askFor asks for what no flag has said.
-func (w *wishes) askFor(a *asker, name *string) error {
+func (w *wishes) askFor(ctx context.Context, a *asker, name *string) error {
 	for _, q := range []struct {
 		question, otherwise string
 		skip                bool
@@ -121,7 +122,7 @@ func (w *wishes) askFor(a *asker, name *string) error {
 		}},
 	} {
 		for !q.skip {
-			answer, err := a.ask(q.question, q.otherwise)
+			answer, err := a.ask(ctx, q.question, q.otherwise)
 			if err != nil {
 				return err
 			}
