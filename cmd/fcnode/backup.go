@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +34,7 @@ written aside and renamed when it is complete.`,
 		Example: "  fcnode volume backup blog/html /backup/blog-html.tar.zst\n  fcnode volume backup blog/html - | ssh vault 'cat > blog-html.tar'",
 		Args:    cobra.ExactArgs(2),
 	}
-	cmd.ValidArgsFunction = completeVolumes(e)
+	cmd.ValidArgsFunction = completeVolumes(e, 1, cobra.ShellCompDirectiveDefault)
 	flags := cmd.Flags()
 	flags.DurationVar(&opts.StillFor, "still-for", 0, "give up a copy for which the site stands still longer than `TIME` (default 20s)")
 	flags.StringVar(&compress, "compress", "", "compress by `none, gzip or zstd` (default by the file's name; none for -)")
@@ -148,7 +147,7 @@ user of the node may enter them. Devices are left out, and told.`,
 		Example: "  fcnode volume restore blog/html /backup/blog-html.tar.zst --force",
 		Args:    cobra.ExactArgs(2),
 	}
-	cmd.ValidArgsFunction = completeVolumes(e)
+	cmd.ValidArgsFunction = completeVolumes(e, 1, cobra.ShellCompDirectiveDefault)
 	cmd.Flags().BoolVar(&force, "force", false, "park the site if it is awake")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		site, name, err := volumeArg(args[0])
@@ -191,28 +190,4 @@ func fromFile(e *env, path string, read func(io.Reader) error) error {
 	}
 	defer r.Close()
 	return read(r)
-}
-
-// completeVolumes completes the name of a volume as the first argument, and files after
-// it.
-func completeVolumes(e *env) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveDefault
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
-		defer cancel()
-		client := e.client()
-		defer client.Close()
-		volumes, err := client.Volumes(ctx, "")
-		if err != nil {
-			cobra.CompDebugln(err.Error(), true)
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []cobra.Completion
-		for _, v := range volumes {
-			names = append(names, v.Site+"/"+v.Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
 }
