@@ -153,7 +153,7 @@ func (in *inspected) carry(c *carrying) {
 		c.capability(fmt.Sprintf("HostConfig.CapAdd[%d]", i), name)
 	}
 	for _, name := range host.CapDrop {
-		capability := spec.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+		capability := capabilityOf(name)
 		if spec.MayDrop(capability) { // podman lists what it does not give, too
 			c.site.Capabilities.Drop = append(c.site.Capabilities.Drop, capability)
 		}
