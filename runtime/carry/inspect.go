@@ -260,16 +260,24 @@ func (in *inspected) life(c *carrying) {
 // untold tells of what no spec has.
 func (in *inspected) untold(c *carrying) {
 	h := &in.HostConfig
-	for setting, reason := range map[string]string{
-		"Privileged": "privileged", "Devices": "devices", "Ulimits": "ulimits", "Sysctls": "sysctls", "GroupAdd": "group_add", "Links": "links",
-		"VolumesFrom": "volumes_from", "CpusetCpus": "cpuset", "PidMode": "pid", "IpcMode": "ipc", "NetworkMode": "network_mode",
+	for _, s := range []struct {
+		setting, reason string
+		said            bool
+	}{
+		{"Privileged", "privileged", h.Privileged},
+		{"NetworkMode", "network_mode", shared(h.NetworkMode)},
+		{"PidMode", "pid", shared(h.PidMode)},
+		{"IpcMode", "ipc", shared(h.IpcMode)},
+		{"CpusetCpus", "cpuset", h.CpusetCpus != ""},
+		{"Devices", "devices", len(h.Devices) > 0},
+		{"Ulimits", "ulimits", len(h.Ulimits) > 0},
+		{"Sysctls", "sysctls", len(h.Sysctls) > 0},
+		{"GroupAdd", "group_add", len(h.GroupAdd) > 0},
+		{"Links", "links", len(h.Links) > 0},
+		{"VolumesFrom", "volumes_from", len(h.VolumesFrom) > 0},
 	} {
-		if map[string]bool{
-			"Privileged": h.Privileged, "Devices": len(h.Devices) > 0, "Ulimits": len(h.Ulimits) > 0, "Sysctls": len(h.Sysctls) > 0,
-			"GroupAdd": len(h.GroupAdd) > 0, "Links": len(h.Links) > 0, "VolumesFrom": len(h.VolumesFrom) > 0, "CpusetCpus": h.CpusetCpus != "",
-			"PidMode": shared(h.PidMode), "IpcMode": shared(h.IpcMode), "NetworkMode": shared(h.NetworkMode),
-		}[setting] {
-			c.lost("HostConfig."+setting, "%s", reasons[reason])
+		if s.said {
+			c.lost("HostConfig."+s.setting, "%s", reasons[s.reason])
 		}
 	}
 	if name := h.RestartPolicy.Name; name != "" && name != "no" {

@@ -71,7 +71,7 @@ func (f *composed) environment(c *carrying, s *types.ServiceConfig) {
 			value = &text
 		}
 		c.variable(name, *value)
-		for other := range f.project.Services {
+		for _, other := range slices.Sorted(maps.Keys(f.project.Services)) {
 			if other != s.Name && namesHost(name, *value, other) {
 				c.becomes("environment."+name, "it names the service %s: a site reaches another one by address only; write its address, or a name for it in extraHosts, and allow that in network.allow", other)
 			}
@@ -423,13 +423,19 @@ func (f *composed) deploy(c *carrying, s *types.ServiceConfig) {
 			replicas, at = d.Replicas, "deploy.replicas"
 		}
 		f.resources(c, d)
-		for setting, said := range map[string]bool{
-			"deploy.mode": d.Mode != "" && d.Mode != "replicated", "deploy.labels": len(d.Labels) > 0, "deploy.update_config": d.UpdateConfig != nil,
-			"deploy.rollback_config": d.RollbackConfig != nil, "deploy.endpoint_mode": d.EndpointMode != "",
-			"deploy.placement": len(d.Placement.Constraints)+len(d.Placement.Preferences) > 0 || d.Placement.MaxReplicas > 0,
+		for _, s := range []struct {
+			setting string
+			said    bool
+		}{
+			{"deploy.mode", d.Mode != "" && d.Mode != "replicated"},
+			{"deploy.labels", len(d.Labels) > 0},
+			{"deploy.update_config", d.UpdateConfig != nil},
+			{"deploy.rollback_config", d.RollbackConfig != nil},
+			{"deploy.placement", len(d.Placement.Constraints)+len(d.Placement.Preferences) > 0 || d.Placement.MaxReplicas > 0},
+			{"deploy.endpoint_mode", d.EndpointMode != ""},
 		} {
-			if said {
-				c.lost(setting, "%s", reasons[setting])
+			if s.said {
+				c.lost(s.setting, "%s", reasons[s.setting])
 			}
 		}
 		if d.RestartPolicy != nil {
