@@ -15,6 +15,7 @@ import (
 
 // inspected is a container as `podman inspect` and `docker inspect` print it.
 type inspected struct {
+	ID         string `json:"Id"`
 	Name       string
 	ImageName  string // podman's
 	Config     inspectedConfig
@@ -45,34 +46,34 @@ type inspectedHealth struct {
 }
 
 type inspectedHost struct {
-	PortBindings          map[string][]struct{ HostIP, HostPort string }
-	NetworkMode           string
-	RestartPolicy         struct{ Name string }
-	CapAdd, CapDrop       []string
-	SecurityOpt           []string
-	DNS                   []string `json:"Dns"`
-	DNSSearch             []string `json:"DnsSearch"`
-	DNSOptions            []string `json:"DnsOptions"`
-	ExtraHosts            []string
-	Privileged            bool
-	ReadonlyRootfs        bool
-	Tmpfs                 map[string]string
-	ShmSize               int64
-	Init                  *bool
-	Memory                int64
-	MemoryReservation     int64
-	NanoCPUs              int64 `json:"NanoCpus"`
-	CPUQuota              int64 `json:"CpuQuota"`
-	CPUPeriod             int64 `json:"CpuPeriod"`
-	CpusetCpus            string
-	PidsLimit             *int64
-	Devices               []any
-	Ulimits               []any
-	Sysctls               map[string]string
-	GroupAdd              []string
-	Links, VolumesFrom    []string
-	PidMode, IpcMode      string
-	UsernsMode, CgroupsNS string
+	PortBindings        map[string][]struct{ HostIP, HostPort string }
+	NetworkMode         string
+	RestartPolicy       struct{ Name string }
+	CapAdd, CapDrop     []string
+	SecurityOpt         []string
+	DNS                 []string `json:"Dns"`
+	DNSSearch           []string `json:"DnsSearch"`
+	DNSOptions          []string `json:"DnsOptions"`
+	ExtraHosts          []string
+	Privileged          bool
+	ReadonlyRootfs      bool
+	Tmpfs               map[string]string
+	ShmSize             int64
+	Init                *bool
+	Memory              int64
+	MemoryReservation   int64
+	NanoCPUs            int64 `json:"NanoCpus"`
+	CPUQuota            int64 `json:"CpuQuota"`
+	CPUPeriod           int64 `json:"CpuPeriod"`
+	CpusetCpus          string
+	PidsLimit           *int64
+	Devices             []any
+	Ulimits             []any
+	Sysctls             map[string]string
+	GroupAdd            []string
+	Links, VolumesFrom  []string
+	PidMode, IpcMode    string
+	UsernsMode, UTSMode string
 }
 
 // entrypoint is a list, or with some versions of podman a string.
@@ -140,6 +141,10 @@ func (in *inspected) carry(c *carrying) {
 	c.site.Workdir, c.site.User = cfg.WorkingDir, spec.User(cfg.User)
 	if c.site.Workdir == "/" {
 		c.site.Workdir = ""
+	}
+	// Where nobody chose one it is the start of the container's ID, or the machine's.
+	if cfg.Hostname != "" && !strings.HasPrefix(in.ID, cfg.Hostname) && host.NetworkMode != "host" && host.UTSMode != "host" {
+		c.site.Hostname = cfg.Hostname
 	}
 	for _, text := range cfg.Env {
 		if name, value, ok := strings.Cut(text, "="); ok && !slices.Contains(ofEngine, name) {
@@ -268,6 +273,7 @@ func (in *inspected) untold(c *carrying) {
 		{"NetworkMode", "network_mode", shared(h.NetworkMode)},
 		{"PidMode", "pid", shared(h.PidMode)},
 		{"IpcMode", "ipc", shared(h.IpcMode)},
+		{"UsernsMode", "userns_mode", h.UsernsMode != ""},
 		{"CpusetCpus", "cpuset", h.CpusetCpus != ""},
 		{"Devices", "devices", len(h.Devices) > 0},
 		{"Ulimits", "ulimits", len(h.Ulimits) > 0},

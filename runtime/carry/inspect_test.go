@@ -46,3 +46,24 @@ func TestInspectedOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestInspectedHost: the name of its host that somebody chose is the site's, too, and a user namespace is told.
+func TestInspectedHost(t *testing.T) {
+	for _, tt := range []struct{ config, host, hostname string }{
+		{`"Hostname": "www"`, ``, "www"},
+		{`"Hostname": "4c0d1f6a4f7f"`, ``, "a"},
+		{`"Hostname": "machine"`, `"NetworkMode": "host"`, "a"},
+		{`"Hostname": "machine"`, `"UTSMode": "host"`, "a"},
+		{`"Hostname": ""`, `"UsernsMode": "host"`, "a"},
+	} {
+		text := `[{"Id": "4c0d1f6a4f7f0b1c", "Name": "a", "Config": {"Image": "example.com/a", "ExposedPorts": {"80/tcp": {}}, ` + tt.config + `}, "HostConfig": {` + tt.host + `}}]`
+		r, err := Inspected("a.json", []byte(text), nil)
+		if err != nil || len(r.Sites) != 1 || r.Sites[0].Hostname != tt.hostname {
+			t.Errorf("%s, %s: %+v, %v", tt.config, tt.host, r, err)
+		}
+		told := slices.ContainsFunc(r.Notes, func(n Note) bool { return n.Setting == "HostConfig.UsernsMode" && n.Lost })
+		if told != strings.Contains(tt.host, "Userns") {
+			t.Errorf("%s: %v", tt.host, r.Notes)
+		}
+	}
+}
