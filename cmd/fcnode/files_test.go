@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/cmd/fcnode/internal/packed"
 	"github.com/fcnode/fcnode/runtime/api"
@@ -101,6 +102,19 @@ func TestVolumeBackup(t *testing.T) {
 	}
 	if code, _, stderr := c.run(t, "volume", "backup", "blog/html", filepath.Join(local, "a.zip")); code != 1 || !strings.Contains(stderr, "does not say how it is compressed") {
 		t.Errorf("a zip: %d %q", code, stderr)
+	}
+	// What is no file is found before the site stands still, and not replaced.
+	fifo := filepath.Join(local, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{local, fifo} {
+		if code, _, stderr := c.run(t, "volume", "backup", "blog/html", path, "--compress", "none"); code != 1 || !strings.Contains(stderr, "is not a regular file") {
+			t.Errorf("%s: %d %q", path, code, stderr)
+		}
+	}
+	if fi, err := os.Lstat(fifo); err != nil || fi.Mode().Type() != os.ModeNamedPipe {
+		t.Errorf("the FIFO is %v, %v", fi, err)
 	}
 	if err := os.Truncate(file, int64(len(before)-5)); err != nil {
 		t.Fatal(err)
