@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (i *imported) print(e *env, r carry.Result) error {
 		}
 		text.Write(one)
 	}
-	return writeOut(e, text.Bytes(), i.path, "-", i.force, "fcnode apply -f")
+	return writeOut(e, text.Bytes(), cmp.Or(i.path, "-"), i.force)
 }
 
 func newImportCompose(e *env) *cobra.Command {

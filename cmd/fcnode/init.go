@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,20 +56,17 @@ the spec into the node's folder and applies it, in one step.`,
 		if err != nil {
 			return err
 		}
-		return writeOut(e, text, path, name+".yaml", force, "fcnode apply -f")
+		return writeOut(e, text, cmp.Or(path, name+".yaml"), force)
 	}
 	return cmd
 }
 
-// writeOut writes a text to a file that is not there yet, or to standard output, and
+// writeOut writes specs to a file that is not there yet, or to standard output, and
 // says which command comes next.
-func writeOut(e *env, text []byte, path, otherwise string, force bool, next string) error {
+func writeOut(e *env, text []byte, path string, force bool) error {
 	if path == "-" {
 		_, err := e.stdout.Write(text)
 		return err
-	}
-	if path == "" {
-		path = otherwise
 	}
 	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	if force {
@@ -85,7 +83,7 @@ func writeOut(e *env, text []byte, path, otherwise string, force bool, next stri
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write the spec: %w", err)
 	}
-	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: %s %s\n", path, next, path)
+	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: fcnode apply -f %s\n", path, path)
 	return nil
 }
 
