@@ -119,11 +119,19 @@ FILE:LINE: SERVICE: SETTING: reason.`,
 }
 
 // readArg reads a file, or standard input.
-func readArg(e *env, path string) (text []byte, err error) {
-	if path == "-" {
-		text, err = io.ReadAll(io.LimitReader(e.stdin, spec.MaxFile))
-	} else {
-		text, err = os.ReadFile(path)
+func readArg(e *env, path string) ([]byte, error) {
+	in := e.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read what is to be imported: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, spec.MaxFile+1))
+	if err == nil && len(text) > spec.MaxFile {
+		err = fmt.Errorf("%s has more than %s", path, spec.Bytes(spec.MaxFile))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read what is to be imported: %w", err)
