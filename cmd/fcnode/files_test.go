@@ -17,6 +17,7 @@ import (
 
 	"github.com/fcnode/fcnode/cmd/fcnode/internal/packed"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/api/apitest"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -47,8 +48,8 @@ func TestParsePlace(t *testing.T) {
 
 func filesCLI(t *testing.T) (c *cli, b *recorded) {
 	t.Helper()
-	b = &recorded{sites: exampleSites(), dir: t.TempDir()}
-	if err := errors.Join(os.Mkdir(b.dir+"/www", 0o755), os.WriteFile(b.dir+"/www/page", []byte("page"), 0o600)); err != nil {
+	b = &recorded{sites: exampleSites(), Folder: apitest.Folder{Dir: t.TempDir()}}
+	if err := errors.Join(os.Mkdir(b.Dir+"/www", 0o755), os.WriteFile(b.Dir+"/www/page", []byte("page"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return newCLI(t).serve(t, b), b
@@ -73,7 +74,7 @@ func TestVolumeBackup(t *testing.T) {
 		if fi, err := os.Stat(file); err != nil || fi.Mode() != 0o600 {
 			t.Errorf("%v, %v", fi, err)
 		}
-		if err := os.RemoveAll(b.dir + "/www"); err != nil {
+		if err := os.RemoveAll(b.Dir + "/www"); err != nil {
 			t.Fatal(err)
 		}
 		if code, _, stderr := c.run(t, "volume", "restore", "blog/html", file); code != 1 || !strings.Contains(stderr, "it runs") {
@@ -82,10 +83,10 @@ func TestVolumeBackup(t *testing.T) {
 		if code, out, stderr := c.run(t, "volume", "restore", "--force", "blog/html", file); code != 0 || !strings.HasPrefix(out, "blog/html  restored: ") {
 			t.Errorf("restore: %d %q %q", code, out, stderr)
 		}
-		holds(t, b.dir+"/www/page", "page")
+		holds(t, b.Dir+"/www/page", "page")
 	}
 	// What fails leaves the last good one.
-	b.archiveErr = errors.New("the disk is broken")
+	b.Err = errors.New("the disk is broken")
 	file := filepath.Join(local, "a.tar.zst")
 	before, err := os.ReadFile(file)
 	if err != nil {
@@ -138,7 +139,7 @@ func TestCp(t *testing.T) {
 	run("volume:blog/html:/www", local+"/other")
 	holds(t, local+"/other/page", "page")
 	run(local+"/other/.", "blog:/www/copy")
-	holds(t, b.dir+"/www/copy/page", "page")
+	holds(t, b.Dir+"/www/copy/page", "page")
 	if code, out, _ := c.run(t, "cp", "blog:/www/page", "-"); code != 0 {
 		t.Errorf("to an archive: %d", code)
 	} else if hdr, err := tar.NewReader(strings.NewReader(out)).Next(); err != nil || hdr.Name != "page" {
@@ -146,7 +147,7 @@ func TestCp(t *testing.T) {
 	} else {
 		c.stdin = strings.NewReader(out)
 		run("-", "blog:/www/from-stdin")
-		holds(t, b.dir+"/www/from-stdin", "page")
+		holds(t, b.Dir+"/www/from-stdin", "page")
 	}
 	for want, args := range map[string][]string{
 		"one of FROM and TO": {"a", "b"}, "not absolute": {"blog:a", "b"}, "no such file": {local + "/gone", "blog:/x"},
@@ -156,7 +157,7 @@ func TestCp(t *testing.T) {
 			t.Errorf("cp %q: %d %q", args, code, stderr)
 		}
 	}
-	b.archiveErr = errors.New("the disk is broken")
+	b.Err = errors.New("the disk is broken")
 	if code, _, stderr := c.run(t, "cp", "blog:/www", local+"/broken"); code != 1 || !strings.Contains(stderr, "disk is broken") {
 		t.Errorf("broken off: %d %q", code, stderr)
 	}
@@ -209,7 +210,7 @@ func TestPortForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &recorded{sites: exampleSites(), done: make(chan struct{}, 8)}
+	b := &recorded{sites: exampleSites(), Folder: apitest.Folder{Done: make(chan struct{}, 8)}}
 	c := newCLI(t).serve(t, b)
 	out, in := io.Pipe()
 	c.stdout = in
@@ -244,7 +245,7 @@ func TestPortForward(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	_ = conn.Close() // both ends are
-	testutil.Receive(t, patience, "the end of the connection", b.done)
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
 	conn = dial()
 	if _, err := io.ReadFull(conn, buf[:5]); err != nil {
 		t.Error(err)
@@ -253,7 +254,7 @@ func TestPortForward(t *testing.T) {
 	if got := testutil.Receive(t, patience, "the end of the command", code); got != 0 {
 		t.Errorf("exit code %d: %s", got, c.err.String())
 	}
-	testutil.Receive(t, patience, "the end of the connection", b.done)
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
 	_ = conn.Close()
 
 	for _, arg := range []string{"x", "0", "1:", ":2", "70000", "1:2:3"} {
