@@ -22,13 +22,14 @@ func newVolumeBackup(e *env) *cobra.Command {
 		Short: "Write a volume as a tar archive",
 		Long: `Writes a volume as a tar archive that is consistent in itself: all processes of the
 site stand still while the volume is copied beside itself, and the copy is packed.
-On xfs and btrfs the copy shares its blocks with the volume: what counts is how many
-files there are, about a second for 5,000. On other file systems the data are copied, which takes room on the disk and as long as
-the disk takes for it; what takes longer than --still-for is given up, and a site that
-is parked need not stand still. Visitors wait meanwhile and lose nothing.
+On xfs and btrfs the copy shares its blocks with the volume: its time depends on the
+number of files, about a second for 5,000. On other file systems the data are copied,
+which takes room on the disk and the time that the disk needs. A copy that takes longer
+than --still-for is given up; a site that is parked need not stand still. Visitors wait
+meanwhile and lose nothing.
 
 The archive has owners, modes, times, extended attributes, hard links, FIFOs, and holes
-of files as holes; GNU tar reads it. Sockets and devices are left out, and told.
+of files as holes; GNU tar reads it. Sockets and devices are left out and listed.
 The name of the file says how it is compressed: .tar, .tar.gz (.tgz) or .tar.zst. It is
 written aside and renamed when it is complete.`,
 		Example: "  fcnode volume backup blog/html /backup/blog-html.tar.zst\n  fcnode volume backup blog/html - | ssh vault 'cat > blog-html.tar'",
@@ -143,7 +144,7 @@ be applied later.
 
 No entry is written outside of the volume or over a symbolic link. Owners, set-user-ID
 bits and capabilities are those of the archive, as volumes are mounted nosuid and no
-user of the node may enter them. Devices are left out, and told.`,
+user of the node may enter them. Devices are left out and listed.`,
 		Example: "  fcnode volume restore blog/html /backup/blog-html.tar.zst --force",
 		Args:    cobra.ExactArgs(2),
 	}

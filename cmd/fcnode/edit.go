@@ -27,9 +27,9 @@ func newEdit(e *env) *cobra.Command {
 specs differ afterwards, and writes and applies them, both or neither. On a terminal it
 asks before that. A site that is in no file is edited as the daemon keeps it.
 
-What is wrong is said with its line, and the editor opened again with the text as it was
-left. Who gives up finds the text in the file that is named. An edit that somebody else
-was faster than is not written.`,
+A mistake is told with its line, and on a terminal the editor opens again with the text
+as it was left. If you give up, the text stays in a file that is named. If the site's
+file has changed meanwhile, the edit is not written.`,
 		Example: "  fcnode edit blog\n  EDITOR='sed -i s/4GiB/8GiB/' fcnode edit blog",
 	}
 	return d.command(cmd, e, func(ctx context.Context, name string) error {
