@@ -230,13 +230,14 @@ func (d *deployment) command(cmd *cobra.Command, e *env, run func(ctx context.Co
 func (d *deployment) write(ctx context.Context, name string, file api.SpecFile, was *spec.Site) error {
 	return d.change(ctx, name, func() ([]api.ApplyResult, error) {
 		return d.client.WriteSpec(ctx, name, file, d.dryRun)
-	}, func(results []api.ApplyResult) error {
+	}, func(_ *api.Site, results []api.ApplyResult) error {
 		return d.print(name, file, was, results)
 	})
 }
 
-// change has the node change a site.
-func (d *deployment) change(ctx context.Context, name string, apply func() ([]api.ApplyResult, error), show func([]api.ApplyResult) error) error {
+// change has the node change a site, and shows what comes of it beside what the site
+// was before.
+func (d *deployment) change(ctx context.Context, name string, apply func() ([]api.ApplyResult, error), show func(before *api.Site, results []api.ApplyResult) error) error {
 	before, err := d.client.Get(ctx, name)
 	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return err
@@ -252,9 +253,9 @@ func (d *deployment) change(ctx context.Context, name string, apply func() ([]ap
 	d.applied = !d.dryRun
 	warn(d.e, results)
 	if d.json {
-		show = func(results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }
+		show = func(_ *api.Site, results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }
 	}
-	if err := show(results); err != nil {
+	if err := show(&before, results); err != nil {
 		return err
 	}
 	return d.await(ctx, &before, since, results)
