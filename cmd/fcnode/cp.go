@@ -159,14 +159,14 @@ func copyIn(ctx context.Context, e *env, client *api.Client, from string, to api
 	if err := archive.Local.Check(from); err != nil {
 		return err
 	}
-	name := ""
-	if strings.HasPrefix(from, ".") && !strings.HasSuffix(from, "/.") { // of "." and ".." the name is not what they are called
-		if at, err := os.Getwd(); err == nil {
-			name = path.Base(path.Join(at, from))
-		}
-	}
-	if from == "." {
+	name := "" // as the path has it
+	switch clean := path.Clean(from); {
+	case clean == ".":
 		name = "."
+	case path.Base(clean) == "..": // which is not what the folder is called
+		if at, err := os.Getwd(); err == nil {
+			name = path.Base(path.Join(at, clean))
+		}
 	}
 	r, w := io.Pipe()
 	packed := make(chan archive.Result, 1)

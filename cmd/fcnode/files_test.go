@@ -140,6 +140,22 @@ func TestCp(t *testing.T) {
 	holds(t, local+"/other/page", "page")
 	run(local+"/other/.", "blog:/www/copy")
 	holds(t, b.Dir+"/www/copy/page", "page")
+	t.Chdir(local + "/other")
+	if err := os.Mkdir(b.Dir+"/dots", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{".", "./", "./.", "../other/."} { // what is in it, as cp -r does
+		run(from, "blog:/dots")
+		holds(t, b.Dir+"/dots/page", "page")
+		if err := os.Remove(b.Dir + "/dots/page"); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(b.Dir + "/dots"); err != nil || len(left) != 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
+	run("..", "blog:/dots")
+	holds(t, b.Dir+"/dots/"+filepath.Base(local)+"/other/page", "page")
 	if code, out, _ := c.run(t, "cp", "blog:/www/page", "-"); code != 0 {
 		t.Errorf("to an archive: %d", code)
 	} else if hdr, err := tar.NewReader(strings.NewReader(out)).Next(); err != nil || hdr.Name != "page" {
