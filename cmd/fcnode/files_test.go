@@ -273,6 +273,27 @@ func TestPortForward(t *testing.T) {
 	testutil.Receive(t, patience, "the end of the connection", b.Done)
 	_ = conn.Close()
 
+	// A port that cannot be had ends the command, also if somebody has come to another one by then.
+	go func() {
+		code <- execute(t.Context(), &c.env, []string{"port-forward", "blog", "0:" + port, "0:" + port, "0"})
+	}()
+	if n, err = out.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	addr, _, _ = strings.Cut(string(buf[:n]), " ")
+	conn = dial()
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, buf[:5]); err != nil {
+		t.Error(err)
+	}
+	if _, err = out.Read(buf); err != nil { // the command goes on to the port that there is not
+		t.Fatal(err)
+	}
+	if got := testutil.Receive(t, patience, "the end of the command", code); got != 1 {
+		t.Errorf("exit code %d: %s", got, c.err.String())
+	}
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
+
 	for _, arg := range []string{"x", "0", "1:", ":2", "70000", "1:2:3"} {
 		if code, _, _ := c.run(t, "port-forward", "blog", arg); code != 1 {
 			t.Errorf("%s: %d", arg, code)

@@ -53,14 +53,15 @@ outlive a restart of that; they keep the site awake no longer then.`,
 			return err
 		}
 		f := forwarder{e: e, client: client, site: args[0]}
+		defer f.close()
+		ctx, end := context.WithCancel(cmd.Context())
+		defer end() // of connections, for which close waits
 		for _, arg := range args[1:] {
-			if err := f.listen(cmd.Context(), bind, arg, req); err != nil {
-				f.close()
+			if err := f.listen(ctx, bind, arg, req); err != nil {
 				return err
 			}
 		}
-		<-cmd.Context().Done()
-		f.close()
+		<-ctx.Done()
 		return nil
 	}
 	return cmd
