@@ -18,14 +18,27 @@ type asker struct {
 func newAsker(e *env) *asker { return &asker{e, bufio.NewReader(e.stdin)} }
 
 // ask gives the answer, or otherwise if it is empty. The end of the input is as an
-// interrupt.
-func (a *asker) ask(question, otherwise string) (string, error) {
+// interrupt. After an interrupt nothing can be asked any more.
+func (a *asker) ask(ctx context.Context, question, otherwise string) (string, error) {
 	fmt.Fprint(a.e.stderr, question)
 	if otherwise != "" {
 		fmt.Fprintf(a.e.stderr, " [%s]", otherwise)
 	}
 	fmt.Fprint(a.e.stderr, ": ")
-	line, err := a.in.ReadString('\n')
+	var line string
+	read := make(chan error, 1)
+	go func() {
+		text, err := a.in.ReadString('\n')
+		line = text
+		read <- err
+	}()
+	var err error
+	select {
+	case <-ctx.Done(): // the read goes on until the program ends
+		fmt.Fprintln(a.e.stderr)
+		return "", ctx.Err()
+	case err = <-read:
+	}
 	if errors.Is(err, io.EOF) && line == "" {
 		fmt.Fprintln(a.e.stderr)
 		return "", fmt.Errorf("nobody answers: %w", context.Canceled)
@@ -37,4 +50,10 @@ func (a *asker) ask(question, otherwise string) (string, error) {
 		line = otherwise
 	}
 	return line, nil
+}
+
+// yes asks a question that an empty answer agrees to.
+func (a *asker) yes(ctx context.Context, question string) (bool, error) {
+	answer, err := a.ask(ctx, question+" (y/n)", "y")
+	return strings.HasPrefix(strings.ToLower(answer), "y"), err
 }

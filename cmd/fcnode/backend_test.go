@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -17,7 +16,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
-	"github.com/fcnode/fcnode/runtime/archive"
+	"github.com/fcnode/fcnode/runtime/api/apitest"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
@@ -27,10 +26,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // recorded is a Backend which answers what it was given and remembers what it was asked.
 type recorded struct {
-	dir        string // that files are copied from and to
-	archiveErr error
-	done       chan struct{}   // told when a forwarded connection is over
-	ended      <-chan struct{} // the replica's
+	apitest.Folder
 
 	sites    []api.Site
 	arrivals string
@@ -331,70 +327,4 @@ func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
 		return api.ExecResult{}, errors.New("broken off")
 	}
 	return api.ExecResult{Code: p.cmd.ProcessState.ExitCode()}, nil
-}
-
-// folder is what places and volumes of this backend are: a folder of the machine.
-func (b *recorded) folder() (*os.File, error) { return os.Open(b.dir) }
-
-type fakeArchive struct {
-	dir  *os.File
-	path string
-	err  error // at its end
-}
-
-func (f *fakeArchive) Close() error { return f.dir.Close() }
-
-func (f *fakeArchive) Write(ctx context.Context, w io.Writer) (api.ArchiveResult, error) {
-	r, err := archive.Pack(ctx, w, archive.In(f.dir), f.path, archive.Owners{}, "")
-	return api.ArchiveResult{Files: r.Files, Bytes: r.Bytes, Skipped: r.Skipped, Left: r.Left}, errors.Join(err, f.err)
-}
-
-func (b *recorded) BackUp(_ context.Context, site, name string, opts api.BackupOptions) (api.Archive, api.Backup, error) {
-	if name != "html" {
-		return nil, api.Backup{}, fmt.Errorf("volume %s/%s: %w", site, name, api.ErrNotFound)
-	}
-	dir, err := b.folder()
-	return &fakeArchive{dir: dir, path: "/", err: b.archiveErr}, api.Backup{StillNs: opts.StillFor, Files: 3, CopiedBytes: 7}, err
-}
-
-func (b *recorded) RestoreVolume(ctx context.Context, site, name string, force bool, in io.Reader) (api.ArchiveResult, error) {
-	if !force {
-		return api.ArchiveResult{}, &api.Error{Code: api.CodeBusy, Message: "it runs", Hint: "--force"}
-	}
-	return b.WriteFiles(ctx, api.FilePlace{Site: site, Volume: name, Path: "/"}, api.WriteOptions{}, in)
-}
-
-func (b *recorded) ReadFiles(_ context.Context, from api.FilePlace) (api.Archive, error) {
-	dir, err := b.folder()
-	if err == nil {
-		err = archive.In(dir).Check(from.Path)
-	}
-	if err != nil {
-		return nil, &api.Error{Code: api.CodeInvalid, Message: err.Error()}
-	}
-	return &fakeArchive{dir: dir, path: from.Path, err: b.archiveErr}, nil
-}
-
-func (b *recorded) WriteFiles(ctx context.Context, to api.FilePlace, _ api.WriteOptions, in io.Reader) (api.ArchiveResult, error) {
-	dir, err := b.folder()
-	if err != nil {
-		return api.ArchiveResult{}, err
-	}
-	defer dir.Close()
-	r, err := archive.Unpack(ctx, in, archive.In(dir), to.Path, archive.Unpacking{})
-	return api.ArchiveResult{Files: r.Files, Bytes: r.Bytes, Skipped: r.Skipped, Left: r.Left}, err
-}
-
-// Connect connects to the machine itself.
-func (b *recorded) Connect(ctx context.Context, name string, req api.ForwardRequest) (api.Connection, error) {
-	if req.Asleep {
-		return api.Connection{}, &api.Error{Code: api.CodeUnavailable, Message: "site sleeps"}
-	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(req.Port)))
-	if err != nil {
-		return api.Connection{}, err
-	}
-	defer c.Close()
-	socket, err := c.(*net.TCPConn).File()
-	return api.Connection{Socket: socket, Replica: name + "-1", Done: func() { b.done <- struct{}{} }, Ended: b.ended}, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,19 +22,20 @@ func newVolumeBackup(e *env) *cobra.Command {
 		Short: "Write a volume as a tar archive",
 		Long: `Writes a volume as a tar archive that is consistent in itself: all processes of the
 site stand still while the volume is copied beside itself, and the copy is packed.
-On xfs and btrfs the copy shares its blocks with the volume: what counts is how many
-files there are, about a second for 5,000. On other file systems the data are copied, which takes room on the disk and as long as
-the disk takes for it; what takes longer than --still-for is given up, and a site that
-is parked need not stand still. Visitors wait meanwhile and lose nothing.
+On xfs and btrfs the copy shares its blocks with the volume: its time depends on the
+number of files, about a second for 5,000. On other file systems the data are copied,
+which takes room on the disk and the time that the disk needs. A copy that takes longer
+than --still-for is given up; a site that is parked need not stand still. Visitors wait
+meanwhile and lose nothing.
 
 The archive has owners, modes, times, extended attributes, hard links, FIFOs, and holes
-of files as holes; GNU tar reads it. Sockets and devices are left out, and told.
+of files as holes; GNU tar reads it. Sockets and devices are left out and listed.
 The name of the file says how it is compressed: .tar, .tar.gz (.tgz) or .tar.zst. It is
 written aside and renamed when it is complete.`,
 		Example: "  fcnode volume backup blog/html /backup/blog-html.tar.zst\n  fcnode volume backup blog/html - | ssh vault 'cat > blog-html.tar'",
 		Args:    cobra.ExactArgs(2),
 	}
-	cmd.ValidArgsFunction = completeVolumes(e)
+	cmd.ValidArgsFunction = completeVolumes(e, 1, cobra.ShellCompDirectiveDefault)
 	flags := cmd.Flags()
 	flags.DurationVar(&opts.StillFor, "still-for", 0, "give up a copy for which the site stands still longer than `TIME` (default 20s)")
 	flags.StringVar(&compress, "compress", "", "compress by `none, gzip or zstd` (default by the file's name; none for -)")
@@ -144,11 +144,11 @@ be applied later.
 
 No entry is written outside of the volume or over a symbolic link. Owners, set-user-ID
 bits and capabilities are those of the archive, as volumes are mounted nosuid and no
-user of the node may enter them. Devices are left out, and told.`,
+user of the node may enter them. Devices are left out and listed.`,
 		Example: "  fcnode volume restore blog/html /backup/blog-html.tar.zst --force",
 		Args:    cobra.ExactArgs(2),
 	}
-	cmd.ValidArgsFunction = completeVolumes(e)
+	cmd.ValidArgsFunction = completeVolumes(e, 1, cobra.ShellCompDirectiveDefault)
 	cmd.Flags().BoolVar(&force, "force", false, "park the site if it is awake")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		site, name, err := volumeArg(args[0])
@@ -191,28 +191,4 @@ func fromFile(e *env, path string, read func(io.Reader) error) error {
 	}
 	defer r.Close()
 	return read(r)
-}
-
-// completeVolumes completes the name of a volume as the first argument, and files after
-// it.
-func completeVolumes(e *env) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveDefault
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
-		defer cancel()
-		client := e.client()
-		defer client.Close()
-		volumes, err := client.Volumes(ctx, "")
-		if err != nil {
-			cobra.CompDebugln(err.Error(), true)
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		var names []cobra.Completion
-		for _, v := range volumes {
-			names = append(names, v.Site+"/"+v.Name)
-		}
-		return names, cobra.ShellCompDirectiveNoFileComp
-	}
 }

@@ -30,15 +30,15 @@ func newCp(e *env) *cobra.Command {
 and the other one a path on this machine, or - for a tar archive on standard input or
 output. A path that begins like one of those is written ./like:this.
 
-As cp -r does, it copies into TO where that is a folder, and else under this name; of a
-folder that is given as FROM/. it copies what is in it. A symbolic link is followed if
+As cp -r does, it copies into TO if that is a folder, and else under this name; of a
+folder that is given as FROM/. it copies the contents. A symbolic link is followed if
 FROM is one itself, never out of the replica or the volume, and is copied as a link
-otherwise. Each file has its name when it is complete.
+otherwise. A file gets its name when it is complete.
 
-Files get the owner of those that they replace, else root; on this machine they are
+Files get the owner of the file that they replace, else root; on this machine they are
 yours. Set-user-ID bits are dropped. --archive keeps owners (for root), these bits and
 extended attributes. Owners are the numbers that the site sees. Sockets, devices and
-what is the kernel's (/proc, /sys) are left out, and told.
+what is the kernel's (/proc, /sys) are left out and listed.
 
 It needs no program in the image. A site that sleeps is not woken: fcnode wake does.`,
 		Example: `  fcnode cp blog:/var/log/app.log .
@@ -159,14 +159,14 @@ func copyIn(ctx context.Context, e *env, client *api.Client, from string, to api
 	if err := archive.Local.Check(from); err != nil {
 		return err
 	}
-	name := ""
-	if strings.HasPrefix(from, ".") && !strings.HasSuffix(from, "/.") { // of "." and ".." the name is not what they are called
-		if at, err := os.Getwd(); err == nil {
-			name = path.Base(path.Join(at, from))
-		}
-	}
-	if from == "." {
+	name := "" // as the path has it
+	switch clean := path.Clean(from); {
+	case clean == ".":
 		name = "."
+	case path.Base(clean) == "..": // which is not what the folder is called
+		if at, err := os.Getwd(); err == nil {
+			name = path.Base(path.Join(at, clean))
+		}
 	}
 	r, w := io.Pipe()
 	packed := make(chan archive.Result, 1)

@@ -130,12 +130,16 @@ func specIn(file api.SpecFile, name string) (*spec.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i], nil
-		}
+	return siteOf(all, name), nil
+}
+
+// siteOf finds a site by its name; nil: it is not there.
+func siteOf(all []spec.Site, name string) *spec.Site {
+	i := slices.IndexFunc(all, func(s spec.Site) bool { return s.Name == name })
+	if i < 0 {
+		return nil
 	}
-	return nil, nil
+	return &all[i]
 }
 
 // exposed gives a site the ports of its image.
@@ -200,6 +204,7 @@ type deployment struct {
 	client       *api.Client
 	json, dryRun bool
 	wait         time.Duration // for fresh replicas; 0: not at all
+	applied      bool          // the node has taken the change over
 }
 
 // command makes one that changes a site of the cobra one, with the flags that all
@@ -225,13 +230,14 @@ func (d *deployment) command(cmd *cobra.Command, e *env, run func(ctx context.Co
 func (d *deployment) write(ctx context.Context, name string, file api.SpecFile, was *spec.Site) error {
 	return d.change(ctx, name, func() ([]api.ApplyResult, error) {
 		return d.client.WriteSpec(ctx, name, file, d.dryRun)
-	}, func(results []api.ApplyResult) error {
+	}, func(_ *api.Site, results []api.ApplyResult) error {
 		return d.print(name, file, was, results)
 	})
 }
 
-// change has the node change a site.
-func (d *deployment) change(ctx context.Context, name string, apply func() ([]api.ApplyResult, error), show func([]api.ApplyResult) error) error {
+// change has the node change a site, and shows what comes of it beside what the site
+// was before.
+func (d *deployment) change(ctx context.Context, name string, apply func() ([]api.ApplyResult, error), show func(before *api.Site, results []api.ApplyResult) error) error {
 	before, err := d.client.Get(ctx, name)
 	if err != nil && !errors.Is(err, api.ErrNotFound) {
 		return err
@@ -244,11 +250,12 @@ func (d *deployment) change(ctx context.Context, name string, apply func() ([]ap
 	if err != nil {
 		return err
 	}
+	d.applied = !d.dryRun
 	warn(d.e, results)
 	if d.json {
-		show = func(results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }
+		show = func(_ *api.Site, results []api.ApplyResult) error { return printJSON(d.e.stdout, results) }
 	}
-	if err := show(results); err != nil {
+	if err := show(&before, results); err != nil {
 		return err
 	}
 	return d.await(ctx, &before, since, results)

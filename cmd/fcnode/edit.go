@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -28,9 +27,9 @@ func newEdit(e *env) *cobra.Command {
 specs differ afterwards, and writes and applies them, both or neither. On a terminal it
 asks before that. A site that is in no file is edited as the daemon keeps it.
 
-What is wrong is said with its line, and the editor opened again with the text as it was
-left. Who gives up finds the text in the file that is named. An edit that somebody else
-was faster than is not written.`,
+A mistake is told with its line, and on a terminal the editor opens again with the text
+as it was left. If you give up, the text stays in a file that is named. If the site's
+file has changed meanwhile, the edit is not written.`,
 		Example: "  fcnode edit blog\n  EDITOR='sed -i s/4GiB/8GiB/' fcnode edit blog",
 	}
 	return d.command(cmd, e, func(ctx context.Context, name string) error {
@@ -51,10 +50,10 @@ was faster than is not written.`,
 // editing is one fcnode edit.
 type editing struct {
 	*deployment
-	*asker
-	name string
-	file api.SpecFile
-	path string // of the text that is edited
+	asker *asker
+	name  string
+	file  api.SpecFile // as it was
+	path  string       // of the text that is edited
 }
 
 func (d *editing) run(ctx context.Context) error {
@@ -67,67 +66,80 @@ func (d *editing) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("write the text to be edited: %w", err)
 	}
-	was := d.file.Text
-	for {
-		if err := runEditor(ctx, d.deployment.e, d.path); err != nil {
+	for again := true; again; {
+		if err := runEditor(ctx, d.e, d.path); err != nil {
 			return d.left(err)
 		}
 		// Signals until now were the editor's.
 		ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), os.Interrupt, syscall.SIGTERM)
-		err := d.once(ctx, was)
+		again, err = d.edited(ctx)
 		stop()
 		switch {
-		case err == nil:
-			return os.Remove(d.path)
-		case !d.deployment.e.interactive(), errors.Is(err, context.Canceled):
+		case d.applied:
+			return errors.Join(err, os.Remove(d.path))
+		case err != nil:
 			return d.left(err)
 		}
-		report(d.deployment.e.stderr, err)
-		answer, askErr := d.ask("Edit it again? (y/n)", "y")
-		if askErr != nil || !strings.HasPrefix(strings.ToLower(answer), "y") {
-			return d.left(errors.New("the spec is not changed"))
-		}
 	}
+	return os.Remove(d.path)
 }
 
-// left names the file with the text.
+// edited takes what was edited, and says whether it is to be edited again.
+func (d *editing) edited(ctx context.Context) (again bool, err error) {
+	err = d.once(ctx)
+	if err == nil || d.applied || !d.e.interactive() || errors.Is(err, context.Canceled) {
+		return false, err
+	}
+	report(d.e.stderr, err)
+	again, err = d.asker.yes(ctx, "Edit it again?")
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case err != nil || !again:
+		return false, errors.New("the spec is not changed")
+	}
+	return true, nil
+}
+
+// left names the file with the text, also to who has interrupted and is told
+// nothing else.
 func (d *editing) left(err error) error {
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintf(d.e.stderr, "fcnode: the text is in %s\n", d.path)
+		return err
+	}
 	return &hinted{err: err, hint: "the text is in " + d.path}
 }
 
-// errNotMeant ends what somebody does not want any more.
-var errNotMeant = errors.New("it was not applied")
-
-func (d *editing) once(ctx context.Context, was string) error {
-	e := d.deployment.e
+func (d *editing) once(ctx context.Context) error {
 	text, err := os.ReadFile(d.path)
 	if err != nil {
 		return fmt.Errorf("read what was edited: %w", err)
 	}
-	if string(text) == was {
-		fmt.Fprintln(e.stderr, "fcnode: the text is as it was")
+	if string(text) == d.file.Text {
+		fmt.Fprintln(d.e.stderr, "fcnode: the text is as it was")
 		return nil
 	}
 	file := d.file
 	file.Text = string(text)
-	label := cmp.Or(d.file.Path, d.path)
+	label := cmp.Or(file.Path, d.path)
 	now, err := spec.Parse(label, strings.NewReader(file.Text))
 	if err != nil {
 		return err
 	}
-	before, _ := spec.Parse(label, strings.NewReader(was)) // none where something was wrong
+	before, _ := spec.Parse(label, strings.NewReader(d.file.Text)) // none where something was wrong
 	for i := range now {
 		if err := d.compare(ctx, before, &now[i]); err != nil {
 			return err
 		}
 	}
-	if e.interactive() {
-		answer, err := d.ask("Apply this? (y/n)", "y")
+	if d.e.interactive() {
+		meant, err := d.asker.yes(ctx, "Apply this?")
 		if err != nil {
 			return err
 		}
-		if !strings.HasPrefix(strings.ToLower(answer), "y") {
-			return errNotMeant
+		if !meant {
+			return errors.New("it was not applied")
 		}
 	}
 	return d.write(ctx, d.name, file, nil)
@@ -135,20 +147,16 @@ func (d *editing) once(ctx context.Context, was string) error {
 
 // compare shows what is new of a site, and pulls its image if that is.
 func (d *editing) compare(ctx context.Context, before []spec.Site, now *spec.Site) error {
-	i := slices.IndexFunc(before, func(s spec.Site) bool { return s.Name == now.Name })
-	var was *spec.Site
-	if i >= 0 {
-		was = &before[i]
-	}
+	was := siteOf(before, now.Name)
 	if !d.json {
-		if err := printDifferences(d.deployment.e, now.Name, was, now); err != nil {
+		if err := printDifferences(d.e, now.Name, was, now); err != nil {
 			return err
 		}
 	}
 	if was != nil && was.Image == now.Image {
 		return nil
 	}
-	_, err := pull(ctx, d.deployment.e, d.client, now.Image)
+	_, err := pull(ctx, d.e, d.client, now.Image)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 // editor has the command line edit by a shell command, in which $1 is the file.
@@ -140,6 +142,47 @@ func TestEditAgain(t *testing.T) {
 	c.typing(t, "n\nn\n") // not applied, not again
 	if code, _, stderr = c.run(t, "edit", "blog"); code != exitFailure || b.wrote.Text != "" {
 		t.Errorf("not applied: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestEditApplied: what goes wrong after an edit was applied is told as it is; there is nothing to edit again, and no text left.
+func TestEditApplied(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	b := editable()
+	b.sites = exampleSites()
+	b.sites[0].Replicas = []api.Replica{{ID: "blog-1", State: "ready"}}
+	b.later = []api.Event{{Seq: 9, Site: "blog", Kind: "not-circulated", Reason: "it exited"}}
+	c := newCLI(t).serve(t, b)
+	c.interactive = func() bool { return true }
+	c.editor(t, `echo 'idle: 1m' >> "$1"`)
+	c.typing(t, "y\nn\n") // apply; no answer to anything else is meant
+	code, _, stderr := c.run(t, "edit", "blog")
+	if code != exitFailure || !strings.Contains(stderr, "it exited") || !strings.Contains(stderr, "hint: the old replicas stay") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if strings.Contains(stderr, "Edit it again") || strings.Contains(stderr, "not changed") || b.wrote.Text != deployed+"idle: 1m\n" {
+		t.Errorf("it was written as %q, and is told so:\n%s", b.wrote.Text, stderr)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+		t.Errorf("there is %v left, %v", left, err)
+	}
+}
+
+// TestEditInterrupted: who interrupts at a question is told where the text is, though of nothing else.
+func TestEditInterrupted(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	b := editable()
+	c := newCLI(t).serve(t, b)
+	ctx, interrupt := context.WithCancel(testutil.Context(t, patience))
+	c.interactive = func() bool {
+		interrupt()
+		return true
+	}
+	c.editor(t, `echo 'idle: 1m' >> "$1"`)
+	c.typing(t, "")
+	code := execute(ctx, &c.env, []string{"edit", "blog"})
+	if stderr := c.err.String(); code != exitInterrupted || !strings.Contains(stderr, "the text is in "+os.Getenv("TMPDIR")) || b.wrote.Text != "" {
+		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
 

@@ -13,9 +13,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/cmd/fcnode/internal/packed"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/api/apitest"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -46,8 +48,8 @@ func TestParsePlace(t *testing.T) {
 
 func filesCLI(t *testing.T) (c *cli, b *recorded) {
 	t.Helper()
-	b = &recorded{sites: exampleSites(), dir: t.TempDir()}
-	if err := errors.Join(os.Mkdir(b.dir+"/www", 0o755), os.WriteFile(b.dir+"/www/page", []byte("page"), 0o600)); err != nil {
+	b = &recorded{sites: exampleSites(), Folder: apitest.Folder{Dir: t.TempDir()}}
+	if err := errors.Join(os.Mkdir(b.Dir+"/www", 0o755), os.WriteFile(b.Dir+"/www/page", []byte("page"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return newCLI(t).serve(t, b), b
@@ -72,7 +74,7 @@ func TestVolumeBackup(t *testing.T) {
 		if fi, err := os.Stat(file); err != nil || fi.Mode() != 0o600 {
 			t.Errorf("%v, %v", fi, err)
 		}
-		if err := os.RemoveAll(b.dir + "/www"); err != nil {
+		if err := os.RemoveAll(b.Dir + "/www"); err != nil {
 			t.Fatal(err)
 		}
 		if code, _, stderr := c.run(t, "volume", "restore", "blog/html", file); code != 1 || !strings.Contains(stderr, "it runs") {
@@ -81,10 +83,10 @@ func TestVolumeBackup(t *testing.T) {
 		if code, out, stderr := c.run(t, "volume", "restore", "--force", "blog/html", file); code != 0 || !strings.HasPrefix(out, "blog/html  restored: ") {
 			t.Errorf("restore: %d %q %q", code, out, stderr)
 		}
-		holds(t, b.dir+"/www/page", "page")
+		holds(t, b.Dir+"/www/page", "page")
 	}
 	// What fails leaves the last good one.
-	b.archiveErr = errors.New("the disk is broken")
+	b.Err = errors.New("the disk is broken")
 	file := filepath.Join(local, "a.tar.zst")
 	before, err := os.ReadFile(file)
 	if err != nil {
@@ -101,6 +103,19 @@ func TestVolumeBackup(t *testing.T) {
 	}
 	if code, _, stderr := c.run(t, "volume", "backup", "blog/html", filepath.Join(local, "a.zip")); code != 1 || !strings.Contains(stderr, "does not say how it is compressed") {
 		t.Errorf("a zip: %d %q", code, stderr)
+	}
+	// What is no file is found before the site stands still, and not replaced.
+	fifo := filepath.Join(local, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{local, fifo} {
+		if code, _, stderr := c.run(t, "volume", "backup", "blog/html", path, "--compress", "none"); code != 1 || !strings.Contains(stderr, "is not a regular file") {
+			t.Errorf("%s: %d %q", path, code, stderr)
+		}
+	}
+	if fi, err := os.Lstat(fifo); err != nil || fi.Mode().Type() != os.ModeNamedPipe {
+		t.Errorf("the FIFO is %v, %v", fi, err)
 	}
 	if err := os.Truncate(file, int64(len(before)-5)); err != nil {
 		t.Fatal(err)
@@ -124,7 +139,23 @@ func TestCp(t *testing.T) {
 	run("volume:blog/html:/www", local+"/other")
 	holds(t, local+"/other/page", "page")
 	run(local+"/other/.", "blog:/www/copy")
-	holds(t, b.dir+"/www/copy/page", "page")
+	holds(t, b.Dir+"/www/copy/page", "page")
+	t.Chdir(local + "/other")
+	if err := os.Mkdir(b.Dir+"/dots", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{".", "./", "./.", "../other/."} { // what is in it, as cp -r does
+		run(from, "blog:/dots")
+		holds(t, b.Dir+"/dots/page", "page")
+		if err := os.Remove(b.Dir + "/dots/page"); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(b.Dir + "/dots"); err != nil || len(left) != 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
+	run("..", "blog:/dots")
+	holds(t, b.Dir+"/dots/"+filepath.Base(local)+"/other/page", "page")
 	if code, out, _ := c.run(t, "cp", "blog:/www/page", "-"); code != 0 {
 		t.Errorf("to an archive: %d", code)
 	} else if hdr, err := tar.NewReader(strings.NewReader(out)).Next(); err != nil || hdr.Name != "page" {
@@ -132,7 +163,7 @@ func TestCp(t *testing.T) {
 	} else {
 		c.stdin = strings.NewReader(out)
 		run("-", "blog:/www/from-stdin")
-		holds(t, b.dir+"/www/from-stdin", "page")
+		holds(t, b.Dir+"/www/from-stdin", "page")
 	}
 	for want, args := range map[string][]string{
 		"one of FROM and TO": {"a", "b"}, "not absolute": {"blog:a", "b"}, "no such file": {local + "/gone", "blog:/x"},
@@ -142,7 +173,7 @@ func TestCp(t *testing.T) {
 			t.Errorf("cp %q: %d %q", args, code, stderr)
 		}
 	}
-	b.archiveErr = errors.New("the disk is broken")
+	b.Err = errors.New("the disk is broken")
 	if code, _, stderr := c.run(t, "cp", "blog:/www", local+"/broken"); code != 1 || !strings.Contains(stderr, "disk is broken") {
 		t.Errorf("broken off: %d %q", code, stderr)
 	}
@@ -195,7 +226,7 @@ func TestPortForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &recorded{sites: exampleSites(), done: make(chan struct{}, 8)}
+	b := &recorded{sites: exampleSites(), Folder: apitest.Folder{Done: make(chan struct{}, 8)}}
 	c := newCLI(t).serve(t, b)
 	out, in := io.Pipe()
 	c.stdout = in
@@ -230,7 +261,7 @@ func TestPortForward(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	_ = conn.Close() // both ends are
-	testutil.Receive(t, patience, "the end of the connection", b.done)
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
 	conn = dial()
 	if _, err := io.ReadFull(conn, buf[:5]); err != nil {
 		t.Error(err)
@@ -239,8 +270,29 @@ func TestPortForward(t *testing.T) {
 	if got := testutil.Receive(t, patience, "the end of the command", code); got != 0 {
 		t.Errorf("exit code %d: %s", got, c.err.String())
 	}
-	testutil.Receive(t, patience, "the end of the connection", b.done)
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
 	_ = conn.Close()
+
+	// A port that cannot be had ends the command, also if somebody has come to another one by then.
+	go func() {
+		code <- execute(t.Context(), &c.env, []string{"port-forward", "blog", "0:" + port, "0:" + port, "0"})
+	}()
+	if n, err = out.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	addr, _, _ = strings.Cut(string(buf[:n]), " ")
+	conn = dial()
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, buf[:5]); err != nil {
+		t.Error(err)
+	}
+	if _, err = out.Read(buf); err != nil { // the command goes on to the port that there is not
+		t.Fatal(err)
+	}
+	if got := testutil.Receive(t, patience, "the end of the command", code); got != 1 {
+		t.Errorf("exit code %d: %s", got, c.err.String())
+	}
+	testutil.Receive(t, patience, "the end of the connection", b.Done)
 
 	for _, arg := range []string{"x", "0", "1:", ":2", "70000", "1:2:3"} {
 		if code, _, _ := c.run(t, "port-forward", "blog", arg); code != 1 {

@@ -22,10 +22,10 @@ func newPortForward(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "port-forward SITE [LOCAL:]PORT...",
 		Short: "Forward ports of this machine to ports inside of a site",
-		Long: `Listens on ports of this machine, on 127.0.0.1 and for its users only, and connects
-whoever comes to a port inside of a running replica of the site: one that listens on
-127.0.0.1 there, as databases and debuggers do, or on any other address. LOCAL is the
-port itself where it is left out; 0 is any that is free, which is printed.
+		Long: `Listens on ports of this machine, on 127.0.0.1 and for its users only, and forwards each
+connection to a port inside of a running replica of the site: one that listens on
+127.0.0.1 there, as databases and debuggers do, or on any other address. Without LOCAL
+the two ports are the same; with 0 any free one is taken, and printed.
 
 A connection wakes a site that sleeps, as a visitor does; with --no-wake it is refused.
 The replica stays awake while the connection lasts. The site does not count it as a
@@ -53,14 +53,15 @@ outlive a restart of that; they keep the site awake no longer then.`,
 			return err
 		}
 		f := forwarder{e: e, client: client, site: args[0]}
+		defer f.close()
+		ctx, end := context.WithCancel(cmd.Context())
+		defer end() // of connections, for which close waits
 		for _, arg := range args[1:] {
-			if err := f.listen(cmd.Context(), bind, arg, req); err != nil {
-				f.close()
+			if err := f.listen(ctx, bind, arg, req); err != nil {
 				return err
 			}
 		}
-		<-cmd.Context().Done()
-		f.close()
+		<-ctx.Done()
 		return nil
 	}
 	return cmd

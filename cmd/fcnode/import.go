@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (i *imported) print(e *env, r carry.Result) error {
 		}
 		text.Write(one)
 	}
-	return writeOut(e, text.Bytes(), i.path, "-", i.force, "fcnode apply -f")
+	return writeOut(e, text.Bytes(), cmp.Or(i.path, "-"), i.force)
 }
 
 func newImportCompose(e *env) *cobra.Command {
@@ -118,11 +119,19 @@ FILE:LINE: SERVICE: SETTING: reason.`,
 }
 
 // readArg reads a file, or standard input.
-func readArg(e *env, path string) (text []byte, err error) {
-	if path == "-" {
-		text, err = io.ReadAll(io.LimitReader(e.stdin, spec.MaxFile))
-	} else {
-		text, err = os.ReadFile(path)
+func readArg(e *env, path string) ([]byte, error) {
+	in := e.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read what is to be imported: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, spec.MaxFile+1))
+	if err == nil && len(text) > spec.MaxFile {
+		err = fmt.Errorf("%s has more than %s", path, spec.Bytes(spec.MaxFile))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read what is to be imported: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,15 @@ compose.yaml:8: web: privileged: not carried over: no site has the rights of the
 	c.stdin = strings.NewReader(composed)
 	if code, _, stderr = c.run(t, "import", "compose", "-", "web", "--file", "web.yaml"); code != 0 || !strings.Contains(stderr, "fcnode apply -f web.yaml") {
 		t.Errorf("from standard input: exit code %d, %s", code, stderr)
+	}
+	endless, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer endless.Close()
+	c.stdin = io.MultiReader(strings.NewReader(composed+"#"), endless)
+	if code, stdout, stderr = c.run(t, "import", "compose", "-", "web"); code != exitFailure || stdout != "" || !strings.Contains(stderr, "more than 64MiB") {
+		t.Errorf("more than is read: exit code %d, %q, %s", code, stdout, stderr)
 	}
 	for _, tt := range [][]string{{"compose.yaml", "nobody"}, {"none.yaml"}, {"compose.yaml", "--port", "web"}, {"compose.yaml", "--port", "web=x"}, {"compose.yaml", "web", "--file", "web.yaml"}} {
 		if code, _, stderr := c.run(t, append([]string{"import", "compose"}, tt...)...); code != exitFailure {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,10 +34,10 @@ the spec into the node's folder and applies it, in one step.`,
 	w.flags(cmd)
 	cmd.Flags().StringVarP(&path, "file", "f", "", "write to this `FILE`; - is standard output")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that is there")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := strings.Join(args, "")
 		if e.interactive() {
-			if err := w.askFor(newAsker(e), &name); err != nil {
+			if err := w.askFor(cmd.Context(), newAsker(e), &name); err != nil {
 				return err
 			}
 		}
@@ -54,20 +56,17 @@ the spec into the node's folder and applies it, in one step.`,
 		if err != nil {
 			return err
 		}
-		return writeOut(e, text, path, name+".yaml", force, "fcnode apply -f")
+		return writeOut(e, text, cmp.Or(path, name+".yaml"), force)
 	}
 	return cmd
 }
 
-// writeOut writes a text to a file that is not there yet, or to standard output, and
+// writeOut writes specs to a file that is not there yet, or to standard output, and
 // says which command comes next.
-func writeOut(e *env, text []byte, path, otherwise string, force bool, next string) error {
+func writeOut(e *env, text []byte, path string, force bool) error {
 	if path == "-" {
 		_, err := e.stdout.Write(text)
 		return err
-	}
-	if path == "" {
-		path = otherwise
 	}
 	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	if force {
@@ -84,12 +83,12 @@ func writeOut(e *env, text []byte, path, otherwise string, force bool, next stri
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write the spec: %w", err)
 	}
-	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: %s %s\n", path, next, path)
+	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: fcnode apply -f %s\n", path, path)
 	return nil
 }
 
 // askFor asks for what no flag has said.
-func (w *wishes) askFor(a *asker, name *string) error {
+func (w *wishes) askFor(ctx context.Context, a *asker, name *string) error {
 	for _, q := range []struct {
 		question, otherwise string
 		skip                bool
@@ -121,7 +120,7 @@ func (w *wishes) askFor(a *asker, name *string) error {
 		}},
 	} {
 		for !q.skip {
-			answer, err := a.ask(q.question, q.otherwise)
+			answer, err := a.ask(ctx, q.question, q.otherwise)
 			if err != nil {
 				return err
 			}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fcnode/fcnode/tests/testutil"
 )
 
 func TestInit(t *testing.T) {
@@ -63,5 +67,22 @@ volumes:
 	c.stdin = strings.NewReader("blog\n")
 	if code, _, stderr := c.run(t, "init", "--file", "-"); code == 0 {
 		t.Errorf("nobody answers: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestInitInterrupted: an interrupt ends a question that nobody answers.
+func TestInitInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c := newCLI(t)
+	c.interactive = func() bool { return true }
+	r, w := io.Pipe()
+	defer w.Close()
+	c.stdin = r
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	code := make(chan int, 1)
+	go func() { code <- execute(ctx, &c.env, []string{"init"}) }()
+	if got := testutil.Receive(t, patience, "the end of the command", code); got != exitInterrupted {
+		t.Errorf("exit code %d, %s", got, c.err.String())
 	}
 }

@@ -31,14 +31,10 @@ the others are pulled again, by their digests, if the node has them no more.`,
 	cmd.Flags().Uint64Var(&to, "to", 0, "the `REVISION` to go back to (default the one before this)")
 	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "check everything, print what would change, and change nothing")
 	return d.command(cmd, e, func(ctx context.Context, name string) error {
-		before, err := d.client.Get(ctx, name)
-		if err != nil {
-			return err
-		}
 		return d.change(ctx, name, func() ([]api.ApplyResult, error) {
 			return d.client.Rollback(ctx, name, to, d.dryRun)
-		}, func(results []api.ApplyResult) error {
-			return d.printRolledBack(&before, to, results)
+		}, func(before *api.Site, results []api.ApplyResult) error {
+			return d.printRolledBack(before, to, results)
 		})
 	})
 }

@@ -282,13 +282,17 @@ func TestWakeParkDelete(t *testing.T) {
 }
 
 func TestComplete(t *testing.T) {
-	c := newCLI(t).serve(t, &recorded{sites: exampleSites()})
+	c := newCLI(t).serve(t, &recorded{sites: exampleSites(), volumes: []api.Volume{{Site: "blog", Name: "html"}, {Site: "gone", Name: "db"}}})
 	for _, tt := range []struct{ args, want string }{
 		{"get  ", "blog\tcheckpointed\nshop\trunning\nbroken\tcold\nfresh\trunning\n:4\n"},
 		{"get blog  ", ":4\n"},
 		{"park blog shop  ", "broken\tcold\nfresh\trunning\n:4\n"},
 		{"events --site  ", "blog\tcheckpointed\nshop\trunning\nbroken\tcold\nfresh\trunning\n:4\n"},
 		{"list -o  ", "table\njson\n:4\n"},
+		{"volume inspect  ", "blog/html\ngone/db\n:4\n"},
+		{"volume inspect blog/html  ", ":4\n"},
+		{"volume remove blog/html  ", "gone/db\n:4\n"},
+		{"volume backup blog/html  ", ":0\n"},
 	} {
 		args := append([]string{"__complete"}, strings.Split(strings.TrimSuffix(tt.args, " "), " ")...)
 		if code, stdout, _ := c.run(t, args...); code != 0 || stdout != tt.want {

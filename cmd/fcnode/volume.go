@@ -71,7 +71,7 @@ func newVolumeInspect(e *env) *cobra.Command {
 		Use:               "inspect SITE/VOLUME",
 		Short:             "Show one named volume, and count what is in it",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeVolumes(e),
+		ValidArgsFunction: completeVolumes(e, 1, cobra.ShellCompDirectiveNoFileComp),
 	}
 	output := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -107,7 +107,7 @@ func newVolumeRemove(e *env) *cobra.Command {
 		Long:              "Removes the volumes with all that is in them. One that a site has is refused.",
 		Aliases:           []string{"rm"},
 		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: completeVolumes(e),
+		ValidArgsFunction: completeVolumes(e, 0, cobra.ShellCompDirectiveNoFileComp),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client := e.client()

@@ -17,8 +17,8 @@ import (
 func withFiles(t *testing.T) *rig {
 	t.Helper()
 	r := start(t)
-	r.backend.dir = t.TempDir()
-	if err := errors.Join(os.Mkdir(r.backend.dir+"/sub", 0o755), os.WriteFile(r.backend.dir+"/sub/a", bytes.Repeat([]byte("x"), 3<<20), 0o600)); err != nil {
+	r.backend.Dir = t.TempDir()
+	if err := errors.Join(os.Mkdir(r.backend.Dir+"/sub", 0o755), os.WriteFile(r.backend.Dir+"/sub/a", bytes.Repeat([]byte("x"), 3<<20), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -34,15 +34,15 @@ func TestArchives(t *testing.T) {
 		t.Fatalf("%+v, %+v, %v", got, about, err)
 	}
 	other := t.TempDir()
-	from := r.backend.dir
-	r.backend.dir = other
+	from := r.backend.Dir
+	r.backend.Dir = other
 	if _, err := r.RestoreVolume(t.Context(), "blog", "html", true, bytes.NewReader(out.Bytes())); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(other + "/sub/a"); err != nil || len(b) != 3<<20 {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
-	r.backend.dir = from
+	r.backend.Dir = from
 	out.Reset()
 	if _, err := r.ReadFiles(t.Context(), api.FilePlace{Site: "blog", Path: "/sub"}, &out); err != nil {
 		t.Error(err)
@@ -53,11 +53,11 @@ func TestArchives(t *testing.T) {
 	if _, err := os.Stat(from + "/new/a"); err != nil {
 		t.Error(err)
 	}
-	r.backend.archiveErr = errors.New("the disk is broken")
+	r.backend.Err = errors.New("the disk is broken")
 	if _, err := r.ReadFiles(t.Context(), api.FilePlace{Site: "blog", Path: "/sub"}, io.Discard); !errors.Is(err, api.ErrInternal) || !strings.Contains(err.Error(), "disk is broken") {
 		t.Errorf("an archive that is broken off: %v", err)
 	}
-	r.backend.archiveErr = nil
+	r.backend.Err = nil
 	full := errors.New("the backup's disk is full")
 	if _, err := r.ReadFiles(t.Context(), api.FilePlace{Site: "blog", Path: "/sub"}, failing{full}); !errors.Is(err, full) {
 		t.Errorf("the caller's own error: %v", err)
@@ -105,7 +105,7 @@ func TestForward(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	r.backend.done = make(chan struct{}, 1)
+	r.backend.Done = make(chan struct{}, 1)
 	port := uint16(ln.Addr().(*net.TCPAddr).Port)
 	c, err := r.Connect(t.Context(), "blog", api.ForwardRequest{Port: port})
 	if err != nil {
@@ -124,14 +124,14 @@ func TestForward(t *testing.T) {
 		t.Errorf("%q, %v", b, err)
 	}
 	select {
-	case <-r.backend.done:
+	case <-r.backend.Done:
 		t.Fatal("it is over before the client says so")
 	default:
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	testutil.Receive(t, patience, "the end of the connection", r.backend.done)
+	testutil.Receive(t, patience, "the end of the connection", r.backend.Done)
 	if _, err := r.Connect(t.Context(), "blog", api.ForwardRequest{Port: port, Asleep: true}); !errors.Is(err, api.ErrUnavailable) {
 		t.Errorf("asleep: %v", err)
 	}

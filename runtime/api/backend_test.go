@@ -2,11 +2,9 @@ package api_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -19,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/api"
-	"github.com/fcnode/fcnode/runtime/archive"
+	"github.com/fcnode/fcnode/runtime/api/apitest"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -27,10 +25,7 @@ import (
 
 // memory is a Backend which keeps sites in memory and executes on the machine itself.
 type memory struct {
-	dir        string // that files are copied from and to
-	archiveErr error
-	done       chan struct{}   // told when a forwarded connection is over
-	ended      <-chan struct{} // the replica's
+	apitest.Folder
 
 	mu      sync.Mutex
 	sites   map[string]*spec.Site
@@ -476,70 +471,4 @@ func (m *memory) RemoveVolume(ctx context.Context, site, name string) error {
 		err = fmt.Errorf("volume %s/%s: %w", site, name, api.ErrBusy)
 	}
 	return err
-}
-
-// folder is what places and volumes of this backend are: a folder of the machine.
-func (m *memory) folder() (*os.File, error) { return os.Open(m.dir) }
-
-type fakeArchive struct {
-	dir  *os.File
-	path string
-	err  error // at its end
-}
-
-func (f *fakeArchive) Close() error { return f.dir.Close() }
-
-func (f *fakeArchive) Write(ctx context.Context, w io.Writer) (api.ArchiveResult, error) {
-	r, err := archive.Pack(ctx, w, archive.In(f.dir), f.path, archive.Owners{}, "")
-	return api.ArchiveResult{Files: r.Files, Bytes: r.Bytes, Skipped: r.Skipped, Left: r.Left}, errors.Join(err, f.err)
-}
-
-func (m *memory) BackUp(_ context.Context, site, name string, opts api.BackupOptions) (api.Archive, api.Backup, error) {
-	if name != "html" {
-		return nil, api.Backup{}, fmt.Errorf("volume %s/%s: %w", site, name, api.ErrNotFound)
-	}
-	dir, err := m.folder()
-	return &fakeArchive{dir: dir, path: "/", err: m.archiveErr}, api.Backup{StillNs: opts.StillFor, Files: 3, CopiedBytes: 7}, err
-}
-
-func (m *memory) RestoreVolume(ctx context.Context, site, name string, force bool, in io.Reader) (api.ArchiveResult, error) {
-	if !force {
-		return api.ArchiveResult{}, &api.Error{Code: api.CodeBusy, Message: "it runs", Hint: "--force"}
-	}
-	return m.WriteFiles(ctx, api.FilePlace{Site: site, Volume: name, Path: "/"}, api.WriteOptions{}, in)
-}
-
-func (m *memory) ReadFiles(_ context.Context, from api.FilePlace) (api.Archive, error) {
-	dir, err := m.folder()
-	if err == nil {
-		err = archive.In(dir).Check(from.Path)
-	}
-	if err != nil {
-		return nil, &api.Error{Code: api.CodeInvalid, Message: err.Error()}
-	}
-	return &fakeArchive{dir: dir, path: from.Path, err: m.archiveErr}, nil
-}
-
-func (m *memory) WriteFiles(ctx context.Context, to api.FilePlace, _ api.WriteOptions, in io.Reader) (api.ArchiveResult, error) {
-	dir, err := m.folder()
-	if err != nil {
-		return api.ArchiveResult{}, err
-	}
-	defer dir.Close()
-	r, err := archive.Unpack(ctx, in, archive.In(dir), to.Path, archive.Unpacking{})
-	return api.ArchiveResult{Files: r.Files, Bytes: r.Bytes, Skipped: r.Skipped, Left: r.Left}, err
-}
-
-// Connect connects to the machine itself.
-func (m *memory) Connect(ctx context.Context, name string, req api.ForwardRequest) (api.Connection, error) {
-	if req.Asleep {
-		return api.Connection{}, &api.Error{Code: api.CodeUnavailable, Message: "site sleeps"}
-	}
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(req.Port)))
-	if err != nil {
-		return api.Connection{}, err
-	}
-	defer c.Close()
-	socket, err := c.(*net.TCPConn).File()
-	return api.Connection{Socket: socket, Replica: name + "-1", Done: func() { m.done <- struct{}{} }, Ended: m.ended}, err
 }

@@ -134,3 +134,26 @@ func TestComposeRefuses(t *testing.T) {
 		t.Errorf("no such service: %v", err)
 	}
 }
+
+// TestComposeOrder: notes of one line are always in the same order.
+func TestComposeOrder(t *testing.T) {
+	const text = `services:
+  a: {image: example.com/a, ports: ['80'], environment: {HOSTS: "b:1,c:2,d:3"}, deploy: {mode: global, labels: {a: b}, update_config: {parallelism: 1}, rollback_config: {parallelism: 1}, endpoint_mode: vip}}
+  b: {image: example.com/b}
+  c: {image: example.com/c}
+  d: {image: example.com/d}
+`
+	var want []Note
+	for range 20 {
+		r, err := Compose(t.Context(), ComposeFile{Path: "/x/x.yaml", Text: []byte(text), Getenv: environment}, "a")
+		if err != nil || len(r.Notes) != 8 {
+			t.Fatal(r.Notes, err)
+		}
+		if want == nil {
+			want = r.Notes
+		}
+		if !slices.Equal(r.Notes, want) {
+			t.Fatalf("%v, and at another time %v", want, r.Notes)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 
 // inspected is a container as `podman inspect` and `docker inspect` print it.
 type inspected struct {
+	ID         string `json:"Id"`
 	Name       string
 	ImageName  string // podman's
 	Config     inspectedConfig
@@ -45,34 +46,34 @@ type inspectedHealth struct {
 }
 
 type inspectedHost struct {
-	PortBindings          map[string][]struct{ HostIP, HostPort string }
-	NetworkMode           string
-	RestartPolicy         struct{ Name string }
-	CapAdd, CapDrop       []string
-	SecurityOpt           []string
-	DNS                   []string `json:"Dns"`
-	DNSSearch             []string `json:"DnsSearch"`
-	DNSOptions            []string `json:"DnsOptions"`
-	ExtraHosts            []string
-	Privileged            bool
-	ReadonlyRootfs        bool
-	Tmpfs                 map[string]string
-	ShmSize               int64
-	Init                  *bool
-	Memory                int64
-	MemoryReservation     int64
-	NanoCPUs              int64 `json:"NanoCpus"`
-	CPUQuota              int64 `json:"CpuQuota"`
-	CPUPeriod             int64 `json:"CpuPeriod"`
-	CpusetCpus            string
-	PidsLimit             *int64
-	Devices               []any
-	Ulimits               []any
-	Sysctls               map[string]string
-	GroupAdd              []string
-	Links, VolumesFrom    []string
-	PidMode, IpcMode      string
-	UsernsMode, CgroupsNS string
+	PortBindings        map[string][]struct{ HostIP, HostPort string }
+	NetworkMode         string
+	RestartPolicy       struct{ Name string }
+	CapAdd, CapDrop     []string
+	SecurityOpt         []string
+	DNS                 []string `json:"Dns"`
+	DNSSearch           []string `json:"DnsSearch"`
+	DNSOptions          []string `json:"DnsOptions"`
+	ExtraHosts          []string
+	Privileged          bool
+	ReadonlyRootfs      bool
+	Tmpfs               map[string]string
+	ShmSize             int64
+	Init                *bool
+	Memory              int64
+	MemoryReservation   int64
+	NanoCPUs            int64 `json:"NanoCpus"`
+	CPUQuota            int64 `json:"CpuQuota"`
+	CPUPeriod           int64 `json:"CpuPeriod"`
+	CpusetCpus          string
+	PidsLimit           *int64
+	Devices             []any
+	Ulimits             []any
+	Sysctls             map[string]string
+	GroupAdd            []string
+	Links, VolumesFrom  []string
+	PidMode, IpcMode    string
+	UsernsMode, UTSMode string
 }
 
 // entrypoint is a list, or with some versions of podman a string.
@@ -141,6 +142,10 @@ func (in *inspected) carry(c *carrying) {
 	if c.site.Workdir == "/" {
 		c.site.Workdir = ""
 	}
+	// Where nobody chose one it is the start of the container's ID, or the machine's.
+	if cfg.Hostname != "" && !strings.HasPrefix(in.ID, cfg.Hostname) && host.NetworkMode != "host" && host.UTSMode != "host" {
+		c.site.Hostname = cfg.Hostname
+	}
 	for _, text := range cfg.Env {
 		if name, value, ok := strings.Cut(text, "="); ok && !slices.Contains(ofEngine, name) {
 			c.variable(name, value)
@@ -153,7 +158,7 @@ func (in *inspected) carry(c *carrying) {
 		c.capability(fmt.Sprintf("HostConfig.CapAdd[%d]", i), name)
 	}
 	for _, name := range host.CapDrop {
-		capability := spec.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+		capability := capabilityOf(name)
 		if spec.MayDrop(capability) { // podman lists what it does not give, too
 			c.site.Capabilities.Drop = append(c.site.Capabilities.Drop, capability)
 		}
@@ -260,16 +265,25 @@ func (in *inspected) life(c *carrying) {
 // untold tells of what no spec has.
 func (in *inspected) untold(c *carrying) {
 	h := &in.HostConfig
-	for setting, reason := range map[string]string{
-		"Privileged": "privileged", "Devices": "devices", "Ulimits": "ulimits", "Sysctls": "sysctls", "GroupAdd": "group_add", "Links": "links",
-		"VolumesFrom": "volumes_from", "CpusetCpus": "cpuset", "PidMode": "pid", "IpcMode": "ipc", "NetworkMode": "network_mode",
+	for _, s := range []struct {
+		setting, reason string
+		said            bool
+	}{
+		{"Privileged", "privileged", h.Privileged},
+		{"NetworkMode", "network_mode", shared(h.NetworkMode)},
+		{"PidMode", "pid", shared(h.PidMode)},
+		{"IpcMode", "ipc", shared(h.IpcMode)},
+		{"UsernsMode", "userns_mode", h.UsernsMode != ""},
+		{"CpusetCpus", "cpuset", h.CpusetCpus != ""},
+		{"Devices", "devices", len(h.Devices) > 0},
+		{"Ulimits", "ulimits", len(h.Ulimits) > 0},
+		{"Sysctls", "sysctls", len(h.Sysctls) > 0},
+		{"GroupAdd", "group_add", len(h.GroupAdd) > 0},
+		{"Links", "links", len(h.Links) > 0},
+		{"VolumesFrom", "volumes_from", len(h.VolumesFrom) > 0},
 	} {
-		if map[string]bool{
-			"Privileged": h.Privileged, "Devices": len(h.Devices) > 0, "Ulimits": len(h.Ulimits) > 0, "Sysctls": len(h.Sysctls) > 0,
-			"GroupAdd": len(h.GroupAdd) > 0, "Links": len(h.Links) > 0, "VolumesFrom": len(h.VolumesFrom) > 0, "CpusetCpus": h.CpusetCpus != "",
-			"PidMode": shared(h.PidMode), "IpcMode": shared(h.IpcMode), "NetworkMode": shared(h.NetworkMode),
-		}[setting] {
-			c.lost("HostConfig."+setting, "%s", reasons[reason])
+		if s.said {
+			c.lost("HostConfig."+s.setting, "%s", reasons[s.reason])
 		}
 	}
 	if name := h.RestartPolicy.Name; name != "" && name != "no" {

@@ -71,7 +71,7 @@ func (f *composed) environment(c *carrying, s *types.ServiceConfig) {
 			value = &text
 		}
 		c.variable(name, *value)
-		for other := range f.project.Services {
+		for _, other := range slices.Sorted(maps.Keys(f.project.Services)) {
 			if other != s.Name && namesHost(name, *value, other) {
 				c.becomes("environment."+name, "it names the service %s: a site reaches another one by address only; write its address, or a name for it in extraHosts, and allow that in network.allow", other)
 			}
@@ -285,19 +285,20 @@ func (f *composed) isolation(c *carrying, s *types.ServiceConfig) {
 		c.capability(fmt.Sprintf("cap_add[%d]", i), name)
 	}
 	for _, name := range s.CapDrop {
-		c.site.Capabilities.Drop = append(c.site.Capabilities.Drop, spec.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_")))
+		c.site.Capabilities.Drop = append(c.site.Capabilities.Drop, capabilityOf(name))
 	}
 	for i, text := range s.SecurityOpt {
 		c.security(fmt.Sprintf("security_opt[%d]", i), text)
 	}
 }
 
+func capabilityOf(name string) spec.Capability {
+	return spec.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+}
+
 func (c *carrying) capability(at, name string) {
-	capability := spec.Capability(strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
-	probe := spec.New("probe")
-	probe.Image, probe.Ports = "dir:/probe", []spec.Port{{Port: 80, Proto: "tcp"}}
-	probe.Capabilities.Add = []spec.Capability{capability}
-	if err := probe.Validate(); err != nil {
+	capability := capabilityOf(name)
+	if !spec.MayAdd(capability) {
 		c.lost(at, "%s reaches beyond a site, and none has it", capability)
 		return
 	}
@@ -422,13 +423,19 @@ func (f *composed) deploy(c *carrying, s *types.ServiceConfig) {
 			replicas, at = d.Replicas, "deploy.replicas"
 		}
 		f.resources(c, d)
-		for setting, said := range map[string]bool{
-			"deploy.mode": d.Mode != "" && d.Mode != "replicated", "deploy.labels": len(d.Labels) > 0, "deploy.update_config": d.UpdateConfig != nil,
-			"deploy.rollback_config": d.RollbackConfig != nil, "deploy.endpoint_mode": d.EndpointMode != "",
-			"deploy.placement": len(d.Placement.Constraints)+len(d.Placement.Preferences) > 0 || d.Placement.MaxReplicas > 0,
+		for _, s := range []struct {
+			setting string
+			said    bool
+		}{
+			{"deploy.mode", d.Mode != "" && d.Mode != "replicated"},
+			{"deploy.labels", len(d.Labels) > 0},
+			{"deploy.update_config", d.UpdateConfig != nil},
+			{"deploy.rollback_config", d.RollbackConfig != nil},
+			{"deploy.placement", len(d.Placement.Constraints)+len(d.Placement.Preferences) > 0 || d.Placement.MaxReplicas > 0},
+			{"deploy.endpoint_mode", d.EndpointMode != ""},
 		} {
-			if said {
-				c.lost(setting, "%s", reasons[setting])
+			if s.said {
+				c.lost(s.setting, "%s", reasons[s.setting])
 			}
 		}
 		if d.RestartPolicy != nil {

@@ -38,8 +38,11 @@ func (c *Capability) DecodeScalar(s strictyaml.Scalar) error {
 	return err
 }
 
+// MayAdd says whether a spec may name a capability among those to add.
+func MayAdd(c Capability) bool { return slices.Contains(knownCapabilities, c) }
+
 // MayDrop says whether a spec may name a capability among those to drop.
-func MayDrop(c Capability) bool { return c == AllCapabilities || slices.Contains(knownCapabilities, c) }
+func MayDrop(c Capability) bool { return c == AllCapabilities || MayAdd(c) }
 
 // Capabilities are changes of the default set.
 type Capabilities struct {

@@ -77,8 +77,11 @@ type File struct {
 	path string
 }
 
-// Create makes one that only its owner may read.
+// Create makes one that only its owner may read. It replaces nothing but a file.
 func Create(path string) (*File, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return nil, err
