@@ -97,7 +97,7 @@ func (d *Draft) Finish(m Manifest) (Manifest, error) {
 		return m, fmt.Errorf("putting a checkpoint in its place: %w", err)
 	}
 	_ = d.held.Close() // a folder
-	return m, syncDir(filepath.Dir(d.place))
+	return m, file.SyncDir(filepath.Dir(d.place))
 }
 
 // Complete puts the writable layer of the replica whose processes were dumped

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // castagnoli is a checksum that processors compute: an image is read in the
@@ -88,7 +90,7 @@ func sumAll(dir string) (files []File, memory, bytes int64, err error) {
 			memory += rec.Size
 		}
 	}
-	return files, memory, bytes, syncDir(dir)
+	return files, memory, bytes, file.SyncDir(dir)
 }
 
 func isPages(name string) bool { return strings.HasPrefix(name, "pages-") }
@@ -163,15 +165,3 @@ func sized(dir string, want File) (File, error) {
 }
 
 func damaged(f File) error { return unusable("its file %s is damaged", f.Name) }
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing a folder: %w", err)
-	}
-	defer d.Close() // a folder
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing folder %s: %w", dir, err)
-	}
-	return nil
-}

@@ -5,12 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -68,19 +68,14 @@ func writeOut(e *env, text []byte, path string, force bool) error {
 		_, err := e.stdout.Write(text)
 		return err
 	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if force {
-		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(path, flags, 0o600) // specs have passwords
-	if errors.Is(err, fs.ErrExist) {
+	if _, err := os.Lstat(path); err == nil && !force {
 		return &hinted{err: fmt.Errorf("%s is there already", path), hint: "--force replaces it, --file names another one"}
 	}
-	if err != nil {
-		return fmt.Errorf("write the spec: %w", err)
+	swap, err := file.Put(path, text, 0o600) // specs have passwords
+	if err == nil {
+		err = swap.Keep()
 	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("write the spec: %w", err)
 	}
 	fmt.Fprintf(e.stderr, "fcnode: %s is written; next: fcnode apply -f %s\n", path, path)

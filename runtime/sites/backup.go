@@ -62,11 +62,6 @@ func (k KeptVolumes) BackUp(ctx context.Context, site, name string, opts api.Bac
 
 func (k KeptVolumes) backUp(ctx context.Context, site, name string, opts api.BackupOptions) (snap *volume.Snapshot, about api.Backup, err error) {
 	kept := k.table.host.NamedVolumes
-	release, err := kept.Hold(site, name)
-	if err != nil {
-		return nil, about, err
-	}
-	defer release()
 	if !kept.Has(site, name) {
 		return nil, about, volume.ErrNone
 	}
@@ -94,6 +89,12 @@ func (k KeptVolumes) backUp(ctx context.Context, site, name string, opts api.Bac
 		return nil, about, err
 	}
 	defer resume()
+	// Not before: a start that waits for the volume would be waited for by the pause.
+	release, err := kept.Hold(site, name)
+	if err != nil {
+		return nil, about, err
+	}
+	defer release()
 	most := opts.StillFor
 	if most == 0 {
 		most = stillFor

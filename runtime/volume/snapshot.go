@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 // ErrHeld means that a volume is being copied, or replaced.
@@ -238,7 +240,7 @@ func (g *Staged) replace(site, name string) error {
 	case err != nil:
 		err = &os.LinkError{Op: "exchange", Old: g.path, New: to, Err: err}
 	}
-	return errors.Join(err, syncDir(parent), syncDir(s.dir), syncDir(s.tmp))
+	return errors.Join(err, file.SyncDir(parent), file.SyncDir(s.dir), file.SyncDir(s.tmp))
 }
 
 // blocksOf is the disk that a file takes, in bytes.

@@ -248,7 +248,7 @@ func (s *Store) place(made, site, name string) error {
 	if err := os.Rename(made, filepath.Join(parent, name)); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(parent), syncDir(s.dir))
+	return errors.Join(file.SyncDir(parent), file.SyncDir(s.dir))
 }
 
 // folderOf is the folder of a site's volumes, made if there is none, unless the store is closed. The caller has s.mu.
@@ -261,15 +261,6 @@ func (s *Store) folderOf(site string) (string, error) {
 		return "", err
 	}
 	return path, nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // Remove removes a volume with all that is in it. It is gone when this returns;
@@ -292,7 +283,7 @@ func (s *Store) Remove(site, name string) error {
 	}
 	_ = os.Remove(filepath.Join(s.dir, site)) // unless there are others
 	s.discard(grave)
-	return syncDir(s.dir)
+	return file.SyncDir(s.dir)
 }
 
 // discard removes in the background what is nobody's any more.
