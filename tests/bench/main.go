@@ -83,6 +83,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	r := newReport(o)
+	var failed []error
 	for _, p := range parts {
 		if !strings.Contains(","+o.only+",", ","+p.name+",") {
 			continue
@@ -92,10 +93,11 @@ func run(ctx context.Context, o options) error {
 			if ctx.Err() != nil {
 				return fmt.Errorf("%s: interrupted; nothing is written", p.name)
 			}
-			return fmt.Errorf("%s: %w", p.name, err)
+			r.printf("\n\n## Not measured: %s\n\nIt failed, and the log of the run says why.\n\n", p.name)
+			failed = append(failed, fmt.Errorf("%s: %w", p.name, err))
 		}
 	}
-	return r.write(o.write)
+	return errors.Join(r.write(o.write), errors.Join(failed...))
 }
 
 // ownRun gives the bench a /run in memory, as machines have it that are no
