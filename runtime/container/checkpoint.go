@@ -64,7 +64,7 @@ func (c *Container) Checkpoint(ctx context.Context, dir string, opts CheckpointO
 		return m, fmt.Errorf("making a checkpoint of container %s: %w", c.Name(), err)
 	}
 	c.dumped.Store(&checkpointed{dir: dir, id: m.ID})
-	_ = c.m.ExpectRestores(ctx) // CRIU was there a moment ago
+	_ = c.m.expectRestores(ctx, c.state.IDs != 0) // CRIU was there a moment ago
 	return m, nil
 }
 

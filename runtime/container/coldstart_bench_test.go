@@ -30,23 +30,40 @@ import (
 // The server prints CLOCK_MONOTONIC when it listens. The median is reported, as
 // means are of no use on a machine that does other things.
 func BenchmarkRootColdStart(b *testing.B) {
-	b.Run("fcnode", benchFcnode)
+	b.Run("fcnode", func(b *testing.B) { benchFcnode(b, newEnv(b), nil) })
+	b.Run("fcnode+userns", func(b *testing.B) {
+		e := newEnv(b).private()
+		w := e.waitIn(func() (*os.File, error) { return e.ns.File(b), nil })
+		benchFcnode(b, e, w)
+	})
 	b.Run("runc", func(b *testing.B) { benchRunc(b, nil) })
 	native := func(s *specs.LinuxSeccomp) { s.Architectures = nil }
 	b.Run("runc+seccomp-native", func(b *testing.B) { benchRunc(b, native) })
 	b.Run("runc+seccomp-default", func(b *testing.B) { benchRunc(b, func(*specs.LinuxSeccomp) {}) })
 }
 
-func benchFcnode(b *testing.B) {
-	e := newEnv(b)
+// benchFcnode measures starts from the pool of waiting runners or, with places, in
+// network namespaces where they wait.
+func benchFcnode(b *testing.B, e *env, places *netnses) {
+	b.Helper()
+	runners := e.m.pool
+	if places != nil {
+		e.m.ExpectUserns()
+		runners = e.m.places.runners
+	}
 	var times []time.Duration
 	steps := map[string][]time.Duration{}
 	var order []string
 	for b.Loop() {
 		b.StopTimer()
 		spec := e.spec("serve", "127.0.0.1:8080")
-		e.poolFull()
+		e.poolFull(runners)
+		var place *Place
 		b.StartTimer()
+		if places != nil {
+			place = e.m.TakePlace(false)
+			spec.Netns = place.FD()
+		}
 		c, timing, err := e.m.Start(testutil.Context(b, limit), spec)
 		if err != nil {
 			b.Fatal(err)
@@ -61,6 +78,9 @@ func benchFcnode(b *testing.B) {
 			steps[s.Name] = append(steps[s.Name], s.After)
 		}
 		e.remove(c)
+		if place != nil {
+			_ = place.Close() // of the bench's own
+		}
 		b.StartTimer()
 	}
 	for _, name := range order {
@@ -71,16 +91,16 @@ func benchFcnode(b *testing.B) {
 
 // poolFull waits until a runner and its init wait for a request: both are there
 // and neither has used the CPU since the last look.
-func (e *env) poolFull() {
+func (e *env) poolFull(pool *pool) {
 	e.t.Helper()
 	last := ""
 	testutil.WaitFor(e.t, limit, "a waiting runner", func() error {
-		e.m.pool.mu.Lock()
-		defer e.m.pool.mu.Unlock()
-		if len(e.m.pool.slots) == 0 {
+		pool.mu.Lock()
+		defer pool.mu.Unlock()
+		if len(pool.slots) == 0 {
 			return errors.New("the pool is empty")
 		}
-		pids, err := e.m.pool.slots[0].group.Procs()
+		pids, err := pool.slots[0].group.Procs()
 		if err == nil && len(pids) != 2 {
 			err = errors.New("not two processes")
 		}

@@ -100,18 +100,22 @@ func newEnv(t testing.TB) *env {
 }
 
 // manager makes a Manager that is closed, and its cgroup removed, with the test.
-func (e *env) manager(cgroupRoot string) *Manager {
+func (e *env) manager(cgroupRoot string, more ...func(*Options)) *Manager {
 	e.t.Helper()
 	bin, err := binDir()
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	m, err := NewManager(Options{
+	opts := Options{
 		AdoptTimeout: testutil.Timeout(20 * time.Second), RestoreTimeout: testutil.Timeout(10 * time.Second),
 		RunnerPath: filepath.Join(bin, "fcnode-runner"), RunDir: e.runDir, InitDir: filepath.Join(e.dir, "init"),
 		CgroupRoot: cgroupRoot, VolumeRoots: []string{"/"}, Ahead: 1, LogMaxSize: 1 << 20, LogFiles: 3,
 		Log: slog.New(slog.NewTextHandler(e.t.Output(), nil)),
-	})
+	}
+	for _, f := range more {
+		f(&opts)
+	}
+	m, err := NewManager(opts)
 	if err != nil {
 		e.t.Fatal(err)
 	}

@@ -56,6 +56,14 @@ type Options struct {
 	// same time; 0 means all that there are numbers for.
 	IDRanges int
 
+	// Userns says that containers have user namespaces of their own as a rule: runners
+	// wait for others only once there was one.
+	Userns bool
+
+	// Netns gives a network namespace that nobody has, to wait in for containers
+	// with user namespaces of their own; nil: nothing waits for those.
+	Netns func(context.Context) (Netns, error) `json:"-"`
+
 	// Yield is called before a runner is made ahead, and returns when that may be
 	// done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{}) `json:"-"`
@@ -82,6 +90,7 @@ type Manager struct {
 	monitors *os.File // their cgroup
 
 	ids    *ids          // of user namespaces
+	places places        // for containers that have them
 	prefix string        // of the names of this Manager's cgroups
 	slots  atomic.Uint64 // how many it has made
 
@@ -133,6 +142,10 @@ func NewManager(opts Options) (*Manager, error) {
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Yield, opts.Log)
+	m.places.ctx, m.places.stop = context.WithCancel(context.Background())
+	if !opts.Userns {
+		m.pool.refill()
+	}
 	return m, nil
 }
 
@@ -158,7 +171,7 @@ func (m *Manager) Parent() *cgroup.Parent { return m.parent }
 
 // Close ends the waiting runners and prepared containers. Containers run on.
 func (m *Manager) Close() error {
-	err := errors.Join(m.pool.close(), m.closeRestores(), m.discardPrepared())
+	err := errors.Join(m.pool.close(), m.closeRestores(), m.places.close(), m.discardPrepared())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.containers {
@@ -190,7 +203,7 @@ func (m *Manager) Start(ctx context.Context, spec Spec) (*Container, Timing, err
 		err = errors.Join(err, m.undo(spec))
 	}
 	m.release(spec.ID, c)
-	m.pool.refillSoon()
+	m.refillSoon(spec)
 	return c, timing, err
 }
 

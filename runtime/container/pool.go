@@ -23,29 +23,36 @@ type pool struct {
 	ending chan struct{}  // closed by close: nothing is yielded to any more
 }
 
+// newPool makes a pool that is empty until the first refill.
 func newPool(ahead int, newSlot func() (*slot, error), yield func(hurry <-chan struct{}), log *slog.Logger) *pool {
 	if yield == nil {
 		yield = func(<-chan struct{}) {}
 	}
-	p := &pool{ahead: ahead, make: newSlot, yield: yield, log: log, ending: make(chan struct{})}
-	p.refill()
-	return p
+	return &pool{ahead: ahead, make: newSlot, yield: yield, log: log, ending: make(chan struct{})}
 }
 
 // take gives the oldest waiting slot, or makes one. It does not refill: a start
 // is not to share the CPU with the making of its successor.
 func (p *pool) take() (*slot, error) {
+	if s := p.waiting(); s != nil {
+		return s, nil
+	}
+	return p.make()
+}
+
+// waiting gives the oldest waiting slot, or nil.
+func (p *pool) waiting() *slot {
 	for {
 		p.mu.Lock()
 		if len(p.slots) == 0 {
 			p.mu.Unlock()
-			return p.make()
+			return nil
 		}
 		s := p.slots[0]
 		p.slots = p.slots[1:]
 		p.mu.Unlock()
 		if s.alive() {
-			return s, nil
+			return s
 		}
 		if why := lastWords(s.conn, 10*time.Millisecond); why != nil { // for people only: a visitor waits
 			p.log.Warn("a runner that waited has ended", "why", why)

@@ -22,6 +22,7 @@ func TestPoolYields(t *testing.T) {
 			case <-hurry:
 			}
 		}, slog.New(slog.DiscardHandler))
+		p.refill()
 		synctest.Wait()
 		if n := made.Load(); n != 0 {
 			t.Fatalf("%d runners were made ahead while others went first", n)
@@ -51,6 +52,7 @@ func TestPoolYieldsNotAtItsEnd(t *testing.T) {
 			t.Error("a runner was made by a closed pool")
 			return &slot{ended: make(chan struct{})}, nil
 		}, func(hurry <-chan struct{}) { <-hurry }, slog.New(slog.DiscardHandler))
+		p.refill()
 		synctest.Wait()
 		if err := p.close(); err != nil { // it waits for the refill
 			t.Error(err)

@@ -46,7 +46,7 @@ func (m *Manager) Prepare(ctx context.Context, spec Spec) (*Prepared, Timing, er
 		return nil, timing, fmt.Errorf("preparing container %s: %w", spec.name(), ErrExists)
 	}
 	made, err := m.create(ctx, spec, true, &timing)
-	m.pool.refillSoon()
+	m.refillSoon(spec)
 	if err != nil {
 		err = errors.Join(err, m.undo(spec))
 		m.release(spec.ID, nil)

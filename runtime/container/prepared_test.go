@@ -383,13 +383,13 @@ func BenchmarkRootPreparedOpen(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		spec := e.spec("now")
-		e.poolFull()
+		e.poolFull(e.m.pool)
 		p, timing, err := e.m.Prepare(testutil.Context(b, limit), spec)
 		if err != nil {
 			b.Fatal(err)
 		}
 		prepares = append(prepares, timing.Steps[len(timing.Steps)-1].After)
-		e.poolFull()
+		e.poolFull(e.m.pool)
 		memory = append(memory, p.Memory())
 		b.StartTimer()
 		c, timing, err := p.Open(testutil.Context(b, limit))

@@ -153,6 +153,7 @@ func (m *Manager) otherPrograms(generation int, err error) bool {
 		m.log.Warn("the programs that start containers were of another version; using those that are installed now", "error", err)
 		m.pool.flush()
 		m.flushRestores()
+		m.places.flush()
 	}
 	return others
 }

@@ -252,18 +252,27 @@ const restoresAhead = 1
 // ExpectRestores has a shim with CRIU wait for a restore from now on. It is called where
 // there may be one: by the first checkpoint, and by a daemon that finds some at its start.
 func (m *Manager) ExpectRestores(ctx context.Context) error {
+	return m.expectRestores(ctx, m.opts.Userns)
+}
+
+func (m *Manager) expectRestores(ctx context.Context, userns bool) error {
 	tool, err := m.CRIU(ctx)
-	if err == nil {
+	switch {
+	case err != nil:
+		return err
+	case userns:
+		m.places.pool(m, true)
+	default:
 		m.restorePool(tool)
 	}
-	return err
+	return nil
 }
 
 // restoreSlot gives a shim that waits for a restore, or makes one where CRIU has to be born
 // in the container's network namespace.
 func (m *Manager) restoreSlot(tool *criu.Tool, spec Spec) (*slot, error) {
 	if spec.Userns {
-		return m.usernsSlot(spec, "restore", tool.Path)
+		return m.placedSlot(spec, true, restoreArgs(tool)...)
 	}
 	pool := m.restorePool(tool)
 	defer pool.refillSoon()
@@ -274,7 +283,8 @@ func (m *Manager) restorePool(tool *criu.Tool) *pool {
 	m.criuMu.Lock()
 	defer m.criuMu.Unlock()
 	if m.restores == nil {
-		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(start{}, "restore", tool.Path) }, m.opts.Yield, m.log)
+		m.restores = newPool(min(restoresAhead, m.opts.Ahead), func() (*slot, error) { return m.newShim(start{}, restoreArgs(tool)...) }, m.opts.Yield, m.log)
+		m.restores.refill()
 	}
 	return m.restores
 }

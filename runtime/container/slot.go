@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -34,39 +33,22 @@ type slot struct {
 
 	ids      wire.IDs // of its user namespace; 0: it is in the machine's
 	giveBack func()   // these, if nothing came of it
+	netns    Netns    // in which it waits, before anybody has taken it: see Place
+	restores bool     // CRIU waits in it, not a runner
 }
 
 // newSlot starts a shim and, by it, a runner. It does not wait for them.
 func (m *Manager) newSlot() (*slot, error) { return m.newShim(start{}) }
 
-// slotFor gives a slot that waits, or makes one where the container needs one of
-// its own: a process that is in a user namespace cannot enter the container's
-// network namespace any more.
+// slotFor gives a slot that waits, or makes one.
 func (m *Manager) slotFor(spec Spec) (*slot, error) {
-	if !spec.Userns && len(spec.Architectures) > 0 { // the filter of those that wait is for the machine's own
+	switch {
+	case spec.Userns:
+		return m.placedSlot(spec, false)
+	case len(spec.Architectures) > 0: // the filter of those that wait is for the machine's own
 		return m.newShim(start{foreign: spec.Architectures})
 	}
-	if !spec.Userns {
-		return m.pool.take()
-	}
-	return m.usernsSlot(spec)
-}
-
-// usernsSlot makes a slot whose container has a user namespace of its own, in the
-// network namespace that it starts with.
-func (m *Manager) usernsSlot(spec Spec, before ...string) (*slot, error) {
-	one, err := m.ids.take()
-	if err != nil {
-		return nil, fmt.Errorf("starting container %s: %w", spec.name(), err)
-	}
-	with := start{netns: spec.Netns, foreign: spec.Architectures}
-	s, err := m.newShim(with, append([]string{"userns", strconv.FormatUint(uint64(one), 10)}, before...)...)
-	if err != nil {
-		m.ids.giveBack(one)
-		return nil, err
-	}
-	s.ids, s.giveBack = one, sync.OnceFunc(func() { m.ids.giveBack(one) })
-	return s, nil
+	return m.pool.take()
 }
 
 // start is what a shim is started with besides its arguments.
@@ -199,6 +181,9 @@ func (s *slot) clear() error {
 	err := errors.Join(s.group.KillAll(ctx), s.group.Remove(), file.RemoveAll(s.libDir))
 	if err == nil && s.giveBack != nil {
 		s.giveBack()
+	}
+	if s.netns != nil {
+		err = errors.Join(err, s.netns.Close())
 	}
 	return err
 }

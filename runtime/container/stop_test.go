@@ -149,7 +149,7 @@ func TestRootMonitorTerminated(t *testing.T) {
 // TestRootIdleSlotKilled: a waiting pair that was killed is replaced.
 func TestRootIdleSlotKilled(t *testing.T) {
 	e := newEnv(t)
-	e.poolFull()
+	e.poolFull(e.m.pool)
 	e.m.pool.mu.Lock()
 	slot := e.m.pool.slots[0]
 	e.m.pool.mu.Unlock()

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -24,6 +26,42 @@ func (e *env) private() *env {
 	testutil.NeedMapping(e.t, e.dir)
 	e.userns = true
 	return e
+}
+
+// netnses are network namespaces that a Manager was given to wait in.
+type netnses struct{ open atomic.Int32 }
+
+type openNetns struct {
+	file *os.File
+	of   *netnses
+}
+
+func (n openNetns) FD() *os.File { return n.file }
+
+func (n openNetns) Close() error {
+	n.of.open.Add(-1)
+	return n.file.Close()
+}
+
+// waitIn gives the test another Manager, whose runners can wait in network
+// namespaces that next opens.
+func (e *env) waitIn(next func() (*os.File, error)) *netnses {
+	e.t.Helper()
+	n := &netnses{}
+	runDir := e.runDir + "-places"
+	e.t.Cleanup(func() { _ = os.RemoveAll(runDir) })
+	e.m = e.manager("/"+testutil.Unique(e.t)+"-places", func(o *Options) {
+		o.RunDir = runDir
+		o.Netns = func(context.Context) (Netns, error) {
+			f, err := next()
+			if err != nil {
+				return nil, err
+			}
+			n.open.Add(1)
+			return openNetns{f, n}, nil
+		}
+	})
+	return n
 }
 
 // asUser runs the guest as a user of the machine with no rights but its number.
@@ -87,6 +125,72 @@ func TestRootUsernsRoot(t *testing.T) {
 		if !strings.Contains(out, want+"\n") {
 			t.Errorf("want %q in\n%s", want, out)
 		}
+	}
+}
+
+// TestRootUsernsPlaces: what makes a container with a user namespace of its own
+// waits for it in its network namespace. Where it was killed another one does it
+// there, and what nobody needs any more leaves nothing.
+func TestRootUsernsPlaces(t *testing.T) {
+	e := newEnv(t).private()
+	if p := e.m.TakePlace(false); p != nil {
+		t.Error("a place without a network namespace")
+	}
+	all := e.waitIn(func() (*os.File, error) { return e.ns.File(t), nil })
+	e.m.ExpectUserns()
+	place := func() (*Place, *slot) {
+		t.Helper()
+		e.poolFull(e.m.places.runners)
+		p := e.m.TakePlace(false)
+		if p == nil {
+			t.Fatal("nothing waits")
+		}
+		return p, e.m.places.taken[p.FD()]
+	}
+	for _, killed := range []bool{false, true} {
+		p, waited := place()
+		if killed {
+			if err := unix.Kill(waited.shim.Pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			<-waited.ended
+		}
+		spec := e.spec("sleep")
+		spec.Netns = p.FD()
+		c := e.start(spec)
+		e.saw(spec, "sleeping")
+		if c.state.IDs == 0 || (c.state.Shim == waited.shim) == killed {
+			t.Errorf("killed: %t: container %+v, waiting was %+v", killed, c.state, waited)
+		}
+		in, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", c.Pid()))
+		want, wantErr := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", p.FD().Fd()))
+		if in != want || err != nil || wantErr != nil {
+			t.Errorf("its network namespace is %s, %v; that of its place %s, %v", in, err, want, wantErr)
+		}
+		if e.m.places.leave(p.FD()) != nil {
+			t.Error("what waited there waits still")
+		}
+		e.remove(c)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+
+	p, waited := place()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if waited.alive() {
+		t.Error("a runner waits in a place that was given up")
+	}
+	if err := e.m.places.close(); err != nil {
+		t.Error(err)
+	}
+	if n := all.open.Load(); n != 0 {
+		t.Errorf("%d network namespaces are left", n)
+	}
+	if n := len(e.m.ids.used); n != 0 {
+		t.Errorf("%d ranges of users are left", n)
 	}
 }
 
@@ -271,5 +375,49 @@ func TestRootUsernsClones(t *testing.T) {
 	e.restore(spec, again)
 	if got := get(t, ns, "/count"); got != "3" {
 		t.Errorf("after the second sleep it counts %s instead of 3", got)
+	}
+}
+
+// TestRootUsernsRestoredInPlace: CRIU waits for a restore in the network namespace of its container; what waits
+// there for a start gives way.
+func TestRootUsernsRestoredInPlace(t *testing.T) {
+	e := newEnv(t).private()
+	needCRIU(t, e.m)
+	ns := replicaNS(t)
+	all := e.waitIn(func() (*os.File, error) { return ns.File(t), nil })
+	needCRIU(t, e.m)
+	spec := e.counterSpec(ns, "0")
+	c := e.start(spec)
+	e.saw(spec, "listening")
+	get(t, ns, "/count")
+	opts := options()
+	opts.Clonable = true
+	e.park(c, e.checkpointDir(), opts)
+	e.m.ExpectUserns()
+	for i, restores := range []bool{true, false} {
+		var p *Place
+		testutil.WaitFor(t, limit, "somebody to wait", func() error {
+			if p = e.m.TakePlace(restores); p == nil {
+				return errors.New("nobody does")
+			}
+			return nil
+		})
+		waited := e.m.places.taken[p.FD()]
+		spec := e.counterSpec(ns, "0")
+		spec.Netns = p.FD()
+		c := e.restore(spec, e.checkpointDir())
+		if got := get(t, ns, "/count"); got != "2" {
+			t.Errorf("clone %d counts %s instead of 2", i, got)
+		}
+		if (c.state.Shim == waited.shim && c.state.IDs == waited.ids) != restores || waited.alive() != restores {
+			t.Errorf("container %+v, waiting for a restore: %t, was %+v", c.state, restores, waited)
+		}
+		e.remove(c)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := e.m.places.close(); err != nil || all.open.Load() != 0 {
+		t.Errorf("%d network namespaces are left, %v", all.open.Load(), err)
 	}
 }

@@ -572,6 +572,8 @@ func (f *fakeContainers) CRIU(context.Context) (*criu.Tool, error) {
 	return nil, errors.New("this world has no criu")
 }
 func (f *fakeContainers) ExpectRestores(context.Context) error { return nil }
+func (f *fakeContainers) ExpectUserns()                        {}
+func (f *fakeContainers) Place(bool) Namespace                 { return nil }
 
 type fakePrepared struct {
 	f    *fakeContainers

@@ -81,6 +81,10 @@ type Containers interface {
 	Remove(id string) error
 	CRIU(context.Context) (*criu.Tool, error)
 	ExpectRestores(context.Context) error
+	// Place gives a network namespace in which a runner, or CRIU, waits for a container with
+	// a user namespace of its own; nil: nothing does.
+	Place(restores bool) Namespace
+	ExpectUserns()
 }
 
 // Prepared is a container that waits at its gate.
@@ -140,6 +144,24 @@ type KernelContainer struct{ *container.Container }
 
 // Group implements Container.
 func (c KernelContainer) Group() Group { return c.Container.Group() }
+
+// Place implements Containers.
+func (k KernelContainers) Place(restores bool) Namespace {
+	p := k.TakePlace(restores)
+	if p == nil {
+		return nil
+	}
+	return waitedIn{Namespace: p.Netns.(Namespace), place: p}
+}
+
+// waitedIn is a namespace in which something waits, unless it has become the container.
+type waitedIn struct {
+	Namespace
+	place *container.Place
+}
+
+// Close implements Namespace.
+func (p waitedIn) Close() error { return p.place.Close() }
 
 type kernelPrepared struct{ *container.Prepared }
 
