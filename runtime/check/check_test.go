@@ -167,6 +167,13 @@ func TestFindings(t *testing.T) {
 		{"nobody", func(m *machine, _ *config.Config) { m.uid, m.noCaps = 1000, ^uint64(0) }, nil, "rights", Fail, "user 1000 without CAP_NET_ADMIN (devices", "sudo fcnode check"},
 		{"restricted root", func(m *machine, _ *config.Config) { m.noCaps = 1 << unix.CAP_BPF }, nil, "rights", Fail, "CAP_BPF", "grant"},
 		{"volumes on NFS", func(m *machine, _ *config.Config) { m.noMapping = "/srv" }, nil, "user namespaces: /srv", Warn, "cannot be mounted with mapped owners", "another file system"},
+		{"state that cannot be mapped", func(m *machine, _ *config.Config) { m.noMapping = "/var/lib/fcnode" }, nil, "user namespaces: /var/lib/fcnode", Fail, "mapped owners", "privileges.userns: host"},
+		{"state that cannot be mapped, and must be", func(m *machine, cfg *config.Config) {
+			m.noMapping, cfg.Privileges.Userns = "/var/lib/fcnode", config.UsernsRequired
+		}, nil, "user namespaces: /var/lib/fcnode", Fail, "mapped owners", "privileges.userns: private"},
+		{"state that need not be mapped", func(m *machine, cfg *config.Config) {
+			m.noMapping, cfg.Privileges.Userns = "/var/lib/fcnode", config.UsernsHost
+		}, nil, "user namespaces: /var/lib/fcnode", Warn, "mapped owners", "another file system"},
 		{"root without a luxury", func(m *machine, _ *config.Config) { m.noCaps = 1 << unix.CAP_SYS_RESOURCE }, nil, "rights", Warn, "CAP_SYS_RESOURCE", "grant"},
 		{"required feature", func(m *machine, _ *config.Config) { m.features[0].Err = ebpf.ErrNotSupported }, nil, "bpf: ring buffer", Fail, "not available", "5.8"},
 		{"optional feature", func(m *machine, _ *config.Config) { m.features[1].Err = ebpf.ErrNotSupported }, nil, "bpf: tcx", OK, "not needed", ""},

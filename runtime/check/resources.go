@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/internal/meminfo"
 )
 
@@ -122,14 +123,28 @@ var fsNames = map[int64]struct {
 	unix.MSDOS_SUPER_MAGIC:     {"vfat", true},
 }
 
-// userns looks at the folders that sites with userns: private need: nobody has to
-// write such a spec.
+// userns looks at the folders that sites with a user namespace of their own need.
+// Without the state folder no site can have one; a spec may do without a volume
+// root, or say userns: host.
 func (c *checker) userns() {
-	const why = "a site with userns: private sees its image and volumes through mapped owners"
+	const why = "a site with a user namespace of its own sees its image and volumes through mapped owners"
+	remedy := "use a newer kernel or another file system there, or userns: host in the specs of sites that need it; fcnode apply refuses what cannot be"
+	level := Warn
+	switch c.cfg.Privileges.Userns {
+	case config.UsernsPrivate:
+		level = Fail
+		remedy += "; privileges.userns: host in the node's configuration makes that the default"
+	case config.UsernsRequired:
+		level = Fail
+		remedy = "use a newer kernel or another file system there, or privileges.userns: private in the node's configuration, and userns: host in the specs of sites that need it"
+	}
 	for _, dir := range append([]string{c.cfg.StateDir}, c.cfg.VolumeRoots...) {
 		name := "user namespaces: " + dir
 		if err := c.m.Mapped(dir); err != nil {
-			c.failed(name, Warn, err, why, "use a newer kernel or another file system there, or no userns: private; fcnode apply refuses what cannot be")
+			if dir != c.cfg.StateDir {
+				level = Warn
+			}
+			c.failed(name, level, err, why, remedy)
 			continue
 		}
 		c.add(name, OK, "owners can be mapped", why, "")

@@ -165,6 +165,9 @@ func (c checker) tokens(path string, t Tokens) {
 
 // privileges checks what specs may ask for.
 func (c checker) privileges(p Privileges) {
+	if modes := []string{UsernsHost, UsernsPrivate, UsernsRequired}; !slices.Contains(modes, p.Userns) {
+		c.bad("privileges.userns", strings.Join(modes, ", "), "%q is not such a namespace", p.Userns)
+	}
 	for i, name := range p.Capabilities {
 		at := fmt.Sprintf("privileges.capabilities[%d]", i)
 		if err := name.CheckMore(); err != nil {

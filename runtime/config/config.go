@@ -103,6 +103,22 @@ type Privileges struct {
 	Capabilities []spec.Capability `json:"capabilities" also:"add,allow"`
 	// NewPrivileges lets specs say noNewPrivileges: false.
 	NewPrivileges bool `json:"newPrivileges" also:"nonewprivileges,setuid"`
+	// Userns is the user namespace of sites whose spec does not say it: host (that of the machine), or private (one of each
+	// replica's own). With required it is private, and no spec may say host.
+	Userns string `json:"userns" also:"usernamespace,usernsmode"`
+}
+
+// The values of Privileges.Userns.
+const (
+	UsernsHost     = spec.UsernsHost
+	UsernsPrivate  = spec.UsernsPrivate
+	UsernsRequired = "required"
+)
+
+// OwnUserns says whether each replica of a site has a user namespace of its own on
+// this node.
+func (p Privileges) OwnUserns(s *spec.Site) bool {
+	return s.OwnUserns(p.Userns == UsernsPrivate || p.Userns == UsernsRequired)
 }
 
 // Registries says how images are pulled.
@@ -278,7 +294,7 @@ func base() Config {
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3, Rate: LogRate{Bytes: spec.MiB, Lines: 2000}},
-		Privileges:  Privileges{Capabilities: []spec.Capability{}},
+		Privileges:  Privileges{Capabilities: []spec.Capability{}, Userns: UsernsPrivate},
 		Busy:        Busy{Most: spec.Duration(6 * time.Hour)},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},

@@ -39,6 +39,38 @@ func TestMountOrder(t *testing.T) {
 	})
 }
 
+// TestUsernsOfTheNode: what a spec does not say the node does, and what it must
+// not say is refused.
+func TestUsernsOfTheNode(t *testing.T) {
+	for _, tt := range []struct {
+		node, spec string
+		own        bool
+		refused    string
+	}{
+		{config.UsernsHost, "", false, ""},
+		{config.UsernsHost, spec.UsernsPrivate, true, ""},
+		{config.UsernsHost, spec.UsernsHost, false, ""},
+		{config.UsernsPrivate, "", true, ""},
+		{config.UsernsPrivate, spec.UsernsHost, false, ""},
+		{config.UsernsRequired, "", true, ""},
+		{config.UsernsRequired, spec.UsernsPrivate, true, ""},
+		{config.UsernsRequired, spec.UsernsHost, false, "userns"},
+	} {
+		cfg, s := config.Default(), &spec.Site{Userns: tt.spec}
+		cfg.Privileges.Userns = tt.node
+		if own := cfg.Privileges.OwnUserns(s); own != tt.own {
+			t.Errorf("%+v: a user namespace of its own: %t", tt, own)
+		}
+		refused := ""
+		for _, e := range Excesses(cfg, s) {
+			refused += e.Field
+		}
+		if refused != tt.refused {
+			t.Errorf("%+v: refused %q", tt, refused)
+		}
+	}
+}
+
 // TestForeignPrograms: a spec for another node is refused, and the end by a system call names the line that may be missing.
 func TestForeignPrograms(t *testing.T) {
 	other := map[bool]spec.Architecture{true: "amd64", false: "arm64"}[runtime.GOARCH != "amd64"]

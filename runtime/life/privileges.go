@@ -33,6 +33,20 @@ func Excesses(cfg config.Config, s *spec.Site) []Excess {
 			Err: errors.New("this node lets no site go without it; the operator can set privileges.newPrivileges in its configuration"),
 		})
 	}
+	switch {
+	case s.Userns == spec.UsernsHost && cfg.Privileges.Userns == config.UsernsRequired:
+		all = append(all, Excess{
+			Field: "userns", Allowed: "private",
+			Err: errors.New("each site of this node has a user namespace of its own; the operator can set privileges.userns in its configuration to private, or to host"),
+		})
+	case s.Userns == "" && cfg.Privileges.OwnUserns(s): // else the spec's own check has found it
+		for _, n := range s.NotWithUserns() {
+			all = append(all, Excess{
+				Field: n.Field, Allowed: n.Allowed,
+				Err: fmt.Errorf("%s with a user namespace of the site's own, which this node gives by default (privileges.userns)", n.What),
+			})
+		}
+	}
 	if _, refused := s.Foreign(runtime.GOARCH); len(refused) > 0 {
 		runs := strings.Join(spec.RunsOn(runtime.GOARCH), ", ")
 		for _, i := range refused {

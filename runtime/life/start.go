@@ -149,7 +149,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, err
 	}
-	ns, err := st.Host.Net.Get(ctx)
+	ns, err := st.namespace(ctx, s)
 	if err != nil {
 		return with, err
 	}
@@ -172,7 +172,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Args:  args, Env: Environment(img.Config.Env, s.Env),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
-		Userns:     s.OwnUserns(), Init: s.Init,
+		Userns:     st.Host.Cfg.Privileges.OwnUserns(s), Init: s.Init,
 		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(os.ReadFile, st.Host.Cfg.DNS, s.DNS),
 		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
 		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
@@ -180,6 +180,19 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		ShmSize: int64(s.ShmSize), Architectures: foreign,
 		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())},
 	}, nil
+}
+
+// namespace gives a replica its network namespace, and one in which something waits
+// for it where that has to be.
+func (st *Site) namespace(ctx context.Context, s *spec.Site) (Namespace, error) {
+	if st.Host.Cfg.Privileges.OwnUserns(s) {
+		restores := false
+		st.With(func(l *Live) { restores = l.Activity != nil && l.Image })
+		if ns := st.Host.Containers.Place(restores); ns != nil {
+			return ns, nil
+		}
+	}
+	return st.Host.Net.Get(ctx)
 }
 
 // started takes the outcome of a start to the machine.

@@ -181,6 +181,10 @@ func (n *Node) open() (err error) {
 		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
+		Userns: cfg.Privileges.Userns != config.UsernsHost,
+		Netns: func(ctx context.Context) (container.Netns, error) {
+			return life.KernelNetwork{Pool: n.net.Pool()}.Get(ctx)
+		},
 	})
 	if err != nil {
 		return err
@@ -310,6 +314,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
+	if n.table.OwnUserns || n.Cfg.Privileges.Userns != config.UsernsHost {
+		n.Containers.ExpectUserns()
+	}
 	n.PrepareAgain()
 
 	for _, s := range n.table.AlwaysOn {

@@ -70,8 +70,12 @@ func (c checks) volumes(sites []spec.Site, from origin) error {
 // the site starts. In the folder of specs it is told only, as an error keeps back
 // all its sites, and a file system may be mounted anew.
 func (c checks) userns(sites []spec.Site, from origin) error {
-	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return s.OwnUserns() }) {
+	if !slices.ContainsFunc(sites, func(s spec.Site) bool { return c.cfg.Privileges.OwnUserns(&s) }) {
 		return nil
+	}
+	allowed := "userns: host, or another file system"
+	if c.cfg.Privileges.Userns == config.UsernsRequired {
+		allowed = "another file system, as this node requires user namespaces (privileges.userns)"
 	}
 	var bad []api.Detail
 	mapping, probeErr := volume.ProbeMapping()
@@ -80,7 +84,7 @@ func (c checks) userns(sites []spec.Site, from origin) error {
 	}
 	for i := range sites {
 		s := &sites[i]
-		if !s.OwnUserns() {
+		if !c.cfg.Privileges.OwnUserns(s) {
 			continue
 		}
 		report := func(field string, err error) {
@@ -88,7 +92,7 @@ func (c checks) userns(sites []spec.Site, from origin) error {
 				c.log.Warn("a site cannot have a user namespace of its own", "site", s.Name, "field", field, "error", err)
 				return
 			}
-			bad = append(bad, api.Detail{Site: s.Name, Field: field, Message: err.Error(), Allowed: "userns: host, or another file system"})
+			bad = append(bad, api.Detail{Site: s.Name, Field: field, Message: err.Error(), Allowed: allowed})
 		}
 		if probeErr != nil {
 			report("userns", probeErr)

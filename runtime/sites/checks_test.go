@@ -41,6 +41,10 @@ noNewPrivileges: false
 		{config.Privileges{}, []string{"5:16: capabilities.add[1]", "5:25: capabilities.add[2]", "6:18: noNewPrivileges"}},
 		{config.Privileges{Capabilities: []spec.Capability{"MKNOD"}, NewPrivileges: true}, []string{"5:16: capabilities.add[1]"}},
 		{config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true}, nil},
+		{ // two that mean nothing where each site has a user namespace of its own
+			config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true, Userns: config.UsernsPrivate},
+			[]string{"5:16: capabilities.add[1]", "5:25: capabilities.add[2]"},
+		},
 	} {
 		cfg := config.Config{Privileges: tt.most}
 		err := checks{cfg: cfg}.privileges(sites, file)

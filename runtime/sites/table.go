@@ -20,7 +20,8 @@ import (
 type Table struct {
 	host *life.Host
 
-	AlwaysOn []*spec.Site // found at the start, to be woken once events are read
+	AlwaysOn  []*spec.Site // found at the start, to be woken once events are read
+	OwnUserns bool         // found at the start: some site has userns: private
 
 	mu      sync.RWMutex // guards what follows
 	Sites   map[string]*life.Site
@@ -178,6 +179,7 @@ func (t *Table) takeSite(s *store.Site) error {
 	if s.Spec.Scale.Min > 0 {
 		t.AlwaysOn = append(t.AlwaysOn, &s.Spec)
 	}
+	t.OwnUserns = t.OwnUserns || t.host.Cfg.Privileges.OwnUserns(&s.Spec)
 	for _, d := range e.Domains {
 		t.domains[d] = e.Name
 	}

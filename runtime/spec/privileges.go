@@ -85,33 +85,46 @@ func (s *Site) NewPrivileges() bool { return s.NoNewPrivileges != nil && !*s.NoN
 
 // The user namespaces that a spec may name.
 const (
-	usernsHost    = "host"
-	usernsPrivate = "private"
+	UsernsHost    = "host"
+	UsernsPrivate = "private"
 )
 
-var usernsModes = []string{usernsHost, usernsPrivate}
-
-// OwnUserns says whether each replica has a user namespace of its own.
-func (s *Site) OwnUserns() bool { return s.Userns == usernsPrivate }
+// OwnUserns says whether each replica has a user namespace of its own; where the
+// spec does not say it the node does.
+func (s *Site) OwnUserns(byDefault bool) bool {
+	return s.Userns == UsernsPrivate || s.Userns == "" && byDefault
+}
 
 // userns checks the user namespace, and what means nothing in one.
 func (c checker) userns(s *Site) {
-	if s.Userns != "" && !slices.Contains(usernsModes, s.Userns) {
-		c.bad("userns", strings.Join(usernsModes, ", "), "%q is not such a namespace", s.Userns)
+	modes := []string{UsernsHost, UsernsPrivate}
+	if s.Userns != "" && !slices.Contains(modes, s.Userns) {
+		c.bad("userns", strings.Join(modes, ", "), "%q is not such a namespace", s.Userns)
 	}
-	if !s.OwnUserns() {
+	if !s.OwnUserns(false) {
 		return
 	}
+	for _, n := range s.NotWithUserns() {
+		c.bad(n.Field, n.Allowed, "%s with userns: private", n.What)
+	}
+}
+
+// NoEffect is a field of a spec that means nothing.
+type NoEffect struct{ Field, What, Allowed string }
+
+// NotWithUserns finds what has no effect in a user namespace of the site's own.
+func (s *Site) NotWithUserns() (found []NoEffect) {
 	for i, name := range s.Capabilities.Add {
 		if name == "NET_RAW" || name == "MKNOD" {
-			c.bad(fmt.Sprintf("capabilities.add[%d]", i), "another capability, or userns: host", "%s has no effect with userns: private", name)
+			found = append(found, NoEffect{fmt.Sprintf("capabilities.add[%d]", i), string(name) + " has no effect", "another capability, or userns: host"})
 		}
 	}
 	for i, v := range s.Volumes {
 		if v.Dev {
-			c.bad(fmt.Sprintf("volumes[%d].dev", i), "false, or userns: host", "has no effect with userns: private")
+			found = append(found, NoEffect{fmt.Sprintf("volumes[%d].dev", i), "has no effect", "false, or userns: host"})
 		}
 	}
+	return found
 }
 
 // capabilities checks the changes of the default set.

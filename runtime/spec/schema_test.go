@@ -195,7 +195,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	env := get("env")
 	env.PropertyNames = &jsonschema.Schema{Pattern: envNamePattern}
 	get("noNewPrivileges").Default = true
-	for _, word := range usernsModes {
+	for _, word := range []string{UsernsHost, UsernsPrivate} {
 		get("userns").Enum = append(get("userns").Enum, word)
 	}
 	bounds := func(path string, low, high json.Number) {

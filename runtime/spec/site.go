@@ -55,7 +55,8 @@ type Site struct {
 	NoNewPrivileges *bool `json:"noNewPrivileges,omitempty" also:"no_new_privs,allowprivilegeescalation"`
 
 	// Userns is the user namespace of each replica: host (that of the machine) or private (one of its own: root and all other users
-	// of the replica are users of the machine that nobody else has, while files keep their owners). Default: host.
+	// of the replica are users of the machine that nobody else has, while files keep their owners). Default: what privileges.userns
+	// of the node's configuration says.
 	Userns string `json:"userns,omitempty" also:"usernamespace,usernsmode"`
 
 	// Hostname seen inside of the site. Default: the name of the site.
@@ -364,9 +365,6 @@ func (s *Site) complete() {
 	}
 	if len(s.Capabilities.Drop) == 0 {
 		s.Capabilities.Drop = nil
-	}
-	if s.Userns == usernsHost {
-		s.Userns = ""
 	}
 	if !s.NewPrivileges() {
 		s.NoNewPrivileges = nil

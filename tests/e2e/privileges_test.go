@@ -17,7 +17,7 @@ func TestRootPrivilegesWithinTheNodes(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newMachine(t, options{})
-	n.configure(options{more: "privileges: {capabilities: [NET_RAW]}"})
+	n.configure(options{more: "privileges: {capabilities: [NET_RAW], userns: host}"})
 	n.start()
 	file := n.write("bad.yaml", n.spec("fine")+"---\n"+n.spec("bad")+"capabilities: {add: [NET_RAW, MKNOD]}\nnoNewPrivileges: false\n")
 	line := strings.Count(n.spec("fine"), "\n") + 1 + strings.Count(n.spec("bad"), "\n") + 1

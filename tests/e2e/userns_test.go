@@ -72,3 +72,44 @@ func TestRootUserns(t *testing.T) {
 		}
 	}
 }
+
+// TestRootUsernsOfTheNode: sites have user namespaces of their own, each replica another range of users, unless a spec says
+// otherwise; where the node requires them such a spec is refused where its line is, and so is the next start of a site that had
+// it before. What waits for such sites when the daemon is killed leaves nothing.
+func TestRootUsernsOfTheNode(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	testutil.NeedMapping(t, n.dir)
+	owner := func(s *site) uint32 {
+		t.Helper()
+		n.outside.greet(s.addr4(80))
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join("/proc", fmt.Sprint(s.pid())), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Uid
+	}
+	silent, other, host := n.deploy("silent"), n.deploy("other"), n.deploy("host", "userns: host")
+	a, b, c := owner(silent), owner(other), owner(host)
+	if a == b || a < 1879048192 || b < 1879048192 || c != 0 {
+		t.Errorf("their first processes are of the users %d, %d and, with userns: host, %d", a, b, c)
+	}
+	n.kill()
+	n.configure(options{more: "privileges: {userns: required}"})
+	n.start()
+	if again := owner(silent); again != a {
+		t.Errorf("an adopted site is of user %d, and was of %d", again, a)
+	}
+	file := n.write("bad.yaml", n.spec("fine")+"---\n"+n.spec("bad")+"userns: host\n")
+	line := strings.Count(n.spec("fine"), "\n") + 1 + strings.Count(n.spec("bad"), "\n") + 1
+	says(t, "apply", n.cliFails("apply", "-f", file), fmt.Sprintf("%s:%d:", file, line), "userns", "privileges.userns")
+	host.park()
+	mark := n.mark()
+	if conn, err := n.outside.connect(host.addr4(80)); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("%v %v, want it refused", conn, err)
+	}
+	if ev := host.await(mark, "failed"); !strings.Contains(ev.Reason, "privileges.userns") {
+		t.Errorf("the event says %q", ev.Reason)
+	}
+}
