@@ -48,10 +48,8 @@ func (n openNetns) Close() error {
 func (e *env) waitIn(next func() (*os.File, error)) *netnses {
 	e.t.Helper()
 	n := &netnses{}
-	runDir := e.runDir + "-places"
-	e.t.Cleanup(func() { _ = os.RemoveAll(runDir) })
 	e.m = e.manager("/"+testutil.Unique(e.t)+"-places", func(o *Options) {
-		o.RunDir = runDir
+		o.RunDir = filepath.Join(o.RunDir, "places") // below a folder that is root's alone
 		o.Netns = func(context.Context) (Netns, error) {
 			f, err := next()
 			if err != nil {

@@ -26,7 +26,7 @@ type App struct {
 	Command []string
 	Port    uint16
 	Path    string // GET it: the answer has the count
-	// Users tells that its processes belong to several users, so that restoring them takes CAP_SYS_RESOURCE.
+	// Users tells that its processes belong to several users, so that restoring them takes CAP_SYS_RESOURCE, or a user namespace.
 	Users bool
 	// Processes is how many it has when it serves.
 	Processes int

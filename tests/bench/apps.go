@@ -439,9 +439,6 @@ func (a *hosted) whyNot() (all []string) {
 		told = sl.unusable
 		text := strings.ReplaceAll(told, "\n", " ")
 		text = sl.way() + ": " + text[:min(len(text), 300)]
-		if a.Users && sl.tier == api.TierCheckpointed {
-			text += " (its processes belong to several users: that takes CAP_SYS_RESOURCE)"
-		}
 		all = append(all, text)
 	}
 	return all

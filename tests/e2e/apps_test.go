@@ -23,9 +23,11 @@ func TestRootApps(t *testing.T) {
 			for _, tier := range []api.Tier{api.TierFrozen, api.TierPrepared, api.TierCheckpointed} {
 				t.Run(string(tier), func(t *testing.T) { appSleeps(t, n.in(t), app, string(tier), tier) })
 			}
-			t.Run("private", func(t *testing.T) {
-				testutil.NeedMapping(t, n.dir)
-				appSleeps(t, n.in(t), app, "private", api.TierPrepared, "userns: private")
+			t.Run("userns of the host", func(t *testing.T) {
+				if app.Users {
+					testutil.RequireFeature(t, "CAP_SYS_RESOURCE")
+				}
+				appSleeps(t, n.in(t), app, "host", api.TierCheckpointed, "userns: host")
 			})
 		})
 	}
@@ -62,9 +64,6 @@ func appWakesCold(t *testing.T, n *node, app apps.App) {
 func appSleeps(t *testing.T, n *node, app apps.App, name string, tier api.Tier, more ...string) {
 	if tier == api.TierCheckpointed {
 		needCRIU(t)
-		if app.Users {
-			testutil.RequireFeature(t, "CAP_SYS_RESOURCE")
-		}
 	}
 	more = append(more, "idle: 1s", fmt.Sprintf("tiers: [%s]", tier), "checkpoint: {warm: 1}")
 	s := n.apply(app.Spec(app.Name+"-"+name, more...))

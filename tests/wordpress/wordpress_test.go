@@ -84,7 +84,7 @@ func wantTiers(t *testing.T, r report) {
 	lacks := map[detect.Tier][]string{
 		detect.TierFrozen: nil, detect.TierPrepared: nil, detect.TierCold: nil,
 		detect.TierReclaimed:    {"memory controller", "swap"},
-		detect.TierCheckpointed: {"CRIU", "CAP_SYS_RESOURCE"},
+		detect.TierCheckpointed: {"CRIU"},
 	}
 	for tier, features := range lacks {
 		shown := slices.ContainsFunc(r.Wakes, func(w wake) bool { return w.Tier == tier && w.FirstByte > 0 })

@@ -44,11 +44,11 @@ func (r *restorer) mountMapped() error {
 	if err != nil {
 		return err
 	}
-	at, changed := imagesDir(r.opts.RunDir), filepath.Join(r.opts.RunDir, name) // in CRIU's own folder
+	at, changed := imagesDir(r.opts.mountDir()), filepath.Join(r.opts.mountDir(), name) // in CRIU's own folder
 	if err := os.WriteFile(changed, content, 0o644); err != nil {
 		return fmt.Errorf("changing the users of a checkpoint's processes: %w", err)
 	}
-	if err := unix.Mount(r.opts.Cgroup, cgroupDir(r.opts.RunDir), "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(r.opts.Cgroup, cgroupDir(r.opts.mountDir()), "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mounting the container's cgroup: %w", err)
 	}
 	tree := r.ownImages
@@ -57,6 +57,28 @@ func (r *restorer) mountMapped() error {
 		return fmt.Errorf("mounting a checkpoint: %w", err)
 	}
 	return nil
+}
+
+// mappedDir is where the mounts of a container with a user namespace are prepared. The
+// processes that CRIU restores look up the names of what it mounts themselves, as nobody on this
+// machine, and the folder of the node may be below one that is root's alone. Every machine has
+// this one, everybody may enter it, and in CRIU's own mount namespace nobody needs it.
+const mappedDir = "/sys/fs/bpf"
+
+// mountDir is where CRIU's mounts are prepared, in its mount namespace.
+func (o Options) mountDir() string {
+	if o.IDs != 0 {
+		return mappedDir
+	}
+	return o.RunDir
+}
+
+// rootfs is where the root file system is mounted.
+func (r *restorer) rootfs() string {
+	if r.mapping == nil {
+		return r.req.Rootfs
+	}
+	return filepath.Join(mappedDir, wire.RootfsDir)
 }
 
 // mountRoot mounts the root file system.

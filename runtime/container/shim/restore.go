@@ -194,7 +194,7 @@ func (r *restorer) mount() error {
 	if err := r.mountMapped(); err != nil {
 		return err
 	}
-	root := mounts.Root{ID: r.req.ID, Target: r.req.Rootfs, Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}
+	root := mounts.Root{ID: r.req.ID, Target: r.rootfs(), Upper: r.req.Upper, Work: r.req.Work, Suid: r.req.NewPrivileges}
 	if err := r.mountRoot(layers, root); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (r *restorer) mount() error {
 	}
 	r.sources = sources
 	defer volumes.Close()
-	return volumes.Park(parkDir(r.opts.RunDir))
+	return volumes.Park(parkDir(r.opts.mountDir()))
 }
 
 // images is their folder, wherever it is moved to.
@@ -247,7 +247,7 @@ func inNetwork(netns *os.File, fn func() error) error {
 
 func (r *restorer) options() criu.RestoreOptions {
 	o := criu.RestoreOptions{
-		Images: r.images(), Work: r.req.Dir, Root: r.req.Rootfs, Lazy: r.req.Lazy, Created: r.created, Approve: r.gate,
+		Images: r.images(), Work: r.req.Dir, Root: r.rootfs(), Lazy: r.req.Lazy, Created: r.created, Approve: r.gate,
 		Inherit: []criu.Inherit{
 			{Key: pipeKey(r.req.Streams.Stdout), FD: stagedStdout},
 			{Key: pipeKey(r.req.Streams.Stderr), FD: stagedStderr},
@@ -263,7 +263,7 @@ func (r *restorer) options() criu.RestoreOptions {
 	for _, b := range r.req.Binds {
 		source := r.source(b.Kind)
 		if b.Kind == wire.BindVolume {
-			source = mounts.ParkedAt(parkDir(r.opts.RunDir), parked)
+			source = mounts.ParkedAt(parkDir(r.opts.mountDir()), parked)
 			parked++
 		}
 		o.External = append(o.External, "mnt["+b.Key+"]:"+source)
@@ -275,26 +275,26 @@ func pipeKey(inode uint64) string { return "pipe:[" + strconv.FormatUint(inode, 
 
 // source is what is mounted besides volumes, as CRIU's mount namespace has it.
 func (r *restorer) source(kind wire.BindKind) string {
-	system := filepath.Join(r.opts.RunDir, wire.SystemDir)
+	system := filepath.Join(r.opts.mountDir(), wire.SystemDir)
 	switch kind {
 	case wire.BindDev:
 		return filepath.Join(system, "dev")
 	case wire.BindShm:
 		if r.mapping != nil {
-			return shmDir(r.opts.RunDir)
+			return shmDir(r.opts.mountDir())
 		}
 		return filepath.Join(system, "dev/shm")
 	case wire.BindNull:
 		return filepath.Join(system, "dev/null")
 	case wire.BindEmpty:
-		return emptyDir(r.opts.RunDir)
+		return emptyDir(r.opts.mountDir())
 	case wire.BindCgroup:
 		if r.mapping != nil {
-			return cgroupDir(r.opts.RunDir)
+			return cgroupDir(r.opts.mountDir())
 		}
 		return r.opts.Cgroup
 	case wire.BindSys:
-		return sysDir(r.opts.RunDir)
+		return sysDir(r.opts.mountDir())
 	case wire.BindVolume:
 	}
 	return ""

@@ -31,28 +31,28 @@ const (
 	stagedNulls = 8
 )
 
-// StageArg begins the command line of a stage; the ids, the run dir and CRIU's command line follow.
+// StageArg begins the command line of a stage; the ids, mountDir and CRIU's command line follow.
 const StageArg = "stage"
 
 // Stage is the first life of the process that becomes CRIU. Born in the
 // replica's cgroup and in a mount namespace of its own, it prepares what no request
 // changes and executes args, ahead of any request. ids are those of a container with
 // a user namespace, or 0. It returns only if something fails.
-func Stage(ids wire.IDs, runDir string, args []string) error {
+func Stage(ids wire.IDs, mountDir string, args []string) error {
 	runtime.LockOSThread() // the thread that executes CRIU brings its namespaces along
 	unix.CloseOnExec(stageFD)
 	conn, err := wire.Conn(os.NewFile(stageFD, "stage"))
 	if err != nil {
 		return err
 	}
-	err = prepareStage(ids, runDir)
+	err = prepareStage(ids, mountDir)
 	if err == nil {
 		err = fmt.Errorf("executing %s: %w", args[0], unix.Exec(args[0], args, os.Environ()))
 	}
 	return errors.Join(err, wire.Send(conn, wire.StageFailed{Error: wire.AsError(err)}))
 }
 
-func prepareStage(ids wire.IDs, runDir string) error {
+func prepareStage(ids wire.IDs, mountDir string) error {
 	// Volumes that are mounted on the machine later are to be seen here, mounts
 	// made here are not to be seen there.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
@@ -62,12 +62,12 @@ func prepareStage(ids wire.IDs, runDir string) error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("making a cgroup namespace: %w", err)
 	}
-	system := filepath.Join(runDir, wire.SystemDir)
+	system := filepath.Join(mountDir, wire.SystemDir)
 	makeDev := mounts.Dev
 	if ids != 0 {
-		makeDev = func(system string) error { return enterMapped(uint32(ids), runDir, system) }
+		makeDev = func(system string) error { return enterMapped(uint32(ids), mountDir, system) }
 	}
-	if err := errors.Join(makeDev(system), mounts.Empty(emptyDir(runDir), uint32(ids))); err != nil {
+	if err := errors.Join(makeDev(system), mounts.Empty(emptyDir(mountDir), uint32(ids))); err != nil {
 		return err
 	}
 	for i := range stagedNulls {
@@ -84,18 +84,16 @@ func prepareStage(ids wire.IDs, runDir string) error {
 
 // enterMapped enters the network namespace of a container with a user namespace, for
 // CRIU, which restores only processes of its own then, and mounts what nobody in
-// that user namespace could. The processes that CRIU restores look up the names of
-// what it mounts themselves, as nobody on this machine: so the run dir is covered by a
-// folder that everybody may enter.
-func enterMapped(root uint32, runDir, system string) error {
+// that user namespace could.
+func enterMapped(root uint32, mountDir, system string) error {
 	netns := os.NewFile(stagedNetns, "network namespace")
 	if err := unix.Setns(stagedNetns, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering the network namespace of the container: %w", err)
 	}
-	if err := unix.Mount("tmpfs", runDir, "tmpfs", mounts.Quiet, "mode=755,size=1m"); err != nil {
+	if err := unix.Mount("tmpfs", mountDir, "tmpfs", mounts.Quiet, "mode=755,size=1m"); err != nil {
 		return fmt.Errorf("mounting a folder for the mounts of the container: %w", err)
 	}
-	for _, dir := range []string{system, emptyDir(runDir), parkDir(runDir), filepath.Join(system, "dev"), sysDir(runDir), shmDir(runDir), cgroupDir(runDir), imagesDir(runDir), filepath.Join(runDir, wire.RootfsDir)} {
+	for _, dir := range []string{system, emptyDir(mountDir), parkDir(mountDir), filepath.Join(system, "dev"), sysDir(mountDir), shmDir(mountDir), cgroupDir(mountDir), imagesDir(mountDir), filepath.Join(mountDir, wire.RootfsDir)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making a folder for the mounts of the container: %w", err)
 		}
@@ -106,27 +104,27 @@ func enterMapped(root uint32, runDir, system string) error {
 	}
 	defer dev.Close()
 	defer sys.Close()
-	if err := mounts.MappedDev(system, dev, shmDir(runDir), root); err != nil {
+	if err := mounts.MappedDev(system, dev, shmDir(mountDir), root); err != nil {
 		return err
 	}
-	if err := mounts.MoveTo(sys, sysDir(runDir)); err != nil {
+	if err := mounts.MoveTo(sys, sysDir(mountDir)); err != nil {
 		return fmt.Errorf("mounting /sys of the container: %w", err)
 	}
 	return nil
 }
 
 // Where /sys, /dev/shm, the cgroup and the image of a container with a user namespace are mounted.
-func sysDir(runDir string) string    { return filepath.Join(runDir, "sys") }
-func shmDir(runDir string) string    { return filepath.Join(runDir, "shm") }
-func cgroupDir(runDir string) string { return filepath.Join(runDir, "cgroup") }
-func imagesDir(runDir string) string { return filepath.Join(runDir, "images") }
+func sysDir(mountDir string) string    { return filepath.Join(mountDir, "sys") }
+func shmDir(mountDir string) string    { return filepath.Join(mountDir, "shm") }
+func cgroupDir(mountDir string) string { return filepath.Join(mountDir, "cgroup") }
+func imagesDir(mountDir string) string { return filepath.Join(mountDir, "images") }
 
 // emptyDir is where the empty folder is mounted: the place is free, as nothing else is
 // prepared in this mount namespace.
-func emptyDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "proc") }
+func emptyDir(mountDir string) string { return filepath.Join(mountDir, wire.SystemDir, "proc") }
 
 // parkDir is where volumes are mounted, a free place like emptyDir.
-func parkDir(runDir string) string { return filepath.Join(runDir, wire.SystemDir, "sys") }
+func parkDir(mountDir string) string { return filepath.Join(mountDir, wire.SystemDir, "sys") }
 
 // startStage starts the process that becomes CRIU, in the replica's cgroup. In
 // place of a network namespace, which only the request brings unless the container has
@@ -152,7 +150,7 @@ func (r *restorer) startStage() error {
 	}
 	r.session, err = r.tool.Start(criu.SessionOptions{
 		Files: []*os.File{theirs, netns, ends[0], ends[1]}, // stageFD and following
-		Wrap:  []string{"/proc/self/exe", StageArg, strconv.FormatUint(uint64(r.opts.IDs), 10), r.opts.RunDir},
+		Wrap:  []string{"/proc/self/exe", StageArg, strconv.FormatUint(uint64(r.opts.IDs), 10), r.opts.mountDir()},
 		Attr:  r.birth(),
 	})
 	for _, f := range append(ends[:], netns) {
