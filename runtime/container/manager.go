@@ -90,7 +90,7 @@ type Manager struct {
 	monitors *os.File // their cgroup
 
 	ids    *ids          // of user namespaces
-	places places        // for containers that have them
+	places *places       // for containers that have them
 	prefix string        // of the names of this Manager's cgroups
 	slots  atomic.Uint64 // how many it has made
 
@@ -139,10 +139,10 @@ func NewManager(opts Options) (*Manager, error) {
 		inits:    initLayers{dir: opts.InitDir, mu: &sync.Mutex{}},
 		opts:     opts, parent: parent, programs: programs, log: opts.Log, prefix: cgroupPrefix(),
 		ids:        newIDs(cmp.Or(opts.IDRanges, idRanges)),
+		places:     newPlaces(),
 		containers: map[string]*Container{}, prepared: map[string]*Prepared{},
 	}
 	m.pool = newPool(opts.Ahead, m.newSlot, opts.Yield, opts.Log)
-	m.places.ctx, m.places.stop = context.WithCancel(context.Background())
 	if !opts.Userns {
 		m.pool.refill()
 	}

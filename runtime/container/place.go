@@ -40,13 +40,18 @@ func (p *Place) Close() error {
 
 // places are the slots in network namespaces.
 type places struct {
-	ctx  context.Context // ends with close
+	ctx  context.Context //nolint:containedctx // what waits is made beside those who use it; ends with close
 	stop context.CancelFunc
 
 	mu       sync.Mutex
 	runners  *pool // nil before any is expected
 	restores *pool // the same
 	taken    map[*os.File]*slot
+}
+
+func newPlaces() *places {
+	ctx, stop := context.WithCancel(context.Background())
+	return &places{ctx: ctx, stop: stop}
 }
 
 // ExpectUserns has runners wait for containers with user namespaces of their own
