@@ -149,7 +149,9 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, err
 	}
-	ns, err := st.namespace(ctx, s)
+	image := false
+	st.With(func(l *Live) { image = l.Image })
+	ns, err := st.Host.namespace(ctx, s, image)
 	if err != nil {
 		return with, err
 	}
@@ -182,17 +184,15 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}, nil
 }
 
-// namespace gives a replica its network namespace, and one in which something waits
-// for it where that has to be.
-func (st *Site) namespace(ctx context.Context, s *spec.Site) (Namespace, error) {
-	if st.Host.Cfg.Privileges.OwnUserns(s) {
-		restores := false
-		st.With(func(l *Live) { restores = l.Activity != nil && l.Image })
-		if ns := st.Host.Containers.Place(restores); ns != nil {
+// namespace gives a replica its network namespace: one in which something waits for
+// it, for its restore if there is an image, where that has to be.
+func (h *Host) namespace(ctx context.Context, s *spec.Site, image bool) (Namespace, error) {
+	if h.Cfg.Privileges.OwnUserns(s) {
+		if ns := h.Containers.Place(image); ns != nil {
 			return ns, nil
 		}
 	}
-	return st.Host.Net.Get(ctx)
+	return h.Net.Get(ctx)
 }
 
 // started takes the outcome of a start to the machine.
