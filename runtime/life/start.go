@@ -151,7 +151,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}
 	image := false
 	st.With(func(l *Live) { image = l.Image })
-	ns, err := st.Host.namespace(ctx, s, image)
+	ns, err := namespaceFor(ctx, st.Host, s, image)
 	if err != nil {
 		return with, err
 	}
@@ -184,9 +184,9 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}, nil
 }
 
-// namespace gives a replica its network namespace: one in which something waits for
+// namespaceFor gives a replica its network namespace: one in which something waits for
 // it, for its restore if there is an image, where that has to be.
-func (h *Host) namespace(ctx context.Context, s *spec.Site, image bool) (Namespace, error) {
+func namespaceFor(ctx context.Context, h *Host, s *spec.Site, image bool) (Namespace, error) {
 	if h.Cfg.Privileges.OwnUserns(s) {
 		if ns := h.Containers.Place(image); ns != nil {
 			return ns, nil
