@@ -53,6 +53,9 @@ func (h *handler) Provision(ctx caddy.Context) error {
 	for i, mod := range mods.([]any) {
 		h.proxies[wires[i]] = mod.(caddyhttp.MiddlewareHandler)
 	}
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		srv.RegisterConnState(h.gateway.active.note)
+	}
 	return nil
 }
 
@@ -60,6 +63,7 @@ func (h *handler) Provision(ctx caddy.Context) error {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.gateway
 	w.Header().Del("Server") // the site's own, if it has one
+	g.offerHTTP3(w, r)
 	host := routes.Normalize(r.Host)
 	entry, ok := g.Table.Lookup(host)
 	if !ok {

@@ -52,6 +52,10 @@ func TestVersionsAndHeaders(t *testing.T) {
 					t.Errorf("%s over %s %s: %s is %q, want %q", host, c.scheme, c.version, name, got, want)
 				}
 			}
+			// What has no body has none for the site, either.
+			if got := r.ask(r.client(c.version), c.scheme+"://"+host+"/"); got.body != "body:" || got.header["Saw-Transfer-Encoding"] != nil {
+				t.Errorf("%s over %s %s: a GET comes with a body: %v", host, c.scheme, c.version, got.header["Saw-Transfer-Encoding"])
+			}
 		}
 	}
 }
