@@ -50,6 +50,9 @@ type Gateway struct {
 	// stopFor is how long Stop waits for requests.
 	stopFor time.Duration
 
+	// authorities are those whose certificates visitors may show, as Caddy has them.
+	authorities atomic.Pointer[authorities]
+
 	mu    sync.Mutex // guards what follows, and that Caddy is given one configuration at a time
 	shape shape
 	news  chan struct{}
@@ -196,7 +199,7 @@ func (g *Gateway) Run(ctx context.Context) {
 func (g *Gateway) load(always bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	want := g.want()
+	want, issuers := g.want()
 	if !always && slices.Equal(want.clientAuth, g.shape.clientAuth) && want.passthrough == g.shape.passthrough {
 		return nil
 	}
@@ -207,6 +210,7 @@ func (g *Gateway) load(always bool) error {
 	if err := caddy.Load(text, true); err != nil {
 		return fmt.Errorf("configure the server: %w", err)
 	}
+	g.authorities.Store(&issuers)
 	if err := g.handOver(); err != nil {
 		return err
 	}
@@ -229,10 +233,11 @@ func (g *Gateway) handOver() error {
 	return nil
 }
 
-// want says what the sites need of Caddy's configuration.
-func (g *Gateway) want() shape {
+// want says what the sites need of Caddy's configuration, and whose certificates it will then accept.
+func (g *Gateway) want() (shape, authorities) {
 	seen := map[clientAuth]bool{}
 	var out shape
+	issuers := authorities{}
 	for _, s := range g.Table.Sites() {
 		if g.https(s) == routes.Passthrough {
 			out.passthrough = true
@@ -242,16 +247,18 @@ func (g *Gateway) want() shape {
 			continue
 		}
 		seen[auth] = true
-		if err := readCA(auth.CA); err != nil {
+		certs, err := readCA(auth.CA)
+		if err != nil {
 			g.log.Error("a site whose client certificates cannot be checked is not served", "site", s.Site, "error", err)
 			continue
 		}
+		issuers[auth.CA] = certs
 		out.clientAuth = append(out.clientAuth, auth)
 	}
 	slices.SortFunc(out.clientAuth, func(a, b clientAuth) int {
 		return strings.Compare(fmt.Sprint(a.CA, a.Optional), fmt.Sprint(b.CA, b.Optional))
 	})
-	return out
+	return out, issuers
 }
 
 // https is how a site is served, with the default filled in.
