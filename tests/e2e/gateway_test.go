@@ -311,8 +311,10 @@ func TestRootGatewayTellsWho(t *testing.T) {
 	if err != nil || status != http.StatusServiceUnavailable || strings.Contains(body, "nothing") {
 		t.Errorf("a site that cannot be started: %d %q, %v", status, body, err)
 	}
-	if out := n.cli("events", "--site", "broken"); !strings.Contains(out, "/nothing") {
-		t.Errorf("the events do not say why:\n%s", out)
+	for _, ask := range [][]string{{"events", "--site", "broken"}, {"why", "broken"}} {
+		if out := n.cli(ask...); !strings.Contains(out, "/nothing") {
+			t.Errorf("fcnode %s does not say why:\n%s", strings.Join(ask, " "), out)
+		}
 	}
 	log, err := os.ReadFile(n.path("fcnode-gateway.log"))
 	if err != nil || !strings.Contains(string(log), "fcnode events --site broken") {

@@ -26,17 +26,11 @@ func (g *Gateway) caddyConfig(want shape) ([]byte, error) {
 		servers["http"] = g.server(g.cfg.HTTP, object{"protocols": []string{"h1"}, "listener_wrappers": g.wrappers(false)})
 	}
 	if len(g.cfg.HTTPS) > 0 {
-		protocols := []string{"h1", "h2"}
-		if g.cfg.HTTP3 {
-			protocols = append(protocols, "h3")
-		}
 		servers["https"] = g.server(g.cfg.HTTPS, object{
-			"protocols":               protocols,
+			"protocols":               []string{"h1", "h2"}, // h3: quicServer
 			"tls_connection_policies": policies(want.clientAuth),
 			"listener_wrappers":       g.wrappers(want.passthrough),
 			"strict_sni_host":         false, // the handler is stricter: handshakeFor
-			// Early data can be sent again by whoever has seen it, and sites do not know which requests came so.
-			"allow_0rtt": false,
 		})
 	}
 	return json.Marshal(object{

@@ -2,13 +2,11 @@ package front
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
@@ -29,12 +28,6 @@ type shape struct {
 	passthrough bool
 }
 
-// clientAuth is a way in which visitors are asked for certificates.
-type clientAuth struct {
-	CA       string `json:"clientCA,omitempty"`
-	Optional bool   `json:"optional,omitempty"`
-}
-
 // Gateway serves the sites of a table.
 type Gateway struct {
 	Table *routes.Table
@@ -44,12 +37,21 @@ type Gateway struct {
 	pages *pages
 	rates *rates
 	conns *connections
-	rests rests
+	http3 *quicServer
+	// altSvc offers HTTP/3, by the port that a visitor has come to.
+	altSvc map[int][]string
+	active active
+	rests  rests
 	// account is that with the authority.
 	account account
 	// dial opens the connection that wakes a site.
 	dial    func(network, addr string) (net.Conn, error)
 	warmFor time.Duration
+	// stopFor is how long Stop waits for requests.
+	stopFor time.Duration
+
+	// authorities are those whose certificates visitors may show, as Caddy has them.
+	authorities atomic.Pointer[authorities]
 
 	mu    sync.Mutex // guards what follows, and that Caddy is given one configuration at a time
 	shape shape
@@ -71,9 +73,14 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
 		account: account{storage: filepath.Join(cfg.StateDir, "certificates")},
 		warmFor: warmFor,
+		stopFor: stopFor,
 		news:    make(chan struct{}, 1),
 	}
 	g.dial = func(network, addr string) (net.Conn, error) { return g.dialer(addr).Dial(network, addr) }
+	g.http3 = newQUICServer(g)
+	if cfg.HTTP3 {
+		g.altSvc = altServices(cfg.HTTPS)
+	}
 	g.Table = &routes.Table{NewState: func() any { return newUpstream(g.dial, g.warmFor) }}
 	return g, nil
 }
@@ -109,23 +116,46 @@ func portAtConnect(_, _ string, conn syscall.RawConn) error {
 func (g *Gateway) Start() error {
 	current.Store(g)
 	g.dropLocks()
-	return g.load(true)
+	if err := g.start(); err != nil {
+		return errors.Join(err, caddy.Stop(), g.http3.close())
+	}
+	return nil
 }
 
-// stopTimeout is how long requests may take that are under way when the gateway ends.
-const stopTimeout = 10 * time.Second
-
-// Stop closes the listeners and waits for the requests that are under way, but not for ever.
-func (g *Gateway) Stop() error {
-	stopped := make(chan error, 1)
-	go func() { stopped <- caddy.Stop() }()
-	select {
-	case err := <-stopped:
-		return err
-	case <-time.After(stopTimeout):
-		g.log.Warn("requests were cut off because the gateway stops", "after", stopTimeout)
-		return nil
+func (g *Gateway) start() error {
+	if g.cfg.HTTP3 { // whoever reads that Caddy is ready shall find this bound
+		if err := g.http3.bind(g.cfg.HTTPS); err != nil {
+			return err
+		}
 	}
+	if err := g.load(true); err != nil {
+		return err
+	}
+	return g.http3.start()
+}
+
+// stopFor is how long requests may take that are under way when the gateway ends, unless a test gives them longer. Nobody listens
+// meanwhile.
+const stopFor = 3 * time.Second
+
+// Stop closes the listeners and waits for the requests that are under way, but not for ever. Connections that were upgraded or are
+// forwarded are not waited for.
+func (g *Gateway) Stop() error {
+	g.http3.drain()
+	stopped := make(chan error, 1)
+	go func() {
+		err := caddy.Stop() // which waits for nobody, unless Caddy itself ends the process
+		g.http3.open.Wait()
+		<-g.active.none()
+		stopped <- err
+	}()
+	var err error
+	select {
+	case err = <-stopped:
+	case <-time.After(g.stopFor):
+		g.log.Warn("requests were cut off because the gateway stops", "after", g.stopFor)
+	}
+	return errors.Join(err, g.http3.close())
 }
 
 // Reload reads certificates and authorities anew, and lets those be issued again that could not be had. Where reading fails, what
@@ -169,7 +199,7 @@ func (g *Gateway) Run(ctx context.Context) {
 func (g *Gateway) load(always bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	want := g.want()
+	want, issuers := g.want()
 	if !always && slices.Equal(want.clientAuth, g.shape.clientAuth) && want.passthrough == g.shape.passthrough {
 		return nil
 	}
@@ -180,14 +210,34 @@ func (g *Gateway) load(always bool) error {
 	if err := caddy.Load(text, true); err != nil {
 		return fmt.Errorf("configure the server: %w", err)
 	}
+	g.authorities.Store(&issuers)
+	if err := g.handOver(); err != nil {
+		return err
+	}
 	g.shape = want
 	return nil
 }
 
-// want says what the sites need of Caddy's configuration.
-func (g *Gateway) want() shape {
+// handOver has HTTP/3 served by what Caddy has just been given.
+func (g *Gateway) handOver() error {
+	if !g.cfg.HTTP3 || len(g.cfg.HTTPS) == 0 {
+		return nil
+	}
+	ctx := caddy.ActiveContext()
+	app, err := ctx.App("http")
+	if err != nil {
+		return fmt.Errorf("find the server for HTTP/3: %w", err)
+	}
+	srv := app.(*caddyhttp.App).Servers["https"]
+	g.http3.use(srv, srv.TLSConnPolicies.TLSConfig(ctx))
+	return nil
+}
+
+// want says what the sites need of Caddy's configuration, and whose certificates it will then accept.
+func (g *Gateway) want() (shape, authorities) {
 	seen := map[clientAuth]bool{}
 	var out shape
+	issuers := authorities{}
 	for _, s := range g.Table.Sites() {
 		if g.https(s) == routes.Passthrough {
 			out.passthrough = true
@@ -197,30 +247,18 @@ func (g *Gateway) want() shape {
 			continue
 		}
 		seen[auth] = true
-		if err := readCA(auth.CA); err != nil {
+		certs, err := readCA(auth.CA)
+		if err != nil {
 			g.log.Error("a site whose client certificates cannot be checked is not served", "site", s.Site, "error", err)
 			continue
 		}
+		issuers[auth.CA] = certs
 		out.clientAuth = append(out.clientAuth, auth)
 	}
 	slices.SortFunc(out.clientAuth, func(a, b clientAuth) int {
 		return strings.Compare(fmt.Sprint(a.CA, a.Optional), fmt.Sprint(b.CA, b.Optional))
 	})
-	return out
-}
-
-func authOf(s *routes.Site) clientAuth { return clientAuth{CA: s.ClientCA, Optional: s.ClientOptional} }
-
-// readCA says what is wrong with a file of authorities, which else would keep all others from being configured.
-func readCA(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read gateway.clientCertificates.ca: %w", err)
-	}
-	if !x509.NewCertPool().AppendCertsFromPEM(text) {
-		return errors.New("gateway.clientCertificates.ca: " + path + " has no certificate in PEM")
-	}
-	return nil
+	return out, issuers
 }
 
 // https is how a site is served, with the default filled in.

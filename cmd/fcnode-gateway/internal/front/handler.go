@@ -53,6 +53,9 @@ func (h *handler) Provision(ctx caddy.Context) error {
 	for i, mod := range mods.([]any) {
 		h.proxies[wires[i]] = mod.(caddyhttp.MiddlewareHandler)
 	}
+	if srv, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		srv.RegisterConnState(h.gateway.active.note)
+	}
 	return nil
 }
 
@@ -60,6 +63,7 @@ func (h *handler) Provision(ctx caddy.Context) error {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	g := h.gateway
 	w.Header().Del("Server") // the site's own, if it has one
+	g.offerHTTP3(w, r)
 	host := routes.Normalize(r.Host)
 	entry, ok := g.Table.Lookup(host)
 	if !ok {
@@ -68,10 +72,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	site := entry.Site
 	secure := g.secure(r)
 	switch mode := g.https(site); {
-	case r.TLS != nil && (mode == routes.Off || mode == routes.Passthrough || !g.handshakeFor(r, host, site)):
+	case r.TLS != nil && (mode == routes.Off || mode == routes.Passthrough || !g.handshakeFor(r, host, site) || !g.shownFor(r, site)):
 		return misdirected(w)
 	case !secure && (mode == routes.Redirect || mode == routes.Passthrough):
 		return g.redirect(w, r, "https", host, entry)
+	case r.TLS == nil && !g.shownFor(r, site):
+		return plain(w, http.StatusForbidden, "this site asks for a certificate, which a front end cannot show")
 	case entry.Canonical != "":
 		return g.redirect(w, r, schemeOf(secure), entry.Canonical, entry)
 	}
@@ -89,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if n := u.busy.Add(1); g.cfg.Limits.PerSite > 0 && n > int64(g.cfg.Limits.PerSite) {
 		return answer(w, r, g.pages.unavailable, time.Second, "too many requests are under way")
 	}
-	v := &visit{site: site, ignored: site.Ignore.Matches(r.URL.Path, r.UserAgent()), told: told(r, client, secure)}
+	v := &visit{site: site, ignored: site.Ignore.Matches(r.URL.Path, r.UserAgent()), told: told(r, site, client, secure)}
 	if !v.ignored {
 		defer u.visits()()
 	} else if !u.visitedWithin(g.cfg.Wake.KeepAlive) {
@@ -252,7 +258,7 @@ func clientOf(r *http.Request) netip.Addr {
 }
 
 // told is what the site is told about its visitor, besides X-Forwarded-*, which Caddy adds.
-func told(r *http.Request, client netip.Addr, secure bool) http.Header {
+func told(r *http.Request, site *routes.Site, client netip.Addr, secure bool) http.Header {
 	peer := client
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		peer = ap.Addr().Unmap()
@@ -266,7 +272,7 @@ func told(r *http.Request, client netip.Addr, secure bool) http.Header {
 		element = strings.Join(before, ", ") + ", " + element
 	}
 	out := http.Header{"Forwarded": {element}, "X-Real-Ip": {client.String()}, "X-Client-Subject": nil}
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+	if site.ClientCA != "" && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		out.Set("X-Client-Subject", r.TLS.PeerCertificates[0].Subject.String())
 	}
 	return out

@@ -2,14 +2,18 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,6 +55,10 @@ func TestVersionsAndHeaders(t *testing.T) {
 				if got := strings.Join(got.header[name], "|"); got != want {
 					t.Errorf("%s over %s %s: %s is %q, want %q", host, c.scheme, c.version, name, got, want)
 				}
+			}
+			// What has no body has none for the site, either.
+			if got := r.ask(r.client(c.version), c.scheme+"://"+host+"/"); got.body != "body:" || got.header["Saw-Transfer-Encoding"] != nil {
+				t.Errorf("%s over %s %s: a GET comes with a body: %v", host, c.scheme, c.version, got.header["Saw-Transfer-Encoding"])
 			}
 		}
 	}
@@ -305,7 +313,116 @@ func TestGRPC(t *testing.T) {
 	}
 }
 
-// Ten thousand domains change, and Caddy's own configuration with them, while visitors keep coming: all get their answer.
+// Streams in both directions may be silent for longer than a body may: WebSocket's and gRPC's.
+func TestStreamsMayBeSilent(t *testing.T) {
+	const most = 100 * time.Millisecond
+	r := start(t, options{names: []string{"a.example", "ws.example"}, conf: func(c *conf.Config) { c.Limits.BodyTimeout, c.Limits.HeaderTimeout = most, most }})
+	r.site("a", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		_ = http.NewResponseController(w).Flush()
+		for buf := make([]byte, 5); ; {
+			if _, err := io.ReadFull(r.Body, buf); err != nil {
+				return
+			}
+			_, _ = w.Write(buf)
+			_ = http.NewResponseController(w).Flush()
+		}
+	}, nil)
+	r.site("ws", websocket.Handler(func(c *websocket.Conn) { _, _ = io.Copy(c, c) }).ServeHTTP, nil)
+	raw, err := tls.Dial("tcp", r.https, &tls.Config{RootCAs: r.ca.pool, ServerName: "ws.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	_ = raw.SetDeadline(time.Now().Add(patience))
+	cfg, err := websocket.NewConfig("wss://ws.example/", "https://ws.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws, err := websocket.NewClient(cfg, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams := map[string]io.ReadWriter{"a WebSocket": ws}
+	for _, version := range []string{"2", "3"} {
+		in, out := io.Pipe()
+		defer out.Close()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://a.example/", in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/grpc")
+		resp, err := r.client(version).Do(req)
+		if err != nil {
+			t.Fatalf("version %s: %v", version, err)
+		}
+		defer resp.Body.Close()
+		streams["a stream by version "+version] = struct {
+			io.Reader
+			io.Writer
+		}{resp.Body, out}
+	}
+	for range 3 {
+		for name, s := range streams {
+			buf := make([]byte, 5)
+			if _, err := io.WriteString(s, "hello"); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if _, err := io.ReadFull(s, buf); err != nil || string(buf) != "hello" {
+				t.Fatalf("%s: %q, %v", name, buf, err)
+			}
+		}
+		<-time.After(3 * most) // the silence
+	}
+}
+
+// follow follows a daemon that tells these routes until one of their domains is there, and says how long that took.
+func follow(t *testing.T, r *rig, all []routes.Route, domain string) time.Duration {
+	t.Helper()
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines)
+	err := enc.Encode(routes.Update{Version: routes.Version})
+	for i := range all {
+		err = errors.Join(err, enc.Encode(routes.Update{Route: &all[i]}))
+	}
+	dir := t.TempDir()
+	l, listenErr := net.Listen("unix", filepath.Join(dir, "routes.sock"))
+	if err := errors.Join(err, enc.Encode(routes.Update{Synced: true}), listenErr); err != nil {
+		t.Fatal(err)
+	}
+	daemon := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(lines.Bytes())
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})}
+	go daemon.Serve(l) //nolint:errcheck // it ends below
+	defer daemon.Close()
+	changed := make(chan struct{}, 1)
+	feed := &routes.Feed{
+		Socket: l.Addr().String(), File: filepath.Join(dir, "routes.jsonl"), Table: r.Table, Log: slog.New(slog.DiscardHandler),
+		Changed: func() {
+			r.Changed()
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	begin := time.Now()
+	go func() { feed.Follow(ctx); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	for {
+		if _, ok := r.Table.Lookup(domain); ok {
+			return time.Since(begin)
+		}
+		receive(t, domain, changed)
+	}
+}
+
+// The daemon tells of ten thousand other domains, and Caddy's own configuration changes with them, while visitors keep coming: all
+// get their answer.
 func TestReloadsLoseNobody(t *testing.T) {
 	r := start(t, options{names: []string{"a.example"}, conf: func(c *conf.Config) { c.Limits.Rate = 0 }}) // as many visits as the machine can
 	r.site("a", echo, nil)
@@ -338,12 +455,7 @@ func TestReloadsLoseNobody(t *testing.T) {
 			all[stay+i].Domains = []string{fmt.Sprintf("s%d-%d.example", i, round)}
 		}
 		before := answers.Load()
-		begin := time.Now()
-		r.Table.Replace(all)
-		fastest = min(fastest, time.Since(begin))
-		if _, ok := r.Table.Lookup(fmt.Sprintf("s9999-%d.example", round)); !ok {
-			t.Error("a new domain is not there")
-		}
+		fastest = min(fastest, follow(t, r, all, fmt.Sprintf("s9999-%d.example", round)))
 		if err := r.Reload(); err != nil {
 			t.Error(err)
 		}

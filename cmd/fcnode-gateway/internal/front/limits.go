@@ -25,7 +25,7 @@ func sourceOf(a netip.Addr) netip.Addr {
 	return a
 }
 
-// connections counts the connections of each source.
+// connections counts the connections of each source, by TCP and QUIC together.
 type connections struct {
 	most   int            // 0: no limit
 	exempt []netip.Prefix // front ends, which bring many visitors
@@ -36,8 +36,7 @@ type connections struct {
 
 // enter counts a connection, if its source may have one more.
 func (c *connections) enter(a netip.Addr) (leave func(), ok bool) {
-	a = a.Unmap() // as IPv4 is seen by a listener for both
-	if c.most == 0 || slices.ContainsFunc(c.exempt, func(p netip.Prefix) bool { return p.Contains(a) }) {
+	if c.free(a) {
 		return func() {}, true
 	}
 	source := sourceOf(a)
@@ -57,6 +56,22 @@ func (c *connections) enter(a netip.Addr) (leave func(), ok bool) {
 			delete(c.sources, source)
 		}
 	}, true
+}
+
+// free says whether the address may have any number.
+func (c *connections) free(a netip.Addr) bool {
+	a = a.Unmap() // as IPv4 is seen by a listener for both
+	return c.most == 0 || slices.ContainsFunc(c.exempt, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// full says whether the source of an address has as many as it may have.
+func (c *connections) full(a netip.Addr) bool {
+	if c.free(a) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sources[sourceOf(a)] >= c.most
 }
 
 // limiter closes connections of sources that have too many already.

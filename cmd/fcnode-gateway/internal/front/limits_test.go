@@ -165,16 +165,10 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
-// Whoever sends a header or a body too slowly is cut off; a site has no say in it, and is not asked for the former.
-func TestSlowVisitors(t *testing.T) {
-	r := start(t, options{sleep: true, conf: func(c *conf.Config) {
-		c.Limits.HeaderTimeout, c.Limits.BodyTimeout, c.Limits.BodyRate = 100*time.Millisecond, 100*time.Millisecond, 0
-	}})
-	ended := make(chan error, 1)
-	r.site("a", func(w http.ResponseWriter, r *http.Request) {
-		_, err := io.ReadAll(r.Body)
-		ended <- err
-	}, nil)
+// Whoever sends a header too slowly is cut off; the site is not asked for.
+func TestSlowHeaders(t *testing.T) {
+	r := start(t, options{sleep: true, conf: func(c *conf.Config) { c.Limits.HeaderTimeout = 100 * time.Millisecond }})
+	r.site("a", echo, nil)
 	conn, err := net.Dial("tcp", r.http)
 	if err != nil {
 		t.Fatal(err)
@@ -187,14 +181,55 @@ func TestSlowVisitors(t *testing.T) {
 	}
 	r.nobody(t, "half a header")
 	close(r.asleep)
-	conn, err = net.Dial("tcp", r.http)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100\r\n\r\nhalf")
-	if err := receive(t, "the end of a body that never ends", ended); err == nil {
-		t.Error("the site got a whole body")
+}
+
+// Whoever sends a body too slowly, or stops, or does not read the answer, is cut off, whatever the version; a site has no say in it.
+func TestSlowBodies(t *testing.T) {
+	r := start(t, options{names: []string{"a.example"}, conf: func(c *conf.Config) {
+		c.Limits.BodyTimeout, c.Limits.BodyRate = 200*time.Millisecond, 1<<20
+	}})
+	ended := make(chan error, 1)
+	r.site("a", func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		for r.Method == http.MethodGet && err == nil {
+			_, err = w.Write(make([]byte, 1<<20))
+		}
+		ended <- err
+	}, nil)
+	for _, version := range []string{"1", "2", "3"} {
+		for _, pause := range []time.Duration{time.Hour, time.Millisecond} { // it stops, and it comes in drops
+			body, out := io.Pipe()
+			go func() {
+				for {
+					if _, err := out.Write([]byte("x")); err != nil {
+						return
+					}
+					select {
+					case <-t.Context().Done():
+						return
+					case <-time.After(pause):
+					}
+				}
+			}()
+			go func() {
+				resp, err := r.client(version).Post("https://a.example/", "text/plain", body)
+				if err == nil {
+					resp.Body.Close()
+				}
+			}()
+			if err := receive(t, "the end of a slow body, version "+version, ended); err == nil {
+				t.Errorf("version %s, a pause of %s: the site got a whole body", version, pause)
+			}
+			body.Close()
+		}
+		resp, err := r.client(version).Get("https://a.example/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := receive(t, "the end of an answer that nobody reads, version "+version, ended); err == nil {
+			t.Errorf("version %s: an answer without an end has ended", version)
+		}
+		resp.Body.Close()
 	}
 }
 

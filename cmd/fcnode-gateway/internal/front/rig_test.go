@@ -26,7 +26,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
@@ -92,7 +91,7 @@ func start(t testing.TB, o options) *rig {
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		if err := caddy.Stop(); err != nil {
+		if err := g.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -218,6 +217,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-Ip", "X-Client-Subject"} {
 		w.Header()["Saw-"+name] = r.Header[name]
 	}
+	w.Header()["Saw-Transfer-Encoding"] = r.TransferEncoding
 	w.Header().Set("Saw-Proto", r.Proto)
 	w.Header().Set("Saw-Host", r.Host)
 	w.Header().Set("Saw-Uri", r.RequestURI)

@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/conf"
 	"github.com/fcnode/fcnode/cmd/fcnode-gateway/internal/routes"
 )
 
@@ -137,6 +139,82 @@ func TestClientCertificates(t *testing.T) {
 		t.Errorf("nothing is said about the site whose authorities are missing:\n%s", r.log)
 	}
 }
+
+// What a site asks of its visitors counts for connections, too, that were made before it asked, and for those that take up a session
+// of another site's.
+func TestClientCertificatesLater(t *testing.T) {
+	r := start(t, options{names: []string{"a.example", "b.example"}, conf: func(c *conf.Config) {
+		c.Trusted.Headers = []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}
+	}})
+	own, other := newAuthority(t), newAuthority(t)
+	ask := func(ca string) func(*routes.Route) { return func(r *routes.Route) { r.ClientCA = ca } }
+	r.site("b", echo, ask(other.file))
+	r.site("b2", echo, ask(own.file)) // so that both authorities are known already, and nothing else changes
+	waitShape(t, r, func(s shape) bool { return len(s.clientAuth) == 2 })
+	show := func(by *authority) func(*tls.Config) {
+		return func(c *tls.Config) { c.Certificates = []tls.Certificate{by.issue(t, "visitor of "+by.file)} }
+	}
+	for _, version := range []string{"1", "2", "3"} {
+		r.site("a", echo, nil)
+		anybody := r.client(version)
+		if got := r.ask(anybody, "https://a.example/"); got.status != 200 {
+			t.Fatalf("version %s: before it asks %d", version, got.status)
+		}
+		r.site("a", echo, ask(own.file))
+		if got := r.ask(anybody, "https://a.example/"); got.status != http.StatusMisdirectedRequest {
+			t.Errorf("version %s: over a connection from before it asked %d", version, got.status)
+		}
+		known := r.client(version, show(own))
+		if got := r.ask(known, "https://a.example/"); got.status != 200 {
+			t.Errorf("version %s: with a certificate %d", version, got.status)
+		}
+		r.site("a", echo, ask(other.file))
+		if got := r.ask(known, "https://a.example/"); got.status != http.StatusMisdirectedRequest {
+			t.Errorf("version %s: with a certificate of the authority before %d", version, got.status)
+		}
+		// A session of a.example, where another authority's certificate was shown.
+		session := tls.NewLRUClientSessionCache(1)
+		resumes := func(by *authority, name string) func(*tls.Config) {
+			return func(c *tls.Config) {
+				show(by)(c)
+				c.ClientSessionCache, c.ServerName = oneSession{session}, name
+			}
+		}
+		if got := r.ask(r.client(version, resumes(other, "a.example")), "https://a.example/"); got.status != 200 {
+			t.Errorf("version %s: %d", version, got.status)
+		}
+		r.site("b", echo, ask(own.file))
+		resp, err := r.client(version, func(c *tls.Config) { resumes(other, "b.example")(c); c.Certificates = nil }).Get("https://b.example/")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				t.Errorf("version %s: a session of another site lets anybody in", version)
+			}
+		}
+		r.site("b", echo, ask(other.file))
+	}
+	// A front end that is trusted shows no certificate.
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}).Dial("tcp", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: b.example\r\nX-Forwarded-Proto: https\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("by a front end: %s", resp.Status)
+	}
+}
+
+// oneSession gives a session to whoever asks, for whatever name.
+type oneSession struct{ tls.ClientSessionCache }
+
+func (c oneSession) Get(string) (*tls.ClientSessionState, bool) { return c.ClientSessionCache.Get("") }
+func (c oneSession) Put(_ string, s *tls.ClientSessionState)    { c.ClientSessionCache.Put("", s) }
 
 func TestNamesAndRedirects(t *testing.T) {
 	names := []string{"b.example", "www.b.example", "xn--bcher-kva.example", "off.example", "both.example"}
