@@ -45,6 +45,8 @@ type dpFcControlArgs struct {
 	Op      uint32
 	Replica uint32
 	Conns   uint64
+	Ready4  uint32
+	Ready6  uint32
 }
 
 type dpFcControlOp uint32
@@ -56,6 +58,7 @@ const (
 	dpFcControlOpFC_CONTROL_UNWATCH    dpFcControlOp = 4
 	dpFcControlOpFC_CONTROL_BEGIN_WAKE dpFcControlOp = 5
 	dpFcControlOpFC_CONTROL_OPEN       dpFcControlOp = 6
+	dpFcControlOpFC_CONTROL_TAKE_PORTS dpFcControlOp = 7
 )
 
 type dpFcDenied struct {
@@ -94,7 +97,6 @@ const (
 	dpFcEventKindFC_EVENT_FIRST_BYTE  dpFcEventKind = 3
 	dpFcEventKindFC_EVENT_KNOCK       dpFcEventKind = 4
 	dpFcEventKindFC_EVENT_EMPTY       dpFcEventKind = 5
-	dpFcEventKindFC_EVENT_UNREADY     dpFcEventKind = 6
 )
 
 type dpFcFlow struct {
@@ -339,6 +341,7 @@ const (
 	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
 	dpFcReplicaFlagsFC_REPLICA_CLOSED  dpFcReplicaFlags = 16
 	dpFcReplicaFlagsFC_REPLICA_KNOCKED dpFcReplicaFlags = 32
+	dpFcReplicaFlagsFC_REPLICA_TOLD    dpFcReplicaFlags = 64
 )
 
 type dpFcSettings struct {
@@ -518,6 +521,7 @@ const (
 	dpProgFcCountOut        = "fc_count_out"
 	dpProgFcDevice          = "fc_device"
 	dpProgFcReadQueues      = "fc_read_queues"
+	dpProgFcRelease         = "fc_release"
 	dpProgFcReplicaOut      = "fc_replica_out"
 	dpProgFcSetTrigger      = "fc_set_trigger"
 	dpProgFcSinkOut         = "fc_sink_out"
@@ -597,6 +601,7 @@ type dpProgramSpecs struct {
 	FcCountOut   *ebpf.ProgramSpec `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.ProgramSpec `ebpf:"fc_device"`
 	FcReadQueues *ebpf.ProgramSpec `ebpf:"fc_read_queues"`
+	FcRelease    *ebpf.ProgramSpec `ebpf:"fc_release"`
 	FcReplicaOut *ebpf.ProgramSpec `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.ProgramSpec `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.ProgramSpec `ebpf:"fc_sink_out"`
@@ -819,6 +824,7 @@ type dpPrograms struct {
 	FcCountOut   *ebpf.Program `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.Program `ebpf:"fc_device"`
 	FcReadQueues *ebpf.Program `ebpf:"fc_read_queues"`
+	FcRelease    *ebpf.Program `ebpf:"fc_release"`
 	FcReplicaOut *ebpf.Program `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.Program `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.Program `ebpf:"fc_sink_out"`
@@ -836,6 +842,7 @@ func (p *dpPrograms) Close() error {
 		p.FcCountOut,
 		p.FcDevice,
 		p.FcReadQueues,
+		p.FcRelease,
 		p.FcReplicaOut,
 		p.FcSetTrigger,
 		p.FcSinkOut,

@@ -70,6 +70,7 @@ type Datapath struct {
 	Denials
 	Policy
 	Ignoring
+	Marks
 
 	objs    dpObjects
 	opts    Options
@@ -99,7 +100,7 @@ func Open(o Options) (*Datapath, error) {
 	spec.Maps[dpMapFcFlows].MaxEntries = o.MaxFlows
 
 	d := &Datapath{opts: o, mode: o.Mode}
-	d.Denials.objs, d.Policy.objs, d.Ignoring.objs = &d.objs, &d.objs, &d.objs
+	d.Denials.objs, d.Policy.objs, d.Ignoring.objs, d.Marks.objs = &d.objs, &d.objs, &d.objs, &d.objs
 	if d.mode == ModeAuto {
 		d.mode = ModeClsact
 		if haveTCX() == nil {

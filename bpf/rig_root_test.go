@@ -193,6 +193,9 @@ func (r *rig) nextEvent(t testing.TB) (Event, bool) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ev, false
 	}
+	if err == nil && ev.Kind == EventReady {
+		_, _, err = r.TakePorts(ev.Replica)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

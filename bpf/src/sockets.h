@@ -76,7 +76,7 @@ static __always_inline void ports_open(struct choice c, const struct fc_listenin
 		__sync_fetch_and_or(&c.r->ready4, m4);
 	if (m6)
 		__sync_fetch_and_or(&c.r->ready6, m6);
-	emit(FC_EVENT_READY, c.id, c.r, bpf_ktime_get_ns());
+	tell_ports(c.id, c.r);
 }
 
 /* One listener less on a port: its bit falls with the last one. Somebody who
@@ -162,25 +162,30 @@ static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
 	ports_open(c, &l);
 }
 
+static __always_inline void ports_close(const struct fc_listening *l)
+{
+	struct choice c = by_id(l->replica);
+	bool fell;
+
+	if (!c.r)
+		return;
+	fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
+	fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
+	if (fell)
+		tell_ports(c.id, c.r);
+}
+
 static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
 	struct fc_listening *l;
-	struct choice c;
-	bool fell;
 
 	if (!sk)
 		return;
 	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
 	if (!l)
 		return;
-	c = by_id(l->replica);
-	if (c.r) {
-		fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
-		fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
-		if (fell)
-			emit(FC_EVENT_UNREADY, c.id, c.r, bpf_ktime_get_ns());
-	}
+	ports_close(l);
 	bpf_sk_storage_delete(&fc_listen_socks, sk);
 }
 
@@ -356,9 +361,25 @@ static __always_inline void bound(struct bpf_sock *sk, const struct fc_addr *a, 
 	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
 		return;
 	kept = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	port_open(c.r->listeners4, l.port4);
+	port_open(c.r->listeners6, l.port6);
 	if (kept)
-		*kept = l; /* its datagrams are counted */
+		*kept = l; /* for its end, and its datagrams are counted; see listens() */
 	ports_open(c, &l);
+}
+
+/* A socket is closed for good. TCP's ends are seen by its states. */
+SEC("cgroup/sock_release")
+int fc_release(struct bpf_sock *sk)
+{
+	struct fc_listening *l;
+
+	if (sk->type != SOCK_DGRAM || sk->protocol != IPPROTO_UDP)
+		return 1;
+	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
+	if (l)
+		ports_close(l);
+	return 1;
 }
 
 SEC("cgroup/post_bind4")

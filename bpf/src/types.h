@@ -53,6 +53,7 @@ enum fc_replica_flags {
 	FC_REPLICA_QUEUED = 8,  /* over that on its accept queue; theirs too */
 	FC_REPLICA_CLOSED = 16, /* gets no new flows yet, whoever listens */
 	FC_REPLICA_KNOCKED = 32, /* was asleep, and has not answered since; theirs too */
+	FC_REPLICA_TOLD = 64,    /* an event about its ports is on its way; theirs, the daemon takes it off */
 };
 
 /* The first block is written once by the daemon before the container starts
@@ -411,12 +412,11 @@ struct fc_held_large {
 };
 
 enum fc_event_kind {
-	FC_EVENT_READY = 1,       /* somebody listens on one more port */
+	FC_EVENT_READY = 1,       /* who listens has changed: ask by FC_CONTROL_TAKE_PORTS */
 	FC_EVENT_ESTABLISHED = 2, /* first connection of this replica */
 	FC_EVENT_FIRST_BYTE = 3,  /* first answer of this replica */
 	FC_EVENT_KNOCK = 4,       /* first packet for a replica marked asleep */
 	FC_EVENT_EMPTY = 5,       /* no connection left of a replica that is watched */
-	FC_EVENT_UNREADY = 6,     /* nobody listens any more on one port */
 };
 
 enum fc_control_op {
@@ -426,6 +426,7 @@ enum fc_control_op {
 	FC_CONTROL_UNWATCH,
 	FC_CONTROL_BEGIN_WAKE,
 	FC_CONTROL_OPEN,
+	FC_CONTROL_TAKE_PORTS,
 };
 
 /* What the daemon asks of fc_control, which returns 0 or an errno. */
@@ -433,6 +434,7 @@ struct fc_control_args {
 	__u32 op;
 	__u32 replica;
 	__u64 conns; /* out, of WATCH: connections now; with 0 nothing is watched */
+	__u32 ready4, ready6; /* out, of TAKE_PORTS */
 };
 
 struct fc_event {
