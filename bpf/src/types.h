@@ -99,11 +99,37 @@ struct fc_flow {
 	__u32 pad;
 };
 
-struct fc_frag_key {
-	struct fc_addr src;
-	struct fc_addr dst;
-	__u32 id;
-	__u32 proto;
+/* A VIP has so many cells in each table of what costs its sender nothing, and no
+ * more, whatever is sent to it or by it: see flow.h. */
+struct fc_cell_key {
+	struct fc_addr vip;
+	__u32 n;
+};
+
+struct fc_cell {
+	struct fc_addr client;
+	__be16 client_port, vip_port; /* of a fragment: its datagram's number */
+	__u8 proto;
+	__u8 pad[3];
+	__u32 seen; /* when it was last of use, in 2^30 ns; 0: it may be taken */
+	struct fc_flow flow;
+};
+
+/* What is kept in cells, each in a table of its own. */
+enum fc_cells {
+	FC_CELLS_HANDSHAKE, /* connections that visitors begin */
+	FC_CELLS_DATAGRAM,  /* visitors' datagrams */
+	FC_CELLS_OWN,       /* what replicas begin */
+	FC_CELLS_FRAGMENT,
+	FC_CELLS_FRAGMENT_OUT,
+};
+
+#define FC_VIP_REPLICAS 32
+
+/* All replicas that have a VIP, in the site's set or not: the daemon's. */
+struct fc_vip {
+	__u32 n;
+	__u32 replicas[FC_VIP_REPLICAS];
 };
 
 struct fc_held_flow {
@@ -136,6 +162,16 @@ struct fc_conn {
 	__u8 seen;   /* of a TLS handshake */
 	__u8 unsure; /* the next answer may be none */
 	__u32 use;   /* see use.h */
+	__u32 kept;  /* enum fc_kept */
+	__u32 pad;
+};
+
+/* Whether fc_flows has a connection, which packets and its end may change at the same
+ * time. */
+enum fc_kept {
+	FC_KEPT_NOT,
+	FC_KEPT_IN, /* unless it was pushed out */
+	FC_KEPT_ENDED,
 };
 
 /* What a connection's first payload says it is. */
@@ -376,6 +412,9 @@ struct fc_settings {
 	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
 	struct fc_rate wake_source;
 	struct fc_rate wake_site;
+	__u64 seed;           /* of the choice of cells, which nobody outside is to know */
+	__u32 cell_mask;      /* cells of a VIP in each table, less one */
+	__u32 flows_per_site; /* connections of a site that fc_flows has */
 };
 
 /* When the daemon was well for the last time, and for how long it may be silent
@@ -470,6 +509,9 @@ enum fc_stat {
 	FC_STAT_KEEPALIVE,
 	FC_STAT_WAKE_SOURCE,
 	FC_STAT_WAKE_SITE,
+	FC_STAT_FLOW_EVICTED,
+	FC_STAT_FLOW_QUOTA,
+	FC_STAT_CELL_TAKEN,
 	FC_STAT_MAX,
 };
 
