@@ -21,6 +21,7 @@ func (d *Datapath) AttachCgroup(path string) error {
 		{"sockops", ebpf.AttachCGroupSockOps, d.objs.FcSockops},
 		{"bind4", ebpf.AttachCGroupInet4PostBind, d.objs.FcBind4},
 		{"bind6", ebpf.AttachCGroupInet6PostBind, d.objs.FcBind6},
+		{"release", ebpf.AttachCgroupInetSockRelease, d.objs.FcRelease},
 		{"ingress", ebpf.AttachCGroupInetIngress, d.objs.FcCountIn},
 		{"egress", ebpf.AttachCGroupInetEgress, d.objs.FcCountOut},
 	} {

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Marks are what the daemon changes in a replica that the programs count for.
+type Marks struct{ objs *dpObjects }
+
 // SetAsleep marks a replica as sleeping, or takes the mark off. The first
 // packet for one of its listeners that is steered to it after a call with true
 // has returned is reported once, as EventKnock, which takes the mark off and
@@ -14,47 +17,56 @@ import (
 // always goes.
 //
 // A replica that is gone is ebpf.ErrKeyNotExist, as with all calls here.
-func (d *Datapath) SetAsleep(id ReplicaID, on bool) error {
+func (m Marks) SetAsleep(id ReplicaID, on bool) error {
 	if on {
-		return d.control(id, dpFcControlOpFC_CONTROL_ASLEEP, "mark as asleep")
+		return m.control(id, dpFcControlOpFC_CONTROL_ASLEEP, "mark as asleep")
 	}
-	return d.control(id, dpFcControlOpFC_CONTROL_AWAKE, "mark as awake")
+	return m.control(id, dpFcControlOpFC_CONTROL_AWAKE, "mark as awake")
 }
 
 // WatchEmpty asks for one EventEmpty when the replica's last connection ends.
 // It returns how many there are now: with none the event does not come. With
 // false an event that is still due does not come either.
-func (d *Datapath) WatchEmpty(id ReplicaID, on bool) (conns uint64, err error) {
+func (m Marks) WatchEmpty(id ReplicaID, on bool) (conns uint64, err error) {
 	if !on {
-		return 0, d.control(id, dpFcControlOpFC_CONTROL_UNWATCH, "watch no more")
+		return 0, m.control(id, dpFcControlOpFC_CONTROL_UNWATCH, "watch no more")
 	}
 	args := dpFcControlArgs{Op: uint32(dpFcControlOpFC_CONTROL_WATCH), Replica: uint32(id)}
-	err = d.runControl(&args, "watch for its last connection")
+	err = m.runControl(&args, "watch for its last connection")
 	return args.Conns, err
 }
 
 // BeginWake makes the next connection and the next answer the first ones again:
 // EventEstablished and EventFirstByte are sent once more. A knock does so by
 // itself, before its packet goes on; call it for wakes that no packet began.
-func (d *Datapath) BeginWake(id ReplicaID) error {
-	return d.control(id, dpFcControlOpFC_CONTROL_BEGIN_WAKE, "begin a wake")
+func (m Marks) BeginWake(id ReplicaID) error {
+	return m.control(id, dpFcControlOpFC_CONTROL_BEGIN_WAKE, "begin a wake")
 }
 
 // OpenReplica lets a replica that was added closed get new flows, as far as it
 // listens.
-func (d *Datapath) OpenReplica(id ReplicaID) error {
-	return d.control(id, dpFcControlOpFC_CONTROL_OPEN, "open")
+func (m Marks) OpenReplica(id ReplicaID) error {
+	return m.control(id, dpFcControlOpFC_CONTROL_OPEN, "open")
+}
+
+// TakePorts says on which ports of a replica somebody listens now (a bit each), in
+// answer to EventReady: the next change is told by the next event. Call it also for
+// replicas whose events an earlier daemon may have taken.
+func (m Marks) TakePorts(id ReplicaID) (ready4, ready6 uint32, err error) {
+	args := dpFcControlArgs{Op: uint32(dpFcControlOpFC_CONTROL_TAKE_PORTS), Replica: uint32(id)}
+	err = m.runControl(&args, "take who listens")
+	return args.Ready4, args.Ready6, err
 }
 
 // control runs fc_control, which changes single fields of a replica by atomic
 // operations: an update of the whole value would write counters back that the
 // other programs have since changed.
-func (d *Datapath) control(id ReplicaID, op dpFcControlOp, what string) error {
-	return d.runControl(&dpFcControlArgs{Op: uint32(op), Replica: uint32(id)}, what)
+func (m Marks) control(id ReplicaID, op dpFcControlOp, what string) error {
+	return m.runControl(&dpFcControlArgs{Op: uint32(op), Replica: uint32(id)}, what)
 }
 
-func (d *Datapath) runControl(args *dpFcControlArgs, what string) error {
-	ret, err := d.objs.FcControl.Run(&ebpf.RunOptions{Context: args, ContextOut: args})
+func (m Marks) runControl(args *dpFcControlArgs, what string) error {
+	ret, err := m.objs.FcControl.Run(&ebpf.RunOptions{Context: args, ContextOut: args})
 	switch {
 	case err != nil:
 	case unix.Errno(ret) == unix.ENOENT:

@@ -45,6 +45,10 @@ func BenchmarkRootPrograms(b *testing.B) {
 	for _, f := range families {
 		first, data := tcpPacket(f.client, f.web, syn), tcpPacket(f.client, f.web, ack, "data")
 		r.device(b, "the flow", first, actRedirect, steered)
+		if err := r.objs.FcFlows.Put(flowKey(first), dpFcFlow{Replica: 5}); err != nil { // its socket would
+			b.Fatal(err)
+		}
+		own := tcpPacket(own(f.client), f.client, ack, "data")
 		for _, c := range []struct {
 			name    string
 			prog    *ebpf.Program
@@ -56,6 +60,9 @@ func BenchmarkRootPrograms(b *testing.B) {
 			{"device, datagram", r.objs.FcDevice, udpPacket(f.client, f.dns, "query").frame(), 0},
 			{"uplink, data", r.objs.FcUplink, data.frame(), uplink},
 			{"replica, answer", r.objs.FcReplicaOut, data.reply(ack, "200").frame(), at},
+			{"replica, its own", r.objs.FcReplicaOut, own.frame(), at},
+			{"device, answer to it", r.objs.FcDevice, own.reply(ack, "200").frame(), 0},
+			{"uplink, answer to it", r.objs.FcUplink, own.reply(ack, "200").frame(), uplink},
 		} {
 			b.Run(f.name+", "+c.name, func(b *testing.B) {
 				best := time.Hour // what else the machine does only adds to it

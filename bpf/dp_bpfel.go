@@ -24,6 +24,33 @@ type dpFcBucket struct {
 	Told uint64
 }
 
+type dpFcCell struct {
+	_          structs.HostLayout
+	Client     dpFcAddr
+	ClientPort uint16
+	VipPort    uint16
+	Proto      uint8
+	Pad        [3]uint8
+	Seen       uint32
+	Flow       dpFcFlow
+}
+
+type dpFcCellKey struct {
+	_   structs.HostLayout
+	Vip dpFcAddr
+	N   uint32
+}
+
+type dpFcCells uint32
+
+const (
+	dpFcCellsFC_CELLS_HANDSHAKE    dpFcCells = 0
+	dpFcCellsFC_CELLS_DATAGRAM     dpFcCells = 1
+	dpFcCellsFC_CELLS_OWN          dpFcCells = 2
+	dpFcCellsFC_CELLS_FRAGMENT     dpFcCells = 3
+	dpFcCellsFC_CELLS_FRAGMENT_OUT dpFcCells = 4
+)
+
 type dpFcConn struct {
 	_       structs.HostLayout
 	Replica uint32
@@ -38,6 +65,8 @@ type dpFcConn struct {
 	Seen    uint8
 	Unsure  uint8
 	Use     uint32
+	Kept    uint32
+	Pad     uint32
 }
 
 type dpFcControlArgs struct {
@@ -45,6 +74,8 @@ type dpFcControlArgs struct {
 	Op      uint32
 	Replica uint32
 	Conns   uint64
+	Ready4  uint32
+	Ready6  uint32
 }
 
 type dpFcControlOp uint32
@@ -56,6 +87,7 @@ const (
 	dpFcControlOpFC_CONTROL_UNWATCH    dpFcControlOp = 4
 	dpFcControlOpFC_CONTROL_BEGIN_WAKE dpFcControlOp = 5
 	dpFcControlOpFC_CONTROL_OPEN       dpFcControlOp = 6
+	dpFcControlOpFC_CONTROL_TAKE_PORTS dpFcControlOp = 7
 )
 
 type dpFcDenied struct {
@@ -94,7 +126,6 @@ const (
 	dpFcEventKindFC_EVENT_FIRST_BYTE  dpFcEventKind = 3
 	dpFcEventKindFC_EVENT_KNOCK       dpFcEventKind = 4
 	dpFcEventKindFC_EVENT_EMPTY       dpFcEventKind = 5
-	dpFcEventKindFC_EVENT_UNREADY     dpFcEventKind = 6
 )
 
 type dpFcFlow struct {
@@ -113,14 +144,6 @@ type dpFcFlowKey struct {
 	VipPort    uint16
 	Proto      uint8
 	Pad        [3]uint8
-}
-
-type dpFcFragKey struct {
-	_     structs.HostLayout
-	Src   dpFcAddr
-	Dst   dpFcAddr
-	Id    uint32
-	Proto uint32
 }
 
 type dpFcHeld struct {
@@ -339,16 +362,20 @@ const (
 	dpFcReplicaFlagsFC_REPLICA_QUEUED  dpFcReplicaFlags = 8
 	dpFcReplicaFlagsFC_REPLICA_CLOSED  dpFcReplicaFlags = 16
 	dpFcReplicaFlagsFC_REPLICA_KNOCKED dpFcReplicaFlags = 32
+	dpFcReplicaFlagsFC_REPLICA_TOLD    dpFcReplicaFlags = 64
 )
 
 type dpFcSettings struct {
-	_           structs.HostLayout
-	Device      uint32
-	Sink        uint32
-	HoldPerSite uint32
-	ByStack     uint32
-	WakeSource  dpFcRate
-	WakeSite    dpFcRate
+	_            structs.HostLayout
+	Device       uint32
+	Sink         uint32
+	HoldPerSite  uint32
+	ByStack      uint32
+	WakeSource   dpFcRate
+	WakeSite     dpFcRate
+	Seed         uint64
+	CellMask     uint32
+	FlowsPerSite uint32
 }
 
 type dpFcSite struct {
@@ -397,7 +424,10 @@ const (
 	dpFcStatFC_STAT_KEEPALIVE            dpFcStat = 18
 	dpFcStatFC_STAT_WAKE_SOURCE          dpFcStat = 19
 	dpFcStatFC_STAT_WAKE_SITE            dpFcStat = 20
-	dpFcStatFC_STAT_MAX                  dpFcStat = 21
+	dpFcStatFC_STAT_FLOW_EVICTED         dpFcStat = 21
+	dpFcStatFC_STAT_FLOW_QUOTA           dpFcStat = 22
+	dpFcStatFC_STAT_CELL_TAKEN           dpFcStat = 23
+	dpFcStatFC_STAT_MAX                  dpFcStat = 24
 )
 
 type dpFcTrigger struct {
@@ -468,6 +498,12 @@ const (
 	dpFcVerdictFC_VERDICT_NEVER   dpFcVerdict = 7
 )
 
+type dpFcVip struct {
+	_        structs.HostLayout
+	N        uint32
+	Replicas [32]uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -475,12 +511,14 @@ const (
 	dpMapFcAnswerers        = "fc_answerers"
 	dpMapFcConfig           = "fc_config"
 	dpMapFcConns            = "fc_conns"
+	dpMapFcDatagrams        = "fc_datagrams"
 	dpMapFcDeny4            = "fc_deny4"
 	dpMapFcDeny6            = "fc_deny6"
 	dpMapFcEventRing        = "fc_event_ring"
 	dpMapFcFlows            = "fc_flows"
 	dpMapFcFrags            = "fc_frags"
 	dpMapFcFragsOut         = "fc_frags_out"
+	dpMapFcHandshakes       = "fc_handshakes"
 	dpMapFcHeldFlows        = "fc_held_flows"
 	dpMapFcHeldRing         = "fc_held_ring"
 	dpMapFcHoldCounts       = "fc_hold_counts"
@@ -494,6 +532,7 @@ const (
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
 	dpMapFcNetns            = "fc_netns"
+	dpMapFcOwnFlows         = "fc_own_flows"
 	dpMapFcPolicy           = "fc_policy"
 	dpMapFcPrefixes         = "fc_prefixes"
 	dpMapFcQueues           = "fc_queues"
@@ -508,6 +547,7 @@ const (
 	dpMapFcTriggers         = "fc_triggers"
 	dpMapFcUplinks          = "fc_uplinks"
 	dpMapFcVeths            = "fc_veths"
+	dpMapFcVips             = "fc_vips"
 	dpMapFcWakeSite         = "fc_wake_site"
 	dpMapFcWakeSource       = "fc_wake_source"
 	dpProgFcAnswer          = "fc_answer"
@@ -518,11 +558,13 @@ const (
 	dpProgFcCountOut        = "fc_count_out"
 	dpProgFcDevice          = "fc_device"
 	dpProgFcReadQueues      = "fc_read_queues"
+	dpProgFcRelease         = "fc_release"
 	dpProgFcReplicaOut      = "fc_replica_out"
 	dpProgFcSetTrigger      = "fc_set_trigger"
 	dpProgFcSinkOut         = "fc_sink_out"
 	dpProgFcSockops         = "fc_sockops"
 	dpProgFcUplink          = "fc_uplink"
+	dpVarFcTypeCells        = "fc_type_cells"
 	dpVarFcTypeControlArgs  = "fc_type_control_args"
 	dpVarFcTypeControlOp    = "fc_type_control_op"
 	dpVarFcTypeEvent        = "fc_type_event"
@@ -597,6 +639,7 @@ type dpProgramSpecs struct {
 	FcCountOut   *ebpf.ProgramSpec `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.ProgramSpec `ebpf:"fc_device"`
 	FcReadQueues *ebpf.ProgramSpec `ebpf:"fc_read_queues"`
+	FcRelease    *ebpf.ProgramSpec `ebpf:"fc_release"`
 	FcReplicaOut *ebpf.ProgramSpec `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.ProgramSpec `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.ProgramSpec `ebpf:"fc_sink_out"`
@@ -611,12 +654,14 @@ type dpMapSpecs struct {
 	FcAnswerers   *ebpf.MapSpec `ebpf:"fc_answerers"`
 	FcConfig      *ebpf.MapSpec `ebpf:"fc_config"`
 	FcConns       *ebpf.MapSpec `ebpf:"fc_conns"`
+	FcDatagrams   *ebpf.MapSpec `ebpf:"fc_datagrams"`
 	FcDeny4       *ebpf.MapSpec `ebpf:"fc_deny4"`
 	FcDeny6       *ebpf.MapSpec `ebpf:"fc_deny6"`
 	FcEventRing   *ebpf.MapSpec `ebpf:"fc_event_ring"`
 	FcFlows       *ebpf.MapSpec `ebpf:"fc_flows"`
 	FcFrags       *ebpf.MapSpec `ebpf:"fc_frags"`
 	FcFragsOut    *ebpf.MapSpec `ebpf:"fc_frags_out"`
+	FcHandshakes  *ebpf.MapSpec `ebpf:"fc_handshakes"`
 	FcHeldFlows   *ebpf.MapSpec `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.MapSpec `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.MapSpec `ebpf:"fc_hold_counts"`
@@ -630,6 +675,7 @@ type dpMapSpecs struct {
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
 	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcOwnFlows    *ebpf.MapSpec `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.MapSpec `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.MapSpec `ebpf:"fc_prefixes"`
 	FcQueues      *ebpf.MapSpec `ebpf:"fc_queues"`
@@ -644,6 +690,7 @@ type dpMapSpecs struct {
 	FcTriggers    *ebpf.MapSpec `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.MapSpec `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.MapSpec `ebpf:"fc_veths"`
+	FcVips        *ebpf.MapSpec `ebpf:"fc_vips"`
 	FcWakeSite    *ebpf.MapSpec `ebpf:"fc_wake_site"`
 	FcWakeSource  *ebpf.MapSpec `ebpf:"fc_wake_source"`
 }
@@ -652,6 +699,7 @@ type dpMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type dpVariableSpecs struct {
+	FcTypeCells        *ebpf.VariableSpec `ebpf:"fc_type_cells"`
 	FcTypeControlArgs  *ebpf.VariableSpec `ebpf:"fc_type_control_args"`
 	FcTypeControlOp    *ebpf.VariableSpec `ebpf:"fc_type_control_op"`
 	FcTypeEvent        *ebpf.VariableSpec `ebpf:"fc_type_event"`
@@ -699,12 +747,14 @@ type dpMaps struct {
 	FcAnswerers   *ebpf.Map `ebpf:"fc_answerers"`
 	FcConfig      *ebpf.Map `ebpf:"fc_config"`
 	FcConns       *ebpf.Map `ebpf:"fc_conns"`
+	FcDatagrams   *ebpf.Map `ebpf:"fc_datagrams"`
 	FcDeny4       *ebpf.Map `ebpf:"fc_deny4"`
 	FcDeny6       *ebpf.Map `ebpf:"fc_deny6"`
 	FcEventRing   *ebpf.Map `ebpf:"fc_event_ring"`
 	FcFlows       *ebpf.Map `ebpf:"fc_flows"`
 	FcFrags       *ebpf.Map `ebpf:"fc_frags"`
 	FcFragsOut    *ebpf.Map `ebpf:"fc_frags_out"`
+	FcHandshakes  *ebpf.Map `ebpf:"fc_handshakes"`
 	FcHeldFlows   *ebpf.Map `ebpf:"fc_held_flows"`
 	FcHeldRing    *ebpf.Map `ebpf:"fc_held_ring"`
 	FcHoldCounts  *ebpf.Map `ebpf:"fc_hold_counts"`
@@ -718,6 +768,7 @@ type dpMaps struct {
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
 	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
+	FcOwnFlows    *ebpf.Map `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.Map `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.Map `ebpf:"fc_prefixes"`
 	FcQueues      *ebpf.Map `ebpf:"fc_queues"`
@@ -732,6 +783,7 @@ type dpMaps struct {
 	FcTriggers    *ebpf.Map `ebpf:"fc_triggers"`
 	FcUplinks     *ebpf.Map `ebpf:"fc_uplinks"`
 	FcVeths       *ebpf.Map `ebpf:"fc_veths"`
+	FcVips        *ebpf.Map `ebpf:"fc_vips"`
 	FcWakeSite    *ebpf.Map `ebpf:"fc_wake_site"`
 	FcWakeSource  *ebpf.Map `ebpf:"fc_wake_source"`
 }
@@ -741,12 +793,14 @@ func (m *dpMaps) Close() error {
 		m.FcAnswerers,
 		m.FcConfig,
 		m.FcConns,
+		m.FcDatagrams,
 		m.FcDeny4,
 		m.FcDeny6,
 		m.FcEventRing,
 		m.FcFlows,
 		m.FcFrags,
 		m.FcFragsOut,
+		m.FcHandshakes,
 		m.FcHeldFlows,
 		m.FcHeldRing,
 		m.FcHoldCounts,
@@ -760,6 +814,7 @@ func (m *dpMaps) Close() error {
 		m.FcListeners,
 		m.FcLoads,
 		m.FcNetns,
+		m.FcOwnFlows,
 		m.FcPolicy,
 		m.FcPrefixes,
 		m.FcQueues,
@@ -774,6 +829,7 @@ func (m *dpMaps) Close() error {
 		m.FcTriggers,
 		m.FcUplinks,
 		m.FcVeths,
+		m.FcVips,
 		m.FcWakeSite,
 		m.FcWakeSource,
 	)
@@ -783,6 +839,7 @@ func (m *dpMaps) Close() error {
 //
 // It can be passed to loadDpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type dpVariables struct {
+	FcTypeCells        *ebpf.Variable `ebpf:"fc_type_cells"`
 	FcTypeControlArgs  *ebpf.Variable `ebpf:"fc_type_control_args"`
 	FcTypeControlOp    *ebpf.Variable `ebpf:"fc_type_control_op"`
 	FcTypeEvent        *ebpf.Variable `ebpf:"fc_type_event"`
@@ -819,6 +876,7 @@ type dpPrograms struct {
 	FcCountOut   *ebpf.Program `ebpf:"fc_count_out"`
 	FcDevice     *ebpf.Program `ebpf:"fc_device"`
 	FcReadQueues *ebpf.Program `ebpf:"fc_read_queues"`
+	FcRelease    *ebpf.Program `ebpf:"fc_release"`
 	FcReplicaOut *ebpf.Program `ebpf:"fc_replica_out"`
 	FcSetTrigger *ebpf.Program `ebpf:"fc_set_trigger"`
 	FcSinkOut    *ebpf.Program `ebpf:"fc_sink_out"`
@@ -836,6 +894,7 @@ func (p *dpPrograms) Close() error {
 		p.FcCountOut,
 		p.FcDevice,
 		p.FcReadQueues,
+		p.FcRelease,
 		p.FcReplicaOut,
 		p.FcSetTrigger,
 		p.FcSinkOut,

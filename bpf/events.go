@@ -15,12 +15,11 @@ type EventKind uint32
 
 // The events of the event ring.
 const (
-	EventReady       = EventKind(dpFcEventKindFC_EVENT_READY)
+	EventReady       = EventKind(dpFcEventKindFC_EVENT_READY) // who listens has changed, see TakePorts
 	EventEstablished = EventKind(dpFcEventKindFC_EVENT_ESTABLISHED)
 	EventFirstByte   = EventKind(dpFcEventKindFC_EVENT_FIRST_BYTE)
-	EventKnock       = EventKind(dpFcEventKindFC_EVENT_KNOCK)   // see SetAsleep
-	EventEmpty       = EventKind(dpFcEventKindFC_EVENT_EMPTY)   // see WatchEmpty
-	EventUnready     = EventKind(dpFcEventKindFC_EVENT_UNREADY) // the last listener of a port is gone
+	EventKnock       = EventKind(dpFcEventKindFC_EVENT_KNOCK) // see SetAsleep
+	EventEmpty       = EventKind(dpFcEventKindFC_EVENT_EMPTY) // see WatchEmpty
 )
 
 // Event is one of them.

@@ -26,7 +26,7 @@ func TestLayouts(t *testing.T) {
 	for name, twin := range map[string]any{
 		"fc_addr": dpFcAddr{}, "fc_listener_key": dpFcListenerKey{}, "fc_listener": dpFcListener{},
 		"fc_site": dpFcSite{}, "fc_replica": dpFcReplica{}, "fc_flow_key": dpFcFlowKey{}, "fc_flow": dpFcFlow{},
-		"fc_frag_key": dpFcFragKey{}, "fc_held_flow": dpFcHeldFlow{}, "fc_settings": dpFcSettings{}, "fc_pulse": dpFcPulse{},
+		"fc_cell_key": dpFcCellKey{}, "fc_cell": dpFcCell{}, "fc_vip": dpFcVip{}, "fc_held_flow": dpFcHeldFlow{}, "fc_settings": dpFcSettings{}, "fc_pulse": dpFcPulse{},
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
 		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
@@ -78,13 +78,15 @@ func TestMapSizes(t *testing.T) {
 	for name, want := range map[string][2]uint32{
 		dpMapFcListeners: {size(dpFcListenerKey{}), size(dpFcListener{})}, dpMapFcSites: {u32, size(dpFcSite{})},
 		dpMapFcReplicas: {u32, size(dpFcReplica{})}, dpMapFcNetns: {u64, u32}, dpMapFcVeths: {u32, u32},
-		dpMapFcFlows: {size(dpFcFlowKey{}), size(dpFcFlow{})}, dpMapFcFrags: {size(dpFcFragKey{}), u32},
+		dpMapFcFlows: {size(dpFcFlowKey{}), size(dpFcFlow{})}, dpMapFcFrags: {size(dpFcCellKey{}), size(dpFcCell{})},
+		dpMapFcHandshakes: {size(dpFcCellKey{}), size(dpFcCell{})}, dpMapFcDatagrams: {size(dpFcCellKey{}), size(dpFcCell{})},
+		dpMapFcOwnFlows: {size(dpFcCellKey{}), size(dpFcCell{})}, dpMapFcVips: {size(dpFcAddr{}), size(dpFcVip{})},
 		dpMapFcHeldFlows: {size(dpFcFlowKey{}), size(dpFcHeldFlow{})}, dpMapFcHoldCounts: {u32, u32},
 		dpMapFcConfig: {u32, size(dpFcSettings{})}, dpMapFcLastPulse: {u32, size(dpFcPulse{})}, dpMapFcStats: {u32, u64}, dpMapFcHeldRing: {0, 0}, dpMapFcEventRing: {0, 0},
 		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcQueues: {size(dpFcQueueKey{}), size(dpFcQueue{})}, dpMapFcConns: {u32, size(dpFcConn{})},
 		dpMapFcLoads: {u32, size(dpFcLoad{})}, dpMapFcLatencies: {u32, size(dpFcLatency{})}, dpMapFcSiteLoads: {u32, size(dpFcSiteLoad{})},
 		dpMapFcTriggers: {u32, size(dpFcTrigger{})}, dpMapFcTriggerRing: {0, 0},
-		dpMapFcFragsOut: {size(dpFcFragKey{}), u32}, dpMapFcDeny4: {size(dpFcDenyKey4{}), size(dpFcDenied{})},
+		dpMapFcFragsOut: {size(dpFcCellKey{}), size(dpFcCell{})}, dpMapFcDeny4: {size(dpFcDenyKey4{}), size(dpFcDenied{})},
 		dpMapFcDeny6: {size(dpFcDenyKey6{}), size(dpFcDenied{})}, dpMapFcPrefixes: {size(dpFcPrefixKey{}), u32},
 		dpMapFcIgnore: {size(dpFcIgnoreKey{}), u32}, dpMapFcIgnoreHow: {u32, u32}, dpMapFcIgnored: {u32, size(dpFcIgnoredPackets{})},
 		dpMapFcAnswerers: {u32, u64},
@@ -113,7 +115,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 38 {
+	if len(names) != 42 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

@@ -3,6 +3,7 @@ package bpf
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/fcnode/fcnode/tests/testutil"
 	"golang.org/x/sys/unix"
@@ -67,6 +68,12 @@ func TestRootLastListener(t *testing.T) {
 			[]socketSpec{{at: at("[::]:80"), shared: true}, {at: at("10.77.0.2:80"), shared: true}},
 			[][2]uint32{{1, 0}, {0, 0}},
 		},
+		{"UDP", []socketSpec{{udp: true, at: at("0.0.0.0:53")}}, [][2]uint32{{0, 0}}},
+		{
+			"UDP, dual-stack and SO_REUSEPORT",
+			[]socketSpec{{udp: true, at: at("[::]:53"), shared: true}, {udp: true, at: at("0.0.0.0:53"), shared: true}},
+			[][2]uint32{{4, 0}, {0, 0}},
+		},
 		{
 			"the loopback device is another matter",
 			[]socketSpec{{at: at("127.0.0.1:80")}, {at: at("10.77.0.2:80")}},
@@ -97,7 +104,7 @@ func TestRootLastListener(t *testing.T) {
 				closeFD(t, fd)
 				r.wantMasks(t, c.name, c.masks[i][0], c.masks[i][1])
 				if now := c.masks[i]; now != [2]uint32{st.Ready4, st.Ready6} {
-					ev := r.wantEvent(t, EventUnready)
+					ev := r.wantEvent(t, EventReady)
 					if ev.Ready4 != now[0] || ev.Ready6 != now[1] {
 						t.Errorf("event %+v, want the masks %v", ev, now)
 					}
@@ -126,7 +133,7 @@ func TestRootListenerShutDown(t *testing.T) {
 		if err := unix.Shutdown(fd, unix.SHUT_RD); err != nil {
 			t.Fatal(err)
 		}
-		r.wantEvent(t, EventUnready)
+		r.wantEvent(t, EventReady)
 		r.wantMasks(t, "shut down", 0, 0)
 		if err := unix.Listen(fd, 16); err != nil {
 			t.Fatal(err)
@@ -160,7 +167,7 @@ func TestRootConnectionsOfAListenerThatEnds(t *testing.T) {
 	closeFD(t, selfIn)
 	r.connections(t, 1, 1)
 	closeFD(t, l)
-	r.wantEvent(t, EventUnready)
+	r.wantEvent(t, EventReady)
 	r.wantMasks(t, "the listener is gone", 0, 0)
 	r.connections(t, 1, 1)
 	abort(t, visitor)
@@ -239,4 +246,51 @@ func TestRootBeginWake(t *testing.T) {
 	if st, err := r.Stats(5); err != nil || st.Established != ev.Time {
 		t.Errorf("established at %d (%v), the event says %d", st.Established, err, ev.Time)
 	}
+}
+
+// A replica that opens and closes a port without a pause has one event on its way,
+// and so there is room for its neighbour's.
+func TestRootFlappingPortHasOneEvent(t *testing.T) {
+	testutil.Privileged(t)
+	testutil.RequireFeature(t, "netns cookie in sock_ops")
+	r, ns := socketRig(t, true)
+	other := testutil.NetNS(t)
+	r.listen(t, 2, netip.MustParseAddr("10.77.0.3"))
+	other.Run(t, "ip", "address", "add", "10.77.0.3/32", "dev", "lo")
+	if err := r.AddReplica(6, Replica{Site: 2, Ifindex: 1006, NSID: -1, Cookie: other.Cookie(t), VIP4: netip.MustParseAddr("10.77.0.3")}); err != nil {
+		t.Fatal(err)
+	}
+	at := netip.MustParseAddrPort
+	const flaps = 12000 // of two events each, there is room for 21,845
+	began := time.Now()
+	for i := range flaps {
+		s := socketSpec{at: at("0.0.0.0:80")}
+		if i%2 == 1 {
+			s = socketSpec{udp: true, at: at("0.0.0.0:53")}
+		}
+		closeFD(t, s.openFD(t, ns))
+	}
+	t.Logf("%d times in %v", flaps, time.Since(began))
+	socketSpec{at: at("0.0.0.0:80")}.open(t, other)
+	var of [7]int
+	for {
+		r.events.r.SetDeadline(time.Now())
+		ev, err := r.events.Read() // and nobody takes the ports
+		if err != nil {
+			break
+		}
+		of[ev.Replica]++
+	}
+	if of[5] != 1 || of[6] != 1 {
+		t.Errorf("%d events of the flapping replica, %d of its neighbour, want one each", of[5], of[6])
+	}
+	if n := r.counters(t)["event_lost"]; n != 0 {
+		t.Errorf("%d events are lost", n)
+	}
+	if r4, r6, err := r.TakePorts(5); err != nil || r4 != 0 || r6 != 0 {
+		t.Errorf("it is known to listen on %b, %b (%v)", r4, r6, err)
+	}
+	socketSpec{udp: true, at: at("0.0.0.0:53")}.open(t, ns)
+	r.wantEvent(t, EventReady)
+	r.wantMasks(t, "in the end", 4, 0)
 }

@@ -42,10 +42,13 @@ func TestRootLostFlowIsFoundByItsSocket(t *testing.T) {
 			if f.name == "IPv6" {
 				router, kind = "2001:db8:9::1", 2
 			}
+			if err := w.objs.FcFlows.Delete(flowKey(data)); err != nil {
+				t.Fatalf("the connection is in no table: %v", err)
+			}
 			found := counted{"steered": 1, "flow_found_by_socket": 1}
 			w.device(t, "an error about it", icmpError(router, data.reply(ack, "answer"), kind), actRedirect, found)
 			w.device(t, "an error about another", icmpError(router, another.reply(ack, "answer"), kind), actOK, counted{})
-			w.device(t, "its next packet", data, actRedirect, found)
+			w.device(t, "its next packet", data, actRedirect, counted{"steered": 1, "flow_found_by_socket": 1, "flow_evicted": 1})
 			if id, _ := w.flowOf(t, data); id != 5 {
 				t.Errorf("the flow goes to %d, want 5", id)
 			}

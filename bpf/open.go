@@ -28,7 +28,8 @@ type Options struct {
 	Mode        Mode   // [ModeAuto]
 	MaxSites    uint32 // [131072] sites awake or refusing at once
 	MaxListener uint32 // [4 x MaxSites] (VIP, port, protocol) of all sites
-	MaxFlows    uint32 // [65536] flows in the table; a lost one is found again
+	MaxFlows    uint32 // [65536] entries of each table of flows; a lost one is found again
+	SiteFlows   uint32 // [4096] entries of one site: connections in their table, and cells of each VIP in the others; well below MaxFlows
 	HoldPerSite uint32 // [64] packets of one site that may be held at once
 	WakeSource  Rate   // [no limit] wakes that one source may begin
 	WakeSite    Rate   // [no limit] wakes of one site that nobody uses
@@ -47,6 +48,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxFlows == 0 {
 		o.MaxFlows = 65536
+	}
+	if o.SiteFlows == 0 {
+		o.SiteFlows = 4096
 	}
 	if o.HoldPerSite == 0 {
 		o.HoldPerSite = 64
@@ -70,8 +74,10 @@ type Datapath struct {
 	Denials
 	Policy
 	Ignoring
+	Marks
 
 	objs    dpObjects
+	vips    vips
 	opts    Options
 	mode    Mode
 	adopted bool
@@ -96,10 +102,13 @@ func Open(o Options) (*Datapath, error) {
 	spec.Maps[dpMapFcIgnored].MaxEntries = o.MaxSites
 	spec.Maps[dpMapFcIgnoreHow].MaxEntries = o.MaxSites + 1 // and the node
 	spec.Maps[dpMapFcListeners].MaxEntries = o.MaxListener
-	spec.Maps[dpMapFcFlows].MaxEntries = o.MaxFlows
+	sizeFlows(spec, o.MaxFlows)
+	if err := unpinOtherFlows(spec, mapsDir(o.PinDir)); err != nil {
+		return nil, err
+	}
 
 	d := &Datapath{opts: o, mode: o.Mode}
-	d.Denials.objs, d.Policy.objs, d.Ignoring.objs = &d.objs, &d.objs, &d.objs
+	d.Denials.objs, d.Policy.objs, d.Ignoring.objs, d.Marks.objs, d.vips.objs = &d.objs, &d.objs, &d.objs, &d.objs, &d.objs
 	if d.mode == ModeAuto {
 		d.mode = ModeClsact
 		if haveTCX() == nil {
@@ -121,6 +130,7 @@ func Open(o Options) (*Datapath, error) {
 	}
 	if err := d.updateSettings(func(s *dpFcSettings) {
 		s.HoldPerSite, s.WakeSource, s.WakeSite = o.HoldPerSite, o.WakeSource.raw(), o.WakeSite.raw()
+		s.setFlows(o.SiteFlows)
 	}); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

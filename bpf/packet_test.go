@@ -29,6 +29,7 @@ type packet struct {
 	proto    Proto
 	flags    tcpFlags
 	seq      uint32
+	acked    uint32
 	payload  []byte
 
 	options []byte // IPv4 options, a multiple of 4 bytes
@@ -71,7 +72,7 @@ func (p packet) l4() []byte {
 		b = be.AppendUint16(b, p.src.Port())
 		b = be.AppendUint16(b, p.dst.Port())
 		b = be.AppendUint32(b, p.seq)
-		b = be.AppendUint32(b, 0)
+		b = be.AppendUint32(b, p.acked)
 		b = append(b, 5<<4, byte(p.flags), 0xff, 0xff, 0, 0, 0, 0)
 	case p.proto == UDP:
 		b = be.AppendUint16(b, p.src.Port())

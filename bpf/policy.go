@@ -175,16 +175,12 @@ func (d Policy) ResetFlows(vips ...netip.Addr) error {
 	for _, a := range vips {
 		of[toAddr(a)] = true
 	}
-	var gone []dpFcFlowKey
-	var k dpFcFlowKey
-	var f dpFcFlow
-	it := d.objs.FcFlows.Iterate()
-	for it.Next(&k, &f) {
-		if !of[k.Vip] {
-			continue
-		}
-		l := Listener{Addr: fromAddr(k.Vip), Port: swap16(k.VipPort), Proto: Proto(k.Proto)}
-		if d.objs.FcListeners.Lookup(l.key(), &dpFcListener{}) != nil { // a visitor's else
+	var gone []dpFcCellKey
+	var k dpFcCellKey
+	var c dpFcCell
+	it := d.objs.FcOwnFlows.Iterate()
+	for it.Next(&k, &c) {
+		if of[k.Vip] {
 			gone = append(gone, k)
 		}
 	}
@@ -192,7 +188,7 @@ func (d Policy) ResetFlows(vips ...netip.Addr) error {
 		return fmt.Errorf("list the flows of %v: %w", vips, err)
 	}
 	for _, k := range gone {
-		if err := d.objs.FcFlows.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := d.objs.FcOwnFlows.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("remove a flow of %v: %w", vips, err)
 		}
 	}

@@ -38,6 +38,7 @@ func Probe() []Feature {
 		{"netns cookie in post_bind", "5.14", true, "readiness of UDP servers", helper(ebpf.CGroupSock, asm.FnGetNetnsCookie)},
 		{"programs run by system call", "5.14", true, "marks on replicas, set beside the counting programs", features.HaveProgramType(ebpf.Syscall)},
 		{"bpf_loop", "5.17", true, "loops that the verifier walks once, so that loading is quick", helper(ebpf.SchedCLS, asm.FnLoop)},
+		{"SYN cookies", "6.0", true, "ends of handshakes that a flooded kernel has kept nothing of", helper(ebpf.SchedCLS, asm.FnTcpRawCheckSyncookieIpv4)},
 		{"storage of sockets", "5.9", true, "connections and listeners that are counted", helper(ebpf.SockOps, asm.FnSkStorageGet)},
 		{"programs on a cgroup's packets", "5.2", true, "bytes and latency", helper(ebpf.CGroupSKB, asm.FnSkStorageGet)},
 		{"tcx", "6.6", false, "attachment by links; without it: clsact filters", haveTCX()},

@@ -27,6 +27,9 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 		err = d.addCounters(id)
 	}
 	if err == nil {
+		err = d.vips.add(id, r.VIP4, r.VIP6)
+	}
+	if err == nil {
 		err = d.objs.FcNetns.Put(r.Cookie, uint32(id))
 	}
 	if err == nil {
@@ -61,7 +64,10 @@ func (d *Datapath) addCounters(id ReplicaID) (err error) {
 
 // RemoveReplica makes it unknown; what is already gone is no error.
 func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
-	err := errors.Join(
+	var v dpFcReplica
+	err := ignoreMissing(d.objs.FcReplicas.Lookup(uint32(id), &v))
+	err = errors.Join(err,
+		d.vips.remove(id, fromAddr(v.Vip4), fromAddr(v.Vip6)),
 		ignoreMissing(d.objs.FcReplicas.Delete(uint32(id))),
 		ignoreMissing(d.objs.FcNetns.Delete(r.Cookie)),
 		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),

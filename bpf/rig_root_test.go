@@ -60,7 +60,9 @@ const (
 	testSink   = 1
 	testCap    = 4
 	testSites  = 1024
-	testFlows  = 8192 // the table is made whole, and each time
+	testFlows  = 8192 // the tables are made whole, and each time
+
+	testSiteFlows = 1024
 )
 
 func newRig(t testing.TB) *rig {
@@ -81,9 +83,18 @@ func newSocketRig(t testing.TB) *rig {
 
 func rigOf(t testing.TB, d *Datapath) *rig {
 	t.Helper()
-	err := d.updateSettings(func(s *dpFcSettings) { *s = dpFcSettings{HoldPerSite: testCap} })
+	err := d.updateSettings(func(s *dpFcSettings) {
+		*s = dpFcSettings{HoldPerSite: testCap}
+		s.setFlows(testSiteFlows)
+	})
 	if err := errors.Join(err, d.SetDevice(testDevice), d.SetSink(testSink)); err != nil {
 		t.Fatal(err)
+	}
+	for _, p := range []string{"10.77.0.0/16", "fd77:fc::/64"} {
+		p := netip.MustParsePrefix(p)
+		if err := d.objs.FcPrefixes.Put(dpFcPrefixKey{Prefixlen: uint32(mappedBits(p)), Addr: toAddr(p.Addr())}, uint32(1)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// there is no route anywhere here, and what there is none to counts as the node's
 	if err := d.SetRule(Rule{Target: TargetHost}, true); err != nil {
@@ -193,6 +204,9 @@ func (r *rig) nextEvent(t testing.TB) (Event, bool) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ev, false
 	}
+	if err == nil && ev.Kind == EventReady {
+		_, _, err = r.TakePorts(ev.Replica)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,21 +280,33 @@ func replicas(ids ...ReplicaID) (out []SiteReplica) {
 	return out
 }
 
-// flowOf returns the replica and the uplink that the flow table has for a
-// packet.
-func (r *rig) flowOf(t testing.TB, p packet) (replica ReplicaID, uplink int) {
-	t.Helper()
-	k := dpFcFlowKey{
+func flowKey(p packet) dpFcFlowKey {
+	return dpFcFlowKey{
 		Client: toAddr(p.src.Addr()), Vip: toAddr(p.dst.Addr()),
 		ClientPort: swap16(p.src.Port()), VipPort: swap16(p.dst.Port()), Proto: uint8(p.proto),
 	}
+}
+
+// flowOf returns the replica and the uplink that the tables of flows have for a
+// packet.
+func (r *rig) flowOf(t testing.TB, p packet) (replica ReplicaID, uplink int) {
+	t.Helper()
+	k := flowKey(p)
 	var f dpFcFlow
-	err := r.objs.FcFlows.Lookup(k, &f)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return 0, 0
-	}
-	if err != nil {
+	switch err := r.objs.FcFlows.Lookup(k, &f); {
+	case err == nil:
+		return ReplicaID(f.Replica), int(f.Uplink)
+	case !errors.Is(err, ebpf.ErrKeyNotExist):
 		t.Fatal(err)
 	}
-	return ReplicaID(f.Replica), int(f.Uplink)
+	for _, cells := range []*ebpf.Map{r.objs.FcHandshakes, r.objs.FcDatagrams, r.objs.FcOwnFlows} {
+		var at dpFcCellKey
+		var c dpFcCell
+		for it := cells.Iterate(); it.Next(&at, &c); {
+			if (dpFcFlowKey{Client: c.Client, Vip: at.Vip, ClientPort: c.ClientPort, VipPort: c.VipPort, Proto: c.Proto}) == k {
+				return ReplicaID(c.Flow.Replica), int(c.Flow.Uplink)
+			}
+		}
+	}
+	return 0, 0
 }

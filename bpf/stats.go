@@ -25,6 +25,9 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_KEEPALIVE:            "keepalive",
 	dpFcStatFC_STAT_WAKE_SOURCE:          "wake_source",
 	dpFcStatFC_STAT_WAKE_SITE:            "wake_site",
+	dpFcStatFC_STAT_FLOW_EVICTED:         "flow_evicted",
+	dpFcStatFC_STAT_FLOW_QUOTA:           "flow_quota",
+	dpFcStatFC_STAT_CELL_TAKEN:           "cell_taken",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

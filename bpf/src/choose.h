@@ -2,6 +2,7 @@
 #ifndef FCNODE_CHOOSE_H
 #define FCNODE_CHOOSE_H
 
+#include "flow.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -70,8 +71,10 @@ static __always_inline __u64 next_ready(struct fc_site *s, struct packet *p, __u
 }
 
 /* The less loaded of two at random: Mitzenmacher, "The power of two choices
- * in randomized load balancing", IEEE TPDS 12(10), 2001. Returns the replica's
- * id, 0 if none may get new flows. */
+ * in randomized load balancing", IEEE TPDS 12(10), 2001. Of datagrams nobody counts
+ * who has how many, and a flow that its table has lost is to stay where it was: its
+ * addresses and ports decide. So they do of segments after a SYN that nobody has kept,
+ * see fc_has_cookie. Returns the replica's id, 0 if none may get new flows. */
 __noinline int fc_choose(struct fc_site *s, struct packet *p, __u32 port_bit)
 {
 	__u32 n, random;
@@ -82,6 +85,12 @@ __noinline int fc_choose(struct fc_site *s, struct packet *p, __u32 port_bit)
 	n = s->n;
 	if (n <= 1)
 		return n ? candidate(s, p, port_bit, 0) : 0;
+	if (!p->syn) {
+		struct fc_settings *cfg = config();
+
+		random = flow_hash(&p->src, p->sport, p->dport, p->proto, cfg ? cfg->seed : 0);
+		return next_ready(s, p, port_bit, random % n);
+	}
 	random = bpf_get_prandom_u32();
 	a = next_ready(s, p, port_bit, random % n);
 	if (!a)
@@ -92,10 +101,13 @@ __noinline int fc_choose(struct fc_site *s, struct packet *p, __u32 port_bit)
 
 struct by_socket {
 	struct __sk_buff *skb;
-	struct fc_site *s;
+	struct fc_vip *v;
 	struct bpf_sock_tuple t;
 	__u32 size;
 	__u32 found;
+	__u32 keep; /* enum fc_kept: what becomes of a connection that is in no table */
+	bool udp;
+	bool counted;
 };
 
 static __always_inline void tuple_of(struct by_socket *q, const struct fc_addr *client, __be16 client_port,
@@ -117,11 +129,13 @@ static __always_inline void tuple_of(struct by_socket *q, const struct fc_addr *
 }
 
 /* Whether a network namespace has a socket of this connection, and not only one
- * that listens. */
+ * that listens. It is counted if a visitor has begun it, after the handshake's end and
+ * before its own. */
 static __always_inline bool has_connection(struct by_socket *q, __s32 nsid)
 {
+	struct fc_conn *conn;
 	struct bpf_sock *sk;
-	bool found;
+	__u32 state;
 
 	if (nsid < 0)
 		return false;
@@ -131,34 +145,89 @@ static __always_inline bool has_connection(struct by_socket *q, __s32 nsid)
 		sk = bpf_skc_lookup_tcp(q->skb, &q->t, sizeof(q->t.ipv6), nsid, 0);
 	if (!sk)
 		return false;
-	found = sk->state != BPF_TCP_LISTEN;
+	state = sk->state;
+	conn = bpf_sk_storage_get(&fc_conns, sk, NULL, 0);
+	q->counted = conn && __sync_val_compare_and_swap(&conn->kept, FC_KEPT_NOT, q->keep) != FC_KEPT_ENDED;
 	bpf_sk_release(sk);
-	return found;
+	return state != BPF_TCP_LISTEN;
 }
 
-static long ask_slot(__u32 i, struct by_socket *q)
+/* Whether a UDP socket there is connected to just this client: to others, which
+ * anybody may send to, not even a port is open. */
+static __always_inline bool has_peer(struct by_socket *q, __s32 nsid)
 {
-	__u32 id = q->s->replicas[i & (FC_MAX_REPLICAS - 1)];
+	struct bpf_sock *sk;
+	__u32 state;
+
+	if (nsid < 0)
+		return false;
+	if (q->size == sizeof(q->t.ipv4))
+		sk = bpf_sk_lookup_udp(q->skb, &q->t, sizeof(q->t.ipv4), nsid, 0);
+	else
+		sk = bpf_sk_lookup_udp(q->skb, &q->t, sizeof(q->t.ipv6), nsid, 0);
+	if (!sk)
+		return false;
+	state = sk->state;
+	bpf_sk_release(sk);
+	return state == BPF_TCP_ESTABLISHED; /* a connected one's, of UDP too */
+}
+
+static long ask_replica(__u32 i, struct by_socket *q)
+{
+	__u32 id = q->v->replicas[i & (FC_VIP_REPLICAS - 1)];
 	struct fc_replica *r = bpf_map_lookup_elem(&fc_replicas, &id);
 
-	if (r && has_connection(q, r->nsid))
+	if (r && (q->udp ? has_peer(q, r->nsid) : has_connection(q, r->nsid)))
 		q->found = id;
 	return q->found ? 1 : 0;
 }
 
-/* Which replica owns this established connection: asked of the sockets
- * themselves, for flows that the table has lost. Returns its id, or 0. */
-__noinline int fc_choose_by_socket(struct __sk_buff *skb, struct fc_site *s, struct packet *p)
-{
-	struct by_socket q = { .skb = skb, .s = s };
+#define FC_FOUND_COUNTED (1ULL << 32)
 
-	if (!s || !p)
+/* Which of the VIP's replicas has this connection, whoever began it: asked of the
+ * sockets themselves, for flows that the tables have lost. Returns its id, or 0, with
+ * FC_FOUND_COUNTED if it may be in fc_flows; `keep` is noted with the socket then. */
+__noinline __u64 fc_ask_sockets(struct __sk_buff *skb, struct packet *p, __u32 keep)
+{
+	struct by_socket q = { .skb = skb, .keep = keep };
+	struct fc_addr vip; /* on the stack: 6.1 takes no other memory for a key */
+
+	if (!p || !has_ports(p))
 		return 0;
+	vip = p->dst;
+	q.v = bpf_map_lookup_elem(&fc_vips, &vip);
+	if (!q.v)
+		return 0;
+	q.udp = p->proto == IPPROTO_UDP;
 	tuple_of(&q, &p->src, p->sport, &p->dst, p->dport);
-	bpf_loop(s->n, ask_slot, &q, 0);
-	if (q.found)
+	bpf_loop(q.v->n, ask_replica, &q, 0);
+	if (!q.found)
+		return 0;
+	if (!keep)
 		count(FC_STAT_FLOW_FOUND_BY_SOCKET);
-	return q.found;
+	return q.found | (q.counted ? FC_FOUND_COUNTED : 0);
+}
+
+/* Whether a segment ends a handshake of which a kernel, flooded with others, has kept
+ * nothing but the cookie that it sent. All network namespaces have the same secret. */
+__noinline int fc_has_cookie(struct __sk_buff *skb, struct packet *p)
+{
+	union {
+		struct iphdr v4;
+		struct ipv6hdr v6;
+	} ip = {};
+	struct tcphdr t;
+
+	if (!p || bpf_skb_load_bytes(skb, p->l4, &t, sizeof(t)) < 0 || !t.ack || t.syn || t.rst)
+		return 0;
+	if (addr_is_v4(&p->dst)) {
+		ip.v4.saddr = p->src.w[3];
+		ip.v4.daddr = p->dst.w[3];
+		return bpf_tcp_raw_check_syncookie_ipv4(&ip.v4, &t) == 0;
+	}
+	__builtin_memcpy(&ip.v6.saddr, &p->src, 16);
+	__builtin_memcpy(&ip.v6.daddr, &p->dst, 16);
+	return bpf_tcp_raw_check_syncookie_ipv6(&ip.v6, &t) == 0;
 }
 
 static __always_inline struct choice by_id(__u32 id)
@@ -175,9 +244,22 @@ static __always_inline struct choice choose(struct fc_site *s, struct packet *p,
 	return by_id(fc_choose(s, p, port_bit));
 }
 
-static __always_inline struct choice choose_by_socket(struct __sk_buff *skb, struct fc_site *s, struct packet *p)
+/* A visitor's connection that fc_flows has lost, which has it again then. It may end
+ * meanwhile, and its end must be the last that the table hears of it: see flow_ends. */
+static __always_inline struct choice choose_by_socket(struct __sk_buff *skb, struct packet *p, struct fc_flow_key *k,
+						      __u32 site)
 {
-	return by_id(fc_choose_by_socket(skb, s, p));
+	__u64 found = fc_ask_sockets(skb, p, FC_KEPT_NOT);
+	struct choice none = {}, c = by_id(found);
+
+	if (!c.r || c.r->site != site)
+		return none;
+	if ((found & FC_FOUND_COUNTED) && fc_keep_conn(k, c.id, *(volatile __u64 *)&c.r->conns_now)) {
+		count(FC_STAT_FLOW_EVICTED);
+		if (!(fc_ask_sockets(skb, p, FC_KEPT_IN) & FC_FOUND_COUNTED))
+			bpf_map_delete_elem(&fc_flows, k);
+	}
+	return c;
 }
 
 #endif

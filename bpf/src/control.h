@@ -38,6 +38,12 @@ int fc_control(struct fc_control_args *ctl)
 	case FC_CONTROL_BEGIN_WAKE:
 		begin_wake(r);
 		return 0;
+	case FC_CONTROL_TAKE_PORTS:
+		/* the mark first: whoever listens after this tells anew */
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_TOLD);
+		ctl->ready4 = *(volatile __u32 *)&r->ready4;
+		ctl->ready6 = *(volatile __u32 *)&r->ready6;
+		return 0;
 	case FC_CONTROL_OPEN:
 		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_CLOSED);
 		return 0;

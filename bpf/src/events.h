@@ -27,6 +27,25 @@ static __always_inline void emit(__u32 kind, __u32 id, const struct fc_replica *
 	bpf_ringbuf_submit(e, 0);
 }
 
+/* Who listens has changed. One event a replica is on its way at a time, whatever it
+ * does with its sockets: the daemon takes the mark off, and then looks who listens. */
+static __always_inline void tell_ports(__u32 id, struct fc_replica *r)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct fc_event *e;
+
+	if (__sync_fetch_and_or(&r->flags, FC_REPLICA_TOLD) & FC_REPLICA_TOLD)
+		return;
+	e = bpf_ringbuf_reserve(&fc_event_ring, sizeof(*e), 0);
+	if (!e) {
+		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_TOLD);
+		count(FC_STAT_EVENT_LOST);
+		return;
+	}
+	fill_event(e, FC_EVENT_READY, id, r, now);
+	bpf_ringbuf_submit(e, 0);
+}
+
 /* Takes a mark off a replica and tells user space, whoever is first, once.
  * The room is taken before the mark: with the ring full the mark stays, and the
  * next occasion tells. Returns 1 if this was the first. */

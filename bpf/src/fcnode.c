@@ -20,6 +20,7 @@
 #include "count.h"
 #include "deny.h"
 #include "events.h"
+#include "flow.h"
 #include "hold.h"
 #include "ignore.h"
 #include "maps.h"
@@ -55,4 +56,5 @@ const enum fc_policy_owner *fc_type_policy_owner __attribute__((unused));
 const enum fc_policy_target *fc_type_policy_target __attribute__((unused));
 const enum fc_verdict *fc_type_verdict __attribute__((unused));
 const enum fc_ignored_gets *fc_type_ignored_gets __attribute__((unused));
+const enum fc_cells *fc_type_cells __attribute__((unused));
 const enum fc_uplink_flags *fc_type_uplink_flags __attribute__((unused));

@@ -54,9 +54,10 @@ static __always_inline bool is_asleep(const struct fc_replica *r)
 
 /* The packet goes to the sink. What follows it must go there too, and not to a
  * replica that had a connection from the same port before. */
-static __always_inline void turned_away(const struct fc_flow_key *k, __u32 site)
+static __always_inline void turned_away(struct fc_flow *f, __u32 site)
 {
-	bpf_map_delete_elem(&fc_flows, k);
+	if (f)
+		f->replica = 0;
 	count_ignored(site, true);
 }
 

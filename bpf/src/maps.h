@@ -72,8 +72,8 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_veths SEC(".maps");
 
-/* Which replica a flow belongs to. A lost entry is found again by the
- * replica's own socket, or by its next packet. */
+/* Connections that visitors have, from their handshake's end to their own. An entry
+ * that is lost is found again by asking the sockets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 16); /* set by the loader */
@@ -82,23 +82,57 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_flows SEC(".maps");
 
+/* All else, in cells: see flow.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 12);
-	__type(key, struct fc_frag_key);
-	__type(value, __u32);
+	__uint(max_entries, 1 << 16); /* set by the loader */
+	__type(key, struct fc_cell_key);
+	__type(value, struct fc_cell);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_handshakes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16); /* set by the loader */
+	__type(key, struct fc_cell_key);
+	__type(value, struct fc_cell);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_datagrams SEC(".maps");
+
+/* Apart from the visitors', so that nobody outside can push them out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 16); /* set by the loader */
+	__type(key, struct fc_cell_key);
+	__type(value, struct fc_cell);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_own_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 15); /* set by the loader */
+	__type(key, struct fc_cell_key);
+	__type(value, struct fc_cell);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_frags SEC(".maps");
 
-/* Datagrams of replicas' own whose rest may follow; apart from those above, which
- * are the visitors'. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1 << 12);
-	__type(key, struct fc_frag_key);
-	__type(value, __u32);
+	__uint(max_entries, 1 << 15); /* set by the loader */
+	__type(key, struct fc_cell_key);
+	__type(value, struct fc_cell);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_frags_out SEC(".maps");
+
+/* VIP -> who has it; a site that sleeps without processes has no entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct fc_addr);
+	__type(value, struct fc_vip);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_vips SEC(".maps");
 
 /* Flows whose first packet was already sent up, to send it up only once. */
 struct {
@@ -345,7 +379,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 18);
+	__uint(max_entries, 1 << 20);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_event_ring SEC(".maps");
 

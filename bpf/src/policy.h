@@ -13,11 +13,6 @@
 #define FC_REFUSALS_TOLD 16 /* of one site */
 #define FC_REFUSALS_NS (1000ULL * 1000 * 1000) /* in this time */
 
-static __always_inline bool has_ports(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP;
-}
-
 /* What an owner's rules say of the packet's destination, or of a target that has
  * no address: a rule for its port goes before one for all. */
 __noinline int fc_rule(struct packet *p, __u32 owner, __u32 target, int exact)
@@ -155,6 +150,14 @@ __noinline int fc_answers_visitor(struct __sk_buff *skb, struct packet *p, __u32
 	return has_connection(&q, nsid);
 }
 
+/* Whether somebody may listen for visitors at a replica's end of a flow. */
+static __always_inline bool is_visitors(const struct fc_addr *vip, __be16 port, __u8 proto)
+{
+	struct fc_listener_key lk = { .addr = *vip, .port = port, .proto = proto };
+
+	return bpf_map_lookup_elem(&fc_listeners, &lk) != NULL;
+}
+
 /* Whether an ICMP error is about what a visitor sent in a flow of this replica. */
 __noinline int fc_error_for_visitor(struct __sk_buff *skb, struct packet *p, __u32 replica)
 {
@@ -166,23 +169,22 @@ __noinline int fc_error_for_visitor(struct __sk_buff *skb, struct packet *p, __u
 
 	struct fc_flow_key k = flow_key(&in.dst, in.dport, &in.src, in.sport, in.proto);
 
-	f = bpf_map_lookup_elem(&fc_flows, &k);
+	f = find_flow(&k, is_visitors(&in.src, in.sport, in.proto));
 	return f && f->replica == replica;
 }
 
 static __always_inline bool fragment_known(const struct packet *p, __u32 replica)
 {
-	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
-	__u32 *id = bpf_map_lookup_elem(&fc_frags_out, &k);
+	struct fc_flow_key k = fragment_key(&p->dst, &p->src, p);
+	struct fc_cell *c = find_cell(&fc_frags_out, &k);
 
-	return id && *id == replica;
+	return c && c->flow.replica == replica;
 }
 
 /* Lets the rest of a datagram follow its first fragment, which alone has the ports.
  * Where the rest may go there anyway nothing is kept. */
 __noinline int fc_remember_fragment(struct __sk_buff *skb, struct packet *p, __u32 site, __u32 replica)
 {
-	struct fc_frag_key k = {};
 	__be16 port;
 
 	if (!p)
@@ -190,11 +192,9 @@ __noinline int fc_remember_fragment(struct __sk_buff *skb, struct packet *p, __u
 	port = p->dport;
 	p->dport = 0;
 	if (fc_verdict_of(skb, p, site) != FC_VERDICT_ALLOW) {
-		k.src = p->src;
-		k.dst = p->dst;
-		k.id = p->frag_id;
-		k.proto = p->proto;
-		bpf_map_update_elem(&fc_frags_out, &k, &replica, BPF_ANY);
+		struct fc_flow_key k = fragment_key(&p->dst, &p->src, p);
+
+		fc_keep(&k, FC_CELLS_FRAGMENT_OUT, replica, 0, 0);
 	}
 	p->dport = port;
 	return 0;

@@ -56,9 +56,15 @@ int fc_replica_out(struct __sk_buff *skb)
 
 	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
 	struct fc_flow *f = NULL;
+	bool visitors = false;
 
-	if (p.frag != FC_FRAG_LATER)
-		f = bpf_map_lookup_elem(&fc_flows, &k);
+	if (p.frag != FC_FRAG_LATER && p.proto == IPPROTO_TCP)
+		f = bpf_map_lookup_elem(&fc_flows, &k) ?: in_cell(find_cell(&fc_own_flows, &k));
+	if (!f && p.frag != FC_FRAG_LATER) {
+		visitors = is_visitors(&p.src, p.sport, p.proto);
+		if (visitors || p.proto != IPPROTO_TCP)
+			f = find_in_cells(&k, visitors);
+	}
 	/* a source route leads past every look at the destination */
 	if (p.routed || !may_leave(skb, &p, *id, r->site, r->nsid, f && f->replica == *id))
 		return TC_ACT_SHOT;
@@ -73,10 +79,11 @@ int fc_replica_out(struct __sk_buff *skb)
 	if (p.payload && !r->first_byte_ns)
 		first_answer(&p, *id, r);
 	if (!f || f->replica != *id) {
-		struct fc_flow fresh = { .replica = *id };
-
-		/* its own connections, and flows that the table has lost */
-		bpf_map_update_elem(&fc_flows, &k, &fresh, BPF_ANY);
+		/* what it begins itself, and datagrams that the table has lost */
+		if (!visitors)
+			fc_keep(&k, FC_CELLS_OWN, *id, 0, 0);
+		else if (p.proto == IPPROTO_UDP)
+			fc_keep(&k, FC_CELLS_DATAGRAM, *id, 0, 0);
 		return to_stack();
 	}
 	if (!f->uplink || by_stack())

@@ -6,6 +6,7 @@
 
 #include "choose.h"
 #include "events.h"
+#include "flow.h"
 #include "ignore.h"
 #include "maps.h"
 #include "trigger.h"
@@ -76,7 +77,7 @@ static __always_inline void ports_open(struct choice c, const struct fc_listenin
 		__sync_fetch_and_or(&c.r->ready4, m4);
 	if (m6)
 		__sync_fetch_and_or(&c.r->ready6, m6);
-	emit(FC_EVENT_READY, c.id, c.r, bpf_ktime_get_ns());
+	tell_ports(c.id, c.r);
 }
 
 /* One listener less on a port: its bit falls with the last one. Somebody who
@@ -162,44 +163,58 @@ static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
 	ports_open(c, &l);
 }
 
+static __always_inline void ports_close(const struct fc_listening *l)
+{
+	struct choice c = by_id(l->replica);
+	bool fell;
+
+	if (!c.r)
+		return;
+	fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
+	fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
+	if (fell)
+		tell_ports(c.id, c.r);
+}
+
 static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
 	struct fc_listening *l;
-	struct choice c;
-	bool fell;
 
 	if (!sk)
 		return;
 	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
 	if (!l)
 		return;
-	c = by_id(l->replica);
-	if (c.r) {
-		fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
-		fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
-		if (fell)
-			emit(FC_EVENT_UNREADY, c.id, c.r, bpf_ktime_get_ns());
-	}
+	ports_close(l);
 	bpf_sk_storage_delete(&fc_listen_socks, sk);
 }
 
-/* Whether the other end is a source that is ignored: not counted. */
-static __always_inline bool from_ignored(struct bpf_sock_ops *ops, __u32 site)
+static __always_inline struct fc_addr remote_addr(struct bpf_sock_ops *ops)
 {
 	__be32 v4 = ops->remote_ip4;
 	struct fc_addr a;
 
 	barrier_var(v4); /* see local_addr */
-	if (ops->family == AF_INET) {
-		a = addr_v4(v4);
-	} else {
-		a.w[0] = ops->remote_ip6[0];
-		a.w[1] = ops->remote_ip6[1];
-		a.w[2] = ops->remote_ip6[2];
-		a.w[3] = ops->remote_ip6[3];
-	}
-	return fc_ignores(site, &a);
+	if (ops->family == AF_INET)
+		return addr_v4(v4);
+	a.w[0] = ops->remote_ip6[0];
+	a.w[1] = ops->remote_ip6[1];
+	a.w[2] = ops->remote_ip6[2];
+	a.w[3] = ops->remote_ip6[3];
+	return a;
+}
+
+/* The flow of an accepted connection. */
+static __always_inline bool flow_of(struct bpf_sock_ops *ops, struct fc_flow_key *k)
+{
+	if (!local_addr(ops, &k->vip))
+		return false;
+	k->client = remote_addr(ops);
+	k->client_port = ops->remote_port >> 16; /* the context has it above, as it is on the wire */
+	k->vip_port = bpf_htons(ops->local_port);
+	k->proto = IPPROTO_TCP;
+	return true;
 }
 
 /* Whether the other end is 127.0.0.1 or the like: somebody inside, by the VIP. */
@@ -221,14 +236,14 @@ static __always_inline bool from_loopback(struct bpf_sock_ops *ops)
 static __always_inline void established(struct bpf_sock_ops *ops, struct choice c)
 {
 	struct bpf_sock *sk = ops->sk;
-	struct fc_addr local;
+	struct fc_flow_key k = {};
 	struct fc_conn *conn;
 	__u64 now = bpf_ktime_get_ns(), conns;
 
-	if (!sk || !local_addr(ops, &local))
+	if (!sk || !flow_of(ops, &k))
 		return;
-	if ((!addr_equal(&local, &c.r->vip4) && !addr_equal(&local, &c.r->vip6)) || from_loopback(ops) ||
-	    from_ignored(ops, c.r->site)) {
+	if ((!addr_equal(&k.vip, &c.r->vip4) && !addr_equal(&k.vip, &c.r->vip6)) || from_loopback(ops) ||
+	    fc_ignores(c.r->site, &k.client)) {
 		/* the container talks to itself, the daemon asks it from inside, or no
 		 * visitor does; the listener's flag is inherited */
 		bpf_sock_ops_cb_flags_set(ops, 0);
@@ -248,6 +263,8 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 	conn->out_end = ops->snd_nxt;
 	conns = __sync_fetch_and_add(&c.r->conns_now, 1) + 1;
 	__sync_fetch_and_add(&c.r->conns_total, 1);
+	if (fc_keep_conn(&k, c.id, conns))
+		conn->kept = FC_KEPT_IN;
 	c.r->last_ns = now;
 	if (!c.r->established_ns && __sync_val_compare_and_swap(&c.r->established_ns, 0, now) == 0)
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);
@@ -288,6 +305,16 @@ static __always_inline bool failed(struct bpf_sock_ops *ops, struct bpf_sock *sk
 	return full && full->sk_err;
 }
 
+/* The mark first: whoever puts the flow back after it takes it out again. */
+static __always_inline void flow_ends(struct bpf_sock_ops *ops, struct fc_conn *conn)
+{
+	__u32 kept = __sync_lock_test_and_set(&conn->kept, FC_KEPT_ENDED);
+	struct fc_flow_key k = {};
+
+	if (flow_of(ops, &k) && bpf_map_delete_elem(&fc_flows, &k) && kept == FC_KEPT_IN)
+		count(FC_STAT_FLOW_EVICTED);
+}
+
 static __always_inline void closed(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
@@ -302,6 +329,7 @@ static __always_inline void closed(struct bpf_sock_ops *ops)
 		return;
 	c = by_id(conn->replica);
 	last_bytes(ops, conn);
+	flow_ends(ops, conn);
 	if (c.r)
 		used_no_more(conn, c.r, bpf_ktime_get_ns());
 	bpf_sk_storage_delete(&fc_conns, sk);
@@ -356,9 +384,25 @@ static __always_inline void bound(struct bpf_sock *sk, const struct fc_addr *a, 
 	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
 		return;
 	kept = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	port_open(c.r->listeners4, l.port4);
+	port_open(c.r->listeners6, l.port6);
 	if (kept)
-		*kept = l; /* its datagrams are counted */
+		*kept = l; /* for its end, and its datagrams are counted; see listens() */
 	ports_open(c, &l);
+}
+
+/* A socket is closed for good. TCP's ends are seen by its states. */
+SEC("cgroup/sock_release")
+int fc_release(struct bpf_sock *sk)
+{
+	struct fc_listening *l;
+
+	if (sk->type != SOCK_DGRAM || sk->protocol != IPPROTO_UDP)
+		return 1;
+	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
+	if (l)
+		ports_close(l);
+	return 1;
 }
 
 SEC("cgroup/post_bind4")

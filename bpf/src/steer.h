@@ -41,11 +41,6 @@ static __always_inline struct choice of_flow(const struct fc_flow *f)
 	return by_id(f ? f->replica : 0);
 }
 
-static __always_inline struct choice by_flow(const struct fc_flow_key *k)
-{
-	return of_flow(bpf_map_lookup_elem(&fc_flows, k));
-}
-
 /* The replica's slot in the site's set, or -1. */
 static __always_inline int slot_of(const struct fc_site *s, __u32 id)
 {
@@ -104,14 +99,6 @@ static __always_inline bool in_vain(struct choice c)
 	return (*(volatile __u32 *)&c.r->flags & (FC_REPLICA_ASLEEP | FC_REPLICA_KNOCKED)) && fc_unattended(bpf_ktime_get_ns());
 }
 
-static __always_inline void remember(const struct fc_flow_key *k, __u32 replica, __u32 uplink, __u32 syn)
-{
-	struct fc_flow f = { .replica = replica, .uplink = uplink, .syn = syn };
-
-	if (bpf_map_update_elem(&fc_flows, k, &f, BPF_ANY) < 0)
-		count(FC_STAT_MAP_FULL);
-}
-
 /* A packet of a listener goes to a replica: is it the first of its flow? A SYN
  * that is only sent again has the number of the first. */
 static __always_inline void count_flow(const struct packet *p, struct fc_flow *f, __u32 replica)
@@ -146,29 +133,27 @@ static __always_inline void arrives(const struct packet *p, struct fc_replica *r
 
 static __always_inline void remember_fragments(const struct packet *p, __u32 replica)
 {
-	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
+	if (p->frag == FC_FRAG_FIRST) {
+		struct fc_flow_key k = fragment_key(&p->src, &p->dst, p);
 
-	if (p->frag == FC_FRAG_FIRST)
-		bpf_map_update_elem(&fc_frags, &k, &replica, BPF_ANY);
+		fc_keep(&k, FC_CELLS_FRAGMENT, replica, 0, 0);
+	}
 }
 
 static __always_inline int steer_fragment(const struct packet *p)
 {
-	struct fc_frag_key k = { .src = p->src, .dst = p->dst, .id = p->frag_id, .proto = p->proto };
-	__u32 *id = bpf_map_lookup_elem(&fc_frags, &k);
-	struct fc_replica *r;
+	struct fc_flow_key k = fragment_key(&p->src, &p->dst, p);
+	struct fc_cell *cell = find_cell(&fc_frags, &k);
+	struct choice c = of_flow(cell ? &cell->flow : NULL);
 
-	if (!id)
-		return FC_EATEN;
-	r = bpf_map_lookup_elem(&fc_replicas, id);
-	return r ? to_replica(r) : FC_EATEN;
+	return c.r ? to_replica(c.r) : FC_EATEN;
 }
 
-/* Whom an ICMP error is for: its id, or 0. If the flow table has lost the flow,
- * the answer is its socket's, as for the client's next packet: that may be long
- * in coming, since what the error is about (a path's MTU) holds the answer up.
- * A datagram's flow without an entry is anybody's, and so clear only where the
- * site has one replica. */
+/* Whom an ICMP error is for: its id, or 0. If the tables have lost the flow, the
+ * answer is its socket's, as for the client's next packet: that may be long in
+ * coming, since what the error is about (a path's MTU) holds the answer up. A
+ * visitor's datagram without an entry is anybody's, and so clear only where the site
+ * has one replica. */
 __noinline int fc_replica_of_error(struct __sk_buff *skb, struct packet *p)
 {
 	struct packet in = {};
@@ -180,20 +165,16 @@ __noinline int fc_replica_of_error(struct __sk_buff *skb, struct packet *p)
 		return 0;
 
 	struct fc_flow_key fk = flow_key(&in.src, in.sport, &in.dst, in.dport, in.proto);
-
-	f = bpf_map_lookup_elem(&fc_flows, &fk);
-	if (f)
-		return f->replica;
-
 	struct fc_listener_key lk = { .addr = in.dst, .port = in.dport, .proto = in.proto };
 
 	l = bpf_map_lookup_elem(&fc_listeners, &lk);
-	s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
-	if (!s)
-		return 0;
-	if (in.proto == IPPROTO_TCP)
-		return fc_choose_by_socket(skb, s, &in);
-	return s->n == 1 ? s->replicas[0] : 0;
+	f = find_flow(&fk, l != NULL);
+	if (f)
+		return f->replica;
+	if (in.proto == IPPROTO_TCP || !l)
+		return fc_ask_sockets(skb, &in, FC_KEPT_NOT);
+	s = bpf_map_lookup_elem(&fc_sites, &l->site);
+	return s && s->n == 1 ? s->replicas[0] : 0;
 }
 
 /* Errors about a flow go where the flow goes, and answers to a replica's own
@@ -211,14 +192,26 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 	if (!p->echo_reply)
 		return to_sink();
 	k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
-	c = by_flow(&k);
+	c = of_flow(find_flow(&k, false));
 	return c.r ? to_replica(c.r) : to_sink();
 }
 
-/* Packets of a listener's site. `c` is the replica that the flow table names,
- * if any. */
+/* A segment that no socket has is nobody's, unless it has a cookie: whoever may get a
+ * new flow takes it then, and nobody is woken. */
+static __always_inline struct choice choose_by_cookie(struct __sk_buff *skb, struct fc_site *s, struct packet *p,
+						      __u32 port_bit)
+{
+	struct choice none = {}, c;
+
+	if (!fc_has_cookie(skb, p))
+		return none;
+	c = choose(s, p, port_bit);
+	return c.r && !is_asleep(c.r) ? c : none;
+}
+
+/* Packets of a listener's site. `c` is the replica that the tables name, if any. */
 static __always_inline struct choice pick(struct __sk_buff *skb, struct packet *p, struct fc_listener *l,
-					  struct fc_site *s, struct choice c)
+					  struct fc_site *s, struct choice c, struct fc_flow_key *k)
 {
 	struct choice none = {};
 	bool fresh = p->syn || p->proto == IPPROTO_UDP;
@@ -231,7 +224,35 @@ static __always_inline struct choice pick(struct __sk_buff *skb, struct packet *
 		return c;
 	if (fresh)
 		return choose(s, p, l->port_bit);
-	return choose_by_socket(skb, s, p);
+	c = choose_by_socket(skb, p, k, l->site);
+	return c.r ? c : choose_by_cookie(skb, s, p, l->port_bit);
+}
+
+/* Answers to what a replica itself began: from whom it has spoken to, or to a socket
+ * that is connected to them. Nothing is kept of those: that the replica may answer is
+ * for its rules to say, when it does. */
+static __always_inline int steer_own(struct __sk_buff *skb, struct packet *p, struct fc_flow_key *k)
+{
+	struct choice c;
+
+	if (p->syn)
+		return to_sink();
+	c = of_flow(find_flow(k, false));
+	if (!c.r && has_ports(p))
+		c = by_id(fc_ask_sockets(skb, p, FC_KEPT_NOT));
+	if (!c.r)
+		return to_sink();
+	remember_fragments(p, c.id);
+	return to_replica(c.r);
+}
+
+/* A flow has its replica, which it keeps. */
+static __always_inline void keep_first(struct packet *p, struct fc_flow_key *k, __u32 id, __u32 uplink)
+{
+	if (p->syn)
+		fc_keep(k, FC_CELLS_HANDSHAKE, id, uplink, p->seq);
+	else if (p->proto == IPPROTO_UDP)
+		fc_keep(k, FC_CELLS_DATAGRAM, id, uplink, 0);
 }
 
 /* At fc0's egress: everything for the VIP prefixes comes by here, from this
@@ -255,21 +276,21 @@ int fc_device(struct __sk_buff *skb)
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
-	struct fc_flow *f = bpf_map_lookup_elem(&fc_flows, &fk);
+	struct fc_flow *f;
 
+	if (!l)
+		return steer_own(skb, &p, &fk);
+	f = find_flow(&fk, true);
 	c = of_flow(f);
-	if (!l) {
-		/* answers to what a replica itself began have a flow */
-		if (!c.r || p.syn)
-			return to_sink();
-		remember_fragments(&p, c.id);
-		return to_replica(c.r);
-	}
 
 	struct fc_site *s = bpf_map_lookup_elem(&fc_sites, &l->site);
 
 	/* parked, or being parked: connections stay with whom they are */
-	if (!s && c.r && c.r->site == l->site && !p.syn && p.proto != IPPROTO_UDP) {
+	if (!s && !p.syn && p.proto != IPPROTO_UDP) {
+		if (!c.r)
+			c = choose_by_socket(skb, &p, &fk, l->site);
+		if (!c.r || c.r->site != l->site)
+			return to_sink();
 		if (!may_reach(skb, &p, c))
 			return FC_EATEN;
 		knock(c, &p);
@@ -284,7 +305,7 @@ int fc_device(struct __sk_buff *skb)
 		return to_sink();
 	}
 	if (s) {
-		c = pick(skb, &p, l, s, c);
+		c = pick(skb, &p, l, s, c, &fk);
 		if (c.r && !(p.ignored && is_asleep(c.r))) {
 			if ((p.syn || p.proto == IPPROTO_UDP) && in_vain(c))
 				return to_sink();
@@ -295,7 +316,7 @@ int fc_device(struct __sk_buff *skb)
 			else
 				count_flow(&p, f, c.id);
 			if (!f || f->replica != c.id)
-				remember(&fk, c.id, 0, p.syn ? p.seq : 0);
+				keep_first(&p, &fk, c.id, 0);
 			if (!p.ignored && (p.syn || p.proto == IPPROTO_UDP))
 				arrives(&p, c.r);
 			knock(c, &p);
@@ -306,7 +327,7 @@ int fc_device(struct __sk_buff *skb)
 	if (!p.syn && p.proto != IPPROTO_UDP)
 		return to_sink();
 	if (p.ignored) {
-		turned_away(&fk, l->site);
+		turned_away(f, l->site);
 		return to_sink();
 	}
 	if (fc_unattended(bpf_ktime_get_ns()))
@@ -316,11 +337,11 @@ int fc_device(struct __sk_buff *skb)
 }
 
 /* Past the node's stack; the answers of the flow go back by the same uplink. */
-static __always_inline int straight_in(struct __sk_buff *skb, const struct fc_flow_key *k, struct fc_flow *f,
-				       struct choice c, __u32 syn)
+static __always_inline int straight_in(struct __sk_buff *skb, struct packet *p, struct fc_flow_key *k, struct fc_flow *f,
+				       struct choice c)
 {
 	if (!f || f->replica != c.id)
-		remember(k, c.id, skb->ifindex, syn);
+		keep_first(p, k, c.id, skb->ifindex);
 	else if (f->uplink != skb->ifindex)
 		f->uplink = skb->ifindex;
 	count(FC_STAT_STEERED);
@@ -337,30 +358,36 @@ static __always_inline bool stays_on_link(const struct fc_addr *a)
 	return word >> 24 == 0xff || word >> 22 == 0xfe80 >> 6;
 }
 
-/* What may not come in by an uplink: a VIP as its source, and, where it was fcnode
- * that made the machine forward what comes in here, what is neither for a VIP nor
- * for the machine itself. */
+enum {
+	FC_FOR_A_VIP,
+	FC_FOREIGN,
+	FC_FOR_OTHERS,
+};
+
+/* What may not come in by an uplink is foreign: a VIP as its source, and, where it was
+ * fcnode that made the machine forward what comes in here, what is neither for a VIP
+ * nor for the machine itself. */
 __noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 ifindex = skb->ifindex;
 	__u32 *flags;
 
 	if (!p)
-		return 0;
+		return FC_FOR_OTHERS;
 	if (in_prefixes(&p->src)) {
 		count(FC_STAT_SPOOFED);
-		return 1;
+		return FC_FOREIGN;
 	}
 	if (in_prefixes(&p->dst))
-		return 0;
+		return FC_FOR_A_VIP;
 	flags = bpf_map_lookup_elem(&fc_uplinks, &ifindex);
 	if (!flags || !(*flags & (addr_is_v4(&p->dst) ? FC_UPLINK_GUARD4 : FC_UPLINK_GUARD6)))
-		return 0;
+		return FC_FOR_OTHERS;
 	/* a router keeps broadcast frames, too: DHCP's answers are such */
 	if (skb->pkt_type != FC_PACKET_HOST || stays_on_link(&p->dst) || fc_kept_by_host(skb, p))
-		return 0;
+		return FC_FOR_OTHERS;
 	count(FC_STAT_FOREIGN);
-	return 1;
+	return FC_FOREIGN;
 }
 
 /* At an uplink's ingress: denied sources and what is foreign end here. Of the rest
@@ -384,53 +411,71 @@ int fc_uplink(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
+	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 	bool ports = kind > 0 && p.frag == FC_FRAG_NONE && has_ports(&p);
+	struct fc_listener *l = NULL;
 
-	if (ports)
+	if (ports && p.proto == IPPROTO_TCP) {
 		f = bpf_map_lookup_elem(&fc_flows, &fk);
+	} else if (ports) {
+		l = bpf_map_lookup_elem(&fc_listeners, &lk);
+		if (l)
+			f = in_cell(find_cell(&fc_datagrams, &fk));
+	}
 	/* what has come in here before was looked at then */
-	if (kind && (!f || f->uplink != skb->ifindex) && fc_is_foreign(skb, &p))
-		return TC_ACT_SHOT;
+	if (kind && (!f || f->uplink != skb->ifindex)) {
+		int who = fc_is_foreign(skb, &p);
+
+		if (who != FC_FOR_A_VIP)
+			return who == FC_FOREIGN ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	}
 	if (!ports || by_stack())
 		return TC_ACT_UNSPEC;
+	if (p.proto == IPPROTO_TCP) {
+		/* before the listeners: only handshakes are behind them */
+		if (!f && !p.syn)
+			f = in_cell(find_cell(&fc_own_flows, &fk));
+		if (!f || p.syn)
+			l = bpf_map_lookup_elem(&fc_listeners, &lk);
+		if (!f && l)
+			f = in_cell(find_cell(&fc_handshakes, &fk));
+	} else if (!l) {
+		f = in_cell(find_cell(&fc_own_flows, &fk));
+	}
 
 	c = of_flow(f);
-
-	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
-
 	if (p.proto == IPPROTO_TCP && !p.syn) {
 		if (!c.r)
 			return TC_ACT_UNSPEC;
-		if (is_asleep(c.r) && bpf_map_lookup_elem(&fc_listeners, &lk)) {
+		if (is_asleep(c.r) && (l || bpf_map_lookup_elem(&fc_listeners, &lk))) {
 			if (!may_reach(skb, &p, c))
 				return TC_ACT_SHOT;
 			knock(c, &p);
 		}
-		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
+		return straight_in(skb, &p, &fk, f, c);
 	}
 
-	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
 	struct fc_site *s = l ? bpf_map_lookup_elem(&fc_sites, &l->site) : NULL;
 
 	if (!l && c.r && !p.syn) /* an answer to a datagram of the replica's own */
-		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
+		return straight_in(skb, &p, &fk, f, c);
 	if (!s || (s->flags & FC_SITE_REFUSE))
 		return TC_ACT_UNSPEC;
-	c = pick(skb, &p, l, s, c);
+	c = pick(skb, &p, l, s, c, &fk);
 	if (!c.r || in_vain(c))
 		return TC_ACT_UNSPEC;
 	if (fc_look_at_source(&p, l->site)) {
 		if (is_asleep(c.r))
 			return TC_ACT_UNSPEC; /* fc0 turns it away */
 		count_ignored(l->site, false);
-		return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
+		return straight_in(skb, &p, &fk, f, c);
 	}
 	if (!may_reach(skb, &p, c))
 		return TC_ACT_SHOT;
 	arrives(&p, c.r);
 	knock(c, &p);
 	count_flow(&p, f, c.id);
-	return straight_in(skb, &fk, f, c, p.syn ? p.seq : 0);
+	return straight_in(skb, &p, &fk, f, c);
 }
 
 #endif

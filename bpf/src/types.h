@@ -53,6 +53,7 @@ enum fc_replica_flags {
 	FC_REPLICA_QUEUED = 8,  /* over that on its accept queue; theirs too */
 	FC_REPLICA_CLOSED = 16, /* gets no new flows yet, whoever listens */
 	FC_REPLICA_KNOCKED = 32, /* was asleep, and has not answered since; theirs too */
+	FC_REPLICA_TOLD = 64,    /* an event about its ports is on its way; theirs, the daemon takes it off */
 };
 
 /* The first block is written once by the daemon before the container starts
@@ -98,11 +99,37 @@ struct fc_flow {
 	__u32 pad;
 };
 
-struct fc_frag_key {
-	struct fc_addr src;
-	struct fc_addr dst;
-	__u32 id;
-	__u32 proto;
+/* A VIP has so many cells in each table of what costs its sender nothing, and no
+ * more, whatever is sent to it or by it: see flow.h. */
+struct fc_cell_key {
+	struct fc_addr vip;
+	__u32 n;
+};
+
+struct fc_cell {
+	struct fc_addr client;
+	__be16 client_port, vip_port; /* of a fragment: its datagram's number */
+	__u8 proto;
+	__u8 pad[3];
+	__u32 seen; /* when it was last of use, in 2^30 ns; 0: it may be taken */
+	struct fc_flow flow;
+};
+
+/* What is kept in cells, each in a table of its own. */
+enum fc_cells {
+	FC_CELLS_HANDSHAKE, /* connections that visitors begin */
+	FC_CELLS_DATAGRAM,  /* visitors' datagrams */
+	FC_CELLS_OWN,       /* what replicas begin */
+	FC_CELLS_FRAGMENT,
+	FC_CELLS_FRAGMENT_OUT,
+};
+
+#define FC_VIP_REPLICAS 32
+
+/* All replicas that have a VIP, in the site's set or not: the daemon's. */
+struct fc_vip {
+	__u32 n;
+	__u32 replicas[FC_VIP_REPLICAS];
 };
 
 struct fc_held_flow {
@@ -135,6 +162,16 @@ struct fc_conn {
 	__u8 seen;   /* of a TLS handshake */
 	__u8 unsure; /* the next answer may be none */
 	__u32 use;   /* see use.h */
+	__u32 kept;  /* enum fc_kept */
+	__u32 pad;
+};
+
+/* Whether fc_flows has a connection, which packets and its end may change at the same
+ * time. */
+enum fc_kept {
+	FC_KEPT_NOT,
+	FC_KEPT_IN, /* unless it was pushed out */
+	FC_KEPT_ENDED,
 };
 
 /* What a connection's first payload says it is. */
@@ -375,6 +412,9 @@ struct fc_settings {
 	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
 	struct fc_rate wake_source;
 	struct fc_rate wake_site;
+	__u64 seed;           /* of the choice of cells, which nobody outside is to know */
+	__u32 cell_mask;      /* cells of a VIP in each table, less one */
+	__u32 flows_per_site; /* connections of a site that fc_flows has */
 };
 
 /* When the daemon was well for the last time, and for how long it may be silent
@@ -411,12 +451,11 @@ struct fc_held_large {
 };
 
 enum fc_event_kind {
-	FC_EVENT_READY = 1,       /* somebody listens on one more port */
+	FC_EVENT_READY = 1,       /* who listens has changed: ask by FC_CONTROL_TAKE_PORTS */
 	FC_EVENT_ESTABLISHED = 2, /* first connection of this replica */
 	FC_EVENT_FIRST_BYTE = 3,  /* first answer of this replica */
 	FC_EVENT_KNOCK = 4,       /* first packet for a replica marked asleep */
 	FC_EVENT_EMPTY = 5,       /* no connection left of a replica that is watched */
-	FC_EVENT_UNREADY = 6,     /* nobody listens any more on one port */
 };
 
 enum fc_control_op {
@@ -426,6 +465,7 @@ enum fc_control_op {
 	FC_CONTROL_UNWATCH,
 	FC_CONTROL_BEGIN_WAKE,
 	FC_CONTROL_OPEN,
+	FC_CONTROL_TAKE_PORTS,
 };
 
 /* What the daemon asks of fc_control, which returns 0 or an errno. */
@@ -433,6 +473,7 @@ struct fc_control_args {
 	__u32 op;
 	__u32 replica;
 	__u64 conns; /* out, of WATCH: connections now; with 0 nothing is watched */
+	__u32 ready4, ready6; /* out, of TAKE_PORTS */
 };
 
 struct fc_event {
@@ -468,6 +509,9 @@ enum fc_stat {
 	FC_STAT_KEEPALIVE,
 	FC_STAT_WAKE_SOURCE,
 	FC_STAT_WAKE_SITE,
+	FC_STAT_FLOW_EVICTED,
+	FC_STAT_FLOW_QUOTA,
+	FC_STAT_CELL_TAKEN,
 	FC_STAT_MAX,
 };
 

@@ -87,6 +87,11 @@ func (c checker) config(cfg *Config) {
 	c.number("pool", cfg.Pool, 0, 1024)
 	c.number("runners", cfg.Runners, 0, 64)
 	c.number("maxSites", cfg.MaxSites, 1, maxSitesLimit)
+	c.number("flows.max", cfg.Flows.Max, 1024, 1<<24)
+	c.number("flows.perSite", cfg.Flows.PerSite, 64, 1<<20)
+	if cfg.Flows.PerSite > cfg.Flows.Max/8 { // of each of its addresses, and tables of fragments have half
+		c.bad("flows.perSite", "up to an eighth of flows.max", "%d is more than an eighth of flows.max, %d", cfg.Flows.PerSite, cfg.Flows.Max)
+	}
 	c.number("hold.perSite", cfg.Hold.PerSite, 1, 4096)
 	c.number("hold.total", cfg.Hold.Total, 1, 1<<20)
 	if cfg.Hold.PerSite > cfg.Hold.Total {

@@ -65,6 +65,8 @@ type Config struct {
 	// MaxSites is the size of the maps of sites in the kernel.
 	MaxSites int `json:"maxSites"`
 
+	Flows Flows `json:"flows" also:"connections,conntrack,tables"`
+
 	Deletion Deletion `json:"deletion" also:"delete,deletions"`
 
 	Hold  Hold  `json:"hold"`
@@ -156,6 +158,14 @@ type Access struct {
 	Operate []string `json:"operate"`
 	// Admin applies and deletes sites and executes in them.
 	Admin []string `json:"admin"`
+}
+
+// Flows are the sizes of the kernel's tables of who talks to which replica. What they lose is found again where it can be.
+type Flows struct {
+	// Max is how many entries each of them has.
+	Max int `json:"max" also:"size,entries"`
+	// PerSite is how many of them one site may have in each.
+	PerSite int `json:"perSite" also:"quota"`
 }
 
 // Hold bounds what is kept of clients whose site is waking.
@@ -283,6 +293,7 @@ func base() Config {
 		Pool:        4,
 		Runners:     2,
 		MaxSites:    131072,
+		Flows:       Flows{Max: 65536, PerSite: 4096},
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},

@@ -93,7 +93,7 @@ func TestParseBad(t *testing.T) {
 		want      string // "line:column: field: start of the message"
 	}{
 		{"unknown field", "fcnode: 1\n", "1:1: fcnode: unknown field"},
-		{"field of another level", "perSite: 1\n", "1:1: perSite: unknown field; did you mean hold.perSite?"},
+		{"field of another level", "total: 1\n", "1:1: total: unknown field; did you mean hold.total?"},
 		{"word of others", "interfaces: [eth0]\n", "1:1: interfaces: unknown field; did you mean uplinks?"},
 		{"second document", "pool: 1\n---\npool: 2\n", "3:1: : is a second document"},
 		{"device too long", "device: sixteen-letters-\n", `1:9: device: "sixteen-letters-" has 16`},
@@ -145,6 +145,8 @@ func TestParseBad(t *testing.T) {
 		{"pool a fraction", "pool: 1.5\n", "1:7: pool: 1.5 is a number with a fraction"},
 		{"sites beyond any number", "maxSites: 99999999999999999999\n", "1:11: maxSites: 99999999999999999999 is out of range"},
 		{"hold unbalanced", "hold:\n  perSite: 100\n  total: 10\n", "2:12: hold.perSite: 100 is more than hold.total, 10"},
+		{"flows too few", "flows: {max: 512, perSite: 64}\n", "1:14: flows.max: 512 is out of range"},
+		{"flows of one site", "flows: {max: 8192, perSite: 2048}\n", "1:29: flows.perSite: 2048 is more than an eighth of flows.max, 8192"},
 		{"deadline without unit", "hold: {deadline: 30}\n", `1:18: hold.deadline: "30" is not a duration: it has no unit`},
 		{"a group that is none", "access:\n  operate: [ok, \"no group\"]\n", "2:17: access.operate[1]: \"no group\" is not the name of a group"},
 		{"silence too short", "hold: {silence: 2s}\n", "1:17: hold.silence: 2s is out of range"},

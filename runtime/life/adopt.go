@@ -11,12 +11,18 @@ import (
 
 // Adopt takes over a replica that an earlier daemon has started.
 func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
+	// what was on its way to the earlier daemon will not come
+	ready4, ready6, err := l.Host.Data.TakePorts(bpf.ReplicaID(id))
+	if err != nil {
+		return err
+	}
+	stats.Ready4, stats.Ready6 = ready4, ready6
 	if err := l.activate(); err != nil {
 		return err
 	}
 	r := &Replica{
 		ID: id, Name: container.Name(c.ID()), Started: c.Created(), Image: c.Meta()[metaImage],
-		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed,
+		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed, ports: ports{ready4: ready4, ready6: ready6},
 		sources: theirs(c.Sources(), l.Host.NamedVolumes.Dir()),
 	}
 	l.Replicas[r.ID] = r

@@ -64,6 +64,7 @@ type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
 	load   bpf.Load
+	looks  int // at who listens
 }
 
 // mayPanic is called by what package life calls.
@@ -354,6 +355,17 @@ func (w *world) OpenReplica(id bpf.ReplicaID) error {
 		r.stats.Closed = false
 	}
 	return nil
+}
+
+func (w *world) TakePorts(id bpf.ReplicaID) (ready4, ready6 uint32, err error) {
+	w.mayPanic("TakePorts")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.replicas[id]; r != nil {
+		r.looks++
+		return r.stats.Ready4, r.stats.Ready6, nil
+	}
+	return 0, 0, fs.ErrNotExist
 }
 
 func (w *world) Stats(id bpf.ReplicaID) (bpf.ReplicaStats, error) {

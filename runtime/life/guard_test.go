@@ -84,7 +84,7 @@ func (w *world) breakWhere(bug string) (before int) {
 // one sleeps and wakes as ever, and when the site is applied again it does, too. Nothing is left of its replicas.
 func TestPanicQuarantinesItsSite(t *testing.T) {
 	for _, bug := range []string{
-		"Add", "Get", "AddReplica", "Start", "SetSite", "ReleaseIf", "Stats", "LoadOf", "SetAsleep", "Freeze", "Thaw", "ParkSite",
+		"Add", "Get", "AddReplica", "Start", "SetSite", "ReleaseIf", "TakePorts", "Stats", "LoadOf", "SetAsleep", "Freeze", "Thaw", "ParkSite",
 		"RemoveReplica", "Remove", "Prepare",
 	} {
 		t.Run(bug, func(t *testing.T) {

@@ -51,16 +51,7 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 	id := r.ID
 	switch ev.Kind {
 	case bpf.EventReady:
-		r.endTurn()
-		if r.restoring {
-			return
-		}
-		if r.trace != nil {
-			r.trace.mark(event.StepListening, ev.Time)
-		}
-		r.listens(l, ev.Ready4, ev.Ready6)
-	case bpf.EventUnready:
-		l.handle(site.PortClosed{ID: id})
+		r.portsChanged(l, ev.Time)
 	case bpf.EventKnock:
 		r.asleep = false // the program has cleared its mark
 		if r.trace == nil {

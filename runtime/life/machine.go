@@ -19,6 +19,7 @@ type timerKind uint8
 const (
 	timerStart timerKind = iota
 	timerPortGrace
+	timerPorts
 	timerIdle
 	timerLife
 	timerDrain

@@ -36,8 +36,15 @@ func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, time
 // armStart sets the timer of a start.
 func (l *Live) armStart(id site.ReplicaID, after time.Duration) {
 	l.arm(timerKey{timerStart, id}, after, func() site.Event {
-		if r := l.Replicas[id]; r != nil && (r.queued || r.waits > 0) {
+		r := l.Replicas[id]
+		if r != nil && (r.queued || r.waits > 0) {
 			l.armStart(id, after)
+			return nil
+		}
+		if r != nil && r.upUnheard(l) {
+			if r.closed { // its probe has the time that it would have had
+				l.armStart(id, after)
+			}
 			return nil
 		}
 		return site.StartTimedOut{ID: id, Reason: l.Host.whyNotUp(l.Replicas[id], l.Spec, after)}

@@ -147,7 +147,8 @@ type Replica struct {
 	dumped    bool         // ends, and leaves an image
 	restoring bool         // gets no packets yet, whatever its sockets say
 	keepers   atomic.Int32 // goroutines that take it away in the end
-	closed    bool         // nor does it before its ready probe has passed
+	ports     ports        // who listens, as far as known
+	closed    bool         // nor does it get any before its ready probe has passed
 	asked     bool         // by that probe
 	unready   error        // what the probe's last try has found
 	work      *work        // of which a first sample was taken; nil: nobody looks at it

@@ -30,6 +30,7 @@ type DataPath interface {
 	WatchEmpty(id bpf.ReplicaID, on bool) (conns uint64, err error)
 	BeginWake(bpf.ReplicaID) error
 	OpenReplica(bpf.ReplicaID) error
+	TakePorts(bpf.ReplicaID) (ready4, ready6 uint32, err error)
 	Stats(bpf.ReplicaID) (bpf.ReplicaStats, error)
 	LoadOf(...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Load([]bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)

@@ -183,6 +183,7 @@ func newGuest() *guest {
 	scaleGuest(mux)
 	backGuest(mux)
 	busyGuest(mux)
+	floodGuest(mux)
 	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {

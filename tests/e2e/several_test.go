@@ -47,7 +47,7 @@ func TestRootSeveralReplicas(t *testing.T) {
 					}
 					awaitErrors(t, r, six, uint64(round)*r.Conns.Now)
 				}
-				n.emptyMap("fc_flows")
+				n.loseFlows()
 				s.allAnswered(visitors) // and the table knows them again
 			}
 			leave(visitors)

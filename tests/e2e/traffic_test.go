@@ -27,12 +27,20 @@ func TestRootLostFlowsAreFoundAgain(t *testing.T) {
 			for _, l := range loads {
 				l.more(t, 10)
 			}
-			n.emptyMap("fc_flows")
+			n.loseFlows()
 		}
 		for _, l := range loads {
 			l.end(t)
 		}
 	})
+}
+
+// loseFlows empties the tables of flows.
+func (n *node) loseFlows() {
+	n.t.Helper()
+	for _, name := range []string{"fc_flows", "fc_handshakes", "fc_datagrams", "fc_own_flows"} {
+		n.emptyMap(name)
+	}
 }
 
 // emptyMap empties a pinned map.

@@ -54,6 +54,8 @@ var bpfFeatures = []Feature{
 		Probe: func() error { return features.HaveProgramType(ebpf.Syscall) }},
 	{Name: "bpf_loop", Since: V(5, 17), Use: "loops that the verifier walks once, so that loading is quick",
 		Probe: helper(ebpf.SchedCLS, asm.FnLoop)},
+	{Name: "SYN cookies", Since: V(6, 0), Use: "ends of handshakes that a flooded kernel has kept nothing of",
+		Probe: helper(ebpf.SchedCLS, asm.FnTcpRawCheckSyncookieIpv4), Lacks: withoutConfig("CONFIG_SYN_COOKIES")},
 	{Name: "storage of sockets", Since: V(5, 9), Use: "connections and listeners that are counted",
 		Probe: helper(ebpf.SockOps, asm.FnSkStorageGet)},
 	{Name: "programs on a cgroup's packets", Since: V(5, 2), Use: "bytes and latency",

@@ -34,6 +34,7 @@ var table = []Tests{
 		"HeldWholeUpToTheLimit", "CapPerSite", "OnlyFirstPacketsWake", "HeadersOnTheWay", "NotIP", "MalformedPackets", "FullRingEatsNoCap",
 		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS", "SwitchOfMode",
 	}},
+	{Package: "bpf", Why: "they send a hundred thousand packets one by one, which takes minutes there", names: []string{"FloodPushesOutItsOwn"}},
 	{Package: "netctl", Why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", names: []string{
 		"SetupAfterPartialState", "SetupFailsWhole", "SetupRefuses", "SetupWithoutRights", "DaemonIsKilled", "PoolReportsFailure", "PoolSkipsTakenNames",
 	}},
