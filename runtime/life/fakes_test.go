@@ -126,7 +126,7 @@ func (w *world) start(specs string) *daemon {
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Means.CRIU.Found(errors.New("this world has no criu"))

@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	n := &Node{
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
-			Sources:     volume.NewComparer(cfg.VolumeRoots),
+			Sources:     volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots),
 			NextReplica: 1, // of none: the first wake takes a block
 			Starts:      priority.NewSlots(cfg.Start.Parallel),
 			Errands:     priority.NewSlots(1),
@@ -178,7 +178,7 @@ func (n *Node) open() (err error) {
 	}
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
-		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
+		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), SecretRoots: cfg.SecretRoots, OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 	})

@@ -70,6 +70,9 @@ func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, i
 	if err := c.volumes(sites, from); err != nil {
 		return nil, err
 	}
+	if err := c.secrets(sites, from); err != nil {
+		return nil, err
+	}
 	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}

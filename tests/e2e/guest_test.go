@@ -41,6 +41,7 @@ import (
 //	GET /dial?to=…    says whether it can connect to somebody
 //	POST /file?path=… writes a file; GET reads it
 //	GET /exhaust?what=…  takes all there is of a table of the kernel, and keeps it
+//	GET /env?name=…   says what a variable of its environment is
 //	GET /exit?code=N  ends the process
 //
 // UDP ports answer each datagram with "echo " and itself.
@@ -185,6 +186,7 @@ func newGuest() *guest {
 	busyGuest(mux)
 	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
+	mux.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, os.Getenv(r.FormValue("name"))) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
 		os.Exit(code)
