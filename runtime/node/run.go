@@ -136,7 +136,7 @@ func (n *Node) open() (err error) {
 	for _, d := range folders.Damaged(cfg) {
 		n.MoveAside(d.Root, d.Path, "", d.Why, d.Lost)
 	}
-	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
+	if n.Store, err = store.Open(stateFile(cfg), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
 	sites.TellRecovered(n.Host, n.Store.Recovered())
