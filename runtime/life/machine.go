@@ -82,7 +82,7 @@ func (l *Live) activate() error {
 	}
 	l.become(&Activity{
 		Spec:     &s.Spec,
-		Machine:  site.New(l.Host.policy(&s.Spec, nil), l.Host.newReplicaID),
+		Machine:  site.New(l.Host.policy(&s.Spec, nil), func() site.ReplicaID { return site.ReplicaID(l.Host.Numbers.Next()) }),
 		Replicas: map[site.ReplicaID]*Replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),

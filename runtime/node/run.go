@@ -85,10 +85,9 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	n := &Node{
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
-			Sources:     volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots),
-			NextReplica: 1, // of none: the first wake takes a block
-			Starts:      priority.NewSlots(cfg.Start.Parallel),
-			Errands:     priority.NewSlots(1),
+			Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots),
+			Starts:  priority.NewSlots(cfg.Start.Parallel),
+			Errands: priority.NewSlots(1),
 		},
 		threads: priority.Threads{Log: log},
 		mended:  mended,
@@ -139,6 +138,8 @@ func (n *Node) open() (err error) {
 	if n.Store, err = store.Open(stateFile(cfg), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
+	n.Numbers = life.Numbers{Take: n.Store.ReplicaIDs, Go: n.Go, Lost: n.NoNumbers}
+	n.Numbers.Reserve()
 	sites.TellRecovered(n.Host, n.Store.Recovered())
 	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
 		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
