@@ -75,6 +75,7 @@ type Host struct {
 	Work sync.WaitGroup
 
 	Numbers Numbers // of replicas
+	inbox   inbox
 }
 
 // Finder finds sites.

@@ -52,17 +52,20 @@ func (st *Site) Wake(reason string) error {
 
 // WakeUp does so too, but makes the machine of a parked site first.
 func (st *Site) WakeUp(ev site.Event, t *wakeTrace) (err error) {
-	st.With(func(l *Live) {
-		if err = l.activate(); err != nil {
-			return
-		}
-		l.trace = t
-		l.handle(ev)
-		if l.Activity != nil {
-			l.trace = nil // if it started nothing, it is not the story of a wake
-		}
-	})
+	st.With(func(l *Live) { err = l.wakeUp(ev, t) })
 	return err
+}
+
+func (l *Live) wakeUp(ev site.Event, t *wakeTrace) error {
+	if err := l.activate(); err != nil {
+		return err
+	}
+	l.trace = t
+	l.handle(ev)
+	if l.Activity != nil {
+		l.trace = nil // if it started nothing, it is not the story of a wake
+	}
+	return nil
 }
 
 // activate gives a parked site its machine.
