@@ -95,6 +95,10 @@ func (t *Table) applyNow(ctx context.Context, sites []spec.Site, from origin, im
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
 	}
+	for i := range changes { // not while the table is held, as it looks at a disk
+		c := &changes[i]
+		c.noteVolumes(images[c.record.Spec.Name].image, t.host.NamedVolumes)
+	}
 	if err != nil || dryRun {
 		t.giveBack(changes)
 		return changes, err
