@@ -52,6 +52,7 @@ install_all() {
 			id -u fcnode-gateway >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /var/lib/fcnode-gateway fcnode-gateway
 		}
 		install -d -m 0750 -g fcnode /etc/fcnode/sites
+		install -d -m 0700 /etc/fcnode/secrets
 		[ ! -d /run/systemd/system ] || systemctl daemon-reload
 		echo "installed below $prefix; next: fcnode check && systemctl enable --now fcnode"
 	fi

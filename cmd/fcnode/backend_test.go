@@ -213,6 +213,11 @@ func (b *recorded) Denied(context.Context) ([]api.Denial, error) {
 	}, nil
 }
 
+func (b *recorded) State(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, "the state\n")
+	return err
+}
+
 func (b *recorded) Metrics(_ context.Context, w io.Writer) error {
 	_, err := io.WriteString(w, "fcnode_sites 4\n")
 	return err

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/store"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -43,7 +45,13 @@ func newCLI(t *testing.T) *cli {
 			}
 			return ""
 		},
-		now:         func() time.Time { return noon },
+		now: func() time.Time { return noon },
+		take: func(_ context.Context, _ config.Config, name string, text []byte, replace bool) (int, error) {
+			if !replace {
+				return 0, store.ErrNotEmpty
+			}
+			return len(name) + len(text), nil
+		},
 		columns:     func() (int, bool) { return 0, false },
 		interactive: func() bool { return false },
 	}

@@ -30,7 +30,7 @@ the configuration), and applies it. Without such a folder the spec goes to the d
 alone, as by apply. Of a site that exists only the named fields change: comments and all
 else in its file stay.
 
---domain and --port replace what the spec says; --volume and --env change the volume of
+--domain and --port replace what the spec says; --volume, --secret and --env change the volume of
 that target, the variable of that name, and leave the others. A new site without --port
 has the ports that its image exposes.
 
@@ -64,6 +64,7 @@ do not start the old ones go on serving.`,
 type wishes struct {
 	image                       string
 	domains, ports, vols, envar []string
+	secrets                     []string
 }
 
 func (w *wishes) flags(cmd *cobra.Command) {
@@ -72,6 +73,7 @@ func (w *wishes) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&w.domains, "domain", nil, "a `NAME` by which visitors find the site (repeatable)")
 	f.StringSliceVar(&w.ports, "port", nil, "a `PORT` on which it answers, like 80 or 53/udp (repeatable)")
 	f.StringArrayVarP(&w.vols, "volume", "v", nil, "a `VOLUME`, as NAME:TARGET (kept by the node) or /HOST:TARGET, with :ro behind it read-only (repeatable)")
+	f.StringArrayVar(&w.secrets, "secret", nil, "a `SECRET` of the node's, as NAME (in /run/secrets), NAME:TARGET or, in the environment, VARIABLE=NAME (repeatable)")
 	f.StringArrayVarP(&w.envar, "env", "e", nil, "a variable of the site's environment, as `NAME=VALUE` (repeatable)")
 }
 
@@ -180,6 +182,18 @@ func (w *wishes) into(s *spec.Site) error {
 			s.Volumes = append(s.Volumes, v)
 		} else {
 			s.Volumes[i] = v
+		}
+	}
+	for _, text := range w.secrets {
+		v, err := spec.ParseSecret(text)
+		if err != nil {
+			return fmt.Errorf("--secret: %w", err)
+		}
+		i := slices.IndexFunc(s.Secrets, func(have spec.Secret) bool { return have.Place() == v.Place() })
+		if i < 0 {
+			s.Secrets = append(s.Secrets, v)
+		} else {
+			s.Secrets[i] = v
 		}
 	}
 	for _, text := range w.envar {

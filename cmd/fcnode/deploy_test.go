@@ -29,7 +29,8 @@ func TestDeployNew(t *testing.T) {
 	b := &recorded{pulls: pulled(), file: api.SpecFile{Path: "/etc/fcnode/sites/wp.yaml"}}
 	c := newCLI(t).serve(t, b)
 	code, stdout, stderr := c.run(t, "deploy", "wp", "--image", "reg.example/wp:1", "--domain", "wp.example.com,www.wp.example.com",
-		"--volume", "html:/var/www/html", "--volume", "/srv/up:/up:ro", "--env", "DB=a=b c")
+		"--volume", "html:/var/www/html", "--volume", "/srv/up:/up:ro", "--env", "DB=a=b c",
+		"--secret", "key", "--secret", "key:/etc/key", "--secret", "DB_PASSWORD=db")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
@@ -42,6 +43,10 @@ ports: [80/tcp, 443/tcp]
 volumes:
   - {name: html, target: /var/www/html}
   - {source: /srv/up, target: /up, readOnly: true}
+secrets:
+  - {name: key}
+  - {name: key, target: /etc/key}
+  - {name: db, env: DB_PASSWORD}
 `
 	if diff := cmp.Diff(want, b.wrote.Text); diff != "" {
 		t.Errorf("the file (-want +got):\n%s", diff)
@@ -107,6 +112,7 @@ func TestDeployRefuses(t *testing.T) {
 		{[]string{"blog", "--port", "http"}, deployed, `--port: "http" is not a port`},
 		{[]string{"blog", "--volume", "html"}, deployed, `--volume: "html" is no volume`},
 		{[]string{"blog", "--volume", "a:/b:rx"}, deployed, `"rx" is no option`},
+		{[]string{"blog", "--secret", "A="}, deployed, `--secret: "A=" is no secret`},
 		{[]string{"blog", "--volume", "a:b"}, deployed, "volumes[0].target"},
 		{[]string{"blog", "--env", "A"}, deployed, `"A" is not NAME=VALUE`},
 		{[]string{"blog", "--domain", "a b"}, deployed, "domains[0]"},

@@ -25,6 +25,7 @@ type env struct {
 	machine     check.Machine
 	node        nodeFunc
 	remove      teardownFunc
+	take        importFunc
 
 	socket string // from --socket
 	parsed bool   // the command line was understood; errors are not about its use
@@ -37,6 +38,10 @@ type nodeFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, rea
 // teardownFunc takes away what a node has left running, with purge also its
 // state.
 type teardownFunc func(ctx context.Context, cfg config.Config, log *slog.Logger, purge bool) error
+
+// importFunc has a node begin with a state that another one, or the same, has
+// exported.
+type importFunc func(ctx context.Context, cfg config.Config, name string, text []byte, replace bool) (sites int, err error)
 
 // socketPath is the socket which the user asked for, or "" for none.
 func (e *env) socketPath() string {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fcnode/fcnode/cmd/fcnode/internal/terminal"
 	"github.com/fcnode/fcnode/runtime/check"
+	"github.com/fcnode/fcnode/runtime/node"
 )
 
 func main() {
@@ -35,5 +36,6 @@ func main() {
 		machine: check.Local{},
 		node:    runNode,
 		remove:  teardownNode,
+		take:    node.ImportState,
 	}, os.Args[1:]))
 }

@@ -89,6 +89,7 @@ func (s *Server) Restrict(a Access) { s.access = a }
 var least = map[string]Role{
 	"GET /healthz":                       RoleNone,
 	"GET /metrics":                       RoleRead,
+	"GET /v1/state":                      RoleAdmin,
 	"GET /v1/info":                       RoleRead,
 	"GET /v1/sites":                      RoleRead,
 	"POST /v1/sites":                     RoleAdmin,

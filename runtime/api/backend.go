@@ -91,6 +91,8 @@ type Backend interface {
 	Info(ctx context.Context) (NodeInfo, error)
 	// Metrics writes what the node counts, in the text format of Prometheus.
 	Metrics(ctx context.Context, w io.Writer) error
+	// State writes what the node keeps of its sites, for an import.
+	State(ctx context.Context, w io.Writer) error
 	// Arrivals writes how many arrivals sites had in which minute, in the format of the
 	// request traces. ErrUnavailable where the node records none.
 	Arrivals(ctx context.Context, w io.Writer, opts ArrivalsOptions) error

@@ -275,6 +275,11 @@ func (m *memory) Denied(context.Context) ([]api.Denial, error) {
 	return slices.Clone(m.denials), nil
 }
 
+func (m *memory) State(_ context.Context, w io.Writer) error {
+	_, err := fmt.Fprintln(w, "the state")
+	return err
+}
+
 func (m *memory) Metrics(_ context.Context, w io.Writer) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -236,13 +236,22 @@ func (c *Client) Info(ctx context.Context) (NodeInfo, error) {
 
 // Metrics writes what the node counts, in the text format of Prometheus.
 func (c *Client) Metrics(ctx context.Context, w io.Writer) error {
-	resp, err := c.do(ctx, http.MethodGet, "/metrics", nil, nil)
+	return c.text(ctx, "/metrics", w)
+}
+
+// State writes what the node keeps of its sites. What was cut off its checksum tells.
+func (c *Client) State(ctx context.Context, w io.Writer) error {
+	return c.text(ctx, "/v1/state", w)
+}
+
+func (c *Client) text(ctx context.Context, path string, w io.Writer) error {
+	resp, err := c.do(ctx, http.MethodGet, path, nil, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("copy the metrics: %w", err)
+		return fmt.Errorf("copy %s: %w", path, err)
 	}
 	return nil
 }

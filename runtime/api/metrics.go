@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,16 +17,26 @@ const contentMetrics = "text/plain; version=0.0.4; charset=utf-8"
 
 // metrics answers with text: that is what those who read it speak.
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	s.text(w, r, contentMetrics, s.backend.Metrics)
+}
+
+// state is all that has to be known to have the node's sites elsewhere.
+func (s *Server) state(w http.ResponseWriter, r *http.Request) {
+	s.text(w, r, "text/plain; charset=utf-8", s.backend.State)
+}
+
+// text answers with what write writes, all of it or an error.
+func (s *Server) text(w http.ResponseWriter, r *http.Request, content string, write func(context.Context, io.Writer) error) {
 	var text bytes.Buffer
-	if err := s.backend.Metrics(r.Context(), &text); err != nil {
+	if err := write(r.Context(), &text); err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	w.Header().Set("Content-Type", contentMetrics)
+	w.Header().Set("Content-Type", content)
 	if _, err := w.Write(text.Bytes()); err != nil {
-		s.log.Debug("a reader of the metrics went away", "error", err)
+		s.log.Debug("a reader went away", "error", err)
 	}
 	_ = rc.SetWriteDeadline(time.Time{})
 }

@@ -95,6 +95,7 @@ func (s *Server) routes() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	handleFunc("GET /metrics", s.metrics)
+	handleFunc("GET /v1/state", s.state)
 	handle("GET /v1/info", s.call(s.info))
 	handle("GET /v1/sites", s.call(s.list))
 	handle("POST /v1/sites", s.mutation(s.apply))

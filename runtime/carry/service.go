@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -237,30 +238,47 @@ func bytesOf(text string) (spec.Bytes, error) {
 	return 0, fmt.Errorf("%q is no size", text)
 }
 
-// files mounts secrets and configs, which are files beside the compose file, where
-// compose does.
-func (f *composed) files(c *carrying, s *types.ServiceConfig) {
-	one := func(kind string, i int, source, target, fallback string, mode *types.FileMode, from types.FileObjectConfig) {
-		at := fmt.Sprintf("%s[%d]", kind, i)
+// configs mounts configs, which are files beside the compose file, where compose
+// does.
+func (f *composed) configs(c *carrying, s *types.ServiceConfig) {
+	for i, v := range s.Configs {
+		at := fmt.Sprintf("configs[%d]", i)
+		from := types.FileObjectConfig(f.project.Configs[v.Source])
 		if from.File == "" {
-			c.lost(at, "%s is no file; write it into one, and bind that", source)
-			return
+			c.lost(at, "%s is no file; write it into one, and bind that", v.Source)
+			continue
 		}
-		if target == "" {
-			target = fallback
-		} else if !strings.HasPrefix(target, "/") {
-			target = "/run/secrets/" + target
-		}
-		c.site.Volumes = append(c.site.Volumes, spec.Volume{Source: from.File, Target: target, ReadOnly: true})
-		if mode != nil {
+		c.site.Volumes = append(c.site.Volumes, spec.Volume{Source: from.File, Target: cmp.Or(v.Target, "/"+v.Source), ReadOnly: true})
+		if v.Mode != nil {
 			c.lost(at+".mode", "the file has the mode and owner that it has on the machine")
 		}
 	}
+}
+
+// secrets become those of the node, into which somebody has to copy them: beside
+// the compose file they are not root's alone.
+func (f *composed) secrets(c *carrying, s *types.ServiceConfig) {
 	for i, v := range s.Secrets {
-		one("secrets", i, v.Source, v.Target, "/run/secrets/"+v.Source, v.Mode, types.FileObjectConfig(f.project.Secrets[v.Source]))
-	}
-	for i, v := range s.Configs {
-		one("configs", i, v.Source, v.Target, "/"+v.Source, v.Mode, types.FileObjectConfig(f.project.Configs[v.Source]))
+		at := fmt.Sprintf("secrets[%d]", i)
+		secret := spec.Secret{Name: v.Source, Target: v.Target, Owner: spec.User(v.UID)}
+		if v.UID != "" && v.GID != "" {
+			secret.Owner += spec.User(":" + v.GID)
+		}
+		if v.Target != "" && !strings.HasPrefix(v.Target, "/") {
+			secret.Target = "/run/secrets/" + v.Target
+		}
+		if v.Mode != nil {
+			secret.Mode = spec.FileMode(*v.Mode)
+		}
+		if secret.Target == "/run/secrets/"+v.Source {
+			secret.Target = ""
+		}
+		c.site.Secrets = append(c.site.Secrets, secret)
+		file := f.project.Secrets[v.Source].File
+		if file == "" {
+			file = "FILE"
+		}
+		c.becomes(at, "%s is a secret of the node's: install -D -m 0600 %s /etc/fcnode/secrets/%s", v.Source, file, v.Source)
 	}
 }
 

@@ -345,7 +345,8 @@ func (c checker) paths(cfg *Config) {
 	c.path("sitesDir", cfg.SitesDir)
 	c.duration("deletion.reserve", cfg.Deletion.Reserve, 0, 366*24*time.Hour)
 	c.path("runner", cfg.Runner)
-	c.volumeRoots(cfg)
+	c.roots(cfg, "volumeRoots", cfg.VolumeRoots)
+	c.roots(cfg, "secretRoots", cfg.SecretRoots)
 	// What follows from a bad path would only be bad for the same reason.
 	if c.path("bpffs", cfg.BPFFS) && c.path("pinDir", cfg.PinDir) && !below(cfg.PinDir, cfg.BPFFS) {
 		c.bad("pinDir", "a folder below bpffs", "%s is not below bpffs, %s: only there can be pinned", cfg.PinDir, cfg.BPFFS)
@@ -362,15 +363,15 @@ func (c checker) paths(cfg *Config) {
 	}
 }
 
-// volumeRoots checks where volumes come from. Sites are not to get hold of the node's own folders by mistake; "/" is for those who know what
-// they do.
-func (c checker) volumeRoots(cfg *Config) {
-	for i, root := range cfg.VolumeRoots {
-		at := fmt.Sprintf("volumeRoots[%d]", i)
+// roots checks where volumes or secrets come from. Sites are not to get hold of the node's own folders by mistake; "/" is for those who know
+// what they do.
+func (c checker) roots(cfg *Config, name string, roots []string) {
+	for i, root := range roots {
+		at := fmt.Sprintf("%s[%d]", name, i)
 		if root != "/" && !c.path(at, root) {
 			continue
 		}
-		if slices.Index(cfg.VolumeRoots, root) < i {
+		if slices.Index(roots, root) < i {
 			c.bad(at, "", "%s stands in the list twice", root)
 		}
 		for name, dir := range map[string]string{"stateDir": cfg.StateDir, "runDir": cfg.RunDir} {

@@ -39,6 +39,8 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// VolumeRoots are the folders below which the sources of volumes and the folders of dir: images have to lie.
 	VolumeRoots []string `json:"volumeRoots" also:"volumeroot,roots,volumes"`
+	// SecretRoots are the folders below which secrets of sites have to lie. In the first of them those are whose spec names no source.
+	SecretRoots []string `json:"secretRoots" also:"secretroot,secrets,secretsdir"`
 	// BPFFS is the mount point of the BPF file system.
 	BPFFS string `json:"bpffs"`
 	// PinDir holds the pinned maps and links. Below BPFFS. Empty in a file: <BPFFS>/fcnode.
@@ -285,6 +287,7 @@ func base() Config {
 		StateDir:    "/var/lib/fcnode",
 		RunDir:      "/run/fcnode",
 		VolumeRoots: []string{"/srv", "/var/www", "/var/lib/fcnode-volumes"},
+		SecretRoots: []string{"/etc/fcnode/secrets"},
 		BPFFS:       "/sys/fs/bpf",
 		CgroupRoot:  "auto",
 		SitesDir:    "/etc/fcnode/sites",

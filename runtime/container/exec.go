@@ -30,8 +30,9 @@ const (
 // container's, all that is counted and limited there.
 type ExecSpec struct {
 	Args, Env []string
-	Cwd       string // absolute; "" means /
-	User      string // as in Spec
+	SecretEnv []SecretVariable // besides Env, which comes first
+	Cwd       string           // absolute; "" means /
+	User      string           // as in Spec
 
 	// TTY gives the process a terminal of Cols by Rows characters.
 	TTY        bool
@@ -85,7 +86,7 @@ func (c *Container) execRequest(spec ExecSpec) wire.ExecRequest {
 		ID: c.Name(), Dir: c.m.dir(c.ID()), LibDir: filepath.Join(c.m.opts.RunDir, wire.LibDir), Init: c.init,
 		Cgroup: c.group.Path(), Group: "exec-" + c.m.prefix + strconv.FormatUint(c.m.slots.Add(1), 10),
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User,
-		TTY: spec.TTY, Cols: spec.Cols, Rows: spec.Rows,
+		SecretEnv: spec.SecretEnv, SecretRoots: c.m.opts.SecretRoots, TTY: spec.TTY, Cols: spec.Cols, Rows: spec.Rows,
 	}
 }
 

@@ -33,6 +33,8 @@ type Options struct {
 	LayerDir    string // where each container's folder of writable layers is; "": anywhere
 	// VolumeRoots are the folders below which the sources of volumes have to lie.
 	VolumeRoots []string
+	// SecretRoots are the folders below which secrets have to lie.
+	SecretRoots []string
 	// OwnFolders are the node's: a source that is a link must not lead to one, into one or above one.
 	OwnFolders []string
 
@@ -319,7 +321,7 @@ func (m *Manager) request(spec Spec) wire.StartRequest {
 		Init: spec.initPath,
 		Args: spec.Args, Env: withPath(spec.Env), Cwd: cwd, User: spec.User, Hostname: spec.Hostname,
 		ResolvConf: spec.ResolvConf, Hosts: spec.Hosts, Mounts: spec.Mounts,
-		VolumeRoots: m.opts.VolumeRoots, OwnFolders: m.opts.OwnFolders, Privileges: spec.Privileges,
+		VolumeRoots: m.opts.VolumeRoots, OwnFolders: m.opts.OwnFolders, SecretRoots: m.opts.SecretRoots, SecretEnv: spec.SecretEnv, Privileges: spec.Privileges,
 		Monitor: wire.Monitor{
 			ID: spec.name(), Dir: dir, LogDir: spec.LogDir, LogMaxSize: m.opts.LogMaxSize,
 			LogFiles: m.opts.LogFiles, LogBytes: m.opts.LogBytes, LogLines: m.opts.LogLines, StopSignal: int(sig),

@@ -190,7 +190,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	start := m.request(spec)
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
-		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, OwnFolders: start.OwnFolders, Timeout: m.opts.RestoreTimeout,
+		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, OwnFolders: start.OwnFolders, SecretRoots: start.SecretRoots, User: start.User, Timeout: m.opts.RestoreTimeout,
 		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
 	}}
 }
@@ -209,6 +209,11 @@ func (r *restoreRequest) follow(raw json.RawMessage, spec Spec) error {
 	}
 	r.Binds, r.Streams, r.Owners, r.Nulls = from.Binds, from.Streams, from.Owners, from.Nulls
 	r.ReadOnlyRoot = from.ReadOnlyRoot
+	for _, was := range from.Sources {
+		if was.Secret && was.Target == "" {
+			r.InMemory = append(r.InMemory, was)
+		}
+	}
 	for i := range r.Binds {
 		b := &r.Binds[i]
 		if b.Kind != wire.BindVolume {

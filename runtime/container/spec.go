@@ -17,6 +17,12 @@ import (
 // Mount is a bind mount of a volume.
 type Mount = wire.Mount
 
+// Secret says how a secret is seen in a container.
+type Secret = wire.Secret
+
+// SecretVariable is a variable of the environment whose value is a secret.
+type SecretVariable = wire.SecretVariable
+
 // Spec says what to start.
 type Spec struct {
 	// ID is NAME.NUMBER, or only a name: letters, digits, "_", "+", "-", ".". People
@@ -35,8 +41,9 @@ type Spec struct {
 	Architectures []string
 
 	Args, Env []string
-	Cwd       string // absolute; "" means /
-	User      string // "", "name", "uid", "name:group" or "uid:gid", names by the image's passwd
+	SecretEnv []SecretVariable // besides Env
+	Cwd       string           // absolute; "" means /
+	User      string           // "", "name", "uid", "name:group" or "uid:gid", names by the image's passwd
 	Hostname  string
 	// Init has a process of fcnode's as the container's first, which reaps and passes signals on.
 	Init bool

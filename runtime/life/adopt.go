@@ -26,6 +26,7 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 		sources: theirs(c.Sources(), l.Host.NamedVolumes.Dir()),
 	}
 	l.Replicas[r.ID] = r
+	l.Host.Numbers.Above(uint32(id))
 	l.NumberAfter(r.Name)
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0 && !stats.Closed}
 	placed(&was, bpf.ReplicaID(r.ID), set)

@@ -126,10 +126,12 @@ func (w *world) start(specs string) *daemon {
 	cfg.StateDir = w.dir
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
-		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, NextReplica: 1, Has: func(string) bool { return true },
-		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
+		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, Has: func(string) bool { return true },
+		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
 		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
+	h.Numbers = Numbers{Take: kept.ReplicaIDs, Go: h.Work.Go, Lost: h.NoNumbers}
+	h.Numbers.Reserve()
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
 	h.Arrivals = OpenArrivals(h, w)

@@ -74,9 +74,8 @@ type Host struct {
 	Ctx  context.Context //nolint:containedctx // of all work; ends when the daemon does
 	Work sync.WaitGroup
 
-	replicaMu   sync.Mutex
-	NextReplica uint32 // next to give out; above lastReplica: none is left
-	lastReplica uint32
+	Numbers Numbers // of replicas
+	inbox   inbox
 }
 
 // Finder finds sites.
@@ -133,24 +132,9 @@ func (h *Host) startTimeout(s *spec.Site) time.Duration {
 	return time.Duration(h.Cfg.Start.Timeout)
 }
 
-// newReplicaID never returns a number twice, also over restarts: they are taken
-// from the store in blocks, so a wake does not wait for the disk.
-func (h *Host) newReplicaID() site.ReplicaID {
-	h.replicaMu.Lock()
-	defer h.replicaMu.Unlock()
-	if h.NextReplica > h.lastReplica {
-		first, last, err := h.Store.ReplicaIDs()
-		if err != nil {
-			// The disk is full or broken. Numbers of this boot are unique all the
-			// same, and nothing that outlives the boot is named by them.
-			h.Log.Error("cannot reserve replica numbers; going on with unreserved ones", "error", err)
-			first, last = h.lastReplica+1, h.lastReplica+1
-		}
-		h.NextReplica, h.lastReplica = first, last
-	}
-	id := h.NextReplica
-	h.NextReplica++
-	return site.ReplicaID(id)
+// NoNumbers logs that none can be reserved.
+func (h *Host) NoNumbers(err error) {
+	h.Log.Error("cannot reserve replica numbers; going on with unreserved ones", "error", err)
 }
 
 // Tell adds an event to the log.

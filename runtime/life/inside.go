@@ -81,7 +81,7 @@ func (h *Host) ExecSpec(ctx context.Context, r *Replica, s *spec.Site) (out cont
 		}
 	}
 	return container.ExecSpec{
-		Env: Environment(img.Config.Env, s.Env), Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"),
+		Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(h.Cfg.SecretRoots, s), Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"),
 		User: FirstOf(string(s.User), img.Config.User),
 	}, nil
 }

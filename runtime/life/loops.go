@@ -27,16 +27,19 @@ func (h *Host) held(p bpf.HeldPacket, e *Site) {
 		h.refuse(p.Site) // deleted while the packet was on its way
 		return
 	}
-	if err := e.WakeUp(site.PacketHeld{}, e.packetTrace(p, read)); err != nil {
-		h.Log.Error("cannot wake a site; refusing its visitors", "site", e.Name, "error", err)
-		h.refuse(p.Site)
-	}
+	t := e.packetTrace(p, read)
+	h.inbox.post(e, func(l *Live) {
+		if err := l.wakeUp(site.PacketHeld{}, t); err != nil {
+			h.Log.Error("cannot wake a site; refusing its visitors", "site", e.Name, "error", err)
+			h.refuse(p.Site)
+		}
+	})
 }
 
 // SocketEvent takes what a socket of one of the site's replicas did.
 func (st *Site) SocketEvent(ev bpf.Event) {
 	st.Host.Guard(st, func() {
-		st.With(func(l *Live) {
+		st.Host.inbox.post(st, func(l *Live) {
 			if l.Activity == nil {
 				return
 			}

@@ -53,17 +53,20 @@ func (st *Site) Wake(reason string) error {
 
 // WakeUp does so too, but makes the machine of a parked site first.
 func (st *Site) WakeUp(ev site.Event, t *wakeTrace) (err error) {
-	st.With(func(l *Live) {
-		if err = l.activate(); err != nil {
-			return
-		}
-		l.trace = t
-		l.handle(ev)
-		if l.Activity != nil {
-			l.trace = nil // if it started nothing, it is not the story of a wake
-		}
-	})
+	st.With(func(l *Live) { err = l.wakeUp(ev, t) })
 	return err
+}
+
+func (l *Live) wakeUp(ev site.Event, t *wakeTrace) error {
+	if err := l.activate(); err != nil {
+		return err
+	}
+	l.trace = t
+	l.handle(ev)
+	if l.Activity != nil {
+		l.trace = nil // if it started nothing, it is not the story of a wake
+	}
+	return nil
 }
 
 // activate gives a parked site its machine.
@@ -83,7 +86,7 @@ func (l *Live) activate() error {
 	}
 	l.become(&Activity{
 		Spec:     &s.Spec,
-		Machine:  site.New(l.Host.policy(&s.Spec, nil), l.Host.newReplicaID),
+		Machine:  site.New(l.Host.policy(&s.Spec, nil), func() site.ReplicaID { return site.ReplicaID(l.Host.Numbers.Next()) }),
 		Replicas: map[site.ReplicaID]*Replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),

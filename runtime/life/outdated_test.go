@@ -27,7 +27,7 @@ func deploy(t *testing.T, d *daemon) *deployed {
 			t.Fatal(err)
 		}
 	}
-	d.Sources = volume.NewComparer([]string{dir})
+	d.Sources = volume.NewComparer([]string{dir}, nil)
 	out := &deployed{t: t, link: filepath.Join(dir, "current")}
 	out.to("1")
 	s := volume.Source{Path: out.link, Follow: true, Target: "/srv"}
@@ -147,7 +147,7 @@ func TestDeployAndKilledDaemon(t *testing.T) {
 		if got := d.states(s)[site.ReplicaID(first)]; got != site.Asleep {
 			t.Fatalf("it was found %q", got)
 		}
-		d.Sources = volume.NewComparer([]string{filepath.Dir(dep.link)})
+		d.Sources = volume.NewComparer([]string{filepath.Dir(dep.link)}, nil)
 		dep.to("2")
 		d.visit(s)
 		wantKinds(t, d, event.Adopted, event.Outdated, event.Waking)

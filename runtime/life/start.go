@@ -171,7 +171,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Lower: img.Lower,
 		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "upper"),
 		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "work"),
-		Args:  args, Env: Environment(img.Config.Env, s.Env),
+		Args:  args, Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(st.Host.Cfg.SecretRoots, s),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
 		Userns:     st.Host.Cfg.Privileges.OwnUserns(s), Init: s.Init,
@@ -372,14 +372,17 @@ func (h *Host) stopContainer(st *Site, r *Replica, s *spec.Site) {
 	go h.Guard(nil, end)
 }
 
-// Environment is the image's with the spec's over it; PATH is always there, as
-// a command without a slash is looked up by it.
-func Environment(image []string, own map[string]string) []string {
+// Environment is the image's with the spec's over it, and without what the spec has
+// a secret for; PATH is always there, as a command without a slash is looked up
+// by it.
+func Environment(image []string, s *spec.Site) []string {
+	own := s.Env
 	out := make([]string, 0, len(image)+len(own)+1)
 	hasPath := false
 	for _, kv := range image {
 		name, _, _ := strings.Cut(kv, "=")
-		if _, replaced := own[name]; replaced {
+		secret := func(v spec.Secret) bool { return v.Env == name }
+		if _, replaced := own[name]; replaced || slices.ContainsFunc(s.Secrets, secret) {
 			continue
 		}
 		hasPath = hasPath || name == "PATH"

@@ -33,6 +33,7 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 		}
 		out = append(out, m)
 	}
+	out = append(out, secretMounts(h.Cfg.SecretRoots, s)...)
 	for _, t := range s.InMemory(volumes) {
 		m := container.Mount{Tmpfs: true, Target: t.Target, Size: int64(t.Size), NoExec: t.NoExec}
 		// Before what lies in it, and after what it lies in: of the others outer ones come first.

@@ -85,10 +85,9 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	n := &Node{
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
-			Sources:     volume.NewComparer(cfg.VolumeRoots),
-			NextReplica: 1, // of none: the first wake takes a block
-			Starts:      priority.NewSlots(cfg.Start.Parallel),
-			Errands:     priority.NewSlots(1),
+			Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots),
+			Starts:  priority.NewSlots(cfg.Start.Parallel),
+			Errands: priority.NewSlots(1),
 		},
 		threads: priority.Threads{Log: log},
 		mended:  mended,
@@ -136,9 +135,11 @@ func (n *Node) open() (err error) {
 	for _, d := range folders.Damaged(cfg) {
 		n.MoveAside(d.Root, d.Path, "", d.Why, d.Lost)
 	}
-	if n.Store, err = store.Open(filepath.Join(cfg.StateDir, "state.db"), store.Options{NoCopy: n.noCopy}); err != nil {
+	if n.Store, err = store.Open(stateFile(cfg), store.Options{NoCopy: n.noCopy}); err != nil {
 		return err
 	}
+	n.Numbers = life.Numbers{Take: n.Store.ReplicaIDs, Go: n.Go, Lost: n.NoNumbers}
+	n.Numbers.Reserve()
 	sites.TellRecovered(n.Host, n.Store.Recovered())
 	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
 		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
@@ -178,7 +179,7 @@ func (n *Node) open() (err error) {
 	}
 	n.containers, err = container.NewManager(container.Options{
 		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
-		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
+		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), SecretRoots: cfg.SecretRoots, OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
 		Userns: cfg.Privileges.Userns != config.UsernsHost,

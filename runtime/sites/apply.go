@@ -70,6 +70,9 @@ func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, i
 	if err := c.volumes(sites, from); err != nil {
 		return nil, err
 	}
+	if err := c.secrets(sites, from); err != nil {
+		return nil, err
+	}
 	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,10 @@ func (t *Table) applyNow(ctx context.Context, sites []spec.Site, from origin, im
 	changes, err := t.plan(sites, from, images)
 	if err == nil && ctx.Err() != nil {
 		err = ctx.Err()
+	}
+	for i := range changes { // not while the table is held, as it looks at a disk
+		c := &changes[i]
+		c.noteVolumes(images[c.record.Spec.Name].image, t.host.NamedVolumes)
 	}
 	if err != nil || dryRun {
 		t.giveBack(changes)

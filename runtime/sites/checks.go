@@ -11,6 +11,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/secret"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/volume"
 )
@@ -63,6 +64,34 @@ func (c checks) volumes(sites []spec.Site, from origin) error {
 		}
 	}
 	return refused("volumes that cannot be used", from.source, bad)
+}
+
+// secrets finds those that no start could read. Each start looks again. In the
+// folder of specs it is told only, as an error keeps back all its sites.
+func (c checks) secrets(sites []spec.Site, from origin) error {
+	var bad []api.Detail
+	for i := range sites {
+		s := &sites[i]
+		for j, v := range s.Secrets {
+			got, err := secret.Read(c.cfg.SecretRoots, v.From(c.cfg.SecretRoots))
+			if err == nil && v.Env != "" {
+				_, err = got.Variable(v.Env)
+			}
+			if err == nil {
+				continue
+			}
+			if from.lenient() {
+				c.log.Warn("a site's secret cannot be used", "site", s.Name, "error", err)
+				continue
+			}
+			d := api.Detail{Site: s.Name, Field: fmt.Sprintf("secrets[%d]", j), Message: err.Error()}
+			if errors.Is(err, secret.ErrOutside) {
+				d.Allowed = "what lies below " + strings.Join(c.cfg.SecretRoots, ", ")
+			}
+			bad = append(bad, d)
+		}
+	}
+	return refused("secrets that cannot be used", from.source, bad)
 }
 
 // userns finds what a site cannot see through a user namespace of its own,

@@ -60,7 +60,6 @@ func (t *Table) plan(sites []spec.Site, from origin, images map[string]found) ([
 		if err != nil {
 			errs = append(errs, fmt.Errorf("site %q: %w", s.Name, err))
 		}
-		c.noteVolumes(images[s.Name].image, t.host.NamedVolumes)
 		changes = append(changes, c)
 	}
 	if total := len(t.Sites) + created(changes); total > t.host.Cfg.MaxSites {

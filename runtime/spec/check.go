@@ -102,6 +102,7 @@ func (c checker) site(s *Site) {
 		c.bad("imageVolumes", "keep, ignore", "%q is neither", s.ImageVolumes)
 	}
 	c.tmpfs(s)
+	c.secrets(s)
 	c.architectures(s.Architectures)
 	c.limits(s.Limits)
 	c.scale(s.Scale)

@@ -75,6 +75,10 @@ health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 
 stop: {grace: 0s, signal: SIGWINCH}
 readOnlyRoot: true
 tmpfs: [/tmp, {target: /var/cache, size: 64MiB, noExec: true}]
+secrets:
+  - {name: db, env: DB_PASSWORD}
+  - {name: tls, source: /etc/fcnode/secrets/blog/tls, target: /etc/nginx/tls, owner: "nginx:33", mode: 0440}
+  - api.key
 shmSize: 128MiB
 architectures: [amd64, 386]
 capabilities: {add: [CAP_SETFCAP, IPC_LOCK], drop: [ALL]}
@@ -119,15 +123,20 @@ var everythingSite = Site{
 		{At: "0 3 * * mon-fri", Exec: []string{"/bin/backup", "--all"}, Timeout: Duration(2 * time.Hour)},
 		{At: "@daily", Exec: []string{"/bin/sh", "-c", "exec /bin/clean  now"}},
 	},
-	Objective:       Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
-	Lifetime:        Lifetime{After: Duration(time.Hour)},
-	Circulate:       Circulate{Drain: Duration(time.Minute), Ahead: true},
-	Checkpoint:      Checkpoint{Clonable: true},
-	Keepalive:       Keepalive(90 * time.Second),
-	Start:           Start{Timeout: Duration(45 * time.Second)},
-	Stop:            Stop{Grace: 0, Signal: "SIGWINCH"},
-	ReadOnlyRoot:    true,
-	Tmpfs:           []Tmpfs{{Target: "/tmp"}, {Target: "/var/cache", Size: 64 * MiB, NoExec: true}},
+	Objective:    Objective{Cold: 0.5, Wake: Duration(500 * time.Millisecond)},
+	Lifetime:     Lifetime{After: Duration(time.Hour)},
+	Circulate:    Circulate{Drain: Duration(time.Minute), Ahead: true},
+	Checkpoint:   Checkpoint{Clonable: true},
+	Keepalive:    Keepalive(90 * time.Second),
+	Start:        Start{Timeout: Duration(45 * time.Second)},
+	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
+	ReadOnlyRoot: true,
+	Tmpfs:        []Tmpfs{{Target: "/tmp"}, {Target: "/var/cache", Size: 64 * MiB, NoExec: true}},
+	Secrets: []Secret{
+		{Name: "db", Env: "DB_PASSWORD"},
+		{Name: "tls", Source: "/etc/fcnode/secrets/blog/tls", Target: "/etc/nginx/tls", Owner: "nginx:33", Mode: 0o440},
+		{Name: "api.key"},
+	},
 	ShmSize:         128 * MiB,
 	Architectures:   []Architecture{"amd64", "386"},
 	Capabilities:    Capabilities{Add: []Capability{"SETFCAP", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
@@ -193,6 +202,10 @@ func TestParseGood(t *testing.T) {
 		{"limits: {memory: 512MiB}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 512 * MiB}},
 		{"limits: {cpu: {min: 1}}", func(s *Site) any { return s.Limits.Pids }, PidsLimits{Max: 2048}},
 		{"volumes: [{source: /a/current, target: /b, follow: true}]", func(s *Site) any { return s.Volumes[0].Follow }, true},
+		{"secrets: [db]", func(s *Site) any { return s.Secrets }, []Secret{{Name: "db"}}},
+		{"secrets: []", func(s *Site) any { return s.Secrets == nil }, true},
+		{"secrets: [{name: db, mode: '0444', owner: 33}]", func(s *Site) any { return s.Secrets }, []Secret{{Name: "db", Mode: 0o444, Owner: "33"}}},
+		{"secrets: [db, {name: db, env: DB}, {name: db, target: /db}]", func(s *Site) any { return len(s.Secrets) }, 3},
 		{"tmpfs: []", func(s *Site) any { return s.Tmpfs != nil && len(s.Tmpfs) == 0 }, true},
 		{"tmpfs: [/a, {target: /a/b}]", func(s *Site) any { return s.Tmpfs[1].Target }, "/a/b"},
 		{"architectures: [\"386\", amd64]", func(s *Site) any { return s.Architectures[0] }, Architecture("386")},
@@ -424,6 +437,22 @@ var badSpecs = []struct {
 	{"volume name with dots", "volumes: [{name: .., target: /b}]", `4:18: volumes[0].name: ".." is not the name of a volume`, false},
 	{"named volume that is a link", "volumes: [{name: a, target: /b, follow: true}]", "4:41: volumes[0].follow: a volume that the node keeps is no link", true},
 	{"link in words", "volumes: [{source: /a, target: /b, follow: yes}]", `4:44: volumes[0].follow: "yes" is a string; write true`, false},
+	{"secret without a name", "secrets: [{env: DB}]", "4:11: secrets[0].name: is missing", false},
+	{"secret with a path for a name", "secrets: [/db]", `4:11: secrets[0].name: "/db" is not the name of a secret`, false},
+	{"secret with a relative source", "secrets: [{name: db, source: db}]", `4:30: secrets[0].source: "db" is not an absolute clean path`, false},
+	{"secret in /proc", "secrets: [{name: db, target: /proc/db}]", "4:30: secrets[0].target: /proc/db belongs to the container", true},
+	{"secret of a bad user", "secrets: [{name: db, owner: 'a b'}]", `4:29: secrets[0].owner: "a b" is not a user`, false},
+	{"secret with a decimal mode", "secrets: [{name: db, mode: 440}]", `4:28: secrets[0].mode: "440" is not a mode; allowed`, true},
+	{"secret that nobody can read", "secrets: [{name: db, mode: '0000'}]", "4:28: secrets[0].mode: with 0000 nobody could read it", true},
+	{"secret in a bad variable", "secrets: [{name: db, env: 1DB}]", `4:27: secrets[0].env: "1DB" is not the name of a variable`, false},
+	{"secret in a variable and a file", "secrets: [{name: db, env: DB, mode: 0440}]", "4:27: secrets[0].env: a variable has none of them", true},
+	{"secret in a variable of env", "env: {DB: x}\nsecrets: [{name: db, env: DB}]", "5:27: secrets[0].env: DB is in env already", true},
+	{"secrets in one variable", "secrets: [{name: a, env: DB}, {name: b, env: DB}]", "4:46: secrets[1].env: DB is the variable of secrets[0] already", true},
+	{"secrets at one target", "secrets: [db, {name: a, target: /run/secrets/db}]", "4:33: secrets[1].target: /run/secrets/db and /run/secrets/db of secrets[0]", true},
+	{"secret in another", "secrets: [{name: a, target: /a}, {name: b, target: /a/b}]", "4:52: secrets[1].target: /a/b and /a of secrets[0]", true},
+	{"secret over a volume", "volumes: [{name: a, target: /a/b}]\nsecrets: [{name: a, target: /a}]", "5:29: secrets[0].target: /a would hide /a/b of volumes[0]", true},
+	{"secret over memory", "tmpfs: [/a]\nsecrets: [{name: a, target: /a}]", "5:29: secrets[0].target: /a would hide /a of tmpfs[0]", true},
+	{"secret of a misspelt field", "secrets: [{name: a, file: /a}]", "4:21: secrets[0].file: unknown field in secrets[0]; did you mean secrets[0].source?", false},
 	{"tmpfs at /dev/shm", "tmpfs: [/dev/shm]", "4:9: tmpfs[0].target: /dev/shm is in memory in any case", true},
 	{"tmpfs in /proc", "tmpfs: [{target: /proc/x}]", "4:18: tmpfs[0].target: /proc/x belongs to the container", true},
 	{"tmpfs relative", "tmpfs: [tmp]", `4:9: tmpfs[0].target: "tmp" is not an absolute clean path`, false},

@@ -105,6 +105,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(userPattern, "www-data", "33:33"), {Type: "integer", Minimum: "0"},
 		}}
+	case reflect.TypeFor[FileMode]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(fileModePattern, "0400", "0440"), {Type: "integer", Minimum: "1", Maximum: "777"}}}
 	case reflect.TypeFor[Capability]():
 		words := make([]string, len(knownCapabilities))
 		for i, k := range knownCapabilities {
@@ -186,7 +188,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	for path, pattern := range map[string]string{
 		"name": labelPattern, "hostname": labelPattern, "image": imagePattern,
 		"workdir": "^/$|" + pathPattern, "Volume.source": pathPattern, "Volume.target": pathPattern,
-		"Volume.name": labelPattern,
+		"Volume.name": labelPattern, "Secret.name": secretNamePattern, "Secret.source": pathPattern, "Secret.target": pathPattern, "Secret.env": envNamePattern,
 	} {
 		get(path).Pattern = pattern
 	}
@@ -232,6 +234,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	get("IOLimit.device").Pattern = pathPattern
 	get("Tmpfs.target").Pattern = pathPattern
 	get("tmpfs").MaxItems = count(maxTmpfs)
+	get("secrets").MaxItems = count(maxSecrets)
 	get("shmSize").Default = (64 * MiB).String()
 	get("tiers").Default, get("lifetime").Default = tiersAuto, lifetimeNever
 	get("Lifetime.jitter").Default = defaultLifetime.Jitter.String()
@@ -290,6 +293,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"Task":         {{Type: "string", Pattern: `^\s*(@[a-z]+|(\S+\s+){4}\S+)\s+\S`}},
 		"Spare":        {{Type: "integer", Minimum: "0", Maximum: "14"}, {Type: "string", Enum: []any{TierFrozen, TierPrepared}}},
 		"Tmpfs":        {{Type: "string", Pattern: pathPattern}},
+		"Secret":       {{Type: "string", Pattern: secretNamePattern}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Ignored":      {{Type: "array", MaxItems: count(maxSources), Items: scalarSchema(reflect.TypeFor[Source]())}},
 		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},

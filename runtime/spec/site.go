@@ -80,6 +80,10 @@ type Site struct {
 	// Volumes are folders and files of the node bound into the site, mounted in this order.
 	Volumes []Volume `json:"volumes,omitempty" also:"mounts,binds"`
 
+	// Secrets are passwords, keys and the like: files of the node's that are root's alone, copied into the site's memory or put into its
+	// environment at each start.
+	Secrets []Secret `json:"secrets,omitempty" also:"secret,credentials,passwords,keys"`
+
 	// ImageVolumes says what becomes of the folders that the image declares as VOLUME and that none of volumes covers: keep gives each
 	// a named volume, ignore leaves it in the root file system, where what the site writes is lost when it is parked. Default: keep.
 	ImageVolumes string `json:"imageVolumes,omitempty"`
@@ -356,6 +360,9 @@ func (s *Site) complete() {
 	}
 	if len(s.Volumes) == 0 {
 		s.Volumes = nil
+	}
+	if len(s.Secrets) == 0 {
+		s.Secrets = nil
 	}
 	if len(s.Architectures) == 0 {
 		s.Architectures = nil

@@ -13,6 +13,9 @@ import (
 	"github.com/fcnode/fcnode/runtime/life"
 )
 
+// State implements api.Backend.
+func (s *Status) State(_ context.Context, w io.Writer) error { return s.host.Store.Export(w) }
+
 // Metrics implements api.Backend. Nothing is counted for it in between: the
 // values are read when they are asked for. docs/metrics.md has the names.
 func (s *Status) Metrics(ctx context.Context, w io.Writer) error {

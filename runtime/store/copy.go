@@ -1,15 +1,11 @@
 package store
 
 import (
-	"bufio"
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"net/netip"
 	"os"
 	"time"
 
@@ -34,7 +30,8 @@ type copyHead struct {
 	ReplicaIDs uint64    `json:"replicaIdsUsed"`
 	Sites      int       `json:"sites"`
 
-	Reserved map[string]Reservation `json:"reserved,omitempty"`
+	Reserved map[string]Reservation  `json:"reserved,omitempty"`
+	Denied   map[netip.Prefix]Denial `json:"denied,omitempty"`
 }
 
 const sumPrefix = "sha256:"
@@ -51,24 +48,7 @@ func readCopy(path string) (*copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := bytes.TrimSuffix(b, []byte("\n"))
-	cut := bytes.LastIndexByte(body, '\n') + 1
-	sum := sha256.Sum256(body[:cut])
-	if string(body[cut:]) != sumPrefix+hex.EncodeToString(sum[:]) {
-		return nil, fmt.Errorf("%s is %w: its checksum is wrong", path, file.ErrDamaged)
-	}
-	lines := bytes.Split(bytes.TrimSuffix(body[:cut], []byte("\n")), []byte("\n"))
-	c := &copied{records: lines[1:]}
-	if err := json.Unmarshal(lines[0], &c.head); err != nil {
-		return nil, fmt.Errorf("%s is %w: %w", path, file.ErrDamaged, err)
-	}
-	if c.head.Version > version {
-		return nil, fmt.Errorf("%s was made by a newer fcnode (layout %d, this one knows %d)", path, c.head.Version, version)
-	}
-	if c.head.Sites != len(c.records) {
-		return nil, fmt.Errorf("%s is %w: it has %d sites, and says %d", path, file.ErrDamaged, len(c.records), c.head.Sites)
-	}
-	return c, nil
+	return parseCopy(path, b)
 }
 
 // site finds a site's record in the copy.
@@ -98,12 +78,7 @@ func (s *Store) writeCopy() (err error) {
 	if err != nil {
 		return fmt.Errorf("copy the state file: %w", err)
 	}
-	sum := sha256.New()
-	w := bufio.NewWriter(io.MultiWriter(f, sum))
-	err = s.view(func(tx *bolt.Tx) error { return s.writeRecords(tx, w) })
-	err = errors.Join(err, w.Flush())
-	_, sumErr := fmt.Fprintf(f, "%s%x\n", sumPrefix, sum.Sum(nil))
-	if err = errors.Join(err, sumErr, f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(s.writeText(f), f.Sync(), f.Close()); err == nil {
 		_, err = readCopy(tmp)
 	}
 	if err == nil {
@@ -141,7 +116,7 @@ func (s *Store) writeRecords(tx *bolt.Tx, w io.Writer) error {
 	}
 	head, err := json.Marshal(copyHead{
 		Version: version, Made: time.Now().UTC(), LastSiteID: number(meta, keySiteID), ReplicaIDs: number(meta, keyReplicas), Sites: len(records),
-		Reserved: reservations(tx),
+		Reserved: reservations(tx), Denied: denials(tx),
 	})
 	if err != nil {
 		return err
@@ -186,6 +161,9 @@ func (s *Store) fill(c *copied) error {
 				return fmt.Errorf("take the reserved addresses of %s from the copy: %w", name, err)
 			}
 		}
+		if err := putDenials(tx, c.head.Denied); err != nil {
+			return fmt.Errorf("take the denied sources from the copy: %w", err)
+		}
 		return errors.Join(putNumber(meta, keySiteID, c.head.LastSiteID), putNumber(meta, keyReplicas, c.head.ReplicaIDs+replicasAhead))
 	})
 }
@@ -212,20 +190,14 @@ func recoverFrom(path, quarantine string, why error) (*Store, error) {
 		}
 	}
 	tmp := path + ".new" // a kill in between leaves nothing half in its place
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("make a state file of its copy: %w", err)
-	}
-	s, err := openAt(tmp)
-	if err == nil {
-		err = errors.Join(s.fill(c), s.db.Close())
-	}
-	if err == nil {
+	if err = fresh(tmp, c); err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make a state file of its copy: %w", err)
 	}
-	if s, err = openAt(path); err == nil {
+	s, err := openAt(path)
+	if err == nil {
 		s.recovery = r
 	}
 	return s, err

@@ -15,6 +15,10 @@ type ID struct {
 	Dev   uint64 `json:"dev"`
 	Inode uint64 `json:"inode"`
 	Born  int64  `json:"born,omitempty"` // ns; 0: not known
+
+	// Changed is when it, or for a folder the list of what is in it, was changed
+	// last, in ns; 0: that is of no concern.
+	Changed int64 `json:"changed,omitempty"`
 }
 
 // IsZero says that it is of nothing.
@@ -27,21 +31,44 @@ func (i ID) Is(other ID) bool {
 	if i.Inode != other.Inode || bornKnown && i.Born != other.Born {
 		return false
 	}
+	if i.Changed != 0 && other.Changed != 0 && i.Changed != other.Changed {
+		return false
+	}
 	anonymous := unix.Major(i.Dev) == 0 && unix.Major(other.Dev) == 0
 	return i.Dev == other.Dev || anonymous && bornKnown
 }
 
 // Identify says what an open file is. It asks no server.
 func Identify(f *os.File) (ID, error) {
+	id, _, err := identify(f)
+	return id, err
+}
+
+// IdentifyContent says what an open file is, and its content. The kernel's clock
+// for files ticks every few ms: what was changed a moment ago could change again
+// without being seen, so it is taken for something that there is no more.
+func IdentifyContent(f *os.File) (ID, error) {
+	id, changed, err := identify(f)
+	id.Changed = changed.UnixNano()
+	if time.Since(changed) < changeTick {
+		id.Changed--
+	}
+	return id, err
+}
+
+// changeTick is longer than any tick of the kernel's clock for files, 10 ms.
+const changeTick = 20 * time.Millisecond
+
+func identify(f *os.File) (ID, time.Time, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return ID{}, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_INO|unix.STATX_BTIME|unix.STATX_CTIME, &st); err != nil {
+		return ID{}, time.Time{}, &os.PathError{Op: "statx", Path: f.Name(), Err: err}
 	}
 	id := ID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
 	if st.Mask&unix.STATX_BTIME != 0 {
 		id.Born = st.Btime.Sec*int64(time.Second) + int64(st.Btime.Nsec)
 	}
-	return id, nil
+	return id, time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec)), nil
 }
 
 // Source is where a volume comes from, and what that was when it was mounted.
@@ -51,6 +78,9 @@ type Source struct {
 	Inside string `json:"inside,omitempty"` // what is meant of what lies there, by a path without links; "": itself
 	Target string `json:"target"`           // where it is mounted
 	Was    ID     `json:"was"`
+	// Secret says that it is one, below the roots of secrets, and that its content
+	// counts. Without a target it is in the environment.
+	Secret bool `json:"secret,omitempty"`
 }
 
 // Open opens what the source is now.
@@ -80,7 +110,11 @@ func (s Source) now(roots []string, resolve uint64) (ID, error) {
 		return ID{}, err
 	}
 	defer f.Close()
-	return Identify(f)
+	id, changed, err := identify(f)
+	if s.Secret {
+		id.Changed = changed.UnixNano()
+	}
+	return id, err
 }
 
 // resolveCached is RESOLVE_CACHED of openat2(2): EAGAIN instead of waiting for a
@@ -104,13 +138,21 @@ const (
 // Comparer compares what sources are with what they were. Whoever waits for it is
 // a visitor, so it is bounded in time, whatever disk or server the sources are on.
 type Comparer struct {
-	roots []string
-	slow  chan struct{}
+	roots, secrets []string
+	slow           chan struct{}
 }
 
-// NewComparer makes one for sources below roots.
-func NewComparer(roots []string) *Comparer {
-	return &Comparer{roots: roots, slow: make(chan struct{}, mostSlow)}
+// NewComparer makes one for sources below roots, and secrets below others.
+func NewComparer(roots, secrets []string) *Comparer {
+	return &Comparer{roots: roots, secrets: secrets, slow: make(chan struct{}, mostSlow)}
+}
+
+// rootsOf are those that a source has to lie below.
+func (c *Comparer) rootsOf(s Source) []string {
+	if s.Secret {
+		return c.secrets
+	}
+	return c.roots
 }
 
 // Changed says which of the sources is something else now; "": none. One that is
@@ -118,7 +160,7 @@ func NewComparer(roots []string) *Comparer {
 // mounted serves, and what would be started anew could not.
 func (c *Comparer) Changed(sources []Source) (path string) {
 	for i, s := range sources {
-		id, err := s.now(c.roots, resolveCached)
+		id, err := s.now(c.rootsOf(s), resolveCached)
 		if errors.Is(err, unix.EAGAIN) { // not all of the path is in memory
 			return c.changedSlowly(sources[i:])
 		}
@@ -140,7 +182,7 @@ func (c *Comparer) changedSlowly(sources []Source) string {
 	go func() {
 		defer func() { <-c.slow }()
 		for _, s := range sources {
-			if id, err := s.now(c.roots, 0); err == nil && !id.Is(s.Was) {
+			if id, err := s.now(c.rootsOf(s), 0); err == nil && !id.Is(s.Was) {
 				found <- s.Path
 				return
 			}

@@ -32,7 +32,7 @@ func TestChanged(t *testing.T) {
 		roots := []string{top}
 		must(t, os.MkdirAll(in("1/sub"), 0o755), os.MkdirAll(in("2"), 0o755), os.WriteFile(in("conf"), []byte("a"), 0o600), os.Symlink("1", in("current")))
 		link, folder, file := mounted(t, roots, in("current"), true), mounted(t, roots, in("2"), false), mounted(t, roots, in("conf"), false)
-		c := volume.NewComparer(roots)
+		c := volume.NewComparer(roots, nil)
 		want := func(why, path string) {
 			t.Helper()
 			if got := c.Changed([]volume.Source{folder, file, link}); got != path {
@@ -66,7 +66,7 @@ func TestInside(t *testing.T) {
 	must(t, os.MkdirAll(in("1/sub/deep"), 0o755), os.MkdirAll(in("2/sub/deep"), 0o755), os.Symlink("1", in("current")), os.Symlink("sub", in("1/link")))
 	deep := mounted(t, []string{top}, in("1/sub/deep"), false)
 	s := volume.Source{Path: in("current"), Follow: true, Inside: "sub/deep", Was: deep.Was}
-	c := volume.NewComparer([]string{top})
+	c := volume.NewComparer([]string{top}, nil)
 	if f, err := s.Open([]string{top}); err != nil {
 		t.Error(err)
 	} else if id, err := volume.Identify(f); err != nil || !id.Is(deep.Was) || f.Name() != in("current/sub/deep") || f.Close() != nil {
@@ -119,7 +119,7 @@ func BenchmarkChanged(b *testing.B) {
 		"folder": mounted(b, []string{top}, filepath.Join(top, "1"), false), "link": mounted(b, []string{top}, filepath.Join(top, "current"), true),
 	} {
 		b.Run(name, func(b *testing.B) {
-			c := volume.NewComparer([]string{top})
+			c := volume.NewComparer([]string{top}, nil)
 			for b.Loop() {
 				if c.Changed([]volume.Source{s}) != "" {
 					b.Fatal("it has changed")

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,6 +43,8 @@ import (
 //	GET /dial?to=…    says whether it can connect to somebody
 //	POST /file?path=… writes a file; GET reads it
 //	GET /exhaust?what=…  takes all there is of a table of the kernel, and keeps it
+//	GET /sockets?more=…  tries all unix sockets that it can find, and one more, and says which answer
+//	GET /env?name=…   says what a variable of its environment is
 //	GET /exit?code=N  ends the process
 //
 // UDP ports answer each datagram with "echo " and itself.
@@ -186,6 +190,8 @@ func newGuest() *guest {
 	floodGuest(mux)
 	mux.HandleFunc("GET /exhaust", exhaust)
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, r.FormValue("path")) })
+	mux.HandleFunc("GET /sockets", sockets)
+	mux.HandleFunc("GET /env", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, os.Getenv(r.FormValue("name"))) })
 	mux.HandleFunc("GET /exit", func(_ http.ResponseWriter, r *http.Request) {
 		code, _ := strconv.Atoi(r.FormValue("code")) // 0 when there is none
 		os.Exit(code)
@@ -271,6 +277,36 @@ func dial(w http.ResponseWriter, r *http.Request) {
 	}
 	conn.Close()
 	fmt.Fprintln(w, "reached")
+}
+
+// sockets looks for unix sockets in all of the file system and in the kernel's list, which has those without a file.
+func sockets(w http.ResponseWriter, r *http.Request) {
+	found := []string{r.FormValue("more"), "/proc/1/root" + r.FormValue("more")}
+	_ = filepath.WalkDir("/", func(path string, d fs.DirEntry, err error) error {
+		if path == "/proc" {
+			return fs.SkipDir
+		}
+		if err == nil && d.Type() == fs.ModeSocket {
+			found = append(found, path)
+		}
+		return nil
+	})
+	list, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	for line := range strings.Lines(string(list)) {
+		if fields := strings.Fields(line); len(fields) == 8 && fields[0] != "Num" {
+			found = append(found, fields[7])
+		}
+	}
+	for _, path := range found {
+		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+			conn.Close()
+			fmt.Fprintln(w, path)
+		}
+	}
 }
 
 func writeFile(w http.ResponseWriter, r *http.Request) {

@@ -15,27 +15,42 @@ import (
 // are looked up no more.
 type Volumes []*os.File
 
-// OpenVolumes makes the mounts of volumes, in this order. It is for a process
-// in the initial user namespace; its mount namespace has to have the sources.
-// mapping is nil where owners have the machine's numbers. sources say what they
-// are of. No link leads to one of the folders of own. With alone nothing is in a mount
-// that is mounted inside of its source, even if list has no volume for that.
-func OpenVolumes(id string, roots, own []string, list []wire.Mount, mapping *volume.Mapping, alone bool) (made Volumes, sources []volume.Source, err error) {
+// Opener makes the mounts of a container's volumes and secrets. It is for a process
+// in the initial user namespace, whose mount namespace has the sources.
+type Opener struct {
+	ID      string          // of the container
+	Roots   []string        // what the sources lie below
+	Own     []string        // folders that no link leads to
+	Secrets []string        // what secrets lie below
+	Attach  string          // a folder of the node's own, free in this mount namespace
+	Mapping *volume.Mapping // nil where owners have the machine's numbers
+	// Alone leaves out of a mount what is mounted inside of its source, even if there
+	// is no volume for that.
+	Alone bool
+}
+
+// Open makes the mounts in this order, but not those of folders in memory: who
+// places them makes them. sources say what they are of.
+func (o Opener) Open(list []wire.Mount) (made Volumes, sources []volume.Source, err error) {
 	for _, m := range list {
 		if m.Tmpfs {
-			continue // who places them makes them
+			continue
 		}
-		tree, was, err := openVolume(roots, own, m, mapping, alone)
+		what, open := "volume", o.openVolume
+		if m.Secret != nil {
+			what, open = "secret", o.openSecret
+		}
+		tree, of, err := open(m)
 		if err != nil {
 			made.Close()
 			kind := wire.KindMount
 			if errors.Is(err, volume.ErrOther) {
 				kind = wire.KindUnusable
 			}
-			return nil, nil, wire.Fail(kind, "volume %s for %s of container %s: %w", m.Source, m.Target, id, err)
+			return nil, nil, wire.Fail(kind, "%s %s for %s of container %s: %w", what, m.Source, m.Target, o.ID, err)
 		}
 		made = append(made, tree)
-		sources = append(sources, volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside, Target: m.Target, Was: was})
+		sources = append(sources, of...)
 	}
 	return made, sources, nil
 }
@@ -47,34 +62,34 @@ func (v Volumes) Close() {
 	}
 }
 
-func openVolume(roots, own []string, m wire.Mount, mapping *volume.Mapping, alone bool) (*os.File, volume.ID, error) {
-	source, err := volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside}.Open(roots)
+func (o Opener) openVolume(m wire.Mount) (*os.File, []volume.Source, error) {
+	of := volume.Source{Path: m.Source, Follow: m.Follow, Inside: m.Inside, Target: m.Target}
+	source, err := of.Open(o.Roots)
 	if err != nil {
-		return nil, volume.ID{}, err
+		return nil, nil, err
 	}
 	defer source.Close()
 	if m.Follow { // without links the path says it, and named volumes are in the node's own folder
-		if err := volume.KeepApart(source, own); err != nil {
-			return nil, volume.ID{}, err
+		if err := volume.KeepApart(source, o.Own); err != nil {
+			return nil, nil, err
 		}
 	}
-	was, err := checkSource(source, m)
-	if err != nil {
-		return nil, was, err
+	if of.Was, err = checkSource(source, m); err != nil {
+		return nil, nil, err
 	}
 	depth := uint(unix.AT_RECURSIVE)
-	if alone {
+	if o.Alone {
 		depth = 0
 	}
 	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|depth)
 	if err != nil {
-		return nil, was, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
+		return nil, nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
 	}
 	tree := os.NewFile(uintptr(fd), m.Source)
-	if err := volume.SetAttributes(tree, mapping.Add(attributes(m)), depth); err != nil {
-		return nil, was, errors.Join(err, tree.Close())
+	if err := volume.SetAttributes(tree, o.Mapping.Add(attributes(m)), depth); err != nil {
+		return nil, nil, errors.Join(err, tree.Close())
 	}
-	return tree, was, nil
+	return tree, []volume.Source{of}, nil
 }
 
 // checkSource says what an open source is, if it may be a volume.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"golang.org/x/sys/unix"
 )
@@ -45,7 +46,7 @@ func checkEntry(root *os.File, req wire.StartRequest) error {
 	if interp == "" || inVolume(req, interp) {
 		return nil
 	}
-	i, err := openIn(root, interp)
+	i, err := mounts.OpenIn(root, interp)
 	if err != nil {
 		return fail(wire.KindExec, "%s in the image of container %s needs the interpreter %s: %w", name, req.ID, interp, err)
 	}
@@ -70,7 +71,7 @@ func findEntry(root *os.File, req wire.StartRequest) (string, *os.File) {
 		if inVolume(req, c) {
 			return "", nil // cannot be seen yet
 		}
-		f, err := openIn(root, c)
+		f, err := mounts.OpenIn(root, c)
 		if err != nil {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
+	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -77,13 +78,17 @@ func (e *execution) run() error {
 		return err
 	}
 	defer t.close()
-	u, err := lookUser(t.root, e.req.User)
+	u, err := mounts.LookUser(t.root, e.req.User)
+	if err != nil {
+		return err
+	}
+	env, _, err := mounts.Opener{ID: e.req.ID, Secrets: e.req.SecretRoots}.Variables(e.req.SecretEnv)
 	if err != nil {
 		return err
 	}
 	p := &libcontainer.Process{
-		Args: e.req.Args, Env: e.req.Env, Cwd: e.req.Cwd, UID: u.uid, GID: u.gid, AdditionalGroups: u.groups,
-		Capabilities: capabilitiesFor(u.uid, t.capabilities), SubCgroupPaths: map[string]string{"": e.req.Group},
+		Args: e.req.Args, Env: append(env, e.req.Env...), Cwd: e.req.Cwd, UID: u.UID, GID: u.GID, AdditionalGroups: u.Groups,
+		Capabilities: capabilitiesFor(u.UID, t.capabilities), SubCgroupPaths: map[string]string{"": e.req.Group},
 	}
 	s, err := openStreams(p, t.owner, e.req.TTY, e.req.Cols, e.req.Rows)
 	if err != nil {

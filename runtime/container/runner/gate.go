@@ -171,7 +171,7 @@ func (g *gate) pass(first *os.File, volumes mounts.Volumes) error {
 	if err := moveInto(root, g.system); err != nil {
 		return err
 	}
-	user, err := lookUser(root, g.req.User)
+	user, err := mounts.LookUser(root, g.req.User)
 	if err != nil {
 		return err
 	}
@@ -226,14 +226,14 @@ func unprivilegedNetwork() error {
 }
 
 // writeDocument puts the request into libcontainer's document and passes it on.
-func (g *gate) writeDocument(u *user) error {
+func (g *gate) writeDocument(u *mounts.User) error {
 	args := g.req.Args
 	if g.req.Init != "" {
 		args = append([]string{g.req.Init, "--"}, args...)
 	}
 	g.doc["args"], g.doc["env"], g.doc["cwd"] = args, g.req.Env, g.req.Cwd
-	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.uid, u.gid, u.groups
-	g.doc["capabilities"] = capabilitiesFor(u.uid, g.req.Privileges.Capabilities)
+	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.UID, u.GID, u.Groups
+	g.doc["capabilities"] = capabilitiesFor(u.UID, g.req.Privileges.Capabilities)
 	g.doc["no_new_privileges"] = !g.req.Privileges.New
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
 	config, _ := g.doc["config"].(map[string]any)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
-	"github.com/fcnode/fcnode/runtime/volume"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,15 +77,6 @@ func makeEtc(req wire.StartRequest, layers mounts.Layers) (string, error) {
 		return "", err
 	}
 	return etc, errors.Join(os.Chown(etc, int(st.Uid), int(st.Gid)), unix.Chmod(etc, st.Mode&0o7777))
-}
-
-// openIn opens a file of a root file system, never leaving it by links or "..".
-func openIn(root *os.File, path string) (*os.File, error) {
-	fd, err := volume.OpenIn(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 // rootOf is what a request says of the root file system.

@@ -73,11 +73,11 @@ func TestOpenInStays(t *testing.T) {
 		if err := os.Symlink(target, filepath.Join(root.Name(), name)); err != nil {
 			t.Fatal(err)
 		}
-		if f, err := openIn(root, "/"+name); !errors.Is(err, os.ErrNotExist) {
+		if f, err := mounts.OpenIn(root, "/"+name); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v %v", name, f, err)
 		}
 	}
-	if f, err := openIn(root, "/../../etc/real"); err != nil {
+	if f, err := mounts.OpenIn(root, "/../../etc/real"); err != nil {
 		t.Errorf("within the root: %v", err)
 	} else {
 		_ = f.Close()
@@ -92,19 +92,19 @@ func TestLookUser(t *testing.T) {
 	for spec, want := range map[string]string{
 		"": "0:0", "root": "0:0", "web": "33:34", "33": "33:34", "7": "7:0", "7:8": "7:8", "web:ssl": "33:50",
 	} {
-		u, err := lookUser(root, spec)
+		u, err := mounts.LookUser(root, spec)
 		if err != nil {
 			t.Errorf("%q: %v", spec, err)
-		} else if got := fmt.Sprintf("%d:%d", u.uid, u.gid); got != want {
+		} else if got := fmt.Sprintf("%d:%d", u.UID, u.GID); got != want {
 			t.Errorf("%q is %s, want %s", spec, got, want)
 		}
 	}
 	for _, spec := range []string{"nobody", "web:nogroup", "-1", "99999999999"} {
-		if u, err := lookUser(root, spec); err == nil || asError(err).Kind != wire.KindUser {
+		if u, err := mounts.LookUser(root, spec); err == nil || asError(err).Kind != wire.KindUser {
 			t.Errorf("%q: %+v %v", spec, u, err)
 		}
 	}
-	if u, err := lookUser(rootWith(t, nil), "12:13"); err != nil || u.uid != 12 || u.gid != 13 {
+	if u, err := mounts.LookUser(rootWith(t, nil), "12:13"); err != nil || u.UID != 12 || u.GID != 13 {
 		t.Errorf("an image without passwd: %+v %v", u, err)
 	}
 }

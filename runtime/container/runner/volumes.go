@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
@@ -32,20 +34,28 @@ func (s *server) ask(req wire.StartRequest, netns *os.File) error {
 		}
 		defer first.Close() // Gate has its own
 	}
-	volumes, sources, err := mounts.OpenVolumes(req.ID, req.VolumeRoots, req.OwnFolders, req.Mounts, mapping, false)
+	opener := mounts.Opener{
+		ID: req.ID, Roots: req.VolumeRoots, Own: req.OwnFolders, Secrets: req.SecretRoots, Attach: req.Rootfs, Mapping: mapping,
+	}
+	volumes, sources, err := opener.Open(req.Mounts)
 	if err != nil {
 		return err
 	}
-	s.init.Sources = sources
 	defer volumes.Close() // the same
+	env, inMemory, err := opener.Variables(req.SecretEnv)
+	if err != nil {
+		return err
+	}
+	req.Env = append(slices.Clip(req.Env), env...)
+	s.init.Sources = append(sources, inMemory...)
 	if err := wire.Send(s.gate, req, append([]*os.File{first}, volumes...)...); err != nil {
 		return s.gateFailed(req, err)
 	}
 	return nil
 }
 
-// placeVolumes moves the volumes to their targets. What is at /dev of the root
-// is hidden later by the container's own /dev, which lies ready at system: that
+// placeVolumes moves the volumes and secrets to their targets. What is at /dev of
+// the root is hidden later by the container's own /dev, which lies ready at system: that
 // is where the targets in /dev are.
 func (g *gate) placeVolumes(root *os.File, volumes mounts.Volumes) error {
 	defer volumes.Close()
@@ -59,12 +69,25 @@ func (g *gate) placeVolumes(root *os.File, volumes mounts.Volumes) error {
 		if len(volumes) == 0 {
 			return fmt.Errorf("volume %s of container %s did not come with the request", m.Source, g.req.ID)
 		}
-		if err := g.placeVolume(root, volumes[0], m.Target); err != nil {
-			return fail(wire.KindMount, "mounting volume %s at %s of container %s: %w", m.Source, m.Target, g.req.ID, err)
+		err := g.placeVolume(root, volumes[0], m.Target)
+		if err == nil && m.Secret != nil {
+			err = g.giveSecret(root, volumes[0], m.Secret)
+		}
+		if err != nil {
+			return fail(wire.KindMount, "mounting %s at %s of container %s: %w", m.Source, m.Target, g.req.ID, err)
 		}
 		volumes = volumes[1:]
 	}
 	return nil
+}
+
+// giveSecret makes a secret its owner's.
+func (g *gate) giveSecret(root, tree *os.File, s *wire.Secret) error {
+	owner, err := mounts.LookUser(root, cmp.Or(s.Owner, g.req.User))
+	if err != nil {
+		return err
+	}
+	return mounts.Give(tree, owner)
 }
 
 // placeTmpfs mounts a folder in memory, with what the image has in its place.

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -208,13 +209,41 @@ func (r *restorer) mount() error {
 		}
 	}
 	// What was mounted inside of a volume is in the list by itself; and CRIU in a user namespace cannot take a mount without what is in it.
-	volumes, sources, err := mounts.OpenVolumes(r.req.ID, r.req.VolumeRoots, r.req.OwnFolders, list, r.mapping, true)
+	volumes, sources, err := mounts.Opener{
+		ID: r.req.ID, Roots: r.req.VolumeRoots, Own: r.req.OwnFolders, Secrets: r.req.SecretRoots, Attach: parkDir(r.opts.RunDir), Mapping: r.mapping, Alone: true,
+	}.Open(list)
 	if err != nil {
 		return err
 	}
-	r.sources = sources
+	r.sources = append(sources, r.req.InMemory...)
 	defer volumes.Close()
+	for i, m := range list {
+		if m.Secret == nil {
+			continue
+		}
+		if err := r.giveSecret(volumes[i], m.Secret); err != nil {
+			return wire.Fail(wire.KindMount, "secret %s for %s of container %s: %w", m.Source, m.Target, r.req.ID, err)
+		}
+	}
 	return volumes.Park(parkDir(r.opts.mountDir()))
+}
+
+// giveSecret makes a secret its owner's, by the restored root's own table of users.
+func (r *restorer) giveSecret(tree *os.File, s *wire.Secret) error {
+	root, err := os.OpenFile(r.rootfs(), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer root.Close() // a path descriptor
+	owner, err := mounts.LookUser(root, cmp.Or(s.Owner, r.req.User))
+	if err != nil {
+		return err
+	}
+	if r.mapping != nil {
+		owner.UID += int(r.mapping.Root)
+		owner.GID += int(r.mapping.Root)
+	}
+	return mounts.Give(tree, owner)
 }
 
 // images is their folder, wherever it is moved to.

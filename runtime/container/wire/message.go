@@ -23,6 +23,23 @@ type Mount struct {
 
 	// Was is what the source has to be still; zero: it may be anything.
 	Was volume.ID `json:"was,omitzero"`
+
+	// Secret says that the source is a secret: what is mounted is a copy of it in
+	// memory, which nobody can write to.
+	Secret *Secret `json:"secret,omitempty"`
+}
+
+// Secret says how a secret is seen in a container. What is in it goes with no
+// message and is in no file: who makes the mount reads it.
+type Secret struct {
+	Owner string `json:"owner,omitempty"` // as StartRequest.User; "": that
+	Mode  uint32 `json:"mode"`            // of files; folders can be entered by who can read them
+}
+
+// SecretVariable is a variable of the environment whose value is a secret.
+type SecretVariable struct {
+	Name   string `json:"name"`
+	Source string `json:"source"` // absolute, on the host
 }
 
 // InitName begins the name of the first process of a container with one of
@@ -50,12 +67,14 @@ type StartRequest struct {
 	Mounts       []Mount  `json:"mounts"`
 	VolumeRoots  []string `json:"volume_roots"` // what the sources lie below
 	OwnFolders   []string `json:"own_folders"`  // what no source that is a link may lead to
+	SecretRoots  []string `json:"secret_roots"` // what secrets lie below
 	ReadOnlyRoot bool     `json:"read_only_root,omitempty"`
 	ShmSize      int64    `json:"shm_size,omitempty"` // of /dev/shm; 0: as it is made
 	Foreign      []string `json:"foreign,omitempty"`  // architectures besides the machine's, as the runner was started with
 	Monitor      Monitor  `json:"monitor"`
 
-	Privileges Privileges `json:"privileges"`
+	SecretEnv  []SecretVariable `json:"secret_env,omitempty"`
+	Privileges Privileges       `json:"privileges"`
 	// Hold makes the container wait just before its program is executed. There
 	// are two answers then: one when it waits, one to the OpenRequest.
 	Hold bool `json:"hold,omitempty"`
@@ -153,6 +172,9 @@ type ExecRequest struct {
 	TTY    bool     `json:"tty,omitempty"`
 	Cols   uint16   `json:"cols,omitempty"`
 	Rows   uint16   `json:"rows,omitempty"`
+
+	SecretEnv   []SecretVariable `json:"secret_env,omitempty"` // before those of Env
+	SecretRoots []string         `json:"secret_roots,omitempty"`
 }
 
 // ExecStarted is the first answer to an ExecRequest. What the process' streams

@@ -1,6 +1,10 @@
 package wire
 
-import "time"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/volume"
+)
 
 // RestoreRequest asks a waiting shim to restore a container from a checkpoint. Two
 // descriptors go with it: the network namespace, and the folder of the checkpoint, which
@@ -30,6 +34,11 @@ type RestoreRequest struct {
 	Binds       []Bind   `json:"binds"`
 	VolumeRoots []string `json:"volume_roots"` // as in a StartRequest
 	OwnFolders  []string `json:"own_folders"`  // the same
+	SecretRoots []string `json:"secret_roots"` // the same
+
+	User string `json:"user"` // the same: whose secrets are
+	// InMemory are secrets that the processes have in their environment.
+	InMemory []volume.Source `json:"in_memory,omitempty"`
 
 	Streams Streams  `json:"streams"` // the pipes at the dump
 	Owners  *Owners  `json:"owners,omitempty"`

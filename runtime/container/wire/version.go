@@ -8,7 +8,7 @@ import "fmt"
 //
 // A daemon and the programs it starts are of one version: it keeps hold of those that it found
 // at its start. What it only reads files of, monitors of an earlier daemon, may be older or newer.
-const Version = 6
+const Version = 7
 
 // versionShift is where the version is in a message's head, whose lower bits are its size.
 const versionShift = 24

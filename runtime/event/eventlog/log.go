@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -22,9 +23,15 @@ type Log struct {
 	dir  string
 	opts Options
 
-	mu      sync.Mutex
-	file    *os.File
+	file    *os.File // the writer's, as is size
 	size    int64
+	written chan struct{} // closed when the writer has ended; nil: in memory only
+
+	mu      sync.Mutex
+	due     []*line       // for the writer
+	more    chan struct{} // of one: there are some
+	late    bool          // the disk is, and nobody waits for it
+	unsaid  error         // of lines for which nobody has waited
 	seq     uint64
 	ring    []event.Event // the newest, ordered; at most 2 * opts.Keep
 	changed chan struct{}
@@ -37,10 +44,11 @@ func Open(dir string, o Options) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the event log's folder: %w", err)
 	}
-	j := &Log{dir: dir, opts: o, changed: make(chan struct{})}
+	j := &Log{dir: dir, opts: o, changed: make(chan struct{}), more: make(chan struct{}, 1), written: make(chan struct{})}
 	if err := j.load(); err != nil {
 		return nil, fmt.Errorf("open the event log in %s: %w", dir, err)
 	}
+	go j.keepWriting()
 	return j, nil
 }
 
@@ -60,9 +68,29 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Append gives the event its number (and time, if it has none) and keeps it.
-// An error concerns the file only; those who follow have it anyway.
+// Append gives the event its number (and time, if it has none) and keeps it. It is
+// in the file when Append returns, unless the disk is late: who tells of something
+// may hold what others wait for. An error concerns the file only, and may be of
+// an earlier event; those who follow have it anyway.
 func (j *Log) Append(e event.Event) (event.Event, error) {
+	e, l, err := j.keep(e)
+	if l == nil {
+		return e, err
+	}
+	disk := time.NewTimer(patience)
+	defer disk.Stop()
+	select {
+	case failed := <-l.done:
+		return e, errors.Join(err, failed)
+	case <-disk.C:
+		j.givenUp(l)
+		return e, err
+	}
+}
+
+// keep remembers an event and has it written. It gives the line that is to be
+// waited for; nil: none is.
+func (j *Log) keep(e event.Event) (event.Event, *line, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seq++
@@ -75,7 +103,23 @@ func (j *Log) Append(e event.Event) (event.Event, error) {
 		close(j.changed)
 		j.changed = make(chan struct{})
 	}
-	return e, j.write(e)
+	switch {
+	case j.closed:
+		return e, nil, fmt.Errorf("write event %d: %w", e.Seq, os.ErrClosed)
+	case j.written == nil:
+		return e, nil, fmt.Errorf("event %d is kept in memory only: the event log could not be opened", e.Seq)
+	case len(j.due) >= j.opts.Keep:
+		return e, nil, fmt.Errorf("event %d is kept in memory only: %d wait for the disk", e.Seq, len(j.due))
+	}
+	l := &line{event: e, done: make(chan error, 1), alone: j.late}
+	j.due = append(j.due, l)
+	j.wakeWriter()
+	err := j.unsaid
+	j.unsaid = nil
+	if j.late {
+		l = nil
+	}
+	return e, l, err
 }
 
 func (j *Log) remember(e event.Event) {
@@ -160,14 +204,22 @@ func (j *Log) after(seq uint64) ([]event.Event, <-chan struct{}, bool) {
 // Close ends all who follow, and closes the file.
 func (j *Log) Close() error {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.closed {
+	closed := j.closed
+	if !closed {
+		j.closed = true
+		close(j.changed)
+	}
+	j.mu.Unlock()
+	if closed || j.written == nil {
 		return nil
 	}
-	j.closed = true
-	close(j.changed)
-	if j.file == nil {
-		return nil
+	j.wakeWriter()
+	disk := time.NewTimer(lastPatience)
+	defer disk.Stop()
+	select {
+	case <-j.written:
+		return errors.Join(j.unsaid, j.file.Close())
+	case <-disk.C:
+		return fmt.Errorf("write the last events to %s: the disk takes longer than %s", j.current(), lastPatience)
 	}
-	return j.file.Close()
 }

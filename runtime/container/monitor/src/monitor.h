@@ -15,7 +15,7 @@
 #include <time.h>
 
 /* Of the command line and the files: wire.Version. */
-#define VERSION "6"
+#define VERSION "7"
 
 #define SECOND 1000000000LL /* ns */
 #define MILLISECOND 1000000LL

@@ -1,17 +1,19 @@
-package runner
+package mounts
 
 import (
 	"io"
 	"os"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/runtime/volume"
 	mobyuser "github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
 )
 
-// user is whom a process runs as.
-type user struct {
-	uid, gid int
-	groups   []int
+// User is whom a process runs as, or whose a file is.
+type User struct {
+	UID, GID int
+	Groups   []int
 }
 
 // maxTable is how much of passwd and group is read.
@@ -20,7 +22,7 @@ const maxTable = 4 << 20
 // openTable opens passwd or group; nil if there is none. Anything but a file is
 // none: who wrote the image could have a pipe read for ever.
 func openTable(root *os.File, path string) *os.File {
-	f, err := openIn(root, path)
+	f, err := OpenIn(root, path)
 	if err != nil {
 		return nil
 	}
@@ -31,11 +33,11 @@ func openTable(root *os.File, path string) *os.File {
 	return f
 }
 
-// lookUser finds the user of an image's configuration ("", "name", "uid",
+// LookUser finds the user of an image's configuration ("", "name", "uid",
 // "name:group", "uid:gid") in the root file system's own passwd and group.
-func lookUser(root *os.File, spec string) (*user, error) {
+func LookUser(root *os.File, spec string) (*User, error) {
 	if spec == "" {
-		return &user{}, nil
+		return &User{}, nil
 	}
 	var passwd, group io.Reader // nil where the image has none: numbers work without
 	if f := openTable(root, "/etc/passwd"); f != nil {
@@ -48,7 +50,16 @@ func lookUser(root *os.File, spec string) (*user, error) {
 	}
 	u, err := mobyuser.GetExecUser(spec, nil, passwd, group)
 	if err != nil {
-		return nil, fail(wire.KindUser, "user %q: %w; it has to be a number or in /etc/passwd of the image", spec, err)
+		return nil, wire.Fail(wire.KindUser, "user %q: %w; it has to be a number or in /etc/passwd of the image", spec, err)
 	}
-	return &user{uid: u.Uid, gid: u.Gid, groups: u.Sgids}, nil
+	return &User{UID: u.Uid, GID: u.Gid, Groups: u.Sgids}, nil
+}
+
+// OpenIn opens a file of a root file system, never leaving it by links or "..".
+func OpenIn(root *os.File, path string) (*os.File, error) {
+	fd, err := volume.OpenIn(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
