@@ -37,7 +37,10 @@ func TestDiskThatStalls(t *testing.T) {
 		}
 	}
 	seen := 0
-	for range j.Events(t.Context(), event.Query{}) {
+	for _, err := range j.Events(t.Context(), event.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		seen++
 	}
 	if seen != 150 {
