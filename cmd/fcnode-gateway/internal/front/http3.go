@@ -25,6 +25,9 @@ const (
 	// headersAtOnce is how many requests of a connection may have a header that has not come whole. For each there is memory of
 	// the size that the header claims; those beyond wait.
 	headersAtOnce = 8
+	// wakesPerSecond and wakesAtOnce are how many sites may be woken by ClientHellos whose sources may be made up. Those beyond are
+	// woken by the request.
+	wakesPerSecond, wakesAtOnce = 16, 64
 )
 
 // quicServer serves HTTP/3, with the handler and the TLS configuration that Caddy has at the moment. Caddy's own server for it
@@ -35,7 +38,8 @@ type quicServer struct {
 	headerTimeout time.Duration
 	server        *http3.Server
 	served        atomic.Pointer[served]
-	handshakes    *rates
+	// handshakes and wakes bound what can be had by packets with made-up sources, for all sources together.
+	handshakes, wakes *rates
 
 	sockets    []net.PacketConn
 	transports []*quic.Transport
@@ -54,8 +58,8 @@ type served struct {
 
 func newQUICServer(g *Gateway) *quicServer {
 	s := &quicServer{
-		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, handshakes: newRates(handshakesPerSecond, handshakesPerSecond),
-		finish: func() {},
+		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, finish: func() {},
+		handshakes: newRates(handshakesPerSecond, handshakesPerSecond), wakes: newRates(wakesPerSecond, wakesAtOnce),
 	}
 	s.server = &http3.Server{Handler: s, MaxHeaderBytes: g.cfg.Limits.HeaderBytes, IdleTimeout: g.cfg.Limits.IdleTimeout}
 	return s
@@ -111,8 +115,18 @@ func (s *quicServer) start() error {
 
 // doubts says whether a source has to show that its address is its own before it costs a handshake.
 func (s *quicServer) doubts(net.Addr) bool {
-	_, ok := s.handshakes.allow(netip.IPv6Unspecified(), "") // of all sources together, as they may be made up
+	_, ok := s.handshakes.allow(netip.IPv6Unspecified(), "")
 	return !ok
+}
+
+// mayWake says whether a ClientHello may wake a site: it came by TCP, or from a source that has shown that the address is its own, or
+// they are few.
+func (s *quicServer) mayWake(ctx context.Context) bool {
+	if a, ok := ctx.Value(arrivalsKey{}).(*arrivals); !ok || a.verified {
+		return true
+	}
+	_, ok := s.wakes.allow(netip.IPv6Unspecified(), "")
+	return ok
 }
 
 var errTooManyConnections = errors.New("the source has as many connections as it may have")
@@ -122,7 +136,7 @@ func (s *quicServer) admit(ctx context.Context, info *quic.ClientInfo) (context.
 	if s.conns.full(udpSource(info.RemoteAddr)) {
 		return nil, errTooManyConnections
 	}
-	a := new(arrivals)
+	a := &arrivals{verified: info.AddrVerified}
 	a.fewer.L = &a.mu
 	return context.WithValue(ctx, arrivalsKey{}, a), nil
 }
@@ -229,6 +243,8 @@ func (s *quicServer) close() error {
 // arrivals counts the requests of a connection whose header has not come whole: streams that are being handled, less those that
 // the handler has.
 type arrivals struct {
+	verified bool // whether the source had shown that the address is its own before the handshake
+
 	mu    sync.Mutex
 	n     int
 	fewer sync.Cond
