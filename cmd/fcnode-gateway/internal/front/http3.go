@@ -46,6 +46,7 @@ type quicServer struct {
 	listeners  []*quic.Listener
 	// finish has connections end when the requests that are under way have ended.
 	finish context.CancelFunc
+	linger time.Duration
 	// accepting are the loops that wait for connections, and open those that have come.
 	accepting, open sync.WaitGroup
 }
@@ -58,7 +59,7 @@ type served struct {
 
 func newQUICServer(g *Gateway) *quicServer {
 	s := &quicServer{
-		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, finish: func() {},
+		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, finish: func() {}, linger: lingerFor,
 		handshakes: newRates(handshakesPerSecond, handshakesPerSecond), wakes: newRates(wakesPerSecond, wakesAtOnce),
 	}
 	s.server = &http3.Server{Handler: s, MaxHeaderBytes: g.cfg.Limits.HeaderBytes, IdleTimeout: g.cfg.Limits.IdleTimeout}
@@ -183,7 +184,7 @@ func (s *quicServer) serve(ctx context.Context, conn *quic.Conn) {
 	if conn.Context().Err() == nil {
 		go refuseStreams(conn)
 		requests.Wait()
-		linger(conn)
+		s.awaitEnd(conn, headers)
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	}
 	requests.Wait()
@@ -201,12 +202,15 @@ func refuseStreams(conn *quic.Conn) {
 	}
 }
 
-// linger gives the end of the last answer the time to arrive, and to be sent once more: what is under way when a connection is
-// closed is dropped by both ends.
-func linger(conn *quic.Conn) {
+// lingerFor is how long a connection is kept after its last answer when the gateway ends, unless a test has it longer: what is under
+// way, or not read yet, when a connection is closed is dropped by both ends.
+const lingerFor = 500 * time.Millisecond
+
+// awaitEnd waits until the visitor has closed the connection, or has had the time to read the last answer.
+func (s *quicServer) awaitEnd(conn *quic.Conn, headers *arrivals) {
 	select {
 	case <-conn.Context().Done():
-	case <-time.After(25*time.Millisecond + 3*conn.ConnectionStats().SmoothedRTT):
+	case <-time.After(s.linger - headers.sinceLast()):
 	}
 }
 
@@ -248,6 +252,7 @@ type arrivals struct {
 	mu    sync.Mutex
 	n     int
 	fewer sync.Cond
+	last  time.Time // when the handler has ended last
 }
 
 type arrivalsKey struct{}
@@ -274,6 +279,14 @@ func (a *arrivals) again() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.n++
+	a.last = time.Now()
+}
+
+// sinceLast is how long ago the last request has ended.
+func (a *arrivals) sinceLast() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.last)
 }
 
 // altServices are what offers HTTP/3 to those who have come to a port by another version.
