@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the unit tests of both modules and prints what `go test -json` does. RUN chooses some.
+# Runs the unit tests of all modules and prints what `go test -json` does. RUN chooses some.
 set -uo pipefail
 gateway=(-C cmd/fcnode-gateway -json ${RUN:+-run "$RUN"})
 status=0
@@ -25,4 +25,5 @@ run env CGO_ENABLED=0 go test -json -trimpath -vet=off ${RUN:+-run "$RUN"} "${al
 run go test "${gateway[@]}" -race ./internal/conf ./internal/routes
 # These with what make build has compiled: Caddy anew for the race detector, and once more for vet (which lint runs), would take minutes.
 run env CGO_ENABLED=0 go test "${gateway[@]}" -trimpath -vet=off ./internal/front
+run env CGO_ENABLED=0 go test -C tests/traefik -json ${RUN:+-run "$RUN"} -trimpath -vet=off .
 exit $status

@@ -42,7 +42,9 @@ func (h *hello) Match(info *tls.ClientHelloInfo) bool {
 	}
 	// Whether a request is to be ignored is known when it has come, and an authority's handshake brings none.
 	if site.Ignore == nil && !slices.Contains(info.SupportedProtos, acmeProtocol) && site.Upstream() != "" && !g.cfg.Wake.AtRequest {
-		upstreamOf(site).begin(site.Upstream())
+		if u := upstreamOf(site); u.asleep() && g.http3.mayWake(info.Context()) {
+			u.begin(site.Upstream())
+		}
 	}
 	return true
 }

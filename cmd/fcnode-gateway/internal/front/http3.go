@@ -25,6 +25,9 @@ const (
 	// headersAtOnce is how many requests of a connection may have a header that has not come whole. For each there is memory of
 	// the size that the header claims; those beyond wait.
 	headersAtOnce = 8
+	// wakesPerSecond and wakesAtOnce are how many sites may be woken by ClientHellos whose sources may be made up. Those beyond are
+	// woken by the request.
+	wakesPerSecond, wakesAtOnce = 16, 64
 )
 
 // quicServer serves HTTP/3, with the handler and the TLS configuration that Caddy has at the moment. Caddy's own server for it
@@ -35,13 +38,15 @@ type quicServer struct {
 	headerTimeout time.Duration
 	server        *http3.Server
 	served        atomic.Pointer[served]
-	handshakes    *rates
+	// handshakes and wakes bound what can be had by packets with made-up sources, for all sources together.
+	handshakes, wakes *rates
 
 	sockets    []net.PacketConn
 	transports []*quic.Transport
 	listeners  []*quic.Listener
 	// finish has connections end when the requests that are under way have ended.
 	finish context.CancelFunc
+	linger time.Duration
 	// accepting are the loops that wait for connections, and open those that have come.
 	accepting, open sync.WaitGroup
 }
@@ -54,8 +59,8 @@ type served struct {
 
 func newQUICServer(g *Gateway) *quicServer {
 	s := &quicServer{
-		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, handshakes: newRates(handshakesPerSecond, handshakesPerSecond),
-		finish: func() {},
+		conns: g.conns, headerTimeout: g.cfg.Limits.HeaderTimeout, finish: func() {}, linger: lingerFor,
+		handshakes: newRates(handshakesPerSecond, handshakesPerSecond), wakes: newRates(wakesPerSecond, wakesAtOnce),
 	}
 	s.server = &http3.Server{Handler: s, MaxHeaderBytes: g.cfg.Limits.HeaderBytes, IdleTimeout: g.cfg.Limits.IdleTimeout}
 	return s
@@ -111,8 +116,18 @@ func (s *quicServer) start() error {
 
 // doubts says whether a source has to show that its address is its own before it costs a handshake.
 func (s *quicServer) doubts(net.Addr) bool {
-	_, ok := s.handshakes.allow(netip.IPv6Unspecified(), "") // of all sources together, as they may be made up
+	_, ok := s.handshakes.allow(netip.IPv6Unspecified(), "")
 	return !ok
+}
+
+// mayWake says whether a ClientHello may wake a site: it came by TCP, or from a source that has shown that the address is its own, or
+// they are few.
+func (s *quicServer) mayWake(ctx context.Context) bool {
+	if a, ok := ctx.Value(arrivalsKey{}).(*arrivals); !ok || a.verified {
+		return true
+	}
+	_, ok := s.wakes.allow(netip.IPv6Unspecified(), "")
+	return ok
 }
 
 var errTooManyConnections = errors.New("the source has as many connections as it may have")
@@ -122,7 +137,7 @@ func (s *quicServer) admit(ctx context.Context, info *quic.ClientInfo) (context.
 	if s.conns.full(udpSource(info.RemoteAddr)) {
 		return nil, errTooManyConnections
 	}
-	a := new(arrivals)
+	a := &arrivals{verified: info.AddrVerified}
 	a.fewer.L = &a.mu
 	return context.WithValue(ctx, arrivalsKey{}, a), nil
 }
@@ -169,7 +184,7 @@ func (s *quicServer) serve(ctx context.Context, conn *quic.Conn) {
 	if conn.Context().Err() == nil {
 		go refuseStreams(conn)
 		requests.Wait()
-		linger(conn)
+		s.awaitEnd(conn, headers)
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
 	}
 	requests.Wait()
@@ -187,12 +202,15 @@ func refuseStreams(conn *quic.Conn) {
 	}
 }
 
-// linger gives the end of the last answer the time to arrive, and to be sent once more: what is under way when a connection is
-// closed is dropped by both ends.
-func linger(conn *quic.Conn) {
+// lingerFor is how long a connection is kept after its last answer when the gateway ends, unless a test has it longer: what is under
+// way, or not read yet, when a connection is closed is dropped by both ends.
+const lingerFor = 500 * time.Millisecond
+
+// awaitEnd waits until the visitor has closed the connection, or has had the time to read the last answer.
+func (s *quicServer) awaitEnd(conn *quic.Conn, headers *arrivals) {
 	select {
 	case <-conn.Context().Done():
-	case <-time.After(25*time.Millisecond + 3*conn.ConnectionStats().SmoothedRTT):
+	case <-time.After(s.linger - headers.sinceLast()):
 	}
 }
 
@@ -229,9 +247,12 @@ func (s *quicServer) close() error {
 // arrivals counts the requests of a connection whose header has not come whole: streams that are being handled, less those that
 // the handler has.
 type arrivals struct {
+	verified bool // whether the source had shown that the address is its own before the handshake
+
 	mu    sync.Mutex
 	n     int
 	fewer sync.Cond
+	last  time.Time // when the handler has ended last
 }
 
 type arrivalsKey struct{}
@@ -258,6 +279,14 @@ func (a *arrivals) again() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.n++
+	a.last = time.Now()
+}
+
+// sinceLast is how long ago the last request has ended.
+func (a *arrivals) sinceLast() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.last)
 }
 
 // altServices are what offers HTTP/3 to those who have come to a port by another version.

@@ -65,6 +65,13 @@ func (u *upstream) visitedWithin(d time.Duration) bool {
 	return u.visitors.Load() > 0 || int64(time.Since(epoch))-u.left.Load() < int64(d)
 }
 
+// asleep says whether there is no connection to the site, and none being opened.
+func (u *upstream) asleep() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.open == 0 && u.wake == nil
+}
+
 // begin opens a connection to a site that has none, if nobody does. It returns nil where there is one.
 func (u *upstream) begin(addr string) *attempt {
 	u.mu.Lock()

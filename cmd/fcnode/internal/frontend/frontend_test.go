@@ -44,7 +44,8 @@ var examples = []api.Route{
 	route("strict", func(r *api.Route) { r.ClientCA = "/ca.pem" }),
 }
 
-// The configurations are those in testdata, of which TestRootFrontEnds (tests/e2e), and of Caddy's the gateway's tests, show that the programs take them.
+// The configurations are those in testdata. That the programs take them TestRootFrontEnds shows (tests/e2e), of Traefik's tests/traefik with its own
+// reader, of Caddy's with all that this version has the gateway's tests.
 func TestWrite(t *testing.T) {
 	for _, program := range Programs {
 		for _, tls := range []bool{false, true} {
