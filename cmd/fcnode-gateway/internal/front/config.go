@@ -65,7 +65,7 @@ func portOf(listen []string, usual int) int {
 func (g *Gateway) server(listen []string, more object) object {
 	l := &g.cfg.Limits
 	s := object{
-		"listen":              listen,
+		"listen":              shared(listen),
 		"read_header_timeout": l.HeaderTimeout,
 		"max_header_bytes":    l.HeaderBytes,
 		"read_idle_timeout":   l.BodyTimeout,

@@ -38,6 +38,8 @@ type Gateway struct {
 	rates *rates
 	conns *connections
 	http3 *quicServer
+	// sockets are those by TCP, by their addresses.
+	sockets map[string]*socket
 	// altSvc offers HTTP/3, by the port that a visitor has come to.
 	altSvc map[int][]string
 	active active
@@ -74,6 +76,7 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 		account: account{storage: filepath.Join(cfg.StateDir, "certificates")},
 		warmFor: warmFor,
 		stopFor: stopFor,
+		sockets: map[string]*socket{},
 		news:    make(chan struct{}, 1),
 	}
 	g.dial = func(network, addr string) (net.Conn, error) { return g.dialer(addr).Dial(network, addr) }
@@ -117,12 +120,16 @@ func (g *Gateway) Start() error {
 	current.Store(g)
 	g.dropLocks()
 	if err := g.start(); err != nil {
+		g.closeSockets()
 		return errors.Join(err, caddy.Stop(), g.http3.close())
 	}
 	return nil
 }
 
 func (g *Gateway) start() error {
+	if err := g.bindTCP(slices.Concat(g.cfg.HTTP, g.cfg.HTTPS)); err != nil {
+		return err
+	}
 	if g.cfg.HTTP3 { // whoever reads that Caddy is ready shall find this bound
 		if err := g.http3.bind(g.cfg.HTTPS); err != nil {
 			return err
@@ -134,6 +141,12 @@ func (g *Gateway) start() error {
 	return g.http3.start()
 }
 
+func (g *Gateway) closeSockets() {
+	for _, s := range g.sockets {
+		_ = s.Close()
+	}
+}
+
 // stopFor is how long requests may take that are under way when the gateway ends, unless a test gives them longer. Nobody listens
 // meanwhile.
 const stopFor = 3 * time.Second
@@ -141,6 +154,7 @@ const stopFor = 3 * time.Second
 // Stop closes the listeners and waits for the requests that are under way, but not for ever. Connections that were upgraded or are
 // forwarded are not waited for.
 func (g *Gateway) Stop() error {
+	g.closeSockets()
 	g.http3.drain()
 	stopped := make(chan error, 1)
 	go func() {
