@@ -112,13 +112,13 @@ var table = []Tests{
 		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy", "Ignored",
 	}},
 	{Package: "tests/e2e", Why: "they are about files, specs and counts, and what they ask of the kernel tests of other packages ask of each", names: []string{
-		"ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack",
+		"ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack", "Secrets", "StateExported", "SiteReachesNoMetrics",
 	}},
 	{Package: "tests/wordpress", Why: "a whole WordPress with its database takes a quarter of an hour there", names: []string{
 		"WordPress",
 	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
-		"Userns", "Apps",
+		"Userns", "UsernsOfTheNode", "Apps",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
 		"GoesFirstByNiceness",
