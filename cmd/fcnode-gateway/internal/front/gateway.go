@@ -50,7 +50,8 @@ type Gateway struct {
 	dial    func(network, addr string) (net.Conn, error)
 	warmFor time.Duration
 	// stopFor is how long Stop waits for requests.
-	stopFor time.Duration
+	stopFor     time.Duration
+	firstWithin time.Duration
 
 	// authorities are those whose certificates visitors may show, as Caddy has them.
 	authorities atomic.Pointer[authorities]
@@ -71,13 +72,14 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, log: log, pages: p,
-		rates:   newRates(cfg.Limits.Rate, cfg.Limits.Burst),
-		conns:   &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
-		account: account{storage: filepath.Join(cfg.StateDir, "certificates")},
-		warmFor: warmFor,
-		stopFor: stopFor,
-		sockets: map[string]*socket{},
-		news:    make(chan struct{}, 1),
+		rates:       newRates(cfg.Limits.Rate, cfg.Limits.Burst),
+		conns:       &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
+		account:     account{storage: filepath.Join(cfg.StateDir, "certificates")},
+		warmFor:     warmFor,
+		stopFor:     stopFor,
+		firstWithin: firstWithin,
+		sockets:     map[string]*socket{},
+		news:        make(chan struct{}, 1),
 	}
 	g.dial = func(network, addr string) (net.Conn, error) { return g.dialer(addr).Dial(network, addr) }
 	g.http3 = newQUICServer(g)
@@ -150,6 +152,10 @@ func (g *Gateway) closeSockets() {
 // stopFor is how long requests may take that are under way when the gateway ends, unless a test gives them longer. Nobody listens
 // meanwhile.
 const stopFor = 3 * time.Second
+
+// firstWithin is how long a connection may take from when it was accepted to its first request where Caddy is given another
+// configuration meanwhile, or the gateway ends, unless a test says otherwise.
+const firstWithin = 500 * time.Millisecond
 
 // Stop closes the listeners and waits for the requests that are under way, but not for ever. Connections that were upgraded or are
 // forwarded are not waited for.

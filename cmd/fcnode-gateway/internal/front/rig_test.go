@@ -52,6 +52,7 @@ type options struct {
 	names []string      // in the certificate; none: no certificate
 	sleep bool          // sites sleep until rig.asleep is closed
 	warm  time.Duration // how long a connection that woke a site is kept, 0: as always
+	first time.Duration // how long connections may take to their first request where Caddy is configured anew, 0: next to nothing
 }
 
 // start runs a gateway for the length of a test. The process has one at a time.
@@ -76,6 +77,7 @@ func start(t testing.TB, o options) *rig {
 	}
 	r.Gateway = g
 	g.warmFor = cmp.Or(o.warm, g.warmFor)
+	g.firstWithin = cmp.Or(o.first, time.Millisecond) // each test ends a gateway
 	direct := g.dial
 	g.dial = func(network, addr string) (net.Conn, error) {
 		r.dialed <- addr

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,13 +16,22 @@ func init() { caddy.RegisterNetwork(network, listenShared) }
 // network is how Caddy's configuration calls the sockets of this gateway.
 const network = "fcnode"
 
-// socket is a listener by TCP that outlives Caddy's configurations: each of them has a share. Caddy's own way, a socket for each
-// with SO_REUSEPORT, resets connections that wait for the old one when it is closed.
+// socket is a listener by TCP that outlives Caddy's configurations: each of them has a share, and the newest gets the connections.
+// Caddy's own way, a socket for each with SO_REUSEPORT, resets connections that wait for the old one when it is closed.
 type socket struct {
 	net.Listener
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+
+	mu     sync.Mutex
+	cond   *sync.Cond
+	shares []*share // in the order in which they were made
+	closed bool
+}
+
+func newSocket(l net.Listener) *socket {
+	s := &socket{Listener: l}
+	s.cond = sync.NewCond(&s.mu)
+	go s.pump()
+	return s
 }
 
 // bindTCP takes the addresses. Their connections wait until somebody has a share.
@@ -31,14 +41,12 @@ func (g *Gateway) bindTCP(addrs []string) error {
 		if err != nil {
 			return fmt.Errorf("listen: %w; another program may have the port", err)
 		}
-		s := &socket{Listener: l, conns: make(chan net.Conn), closed: make(chan struct{})}
-		g.sockets[addr] = s
-		go s.pump()
+		g.sockets[addr] = newSocket(l)
 	}
 	return nil
 }
 
-// pump hands connections to whoever has a share.
+// pump hands connections to the newest share.
 func (s *socket) pump() {
 	for {
 		c, err := s.Accept()
@@ -48,13 +56,66 @@ func (s *socket) pump() {
 		if err != nil { // of this connection alone, or of too many open files: the next may be had
 			c = failed{err: err}
 		}
-		select {
-		case s.conns <- c:
-		case <-s.closed:
+		if !s.hand(c) {
 			c.Close()
 			return
 		}
 	}
+}
+
+// hand waits until somebody takes the connection, or the socket is closed.
+func (s *socket) hand(c net.Conn) bool {
+	for {
+		to := s.newest()
+		if to == nil {
+			return false
+		}
+		select {
+		case to.conns <- c:
+			return true
+		case <-to.closed: // that before it gets them again: another configuration could not be used
+		}
+	}
+}
+
+// newest waits for a share; nil: the socket is closed.
+func (s *socket) newest() *share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.shares) == 0 && !s.closed {
+		s.cond.Wait()
+	}
+	if s.closed {
+		return nil
+	}
+	return s.shares[len(s.shares)-1]
+}
+
+// share makes one.
+func (s *socket) share() *share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sh := &share{socket: s, conns: make(chan net.Conn), closed: make(chan struct{})}
+	if s.closed {
+		close(sh.closed)
+		return sh
+	}
+	s.shares = append(s.shares, sh)
+	s.cond.Broadcast()
+	return sh
+}
+
+// Close closes the socket for all who have a share.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, sh := range s.shares {
+		close(sh.closed)
+	}
+	s.shares = nil
+	s.cond.Broadcast()
+	return s.Listener.Close()
 }
 
 // failed carries an error to who has asked for a connection.
@@ -66,26 +127,20 @@ type failed struct {
 // Close implements net.Conn.
 func (failed) Close() error { return nil }
 
-// Close closes the socket for all who have a share.
-func (s *socket) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	return s.Listener.Close()
-}
-
 // listenShared gives Caddy a share of a socket.
 func listenShared(_ context.Context, _, host, port string, _ uint, _ net.ListenConfig) (any, error) {
 	s := current.Load().sockets[net.JoinHostPort(host, port)]
 	if s == nil {
 		return nil, fmt.Errorf("%s is not bound", net.JoinHostPort(host, port))
 	}
-	return &share{socket: s, closed: make(chan struct{})}, nil
+	return s.share(), nil
 }
 
 // share is what one configuration has of a socket.
 type share struct {
 	*socket
+	conns  chan net.Conn
 	closed chan struct{}
-	once   sync.Once
 }
 
 // Accept implements net.Listener.
@@ -97,14 +152,18 @@ func (s *share) Accept() (net.Conn, error) {
 		}
 		return c, nil
 	case <-s.closed:
-	case <-s.socket.closed:
 	}
 	return nil, net.ErrClosed
 }
 
 // Close implements net.Listener. The socket stays.
 func (s *share) Close() error {
-	s.once.Do(func() { close(s.closed) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.shares, s); i >= 0 {
+		s.shares = slices.Delete(s.shares, i, i+1)
+		close(s.closed)
+	}
 	return nil
 }
 

@@ -3,29 +3,25 @@ package front
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 )
 
-// No connection that comes while Caddy is given another configuration is refused or reset. What Go's server closes without a word is
-// one on which it reads the first request after it has begun to shut down.
-func TestReloadsResetNobody(t *testing.T) {
-	r := start(t, options{names: []string{"a.example"}})
+// No connection that comes while Caddy is given another configuration is refused, reset or closed without an answer.
+func TestReloadsLoseNoConnection(t *testing.T) {
+	r := start(t, options{names: []string{"a.example"}, first: firstWithin})
 	r.site("a", func(http.ResponseWriter, *http.Request) {}, nil)
 	r.rates.each = 0 // as many visits as the machine can
 	ctx, cancel := context.WithCancel(t.Context())
 	var visitors sync.WaitGroup
-	for range 4 {
+	for i := range 4 {
+		url := []string{"https://a.example/", "http://a.example/"}[i%2]
 		visitors.Go(func() {
 			for ctx.Err() == nil {
 				c := r.client("1")
-				resp, err := c.Get("http://a.example/")
-				if errors.Is(err, io.EOF) {
-					continue
-				}
+				resp, err := c.Get(url)
 				if err != nil {
 					t.Errorf("a visitor: %v", err)
 					return
@@ -35,7 +31,7 @@ func TestReloadsResetNobody(t *testing.T) {
 			}
 		})
 	}
-	for range 30 {
+	for range 8 {
 		if err := r.Reload(); err != nil {
 			t.Error(err)
 		}
@@ -44,36 +40,47 @@ func TestReloadsResetNobody(t *testing.T) {
 	visitors.Wait()
 }
 
-// What a listener cannot accept at the moment is told, and the next connection is taken; a share that is closed leaves all to others.
+// The newest share gets the connections; when it is closed again, as that of a configuration that could not be used, the one
+// before it does. What a listener cannot accept at the moment is told, and the next connection is taken.
 func TestSocket(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	failing := &failsOnce{Listener: l}
-	s := &socket{Listener: failing, conns: make(chan net.Conn), closed: make(chan struct{})}
-	go s.pump()
-	first, second := &share{socket: s, closed: make(chan struct{})}, &share{socket: s, closed: make(chan struct{})}
+	s := newSocket(&failsOnce{Listener: l})
+	first := s.share()
 	if _, err := first.Accept(); !errors.Is(err, errOnce) {
 		t.Errorf("the error is %v", err)
 	}
-	first.Close()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	second := s.share()
+	comesTo := func(sh *share) {
+		t.Helper()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got, err := sh.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.RemoteAddr().String() != c.LocalAddr().String() {
+			t.Errorf("the connection of %s came instead of that of %s", got.RemoteAddr(), c.LocalAddr())
+		}
+		got.Close()
 	}
-	defer c.Close()
-	got, err := second.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got.Close()
-	if _, err := first.Accept(); !errors.Is(err, net.ErrClosed) {
+	comesTo(second)
+	second.Close()
+	if _, err := second.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a share that is closed: %v", err)
 	}
+	comesTo(first)
 	s.Close()
-	if _, err := second.Accept(); !errors.Is(err, net.ErrClosed) {
+	if _, err := first.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a share of a socket that is closed: %v", err)
+	}
+	if _, err := s.share().Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a new share of a socket that is closed: %v", err)
 	}
 }
 

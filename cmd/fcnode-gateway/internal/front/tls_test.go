@@ -170,7 +170,7 @@ func TestClientCertificatesLater(t *testing.T) {
 		r.site("a", echo, nil)
 		anybody := r.client(version)
 		resp, err := anybody.Get("https://a.example/")
-		if errors.Is(err, io.EOF) { // by a server of the configuration before, see TestReloadsResetNobody
+		if errors.Is(err, io.EOF) { // by a server of the configuration before, as tests give connections no time for their first request then
 			resp, err = anybody.Get("https://a.example/")
 		}
 		if err != nil {
