@@ -77,6 +77,9 @@ type Limits struct {
 	Burst int     `yaml:"burst"`
 	// PerSite is how many requests may be under way at one site.
 	PerSite int `yaml:"perSite"`
+	// Wakes is how many sites a network may wake at once, an IPv4 /24 or an IPv6 /64, and WakeRate how many more each second.
+	Wakes    int     `yaml:"wakes"`
+	WakeRate float64 `yaml:"wakeRate"`
 }
 
 // Wake says how visitors wait for a site that sleeps.
@@ -101,6 +104,7 @@ func Default() Config {
 		Limits: Limits{
 			HeaderTimeout: 10 * time.Second, HeaderBytes: 64 << 10, BodyTimeout: 30 * time.Second, BodyRate: 256,
 			IdleTimeout: 2 * time.Minute, Connections: 512, Rate: 200, Burst: 400, PerSite: 4096,
+			Wakes: 64, WakeRate: 4,
 		},
 		Wake: Wake{Page: time.Second, Timeout: 2 * time.Minute, Reload: 2 * time.Second, KeepAlive: 5 * time.Second},
 	}

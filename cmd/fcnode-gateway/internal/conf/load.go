@@ -180,9 +180,9 @@ func (c *checker) limits(l *Limits) {
 	c.number("limits.bodyRate", l.BodyRate, 0, 1<<30)
 	c.duration("limits.idleTimeout", l.IdleTimeout, time.Second, time.Hour)
 	c.number("limits.connections", int64(l.Connections), 0, 1<<20)
-	if l.Rate < 0 || l.Rate > 1e6 {
-		c.bad("limits.rate", "0 to 1000000 requests per second", "%v is out of range", l.Rate)
-	}
+	c.rate("limits.rate", l.Rate, "requests")
+	c.rate("limits.wakeRate", l.WakeRate, "wakes")
+	c.number("limits.wakes", int64(l.Wakes), 1, 1<<20)
 	c.number("limits.burst", int64(l.Burst), 1, 1<<20)
 	c.number("limits.perSite", int64(l.PerSite), 0, 1<<20)
 }
@@ -192,6 +192,12 @@ func (c *checker) wake(w *Wake) {
 	c.duration("wake.timeout", w.Timeout, time.Second, time.Hour)
 	c.duration("wake.reload", w.Reload, time.Second, time.Minute)
 	c.duration("wake.keepAlive", w.KeepAlive, 100*time.Millisecond, time.Hour)
+}
+
+func (c *checker) rate(field string, r float64, of string) {
+	if !(r >= 0 && r <= 1e6) {
+		c.bad(field, "0 to 1000000 "+of+" per second", "%v is out of range", r)
+	}
 }
 
 func (c *checker) number(field string, n, low, high int64) {

@@ -44,7 +44,7 @@ func (g *Gateway) caddyConfig(want shape) ([]byte, error) {
 				// Go's server closes a connection on which the first request comes after it has begun to shut down. The next
 				// configuration has all that come by then.
 				"shutdown_delay": g.firstWithin,
-				"http_port": portOf(g.cfg.HTTP, 80), "https_port": portOf(g.cfg.HTTPS, 443),
+				"http_port":      portOf(g.cfg.HTTP, 80), "https_port": portOf(g.cfg.HTTPS, 443),
 				"servers": servers,
 			},
 			"tls": g.tls(),

@@ -97,6 +97,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	v := &visit{site: site, ignored: site.Ignore.Matches(r.URL.Path, r.UserAgent()), told: told(r, site, client, secure)}
 	if !v.ignored {
+		if u.asleep() {
+			if after, ok := g.wakes.allow(client); !ok {
+				w.Header().Set("Retry-After", strconv.Itoa(after))
+				return plain(w, http.StatusTooManyRequests, "too many sites were woken from here")
+			}
+		}
 		defer u.visits()()
 	} else if !u.visitedWithin(g.cfg.Wake.KeepAlive) {
 		return ignored(w, site)

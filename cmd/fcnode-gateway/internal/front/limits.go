@@ -145,6 +145,21 @@ type rateKey struct {
 	site   string
 }
 
+// wakes bounds how many sites that sleep, as far as can be told, a network may wake: to the node all of them are woken by
+// this gateway.
+type wakes struct{ rates *rates }
+
+// allow is as that of rates.
+func (w wakes) allow(a netip.Addr) (retryAfter int, ok bool) {
+	a = a.Unmap()
+	if a.Is4() {
+		if p, err := a.Prefix(24); err == nil {
+			a = p.Addr()
+		}
+	}
+	return w.rates.allow(a, "")
+}
+
 const sweepFrom = 1024
 
 var epoch = time.Now()

@@ -122,6 +122,41 @@ func TestConnectionsPerSource(t *testing.T) {
 	}
 }
 
+// One network wakes few sites, by names in ClientHellos as by requests, and is served by those that are awake.
+func TestWakesPerNetwork(t *testing.T) {
+	r := start(t, options{names: []string{"*.example"}, conf: func(c *conf.Config) { c.Limits.WakeRate, c.Limits.Wakes = 0.001, 3 }})
+	for i := range 5 {
+		r.site(fmt.Sprintf("s%d", i), echo, nil)
+	}
+	visitors := map[string]*http.Client{}
+	for i, url := range []string{"https://s0.example/", "https://s1.example/", "http://s2.example/", "https://s3.example/", "http://s4.example/", "https://s0.example/"} {
+		want := http.StatusOK
+		if i == 3 || i == 4 {
+			want = http.StatusTooManyRequests
+		}
+		if visitors[url] == nil {
+			visitors[url] = r.client("1")
+		}
+		if got := r.ask(visitors[url], url); got.status != want || (got.header.Get("Retry-After") != "") != (want != http.StatusOK) {
+			t.Errorf("%s: %d, want %d", url, got.status, want)
+		}
+	}
+	for range 3 {
+		receive(t, "a wake", r.dialed)
+	}
+	r.nobody(t, "a site too many")
+	a, b, other := netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("192.0.2.255"), netip.MustParseAddr("192.0.3.1")
+	w := wakes{newRates(0.001, 1)}
+	for _, tt := range []struct {
+		from netip.Addr
+		want bool
+	}{{a, true}, {b, false}, {other, true}, {netip.MustParseAddr("2001:db8::1"), true}, {netip.MustParseAddr("2001:db8::2:1"), false}, {netip.MustParseAddr("2001:db8:0:1::1"), true}} {
+		if _, ok := w.allow(tt.from); ok != tt.want {
+			t.Errorf("%s: %t", tt.from, ok)
+		}
+	}
+}
+
 func TestRequestLimits(t *testing.T) {
 	block, blocked := make(chan struct{}), make(chan struct{}, 10)
 	r := start(t, options{conf: func(c *conf.Config) {
