@@ -495,7 +495,11 @@ func TestHTTP3IsOffered(t *testing.T) {
 
 // A port that another program has is told, and nothing is left of the start.
 func TestHTTP3WithoutItsPort(t *testing.T) {
-	taken := udpFrom(t, "127.0.0.1")
+	taken, err := net.ListenPacket("udp", freeAddr(t)) // that is nobody's by TCP
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	cfg := conf.Default()
 	cfg.HTTP, cfg.HTTPS, cfg.StateDir = nil, []string{taken.LocalAddr().String()}, t.TempDir()
 	g, err := New(cfg, nil)
