@@ -304,16 +304,21 @@ func TestRapidReset(t *testing.T) {
 	}
 }
 
-// slowly writes one byte at a time, so that each is a packet.
-type slowly struct{ net.Conn }
+// inPieces writes the first bytes one by one, so that each is a packet, and the rest in few: a busy machine, too, is done before
+// the header's time is over.
+type inPieces struct{ net.Conn }
 
-func (c slowly) Write(p []byte) (int, error) {
-	for i := range p {
-		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
-			return i, err
+func (c inPieces) Write(p []byte) (done int, err error) {
+	for done < len(p) && err == nil {
+		size := 1
+		if done >= 16 {
+			size = 256
 		}
+		var n int
+		n, err = c.Conn.Write(p[done:min(done+size, len(p))])
+		done += n
 	}
-	return len(p), nil
+	return done, err
 }
 
 // A ClientHello that never ends, is larger than any, names nobody, or is none costs a connection for a while and wakes nobody; one
@@ -366,7 +371,7 @@ func TestClientHellos(t *testing.T) {
 				_ = raw.SetDeadline(time.Now().Add(patience))
 				to := raw
 				if len(protocols) == 1 {
-					to = slowly{raw}
+					to = inPieces{raw}
 				}
 				c := tls.Client(to, &tls.Config{RootCAs: r.ca.pool, ServerName: "a.example", NextProtos: protocols})
 				if status, err := (visitor{host: "a.example"}).ask(c, bufio.NewReader(c)); err != nil || status != 200 {
