@@ -210,7 +210,7 @@ func (r *restorer) mount() error {
 	}
 	// What was mounted inside of a volume is in the list by itself; and CRIU in a user namespace cannot take a mount without what is in it.
 	volumes, sources, err := mounts.Opener{
-		ID: r.req.ID, Roots: r.req.VolumeRoots, Own: r.req.OwnFolders, Secrets: r.req.SecretRoots, Attach: parkDir(r.opts.RunDir), Mapping: r.mapping, Alone: true,
+		ID: r.req.ID, Roots: r.req.VolumeRoots, Own: r.req.OwnFolders, Secrets: r.req.SecretRoots, Attach: parkDir(r.opts.mountDir()), Mapping: r.mapping, Alone: true,
 	}.Open(list)
 	if err != nil {
 		return err
