@@ -20,6 +20,7 @@ var containers = map[string]func(e *env) *Container{
 	"private prepared": func(e *env) *Container { return e.private().prepared() },
 	"private restored": func(e *env) *Container { return e.private().restored() },
 	"private adopted":  func(e *env) *Container { return e.private().adopted() },
+	"private placed":   func(e *env) *Container { return e.private().placed() },
 	"started": func(e *env) *Container {
 		spec := e.spec("wait")
 		c := e.start(spec)
@@ -29,6 +30,24 @@ var containers = map[string]func(e *env) *Container{
 	"prepared": (*env).prepared,
 	"restored": (*env).restored,
 	"adopted":  (*env).adopted,
+}
+
+// placed makes one by a runner that has waited in its network namespace.
+func (e *env) placed() *Container {
+	e.waitIn(func() (*os.File, error) { return e.ns.File(e.t), nil })
+	e.m.ExpectUserns()
+	e.poolFull(e.m.places.runners)
+	p := e.m.TakePlace(false)
+	e.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			e.t.Error(err)
+		}
+	})
+	spec := e.spec("wait")
+	spec.Netns = p.FD()
+	c := e.start(spec)
+	e.saw(spec, "waiting")
+	return c
 }
 
 func (e *env) prepared() *Container {

@@ -65,7 +65,7 @@ func (p *places) pool(m *Manager, restores bool) *pool {
 	if m.opts.Netns == nil {
 		return nil
 	}
-	var before []string
+	var before []string // arguments of the shim
 	at, ahead := &p.runners, m.opts.Ahead
 	if restores {
 		m.criuMu.Lock()
@@ -79,7 +79,7 @@ func (p *places) pool(m *Manager, restores bool) *pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if *at == nil && p.ctx.Err() == nil {
-		*at = newPool(ahead, func() (*slot, error) { return m.newPlace(restores, before) }, m.opts.Yield, m.log)
+		*at = newPool(ahead, func() (*slot, error) { return m.newPlace(before) }, m.opts.Yield, m.log)
 		(*at).refill()
 	}
 	return *at
@@ -101,12 +101,12 @@ func (m *Manager) refillSoon(spec Spec) {
 func restoreArgs(tool *criu.Tool) []string { return []string{"restore", tool.Path} }
 
 // newPlace makes a slot in a network namespace that nobody has.
-func (m *Manager) newPlace(restores bool, before []string) (*slot, error) {
+func (m *Manager) newPlace(before []string) (*slot, error) {
 	ns, err := m.opts.Netns(m.places.ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.usernsSlot(start{netns: ns.FD()}, restores, before)
+	s, err := m.usernsSlot(start{netns: ns.FD()}, before)
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
@@ -115,8 +115,8 @@ func (m *Manager) newPlace(restores bool, before []string) (*slot, error) {
 }
 
 // usernsSlot makes a slot whose container has a user namespace of its own, in the
-// network namespace that it starts with.
-func (m *Manager) usernsSlot(with start, restores bool, before []string) (*slot, error) {
+// network namespace that it starts with. before are restoreArgs, or none.
+func (m *Manager) usernsSlot(with start, before []string) (*slot, error) {
 	one, err := m.ids.take()
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (m *Manager) usernsSlot(with start, restores bool, before []string) (*slot,
 		m.ids.giveBack(one)
 		return nil, err
 	}
-	s.ids, s.giveBack, s.restores = one, sync.OnceFunc(func() { m.ids.giveBack(one) }), restores
+	s.ids, s.giveBack, s.restores = one, sync.OnceFunc(func() { m.ids.giveBack(one) }), len(before) > 0
 	return s, nil
 }
 
@@ -165,10 +165,10 @@ func (p *places) leave(ns *os.File) *slot {
 }
 
 // placedSlot gives the slot that waits in the container's network namespace, or
-// makes one there.
-func (m *Manager) placedSlot(spec Spec, restores bool, before ...string) (*slot, error) {
+// makes one there: for a start, or with restoreArgs for a restore.
+func (m *Manager) placedSlot(spec Spec, before ...string) (*slot, error) {
 	s := m.places.leave(spec.Netns)
-	fits := s != nil && s.restores == restores && s.alive() && len(spec.Architectures) == 0 // its filter is for the machine's own
+	fits := s != nil && s.restores == (len(before) > 0) && s.alive() && len(spec.Architectures) == 0 // its filter is for the machine's own
 	if fits {
 		return s, nil
 	}
@@ -177,7 +177,7 @@ func (m *Manager) placedSlot(spec Spec, restores bool, before ...string) (*slot,
 			m.log.Warn("something is left of a runner that is of no use here", "error", err)
 		}
 	}
-	s, err := m.usernsSlot(start{netns: spec.Netns, foreign: spec.Architectures}, restores, before)
+	s, err := m.usernsSlot(start{netns: spec.Netns, foreign: spec.Architectures}, before)
 	if err != nil {
 		return nil, fmt.Errorf("starting container %s: %w", spec.name(), err)
 	}
@@ -202,8 +202,7 @@ func (p *places) pools() (all []*pool) {
 	return all
 }
 
-// close ends what waits, also in places that are taken: no container comes any
-// more.
+// close ends what waits and nobody has taken. Who has taken a place closes that.
 func (p *places) close() error {
 	p.stop()
 	var errs []error

@@ -277,7 +277,7 @@ func (m *Manager) expectRestores(ctx context.Context, userns bool) error {
 // in the container's network namespace.
 func (m *Manager) restoreSlot(tool *criu.Tool, spec Spec) (*slot, error) {
 	if spec.Userns {
-		return m.placedSlot(spec, true, restoreArgs(tool)...)
+		return m.placedSlot(spec, restoreArgs(tool)...)
 	}
 	pool := m.restorePool(tool)
 	defer pool.refillSoon()

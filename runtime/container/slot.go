@@ -44,7 +44,7 @@ func (m *Manager) newSlot() (*slot, error) { return m.newShim(start{}) }
 func (m *Manager) slotFor(spec Spec) (*slot, error) {
 	switch {
 	case spec.Userns:
-		return m.placedSlot(spec, false)
+		return m.placedSlot(spec)
 	case len(spec.Architectures) > 0: // the filter of those that wait is for the machine's own
 		return m.newShim(start{foreign: spec.Architectures})
 	}
