@@ -121,8 +121,11 @@ const (
 
 // OwnUserns says whether each replica of a site has a user namespace of its own on
 // this node.
-func (p Privileges) OwnUserns(s *spec.Site) bool {
-	return s.OwnUserns(p.Userns == UsernsPrivate || p.Userns == UsernsRequired)
+func (p Privileges) OwnUserns(s *spec.Site) bool { return s.OwnUserns(p.OwnUsernsByDefault()) }
+
+// OwnUsernsByDefault says it of sites whose spec does not.
+func (p Privileges) OwnUsernsByDefault() bool {
+	return p.Userns == UsernsPrivate || p.Userns == UsernsRequired
 }
 
 // Registries says how images are pulled.

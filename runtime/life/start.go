@@ -149,9 +149,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, err
 	}
-	image := false
-	st.With(func(l *Live) { image = l.Image })
-	ns, err := namespaceFor(ctx, st.Host, s, image)
+	ns, err := namespaceFor(ctx, st, s)
 	if err != nil {
 		return with, err
 	}
@@ -186,13 +184,15 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 
 // namespaceFor gives a replica its network namespace: one in which something waits for
 // it, for its restore if there is an image, where that has to be.
-func namespaceFor(ctx context.Context, h *Host, s *spec.Site, image bool) (Namespace, error) {
-	if h.Cfg.Privileges.OwnUserns(s) {
-		if ns := h.Containers.Place(image); ns != nil {
+func namespaceFor(ctx context.Context, st *Site, s *spec.Site) (Namespace, error) {
+	if st.Host.Cfg.Privileges.OwnUserns(s) {
+		image := false
+		st.With(func(l *Live) { image = l.Image })
+		if ns := st.Host.Containers.Place(image); ns != nil {
 			return ns, nil
 		}
 	}
-	return h.Net.Get(ctx)
+	return st.Host.Net.Get(ctx)
 }
 
 // started takes the outcome of a start to the machine.

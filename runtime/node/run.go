@@ -182,7 +182,7 @@ func (n *Node) open() (err error) {
 		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), SecretRoots: cfg.SecretRoots, OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,
-		Userns: cfg.Privileges.Userns != config.UsernsHost,
+		Userns: cfg.Privileges.OwnUsernsByDefault(),
 		Netns: func(ctx context.Context) (container.Netns, error) {
 			return life.KernelNetwork{Pool: n.net.Pool()}.Get(ctx)
 		},
@@ -315,7 +315,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
-	if n.table.OwnUserns || n.Cfg.Privileges.Userns != config.UsernsHost {
+	if n.table.OwnUserns || n.Cfg.Privileges.OwnUsernsByDefault() {
 		n.Containers.ExpectUserns()
 	}
 	n.PrepareAgain()
