@@ -129,20 +129,18 @@ var fsNames = map[int64]struct {
 func (c *checker) userns() {
 	const why = "a site with a user namespace of its own sees its image and volumes through mapped owners"
 	remedy := "use a newer kernel or another file system there, or userns: host in the specs of sites that need it; fcnode apply refuses what cannot be"
-	level := Warn
 	switch c.cfg.Privileges.Userns {
 	case config.UsernsPrivate:
-		level = Fail
 		remedy += "; privileges.userns: host in the node's configuration makes that the default"
 	case config.UsernsRequired:
-		level = Fail
 		remedy = "use a newer kernel or another file system there, or privileges.userns: private in the node's configuration, and userns: host in the specs of sites that need it"
 	}
 	for _, dir := range append([]string{c.cfg.StateDir}, c.cfg.VolumeRoots...) {
 		name := "user namespaces: " + dir
 		if err := c.m.Mapped(dir); err != nil {
-			if dir != c.cfg.StateDir {
-				level = Warn
+			level := Warn
+			if dir == c.cfg.StateDir && c.cfg.Privileges.OwnUsernsByDefault() {
+				level = Fail
 			}
 			c.failed(name, level, err, why, remedy)
 			continue
