@@ -36,7 +36,7 @@ type Gateway struct {
 	log   *slog.Logger
 	pages *pages
 	rates *rates
-	wakes wakes
+	wakes *rates
 	conns *connections
 	http3 *quicServer
 	// sockets are those by TCP, by their addresses.
@@ -74,7 +74,7 @@ func New(cfg conf.Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, log: log, pages: p,
 		rates:       newRates(cfg.Limits.Rate, cfg.Limits.Burst),
-		wakes:       wakes{newRates(cfg.Limits.WakeRate, cfg.Limits.Wakes)},
+		wakes:       newRates(cfg.Limits.WakeRate, cfg.Limits.Wakes),
 		conns:       &connections{most: cfg.Limits.Connections, exempt: slices.Concat(cfg.Trusted.ProxyProtocol, cfg.Trusted.Headers)},
 		account:     account{storage: filepath.Join(cfg.StateDir, "certificates")},
 		warmFor:     warmFor,

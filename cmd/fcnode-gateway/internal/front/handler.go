@@ -98,7 +98,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	v := &visit{site: site, ignored: site.Ignore.Matches(r.URL.Path, r.UserAgent()), told: told(r, site, client, secure)}
 	if !v.ignored {
 		if u.asleep() {
-			if after, ok := g.wakes.allow(client); !ok {
+			if after, ok := g.mayWake(client); !ok {
 				w.Header().Set("Retry-After", strconv.Itoa(after))
 				return plain(w, http.StatusTooManyRequests, "too many sites were woken from here")
 			}

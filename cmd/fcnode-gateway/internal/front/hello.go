@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -44,25 +43,25 @@ func (h *hello) Match(info *tls.ClientHelloInfo) bool {
 	}
 	// Whether a request is to be ignored is known when it has come, and an authority's handshake brings none.
 	if site.Ignore == nil && !slices.Contains(info.SupportedProtos, acmeProtocol) && site.Upstream() != "" && !g.cfg.Wake.AtRequest {
-		if u := upstreamOf(site); u.asleep() && g.mayWake(info) {
+		if u := upstreamOf(site); u.asleep() && g.wakesAtHello(info) {
 			u.begin(site.Upstream())
 		}
 	}
 	return true
 }
 
-// mayWake says whether a site may be woken before the visitor's request. Of a front end's connections only requests tell whose
-// they are, and who sends a packet by QUIC may have made up the address: another's share is not taken by that.
-func (g *Gateway) mayWake(info *tls.ClientHelloInfo) bool {
+// wakesAtHello says whether a site is woken before the visitor's request. Who sends a packet by QUIC may have made up the address:
+// another's share is not taken by that.
+func (g *Gateway) wakesAtHello(info *tls.ClientHelloInfo) bool {
 	tcp, ok := info.Conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return g.http3.mayWake(info.Context())
 	}
-	from := tcp.AddrPort().Addr().Unmap()
-	if slices.ContainsFunc(g.cfg.Trusted.Headers, func(p netip.Prefix) bool { return p.Contains(from) }) {
+	from := tcp.AddrPort().Addr()
+	if g.isFrontEnd(from) {
 		return false
 	}
-	_, ok = g.wakes.allow(from)
+	_, ok = g.mayWake(from)
 	return ok
 }
 

@@ -25,6 +25,23 @@ func sourceOf(a netip.Addr) netip.Addr {
 	return a
 }
 
+// mayWake says whether a visitor may wake one more site that sleeps, as far as can be told, and else after how many seconds. To the
+// node all of them are woken by this gateway, so they are bounded here: by network, an IPv4 /24 or an IPv6 /64.
+func (g *Gateway) mayWake(a netip.Addr) (retryAfter int, ok bool) {
+	a = a.Unmap()
+	if p, err := a.Prefix(24); err == nil && a.Is4() {
+		a = p.Addr()
+	}
+	return g.wakes.allow(a, "")
+}
+
+// isFrontEnd says whether an address is of a front end that tells of visitors by headers: whose its connections are, only requests
+// tell.
+func (g *Gateway) isFrontEnd(a netip.Addr) bool {
+	a = a.Unmap()
+	return slices.ContainsFunc(g.cfg.Trusted.Headers, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 // connections counts the connections of each source, by TCP and QUIC together.
 type connections struct {
 	most   int            // 0: no limit
@@ -143,21 +160,6 @@ type rateShard struct {
 type rateKey struct {
 	source netip.Addr
 	site   string
-}
-
-// wakes bounds how many sites that sleep, as far as can be told, a network may wake: to the node all of them are woken by
-// this gateway.
-type wakes struct{ rates *rates }
-
-// allow is as that of rates.
-func (w wakes) allow(a netip.Addr) (retryAfter int, ok bool) {
-	a = a.Unmap()
-	if a.Is4() {
-		if p, err := a.Prefix(24); err == nil {
-			a = p.Addr()
-		}
-	}
-	return w.rates.allow(a, "")
 }
 
 const sweepFrom = 1024

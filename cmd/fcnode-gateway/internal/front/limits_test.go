@@ -146,12 +146,12 @@ func TestWakesPerNetwork(t *testing.T) {
 	}
 	r.nobody(t, "a site too many")
 	a, b, other := netip.MustParseAddr("::ffff:192.0.2.1"), netip.MustParseAddr("192.0.2.255"), netip.MustParseAddr("192.0.3.1")
-	w := wakes{newRates(0.001, 1)}
+	r.wakes = newRates(0.001, 1)
 	for _, tt := range []struct {
 		from netip.Addr
 		want bool
 	}{{a, true}, {b, false}, {other, true}, {netip.MustParseAddr("2001:db8::1"), true}, {netip.MustParseAddr("2001:db8::2:1"), false}, {netip.MustParseAddr("2001:db8:0:1::1"), true}} {
-		if _, ok := w.allow(tt.from); ok != tt.want {
+		if _, ok := r.mayWake(tt.from); ok != tt.want {
 			t.Errorf("%s: %t", tt.from, ok)
 		}
 	}
