@@ -2,11 +2,13 @@ package front
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -154,6 +156,37 @@ func TestWakesPerNetwork(t *testing.T) {
 		if _, ok := r.mayWake(tt.from); ok != tt.want {
 			t.Errorf("%s: %t", tt.from, ok)
 		}
+	}
+}
+
+// So it is with sites whose connections are forwarded unread.
+func TestWakesByPassthrough(t *testing.T) {
+	r := start(t, options{names: []string{"*.example"}, conf: func(c *conf.Config) { c.Limits.WakeRate, c.Limits.Wakes = 0.001, 1 }})
+	for _, name := range []string{"one", "two"} {
+		site := httptest.NewUnstartedServer(http.HandlerFunc(echo))
+		site.TLS = &tls.Config{Certificates: []tls.Certificate{r.ca.issue(t, name+".example")}}
+		site.StartTLS()
+		t.Cleanup(site.Close)
+		r.put(name, site.Listener.Addr(), func(r *routes.Route) { r.HTTPS = routes.Passthrough })
+	}
+	waitShape(t, r, func(s shape) bool { return s.passthrough })
+	dial := func(name string) error {
+		c, err := tls.Dial("tcp", r.https, &tls.Config{RootCAs: r.ca.pool, ServerName: name + ".example"})
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return err
+	}
+	if err := dial("one"); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+	receive(t, "a wake", r.dialed)
+	if err := dial("two"); !errors.Is(err, io.EOF) {
+		t.Errorf("one too many: %v", err)
+	}
+	r.nobody(t, "one too many")
+	if err := dial("one"); err != nil { // which is awake
+		t.Errorf("the first again: %v", err)
 	}
 }
 

@@ -32,6 +32,11 @@ func (*passthrough) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 	if !ok || g.https(entry.Site) != routes.Passthrough || entry.Site.Upstream() == "" {
 		return fmt.Errorf("%q is no longer forwarded", name)
 	}
+	if from, ok := cx.RemoteAddr().(*net.TCPAddr); ok && upstreamOf(entry.Site).asleep() && !g.isFrontEnd(from.AddrPort().Addr()) {
+		if _, ok := g.mayWake(from.AddrPort().Addr()); !ok {
+			return nil // nothing but the end of the connection can be said
+		}
+	}
 	up, err := g.dialThrough(cx, entry.Site)
 	if err != nil {
 		g.log.Warn("a site cannot be reached; `fcnode events --site "+entry.Site.Site+"` says why", "site", entry.Site.Site, "host", name, "error", err)
