@@ -189,11 +189,7 @@ func recoverFrom(path, quarantine string, why error) (*Store, error) {
 			return nil, fmt.Errorf("state file %s: %w: move it away: %w", path, why, err)
 		}
 	}
-	tmp := path + ".new" // a kill in between leaves nothing half in its place
-	if err = fresh(tmp, c); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
+	if err := putFresh(path, c, func() error { return nil }); err != nil {
 		return nil, fmt.Errorf("make a state file of its copy: %w", err)
 	}
 	s, err := openAt(path)

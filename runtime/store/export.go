@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -61,21 +62,13 @@ func Import(path, name string, text []byte, replace bool) (sites int, err error)
 		return 0, err
 	}
 	c.head.LastSiteID, c.head.ReplicaIDs = max(c.head.LastSiteID, had.LastSiteID), max(c.head.ReplicaIDs, had.ReplicaIDs)
-	tmp := path + ".new"
-	if err := fresh(tmp, c); err != nil {
-		return 0, fmt.Errorf("import %s: %w", name, err)
-	}
-	// The copy is of what is replaced. The next daemon makes another, of whichever
-	// state file it finds.
-	err = file.RemoveAll(path + CopySuffix)
-	if err == nil {
-		err = keepBefore(path)
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
+	err = putFresh(path, c, func() error {
+		// The copy is of what is replaced. The next daemon makes another, of whichever
+		// state file it finds.
+		return errors.Join(file.RemoveAll(path+CopySuffix), keepBefore(path))
+	})
 	if err != nil {
-		return 0, fmt.Errorf("import %s: %w", name, errors.Join(err, os.Remove(tmp)))
+		return 0, fmt.Errorf("import %s: %w", name, err)
 	}
 	return len(c.records), nil
 }
@@ -134,6 +127,24 @@ func keepBefore(path string) error {
 		return err
 	}
 	return nil
+}
+
+// putFresh makes a new state file of a copy and, after before, puts it in its place,
+// durably: a kill in between leaves nothing half there.
+func putFresh(path string, c *copied, before func() error) error {
+	tmp := path + ".new"
+	err := fresh(tmp, c)
+	if err == nil {
+		err = before()
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp) // or else the next one does
+		return err
+	}
+	return file.SyncDir(filepath.Dir(path))
 }
 
 // fresh makes a new state file of a copy.
