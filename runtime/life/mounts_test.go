@@ -71,6 +71,23 @@ func TestUsernsOfTheNode(t *testing.T) {
 	}
 }
 
+// TestNothingForUserns: what has no effect in a user namespace that the node gives is
+// told with what helps there, and no start is tried.
+func TestNothingForUserns(t *testing.T) {
+	s := &spec.Site{Volumes: []spec.Volume{{Source: "/a", Target: "/b", Dev: true}}}
+	for node, allowed := range map[string]string{config.UsernsHost: "", config.UsernsPrivate: "false, or userns: host", config.UsernsRequired: "false"} {
+		cfg := config.Default()
+		cfg.Privileges.Userns = node
+		got := ""
+		for _, e := range Excesses(cfg, s) {
+			got += e.Allowed
+		}
+		if got != allowed || (WithinMost(cfg, s) != nil) != (allowed != "") {
+			t.Errorf("%s: allowed is %q, want %q; a start says %v", node, got, allowed, WithinMost(cfg, s))
+		}
+	}
+}
+
 // TestForeignPrograms: a spec for another node is refused, and the end by a system call names the line that may be missing.
 func TestForeignPrograms(t *testing.T) {
 	other := map[bool]spec.Architecture{true: "amd64", false: "arm64"}[runtime.GOARCH != "amd64"]

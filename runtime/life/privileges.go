@@ -40,9 +40,13 @@ func Excesses(cfg config.Config, s *spec.Site) []Excess {
 			Err: errors.New("each site of this node has a user namespace of its own; the operator can set privileges.userns in its configuration to private, or to host"),
 		})
 	case s.Userns == "" && cfg.Privileges.OwnUserns(s): // else the spec's own check has found it
+		or := ", or userns: host"
+		if cfg.Privileges.Userns == config.UsernsRequired {
+			or = ""
+		}
 		for _, n := range s.NotWithUserns() {
 			all = append(all, Excess{
-				Field: n.Field, Allowed: n.Allowed,
+				Field: n.Field, Allowed: n.Allowed + or,
 				Err: fmt.Errorf("%s with a user namespace of the site's own, which this node gives by default (privileges.userns)", n.What),
 			})
 		}

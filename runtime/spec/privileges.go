@@ -105,23 +105,23 @@ func (c checker) userns(s *Site) {
 		return
 	}
 	for _, n := range s.NotWithUserns() {
-		c.bad(n.Field, n.Allowed, "%s with userns: private", n.What)
+		c.bad(n.Field, n.Allowed+", or userns: host", "%s with userns: private", n.What)
 	}
 }
 
-// NoEffect is a field of a spec that means nothing.
+// NoEffect is a field of a spec that means nothing, and what it may be.
 type NoEffect struct{ Field, What, Allowed string }
 
 // NotWithUserns finds what has no effect in a user namespace of the site's own.
 func (s *Site) NotWithUserns() (found []NoEffect) {
 	for i, name := range s.Capabilities.Add {
 		if name == "NET_RAW" || name == "MKNOD" {
-			found = append(found, NoEffect{fmt.Sprintf("capabilities.add[%d]", i), string(name) + " has no effect", "another capability, or userns: host"})
+			found = append(found, NoEffect{fmt.Sprintf("capabilities.add[%d]", i), string(name) + " has no effect", "another capability"})
 		}
 	}
 	for i, v := range s.Volumes {
 		if v.Dev {
-			found = append(found, NoEffect{fmt.Sprintf("volumes[%d].dev", i), "has no effect", "false, or userns: host"})
+			found = append(found, NoEffect{fmt.Sprintf("volumes[%d].dev", i), "has no effect", "false"})
 		}
 	}
 	return found
