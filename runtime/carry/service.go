@@ -248,7 +248,7 @@ func (f *composed) configs(c *carrying, s *types.ServiceConfig) {
 			c.lost(at, "%s is no file; write it into one, and bind that", v.Source)
 			continue
 		}
-		c.site.Volumes = append(c.site.Volumes, spec.Volume{Source: from.File, Target: cmp.Or(v.Target, "/"+v.Source), ReadOnly: true})
+		c.site.Volumes = append(c.site.Volumes, spec.Volume{Source: from.File, Target: path.Join("/", cmp.Or(v.Target, v.Source)), ReadOnly: true})
 		if v.Mode != nil {
 			c.lost(at+".mode", "the file has the mode and owner that it has on the machine")
 		}
