@@ -153,19 +153,14 @@ func TestRootOwnConnectionIsFoundByItsSocket(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			w := newWire(t)
-			peer := map[string]string{"IPv4": "10.77.0.9:7777", "IPv6": "[fd77:fc::9]:7777"}[f.name]
-			var l net.Listener
+			peer := w.peer(t, f.name)
 			var echo net.PacketConn
 			w.client.Do(t, func() {
 				var err error
-				if l, err = net.Listen("tcp", peer); err == nil {
-					echo, err = net.ListenPacket("udp", peer)
-				}
-				if err != nil {
+				if echo, err = net.ListenPacket("udp", peer); err != nil {
 					t.Fatal(err)
 				}
 			})
-			defer l.Close()
 			defer echo.Close()
 			tcp := connect(t, w.replica, peer)
 			defer tcp.Close()
@@ -375,15 +370,7 @@ func TestRootOwnConnectionOfAVisitorsPort(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			w := newWire(t)
-			peer := map[string]string{"IPv4": "10.77.0.9:7777", "IPv6": "[fd77:fc::9]:7777"}[f.name]
-			var l net.Listener
-			w.client.Do(t, func() {
-				var err error
-				if l, err = net.Listen("tcp", peer); err != nil {
-					t.Fatal(err)
-				}
-			})
-			defer l.Close()
+			peer := w.peer(t, f.name)
 			c := connectFrom(t, w.replica, f.web, peer)
 			defer abort(t, c)
 			for _, s := range []Site{{Replicas: replicas(5)}, {}} {
@@ -409,15 +396,7 @@ func TestRootFoundConnectionsKeepToTheRules(t *testing.T) {
 			if err := w.objs.FcVeths.Put(uint32(at), uint32(5)); err != nil {
 				t.Fatal(err)
 			}
-			peer := map[string]string{"IPv4": "10.77.0.9:7777", "IPv6": "[fd77:fc::9]:7777"}[f.name]
-			var l net.Listener
-			w.client.Do(t, func() {
-				var err error
-				if l, err = net.Listen("tcp", peer); err != nil {
-					t.Fatal(err)
-				}
-			})
-			defer l.Close()
+			peer := w.peer(t, f.name)
 			c := connect(t, w.replica, peer)
 			defer abort(t, c)
 			answer := tcpPacket(peer, c.LocalAddr().String(), ack, "answer")

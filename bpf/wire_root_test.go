@@ -93,3 +93,17 @@ func (w *wire) quiet(t testing.TB, conns uint64) (l Load) {
 	})
 	return l
 }
+
+// peer listens by TCP in the client's namespace, for connections that the replica begins.
+func (w *wire) peer(t testing.TB, family string) (addr string) {
+	t.Helper()
+	addr = map[string]string{"IPv4": "10.77.0.9:7777", "IPv6": "[fd77:fc::9]:7777"}[family]
+	w.client.Do(t, func() {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	})
+	return addr
+}
