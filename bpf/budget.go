@@ -19,12 +19,27 @@ type Rate struct {
 
 func (r Rate) raw() dpFcRate { return dpFcRate{Every: uint64(r.Every), Burst: r.Burst} }
 
-// Limited says that a bucket is empty, and what would wake is dropped. It is told
+func (r dpFcRate) rate() Rate { return Rate{Burst: r.Burst, Every: time.Duration(r.Every)} }
+
+// Limit is what a bucket is for.
+type Limit uint32
+
+// The limits.
+const (
+	LimitWakes       = Limit(dpFcLimitFC_LIMIT_WAKE)
+	LimitConnections = Limit(dpFcLimitFC_LIMIT_CONNS)   // that a site begins in the Internet
+	LimitPackets     = Limit(dpFcLimitFC_LIMIT_PACKETS) // that it sends there
+)
+
+// Limited says that a bucket is empty, and what would take of it is dropped. It is told
 // once, and again when that has lasted for ten minutes.
 type Limited struct {
-	Time   uint64       // CLOCK_MONOTONIC
-	Source netip.Prefix // whose packet it was: the network of which the bucket is, or where Site is not 0 one address
-	Site   SiteID       // of which it is; 0: of the source
+	Time  uint64 // CLOCK_MONOTONIC
+	Limit Limit
+	// Peer is, of wakes, whose packet it was: the network of which the bucket is, or where Site is not 0 one address;
+	// of what a site sends, where to.
+	Peer netip.Prefix
+	Site SiteID // of which it is; 0: of the source
 }
 
 // LimitedReader reads what was limited. Close ends a waiting Read.
@@ -54,12 +69,12 @@ func (r *LimitedReader) Read() (Limited, error) {
 	if _, err := binary.Decode(r.rec.RawSample, binary.NativeEndian, &raw); err != nil {
 		return Limited{}, fmt.Errorf("decode limited wake: %w", err)
 	}
-	out := Limited{Time: raw.Ns, Site: SiteID(raw.Site)}
+	out := Limited{Time: raw.Ns, Limit: Limit(raw.Limit), Site: SiteID(raw.Site)}
 	source := fromAddr(raw.Source)
-	out.Source = netip.PrefixFrom(source, source.BitLen())
+	out.Peer = netip.PrefixFrom(source, source.BitLen())
 	// all bits of a bucket's key are set only of a site's
 	if network := SourceOf(source); out.Site == 0 && network.Addr() == source {
-		out.Source = network
+		out.Peer = network
 	}
 	return out, nil
 }

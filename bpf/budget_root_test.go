@@ -122,7 +122,7 @@ func TestRootScan(t *testing.T) {
 					t.Error("another network pays for it")
 				}
 				told := r.limited(t)
-				if len(told) != 1 || told[0] != (Limited{Source: netip.MustParsePrefix(c.source)}) {
+				if len(told) != 1 || told[0] != (Limited{Peer: netip.MustParsePrefix(c.source)}) {
 					t.Errorf("told %v, want %s once", told, c.source)
 				}
 				// those of this machine's own are asked by others, who have their own ways
@@ -148,7 +148,7 @@ func TestRootSiteWokenForNothing(t *testing.T) {
 	if got := r.wakes(t, 20, again); got != 3 {
 		t.Errorf("%d wakes, want 3", got)
 	}
-	if told := r.limited(t); len(told) != 1 || told[0].Site != site || !told[0].Source.Contains(netip.MustParseAddr("198.51.3.1")) {
+	if told := r.limited(t); len(told) != 1 || told[0].Site != site || !told[0].Peer.Contains(netip.MustParseAddr("198.51.3.1")) {
 		t.Errorf("told %v, want site %d once", told, site)
 	}
 	r.limits(t, Rate{}, Rate{Burst: 3, Every: time.Nanosecond}) // another configuration, which does not know of the hours

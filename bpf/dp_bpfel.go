@@ -18,6 +18,14 @@ type dpFcAddr struct {
 	W [4]uint32
 }
 
+type dpFcAllowance struct {
+	_           structs.HostLayout
+	Conns       dpFcRate
+	Packets     dpFcRate
+	ConnsLeft   dpFcBucket
+	PacketsLeft dpFcBucket
+}
+
 type dpFcBucket struct {
 	_    structs.HostLayout
 	Full uint64
@@ -47,8 +55,9 @@ const (
 	dpFcCellsFC_CELLS_HANDSHAKE    dpFcCells = 0
 	dpFcCellsFC_CELLS_DATAGRAM     dpFcCells = 1
 	dpFcCellsFC_CELLS_OWN          dpFcCells = 2
-	dpFcCellsFC_CELLS_FRAGMENT     dpFcCells = 3
-	dpFcCellsFC_CELLS_FRAGMENT_OUT dpFcCells = 4
+	dpFcCellsFC_CELLS_METERED      dpFcCells = 3
+	dpFcCellsFC_CELLS_FRAGMENT     dpFcCells = 4
+	dpFcCellsFC_CELLS_FRAGMENT_OUT dpFcCells = 5
 )
 
 type dpFcConn struct {
@@ -133,7 +142,7 @@ type dpFcFlow struct {
 	Replica uint32
 	Uplink  uint32
 	Syn     uint32
-	Pad     uint32
+	Metered uint32
 }
 
 type dpFcFlowKey struct {
@@ -205,12 +214,20 @@ type dpFcLatency struct {
 	N [448]uint64
 }
 
+type dpFcLimit uint32
+
+const (
+	dpFcLimitFC_LIMIT_WAKE    dpFcLimit = 0
+	dpFcLimitFC_LIMIT_CONNS   dpFcLimit = 1
+	dpFcLimitFC_LIMIT_PACKETS dpFcLimit = 2
+)
+
 type dpFcLimited struct {
 	_      structs.HostLayout
 	Ns     uint64
 	Source dpFcAddr
 	Site   uint32
-	Pad    uint32
+	Limit  dpFcLimit
 }
 
 type dpFcListener struct {
@@ -427,7 +444,9 @@ const (
 	dpFcStatFC_STAT_FLOW_EVICTED         dpFcStat = 21
 	dpFcStatFC_STAT_FLOW_QUOTA           dpFcStat = 22
 	dpFcStatFC_STAT_CELL_TAKEN           dpFcStat = 23
-	dpFcStatFC_STAT_MAX                  dpFcStat = 24
+	dpFcStatFC_STAT_EGRESS_CONNECTIONS   dpFcStat = 24
+	dpFcStatFC_STAT_EGRESS_PACKETS       dpFcStat = 25
+	dpFcStatFC_STAT_MAX                  dpFcStat = 26
 )
 
 type dpFcTrigger struct {
@@ -488,14 +507,15 @@ const (
 type dpFcVerdict uint32
 
 const (
-	dpFcVerdictFC_VERDICT_NONE    dpFcVerdict = 0
-	dpFcVerdictFC_VERDICT_ALLOW   dpFcVerdict = 1
-	dpFcVerdictFC_VERDICT_RULE    dpFcVerdict = 2
-	dpFcVerdictFC_VERDICT_PRIVATE dpFcVerdict = 3
-	dpFcVerdictFC_VERDICT_SITE    dpFcVerdict = 4
-	dpFcVerdictFC_VERDICT_HOST    dpFcVerdict = 5
-	dpFcVerdictFC_VERDICT_SMTP    dpFcVerdict = 6
-	dpFcVerdictFC_VERDICT_NEVER   dpFcVerdict = 7
+	dpFcVerdictFC_VERDICT_NONE     dpFcVerdict = 0
+	dpFcVerdictFC_VERDICT_ALLOW    dpFcVerdict = 1
+	dpFcVerdictFC_VERDICT_RULE     dpFcVerdict = 2
+	dpFcVerdictFC_VERDICT_PRIVATE  dpFcVerdict = 3
+	dpFcVerdictFC_VERDICT_SITE     dpFcVerdict = 4
+	dpFcVerdictFC_VERDICT_HOST     dpFcVerdict = 5
+	dpFcVerdictFC_VERDICT_SMTP     dpFcVerdict = 6
+	dpFcVerdictFC_VERDICT_NEVER    dpFcVerdict = 7
+	dpFcVerdictFC_VERDICT_INTERNET dpFcVerdict = 8
 )
 
 type dpFcVip struct {
@@ -514,6 +534,7 @@ const (
 	dpMapFcDatagrams        = "fc_datagrams"
 	dpMapFcDeny4            = "fc_deny4"
 	dpMapFcDeny6            = "fc_deny6"
+	dpMapFcEgress           = "fc_egress"
 	dpMapFcEventRing        = "fc_event_ring"
 	dpMapFcFlows            = "fc_flows"
 	dpMapFcFrags            = "fc_frags"
@@ -657,6 +678,7 @@ type dpMapSpecs struct {
 	FcDatagrams   *ebpf.MapSpec `ebpf:"fc_datagrams"`
 	FcDeny4       *ebpf.MapSpec `ebpf:"fc_deny4"`
 	FcDeny6       *ebpf.MapSpec `ebpf:"fc_deny6"`
+	FcEgress      *ebpf.MapSpec `ebpf:"fc_egress"`
 	FcEventRing   *ebpf.MapSpec `ebpf:"fc_event_ring"`
 	FcFlows       *ebpf.MapSpec `ebpf:"fc_flows"`
 	FcFrags       *ebpf.MapSpec `ebpf:"fc_frags"`
@@ -750,6 +772,7 @@ type dpMaps struct {
 	FcDatagrams   *ebpf.Map `ebpf:"fc_datagrams"`
 	FcDeny4       *ebpf.Map `ebpf:"fc_deny4"`
 	FcDeny6       *ebpf.Map `ebpf:"fc_deny6"`
+	FcEgress      *ebpf.Map `ebpf:"fc_egress"`
 	FcEventRing   *ebpf.Map `ebpf:"fc_event_ring"`
 	FcFlows       *ebpf.Map `ebpf:"fc_flows"`
 	FcFrags       *ebpf.Map `ebpf:"fc_frags"`
@@ -796,6 +819,7 @@ func (m *dpMaps) Close() error {
 		m.FcDatagrams,
 		m.FcDeny4,
 		m.FcDeny6,
+		m.FcEgress,
 		m.FcEventRing,
 		m.FcFlows,
 		m.FcFrags,

@@ -101,6 +101,7 @@ func Open(o Options) (*Datapath, error) {
 	spec.Maps[dpMapFcTriggers].MaxEntries = o.MaxSites
 	spec.Maps[dpMapFcIgnored].MaxEntries = o.MaxSites
 	spec.Maps[dpMapFcIgnoreHow].MaxEntries = o.MaxSites + 1 // and the node
+	spec.Maps[dpMapFcEgress].MaxEntries = o.MaxSites + 1    // likewise
 	spec.Maps[dpMapFcListeners].MaxEntries = o.MaxListener
 	sizeFlows(spec, o.MaxFlows)
 	if err := unpinOtherFlows(spec, mapsDir(o.PinDir)); err != nil {

@@ -84,6 +84,41 @@ func (d Policy) DeleteRule(r Rule) error {
 	return nil
 }
 
+// Allowance is what a site may begin and send in the Internet of its own accord.
+type Allowance struct{ Connections, Packets Rate }
+
+// SetAllowance gives a site its own; site 0: gives it to all that have none of their own from now on.
+func (d Policy) SetAllowance(site SiteID, a Allowance) error {
+	if err := d.objs.FcEgress.Put(uint32(site), dpFcAllowance{Conns: a.Connections.raw(), Packets: a.Packets.raw()}); err != nil {
+		return fmt.Errorf("set what site %d may send in the data path (room for %d sites): %w", site, d.objs.FcEgress.MaxEntries(), err)
+	}
+	return nil
+}
+
+// DeleteAllowance takes a site's own away, or its copy of the node's, which the data path
+// makes again; one that is not there is no error.
+func (d Policy) DeleteAllowance(site SiteID) error {
+	if err := d.objs.FcEgress.Delete(uint32(site)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("take what site %d may send out of the data path: %w", site, err)
+	}
+	return nil
+}
+
+// Allowances returns those of all sites, copies of the node's among them.
+func (d Policy) Allowances() (map[SiteID]Allowance, error) {
+	out := make(map[SiteID]Allowance)
+	var site uint32
+	var a dpFcAllowance
+	it := d.objs.FcEgress.Iterate()
+	for it.Next(&site, &a) {
+		out[SiteID(site)] = Allowance{Connections: a.Conns.rate(), Packets: a.Packets.rate()}
+	}
+	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) { // copies are made and taken away meanwhile
+		return nil, fmt.Errorf("list what sites may send: %w", err)
+	}
+	return out, nil
+}
+
 // Rules returns all rules, and whether each allows.
 func (d Policy) Rules() (map[Rule]bool, error) {
 	out := make(map[Rule]bool)

@@ -166,6 +166,7 @@ __noinline int fc_keep(struct fc_flow_key *k, __u32 table, __u32 replica, __u32 
 	fresh.flow.replica = replica;
 	fresh.flow.uplink = uplink;
 	fresh.flow.syn = syn;
+	fresh.flow.metered = table == FC_CELLS_METERED;
 	if (bpf_map_update_elem(cells, &at, &fresh, BPF_ANY) < 0)
 		count(FC_STAT_MAP_FULL);
 	return 0;

@@ -272,6 +272,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_answerers SEC(".maps");
 
+/* By site; 0: the node's. Its loader makes room for all sites. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 17);
+	__type(key, __u32);
+	__type(value, struct fc_allowance);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_egress SEC(".maps");
+
 /* Destinations that were told as refused, to tell each once. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -5,6 +5,7 @@
 #ifndef FCNODE_POLICY_H
 #define FCNODE_POLICY_H
 
+#include "budget.h"
 #include "choose.h"
 #include "maps.h"
 #include "parse.h"
@@ -85,7 +86,15 @@ __noinline int fc_verdict_of(struct __sk_buff *skb, struct packet *p, __u32 site
 	if (local)
 		return local;
 	smtp = p->proto == IPPROTO_TCP && p->dport == bpf_htons(FC_PORT_SMTP);
-	return first_of(p, site, FC_TARGET_INTERNET, smtp) ?: smtp ? FC_VERDICT_SMTP : FC_VERDICT_ALLOW;
+	verdict = first_of(p, site, FC_TARGET_INTERNET, smtp);
+	if (verdict)
+		return verdict == FC_VERDICT_ALLOW ? FC_VERDICT_INTERNET : verdict;
+	return smtp ? FC_VERDICT_SMTP : FC_VERDICT_INTERNET;
+}
+
+static __always_inline bool allows(__u32 verdict)
+{
+	return verdict == FC_VERDICT_ALLOW || verdict == FC_VERDICT_INTERNET;
 }
 
 /* One site's tries must not drown those of others. */
@@ -191,7 +200,7 @@ __noinline int fc_remember_fragment(struct __sk_buff *skb, struct packet *p, __u
 		return 0;
 	port = p->dport;
 	p->dport = 0;
-	if (fc_verdict_of(skb, p, site) != FC_VERDICT_ALLOW) {
+	if (!allows(fc_verdict_of(skb, p, site))) {
 		struct fc_flow_key k = fragment_key(&p->dst, &p->src, p);
 
 		fc_keep(&k, FC_CELLS_FRAGMENT_OUT, replica, 0, 0);
@@ -200,28 +209,97 @@ __noinline int fc_remember_fragment(struct __sk_buff *skb, struct packet *p, __u
 	return 0;
 }
 
-/* May this packet leave its replica? `known`: its flow is in the table. */
-static __always_inline bool may_leave(struct __sk_buff *skb, struct packet *p, __u32 id, __u32 site, __s32 nsid,
-				      bool known)
+/* What a site has left to send, made of the node's if need be. */
+static __always_inline struct fc_allowance *egress_of(__u32 site)
+{
+	struct fc_allowance *e = bpf_map_lookup_elem(&fc_egress, &site);
+	struct fc_allowance first = {}, *node;
+	__u32 all = FC_OWNER_NODE;
+
+	if (e)
+		return e;
+	node = bpf_map_lookup_elem(&fc_egress, &all);
+	if (!node)
+		return NULL;
+	first.conns = node->conns;
+	first.packets = node->packets;
+	bpf_map_update_elem(&fc_egress, &site, &first, BPF_NOEXIST);
+	e = bpf_map_lookup_elem(&fc_egress, &site);
+	if (!e)
+		count(FC_STAT_MAP_FULL);
+	return e;
+}
+
+/* Whether a site may send this packet into the Internet now, and begin something there
+ * with it. What it has no tokens for is dropped: TCP sends it again, and slower. */
+__noinline int fc_meter(struct packet *p, __u32 site, bool begins)
+{
+	struct fc_allowance *e = egress_of(site);
+	__u64 now;
+
+	if (!p || !e)
+		return 1;
+	now = bpf_ktime_get_ns();
+	if (begins && e->conns.burst && !take_token(&e->conns_left, now, &e->conns)) {
+		tell_empty(&e->conns_left, now, &p->dst, site, FC_LIMIT_CONNS);
+		count(FC_STAT_EGRESS_CONNECTIONS);
+		return 0;
+	}
+	if (e->packets.burst && !take_token(&e->packets_left, now, &e->packets)) {
+		tell_empty(&e->packets_left, now, &p->dst, site, FC_LIMIT_PACKETS);
+		count(FC_STAT_EGRESS_PACKETS);
+		return 0;
+	}
+	return 1;
+}
+
+/* What a replica's packet is, for its way out. */
+struct leaving {
+	__u32 id, site;
+	__s32 nsid;
+	bool known;    /* its flow is in a table */
+	bool visitors; /* from a port that visitors may talk to */
+	bool metered;  /* goes into the Internet, of the site's own accord; `known`: so did its flow */
+};
+
+static __always_inline bool visitors_segment(const struct packet *p, const struct leaving *l)
+{
+	return l->visitors && p->proto == IPPROTO_TCP;
+}
+
+/* May this packet leave its replica? */
+static __always_inline bool may_leave(struct __sk_buff *skb, struct packet *p, struct leaving *l)
 {
 	__u32 verdict;
 
-	if (p->frag == FC_FRAG_LATER && fragment_known(p, id))
+	if (p->frag == FC_FRAG_LATER && fragment_known(p, l->id))
 		return true;
-	if (known && !p->opens && p->frag == FC_FRAG_NONE)
+	if (l->known && !p->opens && p->frag == FC_FRAG_NONE)
 		return true;
-	verdict = fc_verdict_of(skb, p, site);
-	if (verdict == FC_VERDICT_ALLOW || (known && !p->opens)) {
+	verdict = fc_verdict_of(skb, p, l->site);
+	if (allows(verdict) || (l->known && !p->opens)) {
 		if (p->frag == FC_FRAG_FIRST)
-			fc_remember_fragment(skb, p, site, id);
+			fc_remember_fragment(skb, p, l->site, l->id);
+		/* but for segments of a visitor's connection that the table has lost */
+		if (verdict == FC_VERDICT_INTERNET && (p->opens || (!l->known && !visitors_segment(p, l))))
+			l->metered = true;
 		return true;
 	}
-	if (p->icmp_error && fc_error_for_visitor(skb, p, id))
+	if (p->icmp_error && fc_error_for_visitor(skb, p, l->id))
 		return true;
-	if (fc_answers_visitor(skb, p, site, nsid))
+	if (fc_answers_visitor(skb, p, l->site, l->nsid))
 		return true;
-	fc_tell_refusal(p, site, id, verdict);
+	fc_tell_refusal(p, l->site, l->id, verdict);
 	return false;
+}
+
+/* Whether it begins something: a connection, or a flow of datagrams or pings that no
+ * visitor has begun. */
+static __always_inline bool begins(const struct packet *p, const struct leaving *l)
+{
+	if (p->proto == IPPROTO_TCP)
+		return p->opens;
+	return !l->known && !l->visitors && p->frag != FC_FRAG_LATER;
 }
 
 #endif

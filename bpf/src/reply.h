@@ -55,18 +55,24 @@ int fc_replica_out(struct __sk_buff *skb)
 	}
 
 	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
+	struct leaving l = { .id = *id, .site = r->site, .nsid = r->nsid };
 	struct fc_flow *f = NULL;
-	bool visitors = false;
 
 	if (p.frag != FC_FRAG_LATER && p.proto == IPPROTO_TCP)
 		f = bpf_map_lookup_elem(&fc_flows, &k) ?: in_cell(find_cell(&fc_own_flows, &k));
 	if (!f && p.frag != FC_FRAG_LATER) {
-		visitors = is_visitors(&p.src, p.sport, p.proto);
-		if (visitors || p.proto != IPPROTO_TCP)
-			f = find_in_cells(&k, visitors);
+		l.visitors = is_visitors(&p.src, p.sport, p.proto);
+		if (l.visitors || p.proto != IPPROTO_TCP)
+			f = find_in_cells(&k, l.visitors);
+	}
+	if (f && f->replica == l.id) {
+		l.known = true;
+		l.metered = f->metered;
 	}
 	/* a source route leads past every look at the destination */
-	if (p.routed || !may_leave(skb, &p, *id, r->site, r->nsid, f && f->replica == *id))
+	if (p.routed || !may_leave(skb, &p, &l))
+		return TC_ACT_SHOT;
+	if (l.metered && !fc_meter(&p, l.site, begins(&p, &l)))
 		return TC_ACT_SHOT;
 	if (p.frag != FC_FRAG_NONE || (p.proto != IPPROTO_TCP && p.proto != IPPROTO_UDP && !p.echo_request))
 		return to_stack();
@@ -78,10 +84,10 @@ int fc_replica_out(struct __sk_buff *skb)
 	}
 	if (p.payload && !r->first_byte_ns)
 		first_answer(&p, *id, r);
-	if (!f || f->replica != *id) {
+	if (!l.known) {
 		/* what it begins itself, and datagrams that the table has lost */
-		if (!visitors)
-			fc_keep(&k, FC_CELLS_OWN, *id, 0, 0);
+		if (!l.visitors)
+			fc_keep(&k, l.metered ? FC_CELLS_METERED : FC_CELLS_OWN, *id, 0, 0);
 		else if (p.proto == IPPROTO_UDP)
 			fc_keep(&k, FC_CELLS_DATAGRAM, *id, 0, 0);
 		return to_stack();

@@ -96,7 +96,7 @@ struct fc_flow {
 	__u32 replica;
 	__u32 uplink; /* ifindex the client's packets come in by; 0: the stack */
 	__u32 syn;    /* TCP: sequence number of its SYN, host order */
-	__u32 pad;
+	__u32 metered; /* its replica has begun it, to the Internet */
 };
 
 /* A VIP has so many cells in each table of what costs its sender nothing, and no
@@ -120,6 +120,7 @@ enum fc_cells {
 	FC_CELLS_HANDSHAKE, /* connections that visitors begin */
 	FC_CELLS_DATAGRAM,  /* visitors' datagrams */
 	FC_CELLS_OWN,       /* what replicas begin */
+	FC_CELLS_METERED,   /* likewise, to the Internet; in the same table */
 	FC_CELLS_FRAGMENT,
 	FC_CELLS_FRAGMENT_OUT,
 };
@@ -328,6 +329,7 @@ enum fc_verdict {
 	FC_VERDICT_HOST,     /* the node itself, or nowhere */
 	FC_VERDICT_SMTP,
 	FC_VERDICT_NEVER,    /* loopback, multicast and the like */
+	FC_VERDICT_INTERNET, /* to allow, as the Internet: so much a second */
 };
 
 /* One destination that a site was refused. */
@@ -397,12 +399,26 @@ struct fc_bucket {
 	__u64 told; /* of when it was told that it is empty */
 };
 
+enum fc_limit {
+	FC_LIMIT_WAKE,
+	FC_LIMIT_CONNS,   /* that a site begins; `source` is where to */
+	FC_LIMIT_PACKETS, /* likewise */
+};
+
 /* A bucket is empty: that of a source's network, or (site not 0) of a site. */
 struct fc_limited {
 	__u64 ns; /* CLOCK_MONOTONIC */
 	struct fc_addr source;
 	__u32 site;
-	__u32 pad;
+	enum fc_limit limit;
+};
+
+/* What a site may send into the Internet of its own accord, and what of it is left.
+ * The daemon makes those of sites whose specs say it and that of the node (site 0), the
+ * programs a copy of that for each other site. */
+struct fc_allowance {
+	struct fc_rate conns, packets;
+	struct fc_bucket conns_left, packets_left;
 };
 
 struct fc_settings {
@@ -512,6 +528,8 @@ enum fc_stat {
 	FC_STAT_FLOW_EVICTED,
 	FC_STAT_FLOW_QUOTA,
 	FC_STAT_CELL_TAKEN,
+	FC_STAT_EGRESS_CONNECTIONS,
+	FC_STAT_EGRESS_PACKETS,
 	FC_STAT_MAX,
 };
 

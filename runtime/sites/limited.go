@@ -55,16 +55,29 @@ func (w *LimitedWakes) event(l bpf.Limited, now time.Time) (event.Event, bool) {
 	}
 	w.told++
 	limits := w.table.host.Cfg.Wake
-	ev := event.Event{Kind: event.Limited, Fields: map[string]any{"source": l.Source.String()}}
-	if l.Site == 0 {
-		ev.Reason = fmt.Sprintf("%s wakes more sites than wake.source of the configuration allows: %d, and one more each %s", l.Source, limits.Source.Burst, limits.Source.Every)
-		ev.Text = "what of it would wake a site is dropped; running sites are not affected"
-	} else {
+	ev := event.Event{Kind: event.Limited}
+	if l.Site != 0 {
 		if e := w.table.ByID(l.Site); e != nil {
 			ev.Site = e.Name
 		}
+	}
+	switch {
+	case l.Limit != bpf.LimitWakes:
+		ev.Fields = map[string]any{"to": l.Peer.Addr().String()}
+		what := "packets"
+		if l.Limit == bpf.LimitConnections {
+			what = "connections"
+		}
+		ev.Reason = fmt.Sprintf("it sends more into the Internet than network.rate.%s of its spec or of the configuration allows, the last to %s", what, l.Peer.Addr())
+		ev.Text = "what is beyond is dropped; answers to visitors, and whom network.allow names by address, are not affected"
+	case l.Site == 0:
+		ev.Fields = map[string]any{"source": l.Peer.String()}
+		ev.Reason = fmt.Sprintf("%s wakes more sites than wake.source of the configuration allows: %d, and one more each %s", l.Peer, limits.Source.Burst, limits.Source.Every)
+		ev.Text = "what of it would wake a site is dropped; running sites are not affected"
+	default:
+		ev.Fields = map[string]any{"source": l.Peer.String()}
 		ev.Reason = fmt.Sprintf("woken more often for nobody than wake.site of the configuration allows: %d times, and once more each %s", limits.Site.Burst, limits.Site.Every)
-		ev.Text = fmt.Sprintf("the last packet said that it came from %s", l.Source.Addr())
+		ev.Text = fmt.Sprintf("the last packet said that it came from %s", l.Peer.Addr())
 	}
 	if w.untold > 0 {
 		ev.Text += fmt.Sprintf("; %d more were not told before", w.untold)
