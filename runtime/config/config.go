@@ -301,6 +301,7 @@ func base() Config {
 		MaxSites:    131072,
 		Flows:       Flows{Max: 65536, PerSite: 4096},
 		Deletion:    Deletion{Share: 50, Reserve: spec.Duration(7 * 24 * time.Hour)},
+		Network:     spec.Network{Rate: spec.NetworkRate{Connections: 100, Packets: 20_000}},
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},

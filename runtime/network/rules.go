@@ -18,6 +18,7 @@ type Kernel interface {
 	ResetFlows(vips ...netip.Addr) error
 	ResetRefusals(ids ...bpf.SiteID) error
 	IgnoringKernel
+	MeteringKernel
 }
 
 // Site is what the rules need to know of one.
@@ -37,6 +38,7 @@ type Rules struct {
 
 	mu      sync.Mutex
 	ignored ignored
+	metered metered
 	reset   bool // connections were looked at anew since the start
 	have    map[bpf.Rule]bool
 	told    map[bpf.SiteID]map[bpf.Refusal]bool // refusals, without their times and replicas
@@ -53,7 +55,11 @@ func Open(k Kernel, node spec.Network, ignore spec.Ignored, resolvers func() []n
 	if err != nil {
 		return nil, err
 	}
-	return &Rules{kernel: k, node: node, ignored: i, resolvers: resolvers, have: have, told: map[bpf.SiteID]map[bpf.Refusal]bool{}}, nil
+	m, err := openMetered(k, node.Rate)
+	if err != nil {
+		return nil, err
+	}
+	return &Rules{kernel: k, node: node, ignored: i, metered: m, resolvers: resolvers, have: have, told: map[bpf.SiteID]map[bpf.Refusal]bool{}}, nil
 }
 
 // Become makes the data path's rules, and whom it ignores, those of these sites, by
@@ -62,7 +68,7 @@ func Open(k Kernel, node spec.Network, ignore spec.Ignored, resolvers func() []n
 func (r *Rules) Become(sites map[string]Site) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.ignored.become(sites); err != nil {
+	if err := errors.Join(r.ignored.become(sites), r.metered.become(sites)); err != nil {
 		return err
 	}
 	want := map[bpf.Rule]bool{}

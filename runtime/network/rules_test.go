@@ -21,6 +21,8 @@ type kernel struct {
 	sources map[bpf.IgnoredSource]bool
 	answers map[bpf.SiteID]bool
 	packets map[bpf.SiteID]bpf.IgnoredPackets
+
+	allowances map[bpf.SiteID]bpf.Allowance
 }
 
 var errFull = errors.New("full")

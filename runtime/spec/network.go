@@ -18,10 +18,24 @@ type Network struct {
 	Allow []Peer `json:"allow,omitempty" also:"egress,permit,to"`
 	// Deny lists what it may not reach, in the same words.
 	Deny []Peer `json:"deny,omitempty" also:"block,refuse"`
+	// Rate bounds what the site sends into the Internet of its own accord. Answers to visitors, and whom an address or site: of
+	// allow names, are not bounded.
+	Rate NetworkRate `json:"rate,omitzero" also:"rates,limit,ratelimit,bandwidth"`
+}
+
+// NetworkRate is how much a site may begin and send in the Internet.
+type NetworkRate struct {
+	// Connections that the site may begin a second, with all of its replicas; ten times as many at once. Flows of datagrams and pings
+	// count as one each. Default: network.rate.connections of the node's configuration.
+	Connections Pace `json:"connections,omitzero" also:"conns,flows,syns"`
+	// Packets that the site may send a second on what it has begun. Default: network.rate.packets of the node's configuration.
+	Packets Pace `json:"packets,omitzero" also:"pps,datagrams"`
 }
 
 // IsZero says whether nothing was said, which the canonical JSON leaves out.
-func (n Network) IsZero() bool { return len(n.Allow) == 0 && len(n.Deny) == 0 }
+func (n Network) IsZero() bool {
+	return len(n.Allow) == 0 && len(n.Deny) == 0 && n.Rate == NetworkRate{}
+}
 
 // Peer is somebody to talk to, or all of a kind.
 type Peer struct {
@@ -177,6 +191,11 @@ func (n Network) Check(report func(path string, err error)) {
 			case slices.Index(list.peers, p) < i:
 				c.bad(at, "", "%s stands in the list twice", p)
 			}
+		}
+	}
+	for at, rate := range map[string]Pace{"network.rate.connections": n.Rate.Connections, "network.rate.packets": n.Rate.Packets} {
+		if err := rate.check(); err != nil && rate != 0 {
+			report(at, err)
 		}
 	}
 	for i, d := range n.Deny {

@@ -130,6 +130,10 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		}}
 	case reflect.TypeFor[Swap]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: swapNone}, {Const: swapAll}, text(bytesPattern, "128MiB")}}
+	case reflect.TypeFor[Pace]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+			{Const: unlimited}, {Type: "integer", Minimum: "1", Maximum: "10000000"},
+		}}
 	case reflect.TypeFor[Keepalive]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			{Const: keepaliveOff}, {Type: "string", Pattern: durationPattern, MinLength: &one},

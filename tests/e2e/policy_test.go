@@ -109,3 +109,43 @@ func TestRootNetworkPolicy(t *testing.T) {
 		t.Errorf("lists that overlap are explained with %q", out)
 	}
 }
+
+// TestRootSiteThatScans: a site may begin so many connections a second in the Internet; its visitors, and the database that its
+// rules name, notice nothing of it.
+func TestRootSiteThatScans(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newMachine(t, options{})
+	for addr, ns := range map[string]*testutil.NS{"192.168.7.1/24": n.ns, "192.168.7.2/24": n.outside.ns} {
+		link, err := ns.Netlink().LinkByName(uplink)
+		parsed, _ := netlink.ParseAddr(addr)
+		if err = errors.Join(err, ns.Netlink().AddrAdd(link, parsed)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.machine = n.look()
+	n.start()
+	n.outside.serve(t) // everywhere, on 8080
+	s, quiet := n.deploy("scanner", "network: {allow: [192.168.7.2:8080/tcp], rate: {connections: 1}}"), n.deploy("quiet")
+	mark := n.mark()
+	var scan sync.WaitGroup
+	defer scan.Wait()
+	for range 30 { // ten at once, and then each waits for its second
+		scan.Go(func() { s.tries("198.51.100.2:8080") })
+	}
+	ev := s.await(mark, "limited")
+	if !strings.Contains(ev.Reason, "network.rate.connections") || fmt.Sprint(ev.Fields["to"]) != "198.51.100.2" {
+		t.Errorf("told %+v", ev)
+	}
+	for range 20 {
+		if got, said := s.tries("192.168.7.2:8080"); !got {
+			t.Fatalf("the database that a rule names is not reached: %s", said)
+		}
+	}
+	if got, said := quiet.tries("198.51.100.2:8080"); !got {
+		t.Errorf("another site pays for it: %s", said)
+	}
+	if n.packets("egress_connections") == 0 {
+		t.Error("nothing was dropped")
+	}
+}
