@@ -73,6 +73,6 @@ var means = map[string]string{
 	"container_name":        "replicas are named after the site",
 	"restart":               "a site is started by its visitors, and again if it ends",
 	"deploy.restart_policy": "a site is started by its visitors, and again if it ends",
-	"depends_on":            "nothing is started in an order: who is connected to is woken by that",
+	"depends_on":            "nothing is started in an order: a site that is connected to is woken by that, and one that needs names is woken beside this one",
 	"profiles":              "it is carried over whatever the profile",
 }

@@ -144,6 +144,7 @@ func (a *Activity) stopTimers() {
 func (l *Live) perform(act site.Action) site.Event {
 	switch act := act.(type) {
 	case site.Start:
+		wakeNeeded(l)
 		l.beginStart(act)
 	case site.Stop:
 		l.beginStop(act)
@@ -165,6 +166,7 @@ func (l *Live) perform(act site.Action) site.Event {
 	case site.Descend:
 		l.descend(act.ID, act.Tier)
 	case site.Ascend:
+		wakeNeeded(l)
 		l.ascend(act.ID)
 	case site.Prepare:
 		l.prepare(act.ID)

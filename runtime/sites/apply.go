@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/fcnode/fcnode/netctl"
@@ -135,7 +136,7 @@ func (t *Table) endQuarantines(ctx context.Context, changes []change) error {
 func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 	out := make([]api.ApplyResult, 0, len(changes))
 	for _, c := range changes {
-		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(c), Notes: c.notes}
+		r := api.ApplyResult{Name: c.record.Spec.Name, Action: c.action, Warnings: t.warnings(c, changes), Notes: c.notes}
 		if !dryRun || c.old != nil {
 			for _, a := range []netip.Addr{c.record.Addr4, c.record.Addr6} {
 				if a.IsValid() {
@@ -149,11 +150,16 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 }
 
 // warnings are what the one who applies a spec is to know of it: what it asks for,
-// or takes for granted, and this node does not do, or does differently.
-func (t *Table) warnings(c change) []string {
+// or takes for granted, and this node does not do, or does differently. with is what is
+// applied beside it and may not be in the table yet.
+func (t *Table) warnings(c change, with []change) []string {
 	s := &c.record.Spec
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
 	out = append(out, t.host.NotLooked(s)...)
+	out = append(out, unreachable(s, func(name string) bool {
+		_, err := t.ByName(name)
+		return err == nil || slices.ContainsFunc(with, func(o change) bool { return o.record.Spec.Name == name })
+	})...)
 	if missing := resolv.Missing(os.ReadFile, t.host.Cfg.DNS, s.DNS); missing != "" {
 		out = append(out, "dns: "+missing+"; give "+resolv.Remedy)
 	}
@@ -171,7 +177,7 @@ func (t *Table) announce(c change) {
 		return // deleted meanwhile
 	}
 	if c.action != api.ActionUnchanged {
-		t.host.Tell(appliedEvent(c, append(t.warnings(c), c.notes...)))
+		t.host.Tell(appliedEvent(c, append(t.warnings(c, nil), c.notes...)))
 	}
 	if c.action == api.ActionUnchanged || c.pinned {
 		e.With(func(l *life.Live) {

@@ -96,6 +96,7 @@ func (c checker) site(s *Site) {
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
 	s.Network.Check(c.report)
+	c.needs(s)
 	s.Ignore.Check(c.report)
 	c.volumes(s.Volumes)
 	if s.ImageVolumes != "" && s.ImageVolumes != ImageVolumesIgnore {

@@ -196,6 +196,8 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	} {
 		get(path).Pattern = pattern
 	}
+	needs := get("needs")
+	needs.UniqueItems, needs.MaxItems, needs.Items.Pattern = true, count(maxNeeds), labelPattern
 	domains := get("domains")
 	domains.UniqueItems, domains.Items.Pattern, domains.Items.MaxLength = true, domainPattern, count(maxDomain)
 	env := get("env")

@@ -73,6 +73,10 @@ type Site struct {
 	// other sites.
 	Network Network `json:"network,omitzero" also:"egress,firewall,policy,outbound"`
 
+	// Needs are other sites of the node, up to 16, that are woken as soon as this one wakes, beside it, as a database is. They need no place here
+	// to be woken: connecting to them does it, later. network.allow has to name them as site:NAME.
+	Needs []string `json:"needs,omitempty" also:"dependson,requires,depends,with"`
+
 	// Ignore lists sources of packets that are no visits, like uptime monitors: they neither wake the site nor keep it awake. A plain list is
 	// its sources. Default: those of the node's configuration alone.
 	Ignore Ignored `json:"ignore,omitzero" also:"ignored,monitors,bots,exclude"`

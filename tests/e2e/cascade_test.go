@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// TestRootCascade: a visit to a site wakes the one that it connects to, from each tier; with needs that one wakes beside it.
+func TestRootCascade(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, tier := range []string{"cold", "frozen", "checkpointed"} {
+		t.Run(tier, func(t *testing.T) {
+			if tier == "checkpointed" {
+				needCRIU(t)
+			}
+			t.Parallel()
+			n := newNode(t, options{})
+			sleeps := []string{"idle: 1s", "tiers: [" + tier + "]", "checkpoint: {warm: 1}"}
+			asleep := tier
+			if tier == "cold" {
+				asleep = "parked"
+			}
+			db := n.deploy("db", sleeps...)
+			blog := n.deploy("blog", append(sleeps, `network: {allow: ["site:db:80/tcp"]}`)...)
+			stranger := n.deploy("stranger")
+			db.sleepOn(asleep)
+			mark := n.mark()
+			if got, said := blog.tries(db.addr4(80).String()); !got {
+				t.Fatalf("the site that sleeps as %s is not reached: %s", asleep, said)
+			}
+			if ev := db.await(mark, "waking"); strings.HasPrefix(ev.Reason, "needed") {
+				t.Errorf("nothing needs it, and it wakes since %q", ev.Reason)
+			}
+			if got, _ := stranger.tries(db.addr4(80).String()); got {
+				t.Error("a site without such a rule reaches it")
+			}
+			db.await(mark, asleep)
+
+			n.deploy("blog", append(sleeps, `network: {allow: ["site:db:80/tcp"]}`, "needs: [db]")...)
+			blog.sleepOn(asleep)
+			db.sleepOn(asleep)
+			mark = n.mark()
+			n.outside.greet(blog.addr4(80)) // which talks to nobody
+			if ev := db.await(mark, "waking"); ev.Reason != "needed by blog" {
+				t.Errorf("it wakes since %q", ev.Reason)
+			}
+			db.await(mark, "running")
+			if got, said := blog.tries(db.addr6(80).String()); !got {
+				t.Errorf("by its other address: %s", said)
+			}
+		})
+	}
+}
