@@ -2,7 +2,6 @@ package life
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,20 +10,12 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
-	"github.com/fcnode/fcnode/runtime/store"
 )
 
 // neighbour is another site of the daemon.
 func (d *daemon) neighbour(t *testing.T, specs string) *Site {
 	t.Helper()
-	rec := &store.Site{ID: 2, Spec: *parseLife(t, specs), Addr4: netip.MustParseAddr("10.77.0.13")}
-	rec.Spec.Name = "b"
-	if err := d.Store.Put([]*store.Site{rec}); err != nil {
-		t.Fatal(err)
-	}
-	st := New(d.Host, rec)
-	d.all["b"] = st
-	return st
+	return d.beside(t, "b", specs)
 }
 
 // serving wakes a site beside others.

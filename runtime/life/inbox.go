@@ -11,9 +11,20 @@ type inbox struct {
 }
 
 // post has f called with the site's lock, after all that was posted for it before:
-// at once if nobody has the lock, else by a goroutine that waits for it.
+// at once if nobody has the lock, else by a goroutine that waits for it. So is that of a
+// parked site, whose spec has to be read from the disk.
 func (in *inbox) post(st *Site, f func(*Live)) {
-	if in.put(st, f) && !st.tryWith(in.empty) {
+	if !in.put(st, f) {
+		return
+	}
+	emptied := false
+	st.tryWith(func(l *Live) {
+		if l.Activity != nil {
+			in.empty(l)
+			emptied = true
+		}
+	})
+	if !emptied {
 		st.goDo(func() { st.With(in.empty) })
 	}
 }
