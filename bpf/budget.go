@@ -24,7 +24,8 @@ func (r Rate) raw() dpFcRate { return dpFcRate{Every: uint64(r.Every), Burst: r.
 type Limited struct {
 	Time   uint64       // CLOCK_MONOTONIC
 	Source netip.Prefix // whose packet it was: the network of which the bucket is, or where Site is not 0 one address
-	Site   SiteID       // of which it is; 0: of the source
+	Site   SiteID       // of which it is; 0: of the source, or of trust
+	Proof  bool         // the bucket of trust (see [Proof]): sources are asked to prove their address
 }
 
 // LimitedReader reads what was limited. Close ends a waiting Read.
@@ -54,11 +55,11 @@ func (r *LimitedReader) Read() (Limited, error) {
 	if _, err := binary.Decode(r.rec.RawSample, binary.NativeEndian, &raw); err != nil {
 		return Limited{}, fmt.Errorf("decode limited wake: %w", err)
 	}
-	out := Limited{Time: raw.Ns, Site: SiteID(raw.Site)}
+	out := Limited{Time: raw.Ns, Site: SiteID(raw.Site), Proof: raw.Proof != 0}
 	source := fromAddr(raw.Source)
 	out.Source = netip.PrefixFrom(source, source.BitLen())
 	// all bits of a bucket's key are set only of a site's
-	if network := SourceOf(source); out.Site == 0 && network.Addr() == source {
+	if network := SourceOf(source); out.Site == 0 && !out.Proof && network.Addr() == source {
 		out.Source = network
 	}
 	return out, nil

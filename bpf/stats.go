@@ -28,6 +28,8 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_FLOW_EVICTED:         "flow_evicted",
 	dpFcStatFC_STAT_FLOW_QUOTA:           "flow_quota",
 	dpFcStatFC_STAT_CELL_TAKEN:           "cell_taken",
+	dpFcStatFC_STAT_PROOF_ASKED:          "proof_asked",
+	dpFcStatFC_STAT_PROOF_GIVEN:          "proof_given",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

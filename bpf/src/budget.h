@@ -41,7 +41,7 @@ static __always_inline bool take_token(struct fc_bucket *b, __u64 now, const str
 }
 
 /* Tells that a bucket is empty: once, and again when that has lasted. */
-static __always_inline void tell_empty(struct fc_bucket *b, __u64 now, const struct fc_addr *source, __u32 site)
+static __always_inline void tell_empty(struct fc_bucket *b, __u64 now, const struct fc_addr *source, __u32 site, bool proof)
 {
 	__u64 told = *(volatile __u64 *)&b->told;
 	struct fc_limited *e;
@@ -58,7 +58,7 @@ static __always_inline void tell_empty(struct fc_bucket *b, __u64 now, const str
 	e->ns = now;
 	e->source = *source;
 	e->site = site;
-	e->pad = 0;
+	e->proof = proof;
 	bpf_ringbuf_submit(e, 0);
 }
 
@@ -89,7 +89,7 @@ static __always_inline bool source_may_wake(const struct packet *p, const struct
 	}
 	if (!b || take_token(b, now, r))
 		return true;
-	tell_empty(b, now, &k, 0);
+	tell_empty(b, now, &k, 0, false);
 	count(FC_STAT_WAKE_SOURCE);
 	return false;
 }
@@ -105,7 +105,7 @@ static __always_inline bool site_may_wake(const struct packet *p, __u32 site, co
 	}
 	if (!b || take_token(b, now, r))
 		return true;
-	tell_empty(b, now, &p->src, site);
+	tell_empty(b, now, &p->src, site, false);
 	count(FC_STAT_WAKE_SITE);
 	return false;
 }

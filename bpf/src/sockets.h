@@ -9,6 +9,7 @@
 #include "flow.h"
 #include "ignore.h"
 #include "maps.h"
+#include "proof.h"
 #include "trigger.h"
 #include "turns.h"
 #include "use.h"
@@ -265,6 +266,7 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 	__sync_fetch_and_add(&c.r->conns_total, 1);
 	if (fc_keep_conn(&k, c.id, conns))
 		conn->kept = FC_KEPT_IN;
+	proof_given(&k, now);
 	c.r->last_ns = now;
 	if (!c.r->established_ns && __sync_val_compare_and_swap(&c.r->established_ns, 0, now) == 0)
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);

@@ -144,7 +144,7 @@ var Kinds = []Info{
 	{Joined, "A replica that scaling out added got its first connection.", "`delayNs` since the trigger, `from`: the tier it came from", ""},
 
 	{Refused, "A site began to talk to somebody and was not let. Told once for each destination.", "`allow`: the entry of `network.allow` that would allow it; absent where none would", "If the site needs it: put the line of the text into its spec. If not: find out what runs there."},
-	{Limited, "Wakes are limited: a network wakes more sites than it may, or a site is woken again and again for nobody. Told when it begins, and again while it lasts, every ten minutes.", "`source`: who", "If it is a load balancer, a monitor or a network with many visitors: raise `wake.source` of the configuration. If not: `fcnode deny add`."},
+	{Limited, "Wakes are limited: a network wakes more sites than it may, a site is woken again and again for nobody, or clients have to prove their addresses first. Told when it begins, and again while it lasts, every ten minutes.", "`source`: who", "If it is a load balancer, a monitor or a network with many visitors: raise `wake.source` of the configuration. If not: `fcnode deny add`."},
 	{Firewall, "The machine's firewall has got, or no longer has, rules for what is forwarded; packets of sites pass it, or no longer do.", "`chains`: those with rules", "`fcnode check` says whether it lets visitors through."},
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},

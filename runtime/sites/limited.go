@@ -49,17 +49,21 @@ func (w *LimitedWakes) event(l bpf.Limited, now time.Time) (event.Event, bool) {
 	if now.Sub(w.since) >= limitedEvery {
 		w.since, w.told = now, 0
 	}
-	if w.told >= limitedMost {
+	if w.told >= limitedMost && !l.Proof { // which is of all, and told seldom
 		w.untold++
 		return event.Event{}, false
 	}
 	w.told++
 	limits := w.table.host.Cfg.Wake
 	ev := event.Event{Kind: event.Limited, Fields: map[string]any{"source": l.Source.String()}}
-	if l.Site == 0 {
+	switch {
+	case l.Proof:
+		ev.Reason = "more clients begin handshakes with sites that sleep than end them, as in a flood of forged sources"
+		ev.Text = fmt.Sprintf("each client has to prove its address before it wakes a site, until that is over (wake.proof: auto); the last packet said that it came from %s", l.Source.Addr())
+	case l.Site == 0:
 		ev.Reason = fmt.Sprintf("%s wakes more sites than wake.source of the configuration allows: %d, and one more each %s", l.Source, limits.Source.Burst, limits.Source.Every)
 		ev.Text = "what of it would wake a site is dropped; running sites are not affected"
-	} else {
+	default:
 		if e := w.table.ByID(l.Site); e != nil {
 			ev.Site = e.Name
 		}
