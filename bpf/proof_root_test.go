@@ -321,3 +321,50 @@ func TestRootTrustComesBack(t *testing.T) {
 		closeFD(t, in)
 	}
 }
+
+// TestRootProofOfSleepers: a SYN for a replica that is frozen goes there, as its kernel answers alone; it wakes only as often as may be on trust. The end of a handshake
+// wakes, within what its source may.
+func TestRootProofOfSleepers(t *testing.T) {
+	w := newWire(t)
+	w.listener(t, false)
+	wantReady(t, w.rig, 1, 1)
+	w.site(t, 1, Site{Replicas: replicas(5)})
+	uplink, _ := deviceOf(t)
+	for mode, trusted := range map[Proof]int{ProofOff: 6, ProofAuto: 2, ProofAlways: 0} {
+		w.proof(t, mode, Rate{Burst: 2, Every: time.Hour})
+		for i := range 6 {
+			w.asleep(t, 5, true)
+			p := tcpPacket(fmt.Sprintf("192.0.2.1:%d", 1000+i), web4, syn)
+			_, _, counts := w.sent(t, []*ebpf.Program{w.objs.FcDevice, w.objs.FcUplink}[i%2], uplink, p)
+			knocks := 1
+			if i >= trusted {
+				knocks = 0
+			}
+			if counts["steered"] != 1 || int(counts["proof_asked"]) != 1-knocks {
+				t.Errorf("%s: SYN %d is counted %v", mode, i, counts)
+			}
+			w.wantKnocks(t, fmt.Sprintf("%s: SYN %d", mode, i), knocks)
+		}
+	}
+	for _, f := range families {
+		w.asleep(t, 5, true)
+		abort(t, w.dial(t, f.web))
+		testutil.WaitFor(t, 5*time.Second, "the wake by a handshake", func() error {
+			if st, err := w.Stats(5); err != nil || st.Asleep {
+				return fmt.Errorf("asleep %v: %w", st.Asleep, err)
+			}
+			return nil
+		})
+	}
+	w.limits(t, Rate{Burst: 1, Every: time.Hour}, Rate{})
+	for i, asleep := range []bool{false, true} {
+		w.asleep(t, 5, true)
+		c := w.dial(t, web4)
+		w.connections(t, 1, uint64(3+i))
+		if st, err := w.Stats(5); err != nil || st.Asleep != asleep {
+			t.Errorf("after handshake %d of a network that may wake one: asleep %v (%v)", i+1, st.Asleep, err)
+		}
+		abort(t, c)
+		w.connections(t, 0, uint64(3+i))
+	}
+}

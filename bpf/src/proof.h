@@ -100,6 +100,22 @@ static __always_inline bool trusts_nobody(struct fc_proof *a, const struct packe
 	return true;
 }
 
+/* Notes that the SYN of a flow has woken a frozen replica on trust. */
+__noinline int fc_owes(struct packet *p)
+{
+	struct fc_held_flow f = { .proof = FC_PROOF_OWED };
+
+	if (!p)
+		return 0;
+
+	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
+
+	f.ns = bpf_ktime_get_ns();
+	f.seq = p->seq;
+	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
+	return 0;
+}
+
 /* A connection has done its handshake: if its SYN was held on trust, or was asked for
  * a proof, that was no flood. */
 static __always_inline void proof_given(struct fc_flow_key *k, __u64 now)

@@ -70,10 +70,29 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
 }
 
 /* Whether a packet may go to its replica: it wakes one that sleeps, unless it is
- * an ignored source's. */
+ * an ignored source's. A SYN that has to be followed by a proof of its address says
+ * nothing: the kernel of the replica's namespace answers it, and the end of the
+ * handshake wakes (established). */
 static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, struct choice c)
 {
-	return !is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src) || fc_may_wake(skb, p, c.r->site, true);
+	__u32 proof;
+
+	if (!is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src))
+		return true;
+	proof = fc_trusts(skb, p, bpf_ktime_get_ns());
+	if (proof == FC_PROOF_GIVEN) {
+		p->bare = true;
+		count(FC_STAT_PROOF_ASKED);
+		return true;
+	}
+	if (fc_may_wake(skb, p, c.r->site, true)) {
+		if (proof == FC_PROOF_OWED)
+			fc_owes(p);
+		return true;
+	}
+	if (proof == FC_PROOF_OWED)
+		trust_back();
+	return false;
 }
 
 /* A packet of a listener's flow goes to this replica: the first one of a visitor's
@@ -88,10 +107,7 @@ static __always_inline void knock(struct choice c, struct packet *p)
 		count_ignored(c.r->site, true);
 		return;
 	}
-	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP)) {
-		__sync_fetch_and_or(&c.r->flags, FC_REPLICA_KNOCKED);
-		begin_wake(c.r);
-	}
+	emit_knock(c.r, c.id);
 }
 
 /* A new flow would have to wake this replica, or wait for it to wake, and there is

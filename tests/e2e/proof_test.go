@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
@@ -142,5 +143,42 @@ func TestRootProofOfASiteThatFails(t *testing.T) {
 			t.Errorf("%s: %v, want a reset", to, err)
 		}
 		conn.Close()
+	}
+}
+
+// TestRootForgedHandshakesLeaveFrozenAsleep: nor do they wake a replica that is frozen; who ends his handshake does, whether he says something or waits to be spoken to.
+func TestRootForgedHandshakesLeaveFrozenAsleep(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{more: "wake: {proof: always, unused: 1s}"})
+	s := n.deploy("icy", "idle: 1s", "tiers: [frozen]")
+	n.outside.greet(s.addr4(80))
+	for _, visit := range []func(){
+		func() { n.outside.greet(s.addr4(80)) },
+		func() { n.outside.greet(s.addr6(80)) },
+		func() {
+			conn, err := n.outside.connect(s.addr4(80))
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.Close()
+		},
+	} {
+		testutil.WaitFor(t, patience, "sleep", func() error {
+			if v := s.get(); v.Tier != api.TierFrozen {
+				return fmt.Errorf("it is %s", v.Tier)
+			}
+			return nil
+		})
+		mark := n.mark()
+		n.outside.flood(2000, func(_ int, src netip.AddrPort) []byte { return forgedSYN(src, s.addr4(80)) })
+		if v := s.get(); v.Tier != api.TierFrozen {
+			t.Errorf("after the flood it is %s", v.Tier)
+		}
+		visit()
+		s.await(mark, "waking")
+		if got := s.starts(mark); got != 1 {
+			t.Errorf("%d wakes, want that of the visitor", got)
+		}
 	}
 }
