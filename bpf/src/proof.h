@@ -117,22 +117,23 @@ __noinline int fc_owes(struct packet *p)
 }
 
 /* A connection has done its handshake: if its SYN was held on trust, or was asked for
- * a proof, that was no flood. */
+ * a proof, that was no flood. From here on its socket is known. */
 static __always_inline void proof_given(struct fc_flow_key *k, __u64 now)
 {
 	struct fc_proof *a = proof_state();
 	struct fc_held_flow *seen;
-	__u64 full;
+	bool owed;
 
-	if (!a || a->mode != FC_PROOF_AUTO)
+	if (!a || a->mode == FC_PROOF_OFF)
 		return;
-	full = *(volatile __u64 *)&a->bucket.full;
-	if (full <= now)
+	owed = a->mode == FC_PROOF_AUTO && *(volatile __u64 *)&a->bucket.full > now;
+	if (!owed && !asks_of_late(now))
 		return;
 	seen = bpf_map_lookup_elem(&fc_held_flows, k);
 	if (!seen || seen->proof == FC_PROOF_NONE || bpf_map_delete_elem(&fc_held_flows, k))
 		return;
-	trust_back();
+	if (owed)
+		trust_back();
 }
 
 /* Whether a segment follows one of its flow that is held, or was released just now:
