@@ -29,6 +29,7 @@ const (
 	LimitWakes       = Limit(dpFcLimitFC_LIMIT_WAKE)
 	LimitConnections = Limit(dpFcLimitFC_LIMIT_CONNS)   // that a site begins in the Internet
 	LimitPackets     = Limit(dpFcLimitFC_LIMIT_PACKETS) // that it sends there
+	LimitTrust       = Limit(dpFcLimitFC_LIMIT_TRUST)   // see [Proof]: sources are asked to prove their address
 )
 
 // Limited says that a bucket is empty, and what would take of it is dropped. It is told
@@ -39,7 +40,7 @@ type Limited struct {
 	// Peer is, of wakes, whose packet it was: the network of which the bucket is, or where Site is not 0 one address;
 	// of what a site sends, where to.
 	Peer netip.Prefix
-	Site SiteID // of which it is; 0: of the source
+	Site SiteID // of which it is; 0: of the source, or of trust
 }
 
 // LimitedReader reads what was limited. Close ends a waiting Read.
@@ -73,7 +74,7 @@ func (r *LimitedReader) Read() (Limited, error) {
 	source := fromAddr(raw.Source)
 	out.Peer = netip.PrefixFrom(source, source.BitLen())
 	// all bits of a bucket's key are set only of a site's
-	if network := SourceOf(source); out.Site == 0 && network.Addr() == source {
+	if network := SourceOf(source); out.Site == 0 && out.Limit == LimitWakes && network.Addr() == source {
 		out.Peer = network
 	}
 	return out, nil

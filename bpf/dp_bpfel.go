@@ -167,14 +167,14 @@ type dpFcHeld struct {
 	Proto      uint8
 	Pad        [3]uint8
 	Seq        uint32
-	Pad2       uint32
+	Proof      uint32
 }
 
 type dpFcHeldFlow struct {
-	_    structs.HostLayout
-	Ns   uint64
-	Seq  uint32
-	Site uint32
+	_     structs.HostLayout
+	Ns    uint64
+	Seq   uint32
+	Proof uint32
 }
 
 type dpFcHeldLarge struct {
@@ -220,6 +220,7 @@ const (
 	dpFcLimitFC_LIMIT_WAKE    dpFcLimit = 0
 	dpFcLimitFC_LIMIT_CONNS   dpFcLimit = 1
 	dpFcLimitFC_LIMIT_PACKETS dpFcLimit = 2
+	dpFcLimitFC_LIMIT_TRUST   dpFcLimit = 3
 )
 
 type dpFcLimited struct {
@@ -296,6 +297,31 @@ type dpFcPrefixKey struct {
 	Prefixlen uint32
 	Addr      dpFcAddr
 }
+
+type dpFcProof struct {
+	_      structs.HostLayout
+	Mode   uint32
+	Pad    uint32
+	Trust  dpFcRate
+	Bucket dpFcBucket
+	Asked  uint64
+}
+
+type dpFcProofMode uint32
+
+const (
+	dpFcProofModeFC_PROOF_OFF    dpFcProofMode = 0
+	dpFcProofModeFC_PROOF_AUTO   dpFcProofMode = 1
+	dpFcProofModeFC_PROOF_ALWAYS dpFcProofMode = 2
+)
+
+type dpFcProofOf uint32
+
+const (
+	dpFcProofOfFC_PROOF_NONE  dpFcProofOf = 0
+	dpFcProofOfFC_PROOF_OWED  dpFcProofOf = 1
+	dpFcProofOfFC_PROOF_GIVEN dpFcProofOf = 2
+)
 
 type dpFcPulse struct {
 	_     structs.HostLayout
@@ -446,7 +472,9 @@ const (
 	dpFcStatFC_STAT_CELL_TAKEN           dpFcStat = 23
 	dpFcStatFC_STAT_EGRESS_CONNECTIONS   dpFcStat = 24
 	dpFcStatFC_STAT_EGRESS_PACKETS       dpFcStat = 25
-	dpFcStatFC_STAT_MAX                  dpFcStat = 26
+	dpFcStatFC_STAT_PROOF_ASKED          dpFcStat = 26
+	dpFcStatFC_STAT_PROOF_GIVEN          dpFcStat = 27
+	dpFcStatFC_STAT_MAX                  dpFcStat = 28
 )
 
 type dpFcTrigger struct {
@@ -556,6 +584,7 @@ const (
 	dpMapFcOwnFlows         = "fc_own_flows"
 	dpMapFcPolicy           = "fc_policy"
 	dpMapFcPrefixes         = "fc_prefixes"
+	dpMapFcProofs           = "fc_proofs"
 	dpMapFcQueues           = "fc_queues"
 	dpMapFcRefusalRate      = "fc_refusal_rate"
 	dpMapFcRefusalRing      = "fc_refusal_ring"
@@ -598,6 +627,8 @@ const (
 	dpVarFcTypeLimited      = "fc_type_limited"
 	dpVarFcTypePolicyOwner  = "fc_type_policy_owner"
 	dpVarFcTypePolicyTarget = "fc_type_policy_target"
+	dpVarFcTypeProofMode    = "fc_type_proof_mode"
+	dpVarFcTypeProofOf      = "fc_type_proof_of"
 	dpVarFcTypeRefusal      = "fc_type_refusal"
 	dpVarFcTypeReplicaFlags = "fc_type_replica_flags"
 	dpVarFcTypeSiteFlags    = "fc_type_site_flags"
@@ -700,6 +731,7 @@ type dpMapSpecs struct {
 	FcOwnFlows    *ebpf.MapSpec `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.MapSpec `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.MapSpec `ebpf:"fc_prefixes"`
+	FcProofs      *ebpf.MapSpec `ebpf:"fc_proofs"`
 	FcQueues      *ebpf.MapSpec `ebpf:"fc_queues"`
 	FcRefusalRate *ebpf.MapSpec `ebpf:"fc_refusal_rate"`
 	FcRefusalRing *ebpf.MapSpec `ebpf:"fc_refusal_ring"`
@@ -734,6 +766,8 @@ type dpVariableSpecs struct {
 	FcTypeLimited      *ebpf.VariableSpec `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.VariableSpec `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.VariableSpec `ebpf:"fc_type_policy_target"`
+	FcTypeProofMode    *ebpf.VariableSpec `ebpf:"fc_type_proof_mode"`
+	FcTypeProofOf      *ebpf.VariableSpec `ebpf:"fc_type_proof_of"`
 	FcTypeRefusal      *ebpf.VariableSpec `ebpf:"fc_type_refusal"`
 	FcTypeReplicaFlags *ebpf.VariableSpec `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.VariableSpec `ebpf:"fc_type_site_flags"`
@@ -794,6 +828,7 @@ type dpMaps struct {
 	FcOwnFlows    *ebpf.Map `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.Map `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.Map `ebpf:"fc_prefixes"`
+	FcProofs      *ebpf.Map `ebpf:"fc_proofs"`
 	FcQueues      *ebpf.Map `ebpf:"fc_queues"`
 	FcRefusalRate *ebpf.Map `ebpf:"fc_refusal_rate"`
 	FcRefusalRing *ebpf.Map `ebpf:"fc_refusal_ring"`
@@ -841,6 +876,7 @@ func (m *dpMaps) Close() error {
 		m.FcOwnFlows,
 		m.FcPolicy,
 		m.FcPrefixes,
+		m.FcProofs,
 		m.FcQueues,
 		m.FcRefusalRate,
 		m.FcRefusalRing,
@@ -876,6 +912,8 @@ type dpVariables struct {
 	FcTypeLimited      *ebpf.Variable `ebpf:"fc_type_limited"`
 	FcTypePolicyOwner  *ebpf.Variable `ebpf:"fc_type_policy_owner"`
 	FcTypePolicyTarget *ebpf.Variable `ebpf:"fc_type_policy_target"`
+	FcTypeProofMode    *ebpf.Variable `ebpf:"fc_type_proof_mode"`
+	FcTypeProofOf      *ebpf.Variable `ebpf:"fc_type_proof_of"`
 	FcTypeRefusal      *ebpf.Variable `ebpf:"fc_type_refusal"`
 	FcTypeReplicaFlags *ebpf.Variable `ebpf:"fc_type_replica_flags"`
 	FcTypeSiteFlags    *ebpf.Variable `ebpf:"fc_type_site_flags"`

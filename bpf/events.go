@@ -38,7 +38,8 @@ type HeldPacket struct {
 	Site        SiteID
 	Client, VIP netip.AddrPort
 	Proto       Proto
-	Seq         uint32 // TCP: sequence number of the SYN
+	Seq         uint32 // TCP: sequence number of the SYN; of what has Proven set one that a retransmission has, too
+	Proven      bool   // it is no SYN: it ends a handshake that the data path has begun by a cookie, or follows that
 	Data        []byte // the whole Ethernet frame
 }
 
@@ -134,7 +135,7 @@ func parseHeld(b []byte) (HeldPacket, error) {
 		return HeldPacket{}, fmt.Errorf("held packet says %d bytes, the record has %d", raw.Len, len(data))
 	}
 	return HeldPacket{
-		Time: raw.Ns, Site: SiteID(raw.Site), Proto: Proto(raw.Proto), Seq: raw.Seq,
+		Time: raw.Ns, Site: SiteID(raw.Site), Proto: Proto(raw.Proto), Seq: raw.Seq, Proven: raw.Proof != 0,
 		Client: netip.AddrPortFrom(fromAddr(raw.Client), swap16(raw.ClientPort)),
 		VIP:    netip.AddrPortFrom(fromAddr(raw.Vip), swap16(raw.VipPort)),
 		Data:   append([]byte(nil), data[:raw.Len]...),

@@ -31,7 +31,7 @@ func TestLayouts(t *testing.T) {
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
 		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
 		"fc_deny_key4": dpFcDenyKey4{}, "fc_deny_key6": dpFcDenyKey6{}, "fc_denied": dpFcDenied{}, "fc_policy_key": dpFcPolicyKey{}, "fc_refused_key": dpFcRefusedKey{}, "fc_refused_rate": dpFcRefusedRate{},
-		"fc_rate": dpFcRate{}, "fc_bucket": dpFcBucket{}, "fc_limited": dpFcLimited{}, "fc_allowance": dpFcAllowance{}, "fc_refusal": dpFcRefusal{}, "fc_prefix_key": dpFcPrefixKey{}, "fc_ignore_key": dpFcIgnoreKey{}, "fc_ignored_packets": dpFcIgnoredPackets{}, "fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
+		"fc_rate": dpFcRate{}, "fc_bucket": dpFcBucket{}, "fc_limited": dpFcLimited{}, "fc_allowance": dpFcAllowance{}, "fc_proof": dpFcProof{}, "fc_refusal": dpFcRefusal{}, "fc_prefix_key": dpFcPrefixKey{}, "fc_ignore_key": dpFcIgnoreKey{}, "fc_ignored_packets": dpFcIgnoredPackets{}, "fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
 	} {
 		var c *btf.Struct
 		if err := types.TypeByName(name, &c); err != nil {
@@ -92,7 +92,7 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcAnswerers: {u32, u64},
 		dpMapFcUplinks:   {u32, u32}, dpMapFcPolicy: {size(dpFcPolicyKey{}), u32},
 		dpMapFcRefused: {size(dpFcRefusedKey{}), u64}, dpMapFcRefusalRate: {u32, size(dpFcRefusedRate{})}, dpMapFcRefusalRing: {0, 0},
-		dpMapFcWakeSource: {size(dpFcAddr{}), size(dpFcBucket{})}, dpMapFcWakeSite: {u32, size(dpFcBucket{})}, dpMapFcLimitedRing: {0, 0}, dpMapFcEgress: {u32, size(dpFcAllowance{})},
+		dpMapFcWakeSource: {size(dpFcAddr{}), size(dpFcBucket{})}, dpMapFcWakeSite: {u32, size(dpFcBucket{})}, dpMapFcLimitedRing: {0, 0}, dpMapFcEgress: {u32, size(dpFcAllowance{})}, dpMapFcProofs: {u32, size(dpFcProof{})},
 	} {
 		m := maps[name]
 		if m == nil {
@@ -115,7 +115,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 43 {
+	if len(names) != 44 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

@@ -33,6 +33,7 @@ type Options struct {
 	HoldPerSite uint32 // [64] packets of one site that may be held at once
 	WakeSource  Rate   // [no limit] wakes that one source may begin
 	WakeSite    Rate   // [no limit] wakes of one site that nobody uses
+	Proof       Proof  // [ProofAuto] whether sources prove their address before they wake a site
 	Log         *slog.Logger
 }
 
@@ -54,6 +55,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HoldPerSite == 0 {
 		o.HoldPerSite = 64
+	}
+	if o.Proof == "" {
+		o.Proof = ProofAuto
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -129,10 +133,11 @@ func Open(o Options) (*Datapath, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the BPF programs and maps (pins in %s): %w", mapsDir(o.PinDir), err)
 	}
-	if err := d.updateSettings(func(s *dpFcSettings) {
+	err = d.updateSettings(func(s *dpFcSettings) {
 		s.HoldPerSite, s.WakeSource, s.WakeSite = o.HoldPerSite, o.WakeSource.raw(), o.WakeSite.raw()
 		s.setFlows(o.SiteFlows)
-	}); err != nil {
+	})
+	if err := errors.Join(err, d.setProof(o.Proof, trusted)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil

@@ -33,8 +33,8 @@ func TestRootSecondOpenAdopts(t *testing.T) {
 	if d.Adopted() {
 		t.Error("adopted what nobody made")
 	}
-	if got := len(pins(t, mapsDir(o.PinDir))); got != 43 {
-		t.Errorf("%d maps are pinned, want 43", got)
+	if got := len(pins(t, mapsDir(o.PinDir))); got != 44 {
+		t.Errorf("%d maps are pinned, want 44", got)
 	}
 	listeners := map[Listener]ListenerSite{
 		{vip4, 80, TCP}: {1, 0}, {vip6, 80, TCP}: {1, 0}, {vip4, 53, UDP}: {1, 1}, {netip.MustParseAddr("10.77.0.3"), 8080, TCP}: {2, 31},

@@ -87,6 +87,7 @@ func rigOf(t testing.TB, d *Datapath) *rig {
 		*s = dpFcSettings{HoldPerSite: testCap}
 		s.setFlows(testSiteFlows)
 	})
+	err = errors.Join(err, d.objs.FcProofs.Put(uint32(0), dpFcProof{})) // nobody is asked
 	if err := errors.Join(err, d.SetDevice(testDevice), d.SetSink(testSink)); err != nil {
 		t.Fatal(err)
 	}

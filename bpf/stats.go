@@ -30,6 +30,8 @@ var statNames = [dpFcStatFC_STAT_MAX]string{
 	dpFcStatFC_STAT_CELL_TAKEN:           "cell_taken",
 	dpFcStatFC_STAT_EGRESS_CONNECTIONS:   "egress_connections",
 	dpFcStatFC_STAT_EGRESS_PACKETS:       "egress_packets",
+	dpFcStatFC_STAT_PROOF_ASKED:          "proof_asked",
+	dpFcStatFC_STAT_PROOF_GIVEN:          "proof_given",
 }
 
 // Counters returns how many packets (or events) met which end, by name.

@@ -52,20 +52,20 @@ func (i inside) Run(t testing.TB, name string, args ...string) (out string) {
 	return out
 }
 
-// openDatapath loads the programs, pinned in a folder of the test's own.
-func openDatapath(t testing.TB) *bpf.Datapath {
-	t.Helper()
-	return openDatapathAt(t, filepath.Join("/sys/fs/bpf", testutil.Unique(t)))
-}
-
 func openDatapathAt(t testing.TB, dir string) *bpf.Datapath {
 	t.Helper()
-	dp, err := bpf.Open(bpf.Options{PinDir: dir})
+	return openDatapathWith(t, bpf.Options{PinDir: dir})
+}
+
+// openDatapathWith loads the programs, pinned in a folder of the test's own.
+func openDatapathWith(t testing.TB, o bpf.Options) *bpf.Datapath {
+	t.Helper()
+	dp, err := bpf.Open(o)
 	if err != nil {
 		t.Fatalf("opening the data path: %+v", err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(dp.Close(), bpf.Remove(dir)); err != nil {
+		if err := errors.Join(dp.Close(), bpf.Remove(o.PinDir)); err != nil {
 			t.Errorf("removing the data path: %v", err)
 		}
 	})
@@ -75,6 +75,11 @@ func openDatapathAt(t testing.TB, dir string) *bpf.Datapath {
 // liveNode is a node with programs and an outside client.
 func liveNode(t testing.TB) (node, client *testutil.NS, n *Net, dp *bpf.Datapath) {
 	t.Helper()
+	return liveNodeWith(t, bpf.ProofAuto)
+}
+
+func liveNodeWith(t testing.TB, proof bpf.Proof) (node, client *testutil.NS, n *Net, dp *bpf.Datapath) {
+	t.Helper()
 	node, client = uplinked(t)
 	for _, p := range testPrefixes {
 		family, gw := "-4", "192.0.2.1"
@@ -83,7 +88,7 @@ func liveNode(t testing.TB) (node, client *testutil.NS, n *Net, dp *bpf.Datapath
 		}
 		client.Run(t, "ip", family, "route", "add", p.String(), "via", gw)
 	}
-	dp = openDatapath(t)
+	dp = openDatapathWith(t, bpf.Options{PinDir: filepath.Join("/sys/fs/bpf", testutil.Unique(t)), Proof: proof})
 	cfg := testConfig(t)
 	cfg.Uplinks = []string{"up0"}
 	n = setup(t, node, cfg, dp)
@@ -302,35 +307,7 @@ func (r *replica) echo(t testing.TB, vip netip.Addr, port uint16) {
 func TestRootHoldAndRelease(t *testing.T) {
 	testutil.Privileged(t)
 	node, client, n, dp := liveNode(t)
-	held, err := dp.Held()
-	if err != nil {
-		t.Fatal(err)
-	}
-	packets := make(chan bpf.HeldPacket, 100) // clients of a slow machine send theirs again
-	go func() {
-		defer close(packets)
-		for {
-			p, err := held.Read()
-			if err != nil {
-				return
-			}
-			packets <- p
-		}
-	}()
-	t.Cleanup(func() { held.Close() })
-	release, err := n.Release()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release.Close()
-	refuse, err := n.Refuse()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer refuse.Close()
-	h := NewHolder(HoldConfig{PerSite: 8, Total: 8, Deadline: time.Minute}, release, refuse, Monotonic{}, nil)
-
-	visit := holding{n: n, dp: dp, holder: h, packets: packets}
+	visit := newHolding(t, n, dp)
 	id := bpf.ReplicaID(0)
 	for _, from := range []struct {
 		name string
@@ -360,6 +337,38 @@ type holding struct {
 	dp      *bpf.Datapath
 	holder  *Holder
 	packets <-chan bpf.HeldPacket
+}
+
+func newHolding(t testing.TB, n *Net, dp *bpf.Datapath) holding {
+	t.Helper()
+	held, err := dp.Held()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packets := make(chan bpf.HeldPacket, 100) // clients of a slow machine send theirs again
+	go func() {
+		defer close(packets)
+		for {
+			p, err := held.Read()
+			if err != nil {
+				return
+			}
+			packets <- p
+		}
+	}()
+	t.Cleanup(func() { held.Close() })
+	release, err := n.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { release.Close() })
+	refuse, err := n.Refuse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { refuse.Close() })
+	h := NewHolder(HoldConfig{PerSite: 8, Total: 8, Deadline: time.Minute}, release, refuse, Monotonic{}, nil)
+	return holding{n: n, dp: dp, holder: h, packets: packets}
 }
 
 type dialed struct {

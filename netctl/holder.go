@@ -94,6 +94,7 @@ type packetKey struct {
 	client, vip netip.AddrPort
 	seq         uint32
 	proto       bpf.Proto
+	proven      bool
 }
 
 // NewHolder returns an empty Holder. Released packets go to release, refused
@@ -126,7 +127,7 @@ func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err er
 		s = &heldSite{seen: map[packetKey]struct{}{}, within: max(within, h.cfg.Deadline)}
 		q.sites[p.Site] = s
 	}
-	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto}
+	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto, proven: p.Proven}
 	if _, again := s.seen[key]; again {
 		return first, nil
 	}
@@ -156,10 +157,11 @@ func (h *Holder) Release(site bpf.SiteID) (n int, oldest uint64, err error) {
 	return send(h.release, h.take(site))
 }
 
-// ReleaseIf does so with those for whose VIP, port and protocol ready says yes,
+// ReleaseIf does so with those for whose VIP, port and protocol ready says yes, also
+// told whether they are of a handshake that was begun by a cookie ([bpf.HeldPacket]),
 // and goes on holding the others. ready must not call the Holder.
-func (h *Holder) ReleaseIf(site bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error) {
-	return send(h.release, h.takeIf(site, func(k packetKey) bool { return ready(k.vip, k.proto) }))
+func (h *Holder) ReleaseIf(site bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto, proven bool) bool) (n int, oldest uint64, err error) {
+	return send(h.release, h.takeIf(site, func(k packetKey) bool { return ready(k.vip, k.proto, k.proven) }))
 }
 
 // Refuse hands the packets of a site to the sink, so that their senders learn

@@ -175,8 +175,8 @@ func TestHolderReleaseIf(t *testing.T) {
 		p.VIP = netip.AddrPortFrom(p.VIP.Addr(), port)
 		return p
 	}
-	listening := func(ports ...uint16) func(netip.AddrPort, bpf.Proto) bool {
-		return func(vip netip.AddrPort, _ bpf.Proto) bool { return slices.Contains(ports, vip.Port()) }
+	listening := func(ports ...uint16) func(netip.AddrPort, bpf.Proto, bool) bool {
+		return func(vip netip.AddrPort, _ bpf.Proto, _ bool) bool { return slices.Contains(ports, vip.Port()) }
 	}
 	mustAdd(t, h, port(1, 80), true)
 	mustAdd(t, h, port(2, 443), false)

@@ -80,7 +80,7 @@ func TestHolderAddsUp(t *testing.T) {
 			case 0:
 				_, _, _ = h.Release(site)
 			case 1:
-				_, _, _ = h.ReleaseIf(site, func(netip.AddrPort, bpf.Proto) bool { return random.IntN(2) == 0 })
+				_, _, _ = h.ReleaseIf(site, func(netip.AddrPort, bpf.Proto, bool) bool { return random.IntN(2) == 0 })
 			case 2:
 				h.clock.advance(time.Duration(random.IntN(20)) * time.Second)
 			default:

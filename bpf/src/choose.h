@@ -208,8 +208,9 @@ __noinline __u64 fc_ask_sockets(struct __sk_buff *skb, struct packet *p, __u32 k
 	return q.found | (q.counted ? FC_FOUND_COUNTED : 0);
 }
 
-/* Whether a segment ends a handshake of which a kernel, flooded with others, has kept
- * nothing but the cookie that it sent. All network namespaces have the same secret. */
+/* Whether a segment ends a handshake of which a kernel, flooded with others, or
+ * fc_ask_proof has kept nothing but the cookie that it sent. All network namespaces have
+ * the same secret. */
 __noinline int fc_has_cookie(struct __sk_buff *skb, struct packet *p)
 {
 	union {

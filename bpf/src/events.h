@@ -76,4 +76,13 @@ static __always_inline void begin_wake(struct fc_replica *r)
 	__sync_lock_test_and_set(&r->first_byte_ns, 0);
 }
 
+/* Somebody is at a replica that is marked asleep. */
+static __always_inline void emit_knock(struct fc_replica *r, __u32 id)
+{
+	if (fc_emit_marked(r, id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP)) {
+		__sync_fetch_and_or(&r->flags, FC_REPLICA_KNOCKED);
+		begin_wake(r);
+	}
+}
+
 #endif

@@ -26,6 +26,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
+#include "proof.h"
 #include "queues.h"
 #include "reply.h"
 #include "sockets.h"
@@ -57,4 +58,6 @@ const enum fc_policy_target *fc_type_policy_target __attribute__((unused));
 const enum fc_verdict *fc_type_verdict __attribute__((unused));
 const enum fc_ignored_gets *fc_type_ignored_gets __attribute__((unused));
 const enum fc_cells *fc_type_cells __attribute__((unused));
+const enum fc_proof_of *fc_type_proof_of __attribute__((unused));
+const enum fc_proof_mode *fc_type_proof_mode __attribute__((unused));
 const enum fc_uplink_flags *fc_type_uplink_flags __attribute__((unused));

@@ -5,6 +5,7 @@
 #include "budget.h"
 #include "maps.h"
 #include "parse.h"
+#include "proof.h"
 
 /* A retransmission within this time is known to be held already. After it,
  * or with another sequence number (a reused port), the packet is sent up
@@ -23,7 +24,7 @@ static __always_inline void fill_held(struct fc_held *h, const struct packet *p,
 	h->proto = p->proto;
 	h->pad[0] = h->pad[1] = h->pad[2] = 0;
 	h->seq = p->seq;
-	h->pad2 = 0;
+	h->proof = p->proven ? FC_PROOF_GIVEN : FC_PROOF_NONE;
 }
 
 /* The count of what the site has held, made if need be; the daemon deletes it
@@ -76,21 +77,29 @@ static __always_inline bool hold_copy_large(struct __sk_buff *skb, const struct 
 	return true;
 }
 
+enum fc_hold_result {
+	FC_HOLD_NOT, /* to be dropped */
+	FC_HOLD_DONE,
+	FC_HOLD_ASK, /* its source has to prove its address first */
+};
+
 /* Copies the first packet of a flow to user space: the wake event and the
- * held packet in one. The original is then dropped by the caller. Returns 1 if
- * it was copied. Tokens are taken for what can be held only, or what cannot be
- * would keep a site from ever waking. */
+ * held packet in one. The original is then dropped by the caller. Returns what has
+ * become of it, enum fc_hold_result. Tokens are taken for what can be held only, or
+ * what cannot be would keep a site from ever waking; and nobody is asked for a proof
+ * that there would be no room for. */
 __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool sleeps)
 {
 	struct fc_settings *cfg = config();
 	__u64 now = bpf_ktime_get_ns();
 	__u32 len = skb->len;
 	struct fc_held_flow *seen;
+	__u32 proof = FC_PROOF_NONE;
 	__u32 *held = NULL;
 	bool again, ok;
 
 	if (!cfg || !p)
-		return 0;
+		return FC_HOLD_NOT;
 
 	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
 
@@ -98,22 +107,37 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	again = seen && seen->seq == p->seq;
 	if (again && now - seen->ns < FC_HOLD_FRESH_NS) {
 		count(FC_STAT_HOLD_DUPLICATE);
-		return 0;
+		return FC_HOLD_NOT;
 	}
 	if (len == 0 || len > FC_HELD_MAX || p->frag != FC_FRAG_NONE) {
 		count(FC_STAT_HOLD_TOO_LARGE);
-		return 0;
+		return FC_HOLD_NOT;
 	}
+	if (again)
+		proof = seen->proof;
 	if (!again) {
-		if (!fc_may_wake(skb, p, site, sleeps))
-			return 0;
+		held = bpf_map_lookup_elem(&fc_hold_counts, &site);
+		if (held && *held >= cfg->hold_per_site) {
+			count(FC_STAT_HOLD_CAP);
+			return FC_HOLD_NOT;
+		}
+		if (p->proven) {
+			if (!seen || seen->proof != FC_PROOF_GIVEN)
+				count(FC_STAT_PROOF_GIVEN);
+			proof = FC_PROOF_GIVEN;
+		} else {
+			proof = fc_trusts(skb, p, now);
+			if (proof == FC_PROOF_GIVEN)
+				return FC_HOLD_ASK;
+		}
+		if (!fc_may_wake(skb, p, site, sleeps)) {
+			if (proof == FC_PROOF_OWED)
+				trust_back();
+			return FC_HOLD_NOT;
+		}
 		held = hold_count(site);
 		if (!held)
-			return 0;
-		if (*held >= cfg->hold_per_site) {
-			count(FC_STAT_HOLD_CAP);
-			return 0;
-		}
+			return FC_HOLD_NOT;
 	}
 	if (len <= FC_HELD_SMALL)
 		ok = hold_copy_small(skb, p, site, now);
@@ -121,18 +145,18 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 		ok = hold_copy_large(skb, p, site, now);
 	if (!ok) {
 		count(FC_STAT_HOLD_RING_FULL);
-		return 0;
+		return FC_HOLD_NOT;
 	}
 	/* counted only now: what the ring had no room for is never cleared */
 	if (held)
 		__sync_fetch_and_add(held, 1);
 
-	struct fc_held_flow f = { .ns = now, .seq = p->seq, .site = site };
+	struct fc_held_flow f = { .ns = now, .seq = p->seq, .proof = proof };
 
 	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
 	count(FC_STAT_HELD);
 	count_site(site, false);
-	return 1;
+	return FC_HOLD_DONE;
 }
 
 #endif

@@ -178,6 +178,14 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_wake_site SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fc_proof);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_proofs SEC(".maps");
+
 /* Small: what does not fit into it is counted, and told with the next. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -26,7 +26,8 @@ struct packet {
 	bool icmp_error : 1;
 	bool echo_request : 1, echo_reply : 1; /* their id is in sport and dport */
 	bool ignored : 1; /* of a source that is no visitor */
-	bool bare : 1;    /* TCP: acknowledges or resets, and says nothing */
+	bool bare : 1;    /* TCP: wakes nobody: acknowledges or resets, and says nothing */
+	bool proven : 1;  /* TCP: its source has proven its address */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */

@@ -4,11 +4,13 @@
 #ifndef FCNODE_SOCKETS_H
 #define FCNODE_SOCKETS_H
 
+#include "budget.h"
 #include "choose.h"
 #include "events.h"
 #include "flow.h"
 #include "ignore.h"
 #include "maps.h"
+#include "proof.h"
 #include "trigger.h"
 #include "turns.h"
 #include "use.h"
@@ -233,6 +235,21 @@ static __always_inline bool from_loopback(struct bpf_sock_ops *ops)
 	return ops->remote_ip6[3] == bpf_htonl(1);
 }
 
+/* A visitor whose SYN was no knock, as he had to prove his address first. */
+static __always_inline void handshake_knocks(struct choice c, const struct fc_addr *client, __u64 now)
+{
+	struct fc_settings *cfg = config();
+	struct packet p = { .src = *client };
+	__u32 site = c.r->site;
+
+	if (!is_asleep(c.r) || !cfg)
+		return;
+	if ((cfg->wake_source.burst && !source_may_wake(&p, &cfg->wake_source, now)) ||
+	    (cfg->wake_site.burst && !site_may_wake(&p, site, &cfg->wake_site, now)))
+		return; /* what he says is dropped then, until he may */
+	emit_knock(c.r, c.id);
+}
+
 static __always_inline void established(struct bpf_sock_ops *ops, struct choice c)
 {
 	struct bpf_sock *sk = ops->sk;
@@ -265,6 +282,8 @@ static __always_inline void established(struct bpf_sock_ops *ops, struct choice 
 	__sync_fetch_and_add(&c.r->conns_total, 1);
 	if (fc_keep_conn(&k, c.id, conns))
 		conn->kept = FC_KEPT_IN;
+	proof_given(&k, now);
+	handshake_knocks(c, &k.client, now);
 	c.r->last_ns = now;
 	if (!c.r->established_ns && __sync_val_compare_and_swap(&c.r->established_ns, 0, now) == 0)
 		emit(FC_EVENT_ESTABLISHED, c.id, c.r, now);

@@ -9,7 +9,9 @@
 #include "hold.h"
 #include "ignore.h"
 #include "policy.h"
+#include "proof.h"
 #include "pulse.h"
+#include "reply.h"
 #include "turns.h"
 
 /* fc0 is a dummy (or ifb) device: what this program lets pass, it eats. OK
@@ -68,10 +70,29 @@ static __always_inline bool has_left(const struct fc_site *s, const struct packe
 }
 
 /* Whether a packet may go to its replica: it wakes one that sleeps, unless it is
- * an ignored source's. */
+ * an ignored source's. A SYN that has to be followed by a proof of its address says
+ * nothing: the kernel of the replica's namespace answers it, and the end of the
+ * handshake wakes (established). */
 static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, struct choice c)
 {
-	return !is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src) || fc_may_wake(skb, p, c.r->site, true);
+	__u32 proof;
+
+	if (!is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src))
+		return true;
+	proof = fc_trusts(skb, p, bpf_ktime_get_ns());
+	if (proof == FC_PROOF_GIVEN) {
+		p->bare = true;
+		count(FC_STAT_PROOF_ASKED);
+		return true;
+	}
+	if (fc_may_wake(skb, p, c.r->site, true)) {
+		if (proof == FC_PROOF_OWED)
+			fc_owes(p);
+		return true;
+	}
+	if (proof == FC_PROOF_OWED)
+		trust_back();
+	return false;
 }
 
 /* A packet of a listener's flow goes to this replica: the first one of a visitor's
@@ -86,10 +107,7 @@ static __always_inline void knock(struct choice c, struct packet *p)
 		count_ignored(c.r->site, true);
 		return;
 	}
-	if (fc_emit_marked(c.r, c.id, FC_EVENT_KNOCK, FC_REPLICA_ASLEEP)) {
-		__sync_fetch_and_or(&c.r->flags, FC_REPLICA_KNOCKED);
-		begin_wake(c.r);
-	}
+	emit_knock(c.r, c.id);
 }
 
 /* A new flow would have to wake this replica, or wait for it to wake, and there is
@@ -196,6 +214,13 @@ static __always_inline int steer_icmp(struct __sk_buff *skb, struct packet *p)
 	return c.r ? to_replica(c.r) : to_sink();
 }
 
+/* Whether a cookie may be of fc_ask_proof, and is to be held until its listener expects
+ * it. What the machine itself sends was released. */
+static __always_inline bool may_prove(struct __sk_buff *skb, __u64 now)
+{
+	return skb->ingress_ifindex && asks_of_late(now) && !fc_unattended(now);
+}
+
 /* A segment that no socket has is nobody's, unless it has a cookie: whoever may get a
  * new flow takes it then, and nobody is woken. */
 static __always_inline struct choice choose_by_cookie(struct __sk_buff *skb, struct fc_site *s, struct packet *p,
@@ -203,7 +228,7 @@ static __always_inline struct choice choose_by_cookie(struct __sk_buff *skb, str
 {
 	struct choice none = {}, c;
 
-	if (!fc_has_cookie(skb, p))
+	if (may_prove(skb, bpf_ktime_get_ns()) || !fc_has_cookie(skb, p))
 		return none;
 	c = choose(s, p, port_bit);
 	return c.r && !is_asleep(c.r) ? c : none;
@@ -255,6 +280,27 @@ static __always_inline void keep_first(struct packet *p, struct fc_flow_key *k, 
 		fc_keep(k, FC_CELLS_DATAGRAM, id, uplink, 0);
 }
 
+/* A segment of no socket and no replica: if its source was asked for a proof of its
+ * address this may be that, or data that follows it. What else follows is sent again. */
+static __always_inline int stray(struct __sk_buff *skb, struct packet *p, __u32 site, bool sleeps)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!may_prove(skb, now))
+		return to_sink();
+	p->proven = fc_has_cookie(skb, p);
+	if (!p->proven) {
+		if (!fc_follows(p, site, now))
+			return to_sink();
+		if (!p->payload)
+			return FC_EATEN;
+		p->proven = true;
+	}
+	p->seq += p->payload; /* the first data has the number of what comes before it */
+	fc_hold(skb, p, site, sleeps);
+	return FC_EATEN;
+}
+
 /* At fc0's egress: everything for the VIP prefixes comes by here, from this
  * machine and from outside, held packets on their second way too. */
 SEC("tc")
@@ -290,7 +336,7 @@ int fc_device(struct __sk_buff *skb)
 		if (!c.r)
 			c = choose_by_socket(skb, &p, &fk, l->site);
 		if (!c.r || c.r->site != l->site)
-			return to_sink();
+			return stray(skb, &p, l->site, false);
 		if (!may_reach(skb, &p, c))
 			return FC_EATEN;
 		knock(c, &p);
@@ -325,14 +371,15 @@ int fc_device(struct __sk_buff *skb)
 		}
 	}
 	if (!p.syn && p.proto != IPPROTO_UDP)
-		return to_sink();
+		return stray(skb, &p, l->site, s && (s->flags & FC_SITE_SLEEPS));
 	if (p.ignored) {
 		turned_away(f, l->site);
 		return to_sink();
 	}
 	if (fc_unattended(bpf_ktime_get_ns()))
 		return to_sink();
-	fc_hold(skb, &p, l->site, s && (s->flags & FC_SITE_SLEEPS));
+	if (fc_hold(skb, &p, l->site, s && (s->flags & FC_SITE_SLEEPS)) == FC_HOLD_ASK && fc_ask_proof(skb, &p))
+		return to_stack();
 	return FC_EATEN;
 }
 
@@ -388,6 +435,48 @@ __noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
 		return FC_FOR_OTHERS;
 	count(FC_STAT_FOREIGN);
 	return FC_FOREIGN;
+}
+
+/* Whether a SYN that nobody is awake for is asked for a proof, wherever it is looked
+ * at. What is held already is not: its client would have two answers. */
+__noinline int fc_distrusts(struct packet *p, __u32 site)
+{
+	struct fc_proof *a = proof_state();
+	struct fc_settings *cfg = config();
+	__u64 now = bpf_ktime_get_ns();
+	struct fc_held_flow *seen;
+	__u32 *held;
+
+	if (!a || !cfg || !p || !p->syn || p->frag != FC_FRAG_NONE || !trusts_nobody(a, p, now))
+		return 0;
+
+	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
+
+	seen = bpf_map_lookup_elem(&fc_held_flows, &k);
+	held = bpf_map_lookup_elem(&fc_hold_counts, &site);
+	if ((seen && seen->seq == p->seq) || (held && *held >= cfg->hold_per_site) || fc_unattended(now) ||
+	    fc_ignores(site, &p->src))
+		return 0;
+	asks(a, now);
+	return 1;
+}
+
+/* Nobody is awake for a packet: fc0 has it held, or refused. A SYN that is to be
+ * answered with a cookie is answered here, back to where it came from: a flood of them
+ * asks for no route and no neighbour. */
+static __always_inline int nobody_awake(struct __sk_buff *skb, struct packet *p, __u32 site)
+{
+	__u8 mac[2 * ETH_ALEN], swapped[2 * ETH_ALEN];
+
+	if (!fc_distrusts(p, site))
+		return TC_ACT_UNSPEC;
+	if (!fc_ask_proof(skb, p) || bpf_skb_load_bytes(skb, 0, mac, sizeof(mac)) < 0)
+		return TC_ACT_SHOT;
+	__builtin_memcpy(swapped, mac + ETH_ALEN, ETH_ALEN);
+	__builtin_memcpy(swapped + ETH_ALEN, mac, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, swapped, sizeof(swapped), 0) < 0)
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
 }
 
 /* At an uplink's ingress: denied sources and what is foreign end here. Of the rest
@@ -459,10 +548,12 @@ int fc_uplink(struct __sk_buff *skb)
 
 	if (!l && c.r && !p.syn) /* an answer to a datagram of the replica's own */
 		return straight_in(skb, &p, &fk, f, c);
-	if (!s || (s->flags & FC_SITE_REFUSE))
+	if (!l || (s && (s->flags & FC_SITE_REFUSE)))
 		return TC_ACT_UNSPEC;
-	c = pick(skb, &p, l, s, c, &fk);
-	if (!c.r || in_vain(c))
+	c = s ? pick(skb, &p, l, s, c, &fk) : (struct choice){};
+	if (!c.r)
+		return nobody_awake(skb, &p, l->site);
+	if (in_vain(c))
 		return TC_ACT_UNSPEC;
 	if (fc_look_at_source(&p, l->site)) {
 		if (is_asleep(c.r))

@@ -136,7 +136,21 @@ struct fc_vip {
 struct fc_held_flow {
 	__u64 ns;
 	__u32 seq;
-	__u32 site;
+	__u32 proof; /* enum fc_proof_of */
+};
+
+/* What a flow that was held has to do with proofs of address; see proof.h. */
+enum fc_proof_of {
+	FC_PROOF_NONE,
+	FC_PROOF_OWED,  /* its SYN was held on trust */
+	FC_PROOF_GIVEN, /* by the end of a handshake */
+};
+
+/* Whether a source proves its address before it wakes a site. */
+enum fc_proof_mode {
+	FC_PROOF_OFF,
+	FC_PROOF_AUTO, /* while more is held on trust than `trust` allows */
+	FC_PROOF_ALWAYS,
 };
 
 /* Kept with a listening socket: the ports of its replica that it opens. */
@@ -399,13 +413,23 @@ struct fc_bucket {
 	__u64 told; /* of when it was told that it is empty */
 };
 
+/* The first three are the daemon's, the others the programs'. */
+struct fc_proof {
+	__u32 mode; /* enum fc_proof_mode */
+	__u32 pad;
+	struct fc_rate trust;
+	struct fc_bucket bucket;
+	__u64 asked; /* CLOCK_MONOTONIC of when somebody was last asked, nearly */
+};
+
 enum fc_limit {
 	FC_LIMIT_WAKE,
 	FC_LIMIT_CONNS,   /* that a site begins; `source` is where to */
 	FC_LIMIT_PACKETS, /* likewise */
+	FC_LIMIT_TRUST,   /* of fc_proof: sources have to prove their address */
 };
 
-/* A bucket is empty: that of a source's network, or (site not 0) of a site. */
+/* A bucket is empty: that of a source's network, of a site (site not 0), or of trust. */
 struct fc_limited {
 	__u64 ns; /* CLOCK_MONOTONIC */
 	struct fc_addr source;
@@ -452,8 +476,8 @@ struct fc_held {
 	__be16 vip_port;
 	__u8 proto;
 	__u8 pad[3];
-	__u32 seq; /* TCP: sequence number of the SYN, host order */
-	__u32 pad2;
+	__u32 seq; /* TCP, host order: that of the SYN, one more of data behind a proof */
+	__u32 proof; /* enum fc_proof_of */
 };
 
 struct fc_held_small {
@@ -530,6 +554,8 @@ enum fc_stat {
 	FC_STAT_CELL_TAKEN,
 	FC_STAT_EGRESS_CONNECTIONS,
 	FC_STAT_EGRESS_PACKETS,
+	FC_STAT_PROOF_ASKED,
+	FC_STAT_PROOF_GIVEN,
 	FC_STAT_MAX,
 };
 

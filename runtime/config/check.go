@@ -33,6 +33,9 @@ var egressWays = []string{"masquerade", "routed", "none"}
 // firewallModes are those of package firewall.
 var firewallModes = []string{"respect", "bypass"}
 
+// proofModes are those of package bpf.
+var proofModes = []string{"auto", "always", "off"}
+
 var (
 	linkForm     = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
 	registryForm = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
@@ -105,6 +108,7 @@ func (c checker) config(cfg *Config) {
 	c.duration("wake.unused", cfg.Wake.Unused, time.Second, time.Hour)
 	c.tokens("wake.source", cfg.Wake.Source)
 	c.tokens("wake.site", cfg.Wake.Site)
+	c.oneOf("wake.proof", cfg.Wake.Proof, proofModes, "time to ask for a proof")
 	if err := cfg.Keepalive.Check(); err != nil {
 		c.report("keepalive", err)
 	}

@@ -193,6 +193,8 @@ type Wake struct {
 	Source Tokens `json:"source" also:"client,network"`
 	// Site is how often a site may be woken for nobody.
 	Site Tokens `json:"site"`
+	// Proof says whether a client proves its address before it wakes a site: auto (while handshakes are begun and not ended), always or off.
+	Proof string `json:"proof" also:"cookies,syncookies"`
 }
 
 // Tokens are what is taken one of for each wake, and dropped without.
@@ -307,7 +309,7 @@ func base() Config {
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),
-			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)},
+			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Proof: "auto",
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},

@@ -154,6 +154,8 @@ func TestParseBad(t *testing.T) {
 		{"nobody uses it for ever", "wake: {unused: 0s}\n", "1:16: wake.unused: 0s is out of range"},
 		{"no wakes", "wake: {source: {burst: -1}}\n", "1:24: wake.source.burst: -1 is out of range"},
 		{"wakes without a pause", "wake: {site: {every: 0s}}\n", "1:22: wake.site.every: 0s is out of range"},
+		{"proofs that are misspelt", "wake: {proof: allways}\n", `1:15: wake.proof: "allways" is no time to ask for a proof; did you mean always?`},
+		{"proofs by truth", "wake: {proof: true}\n", "1:15: wake.proof: true is a boolean"},
 		{"wakes a second", "wake: {rate: 5}\n", "1:8: wake.rate: unknown field"},
 		{"keepalive too short", "keepalive: 9s\n", "1:12: keepalive: 9s is out of range"},
 		{"keepalive in words", "keepalive: none\n", `1:12: keepalive: "none" is not a duration`},

@@ -56,6 +56,8 @@ type world struct {
 	bug        string // what panics
 	panics     int    // so often it has
 	strangers  bool   // those who come send a SYN and nothing else
+	proven     bool   // what is held ends handshakes
+	expect     []netip.AddrPort
 	images     fakeImages
 	sources    []volume.Source // of each container's volumes
 }
@@ -457,6 +459,16 @@ func (n fakeNamespace) OwnConns() ([]netctl.OwnConn, error) {
 	return n.w.own, nil
 }
 
+func (n fakeNamespace) ExpectCookies(at netip.AddrPort) error {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	if n.w.released > 0 {
+		return errors.New("told when packets were released already")
+	}
+	n.w.expect = append(n.w.expect, at)
+	return nil
+}
+
 func (fakeNamespace) FD() *os.File               { return nil }
 func (fakeNamespace) Cookie() uint64             { return 1 }
 func (fakeNamespace) NSID() int                  { return 1 }
@@ -476,9 +488,12 @@ func (h fakeHolder) Add(p bpf.HeldPacket, within time.Duration) (bool, error) {
 	return true, nil
 }
 
-func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Proto) bool) (int, uint64, error) {
+func (h fakeHolder) ReleaseIf(id bpf.SiteID, ready func(netip.AddrPort, bpf.Proto, bool) bool) (int, uint64, error) {
 	h.w.mayPanic("ReleaseIf")
-	if !ready(netip.MustParseAddrPort("10.77.0.12:80"), bpf.TCP) {
+	h.w.mu.Lock()
+	proven := h.w.proven
+	h.w.mu.Unlock()
+	if !ready(netip.MustParseAddrPort("10.77.0.12:80"), bpf.TCP, proven) {
 		return 0, 0, nil
 	}
 	h.w.mu.Lock()

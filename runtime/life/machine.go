@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -290,38 +291,35 @@ func (a *Activity) mark(data DataPath, v site.View) error {
 
 // release puts held packets whose port is listened on back on the wire.
 func (l *Live) release() {
-	var mask4, mask6 uint32
-	v := l.Machine.View()
-	for _, r := range v.Replicas {
-		if own := l.Replicas[r.ID]; r.Draining || own != nil && own.closed {
-			continue
-		}
-		if r.Forced {
-			mask4, mask6 = ^uint32(0), ^uint32(0)
-		}
-		st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID))
+	ready := listened(l)
+	// Who has ended a handshake that the data path began meets a listener that has
+	// sent no cookie, and is refused by it unless it expects some.
+	expected := map[netip.AddrPort]bool{}
+	now := l.Host.Now()
+	released := 0
+	for {
+		var expect []netip.AddrPort
+		n, _, err := l.Host.Holder.ReleaseIf(l.ID, func(vip netip.AddrPort, proto bpf.Proto, proven bool) bool {
+			replicas := ready(vip, proto)
+			if proven && len(replicas) > 0 && !expected[vip] {
+				expect = append(expect, vip)
+				return false
+			}
+			return replicas != nil
+		})
 		if err != nil {
-			continue // it is gone, or not in the data path yet: nothing listens there
+			l.Host.Log.Warn("a held packet could not be put back; its client will repeat it", "site", l.Name, "error", err)
 		}
-		mask4 |= st.Ready4
-		mask6 |= st.Ready6
-	}
-	ready := func(vip netip.AddrPort, proto bpf.Proto) bool {
-		mask := mask4
-		if vip.Addr().Is6() {
-			mask = mask6
+		released += n
+		if len(expect) == 0 {
+			break
 		}
-		for i, port := range l.Ports {
-			if port.Port == vip.Port() && protoOf(port) == proto {
-				return mask&(1<<i) != 0
+		for _, vip := range expect {
+			if !expected[vip] {
+				expected[vip] = true
+				expectCookies(l, vip, ready(vip, bpf.TCP))
 			}
 		}
-		return true // not ours any more: the data path refuses it
-	}
-	now := l.Host.Now()
-	released, _, err := l.Host.Holder.ReleaseIf(l.ID, ready)
-	if err != nil {
-		l.Host.Log.Warn("a held packet could not be put back; its client will repeat it", "site", l.Name, "error", err)
 	}
 	if released == 0 && l.Host.Holder.Holds(l.ID) {
 		return
@@ -335,6 +333,59 @@ func (l *Live) release() {
 	// could keep the site from ever waking.
 	if err := l.Host.Data.ClearHold(l.ID); err != nil {
 		l.Host.Log.Error("cannot reset the count of held packets", "site", l.Name, "error", err)
+	}
+}
+
+// listened returns a function that tells which replicas listen at an address: nil, no
+// one does yet; none, nobody ever will.
+func listened(l *Live) func(vip netip.AddrPort, proto bpf.Proto) []*Replica {
+	type listener struct {
+		*Replica
+		ready4, ready6 uint32
+	}
+	var all []listener
+	for _, r := range l.Machine.View().Replicas {
+		own := l.Replicas[r.ID]
+		if r.Draining || own != nil && own.closed {
+			continue
+		}
+		at := listener{Replica: own}
+		if st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID)); err == nil { // else it is gone, or not in the data path yet
+			at.ready4, at.ready6 = st.Ready4, st.Ready6
+		}
+		if r.Forced {
+			at.ready4, at.ready6 = ^uint32(0), ^uint32(0)
+		}
+		all = append(all, at)
+	}
+	return func(vip netip.AddrPort, proto bpf.Proto) (replicas []*Replica) {
+		i := slices.IndexFunc(l.Ports, func(p spec.Port) bool { return p.Port == vip.Port() && protoOf(p) == proto })
+		if i < 0 {
+			return []*Replica{} // not ours any more: the data path refuses it
+		}
+		for _, r := range all {
+			mask := r.ready4
+			if vip.Addr().Is6() {
+				mask = r.ready6
+			}
+			if mask&(1<<i) != 0 {
+				replicas = append(replicas, r.Replica)
+			}
+		}
+		return replicas
+	}
+}
+
+// expectCookies has the listeners of replicas take the ends of handshakes that the data
+// path has begun. Where one does not it refuses those visitors.
+func expectCookies(l *Live, vip netip.AddrPort, replicas []*Replica) {
+	for _, r := range replicas {
+		if r == nil || r.ns == nil {
+			continue
+		}
+		if err := r.ns.ExpectCookies(vip); err != nil {
+			l.Host.Log.Warn("visitors that have proven their address may be refused; they come again", "site", l.Name, "replica", r.Name, "error", err)
+		}
 	}
 }
 

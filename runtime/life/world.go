@@ -43,7 +43,7 @@ type DataPath interface {
 // Holder keeps the packets of visitors whose site wakes.
 type Holder interface {
 	Add(p bpf.HeldPacket, within time.Duration) (first bool, err error)
-	ReleaseIf(id bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto) bool) (n int, oldest uint64, err error)
+	ReleaseIf(id bpf.SiteID, ready func(vip netip.AddrPort, proto bpf.Proto, proven bool) bool) (n int, oldest uint64, err error)
 	// Holds says whether a packet of the site is held.
 	Holds(id bpf.SiteID) bool
 	Refuse(bpf.SiteID) (n int, err error)
@@ -64,6 +64,7 @@ type Namespace interface {
 	Dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 	Listeners() ([]string, error)
 	OwnConns() ([]netctl.OwnConn, error)
+	ExpectCookies(at netip.AddrPort) error
 	Close() error
 	Leave() error
 }

@@ -161,7 +161,7 @@ func (n *Node) open() (err error) {
 	n.closers = append(n.closers, n.NamedVolumes.Close)
 	n.dp, err = bpf.Open(bpf.Options{
 		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.Log,
-		WakeSource: rate(cfg.Wake.Source), WakeSite: rate(cfg.Wake.Site), MaxFlows: uint32(cfg.Flows.Max), SiteFlows: uint32(cfg.Flows.PerSite),
+		WakeSource: rate(cfg.Wake.Source), WakeSite: rate(cfg.Wake.Site), Proof: bpf.Proof(cfg.Wake.Proof), MaxFlows: uint32(cfg.Flows.Max), SiteFlows: uint32(cfg.Flows.PerSite),
 	})
 	if err != nil {
 		return err

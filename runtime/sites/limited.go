@@ -49,7 +49,7 @@ func (w *LimitedWakes) event(l bpf.Limited, now time.Time) (event.Event, bool) {
 	if now.Sub(w.since) >= limitedEvery {
 		w.since, w.told = now, 0
 	}
-	if w.told >= limitedMost {
+	if w.told >= limitedMost && l.Limit != bpf.LimitTrust { // which is of all, and told seldom
 		w.untold++
 		return event.Event{}, false
 	}
@@ -62,6 +62,10 @@ func (w *LimitedWakes) event(l bpf.Limited, now time.Time) (event.Event, bool) {
 		}
 	}
 	switch {
+	case l.Limit == bpf.LimitTrust:
+		ev.Fields = map[string]any{"source": l.Peer.String()}
+		ev.Reason = "more clients begin handshakes with sites that sleep than end them, as in a flood of forged sources"
+		ev.Text = fmt.Sprintf("each client has to prove its address before it wakes a site, until that is over (wake.proof: auto); the last packet said that it came from %s", l.Peer.Addr())
 	case l.Limit != bpf.LimitWakes:
 		ev.Fields = map[string]any{"to": l.Peer.Addr().String()}
 		what := "packets"

@@ -50,4 +50,11 @@ func TestLimitedIsTold(t *testing.T) {
 	if ev, _ = w.event(bpf.Limited{Peer: source}, now.Add(time.Minute)); strings.Contains(ev.Text, "not told") {
 		t.Errorf("told twice: %+v", ev)
 	}
+	for range limitedMost {
+		w.event(bpf.Limited{Peer: source}, now.Add(time.Minute))
+	}
+	ev, ok = w.event(bpf.Limited{Peer: netip.MustParsePrefix("192.0.2.7/32"), Limit: bpf.LimitTrust}, now.Add(time.Minute))
+	if !ok || !strings.Contains(ev.Text, "wake.proof: auto") || !strings.Contains(ev.Text, "192.0.2.7") {
+		t.Errorf("of proofs, after as many as are told: %v, %+v", ok, ev)
+	}
 }
