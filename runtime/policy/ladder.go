@@ -56,15 +56,16 @@ func (p *Plans) ladder(in Input) sleep.Choice {
 	var plans sleep.Plans
 	s := in.Experience.Pauses()
 	p.planner.Plan(s, &plans)
-	why := p.reason(in, plans.Follow().Rule) + "; " // once, as it is the same for all
 	for _, step := range plans.Follow().Steps(nil) {
 		o := &options[step.Option]
-		r := sleep.Rung{Tier: o.Tier, After: p.after(in.Spec, step.After, o.Tier), Reason: fmt.Sprintf("%sa wake takes %s", why, figures(o.Wake))}
-		why = ""
+		r := sleep.Rung{Tier: o.Tier, After: p.after(in.Spec, step.After, o.Tier), Reason: "a wake takes " + figures(o.Wake).String()}
 		if n := len(out.Rungs); n > 0 && out.Rungs[n-1].After >= r.After {
 			out.Rungs = out.Rungs[:n-1]
 		}
 		out.Rungs = append(out.Rungs, r)
+	}
+	if len(out.Rungs) > 0 { // once, as it is the same for all
+		out.Rungs[0].Reason = p.reason(in, plans.Follow().Rule) + "; " + out.Rungs[0].Reason
 	}
 	return in.complete(out, rungs, options)
 }
@@ -107,8 +108,8 @@ func (p *Plans) reason(in Input, rule sleep.Rule) string {
 
 // after is when a rung is entered: a plan's moves are at the edges of classes of pauses,
 // and the first of those stands for the end of the time in which the site stays awake in any
-// case. Who has been sent a wake's SYN has wake.unused to come back, before
-// something is done to the replica that would cut him off.
+// case. Whoever's packet woke the site has wake.unused to say something before it goes to a
+// tier on which his connection would be cut off.
 func (p *Plans) after(s *spec.Site, after time.Duration, tier detect.Tier) time.Duration {
 	l := linger(s)
 	if b := sleep.Bucket(after + time.Microsecond); b == 0 || sleep.Edge(b-1) < l {
