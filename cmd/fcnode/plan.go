@@ -20,7 +20,8 @@ docs/detection.md). With recorded requests, those of a FILE, or that the node ha
 recorded of a SITE or of all its sites, as "fcnode replay" takes them, it plays
 fcnode's plans at several shares of late requests, and with --have under a budget
 of memory. What the tiers cost a SITE is what the node has measured, unless
---memory or --start is given.`
+--memory or --start is given, and its service level is said. A node wakes no site
+ahead of a visit; these plans do (docs/policy.md).`
 
 func newPlan(e *env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -56,6 +57,9 @@ func newPlan(e *env) *cobra.Command {
 		}
 		if measured != nil && !flags.given(cmd) {
 			options = measured
+		}
+		if class = from.levelFor(cmd, class); from.level != nil {
+			fmt.Fprintf(e.stdout, "The service level of %s is %s; that makes %s.\n", args[0], level(from.level), price(from.level))
 		}
 		if *have != "" {
 			budget, err := spec.ParseBytes(*have)

@@ -20,6 +20,18 @@ import (
 type recordedFrom struct {
 	all   bool
 	since string
+	level *api.Level // of the site that was read; nil: none
+}
+
+// levelFor gives the site's service level the place of what no flag says.
+func (r *recordedFrom) levelFor(cmd *cobra.Command, class sleep.Class) sleep.Class {
+	if r.level != nil && !cmd.Flags().Changed("late") {
+		class.Late = r.level.Late
+	}
+	if r.level != nil && !cmd.Flags().Changed("over") {
+		class.Over = r.level.Over.Duration()
+	}
+	return class
 }
 
 func addRecorded(cmd *cobra.Command) *recordedFrom {
@@ -85,6 +97,7 @@ func (r *recordedFrom) read(ctx context.Context, e *env, args []string) (*model.
 	if err != nil {
 		return nil, nil, err
 	}
+	r.level = why.Level
 	return f, optionsOf(&why), nil
 }
 

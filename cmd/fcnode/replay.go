@@ -29,7 +29,8 @@ Policies: plans (fcnode's, its price steered to --late), auto (a ladder of each
 site's own, steered to the share --late of cold requests), ski-rental,
 timeout=5m (from running to cold), and oracle, which knows how long each pause
 will be. What the tiers cost a SITE is what the node has measured (see "fcnode
-why"), unless --memory or --start is given; else it is assumed from these.`
+why"), unless --memory or --start is given; else it is assumed from these.
+Likewise --late and --over are those of a SITE's service level.`
 
 // class are the flags that say what sites cost and what they promise.
 type classFlags struct {
@@ -94,6 +95,7 @@ func newReplay(e *env) *cobra.Command {
 		if measured != nil && !flags.given(cmd) {
 			options = measured
 		}
+		class = from.levelFor(cmd, class)
 		var out []replayed
 		for _, name := range *policies {
 			rule, err := model.NewPolicy(name, options, class, f.Sites)

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/event"
 )
 
 // someRequests are a site that is asked every half hour, and one that is asked at random.
@@ -159,6 +161,10 @@ func TestPlanOfASite(t *testing.T) {
 		t.Errorf("what was measured makes no difference:\n%s%s", measured, assumed)
 	}
 	if out := run("plan", "blog"); !strings.Contains(out, "late 1%") || !strings.Contains(out, "2 sites") {
+		t.Errorf("plan says\n%s", out)
+	}
+	node.why.Level = &api.Level{Class: "gold", Late: 0.001, Over: event.Nanoseconds(50 * time.Millisecond), Price: 1234, MemoryPrice: 1}
+	if out := run("plan", "blog"); !strings.Contains(out, "The service level of blog is class gold: 0.1% over 50ms; that makes 1234 GiB·s for a second of waiting.") {
 		t.Errorf("plan says\n%s", out)
 	}
 	if out := run("plan", "--all", "--have", "100MiB"); !strings.Contains(out, "evictions") {

@@ -258,7 +258,7 @@ func TestApplySendsDefaults(t *testing.T) {
 	if code, stdout, stderr := c.run(t, "apply", "-f", "-", "-o", "json"); code != 0 || !strings.Contains(stdout, `"action": "created"`) {
 		t.Fatalf("%d, %s, %s", code, stdout, stderr)
 	}
-	if len(b.applied) != 1 || b.applied[0].Limits.Pids.Max == 0 || b.applied[0].Idle.After == 0 {
+	if len(b.applied) != 1 || b.applied[0].Limits.Pids.Max == 0 || !b.applied[0].Idle.Auto {
 		t.Errorf("applied %+v", b.applied)
 	}
 }

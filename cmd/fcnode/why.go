@@ -16,7 +16,8 @@ what each tier would cost until the next one, who wakes it by the clock, and wha
 was decided last.
 
 Costs are in GiB·s, a GiB of memory held for a second; a core is 4 of them a
-second, and a second of a visitor's waiting 600 (docs/policy.md).`
+second. What a second of a visitor's waiting is worth follows from the service
+level (docs/policy.md).`
 
 func newWhy(e *env) *cobra.Command {
 	n := 8
@@ -48,6 +49,9 @@ func newWhy(e *env) *cobra.Command {
 func printWhy(w io.Writer, why *api.Why, now time.Time) error {
 	fmt.Fprintln(w, whyState(why, now))
 	fmt.Fprintln(w, whyVisits(why))
+	if why.Level != nil {
+		fmt.Fprintf(w, "Its service level is %s; that makes %s.\n", level(why.Level), price(why.Level))
+	}
 	for _, line := range whyOthers(why) {
 		fmt.Fprintln(w, line)
 	}

@@ -32,6 +32,23 @@ func sleeping() api.Why {
 	}
 }
 
+// TestLevelInWords: the class or the site's own, what is lacking of it, how it is held, and at which price.
+func TestLevelInWords(t *testing.T) {
+	over := event.Nanoseconds(100 * time.Millisecond)
+	for want, l := range map[string]*api.Level{
+		"|": nil,
+		"class standard: 1% over 100ms|600 GiB·s for a second of waiting":                                                   {Class: "standard", Late: 0.01, Over: over, Price: 600, MemoryPrice: 1},
+		"its own: 2% over 100ms; 0.5% of 1200 lately|3.21 GiB·s for a second of waiting":                                    {Late: 0.02, Over: over, Share: 0.005, Requests: 1200, Price: 3.21, MemoryPrice: 1},
+		"class standard (the configuration has no class gold): 1% over 100ms|600 GiB·s for a second of waiting":             {Class: "standard", Missing: "gold", Late: 0.01, Over: over, Price: 600, MemoryPrice: 1},
+		"class gold: 0.1% over 100ms, of each site 1%|600 GiB·s for a second of waiting; memory 2.5 times as dear as usual": {Class: "gold", Late: 0.001, Over: over, Each: 0.01, Price: 600, MemoryPrice: 2.5},
+		"class gold: 0.1% over 100ms; not held to each: too few|600 GiB·s for a second of waiting":                          {Class: "gold", Late: 0.001, Over: over, Each: 0.01, NotEach: "each: too few", Price: 600, MemoryPrice: 1},
+	} {
+		if got := level(l) + "|" + price(l); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
 func TestWhy(t *testing.T) {
 	node := &recorded{sites: []api.Site{{Name: "blog"}}, why: sleeping()}
 	c := newCLI(t).serve(t, node)

@@ -13,6 +13,9 @@ type Planner struct {
 	Pool Pool
 	// Linger is for how long a site stays awake in any case; 0: two seconds.
 	Linger time.Duration
+	// Down keeps sites from being woken ahead: no plan is followed that goes up. What
+	// that would have saved is still known.
+	Down bool
 
 	table table
 	odds  odds
@@ -75,7 +78,7 @@ func (p *Planner) Plan(s *State, to *Plans) {
 	to.TwoWay = p.table.solve(&p.odds, TwoWay, linger)
 	to.Careful = p.table.carefully(linger)
 	to.follow = OneWay
-	if s.Ahead.Surely() {
+	if s.Ahead.Surely() && !p.Down {
 		to.follow = TwoWay
 	}
 	if float64(s.Debt)+p.table.overspend(to.Follow(), trust) > grace*p.dear() {

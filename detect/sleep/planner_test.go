@@ -163,6 +163,30 @@ func people(rnd *rand.Rand) float64 {
 	return 3000 * math.Exp(1.5*rnd.NormFloat64())
 }
 
+// TestDown: who does not wake sites ahead follows a plan that goes down only, also where waking ahead would pay; that it would is
+// still known.
+func TestDown(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		var p Planner
+		p.Down = down
+		p.Use(page(), at(600))
+		var s State
+		var plans Plans
+		for range 100 {
+			p.Plan(&s, &plans)
+			p.Ended(&s, &plans, 300*time.Second)
+		}
+		p.Plan(&s, &plans)
+		up := false
+		for b, i := range plans.Follow().at {
+			up = up || b > 0 && i < plans.Follow().at[b-1]
+		}
+		if up == down || !s.Ahead.Surely() {
+			t.Errorf("down only: %v, and it goes up: %v; waking ahead pays: %v", down, up, s.Ahead.Surely())
+		}
+	}
+}
+
 // TestAheadIsNeverMuchWorse: on whatever pauses, following the test costs no more than
 // 1.05 of never waking ahead; and no more than hindsight allows.
 func TestAheadIsNeverMuchWorse(t *testing.T) {

@@ -82,6 +82,9 @@ type Site struct {
 	LadderUnused []Rung `json:"ladderUnused,omitempty"`
 	// Triggers are what the kernel watches of the site, to be told at once.
 	Triggers []Trigger `json:"triggers,omitempty"`
+	// Level is the service level that the node plans its sleep by; absent where the spec says itself when it sleeps. In answers
+	// about a single site only.
+	Level *Level `json:"level,omitempty"`
 	// NotScaled says which limits are not scaled though the spec asks for it, and why.
 	NotScaled []string `json:"notScaled,omitempty"`
 	// SpareUnused says why no spare replicas are kept though the spec asks for them.
@@ -104,6 +107,26 @@ type Site struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// Versions are what it was before, the newest first: what it can be rolled back to.
 	Versions []Version `json:"versions,omitempty"`
+}
+
+// Level is a site's service level, and how it is kept.
+type Level struct {
+	// Class is empty where the objective is the site's own.
+	Class string `json:"class,omitempty"`
+	// Missing is the class that the spec names, where the configuration has none of that name.
+	Missing string `json:"missing,omitempty"`
+	// Late is the share of the requests, of all sites of the class, that may wait for longer than Over.
+	Late float64           `json:"late"`
+	Over event.Nanoseconds `json:"overNs"`
+	// Each bounds the share of each site by itself; NotEach says why this one is not held to it.
+	Each    float64 `json:"each,omitempty"`
+	NotEach string  `json:"notEach,omitempty"`
+	// Share is what part was late lately, of so many requests within about a day.
+	Share    float64 `json:"share"`
+	Requests float64 `json:"requests"`
+	// Price is what a second of a visitor's waiting is worth, and MemoryPrice a GiB of memory for a second: 1 as usual.
+	Price       float64 `json:"price"`
+	MemoryPrice float64 `json:"memoryPrice"`
 }
 
 // Version is what a site was before it was changed.

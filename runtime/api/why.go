@@ -31,6 +31,8 @@ type Why struct {
 	Usual *WhyUsual `json:"usual,omitempty"`
 	// Alternatives are all tiers, running first.
 	Alternatives []WhyTier `json:"alternatives"`
+	// Level is the service level by which the costs are reckoned.
+	Level *Level `json:"level,omitempty"`
 	// Callers wake the site by the clock.
 	Callers []WhyCaller `json:"callers,omitempty"`
 	// Decisions are the last ones, the newest first.

@@ -174,6 +174,25 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestMemoryOfAll: what all groups use is read from their parent; without the controller it is not known.
+func TestMemoryOfAll(t *testing.T) {
+	p := fakeGroup(t, []string{"memory"}, nil).parent
+	for name, text := range map[string]string{"memory.current": "4096\n", "memory.stat": "inactive_file 2000\n"} {
+		if err := os.WriteFile(filepath.Join(p.Path(), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err := p.Memory(); err != nil || m.Current != 4096 || m.Idle != 2000 {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if _, err := fakeGroup(t, nil, nil).parent.Memory(); !errors.Is(err, ErrNoController) {
+		t.Errorf("without the controller: %v", err)
+	}
+	if _, err := (&Parent{mount: t.TempDir(), group: "/gone", has: []string{"memory"}}).Memory(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a group that is gone: %v", err)
+	}
+}
+
 func TestFindDisk(t *testing.T) {
 	if _, err := FindDisk("/proc/self"); !errors.Is(err, ErrNoDisk) {
 		t.Errorf("/proc: %v, want ErrNoDisk", err)

@@ -121,6 +121,21 @@ func (g *Group) Usage() (Usage, error) {
 	return u, r.err
 }
 
+// Memory is what all groups below the parent use together; ErrNoController where the
+// kernel does not account for it.
+func (p *Parent) Memory() (MemoryUsage, error) {
+	if err := p.need("memory"); err != nil {
+		return MemoryUsage{}, err
+	}
+	dir, err := unix.Open(p.Path(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return MemoryUsage{}, fmt.Errorf("open cgroup %s: %w", p.Path(), err)
+	}
+	defer unix.Close(dir) // a path descriptor
+	r := reader{dir: dir, path: p.Path(), buf: make([]byte, 16<<10)}
+	return r.memory(), r.err
+}
+
 // MemoryCurrent is the memory that the kernel accounts to the group, in bytes;
 // ErrNoController where it does not.
 func (g *Group) MemoryCurrent() (uint64, error) {

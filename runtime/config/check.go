@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"path/filepath"
@@ -40,6 +41,7 @@ var (
 	linkForm     = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
 	registryForm = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
 
+	classForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
 	// poolNames are those of the node's ends of the replicas' links.
 	poolNames = regexp.MustCompile(`^fcv[0-9]+$`)
@@ -127,6 +129,7 @@ func (c checker) config(cfg *Config) {
 	c.privileges(cfg.Privileges)
 	c.registries(cfg.Registries)
 	c.tiers(cfg)
+	c.classes(cfg)
 	c.scaling(cfg)
 	cfg.DNS.Check("dns", c.report)
 	if cfg.Egress != "" {
@@ -215,6 +218,33 @@ func (c checker) scaling(cfg *Config) {
 	}
 	if _, err := netip.ParseAddrPort(cfg.Metrics.Listen); err != nil {
 		c.bad("metrics.listen", `an address and port, like 127.0.0.1:9400 or [::1]:9400`, "%q is no such thing", cfg.Metrics.Listen)
+	}
+}
+
+// classes checks what sites may ask for.
+func (c checker) classes(cfg *Config) {
+	if b := cfg.Memory.Sites; b != 0 && (b < spec.MiB || b > 1024*spec.TiB) {
+		c.bad("memory.sites", "1MiB to 1024TiB", "%s is out of range", b)
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Classes)) {
+		class, at := cfg.Classes[name], "classes."+name
+		if !classForm.MatchString(name) {
+			c.bad(at, "1 to 63 of a-z, 0-9 and -, not starting or ending with -", "%q is not the name of a class", name)
+		}
+		c.share(at+".late", class.Late)
+		c.duration(at+".over", class.Over, time.Duration(spec.MinOver), time.Duration(spec.MaxOver))
+		if class.Each != 0 {
+			c.share(at+".each", class.Each)
+			if class.Each < class.Late {
+				c.bad(at+".each", "late or more", "%s of each site's requests is less than late of all, %s", class.Each, class.Late)
+			}
+		}
+	}
+}
+
+func (c checker) share(path string, p spec.Percent) {
+	if !(p >= spec.MinLate && p <= spec.MaxLate) {
+		c.bad(path, fmt.Sprintf("%s to %s", spec.MinLate, spec.MaxLate), "%s is out of range", p)
 	}
 }
 

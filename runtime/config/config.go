@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -83,10 +85,14 @@ type Config struct {
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 	Budget      Budget      `json:"budget" also:"budgets"`
-	Record      Record      `json:"record" also:"arrivals,recording"`
-	Metrics     Metrics     `json:"metrics" also:"prometheus"`
-	Routes      Routes      `json:"routes" also:"gateway"`
-	Registries  Registries  `json:"registries" also:"registry"`
+	// Memory bounds what all sites hold together.
+	Memory Memory `json:"memory"`
+	// Classes are the service levels that sites share, by their names; standard is that of sites which name none.
+	Classes    map[string]Class `json:"classes" also:"class,levels,tariffs"`
+	Record     Record           `json:"record" also:"arrivals,recording"`
+	Metrics    Metrics          `json:"metrics" also:"prometheus"`
+	Routes     Routes           `json:"routes" also:"gateway"`
+	Registries Registries       `json:"registries" also:"registry"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -250,6 +256,25 @@ type Checkpoints struct {
 	Timeout spec.Duration `json:"timeout" also:"deadline"`
 }
 
+// Memory is what the node has for its sites.
+type Memory struct {
+	// Sites is what all sites may hold, awake and asleep. Left out: there is no such bound.
+	Sites spec.Bytes `json:"sites,omitzero" also:"budget,max,total"`
+}
+
+// Class is a service level that sites share on this node: of all their requests no more than Late wait for longer than Over.
+type Class struct {
+	// Late is the share, 0.01% to 50%. Default: 1%.
+	Late spec.Percent `json:"late" also:"share"`
+	// Over is the wait from which a request is late, 10ms to 10m. Default: 100ms.
+	Over spec.Duration `json:"over" also:"than,threshold"`
+	// Each bounds the same share for every site of the class by itself, too. Left out: it is not.
+	Each spec.Percent `json:"each,omitzero" also:"persite,site"`
+}
+
+// StandardClass is the name of the class that there always is.
+const StandardClass = "standard"
+
 // Log bounds the captured output of each site.
 type Log struct {
 	// MaxSize is the size at which a log file is rotated.
@@ -337,6 +362,17 @@ func (c *Config) derive() {
 	}
 	if c.Runner == "" {
 		c.Runner = findRunner()
+	}
+	if _, said := c.Classes[StandardClass]; !said {
+		c.Classes = maps.Clone(c.Classes)
+		if c.Classes == nil {
+			c.Classes = map[string]Class{}
+		}
+		c.Classes[StandardClass] = Class{}
+	}
+	for name, class := range c.Classes {
+		class.Late, class.Over = cmp.Or(class.Late, spec.DefaultLate), cmp.Or(class.Over, spec.DefaultOver)
+		c.Classes[name] = class
 	}
 }
 

@@ -175,6 +175,13 @@ func TestParseBad(t *testing.T) {
 		{"budget in words", "budget: {cpu: much}\n", `1:15: budget.cpu: "much" is not a number of cores`},
 		{"budget of memory too small", "budget: {memory: 1KiB}\n", "1:18: budget.memory: 1KiB is out of range"},
 		{"budget of memory in words", "budget: {memory: some}\n", `1:18: budget.memory: "some" is not a size`},
+		{"next to no memory for all sites", "memory: {sites: 1KiB}\n", "1:17: memory.sites: 1KiB is out of range"},
+		{"a class that is never late", "classes: {gold: {late: 0.001%}}\n", "1:24: classes.gold.late: 0.001% is out of range"},
+		{"a class that is always late", "classes:\n  gold: {late: 60%}\n", "2:16: classes.gold.late: 60% is out of range"},
+		{"late before anybody notices", "classes: {gold: {over: 1ms}}\n", "1:24: classes.gold.over: 1ms is out of range"},
+		{"each less than all", "classes: {gold: {late: 2%, each: 1%}}\n", "1:34: classes.gold.each: 1% of each site's requests is less than late of all, 2%"},
+		{"no name of a class", "classes: {Gold Plan: {late: 2%}}\n", `1:22: classes.Gold Plan: "Gold Plan" is not the name of a class`},
+		{"no such field of a class", "classes: {gold: {slow: 2%}}\n", "1:18: classes.gold.slow: unknown field"},
 		{"metrics on a name", "metrics: {listen: 'localhost:9400'}\n", `1:19: metrics.listen: "localhost:9400" is no such thing`},
 		{"capability of the machine", "privileges: {capabilities: [NET_RAW, SYS_ADMIN]}\n", `1:38: privileges.capabilities[1]: "SYS_ADMIN" is not a capability that a site can have`},
 		{"capability that sites have anyway", "privileges: {capabilities: [CHOWN]}\n", `1:29: privileges.capabilities[0]: "CHOWN" is not`},
@@ -201,6 +208,30 @@ func TestParseBad(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+// TestClasses: what a class leaves out has its default, and there always is a standard one.
+func TestClasses(t *testing.T) {
+	for src, want := range map[string]map[string]config.Class{
+		"": {"standard": {Late: 1, Over: spec.Duration(100 * time.Millisecond)}},
+		"classes: {gold: {late: 0.1%, over: 50ms, each: 1%}, economy: {late: 5%}}\n": {
+			"standard": {Late: 1, Over: spec.Duration(100 * time.Millisecond)},
+			"gold":     {Late: 0.1, Over: spec.Duration(50 * time.Millisecond), Each: 1},
+			"economy":  {Late: 5, Over: spec.Duration(100 * time.Millisecond)},
+		},
+		"classes: {standard: {over: 300ms}}\n": {"standard": {Late: 1, Over: spec.Duration(300 * time.Millisecond)}},
+	} {
+		c, err := config.Parse("c", strings.NewReader(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, c.Classes); diff != "" {
+			t.Errorf("of %q (-want +got):\n%s", src, diff)
+		}
+	}
+	if n := len(config.Default().Classes); n != 1 {
+		t.Errorf("%d classes by default", n)
 	}
 }
 

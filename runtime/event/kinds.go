@@ -125,7 +125,7 @@ var Kinds = []Info{
 	{NotRestored, "An image could not be restored; the site started cold.", "", "If it repeats: take `checkpointed` out of the site's `tiers`."},
 	{CheckpointDropped, "An image was thrown away.", "", "If it made room for another: raise `checkpoints.disk`."},
 	{Outdated, "A replica that slept was ended before it served anybody: a volume's source is another file or folder now than when it was mounted, as after a deployment. The next visitor gets a fresh replica.", "", "Nothing. Replicas that serve at a deployment go on with what they have mounted: `fcnode circulate SITE` replaces them."},
-	{Ladder, "The node has chosen other tiers for the site, by measured costs.", "`ladder`, `unused`: the tiers with their figures", ""},
+	{Ladder, "The node has planned other tiers for the site, by its pauses, measured costs and prices; once an hour at most.", "`ladder`, `unused`: the tiers with their figures", ""},
 
 	{Busy, "A site without visitors stays awake, as it works; told once for each time that it does.", "", "The reason says what the work is; `busy` of the spec which work counts, `busy.most` of the configuration for how long."},
 

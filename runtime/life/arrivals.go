@@ -43,7 +43,7 @@ func OpenArrivals(h *Host, kernel arrivals.Kernel) *Arrivals {
 			h.MoveAside(h.Cfg.StateDir, path, "", why, "its arrivals are not in the record")
 		},
 	}, meter)
-	plans, bad := policy.OpenPlans(h.Cfg.StateDir)
+	plans, bad := policy.OpenPlans(h.Cfg)
 	if h.Plans = plans; bad != nil {
 		h.MoveAside(h.Cfg.StateDir, plans.File(), "", bad, "what the pauses of all sites have taught is learnt anew")
 	}
@@ -66,7 +66,7 @@ func (a *Arrivals) Read() {
 		if v.Resumed {
 			v.Begin = time.Time{} // and so it ends no pause
 		}
-		if a.host.Guard(st, func() { a.visited(st, v.Begin, v.End) }) {
+		if a.host.Guard(st, func() { a.visited(st, policy.Visits{Begin: v.Begin, End: v.End, Requests: v.Arrivals}) }) {
 			if _, due := a.unkept[st]; !due {
 				a.unkept[st] = now
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -60,6 +61,10 @@ type world struct {
 	expect     []netip.AddrPort
 	images     fakeImages
 	sources    []volume.Source // of each container's volumes
+	config     func(*config.Config)
+	others     int    // sites besides "a", all with the same spec
+	memory     uint64 // that a container holds while it is awake, in bytes
+	left       uint64 // and when it was reclaimed; 0: this machine cannot
 }
 
 type fakeReplica struct {
@@ -126,17 +131,21 @@ func (w *world) start(specs string) *daemon {
 	}
 	cfg := config.Default()
 	cfg.StateDir = w.dir
+	if w.config != nil {
+		w.config(&cfg)
+	}
 	d := &daemon{w: w, all: map[string]*Site{}}
 	h := &Host{
 		Cfg: cfg, Log: log, Ctx: ctx, Now: w.now, Has: func(string) bool { return true },
 		Store: kept, Eventlog: events, Images: &w.images, NamedVolumes: volumes, Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots), Data: w, Net: w, Holder: fakeHolder{w}, Containers: (*fakeContainers)(w),
-		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: false, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
+		Starts: priority.NewSlots(4), Errands: priority.NewSlots(1), Means: policy.Means{Prepared: 4, HasMemory: w.left > 0, CRIU: policy.NewCRIU(), Reclaim: cfg.Reclaim}, Finder: d,
 	}
 	h.Numbers = Numbers{Take: kept.ReplicaIDs, Go: h.Work.Go, Lost: h.NoNumbers}
 	h.Numbers.Reserve()
 	h.Means.CRIU.Found(errors.New("this world has no criu"))
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
 	h.Arrivals = OpenArrivals(h, w)
+	h.Budget = NewBudget(h, w.used)
 	h.Scale, err = scale.New(scale.Options{
 		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
 		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
@@ -151,6 +160,14 @@ func (w *world) start(specs string) *daemon {
 		w.t.Fatal(err)
 	}
 	d.all["a"] = New(h, rec)
+	for i := range w.others {
+		other := &store.Site{ID: uint32(i + 2), Spec: rec.Spec, Addr4: netip.AddrFrom4([4]byte{10, 77, 1, byte(i)})}
+		other.Spec.Name = fmt.Sprintf("b%d", i)
+		if err := kept.Put([]*store.Site{other}); err != nil {
+			w.t.Fatal(err)
+		}
+		d.all[other.Spec.Name] = New(h, other)
+	}
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		h.Work.Wait()
@@ -575,7 +592,7 @@ func (f *fakeContainers) Start(ctx context.Context, with container.Spec) (Contai
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &fakeContainer{w: (*world)(f), id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{}), sources: f.sources}
+	c := &fakeContainer{w: (*world)(f), id: with.ID, meta: with.Meta, created: time.Now(), exited: make(chan struct{}), sources: f.sources, memory: f.memory}
 	f.containers[with.ID] = c
 	return c, container.Timing{}, nil
 }
@@ -633,6 +650,7 @@ type fakeContainer struct {
 	mu     sync.Mutex
 	status *container.ExitStatus
 	frozen bool
+	memory uint64
 	cpu    float64 // cores that it has used since it was created
 	deaf   bool    // it does not end when it is asked to
 }
@@ -701,18 +719,35 @@ func (c *fakeContainer) Freeze(context.Context) error {
 
 func (c *fakeContainer) Thaw(context.Context) error {
 	c.w.mayPanic("Thaw")
+	return c.BeginThaw()
+}
+
+func (c *fakeContainer) BeginThaw() error {
+	c.mu.Lock()
+	c.memory = c.w.memory // its pages come back
+	c.mu.Unlock()
 	return c.freeze(false)
 }
-func (c *fakeContainer) BeginThaw() error { return c.freeze(false) }
 func (c *fakeContainer) Frozen() (bool, error) {
 	c.w.mayPanic("Frozen")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.frozen, nil
 }
-func (c *fakeContainer) Reclaim(context.Context, uint64) (uint64, error) { return 0, nil }
-func (c *fakeContainer) MemoryCurrent() (uint64, error)                  { return 1 << 20, nil }
-func (c *fakeContainer) Apply(cgroup.Change) error                       { return nil }
+func (c *fakeContainer) Reclaim(_ context.Context, most uint64) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	had := c.memory
+	c.memory = max(c.memory-min(most, c.memory), c.w.left)
+	return had - c.memory, nil
+}
+
+func (c *fakeContainer) MemoryCurrent() (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.memory, 1<<20), nil
+}
+func (c *fakeContainer) Apply(cgroup.Change) error { return nil }
 func (c *fakeContainer) Usage() (cgroup.Usage, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -720,6 +755,20 @@ func (c *fakeContainer) Usage() (cgroup.Usage, error) {
 	return cgroup.Usage{CPU: cgroup.CPUUsage{Known: true, Time: spent}}, nil
 }
 func (c *fakeContainer) Path() string { return "/nowhere" }
+
+// used is what all containers hold that have not ended.
+func (w *world) used() (sum uint64, _ error) {
+	w.mu.Lock()
+	all := slices.Collect(maps.Values(w.containers))
+	w.mu.Unlock()
+	for _, c := range all {
+		if _, ended := c.Exit(); !ended {
+			held, _ := c.MemoryCurrent()
+			sum += held
+		}
+	}
+	return sum, nil
+}
 
 // container is the one of a replica, by its name.
 func (w *world) container(replica string) *fakeContainer {

@@ -31,6 +31,9 @@ const (
 	stableTime = 10 * time.Second // a replica that lived so long is no crash loop
 	backoffMin = time.Second
 	backoffMax = 5 * time.Minute
+	// One of several replicas to which nobody connects for so long is not needed: scaling,
+	// which has added it for a reason, mostly gives it back before.
+	surplusIdle = 5 * time.Minute
 	// A handshake that was under way when its replica began to drain has this
 	// time: thrice the round trip that the kernel expects of a client it does not
 	// know (RFC 6298: 1 s until it is measured), as its answer may be lost once.
@@ -64,6 +67,7 @@ type Host struct {
 	preparedMu  sync.Mutex // guards their file
 	Experiences *policy.Store
 	Plans       *policy.Plans
+	Budget      *Budget
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
 	Scale       *scale.Engine
@@ -98,7 +102,7 @@ func (h *Host) policy(s *spec.Site, x *policy.Experience) site.Policy {
 		Min: s.Scale.Min, Max: s.Scale.Max, Ladder: ladder,
 		StartTimeout: h.startTimeout(s), PortGrace: portGrace,
 		Stable: stableTime, BackoffMin: backoffMin, BackoffMax: backoffMax,
-		Unused:   time.Duration(h.Cfg.Wake.Unused),
+		Unused: time.Duration(h.Cfg.Wake.Unused), Surplus: cmp.Or(time.Duration(s.Idle.After), surplusIdle),
 		Lifetime: time.Duration(s.Lifetime.After), Linger: lingerTime, Drain: time.Duration(s.Circulate.Drain),
 		Overlap: s.Circulate.Overlap, Ahead: s.Circulate.Ahead,
 		KeepConns: time.Duration(s.KeepConnections), BusyMost: time.Duration(h.Cfg.Busy.Most), Spares: h.Means.Spares(s), SpareTier: detect.Tier(s.Scale.Spare.Tier),

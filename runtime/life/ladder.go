@@ -11,12 +11,13 @@ import (
 )
 
 // choose makes the ladder of what the spec allows, of what the node can do, and
-// of what the site's wakes have cost; nil: nothing is known of that.
+// of what the site's wakes have cost; nil: nothing is known of that. Then no plan is
+// made, as somebody waits: the site's record is being read, and brings its ladder.
 func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
-	if s.Idle.Never {
+	switch {
+	case s.Idle.Never, x == nil && s.Planned():
 		return sleep.Choice{}
-	}
-	if x == nil {
+	case x == nil:
 		x = policy.NewExperience()
 	}
 	return h.Input(s, x).Choose()
@@ -24,8 +25,11 @@ func (h *Host) choose(s *spec.Site, x *policy.Experience) sleep.Choice {
 
 // Input is what choices for a site rest on.
 func (h *Host) Input(s *spec.Site, x *policy.Experience) policy.Input {
-	return policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure()}
+	return policy.Input{Spec: s, Experience: x, Can: h.Means.Can, Now: time.Now(), Pressure: h.Means.Pressure(), Plans: h.Plans}
 }
+
+// ladderTold is how long after one change of a site's ladder the next is told.
+const ladderTold = time.Hour
 
 // tellLadder puts a ladder that has changed into the event log, with its figures.
 func (l *Live) tellLadder() {
@@ -39,10 +43,11 @@ func (l *Live) tellLadder() {
 		tiers = append(tiers, string(r.Tier))
 	}
 	now := strings.Join(tiers, " ")
-	if now == a.experience.Ladder {
+	// Its tiers change with the price, too: what is told is not each time that they do.
+	if now == a.experience.Ladder || a.experience.Ladder != "" && time.Since(a.experience.Told) < ladderTold {
 		return
 	}
-	a.experience.Ladder = now
+	a.experience.Ladder, a.experience.Told = now, time.Now()
 	l.Host.Tell(event.Event{
 		Site: l.Name, Kind: event.Ladder, Reason: c.String(),
 		Fields: map[string]any{"ladder": policy.View(c, a.experience), "unused": policy.Unused(c)},

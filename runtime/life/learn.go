@@ -20,6 +20,9 @@ func (w *wakeTrace) teach(l *Live) {
 	if !ok {
 		return
 	}
+	if l.Spec.Planned() {
+		l.past().late += w.late(took, l.Host.Plans.Classes.Of(l.Spec).Over)
+	}
 	x.Tier(from).AddWake(took)
 	x.Tier(from).Worked()
 	if share := l.Spec.Objective.Cold.Share(); share > 0 {
@@ -81,11 +84,15 @@ func (st *Site) recall() {
 	st.goDo(func() {
 		x := st.Host.loadExperience(st.Name)
 		st.With(func(l *Live) {
-			if a := l.Activity; a != nil && a.experience == nil {
+			a := l.Activity
+			if a == nil {
+				return
+			}
+			if a.experience == nil {
 				a.experience = x
 				l.learnEarly()
-				l.newLadder()
 			}
+			l.newLadder() // it had none, if it is by a plan
 		})
 	})
 }

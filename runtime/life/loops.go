@@ -29,6 +29,7 @@ func (h *Host) held(p bpf.HeldPacket, e *Site) {
 	}
 	t := e.packetTrace(p, read)
 	h.inbox.post(e, func(l *Live) {
+		joins(l, p)
 		if err := l.wakeUp(site.PacketHeld{}, t); err != nil {
 			h.Log.Error("cannot wake a site; refusing its visitors", "site", e.Name, "error", err)
 			h.refuse(p.Site)

@@ -285,7 +285,15 @@ func (h *Host) PrepareAgain() {
 			continue // deleted
 		}
 		h.Guard(e, func() {
-			if err := e.WakeUp(site.PrepareAsked{}, nil); err != nil {
+			var err error
+			e.With(func(l *Live) {
+				if err = l.activate(); err == nil {
+					l.taught() // it says whether the site's ladder has the tier
+					l.newLadder()
+					err = l.wakeUp(site.PrepareAsked{}, nil)
+				}
+			})
+			if err != nil {
 				h.Log.Warn("a site is not prepared again", "site", name, "error", err)
 			}
 		})

@@ -91,6 +91,7 @@ type history struct {
 	failed   bool      // the last wake failed
 	unscaled []string  // why some limits cannot be scaled, as far as it was told
 	came     uint64    // connections since its last wake, as far as counted
+	late     uint64    // wakes that took too long for its service level, until they are learnt
 }
 
 // Activity is what a site has while it is not simply parked.
@@ -106,7 +107,7 @@ type Activity struct {
 	unhealthy int // replicas in a row that were
 
 	experience *policy.Experience // nil until it was read
-	early      []span             // visits from before that
+	early      []policy.Visits    // from before that
 	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
 	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
 	Seen       scale.Meter        // for those who look at the site

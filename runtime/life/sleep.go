@@ -11,24 +11,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-type reclaimInput struct {
-	has, keep        uint64 // bytes of the replica
-	asked            bool   // the spec names the tier
-	available, total uint64 // bytes of the node
-	below            float64
-}
-
-// reclaimable is how much is to be pushed out: all but what is to be kept if the
-// spec says so, else no more than the node lacks.
-func reclaimable(in reclaimInput) uint64 {
-	most := in.has - min(in.keep, in.has)
-	if in.asked {
-		return most
-	}
-	enough := uint64(in.below * float64(in.total))
-	return min(most, enough-min(in.available, enough))
-}
-
 // findTier says how a replica that was found sleeps. One whose mark is gone has a
 // visitor: his knock may have died with the daemon that read it. Anything
 // half-done is undone. A spare one has no mark: nothing is sent to it.
@@ -83,21 +65,14 @@ func (a *Activity) followRise(r *Replica) bool {
 	return true
 }
 
-// reclaim pushes the memory of a frozen replica out, as far as it is asked for.
+// reclaim pushes the memory of a frozen replica out, but for what it keeps.
 func (h *Host) reclaim(ctx context.Context, r *Replica, s *spec.Site) error {
 	g := r.Ctr.Group()
 	has, err := g.MemoryCurrent()
 	if err != nil {
 		return err
 	}
-	node, err := h.Means.Memory.Read()
-	if err != nil {
-		return err
-	}
-	want := reclaimable(reclaimInput{
-		has: has, keep: max(uint64(h.Cfg.Reclaim.Keep), uint64(s.Limits.Memory.Min)),
-		asked: !s.Tiers.Auto, available: node.Available, total: node.Total, below: h.Cfg.Reclaim.Below.Share(),
-	})
+	want := has - min(max(uint64(h.Cfg.Reclaim.Keep), uint64(s.Limits.Memory.Min)), has)
 	got, err := g.Reclaim(ctx, want)
 	h.Log.Debug("reclaimed", "replica", r.Name, "had", has, "wanted", want, "got", got, "error", err)
 	return err

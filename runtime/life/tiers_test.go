@@ -8,25 +8,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/event"
 )
 
-func TestReclaimable(t *testing.T) {
-	const mib = 1 << 20
-	for _, c := range []struct {
-		name string
-		in   reclaimInput
-		want uint64
-	}{
-		{"asked for: all but what is kept", reclaimInput{has: 100 * mib, keep: 10 * mib, asked: true, available: 900 * mib, total: 1000 * mib, below: 0.5}, 90 * mib},
-		{"less than is kept", reclaimInput{has: 5 * mib, keep: 10 * mib, asked: true, total: 1000 * mib, below: 0.5}, 0},
-		{"the node has enough", reclaimInput{has: 100 * mib, keep: mib, available: 600 * mib, total: 1000 * mib, below: 0.5}, 0},
-		{"the node lacks a little", reclaimInput{has: 100 * mib, keep: mib, available: 470 * mib, total: 1000 * mib, below: 0.5}, 30 * mib},
-		{"the node lacks much", reclaimInput{has: 100 * mib, keep: mib, available: 10 * mib, total: 1000 * mib, below: 0.5}, 99 * mib},
-	} {
-		if got := reclaimable(c.in); got != c.want {
-			t.Errorf("%s: %d, want %d", c.name, got, c.want)
-		}
-	}
-}
-
 func TestPreparedMakeRoom(t *testing.T) {
 	var s preparedSet
 	add := func(memory uint64) (w *waiting, out int) {

@@ -35,6 +35,52 @@ type wakeTrace struct {
 	at    time.Time // wall time of start
 	t     event.Trace
 	done  bool
+
+	others map[netip.Addr]uint64 // when other visitors were held, who wait for the same wake
+}
+
+// mostOthers is more than a site has held packets of.
+const mostOthers = 64
+
+// joins notes a visitor who is held while the site wakes for another.
+func joins(l *Live, p bpf.HeldPacket) {
+	if l.Activity == nil {
+		return
+	}
+	for _, r := range l.Replicas {
+		if r.trace != nil {
+			r.trace.joined(p)
+		}
+	}
+}
+
+func (w *wakeTrace) joined(p bpf.HeldPacket) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from := p.Client.Addr()
+	if _, known := w.others[from]; known || w.t.Client.Addr() == from || len(w.others) == mostOthers {
+		return
+	}
+	if w.others == nil {
+		w.others = map[netip.Addr]uint64{}
+	}
+	w.others[from] = p.Time
+}
+
+// late is how many visitors have waited for longer than over, when the wake has added
+// so much to the first one's answer.
+func (w *wakeTrace) late(took, over time.Duration) (n uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if took > over {
+		n++
+	}
+	for _, at := range w.others {
+		if took-time.Duration(max(at, w.start)-w.start) > over {
+			n++
+		}
+	}
+	return n
 }
 
 func (st *Site) newTrace(start uint64, first string) *wakeTrace {

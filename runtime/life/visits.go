@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/policy"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 // came notes the connections of a replica, which are read before it goes to sleep
@@ -18,9 +19,9 @@ func (l *Live) came(r *Replica, total uint64) {
 
 // visited takes into account that visitors were there for a time. Nobody waits for it:
 // it is told by the meter, up to a second later.
-func (a *Arrivals) visited(st *Site, begin, end time.Time) {
+func (a *Arrivals) visited(st *Site, v policy.Visits) {
 	parked := false
-	st.With(func(l *Live) { parked = !l.learnVisit(begin, end) })
+	st.With(func(l *Live) { parked = !l.learnVisit(v) })
 	if !parked {
 		return
 	}
@@ -32,10 +33,10 @@ func (a *Arrivals) visited(st *Site, begin, end time.Time) {
 	}
 	x := h.loadExperience(st.Name)
 	st.With(func(l *Live) {
-		if l.learnVisit(begin, end) {
+		if l.learnVisit(v) {
 			return
 		}
-		h.Plans.Visited(h.Input(&kept.Spec, x), begin, end)
+		learnFrom(l, v, &kept.Spec, x)
 		if err := h.Experiences.Put(st.Name, x); err != nil {
 			h.NotKept(st.Name, err)
 		}
@@ -43,30 +44,35 @@ func (a *Arrivals) visited(st *Site, begin, end time.Time) {
 }
 
 // learnVisit does so if the site is live, or gone: else false.
-func (l *Live) learnVisit(begin, end time.Time) bool {
+func (l *Live) learnVisit(v policy.Visits) bool {
 	a := l.Activity
 	switch {
 	case l.gone || l.fault != nil:
 	case a == nil:
 		return false
 	case a.experience == nil: // it is being read
-		a.early = append(a.early[:min(len(a.early), mostEarly)], span{begin, end})
+		a.early = append(a.early[:min(len(a.early), mostEarly)], v)
 	default:
-		l.Host.Plans.Visited(l.Host.Input(a.Spec, a.experience), begin, end)
+		learnFrom(l, v, a.Spec, a.experience)
 	}
 	return true
 }
 
+// learnFrom has it learnt, with the late wakes that are not yet.
+func learnFrom(l *Live, v policy.Visits, s *spec.Site, x *policy.Experience) {
+	if h := l.History; h != nil {
+		v.Late, h.late = h.late, 0
+	}
+	l.Host.Plans.Visited(l.Host.Input(s, x), v)
+}
+
 // learnEarly takes the visits that came before the record was read.
 func (l *Live) learnEarly() {
-	for _, s := range l.early {
-		l.learnVisit(s.begin, s.end)
+	for _, v := range l.early {
+		l.learnVisit(v)
 	}
 	l.early = nil
 }
-
-// span is from when to when somebody was there.
-type span struct{ begin, end time.Time }
 
 // mostEarly bounds what waits for a file that is not read: one a second.
 const mostEarly = 60

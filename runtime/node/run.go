@@ -199,6 +199,10 @@ func (n *Node) open() (err error) {
 	n.closers = append(n.closers, n.Arrivals.Close)
 	n.Data, n.Images, n.Containers, n.Net, n.Has = data, n.images, life.KernelContainers{Manager: n.containers}, life.KernelNetwork{Pool: n.net.Pool()}, n.parent.Has
 	n.Means.HasMemory = n.parent.Has("memory")
+	n.Budget = life.NewBudget(n.Host, func() (uint64, error) {
+		m, err := n.parent.Memory()
+		return m.Current - min(m.Idle, m.Current), err
+	})
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
 		memory = float64(state.Total)
@@ -312,6 +316,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
+	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()

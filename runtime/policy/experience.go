@@ -33,6 +33,10 @@ type Experience struct {
 	Visitors sleep.Visitors `json:"visitors,omitzero"` // of a site with an objective
 	Woke     time.Time      `json:"woke,omitzero"`     // its last wake that they count
 
+	// Price is that of a second of waiting, of a site with an objective of its own.
+	Price *Steered  `json:"price,omitempty"`
+	Told  time.Time `json:"told,omitzero"` // when its ladder was
+
 	// State is what plans rest on: its pauses, and what plans have cost it.
 	State *sleep.State `json:"state,omitempty"`
 
@@ -92,6 +96,10 @@ func (x *Experience) Clone() *Experience {
 	if x.State != nil {
 		state := *x.State
 		out.State = &state
+	}
+	if x.Price != nil {
+		price := *x.Price
+		out.Price = &price
 	}
 	out.Ended.Replicas = slices.Clone(x.Ended.Replicas)
 	return &out

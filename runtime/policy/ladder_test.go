@@ -46,7 +46,7 @@ func TestGivenUpForAWhile(t *testing.T) {
 	x, now := NewExperience(), time.Now()
 	in := Input{
 		Spec: parseSite(t, "idle: 1s, tiers: [frozen, {tier: checkpointed, after: 10s}]"), Experience: x,
-		Can: func(detect.Tier, bool) error { return nil }, Pressure: 1,
+		Can: func(detect.Tier) error { return nil }, Pressure: 1,
 	}
 	has := func(at time.Time) bool {
 		in.Now = at
@@ -92,7 +92,7 @@ func BenchmarkLadder(b *testing.B) {
 		x.Tier(detect.TierCold).AddWake(time.Second)
 		x.Tier(detect.TierCheckpointed).AddWake(100 * time.Millisecond)
 	}
-	in := Input{Spec: parseSite(b, "idle: auto"), Experience: x, Can: func(detect.Tier, bool) error { return nil }, Now: time.Now(), Pressure: 2}
+	in := Input{Spec: parseSite(b, "idle: auto"), Plans: openPlans(b, b.TempDir(), ""), Experience: x, Can: func(detect.Tier) error { return nil }, Now: time.Now(), Pressure: 2}
 	for b.Loop() {
 		in.Choose()
 	}
@@ -121,8 +121,8 @@ func told(c sleep.Choice) string {
 }
 
 func TestLadderOfAList(t *testing.T) {
-	lacks := func(tiers ...detect.Tier) func(detect.Tier, bool) error {
-		return func(t detect.Tier, asked bool) error {
+	lacks := func(tiers ...detect.Tier) func(detect.Tier) error {
+		return func(t detect.Tier) error {
 			for _, lack := range tiers {
 				if lack == t {
 					return errors.New("this machine cannot")
@@ -160,52 +160,77 @@ func TestLadderOfAList(t *testing.T) {
 	}
 }
 
-func TestLadderByTheNode(t *testing.T) {
-	can := func(detect.Tier, bool) error { return nil }
-	now := time.Now()
-	s := parseSite(t, "idle: 10s")
-	fresh := Input{Spec: s, Experience: NewExperience(), Can: can, Now: now, Pressure: 1}.Choose()
-	if len(fresh.Rungs) < 2 || fresh.Rungs[0].Tier != detect.TierFrozen || fresh.Rungs[0].After < 10*time.Second {
-		t.Errorf("of a site that nothing is known of: %s", fresh)
+// TestLadderByAPlan: a site of which nothing is known goes down within seconds, and no tier that the objective
+// excludes or that is no use is a rung; an idle time of the spec's is waited for.
+func TestLadderByAPlan(t *testing.T) {
+	choose := func(yaml string, x *Experience) sleep.Choice {
+		t.Helper()
+		in := planned(t, yaml)
+		if x != nil {
+			in.Experience = x
+		}
+		c := in.Choose()
+		for i, r := range c.Rungs {
+			if i > 0 && (r.After <= c.Rungs[i-1].After && r.Reason != "if no image can be made" || r.Tier.Depth() <= c.Rungs[i-1].Tier.Depth()) {
+				t.Errorf("%s: rungs that do not go down: %s", yaml, c)
+			}
+			if r.After != r.After.Truncate(100*time.Millisecond) {
+				t.Errorf("%s: a time that nobody can read: %s", yaml, c)
+			}
+		}
+		return c
 	}
-	free := Input{Spec: parseSite(t, "idle: auto"), Experience: NewExperience(), Can: can, Now: now, Pressure: 1}.Choose()
-	if len(free.Rungs) < 2 || free.Rungs[0].After <= 0 || free.Rungs[0].After >= time.Minute {
-		t.Errorf("with nothing said about its idle time: %s", free)
-	}
-	for _, text := range []string{"idle: auto, tiers: [frozen, cold]", "idle: auto, tiers: [cold]"} {
-		if c := (Input{Spec: parseSite(t, text), Experience: NewExperience(), Can: can, Now: now, Pressure: 1}).Choose(); len(c.Rungs) == 0 || c.Rungs[0].After <= 0 {
-			t.Errorf("%s: %s", text, c)
+	for yaml, want := range map[string]time.Duration{
+		"": Linger, "idle: auto": Linger, "idle: 10s": 10 * time.Second, "idle: 1s": time.Second, "idle: 17m": 17 * time.Minute,
+		"tiers: [frozen, reclaimed, cold]": Linger, "class: nobodys": Linger,
+	} {
+		if c := choose(yaml, nil); len(c.Rungs) < 2 || want < time.Minute && c.Rungs[0].Tier != detect.TierFrozen || c.Rungs[0].After != want {
+			t.Errorf("%q: %s", yaml, c)
 		}
 	}
-	// A site whose cold start is quick and whose checkpoint is slow has no use for the checkpoint.
-	x := NewExperience()
+	if c := choose("tiers: [cold]", nil); len(c.Rungs) != 1 || c.Rungs[0].After < 10*time.Second || c.Rungs[0].After > time.Hour {
+		t.Errorf("nothing but cold: %s", c)
+	}
+	if c := choose("tiers: [frozen, checkpointed]", nil); len(c.Rungs) != 3 || c.Rungs[1].Tier != detect.TierCheckpointed || c.Rungs[2].Tier != detect.TierCold {
+		t.Errorf("an image at last: %s", c)
+	}
+	has := func(c sleep.Choice, tier detect.Tier) string {
+		for _, r := range c.Rungs {
+			if r.Tier == tier {
+				return "a rung: " + r.Reason
+			}
+		}
+		for _, r := range c.Unused {
+			if r.Tier == tier {
+				return "none: " + r.Reason
+			}
+		}
+		return "nothing is said"
+	}
+	// A site whose cold start is quick has no use for a checkpoint that is slow, and is cold within half a minute.
+	quick := NewExperience()
 	for range wakesKept {
-		x.Tier(detect.TierCold).AddWake(20 * time.Millisecond)
-		x.Tier(detect.TierCheckpointed).AddWake(400 * time.Millisecond)
+		quick.Tier(detect.TierCold).AddWake(8 * time.Millisecond)
+		quick.Tier(detect.TierCheckpointed).AddWake(400 * time.Millisecond)
 	}
-	for _, r := range (Input{Spec: s, Experience: x, Can: can, Now: now, Pressure: 1}).Choose().Rungs {
-		if r.Tier == detect.TierCheckpointed {
-			t.Errorf("it is to be checkpointed, though that is slower than a cold start: %s", r.Reason)
-		}
+	c := choose("", quick)
+	if is := has(c, detect.TierCheckpointed); is != "none: other tiers cost less at every moment of the pauses that are expected" {
+		t.Errorf("a slow checkpoint is %s", is)
 	}
-	// One that is slow to start, and may add little, is not to be cold.
+	if last := c.Rungs[len(c.Rungs)-1]; last.Tier != detect.TierCold || last.After > 30*time.Second {
+		t.Errorf("a quick start: %s", c)
+	}
 	slow := NewExperience()
 	for range wakesKept {
 		slow.Tier(detect.TierCold).AddWake(5 * time.Second)
 	}
-	bounded := parseSite(t, "idle: 10s, objective: {wake: 500ms}")
-	for _, r := range (Input{Spec: bounded, Experience: slow, Can: can, Now: now, Pressure: 1}).Choose().Rungs {
-		if r.Tier == detect.TierCold {
-			t.Errorf("it is to be cold, though that takes 5 s and 500 ms may be added: %s", r.Reason)
-		}
-	}
-	if never := (Input{Spec: parseSite(t, "tiers: [cold]"), Experience: NewExperience(), Can: can, Now: now}).Choose(); len(never.Rungs) != 1 {
-		t.Errorf("a list of one has the rungs %s", never)
+	if is := has(choose("objective: {wake: 500ms}", slow), detect.TierCold); is != "none: a wake may take longer than the 500ms that may be added" {
+		t.Errorf("a start of 5 s is %s", is)
 	}
 }
 
 func TestATierIsGivenUpAndTriedAgain(t *testing.T) {
-	can := func(detect.Tier, bool) error { return nil }
+	can := func(detect.Tier) error { return nil }
 	now := time.Now()
 	s := parseSite(t, "tiers: [{tier: frozen, after: 10s}, {tier: checkpointed, after: 1m}, {tier: cold, after: 1h}]")
 	x := NewExperience()
@@ -309,38 +334,32 @@ func TestNodeMemory(t *testing.T) {
 	}
 }
 
-// TestVisitorsSteerTheLadder: wakes that visitors noticed too often make the site sleep
-// later, and quiet times sooner; without an objective they change nothing.
+// TestVisitorsSteerTheLadder: of a list in which a tier has no time, wakes that visitors noticed too
+// often make the site sleep later, and quiet times sooner; without an objective they change nothing.
 func TestVisitorsSteerTheLadder(t *testing.T) {
-	first := func(s *spec.Site, x *Experience) time.Duration {
-		only := func(t detect.Tier, _ bool) error {
-			if t != detect.TierCold {
-				return errors.New("this machine cannot")
-			}
-			return nil
-		}
-		in := Input{Spec: s, Experience: x, Can: only, Now: time.Unix(0, 0), Pressure: 1000}
+	cold := func(s *spec.Site, x *Experience) time.Duration {
+		in := Input{Spec: s, Experience: x, Can: anyTier, Now: time.Unix(0, 0), Pressure: 1000}
 		c := in.Choose()
-		if len(c.Rungs) == 0 {
-			t.Fatalf("no rung: %+v", c)
+		if len(c.Rungs) != 2 {
+			t.Fatalf("its rungs are %+v", c)
 		}
-		return c.Rungs[0].After
+		return c.Rungs[1].After
 	}
-	steered := parseSite(t, "objective: {cold: 1%}, idle: 1s")
-	plain := parseSite(t, "idle: 1s")
+	steered := parseSite(t, "objective: {cold: 1%}, idle: 1s, tiers: [frozen, cold]")
+	plain := parseSite(t, "idle: 1s, tiers: [frozen, cold]")
 	x := NewExperience()
 	for range 50 {
 		x.CountWake(10, 400*time.Millisecond, time.Minute, 0.01) // one in ten
 	}
-	often := first(steered, x)
-	before := first(plain, x)
+	often := cold(steered, x)
+	before := cold(plain, x)
 	for range 50 {
 		x.CountWake(1000, 400*time.Millisecond, 100*time.Minute, 0.01) // one in a thousand
 	}
-	if seldom := first(steered, x); seldom >= often {
+	if seldom := cold(steered, x); seldom >= often {
 		t.Errorf("sleeps after %v when one in ten was cold, and after %v when one in a thousand was", often, seldom)
 	}
-	if got := first(plain, x); got != before {
+	if got := cold(plain, x); got != before {
 		t.Errorf("without an objective: %v, then %v", before, got)
 	}
 	x = NewExperience()

@@ -3,7 +3,6 @@ package policy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/fcnode/fcnode/detect"
@@ -21,10 +20,10 @@ type Means struct {
 }
 
 // Can says why this node cannot do a tier.
-func (m *Means) Can(t detect.Tier, asked bool) error {
+func (m *Means) Can(t detect.Tier) error {
 	switch {
 	case t == detect.TierReclaimed:
-		return m.canReclaim(asked)
+		return m.canReclaim()
 	case t == detect.TierCheckpointed:
 		return m.CRIU.Err()
 	case t == detect.TierPrepared && m.Prepared == 0:
@@ -33,7 +32,7 @@ func (m *Means) Can(t detect.Tier, asked bool) error {
 	return nil
 }
 
-func (m *Means) canReclaim(asked bool) error {
+func (m *Means) canReclaim() error {
 	if !m.HasMemory {
 		return errors.New("this machine has no memory controller of cgroup v2")
 	}
@@ -41,12 +40,8 @@ func (m *Means) canReclaim(asked bool) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case now.swap.Size == 0 && !m.Reclaim.WithoutSwap:
+	if now.swap.Size == 0 && !m.Reclaim.WithoutSwap {
 		return errors.New(now.swap.String())
-	case !asked && !now.Short(m.Reclaim.Below.Share()):
-		return fmt.Errorf("nobody needs its memory: %.0f%% of the node's is available (reclaim.below %s)",
-			100*float64(now.Available)/float64(now.Total), m.Reclaim.Below)
 	}
 	return nil
 }

@@ -4,36 +4,57 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/sleep"
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-func anyTier(detect.Tier, bool) error { return nil }
+func anyTier(detect.Tier) error { return nil }
 
 func visitsOf(t *testing.T, yaml string) Input {
 	t.Helper()
 	return Input{Spec: parseSite(t, yaml), Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
 }
 
-// TestPausesAreLearnt: each pause of two seconds or more counts once, for the site and for the node; what
-// is between visits of one burst, before the first visit and before visits of an unknown time does not.
-func TestPausesAreLearnt(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
+// planned has plans that know nothing.
+func planned(t *testing.T, yaml string) Input {
+	t.Helper()
+	in := visitsOf(t, yaml)
+	in.Plans = openPlans(t, t.TempDir(), "")
+	return in
+}
+
+// openPlans opens those of a node with a configuration.
+func openPlans(t testing.TB, dir, yaml string) *Plans {
+	t.Helper()
+	cfg, err := config.Parse("fcnode.yaml", strings.NewReader("stateDir: "+dir+"\n"+yaml))
 	if err != nil {
 		t.Fatal(err)
 	}
+	p, err := OpenPlans(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestPausesAreLearnt: each pause of two seconds or more counts once, for the site and for the node; what
+// is between visits of one burst, before the first visit and before visits of an unknown time does not.
+func TestPausesAreLearnt(t *testing.T) {
+	p := openPlans(t, t.TempDir(), "")
 	in := visitsOf(t, "")
 	at := in.Now
 	visit := func(after, lasting time.Duration) bool {
 		begin := at.Add(after)
 		at = begin.Add(lasting)
-		return p.Visited(in, begin, at)
+		return p.Visited(in, Visits{Begin: begin, End: at})
 	}
 	if visit(time.Hour, time.Second) {
 		t.Error("nobody came before, and a pause ended")
@@ -45,7 +66,7 @@ func TestPausesAreLearnt(t *testing.T) {
 		t.Error("five minutes are none")
 	}
 	at = at.Add(time.Hour)
-	if p.Visited(in, time.Time{}, at) {
+	if p.Visited(in, Visits{End: at}) {
 		t.Error("an unknown time is a pause")
 	}
 	s := in.Experience.State
@@ -61,49 +82,48 @@ func TestPausesAreLearnt(t *testing.T) {
 // the plans' is an error, beside which come plans that know nothing.
 func TestPlansAreKept(t *testing.T) {
 	dir := t.TempDir()
-	p, err := OpenPlans(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, dir, "")
+	cfg := config.Config{StateDir: dir}
 	in := visitsOf(t, "")
 	for i := range 50 {
 		at := in.Now.Add(time.Duration(i) * time.Hour)
-		p.Visited(in, at, at)
+		p.Visited(in, Visits{Begin: at, End: at, Requests: 1})
 	}
 	if err := p.Save(); err != nil {
 		t.Fatal(err)
 	}
-	next, err := OpenPlans(dir)
+	next, err := OpenPlans(cfg)
 	if err != nil || next.planner.Pool == (sleep.Pool{}) {
 		t.Fatal(err)
 	}
 	if next.planner.Pool != p.planner.Pool {
 		t.Error("it is another pool")
 	}
-	for _, bad := range []string{"{", `{"pool":[1,2]}`, `{"pool":"x"}`, `{"pool":[1e300` + zeros() + `]}`, `{"pool":[-1` + zeros() + `]}`} {
+	for _, bad := range []string{"{", `{"pool":[1,2]}`, `{"pool":"x"}`, `{"pool":[1e300` + zeros() + `]}`, `{"pool":[-1` + zeros() + `]}`,
+		`{"classes":{"gold":{"v":-1}}}`, `{"classes":{"gold":{"v":1e300}}}`, `{"classes":{"gold":7}}`, `{"pressure":{"log":1e9}}`} {
 		if err := os.WriteFile(p.File(), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if next, err := OpenPlans(dir); err == nil || next == nil || next.planner.Pool != (sleep.Pool{}) {
+		if next, err := OpenPlans(cfg); err == nil || next == nil || next.planner.Pool != (sleep.Pool{}) {
 			t.Errorf("of %.20s it makes %v", bad, err)
 		}
 	}
-	if _, err := OpenPlans(dir); !errors.Is(err, sleep.ErrPool) {
+	if err := os.WriteFile(p.File(), []byte(`{"pool":[-1`+zeros()+`]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenPlans(cfg); !errors.Is(err, sleep.ErrPool) {
 		t.Error(err)
 	}
 }
 
 // TestNobodyWaitsForThePlansDisk: visits are learnt while the plans are written, and what could not be written is at the next time.
 func TestNobodyWaitsForThePlansDisk(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, t.TempDir(), "")
 	in := visitsOf(t, "")
 	at := in.Now
 	visit := func() bool {
 		at = at.Add(time.Hour)
-		return p.Visited(in, at, at)
+		return p.Visited(in, Visits{Begin: at, End: at, Requests: 1})
 	}
 	visit()
 	visit()
@@ -127,7 +147,7 @@ func TestNobodyWaitsForThePlansDisk(t *testing.T) {
 	if err := p.Save(); err != nil || writes != 2 {
 		t.Errorf("%v, after %d writes", err, writes)
 	}
-	next, err := OpenPlans(filepath.Dir(p.File()))
+	next, err := OpenPlans(config.Config{StateDir: filepath.Dir(p.File())})
 	if err != nil || next.planner.Pool != p.planner.Pool {
 		t.Errorf("%v, or another pool", err)
 	}
@@ -174,10 +194,7 @@ func TestStateIsInTheExperience(t *testing.T) {
 func BenchmarkVisited(b *testing.B) {
 	for name, wakes := range map[string]int{"new": 0, "measured": wakesKept} {
 		b.Run(name, func(b *testing.B) {
-			p, err := OpenPlans(b.TempDir())
-			if err != nil {
-				b.Fatal(err)
-			}
+			p := openPlans(b, b.TempDir(), "")
 			in := Input{Spec: &spec.Site{Tiers: spec.Tiers{Auto: true}}, Experience: NewExperience(), Can: anyTier, Now: time.Unix(1_800_000_000, 0)}
 			for depth, tier := range detect.Tiers {
 				for i := range wakes {
@@ -189,7 +206,7 @@ func BenchmarkVisited(b *testing.B) {
 			at := in.Now
 			for b.Loop() {
 				at = at.Add(time.Minute)
-				p.Visited(in, at, at)
+				p.Visited(in, Visits{Begin: at, End: at, Requests: 1})
 			}
 		})
 	}

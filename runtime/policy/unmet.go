@@ -11,10 +11,10 @@ import (
 // applies it is told, as nothing else would until the day on which it is missed.
 
 // Unmet says what a spec asks for by name and the node cannot do, and why.
-func Unmet(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
+func Unmet(s *spec.Site, can func(detect.Tier) error) []string {
 	var out []string
 	for _, r := range s.Tiers.Rungs {
-		if err := can(detect.Tier(r.Tier), true); err != nil {
+		if err := can(detect.Tier(r.Tier)); err != nil {
 			out = append(out, fmt.Sprintf("tiers: %s is not used: %v", r.Tier, err))
 		}
 	}
@@ -25,12 +25,12 @@ func Unmet(s *spec.Site, can func(t detect.Tier, asked bool) error) []string {
 }
 
 // NoSpare says why the spare replicas that a spec asks for are not kept; empty: they are, or it asks for none.
-func NoSpare(s *spec.Site, can func(t detect.Tier, asked bool) error) string {
+func NoSpare(s *spec.Site, can func(detect.Tier) error) string {
 	tier := detect.Tier(s.Scale.Spare.Tier)
 	if s.Scale.Spare.Count == 0 || tier != detect.TierPrepared {
 		return "" // nothing but itself is needed for a frozen one
 	}
-	if err := can(tier, true); err != nil {
+	if err := can(tier); err != nil {
 		return fmt.Sprintf("no replica is kept %s: %v", tier, err)
 	}
 	return ""
@@ -44,9 +44,9 @@ type Unprepared struct {
 }
 
 // Add counts a site.
-func (u *Unprepared) Add(s *spec.Site, can func(t detect.Tier, asked bool) error) {
+func (u *Unprepared) Add(s *spec.Site, can func(detect.Tier) error) {
 	for _, r := range s.Tiers.Rungs {
-		if r.Tier == spec.TierPrepared && can(detect.TierPrepared, true) != nil {
+		if r.Tier == spec.TierPrepared && can(detect.TierPrepared) != nil {
 			u.note(s.Name)
 			return
 		}

@@ -12,7 +12,7 @@ import (
 func TestNotHad(t *testing.T) {
 	none := &Means{}
 	some := &Means{Prepared: 1}
-	noCRIU := func(t detect.Tier, _ bool) error {
+	noCRIU := func(t detect.Tier) error {
 		if t == detect.TierCheckpointed {
 			return errors.New("there is no criu")
 		}
@@ -24,7 +24,7 @@ func TestNotHad(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name, spec string
-		can        func(detect.Tier, bool) error
+		can        func(detect.Tier) error
 		want       []string
 	}{
 		{"a prepared spare one", "scale: {max: 2, spare: prepared}", none.Can, []string{noSpare}},

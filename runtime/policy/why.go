@@ -32,6 +32,7 @@ type Why struct {
 	Alternatives []Alternative
 	Usual        Usual
 	Callers      []Caller // who comes by the clock
+	Level        *LevelView
 }
 
 // Usual is what most pauses are like; Share is 0 where most are like nothing.
@@ -65,7 +66,7 @@ type Caller struct {
 // Why explains the choice. It rests on the tables that plans are made with.
 func (p *Plans) Why(a Asked) Why {
 	s := a.Experience.Pauses()
-	out := Why{Pauses: s.Pauses.Count(), Median: s.Pauses.Quantile(0.5), Long: s.Pauses.Quantile(0.9), Callers: callers(a.Wakes)}
+	out := Why{Pauses: s.Pauses.Count(), Median: s.Pauses.Quantile(0.5), Long: s.Pauses.Quantile(0.9), Callers: callers(a.Wakes), Level: p.LevelOf(a.Input)}
 	if from, to, share := s.Pauses.Usual(); share >= 0.6 {
 		out.Usual = Usual{from, to, share}
 	}
@@ -77,11 +78,14 @@ func (p *Plans) Why(a Asked) Why {
 		choice = a.Choose()
 	}
 	options := a.options()
+	p.mu.Lock()
+	prices := p.pricesOf(a.Input)
+	p.mu.Unlock()
 	samples := map[detect.Tier]int{}
 	for _, c := range a.Experience.costs() {
 		samples[c.Tier] = c.Samples
 	}
-	for _, alt := range sleep.Alternatives(out.Comes, options, sleep.DefaultPrices) {
+	for _, alt := range sleep.Alternatives(out.Comes, options, prices) {
 		o := &options[alt.Option]
 		v := Alternative{
 			Tier: o.Tier, Memory: int64(o.Memory), Disk: int64(o.Disk), Wake: o.Wake, Wakes: samples[o.Tier],

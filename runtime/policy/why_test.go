@@ -17,13 +17,14 @@ import (
 func asked(t *testing.T, p *Plans, more string) Asked {
 	t.Helper()
 	in := visitsOf(t, more)
+	in.Plans = p
 	in.Experience.Tier(detect.TierFrozen).Memory = 91 << 20
 	x := in.Experience.Tier(detect.TierReclaimed)
 	x.Memory = 27 << 20
 	x.AddWake(92 * time.Millisecond)
 	for i := range 38 {
 		at := in.Now.Add(time.Duration(i) * 41 * time.Minute)
-		p.Visited(in, at, at)
+		p.Visited(in, Visits{Begin: at, End: at, Requests: 1})
 	}
 	return Asked{Input: in, Tier: detect.TierCheckpointed, Idle: time.Minute}
 }
@@ -31,12 +32,9 @@ func asked(t *testing.T, p *Plans, more string) Asked {
 // TestWhy: each tier that the site may be on with what it holds, what a wake from there took, and what it
 // would cost for the pause that is expected; those that it may not be on with why.
 func TestWhy(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, t.TempDir(), "")
 	a := asked(t, p, "")
-	a.Can = func(tier detect.Tier, _ bool) error {
+	a.Can = func(tier detect.Tier) error {
 		if tier == detect.TierPrepared {
 			return errors.New("the configuration allows none")
 		}
@@ -71,10 +69,7 @@ func TestWhy(t *testing.T) {
 
 // TestWhyWhileTheSiteLearns: what somebody asks about goes on meanwhile, and does not change what he is told.
 func TestWhyWhileTheSiteLearns(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, t.TempDir(), "")
 	a := asked(t, p, "")
 	x := a.Experience
 	x.Tier(detect.TierReclaimed).AddWake(time.Second)
@@ -107,10 +102,7 @@ func TestWhyWhileTheSiteLearns(t *testing.T) {
 
 // TestWhyNamesWhoComesByTheClock: a monitor, by the wakes that are its; not the visitors between.
 func TestWhyNamesWhoComesByTheClock(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, t.TempDir(), "")
 	a := asked(t, p, "")
 	monitor, other := netip.MustParseAddr("::ffff:192.0.2.7"), netip.MustParseAddr("2001:db8::1")
 	for i := range 12 {
@@ -129,10 +121,7 @@ func TestWhyNamesWhoComesByTheClock(t *testing.T) {
 
 // TestWhyOfASiteOfWhichNothingIsKnown: what other sites taught stands in; and of one that never sleeps nothing is a rung.
 func TestWhyOfASiteOfWhichNothingIsKnown(t *testing.T) {
-	p, err := OpenPlans(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := openPlans(t, t.TempDir(), "")
 	w := p.Why(Asked{Input: visitsOf(t, "idle: never"), Tier: detect.TierRunning})
 	if w.Pauses != 0 || w.Median != 0 || w.Comes <= 0 || len(w.Alternatives) == 0 {
 		t.Errorf("%+v", w)

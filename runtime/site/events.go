@@ -100,6 +100,13 @@ type (
 		ID  ReplicaID
 		Own int
 	}
+	// Evicted means: all sites hold more memory than they may, and the replica, which
+	// sleeps, is to give its own back before its time.
+	Evicted struct {
+		ID     ReplicaID
+		Tier   detect.Tier
+		Reason string
+	}
 	// Ascended means: a replica that slept, or was on its way there, runs.
 	Ascended struct{ ID ReplicaID }
 	// Prepared means: a container waits at its gate.

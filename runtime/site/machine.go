@@ -34,6 +34,7 @@ type Policy struct {
 	BackoffMin   time.Duration // after the first failure; doubles with each
 	BackoffMax   time.Duration
 	Unused       time.Duration // one that a packet has woken, and that nobody uses for so long from then on, sleeps again; 0: as all others
+	Surplus      time.Duration // one of several that serve is not needed if it is idle for so long; less than the first rung: as that
 	Lifetime     time.Duration // after it a replica is replaced; 0: never
 	Linger       time.Duration // handshakes under way have this time when a replica gets no new flows any more
 	Drain        time.Duration // its connections have this time after that

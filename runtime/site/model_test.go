@@ -91,6 +91,7 @@ func (md *model) drawPolicy() {
 	p := &md.policy
 	p.Max = 1 + md.rng.IntN(3)
 	p.Overlap = md.rng.IntN(4) > 0
+	p.Surplus = []time.Duration{0, time.Minute}[md.rng.IntN(2)]
 	p.Ahead = md.rng.IntN(3) == 0
 	if md.rng.IntN(2) == 0 {
 		p.Spares, p.SpareTier = 1+md.rng.IntN(2), []detect.Tier{detect.TierFrozen, detect.TierPrepared}[md.rng.IntN(2)]
@@ -497,7 +498,10 @@ func (md *model) fire() error {
 		if md.rng.IntN(2) == 0 {
 			ev.Busy = "it works"
 		}
-		return md.handle(ev)
+		if err := md.handle(ev); err != nil || md.rng.IntN(4) > 0 {
+			return err
+		}
+		return md.handle(Evicted{ID: first.id, Tier: detect.Tiers[md.rng.IntN(len(detect.Tiers))], Reason: "memory is short"})
 	}
 	return md.handle(BackoffOver{})
 }
@@ -512,7 +516,7 @@ func (md *model) stale() error {
 		ReplicaReady{ID: id, All: true}, ReplicaReady{ID: id}, PortGraceOver{ID: id}, StartFailed{ID: id}, StartTimedOut{ID: id},
 		ReplicaExited{ID: id}, IdleOver{ID: id, IdleFor: time.Hour}, Rechecked{ID: id, Conns: 1}, Rechecked{ID: id},
 		Knocked{ID: id}, Descended{ID: id, Tier: detect.TierFrozen}, DescendFailed{ID: id, Tier: detect.TierCheckpointed}, Ascended{ID: id},
-		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id},
+		LifeOver{ID: id}, DrainOver{ID: id}, Emptied{ID: id}, Evicted{ID: id, Tier: detect.TierCold},
 		Restored{ID: id}, Answered{ID: id}, Unresponsive{ID: id, Reason: "late"}, Unhealthy{ID: id, Reason: "ill"},
 		Outdated{ID: id, Reason: "a volume"}, Knocked{ID: id, Outdated: "a volume"},
 	}[md.rng.IntN(21)])

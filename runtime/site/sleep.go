@@ -76,6 +76,10 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 		r.work = work{}
 		return []Action{ArmIdle{ID: r.ID, After: due - e.IdleFor}}
 	}
+	surplus := r.State == Ready && m.Serving() > 1
+	if surplus && e.IdleFor < m.policy.Surplus {
+		return []Action{ArmIdle{ID: r.ID, After: m.policy.Surplus - e.IdleFor}}
+	}
 	if left := m.policy.arriving(e.Arrived, e.IdleFor, due); left > 0 {
 		return []Action{ArmIdle{ID: r.ID, After: left}}
 	}
@@ -83,7 +87,7 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 		return acts
 	}
 	reason += r.work.over(m.policy, e.Busy)
-	if r.State == Ready && m.Serving() > 1 {
+	if surplus {
 		m.want = max(m.policy.least(), m.Serving()-1)
 		return m.drain(r, causeSurplus, reason+", others serve")
 	}
@@ -97,6 +101,15 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 func (r *Replica) close(to detect.Tier, why cause, reason string) []Action {
 	r.State, r.target, r.cause, r.Reason, r.work = Closing, to, why, reason, work{}
 	return []Action{Publish{}, Recheck{ID: r.ID}}
+}
+
+// on puts it there. The counters are read once more, as at each sleep.
+func (e Evicted) on(m *Machine, _ time.Time) []Action {
+	r := m.replicas.byID(e.ID)
+	if r == nil || r.State != Asleep || r.role == roleSpare || m.waiting || e.Tier.Depth() <= r.Tier.Depth() {
+		return nil
+	}
+	return r.close(e.Tier, causeAsked, e.Reason)
 }
 
 func (e Rechecked) on(m *Machine, _ time.Time) []Action {

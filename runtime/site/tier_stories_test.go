@@ -268,6 +268,52 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
+// TestEvicted: a replica that sleeps goes deeper before its time, from where it goes on to its next rung; one
+// that is awake, is there already or has a visitor does not.
+func TestEvicted(t *testing.T) {
+	to := func(tier detect.Tier) step {
+		return step{0, Evicted{ID: 1, Tier: tier, Reason: "memory is short"}, "publish, recheck 1 …"}
+	}
+	t.Run("to the next tier", func(t *testing.T) {
+		tell(t, deep(), append(upTo(detect.TierFrozen), to(detect.TierReclaimed),
+			step{0, Rechecked{ID: 1, IdleFor: 20 * time.Second}, "descend 1 reclaimed => parking (1 suspending) asleep"},
+			step{0, Descended{ID: 1, Tier: detect.TierReclaimed}, `note reclaimed 1 "memory is short", arm-idle 1 4m0s => parked (1 asleep) asleep`},
+			step{0, Evicted{ID: 1, Tier: detect.TierReclaimed}, "nothing => parked (1 asleep) asleep"},
+			step{0, Evicted{ID: 1, Tier: detect.TierCold, Reason: "memory is short"}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 30 * time.Second}, "publish, stop 1 …"})...)
+	})
+	t.Run("a tier that is no rung", func(t *testing.T) {
+		tell(t, only(Rung{detect.TierFrozen, 10 * time.Second}), append(upTo(detect.TierRunning),
+			step{10 * time.Second, IdleOver{ID: 1, IdleFor: 10 * time.Second}, "publish, recheck 1 …"},
+			step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 frozen …"},
+			step{0, Descended{ID: 1, Tier: detect.TierFrozen}, `note frozen 1 "idle 10s" => parked (1 asleep) asleep`},
+			to(detect.TierReclaimed),
+			step{0, Rechecked{ID: 1, IdleFor: 10 * time.Second}, "descend 1 reclaimed …"},
+			step{0, Knocked{ID: 1}, "publish, ascend 1, …"})...)
+	})
+	t.Run("somebody comes", func(t *testing.T) {
+		tell(t, deep(), append(upTo(detect.TierFrozen), to(detect.TierReclaimed),
+			step{0, Rechecked{ID: 1, Conns: 1}, "publish, ascend 1, …"})...)
+	})
+	t.Run("awake", func(t *testing.T) {
+		tell(t, deep(), append(upTo(detect.TierRunning), step{0, Evicted{ID: 1, Tier: detect.TierCold}, "nothing => running (1 ready)"})...)
+	})
+}
+
+// TestSurplus: one of several that serve is given back when it was idle for longer than the first rung takes.
+func TestSurplus(t *testing.T) {
+	p := only(Rung{detect.TierFrozen, 5 * time.Second}, Rung{detect.TierCold, time.Hour})
+	p.Max, p.Surplus = 2, 5*time.Minute
+	tell(t, p,
+		step{0, PacketHeld{}, starts1},
+		step{0, ReplicaReady{ID: 1, All: true}, "release, …"},
+		step{0, ScaleAsked{Want: 2, Reason: "many come"}, "publish, start 2, …"},
+		step{0, ReplicaReady{ID: 2, All: true}, "release, …"},
+		step{5 * time.Second, IdleOver{ID: 2, IdleFor: 5 * time.Second}, "arm-idle 2 4m55s => running (1 ready, 2 ready)"},
+		step{295 * time.Second, IdleOver{ID: 2, IdleFor: 5 * time.Minute}, "publish, … => running (1 ready, 2 draining)"},
+		step{0, IdleOver{ID: 1, IdleFor: 5 * time.Second}, "publish, recheck 1 …"})
+}
+
 // TestWakeForNobody: a wake of which no visitor comes is over after Policy.Unused, whatever the ladder says; one that somebody uses, and one
 // that a person has asked for, has all of its time.
 func TestWakeForNobody(t *testing.T) {

@@ -77,6 +77,9 @@ func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, i
 	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}
+	if err := c.classes(sites, from, t.host); err != nil {
+		return nil, err
+	}
 	changes, err := t.applyNow(ctx, sites, from, images, dryRun)
 	if err != nil {
 		return nil, err
@@ -155,7 +158,7 @@ func (t *Table) results(changes []change, dryRun bool) []api.ApplyResult {
 func (t *Table) warnings(c change, with []change) []string {
 	s := &c.record.Spec
 	out := append(policy.Unmet(s, t.host.Means.Can), t.host.HeldLong(s)...)
-	out = append(out, t.host.NotLooked(s)...)
+	out = append(append(out, t.host.NotLooked(s)...), policy.Costs(s)...)
 	out = append(out, unreachable(s, func(name string) bool {
 		_, err := t.ByName(name)
 		return err == nil || slices.ContainsFunc(with, func(o change) bool { return o.record.Spec.Name == name })

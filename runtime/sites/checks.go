@@ -11,6 +11,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/secret"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -145,6 +146,47 @@ func (c checks) userns(sites []spec.Site, from origin) error {
 		}
 	}
 	return refused("sites that cannot have a user namespace of their own", from.source, bad)
+}
+
+// classes finds sites whose class the configuration does not have, and those that
+// cannot be held to what it says of each site. In the folder of specs it is told only: such a
+// site has the standard class, or is not held to that.
+func (c checks) classes(sites []spec.Site, from origin, h *life.Host) error {
+	all := policy.NewClasses(c.cfg.Classes)
+	var bad []api.Detail
+	for i := range sites {
+		s := &sites[i]
+		if s.Class == "" {
+			continue
+		}
+		d := api.Detail{Site: s.Name, Field: "class"}
+		if err := all.Unknown(s); err != nil {
+			d.Message, d.Allowed = err.Error(), strings.Join(all.Names(), ", ")
+		} else if err := admits(h, s, all.Of(s)); err != nil {
+			d.Message, d.Allowed = err.Error(), "another class, or idle: never without a class"
+		}
+		switch {
+		case d.Message == "":
+		case from.lenient():
+			c.log.Warn("a site does not have the service level that it asks for", "site", s.Name, "error", d.Message)
+		default:
+			bad = append(bad, d)
+		}
+	}
+	return refused("service levels that this node does not give", from.source, bad)
+}
+
+// admits says why a site cannot be held to its class's bound for each site, by what is
+// known of its visits.
+func admits(h *life.Host, s *spec.Site, l policy.Level) error {
+	if l.Each == 0 {
+		return nil
+	}
+	x, err := h.Experiences.Load(s.Name)
+	if err != nil {
+		return nil //nolint:nilerr // nothing is known of it then, and the daemon moves the file aside
+	}
+	return l.Admit(h.Input(s, x))
 }
 
 // refused is the error of specs for which details tell against them, each with its

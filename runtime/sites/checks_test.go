@@ -3,15 +3,19 @@ package sites
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/runtime/volume"
 )
@@ -63,6 +67,51 @@ noNewPrivileges: false
 		if again := life.WithinMost(cfg, &sites[0]); (again != nil) != (tt.want != nil) {
 			t.Errorf("within %+v: a start says %v", tt.most, again)
 		}
+	}
+}
+
+// TestCheckClasses: a class that the configuration does not have, or that cannot be held to what it says of each site, is refused
+// at its place in the file; in the folder of specs it is told only.
+func TestCheckClasses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	cfg := config.Default()
+	cfg.Classes["gold"] = config.Class{Late: 0.1, Over: spec.Duration(50 * time.Millisecond), Each: 1}
+	h := &life.Host{Cfg: cfg, Log: slog.New(slog.DiscardHandler), Means: policy.Means{CRIU: policy.NewCRIU()}}
+	h.Experiences = policy.OpenStore(t.TempDir(), func(f func()) { f() }, func(string, error) {})
+	check := func(class string, from origin) string {
+		text := "name: a\nimage: dir:/srv/a\nports: [80]\nclass: " + class + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sites, err := spec.Parse(file, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = checks{cfg, h.Log}.classes(sites, from, h)
+		if refused := (*api.Error)(nil); errors.As(err, &refused) {
+			d := refused.Details[0]
+			return fmt.Sprintf("%d:%d: %s: %s; allowed: %s", d.Line, d.Column, d.Field, d.Message, d.Allowed)
+		}
+		return ""
+	}
+	asked := origin{source: file, asked: true}
+	if got := check("standard", asked) + check("gold", asked); got != "" {
+		t.Errorf("of sites of which nothing is known it says %q", got)
+	}
+	const unknown = `4:8: class: the configuration has no class "silver", only gold, standard; classes are added there; allowed: gold, standard`
+	if got := check("silver", asked); got != unknown {
+		t.Errorf("got  %s\nwant %s", got, unknown)
+	}
+	if got := check("silver", origin{source: file}); got != "" {
+		t.Errorf("in the folder of specs it is refused: %s", got)
+	}
+	x := policy.NewExperience()
+	x.Visitors = sleep.Visitors{Requests: 40, Seconds: 2 * 24 * 3600}
+	if err := h.Experiences.Put("a", x); err != nil {
+		t.Fatal(err)
+	}
+	if got := check("gold", asked); !strings.HasPrefix(got, "4:8: class: each: 1 % of its requests cannot be held for a site with 20 visits a day (it takes 300)") {
+		t.Errorf("with 20 visits a day it says %q", got)
 	}
 }
 

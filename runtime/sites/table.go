@@ -3,7 +3,9 @@ package sites
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -102,7 +104,11 @@ func (t *Table) poolOf(a netip.Addr) (*addresses, error) {
 // taken from the copy of the state file, or else not served.
 func (t *Table) Load() error {
 	var lacking policy.Unprepared
+	classes, lost := policy.NewClasses(t.host.Cfg.Classes), map[string]int{}
 	defer func() {
+		for _, class := range slices.Sorted(maps.Keys(lost)) {
+			t.host.Log.Warn("sites name a class that the configuration does not have; they have the standard one", "class", class, "sites", lost[class])
+		}
 		if lacking.Sites > 0 {
 			t.host.Log.Warn("sites ask for prepared replicas and get none: the configuration allows none (prepared.max)", "sites", lacking.Sites, "one", lacking.Example)
 		}
@@ -112,6 +118,9 @@ func (t *Table) Load() error {
 		err := t.takeSite(s)
 		if err == nil {
 			lacking.Add(&s.Spec, t.host.Means.Can)
+			if l := classes.Of(&s.Spec); l.Missing != "" {
+				lost[l.Missing]++
+			}
 		}
 		return err
 	}

@@ -99,6 +99,7 @@ func (c checker) renewal(s *Site) {
 		c.bad("objective.cold", "0.01% to 100%", "%s is out of range", o)
 	}
 	c.between("objective.wake", s.Objective.Wake, minLatency, maxLatency)
+	c.level(s)
 	c.between("lifetime.after", s.Lifetime.After, minLifetime, maxIdle)
 	switch j := s.Lifetime.Jitter; {
 	case !(j >= 0 && j <= maxJitter):
@@ -111,5 +112,33 @@ func (c checker) renewal(s *Site) {
 	}
 	if w := s.Checkpoint.Warm; w < 0 || w > maxWarm {
 		c.bad("checkpoint.warm", "0 to 1000000", "%d is out of range", w)
+	}
+}
+
+// The range of what a service level may be.
+const (
+	MinLate = minCold
+	MaxLate = Percent(50)
+	MinOver = coldOver
+	MaxOver = maxLatency
+)
+
+// level checks the service level: the class's, or one of the site's own, said once.
+func (c checker) level(s *Site) {
+	if s.Class != "" && !labelForm.MatchString(s.Class) {
+		c.bad("class", labelAllowed, "%q is not the name of a class", s.Class)
+	}
+	o := s.Objective
+	if l := o.Late; l != 0 && !(l >= MinLate && l <= MaxLate) {
+		c.bad("objective.late", fmt.Sprintf("%s to %s", MinLate, MaxLate), "%s is out of range", l)
+	}
+	c.between("objective.over", o.Over, MinOver, MaxOver)
+	switch {
+	case o.Late != 0 && o.Cold != 0:
+		c.bad("objective.cold", "one of cold and late", "is late by another name, with over: %s", coldOver)
+	case o.Over != 0 && o.Late == 0:
+		c.bad("objective.over", "late with it", "%s has no effect without late", o.Over)
+	case s.Class != "" && (o.Late != 0 || o.Cold != 0):
+		c.bad("class", "a class, or an objective of the site's own", "%s says what objective says, too", s.Class)
 	}
 }

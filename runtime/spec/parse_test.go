@@ -163,7 +163,7 @@ func TestParseDefaults(t *testing.T) {
 	want := Site{
 		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
 		Limits: Limits{Pids: PidsLimits{Max: 2048}}, Scale: Scale{Max: 1},
-		Idle: Idle{After: Duration(5 * time.Minute)}, Stop: Stop{Grace: Duration(10 * time.Second)},
+		Idle: Idle{Auto: true}, Stop: Stop{Grace: Duration(10 * time.Second)},
 		Tiers: Tiers{Auto: true}, Busy: Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}, Lifetime: Lifetime{Jitter: 10},
 		Circulate: Circulate{Overlap: true, Drain: Duration(30 * time.Second)}, Checkpoint: Checkpoint{Warm: 3},
 	}
@@ -272,7 +272,19 @@ func TestParseGood(t *testing.T) {
 		{"schedule: [{at: '0 0 29 2 *', exec: [a]}]", func(s *Site) any { return s.Schedule[0].Within() }, time.Hour},
 		{"tiers: auto", func(s *Site) any { return s.Tiers }, Tiers{Auto: true}},
 		{"tiers: [frozen, checkpointed]", func(s *Site) any { return s.Tiers }, Tiers{Rungs: []Rung{{Tier: "frozen"}, {Tier: "checkpointed"}}}},
-		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{After: DefaultIdle}},
+		{"tiers: [frozen]", func(s *Site) any { return s.Idle }, Idle{Auto: true}},
+		{"tiers: [frozen, {tier: cold, after: 24h}]", func(s *Site) any { return s.Idle }, Idle{After: ListIdle}},
+		{"class: gold", func(s *Site) any { return s.Class }, "gold"},
+		{"objective: {late: 0.5%}", func(s *Site) any { return own(s) }, "0.5% 100ms"},
+		{"objective: {late: 0.5%, over: 50ms}", func(s *Site) any { return own(s) }, "0.5% 50ms"},
+		{"objective: {cold: 2%}", func(s *Site) any { return own(s) }, "2% 10ms"},
+		{"objective: {wake: 1s}", func(s *Site) any { return own(s) }, "0% 0s"},
+		{"", func(s *Site) any { return s.Planned() }, true},
+		{"idle: 5m", func(s *Site) any { return s.Planned() }, true},
+		{"idle: never", func(s *Site) any { return s.Planned() }, false},
+		{"tiers: [frozen, cold]", func(s *Site) any { return s.Planned() }, true},
+		{"idle: 5m\ntiers: [frozen, cold]", func(s *Site) any { return s.Planned() }, false},
+		{"tiers: [{tier: frozen, after: 1m}, cold]", func(s *Site) any { return s.Planned() }, false},
 		{"tiers: [{tier: frozen, after: 10s}]", func(s *Site) any { return s.Idle }, Idle{After: Duration(10 * time.Second)}},
 		{"tiers: [{tier: frozen, after: 10s}]\nidle: 10s", func(s *Site) any { return s.Tiers.Rungs[0].After }, Duration(10 * time.Second)},
 		{"lifetime: 90m", func(s *Site) any { return s.Lifetime }, Lifetime{After: Duration(90 * time.Minute), Jitter: 10}},
@@ -596,6 +608,12 @@ var badSpecs = []struct {
 	{"objective without a sign", "objective: {cold: 0.01}", `4:19: objective.cold: "0.01" is not a share: it has no sign; did you mean 1%?`, false},
 	{"objective of nothing", "objective: {cold: 0%}", "4:19: objective.cold: is empty", true},
 	{"objective too small", "objective: {cold: 0.0001%}", "4:19: objective.cold: 0.0001% is out of range", true},
+	{"late too often", "objective: {late: 51%}", "4:19: objective.late: 51% is out of range", true},
+	{"late too soon", "objective: {late: 1%, over: 9ms}", "4:29: objective.over: 9ms is out of range", true},
+	{"over without late", "objective: {over: 1s}", "4:19: objective.over: 1s has no effect without late", true},
+	{"late and cold", "objective: {late: 1%, cold: 1%}", "4:29: objective.cold: is late by another name", true},
+	{"class and objective", "class: gold\nobjective: {late: 1%}", "4:8: class: gold says what objective says, too", true},
+	{"class of no name", "class: Gold Plan", "4:8: class: \"Gold Plan\" is not the name of a class", false},
 	{"objective wake", "objective: {wake: 1h}", "4:19: objective.wake: 1h is out of range", true},
 	{"lifetime zero", "lifetime: 0s", "4:11: lifetime: 0s is too short", true},
 	{"lifetime without a unit", "lifetime: 60", `4:11: lifetime: "60" is not a duration: it has no unit`, false},
@@ -615,7 +633,7 @@ var badSpecs = []struct {
 	{"idle without a unit", "idle: 300", `4:7: idle: "300" is not a duration: it has no unit`, false},
 	{"idle in days", "idle: 1d", `4:7: idle: "1d" is not a duration: there are no days, a day is 24h`, false},
 	{"idle by chance", "idle: sometimes", `4:7: idle: "sometimes" is not a duration`, false},
-	{"idle auto beside the time of the first tier", "idle: auto\ntiers: [{tier: frozen, after: 10s}]", `4:7: idle: auto is not 10s`, false},
+	{"idle auto beside the time of the first tier", "idle: auto\ntiers: [{tier: frozen, after: 10s}]", `4:7: idle: auto is not 10s`, true},
 	{"idle too short", "idle: 0s", "4:7: idle: 0s is too short", true},
 	{"idle too long", "idle: 9000h", "4:7: idle: 9000h is out of range", true},
 	{"idle beyond any number", "idle: 999999999h", `4:7: idle: "999999999h" is too long`, true},
@@ -890,4 +908,10 @@ func TestErrorAsJSON(t *testing.T) {
 	if back.Error() != all.Error() {
 		t.Errorf("through JSON: %v\nwant %v", back, all)
 	}
+}
+
+// own is the service level that a spec asks for by itself.
+func own(s *Site) string {
+	late, over := s.Objective.Own()
+	return late.String() + " " + over.String()
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -51,6 +52,17 @@ const (
 // Has says whether a tier is in the list.
 func (t Tiers) Has(tier string) bool {
 	return slices.ContainsFunc(t.Rungs, func(r Rung) bool { return r.Tier == tier })
+}
+
+// Timed says whether a tier of the list has its time.
+func (t Tiers) Timed() bool {
+	return slices.ContainsFunc(t.Rungs, func(r Rung) bool { return r.After != 0 })
+}
+
+// Planned says whether the node chooses when the site enters which tier, by its plans:
+// neither the list of tiers nor its first one has a time.
+func (s *Site) Planned() bool {
+	return !s.Idle.Never && (s.Tiers.Auto || s.Idle.Auto && !s.Tiers.Timed())
 }
 
 // first gives the idle time of the first rung; 0 where the node chooses it.
@@ -107,10 +119,35 @@ func (t *Tiers) UnmarshalJSON(data []byte) error {
 
 // Objective is the service level that a site is to have.
 type Objective struct {
-	// Cold is the share of requests that may find the site asleep, 0.01% to 100%. Default: the node's choice.
+	// Late is the share of the site's own requests that may wait for its wakes for longer than over, 0.01% to 50%. Default: its class's,
+	// of all sites of that together, which is much cheaper.
+	Late Percent `json:"late,omitzero" also:"slow,delayed"`
+	// Over is the wait from which a request is late, 10ms to 10m. Only with late. Default: 100ms.
+	Over Duration `json:"over,omitzero" also:"than,threshold"`
+	// Cold is late, with 10ms as over: the share of requests that may notice that the site was asleep, 0.01% to 100%.
 	Cold Percent `json:"cold,omitzero" also:"asleep,share"`
-	// Wake is the time that a wake may add to a request in 99 of 100 wakes, 1ms to 10m. Default: the node's choice.
+	// Wake is the time that a wake may add to a request in 99 of 100 wakes, 1ms to 10m: tiers whose wakes take longer are not used.
+	// Default: there is no such bound.
 	Wake Duration `json:"wake,omitzero" also:"latency,delay"`
+}
+
+// The service level of those that leave it out, of sites by themselves and of classes.
+const (
+	DefaultLate = Percent(1)
+	DefaultOver = Duration(100 * time.Millisecond)
+	coldOver    = Duration(10 * time.Millisecond)
+)
+
+// Own gives the share of late requests that the objective asks for, and from which wait on a
+// request is late; 0: it asks for none, and the class says.
+func (o Objective) Own() (late Percent, over Duration) {
+	switch {
+	case o.Cold != 0:
+		return o.Cold, coldOver
+	case o.Late != 0:
+		return o.Late, cmp.Or(o.Over, DefaultOver)
+	}
+	return 0, 0
 }
 
 // Lifetime is how long a replica lives until it is circulated. In a file a plain duration is After, and never is no end.

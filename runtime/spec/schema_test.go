@@ -126,7 +126,7 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(sourcePattern, "192.0.2.7", "198.51.100.0/24", "2001:db8::/64")
 	case reflect.TypeFor[Idle]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-			{Const: idleNever}, {Type: "string", Pattern: durationPattern, MinLength: &one},
+			{Const: idleNever}, {Const: idleAuto}, {Type: "string", Pattern: durationPattern, MinLength: &one},
 		}}
 	case reflect.TypeFor[Swap]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Const: swapNone}, {Const: swapAll}, text(bytesPattern, "128MiB")}}
@@ -222,7 +222,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	get("volumes").MaxItems = count(maxVolumes)
 	get("imageVolumes").Enum, get("imageVolumes").Default = []any{imageVolumesKeep, ImageVolumesIgnore}, imageVolumesKeep
 	s.Definitions["Volume"].OneOf = []*jsonschema.Schema{{Required: []string{"source"}}, {Required: []string{"name"}}}
-	get("idle").Default = DefaultIdle.String()
+	get("idle").Default, get("class").Default, get("class").Pattern = idleAuto, "standard", labelPattern
 	get("Limits.pids").Default, get("Scale.min").Default, get("Scale.max").Default = DefaultPids, 0, 1
 	bounds("PidsLimits.min", "1", "4194304")
 	bounds("PidsLimits.max", "1", "4194304")

@@ -99,12 +99,12 @@ type Site struct {
 	Scale Scale `json:"scale" also:"replicas,scaling,autoscale"`
 
 	// Idle is how long a site without any connection stays awake before it goes to sleep, to the first of its tiers: a
-	// duration from 1s, auto (the node's choice, by measured costs and the objective), or never. Default: 5m; tiers[0].after
-	// where it is given; never where scale.min is 1 or more.
+	// duration from 1s, auto (the node's choice, by its plan: some seconds where a wake is quick), or never. Default: auto;
+	// tiers[0].after where it is given, 5m where only later tiers have their times; never where scale.min is 1 or more.
 	Idle Idle `json:"idle" also:"idletimeout,timeout,ttl"`
 
-	// Tiers are how deep the site may sleep, and after how long without a connection: auto (the node chooses by measured costs
-	// and the objective), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
+	// Tiers are how deep the site may sleep, and after how long without a connection: auto (the node plans, by the site's pauses
+	// and what its wakes cost), or a list of frozen, reclaimed, prepared, checkpointed, cold in this order. Default: auto.
 	Tiers Tiers `json:"tiers,omitzero" also:"tier,ladder,rungs,sleep"`
 
 	// KeepConnections is how long the site may hold connections of its own, to a database, say, while it sleeps frozen or reclaimed, 1s to 8784h.
@@ -118,7 +118,10 @@ type Site struct {
 	// Schedule are commands that the node runs in the site at their times, and wakes it for; they are no visits.
 	Schedule []Task `json:"schedule,omitempty" also:"cron,crontab,cronjobs,tasks,jobs"`
 
-	// Objective is the service level the node works for when it chooses how deep the site sleeps, and for how long it stays awake.
+	// Class is the service level that the site shares with others: one of classes of the node's configuration. Default: standard.
+	Class string `json:"class,omitempty" also:"tariff,plan,sla,priority"`
+
+	// Objective is a service level of the site's own, in the place of its class's.
 	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
 
 	// Lifetime of a replica, after which it is circulated: replaced by a fresh one. A duration from 1s, never, or a mapping.
@@ -298,7 +301,7 @@ type Stop struct {
 
 // The defaults that stand here and not on the node.
 const (
-	DefaultIdle  = Duration(5 * time.Minute)
+	ListIdle     = Duration(5 * time.Minute) // of lists of tiers in which only later ones have their times
 	DefaultGrace = Duration(10 * time.Second)
 	DefaultPids  = 2048
 	DefaultStep  = 2.0
@@ -401,12 +404,15 @@ func (s *Site) complete() {
 	}
 	s.Scale.Spare.complete()
 	if s.Idle == (Idle{}) {
-		s.Idle = Idle{After: DefaultIdle}
-		if first := s.Tiers.first(); first != 0 {
-			s.Idle = Idle{After: first}
-		}
-		if s.Scale.Min > 0 {
+		switch first := s.Tiers.first(); {
+		case s.Scale.Min > 0:
 			s.Idle = Idle{Never: true}
+		case first != 0:
+			s.Idle = Idle{After: first}
+		case s.Tiers.Timed():
+			s.Idle = Idle{After: ListIdle}
+		default:
+			s.Idle = Idle{Auto: true}
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (s *Status) Check(ctx context.Context, name string) (api.SiteCheck, error) 
 		if tier == detect.TierPrepared {
 			t.Asked = t.Asked || kept.Spec.Scale.Spare.Tier == spec.TierPrepared
 		}
-		if err := s.host.Means.Can(tier, t.Asked); err != nil {
+		if err := s.host.Means.Can(tier); err != nil {
 			t.Findings = append(t.Findings, api.Finding{What: err.Error()})
 		}
 		if tier == detect.TierCheckpointed && r != nil {

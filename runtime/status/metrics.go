@@ -52,6 +52,15 @@ var (
 	descDenied   = metric("denied_prefixes", "Prefixes of sources that are denied.")
 	descPackets  = metric("packets_total", "Packets of the data path by what became of them.", "end")
 
+	descClassRequests = metric("class_requests_total", "Requests of the class's sites whose sleep is planned.", "class")
+	descClassLate     = metric("class_late_total", "Of these, those that waited for longer than the class allows.", "class")
+	descClassShare    = metric("class_late_share", "What part was late lately, by about a day.", "class")
+	descClassPrice    = metric("class_price", "What a second of a visitor's waiting is worth, in GiB·s of memory.", "class")
+	descHeld          = metric("sites_memory_bytes", "Memory that all sites hold, where memory.sites bounds it.")
+	descBudget        = metric("sites_memory_budget_bytes", "What they may hold: memory.sites.")
+	descMemoryPrice   = metric("memory_price", "What a GiB of memory costs under memory.sites: 1 as usual.")
+	descEvicted       = metric("evictions_total", "Sleeping replicas that were sent deeper because all sites held too much.")
+
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
 	descSiteConns    = siteMetric("connections", "Connections that are open now.")
 	descSiteOwn      = siteMetric("own_connections", "Connections to others that the site's sleeping replicas hold.")
@@ -85,7 +94,8 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descSites, descReplicas, descBad, descDenied, descPackets, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
+		descSites, descReplicas, descBad, descDenied, descPackets, descClassRequests, descClassLate, descClassShare, descClassPrice,
+		descHeld, descBudget, descMemoryPrice, descEvicted, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
@@ -125,6 +135,7 @@ func (c *collector) collect(to chan<- prometheus.Metric) {
 	}
 	to <- gauge(descDenied, float64(c.status.denied()))
 	c.collectIgnored(to)
+	c.collectClasses(to)
 	packets, err := c.status.host.Data.Counters()
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(descPackets, err)
@@ -132,6 +143,25 @@ func (c *collector) collect(to chan<- prometheus.Metric) {
 	}
 	for end, count := range packets {
 		to <- counter(descPackets, float64(count), end)
+	}
+}
+
+// collectClasses gives what plans go by.
+func (c *collector) collectClasses(to chan<- prometheus.Metric) {
+	h := c.status.host
+	for name, s := range h.Plans.Prices() {
+		late, _ := s.Share()
+		to <- counter(descClassRequests, float64(s.Requests), name)
+		to <- counter(descClassLate, float64(s.Late), name)
+		to <- gauge(descClassShare, late, name)
+		to <- gauge(descClassPrice, s.Visit(), name)
+	}
+	if budget := h.Cfg.Memory.Sites; budget > 0 {
+		holds, evicted := h.Budget.State()
+		to <- gauge(descHeld, float64(holds))
+		to <- gauge(descBudget, float64(budget))
+		to <- gauge(descMemoryPrice, h.Plans.Memory())
+		to <- counter(descEvicted, float64(evicted))
 	}
 }
 

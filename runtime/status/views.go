@@ -24,7 +24,9 @@ func (s *Status) fillLadder(l *life.Live, v *api.Site) {
 		return
 	}
 	x := l.WhatWasLearnt()
-	c := s.host.Input(v.Spec, x).Choose()
+	in := s.host.Input(v.Spec, x)
+	v.Level = (*api.Level)(s.host.Plans.LevelOf(in))
+	c := in.Choose()
 	for _, r := range policy.View(c, x) {
 		v.Ladder = append(v.Ladder, api.Rung(r))
 	}

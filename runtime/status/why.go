@@ -104,6 +104,7 @@ func wire(out *api.Why, w policy.Why) {
 			Cost: a.Cost, Rung: a.Rung, After: event.Nanoseconds(a.After), Unused: a.Unused,
 		})
 	}
+	out.Level = (*api.Level)(w.Level)
 	for _, c := range w.Callers {
 		out.Callers = append(out.Callers, api.WhyCaller{
 			Client: c.Client, Every: event.Nanoseconds(c.Every), Jitter: event.Nanoseconds(c.Jitter), Wakes: c.Wakes, Of: c.Of, Text: c.String(),

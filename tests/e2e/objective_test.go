@@ -9,20 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-// taught gives the node what a site would have taught it in months: how many visitors come, after what idle time it may
-// sleep for them, and that it holds so much memory that any sleep pays. What keeps such a site awake is its objective.
-func (n *node) taught(name string, share float64, timeout time.Duration) {
+// taught gives the node what a site would have taught it: that it holds so much memory that any sleep pays, whatever a wake
+// takes on an emulated machine.
+func (n *node) taught(name string) {
 	n.t.Helper()
-	const memory = 1 << 46 // pays also where a wake takes seconds
-	text, err := json.Marshal(map[string]any{
-		"tiers":    map[api.Tier]any{api.TierFrozen: map[string]any{"memory": memory}},
-		"visitors": sleep.Visitors{Requests: 1000, Seconds: 100, Timeout: timeout, Share: share},
-	})
+	text, err := json.Marshal(map[string]any{"tiers": map[api.Tier]any{api.TierFrozen: map[string]any{"memory": 1 << 46}}})
 	file := n.path(filepath.Join("state", "experience", name+".json"))
 	if err == nil {
 		err = os.MkdirAll(filepath.Dir(file), 0o700)
@@ -35,76 +30,82 @@ func (n *node) taught(name string, share float64, timeout time.Duration) {
 	}
 }
 
-// TestRootObjectiveCold: a site sleeps when the share of its visitors that may find it asleep allows that, later after each
-// visitor that did, sooner when many came who did not; one of which hardly anybody may find it asleep stays awake meanwhile.
-func TestRootObjectiveCold(t *testing.T) {
+// TestRootServiceLevels: a site sleeps within seconds by its plan; a visitor who waits for longer than its class allows makes waiting
+// dearer for that class, one who waits for longer than the site's own objective allows for that site; kill -9 does not lose the price, and a class
+// that the configuration has no more is the standard one.
+func TestRootServiceLevels(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
-	n := newNode(t, options{})
-	n.taught("lax", 0.1, 2*time.Second)
-	n.taught("strict", 0.0001, time.Hour)
-	deploy := func(name, cold string) *site { // a start that each visitor notices
-		return n.deploy(name, "env: {GUEST: serve, START: 50ms}", "idle: auto", "tiers: [cold]", "objective: {cold: "+cold+"}")
+	n := newNode(t, options{more: "wake: {unused: 1s}\nclasses: {hurried: {late: 1%, over: 20ms}}"})
+	n.taught("shared")
+	n.taught("alone")
+	deploy := func(name, level string) *site { // a start that each visitor notices
+		return n.deploy(name, "env: {GUEST: serve, START: 50ms}", "idle: auto", "tiers: [cold]", level)
 	}
-	lax, strict := deploy("lax", "10%"), deploy("strict", "0.01%")
-	began := n.mark()
-	n.outside.greet(strict.addr4(80))
+	wrong := n.write("wrong.yaml", n.spec("wrong", "class: hurry"))
+	says(t, "apply", n.cliFails("apply", "-f", wrong), "wrong.yaml:", "class: the configuration has no class \"hurry\", only hurried, standard")
+	dear := n.write("alone.yaml", n.spec("alone", "env: {GUEST: serve, START: 50ms}", "idle: auto", "tiers: [cold]", "objective: {cold: 10%}"))
+	says(t, "apply", n.cli("apply", "-f", dear), "warning", "objective.cold: 10% of this site's own requests may wait for over 10ms")
 
-	after := lax.asleepAfter("10 % of the requests may find it asleep; steered by what visitors met", 0)
-	if after < time.Second || after > time.Minute {
-		t.Fatalf("the site may sleep after %s, and was taught 2 s", after)
-	}
-	asleep := func(visitors int) {
-		t.Helper()
-		mark, begin := n.mark(), time.Now()
-		first := n.outside.keep(lax.addr4(80))
-		if err := first.ask(); err != nil {
-			t.Fatal(err)
-		}
-		for range visitors - 1 { // while he is there, however slow they are, it does not sleep
-			n.outside.greet(lax.addr4(80))
-		}
-		first.conn.Close()
-		ev := n.awaitSlow(mark, lax.name, "parked")
-		if awake := ev.Time.Sub(begin); awake < after {
-			t.Errorf("it was awake for %s; visitors may find it asleep after %s: %q", awake, after, lax.story(mark))
-		}
-	}
-	for wake := range 3 {
-		asleep(1)
-		later := lax.asleepAfter("10 % of the requests", wake+1)
-		if later <= after {
-			t.Errorf("after a visitor who found it asleep it sleeps after %s, before after %s", later, after)
-		}
-		after = later
-	}
-	asleep(50) // one of them finds it asleep; the next wake tells of all
+	shared, alone := deploy("shared", "class: hurried"), deploy("alone", "objective: {cold: 10%}")
 	mark := n.mark()
-	n.outside.greet(lax.addr4(80))
-	lax.await(mark, "woken")
-	if sooner := lax.asleepAfter("10 % of the requests", 5); sooner >= after {
-		t.Errorf("after 50 visitors, of whom one found it asleep, it sleeps after %s, before after %s", sooner, after)
+	n.outside.greet(shared.addr4(80))
+	n.outside.greet(alone.addr4(80))
+	for _, s := range []*site{shared, alone} {
+		if l := s.get().Ladder; len(l) != 1 || l[0].Tier != api.TierCold || l[0].After.Duration() != 5*time.Second {
+			t.Errorf("the ladder of %s is %+v", s.name, l)
+		}
+		n.awaitSlow(mark, s.name, "parked")
 	}
+	was := shared.level("class hurried", func(l *api.Level) bool { return l.Class == "hurried" && l.Price > 600 && l.Share > 0 })
+	alone.level("its own", func(l *api.Level) bool { return l.Class == "" && l.Price > 600 && l.Share > 0 })
+	says(t, "get", n.cli("get", "shared"), "class hurried: 1% over 20ms", "lately", "GiB·s for a second of waiting")
+	says(t, "why", n.cli("why", "shared"), "Its service level is class hurried")
+	says(t, "metrics", n.cli("metrics"), `fcnode_class_late_total{class="hurried"} 1`, `fcnode_class_price{class="standard"} 600`)
 
-	strict.asleepAfter("0.01 % of the requests may find it asleep; steered by what visitors met", 1)
-	if got := kinds(strict.events(began), "parked", "frozen"); len(got) > 0 {
-		t.Errorf("a site that must not be found asleep was put to sleep: %q", strict.story(began))
+	testutil.WaitFor(t, patience, "the price on disk", func() error {
+		b, err := os.ReadFile(n.path("state/plans.json"))
+		var kept struct {
+			Classes map[string]struct{ V float64 }
+		}
+		if err == nil {
+			err = json.Unmarshal(b, &kept)
+		}
+		if v := kept.Classes["hurried"].V; err == nil && v != was.Price {
+			err = fmt.Errorf("%g is kept of %g", v, was.Price)
+		}
+		return err
+	})
+	n.kill()
+	n.start()
+	shared.level("the same after kill -9", func(l *api.Level) bool { return l.Price == was.Price })
+
+	n.kill()
+	config, err := os.ReadFile(n.path("fcnode.yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if v := strict.get(); v.Tier != api.TierRunning || v.Ladder[0].After.Duration() < 30*time.Minute {
-		t.Errorf("a site that must not be found asleep is on tier %s, with the ladder %+v", v.Tier, v.Ladder)
+	n.write("fcnode.yaml", strings.Replace(string(config), "hurried:", "patient:", 1))
+	n.start()
+	shared.level("of a class that is gone", func(l *api.Level) bool { return l.Class == "standard" && l.Missing == "hurried" && l.Price == 600 })
+	says(t, "get", n.cli("get", "shared"), "the configuration has no class hurried")
+	log, err := os.ReadFile(n.path("daemon.log"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	says(t, "the log", string(log), "sites name a class that the configuration does not have")
 }
 
-// asleepAfter is the idle time after which a site goes cold, once so many wakes have been learned; why is in its reason.
-func (s *site) asleepAfter(why string, wakes int) (after time.Duration) {
+// level waits for the site's service level to be as it should.
+func (s *site) level(what string, is func(*api.Level) bool) (out api.Level) {
 	s.n.t.Helper()
-	testutil.WaitFor(s.n.t, patience, "the site's ladder", func() error {
-		l := s.get().Ladder
-		if len(l) != 1 || l[0].Tier != api.TierCold || l[0].Wakes != wakes || !strings.Contains(l[0].Reason, why) {
-			return fmt.Errorf("it is %+v, want %d wakes and %q", l, wakes, why)
+	testutil.WaitFor(s.n.t, patience, "a service level, "+what, func() error {
+		l := s.get().Level
+		if l == nil || !is(l) {
+			return fmt.Errorf("it is %+v", l)
 		}
-		after = l[0].After.Duration()
+		out = *l
 		return nil
 	})
-	return after
+	return out
 }

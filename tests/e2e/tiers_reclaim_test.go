@@ -98,3 +98,28 @@ func TestRootNodeChoosesTheLadder(t *testing.T) {
 		return nil
 	})
 }
+
+// TestRootMemoryBudget: where all sites hold more than they may, one that sleeps is sent deeper before its time; one that somebody uses is not.
+func TestRootMemoryBudget(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	testutil.RequireFeature(t, "memory.reclaim")
+	n := newNode(t, options{more: "memory: {sites: 1MiB}"}) // less than any process holds
+	const tiers = "tiers: [{tier: frozen, after: 1s}, {tier: cold, after: 9h}]"
+	sleeps, used := n.deploy("sleeps", "idle: 1s", tiers), n.deploy("used", "idle: 1s", tiers)
+	mark := n.mark()
+	visitor := n.outside.keep(used.addr4(80))
+	if err := visitor.ask(); err != nil {
+		t.Fatal(err)
+	}
+	n.outside.greet(sleeps.addr4(80))
+	n.awaitSlow(mark, sleeps.name, "frozen")
+	if ev := n.awaitSlow(mark, sleeps.name, "parked"); !strings.Contains(ev.Reason, "all sites may hold 1MiB (memory.sites)") {
+		t.Errorf("it was parked: %s", ev.Reason)
+	}
+	if got := kinds(used.events(mark), "frozen", "parked"); len(got) > 0 {
+		t.Errorf("somebody is there, and it was put to sleep: %q", used.story(mark))
+	}
+	says(t, "metrics", n.cli("metrics"), "fcnode_evictions_total 1", "fcnode_sites_memory_budget_bytes 1.048576e+06", "fcnode_sites_memory_bytes")
+	n.outside.greet(sleeps.addr4(80))
+}

@@ -74,10 +74,10 @@ func (s *study) least(rule string, m measure, level float64, w []float64) float6
 	return best
 }
 
-// steered is what the steered price made of a share that was asked for: the memory,
-// and the share that it held.
-func (s *study) steered(share float64, w []float64) (memory, held float64) {
-	c := curve{points: []point{{share, s.at(ruleSteered, share)}}}
+// steered is what a rule with a steered price made of a share that was asked for: the
+// memory, and the share that it held.
+func (s *study) steered(rule string, share float64, w []float64) (memory, held float64) {
+	c := curve{points: []point{{share, s.at(rule, share)}}}
 	out := c.sums(lateShare, w)
 	return out.memory[0], out.level[0]
 }
@@ -87,7 +87,7 @@ func (s *study) steered(share float64, w []float64) (memory, held float64) {
 // draw of the sites would have been steered to a price of its own: there both are tuned
 // in hindsight, and what steering loses on the fleet itself is put on top.
 func (s *study) ratioLate(rule string, share float64, draws [][]float64) interval {
-	memory, held := s.steered(share, draws[0])
+	memory, held := s.steered(ruleSteered, share, draws[0])
 	level := max(share, held)
 	lost := memory / s.least(rulePlanned, lateShare, level, draws[0])
 	return over(draws, func(w []float64) float64 {

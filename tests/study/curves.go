@@ -11,6 +11,7 @@ import (
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/detect/model"
 	"github.com/fcnode/fcnode/detect/sleep"
+	"github.com/fcnode/fcnode/runtime/policy"
 )
 
 const (
@@ -68,6 +69,7 @@ const (
 	ruleOneWay  = "one-way plans"
 	rulePlanned = "fcnode's plans"
 	ruleSteered = "fcnode, price steered"
+	ruleNode    = "as a node carries it out"
 )
 
 // grids are the settings that each rule is tried with in hindsight.
@@ -158,7 +160,16 @@ func jobs(short bool) (out []job) {
 			return model.NewPlanned(o, sleep.DefaultPrices, share, f.Sites)
 		})
 	}
+	add(ruleNode, 0.01, asTheNode)
 	return out
+}
+
+// asTheNode is the steered price as runtime/policy uses it: no site is woken ahead, and each
+// stays awake for policy.Linger.
+func asTheNode(f *model.Fleet) model.Sleeper {
+	r := model.NewPlanned(wordpress(), sleep.DefaultPrices, 0.01, f.Sites)
+	r.Planner.Down, r.Planner.Linger = true, policy.Linger
+	return r
 }
 
 // runAll plays all fleets by all rules, so many at a time.

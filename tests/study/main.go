@@ -147,7 +147,7 @@ func cells(all []*study, draws map[*study][][]float64, rows []budgetRow) map[str
 	out := map[string]float64{}
 	for _, s := range all {
 		w := draws[s][0]
-		memory, _ := s.steered(0.01, w)
+		memory, _ := s.steered(ruleSteered, 0.01, w)
 		for name, v := range map[string]float64{
 			"memory, price steered to 1 %": memory,
 			"memory, 1 % late":             s.least(rulePlanned, lateShare, 0.01, w),

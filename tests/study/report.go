@@ -49,12 +49,14 @@ func (r *report) memoryTable(all []*study, draws map[*study][][]float64, m measu
 		r.printf("\n")
 	}
 	if with {
-		r.printf("| **%s** |", ruleSteered)
-		for _, s := range all {
-			memory, held := s.steered(level, draws[s][0])
-			r.printf(" **%s** (%.2f %%) |", percent(memory), 100*held)
+		for _, rule := range []string{ruleSteered, ruleNode} {
+			r.printf("| **%s** |", rule)
+			for _, s := range all {
+				memory, held := s.steered(rule, level, draws[s][0])
+				r.printf(" **%s** (%.2f %%) |", percent(memory), 100*held)
+			}
+			r.printf("\n")
 		}
-		r.printf("\n")
 	}
 	r.printf("\n")
 }
