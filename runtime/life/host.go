@@ -66,6 +66,7 @@ type Host struct {
 	Plans       *policy.Plans
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
+	Disks       Disks
 	Scale       *scale.Engine
 	Finder      finder
 	Quarantine  Quarantine

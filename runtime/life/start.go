@@ -164,11 +164,15 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
 		return with, err
 	}
+	dir := layerDir(r, st.Host.Cfg.StateDir)
+	if err := st.Host.Disks.bound(s, dir); err != nil {
+		return with, fmt.Errorf("limits.disk: %w", err)
+	}
 	return container.Spec{
 		ID: r.containerID(), Site: st.Name,
 		Lower: img.Lower,
-		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "upper"),
-		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "work"),
+		Upper: filepath.Join(dir, "upper"),
+		Work:  filepath.Join(dir, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(st.Host.Cfg.SecretRoots, s),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
@@ -243,6 +247,7 @@ func (st *Site) watch(r *Replica) {
 	}
 	dumped := false
 	st.With(func(l *Live) {
+		reason = FirstOf(r.ousted, reason)
 		r.endWake()
 		r.proof.ended(l, reason)
 		countEnded(l, r.ID) // as those who read the counters do not see it any more after this

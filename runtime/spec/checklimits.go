@@ -25,6 +25,12 @@ func (c checker) limits(l Limits) {
 	}
 	c.step("limits.pids", l.Pids.Step, l.Pids.Scaled())
 	c.io(l.IO)
+	if b := l.Disk.Bytes; b != 0 && b < MiB {
+		c.bad("limits.disk.bytes", "sizes from 1MiB", "%s is too small", b)
+	}
+	if n := l.Disk.Inodes; n != 0 && n < minInodes {
+		c.bad("limits.disk.inodes", "numbers from 1000", "%d is too small", n)
+	}
 }
 
 func (c checker) cpu(l CPULimits) {

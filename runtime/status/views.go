@@ -103,7 +103,7 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 		v.Versions = append(v.Versions, api.Version{Revision: w.Revision, Replaced: w.Replaced, ImageDigest: w.Image, Spec: &w.Spec})
 	}
 	if len(v.Replicas) == 0 {
-		s.fillLimits(&v, kept.Spec.Limits, nil)
+		s.fillLimits(&v, &kept.Spec, nil)
 	}
 	v.NotScaled = scale.Lacking(kept.Spec.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
@@ -221,5 +221,11 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 		v.Idle = 0
 	}
 	s.viewLoad(l, v)
+	if use, known := s.host.Disks.Use(l.Name); known {
+		if v.Usage == nil {
+			v.Usage = &api.Usage{}
+		}
+		v.Usage.Disk, v.Usage.Inodes = new(int64(use.Bytes)), new(int64(use.Inodes))
+	}
 	s.viewScaling(l, v)
 }

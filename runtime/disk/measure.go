@@ -1,0 +1,136 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTooDeep means that folders are nested deeper than anybody measures.
+var ErrTooDeep = errors.New("folders are nested too deep")
+
+const (
+	maxDepth = 1000
+	// After so many entries a measuring pauses, so that it leaves the disk to
+	// others: a hundred thousand entries a second.
+	paceEntries = 1000
+	pacePause   = 10 * time.Millisecond
+
+	statBlock = 512 // bytes, in which st_blocks counts
+)
+
+// Measure adds up what lies below folders, which tenants may change at any time,
+// and stops as soon as it is over the limit. Nothing is followed, and what is
+// gone meanwhile is not counted. A file of several names counts by a part with each of
+// them.
+func Measure(ctx context.Context, most Use, dirs ...string) (Use, error) {
+	m := &measuring{ctx: ctx, most: most}
+	for _, dir := range dirs {
+		err := m.folder(unix.AT_FDCWD, dir, 0)
+		if err != nil && !errors.Is(err, errOver) {
+			return m.use(), fmt.Errorf("measure %s: %w", dir, err)
+		}
+	}
+	return m.use(), nil
+}
+
+// errOver ends a measuring.
+var errOver = errors.New("it is over the limit")
+
+type measuring struct {
+	ctx           context.Context //nolint:containedctx // of one call
+	most          Use
+	bytes, inodes float64
+	entries       int
+}
+
+func (m *measuring) use() Use {
+	return Use{Bytes: uint64(math.Round(m.bytes)), Inodes: uint64(math.Round(m.inodes))}
+}
+
+// folder measures one, by a descriptor: its path may be longer than the kernel takes.
+func (m *measuring) folder(at int, name string, depth int) error {
+	if depth > maxDepth {
+		return ErrTooDeep
+	}
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil // gone, or something else by now
+	}
+	if err != nil {
+		return os.NewSyscallError("openat", err)
+	}
+	dir := os.NewFile(uintptr(fd), name)
+	defer dir.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if err := m.count(&st, 1); err != nil {
+		return err
+	}
+	for {
+		names, err := dir.Readdirnames(paceEntries)
+		for _, entry := range names {
+			if err := m.entry(fd, entry, depth); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *measuring) entry(dir int, name string, depth int) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("fstatat", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return m.folder(dir, name, depth+1)
+	}
+	return m.count(&st, max(1, float64(st.Nlink)))
+}
+
+// count adds a file of so many names.
+func (m *measuring) count(st *unix.Stat_t, names float64) error {
+	m.bytes += float64(st.Blocks) * statBlock / names
+	m.inodes += 1 / names
+	if m.use().Over(m.most) {
+		return errOver
+	}
+	if m.entries++; m.entries%paceEntries == 0 {
+		select {
+		case <-time.After(pacePause):
+		case <-m.ctx.Done():
+			return context.Cause(m.ctx)
+		}
+	}
+	return nil
+}
+
+// Space is what a file system has.
+type Space struct{ Total, Free uint64 }
+
+// SpaceOf gives that of a folder's file system, as those who are not root may use it.
+func SpaceOf(dir string) (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return Space{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return Space{Total: st.Blocks * uint64(st.Bsize), Free: st.Bavail * uint64(st.Bsize)}, nil
+}

@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/disk"
+	"github.com/fcnode/fcnode/tests/testutil"
+)
+
+// diskGuest attacks what holds the guest to its project: by FS_IOC_FSSETXATTR, as disk.SetProject does.
+func diskGuest(mux *http.ServeMux) {
+	mux.HandleFunc("POST /project", func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.Query().Get("path")
+		f, err := os.Open(path)
+		if err == nil {
+			defer f.Close()
+			var a struct {
+				flags, extentSize, extents, project, cowExtentSize uint32
+				_                                                  [8]byte
+			}
+			for _, project := range []uint32{0, 7} {
+				a.project = project
+				_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), 0x401c5820, uintptr(unsafe.Pointer(&a)))
+				if errno == 0 {
+					return
+				}
+				err = errors.Join(err, errno)
+			}
+		}
+		http.Error(w, err.Error(), http.StatusForbidden)
+	})
+}
+
+const diskConfig = "log: {maxSize: 64KiB, files: 2}"
+
+// fill has a site write so much into a file of its root file system.
+func (s *site) fill(path string, bytes int) error {
+	s.n.t.Helper()
+	_, err := s.n.outside.ask(http.MethodPost, s.addr4(80), "/file?path="+path, strings.NewReader(strings.Repeat("x", bytes)))
+	return err
+}
+
+// TestRootDiskLimitByQuota: the kernel holds a site to limits.disk, whatever root in it tries, also after the daemon was killed; its
+// neighbour is not affected, and a site that is deleted leaves no limit behind.
+func TestRootDiskLimitByQuota(t *testing.T) {
+	testutil.Privileged(t)
+	scratch := testutil.Scratch(t)
+	quotas, err := disk.OpenQuotas(scratch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { quotas.Close() })
+	n := newNode(t, options{stateDir: filepath.Join(scratch, "state"), more: diskConfig})
+	const most = 4 << 20
+	limit := "limits: {disk: {bytes: 4MiB, inodes: 1000}}"
+	s, other := n.deploy("full", limit), n.deploy("other", limit)
+	n.outside.greet(s.addr4(80))
+	project, err := disk.ProjectOf(filepath.Join(scratch, "state", "logs", "full"))
+	if err != nil || project == 0 {
+		t.Fatalf("project of the site: %d %v", project, err)
+	}
+	mark := n.mark()
+	if err := s.fill("/big", 2*most); err == nil || !strings.Contains(err.Error(), "quota exceeded") {
+		t.Errorf("twice the limit was written: %v", err)
+	}
+	if ev := s.await(mark, "disk-full"); !strings.Contains(ev.Reason, "limits.disk.bytes, 4MiB") {
+		t.Errorf("told as %q", ev.Reason)
+	}
+	for _, path := range []string{"/big", "/"} {
+		if _, err := n.outside.ask(http.MethodPost, s.addr4(80), "/project?path="+path, nil); err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("%s was given to another project: %v", path, err)
+		}
+	}
+	if err := s.fill("/more", 1<<20); err == nil {
+		t.Error("the site writes beyond its limit")
+	}
+	if err := other.fill("/big", most/2); err != nil {
+		t.Errorf("the neighbour cannot write: %v", err)
+	}
+	n.kill()
+	n.start()
+	if again, err := disk.ProjectOf(filepath.Join(scratch, "state", "logs", "full")); again != project || err != nil {
+		t.Errorf("the project was %d, and is %d after a restart: %v", project, again, err)
+	}
+	if err := s.fill("/more", 1<<20); err == nil {
+		t.Error("the site writes beyond its limit after a restart of the daemon")
+	}
+	testutil.WaitFor(t, patience, "the use to be shown", func() error {
+		v := s.get()
+		if v.Usage == nil || v.Usage.Disk == nil || *v.Usage.Disk < most/2 || v.Limits.Disk == nil || v.Limits.Disk.By != api.DiskByQuota {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	for _, s := range []*site{s, other} {
+		if err := n.api.Delete(n.ctx(), s.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testutil.WaitFor(t, patience, "the project to be nobody's", func() error {
+		use, limit, err := quotas.Get(project)
+		if err == nil && (use != disk.Use{} || limit != disk.Use{}) {
+			err = errors.New("it is in use, or has a limit")
+		}
+		return err
+	})
+}
+
+// TestRootDiskLimitWatched: where the kernel does not hold a site to limits.disk it is ended when it has more, its files with it, and
+// its next visitor gets a fresh replica.
+func TestRootDiskLimitWatched(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{stateDir: filepath.Join(mountTmpfs(t, "size=256m"), "state"), more: diskConfig})
+	s, other := n.deploy("full", "limits: {disk: 16MiB}"), n.deploy("other", "limits: {disk: 64MiB}")
+	n.outside.greet(other.addr4(80))
+	n.outside.greet(s.addr4(80))
+	mark := n.mark()
+	if err := s.fill("/big", 32<<20); err != nil {
+		t.Fatal(err)
+	}
+	if ev := s.await(mark, "disk-full"); !strings.Contains(ev.Reason, "limits.disk.bytes, 16MiB") {
+		t.Errorf("told as %q", ev.Reason)
+	}
+	if ev := s.await(mark, "failed"); !strings.Contains(ev.Reason, "limits.disk") {
+		t.Errorf("it failed as %q", ev.Reason)
+	}
+	testutil.WaitFor(t, patience, "a fresh replica", func() error {
+		_, err := n.outside.get(s.addr4(80), "/")
+		return err
+	})
+	if _, err := n.outside.get(s.addr4(80), "/file?path=/big"); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("what it has written is still there: %v", err)
+	}
+	if v := s.get(); v.Limits.Disk == nil || v.Limits.Disk.By != api.DiskByWatch {
+		t.Errorf("shown as %+v", v.Limits.Disk)
+	}
+	for _, ev := range other.events(mark) {
+		t.Errorf("the neighbour: %s %s", ev.Kind, ev.Reason)
+	}
+}
