@@ -124,6 +124,7 @@ func (c checker) config(cfg *Config) {
 	c.registries(cfg.Registries)
 	c.tiers(cfg)
 	c.scaling(cfg)
+	c.bounds(cfg)
 	cfg.DNS.Check("dns", c.report)
 	if cfg.Egress != "" {
 		c.oneOf("egress", cfg.Egress, egressWays, "way out")

@@ -83,10 +83,16 @@ type Config struct {
 	Reclaim     Reclaim     `json:"reclaim"`
 	Checkpoints Checkpoints `json:"checkpoints" also:"checkpoint"`
 	Budget      Budget      `json:"budget" also:"budgets"`
-	Record      Record      `json:"record" also:"arrivals,recording"`
-	Metrics     Metrics     `json:"metrics" also:"prometheus"`
-	Routes      Routes      `json:"routes" also:"gateway"`
-	Registries  Registries  `json:"registries" also:"registry"`
+
+	// Defaults are the limits of sites whose spec has none of the kind. Empty: none.
+	Defaults spec.Limits `json:"defaults,omitzero" also:"default,limits"`
+	// Max is the most that the limits of each site may be. Empty: there is no such bound.
+	Max Max `json:"max,omitzero" also:"maximum,most"`
+
+	Record     Record     `json:"record" also:"arrivals,recording"`
+	Metrics    Metrics    `json:"metrics" also:"prometheus"`
+	Routes     Routes     `json:"routes" also:"gateway"`
+	Registries Registries `json:"registries" also:"registry"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`

@@ -31,7 +31,7 @@ const (
 type Disks struct {
 	projects *disk.Projects // nil: its file system has no quotas that hold
 	host     *Host
-	choosing sync.Mutex     // one project is chosen at a time
+	choosing sync.Mutex // one project is chosen at a time
 
 	mu    sync.Mutex
 	sites map[string]*diskState // by name, those that are live and have a limit

@@ -57,6 +57,9 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 	if err := c.privileges(sites, from.source); err != nil {
 		return nil, err
 	}
+	if err := c.limits(sites, from.source); err != nil {
+		return nil, err
+	}
 	if err := c.disk(sites, from.source); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,10 @@ const (
 	maxIOPS          = math.MaxInt32
 )
 
+// Check reports what is wrong with limits that are no site's, by the paths that they
+// would have in a spec.
+func (l Limits) Check(report func(path string, err error)) { checker{report: report}.limits(l) }
+
 // limits checks each limit by itself and against the others of its kind.
 func (c checker) limits(l Limits) {
 	c.cpu(l.CPU)

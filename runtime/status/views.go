@@ -102,10 +102,11 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 		w := &earlier[i]
 		v.Versions = append(v.Versions, api.Version{Revision: w.Revision, Replaced: w.Replaced, ImageDigest: w.Image, Spec: &w.Spec})
 	}
+	bounded := life.Bounded(&s.host.Cfg, &kept.Spec)
 	if len(v.Replicas) == 0 {
-		s.fillLimits(&v, &kept.Spec, nil)
+		s.fillLimits(&v, bounded, nil)
 	}
-	v.NotScaled = scale.Lacking(kept.Spec.Limits, s.cgroups, s.host.Has)
+	v.NotScaled = scale.Lacking(bounded.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
 	e.With(func(l *life.Live) { s.fillLadder(l, &v) })
 	if v.Ignored, err = s.ignoredOf(e); err != nil {

@@ -146,3 +146,36 @@ func TestRootDiskLimitWatched(t *testing.T) {
 		t.Errorf("the neighbour: %s %s", ev.Kind, ev.Reason)
 	}
 }
+
+// TestRootLimitsOfTheNode: a spec without a limit has the node's default, one above the node's maximum is refused and says where both
+// stand, and a site that was applied before the maximum was lowered is held to it.
+func TestRootLimitsOfTheNode(t *testing.T) {
+	testutil.Privileged(t)
+	n := newNode(t, options{more: diskConfig + "\ndefaults: {disk: 32MiB}\nmax: {disk: 64MiB}"})
+	for _, tt := range []struct {
+		name, limits string
+		want         int64
+	}{{"without", "", 32 << 20}, {"within", "limits: {disk: 48MiB}", 48 << 20}} {
+		s := n.deploy(tt.name, tt.limits)
+		if l := s.get().Limits.Disk; l == nil || l.Bytes != tt.want {
+			t.Errorf("%s: %+v, want %d", tt.name, l, tt.want)
+		}
+	}
+	file := n.write("above.yaml", n.spec("above", "limits: {disk: 65MiB}"))
+	out := n.cliFails("apply", "-f", file)
+	for _, want := range []string{"above.yaml:", "limits.disk.bytes: 65MiB is more than this node allows, 64MiB (max.disk.bytes, " + n.path("fcnode.yaml") + ":"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("refused with %q, want %q in it", out, want)
+		}
+	}
+	s := n.find("within")
+	n.outside.greet(s.addr4(80))
+	n.stop()
+	n.configure(options{more: diskConfig + "\nmax: {disk: 16MiB}"})
+	n.start()
+	s.await(0, "circulating")
+	if l := s.get().Limits.Disk; l == nil || l.Bytes != 16<<20 {
+		t.Errorf("under a lower maximum: %+v", l)
+	}
+	n.outside.greet(s.addr4(80))
+}
