@@ -30,7 +30,15 @@ const (
 // gone meanwhile is not counted. A file of several names counts by a part with each of
 // them.
 func Measure(ctx context.Context, most Use, dirs ...string) (Use, error) {
-	m := &measuring{ctx: ctx, most: most}
+	return (&measuring{ctx: ctx, most: most}).all(dirs)
+}
+
+// MeasureSince does so for what was written, or changed otherwise, since a moment.
+func MeasureSince(ctx context.Context, since time.Time, dirs ...string) (Use, error) {
+	return (&measuring{ctx: ctx, since: since.Unix()}).all(dirs)
+}
+
+func (m *measuring) all(dirs []string) (Use, error) {
 	for _, dir := range dirs {
 		err := m.folder(unix.AT_FDCWD, dir, 0)
 		if err != nil && !errors.Is(err, errOver) {
@@ -46,6 +54,7 @@ var errOver = errors.New("it is over the limit")
 type measuring struct {
 	ctx           context.Context //nolint:containedctx // of one call
 	most          Use
+	since         int64 // in seconds since 1970
 	bytes, inodes float64
 	entries       int
 }
@@ -108,8 +117,10 @@ func (m *measuring) entry(dir int, name string, depth int) error {
 
 // count adds a file of so many names.
 func (m *measuring) count(st *unix.Stat_t, names float64) error {
-	m.bytes += float64(st.Blocks) * statBlock / names
-	m.inodes += 1 / names
+	if st.Ctim.Sec >= m.since {
+		m.bytes += float64(st.Blocks) * statBlock / names
+		m.inodes += 1 / names
+	}
 	if m.use().Over(m.most) {
 		return errOver
 	}
@@ -124,7 +135,10 @@ func (m *measuring) count(st *unix.Stat_t, names float64) error {
 }
 
 // Space is what a file system has.
-type Space struct{ Total, Free uint64 }
+type Space struct {
+	Total, Free        uint64 // bytes
+	Inodes, FreeInodes uint64 // of one that has a number of them, else 0
+}
 
 // SpaceOf gives that of a folder's file system, as those who are not root may use it.
 func SpaceOf(dir string) (Space, error) {
@@ -132,5 +146,7 @@ func SpaceOf(dir string) (Space, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return Space{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return Space{Total: st.Blocks * uint64(st.Bsize), Free: st.Bavail * uint64(st.Bsize)}, nil
+	return Space{
+		Total: st.Blocks * uint64(st.Bsize), Free: st.Bavail * uint64(st.Bsize), Inodes: st.Files, FreeInodes: st.Ffree,
+	}, nil
 }

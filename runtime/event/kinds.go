@@ -29,6 +29,7 @@ const (
 
 	OutOfMemory Kind = "out-of-memory"
 	DiskFull    Kind = "disk-full"
+	DiskLow     Kind = "disk-low"
 
 	Parked            Kind = "parked"
 	Frozen            Kind = "frozen"
@@ -115,6 +116,8 @@ var Kinds = []Info{
 	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
 
 	{DiskFull, "A site has reached `limits.disk`; told once for each time. By quota what it writes fails; where there are none its replicas are ended (`failed` or `exited` follows), and the next visitor gets a fresh one.", "`bytes`, `inodes`: what it keeps; `maxBytes`, `maxInodes`: its limits", "Find out what it writes (`fcnode logs SITE`, `fcnode exec SITE du -x /`), put data into a volume, or raise `limits.disk`."},
+
+	{DiskLow, "The disk of the state folder is almost full (`disk.reserve`). The site that has filled it of late is ended, and not started before there is room; all others go on. Without a site: none has.", "`bytes`, `inodes`: what the site has written of late", "Free some of the disk. If a site has filled it: find out what it writes, and give it `limits.disk`."},
 
 	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
 	{Frozen, "A replica sleeps frozen, its memory in place.", "", ""},

@@ -37,6 +37,7 @@ type Disks struct {
 	sites map[string]*diskState // by name, those that are live and have a limit
 	last  time.Time             // look at each site
 	free  uint64                // then
+	room  room
 }
 
 type diskState struct {
@@ -47,7 +48,7 @@ type diskState struct {
 // Open finds out by what means sites can be bounded, and says why not by the
 // kernel.
 func (d *Disks) Open(h *Host) error {
-	d.host = h
+	d.host, d.room.turn = h, make(chan struct{}, 1)
 	q, err := disk.OpenQuotas(h.Cfg.StateDir)
 	if err == nil {
 		d.projects = &disk.Projects{Quotas: q, Names: "/etc/projid"}
@@ -201,6 +202,7 @@ func (d *Disks) Watch() {
 		h.Log.Error("cannot tell how much of the disk is free", "error", err)
 		return
 	}
+	d.keepRoom(space)
 	if !d.due(time.Now(), space.Free) {
 		return
 	}
@@ -293,8 +295,7 @@ func (d *Disks) lookAt(st *Site, s *spec.Site) {
 
 // oust ends the replicas of a site, whatever they are at. Its next visitor gets a
 // fresh one.
-func oust(st *Site, why string) {
-	var running []Container
+func oust(st *Site, why string) (ousted []*Replica) {
 	st.With(func(l *Live) {
 		l.DropSleep(why)
 		if l.Activity == nil {
@@ -303,17 +304,18 @@ func oust(st *Site, why string) {
 		for _, r := range l.Replicas {
 			if r.Ctr != nil && !r.stopping {
 				r.ousted = why
-				running = append(running, r.Ctr)
+				ousted = append(ousted, r)
 			}
 		}
 	})
-	for _, c := range running {
+	for _, r := range ousted {
 		st.Host.Go(func() {
-			if err := c.Kill(st.Host.Ctx); err != nil {
-				st.Host.Log.Error("cannot end a replica of a site that fills the disk", "replica", c.ID(), "error", err)
+			if err := r.Ctr.Kill(st.Host.Ctx); err != nil {
+				st.Host.Log.Error("cannot end a replica of a site that fills the disk", "replica", r.Name, "error", err)
 			}
 		})
 	}
+	return ousted
 }
 
 func diskFullEvent(name string, use disk.Use, s *spec.Site, what string) event.Event {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,8 +17,25 @@ import (
 	"github.com/fcnode/fcnode/tests/testutil"
 )
 
-// diskGuest attacks what holds the guest to its project: by FS_IOC_FSSETXATTR, as disk.SetProject does.
+// diskGuest attacks the disk: it fills it for as long as it lives, and tries to leave its project by FS_IOC_FSSETXATTR, as disk.SetProject
+// does.
 func diskGuest(mux *http.ServeMux) {
+	mux.HandleFunc("POST /fill", func(_ http.ResponseWriter, r *http.Request) {
+		path := r.URL.Query().Get("path")
+		go func() {
+			block := make([]byte, 64<<10)
+			for i := 0; ; i++ {
+				f, err := os.Create(path + strconv.Itoa(i%1000))
+				for err == nil {
+					_, err = f.Write(block)
+				}
+				if f != nil {
+					_ = f.Close() // it is full
+				}
+				runtime.Gosched()
+			}
+		}()
+	})
 	mux.HandleFunc("POST /project", func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Query().Get("path")
 		f, err := os.Open(path)
@@ -178,4 +197,64 @@ func TestRootLimitsOfTheNode(t *testing.T) {
 		t.Errorf("under a lower maximum: %+v", l)
 	}
 	n.outside.greet(s.addr4(80))
+}
+
+// TestRootOneSiteFillsTheDisk: while a site fills the disk of the state folder, and goes on trying, what is applied is kept, over a
+// kill of the daemon, too, and other sites wake. The site is ended and not started again as long as there is no room.
+func TestRootOneSiteFillsTheDisk(t *testing.T) {
+	testutil.Privileged(t)
+	state := mountTmpfs(t, "size=96m")
+	n := newNode(t, options{stateDir: filepath.Join(state, "state"), more: diskConfig})
+	for _, tt := range []struct {
+		name, more, path string
+		stays            bool // what was written, when the site is ended
+	}{
+		{"layer", "", "/", false},
+		{"volume", "volumes: [{name: data, target: /data}]", "/data/", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			filler, other := n.deploy(tt.name, tt.more), n.deploy("beside-"+tt.name)
+			n.outside.greet(filler.addr4(80))
+			mark := n.mark()
+			if _, err := n.outside.ask(http.MethodPost, filler.addr4(80), "/fill?path="+tt.path, nil); err != nil {
+				t.Fatal(err)
+			}
+			testutil.WaitFor(t, patience, "the disk to be full", func() error {
+				s, err := disk.SpaceOf(state)
+				if len(kinds(filler.events(mark), "disk-low")) == 0 && s.Free > 0 {
+					err = errors.New("it is not")
+				}
+				return err
+			})
+			late := n.deploy("late-" + tt.name)
+			n.outside.greet(other.addr4(80))
+			if ev := filler.await(mark, "disk-low"); !strings.Contains(ev.Reason, "almost full") {
+				t.Errorf("told as %q", ev.Reason)
+			}
+			if tt.stays {
+				says(t, "wake", n.cliFails("wake", filler.name), "was filling it")
+			}
+			n.kill()
+			n.start()
+			n.outside.greet(late.addr4(80))
+			n.outside.greet(other.addr4(80))
+			if got := n.find(late.name); got.v4 != late.v4 {
+				t.Errorf("what was applied on a full disk has address %s after a restart, and had %s", got.v4, late.v4)
+			}
+		})
+	}
+	s := n.find("volume")
+	files, err := filepath.Glob(filepath.Join(state, "state", "volumes", "volume", "data", "data", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in the volume: %v", err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testutil.WaitFor(t, patience, "the site, with room on the disk again", func() error {
+		_, err := n.outside.get(s.addr4(80), "/")
+		return err
+	})
 }

@@ -156,7 +156,7 @@ func TestRootFullDisk(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	state := mountTmpfs(t, "size=4m,nr_inodes=2000")
-	n := newNode(t, options{stateDir: filepath.Join(state, "state")})
+	n := newNode(t, options{stateDir: filepath.Join(state, "state"), more: "disk: {reserve: 0B}"}) // with one a start has room
 	running, s := n.deploy("running"), n.deploy("other")
 	n.outside.greet(running.addr4(80))
 	fill := filepath.Join(state, "fill")
