@@ -22,7 +22,8 @@ const (
 	paceEntries = 1000
 	pacePause   = 10 * time.Millisecond
 
-	statBlock = 512 // bytes, in which st_blocks counts
+	statBlock = 512 // bytes, in which blocks are counted
+	statMask  = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 )
 
 // Measure adds up what lies below folders, which tenants may change at any time,
@@ -33,9 +34,12 @@ func Measure(ctx context.Context, most Use, dirs ...string) (Use, error) {
 	return (&measuring{ctx: ctx, most: most}).all(dirs)
 }
 
-// MeasureSince does so for what was written, or changed otherwise, since a moment.
-func MeasureSince(ctx context.Context, since time.Time, dirs ...string) (Use, error) {
-	return (&measuring{ctx: ctx, since: since.Unix()}).all(dirs)
+// MeasureSince does so for the files that were made since a moment, and for those that
+// were made or changed since. How much of an older file is new nobody knows.
+func MeasureSince(ctx context.Context, since time.Time, dirs ...string) (made, changed Use, err error) {
+	m := &measuring{ctx: ctx, since: since.Unix()}
+	changed, err = m.all(dirs)
+	return m.made.use(), changed, err
 }
 
 func (m *measuring) all(dirs []string) (Use, error) {
@@ -52,15 +56,24 @@ func (m *measuring) all(dirs []string) (Use, error) {
 var errOver = errors.New("it is over the limit")
 
 type measuring struct {
-	ctx           context.Context //nolint:containedctx // of one call
-	most          Use
-	since         int64 // in seconds since 1970
-	bytes, inodes float64
-	entries       int
+	ctx     context.Context //nolint:containedctx // of one call
+	most    Use
+	since   int64 // in seconds since 1970
+	sum           // of what was changed since
+	made    sum   // of what was made since
+	entries int
 }
 
-func (m *measuring) use() Use {
-	return Use{Bytes: uint64(math.Round(m.bytes)), Inodes: uint64(math.Round(m.inodes))}
+// sum is a Use of parts of files.
+type sum struct{ bytes, inodes float64 }
+
+func (s sum) use() Use {
+	return Use{Bytes: uint64(math.Round(s.bytes)), Inodes: uint64(math.Round(s.inodes))}
+}
+
+func (s *sum) add(st *unix.Statx_t, names float64) {
+	s.bytes += float64(st.Blocks) * statBlock / names
+	s.inodes += 1 / names
 }
 
 // folder measures one, by a descriptor: its path may be longer than the kernel takes.
@@ -77,9 +90,9 @@ func (m *measuring) folder(at int, name string, depth int) error {
 	}
 	dir := os.NewFile(uintptr(fd), name)
 	defer dir.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return os.NewSyscallError("fstat", err)
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, &st); err != nil {
+		return os.NewSyscallError("statx", err)
 	}
 	if err := m.count(&st, 1); err != nil {
 		return err
@@ -101,13 +114,13 @@ func (m *measuring) folder(at int, name string, depth int) error {
 }
 
 func (m *measuring) entry(dir int, name string, depth int) error {
-	var st unix.Stat_t
-	err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	var st unix.Statx_t
+	err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW, statMask, &st)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
-		return os.NewSyscallError("fstatat", err)
+		return os.NewSyscallError("statx", err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return m.folder(dir, name, depth+1)
@@ -116,10 +129,12 @@ func (m *measuring) entry(dir int, name string, depth int) error {
 }
 
 // count adds a file of so many names.
-func (m *measuring) count(st *unix.Stat_t, names float64) error {
-	if st.Ctim.Sec >= m.since {
-		m.bytes += float64(st.Blocks) * statBlock / names
-		m.inodes += 1 / names
+func (m *measuring) count(st *unix.Statx_t, names float64) error {
+	if st.Ctime.Sec >= m.since {
+		m.add(st, names)
+		if st.Mask&unix.STATX_BTIME == 0 || st.Btime.Sec >= m.since {
+			m.made.add(st, names)
+		}
 	}
 	if m.use().Over(m.most) {
 		return errOver

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -102,5 +103,34 @@ func TestUse(t *testing.T) {
 		if tt.use.Over(Use{}) || tt.use.Share(Use{}) != 0 {
 			t.Errorf("%+v is over no limit", tt.use)
 		}
+	}
+}
+
+// TestMeasureSince: what is new is told from what was there and is written to, and that from what lies still.
+func TestMeasureSince(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made, changed, err := MeasureSince(t.Context(), time.Now().Add(-time.Hour), dir)
+	if err != nil || made.Bytes < 1<<20 || changed != made {
+		t.Errorf("within the hour: %+v made, %+v changed, %v", made, changed, err)
+	}
+	made, changed, err = MeasureSince(t.Context(), time.Now().Add(time.Hour), dir)
+	if err != nil || made != (Use{}) || changed != (Use{}) {
+		t.Errorf("in an hour: %+v made, %+v changed, %v", made, changed, err)
+	}
+	m := measuring{since: 100}
+	for _, times := range [][2]int64{{50, 60}, {50, 150}, {150, 150}} {
+		st := unix.Statx_t{Mask: unix.STATX_BTIME, Blocks: 2, Btime: unix.StatxTimestamp{Sec: times[0]}, Ctime: unix.StatxTimestamp{Sec: times[1]}}
+		if err := m.count(&st, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := m.use(), (Use{Bytes: 2048, Inodes: 2}); got != want {
+		t.Errorf("changed: %+v, want %+v", got, want)
+	}
+	if got, want := m.made.use(), (Use{Bytes: 1024, Inodes: 1}); got != want {
+		t.Errorf("made: %+v, want %+v", got, want)
 	}
 }

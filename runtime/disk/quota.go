@@ -94,7 +94,7 @@ func (q *Quotas) Get(project uint32) (use, most Use, err error) {
 	return Use{got.bytes, got.inodes}, Use{got.hardBlocks * limitBlock, got.hardInodes}, nil
 }
 
-// Limit sets what a project may have in use. Who reaches it gets EDQUOT. The zero
+// Limit sets what a project may have in use. Who reaches it gets EDQUOT, on xfs ENOSPC. The zero
 // Use takes the limit away.
 func (q *Quotas) Limit(project uint32, most Use) error {
 	to := quota{hardBlocks: (most.Bytes + limitBlock - 1) / limitBlock, hardInodes: most.Inodes, valid: validLimits}

@@ -202,7 +202,6 @@ func (d *Disks) Watch() {
 		h.Log.Error("cannot tell how much of the disk is free", "error", err)
 		return
 	}
-	d.keepRoom(space)
 	if !d.due(time.Now(), space.Free) {
 		return
 	}
@@ -278,7 +277,7 @@ func (d *Disks) lookAt(st *Site, s *spec.Site) {
 	news := d.note(st.Name, use, use.Share(most))
 	if d.ByQuota(s) {
 		if news {
-			h.Tell(diskFullEvent(st.Name, use, s, "it is at its limit: what it writes to its root file system fails (EDQUOT)"))
+			h.Tell(diskFullEvent(st.Name, use, s, "it is at its limit: what it writes to its root file system fails"))
 		}
 		return
 	}
@@ -302,6 +301,9 @@ func oust(st *Site, why string) (ousted []*Replica) {
 			return
 		}
 		for _, r := range l.Replicas {
+			if r.gate != nil {
+				r.gate.drop() // it would be opened for the next visitor
+			}
 			if r.Ctr != nil && !r.stopping {
 				r.ousted = why
 				ousted = append(ousted, r)

@@ -36,6 +36,7 @@ type room struct {
 	turn chan struct{}   // of one: held by who makes room
 	kept map[string]bool // sites that are not started; guarded by the mu of Disks
 	told bool
+	made time.Time // when there was some last; of the turn's holder
 
 	untaken string // why there is no reserve, as logged last; of who looks
 }
@@ -67,10 +68,12 @@ func (d *Disks) lacks(s disk.Space, times uint64) bool {
 	return s.Free < times*floor.Bytes || s.FreeInodes < times*floor.Inodes
 }
 
-// keepRoom makes room where there is none, and takes the reserve again where there
+// KeepRoom makes room where there is none, and takes the reserve again where there
 // is.
-func (d *Disks) keepRoom(s disk.Space) {
+func (d *Disks) KeepRoom() {
+	s, err := disk.SpaceOf(d.host.Cfg.StateDir)
 	switch {
+	case err != nil: // Watch tells
 	case d.host.Cfg.Disk.Reserve == 0:
 	case d.lacks(s, 1):
 		d.makeRoom(d.host.Ctx)
@@ -112,12 +115,13 @@ func (d *Disks) makeRoom(ctx context.Context) bool {
 	}
 	space, err := disk.SpaceOf(d.host.Cfg.StateDir)
 	if err != nil || !d.lacks(space, 1) {
-		return err == nil // another one has made some
+		return err == nil && time.Since(d.room.made) < recently // another one has made some
 	}
 	st, has := d.whoFills(ctx, space)
 	if st != nil {
 		d.endFiller(ctx, st, has)
 	}
+	d.room.made = time.Now()
 	if space, err = disk.SpaceOf(d.host.Cfg.StateDir); err != nil || !d.lacks(space, 1) {
 		return err == nil
 	}
@@ -181,27 +185,41 @@ func (d *Disks) endFiller(ctx context.Context, st *Site, has disk.Use) {
 	})
 }
 
-// whoFills finds the live site that has the most in files that were written of late, if
-// that is as much as is to be free: what it has kept for long is not why the disk is full now.
+// whoFills finds the live site that has the most in files that were made of late, if
+// that is as much as is to be free; else in files that were changed of late, which
+// a large database always has. What a site has kept for long is not why the disk is full
+// now.
 func (d *Disks) whoFills(ctx context.Context, space disk.Space) (*Site, disk.Use) {
 	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
 	floor := d.floor(space)
 	byInodes := space.Free >= floor.Bytes
-	var filler *Site
-	var most disk.Use
+	var byNew, byChanged suspect
 	for _, st := range d.host.Awake.All() {
 		folders := append(foldersOf(st), filepath.Join(d.host.NamedVolumes.Dir(), st.Name))
-		has, err := disk.MeasureSince(ctx, time.Now().Add(-recently), folders...)
+		made, changed, err := disk.MeasureSince(ctx, time.Now().Add(-recently), folders...)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, disk.ErrTooDeep) {
 			d.host.Log.Error("cannot tell how much a site writes", "site", st.Name, "error", err)
 		}
-		if byInodes && has.Inodes > most.Inodes || !byInodes && has.Bytes > most.Bytes {
-			filler, most = st, has
+		byNew.compare(st, made, byInodes)
+		byChanged.compare(st, changed, byInodes)
+	}
+	for _, s := range []suspect{byNew, byChanged} {
+		if byInodes && s.has.Inodes >= floor.Inodes || !byInodes && s.has.Bytes >= floor.Bytes {
+			return s.site, s.has
 		}
 	}
-	if byInodes && most.Inodes < floor.Inodes || !byInodes && most.Bytes < floor.Bytes {
-		return nil, most
+	return nil, disk.Use{}
+}
+
+// suspect is the site that has the most.
+type suspect struct {
+	site *Site
+	has  disk.Use
+}
+
+func (s *suspect) compare(st *Site, has disk.Use, byInodes bool) {
+	if byInodes && has.Inodes > s.has.Inodes || !byInodes && has.Bytes > s.has.Bytes {
+		s.site, s.has = st, has
 	}
-	return filler, most
 }

@@ -318,6 +318,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })
+	n.Go(func() { n.Disks.KeepRoom(); n.every(ctx, life.DiskLook, n.Disks.KeepRoom) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
 	if n.table.OwnUserns || n.Cfg.Privileges.OwnUsernsByDefault() {
