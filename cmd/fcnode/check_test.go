@@ -31,6 +31,7 @@ func (m vm) Capabilities() (uint64, error)      { return ^uint64(0), nil }
 func (m vm) Group(string) error                 { return nil }
 func (m vm) CRIU(string) (string, error)        { return "criu 4.2.1", nil }
 func (m vm) Mapped(string) error                { return nil }
+func (m vm) ProjectQuotas(string) error         { return nil }
 func (m vm) Mountable(string) ([]string, error) { return []string{"cpu", "io", "memory", "pids"}, nil }
 func (m vm) NFTables() error                    { return nil }
 func (m vm) Firewall(string, []netip.Prefix) ([]netctl.FirewallChain, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
 func newGet(e *env) *cobra.Command {
@@ -158,10 +159,28 @@ func limits(l api.Limits) string {
 	for _, d := range l.IO {
 		parts = append(parts, ioLimit(d))
 	}
+	if l.Disk != nil {
+		parts = append(parts, diskLimit(l.Disk))
+	}
 	if len(parts) == 0 {
 		return "none"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// diskLimit is "disk 10 GiB in 1M files (watched)".
+func diskLimit(l *api.DiskLimit) string {
+	text := "disk"
+	if l.Bytes > 0 {
+		text += " " + size(l.Bytes)
+	}
+	if l.Inodes > 0 {
+		text += fmt.Sprintf(" in %s files", spec.Count(l.Inodes))
+	}
+	if l.By == api.DiskByWatch {
+		return text + " (watched)"
+	}
+	return text + " (quota)"
 }
 
 // withRange is "cpu 2 (0.25 to 4)", "cpu 4" where nothing can change.
@@ -322,6 +341,9 @@ func usage(u *api.Usage) string {
 	}
 	if u.PIDs != nil {
 		parts = append(parts, fmt.Sprintf("pids %d", *u.PIDs))
+	}
+	if u.Disk != nil && u.Inodes != nil {
+		parts = append(parts, fmt.Sprintf("disk %s in %s", size(*u.Disk), plural(int(*u.Inodes), "file")))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -242,7 +242,22 @@ type Limits struct {
 	Memory *MemoryLimit `json:"memory,omitempty"`
 	PIDs   *PIDsLimit   `json:"pids,omitempty"`
 	IO     []IOLimit    `json:"io,omitempty"`
+	Disk   *DiskLimit   `json:"disk,omitempty"`
 }
+
+// DiskLimit is what the site may keep on disk. Zero is not limited.
+type DiskLimit struct {
+	Bytes  int64 `json:"maxBytes,omitempty"`
+	Inodes int64 `json:"maxInodes,omitempty"`
+	// By is quota, of the kernel, or watch: then a site that has more is stopped.
+	By string `json:"by"`
+}
+
+// The values of DiskLimit.By.
+const (
+	DiskByQuota = "quota"
+	DiskByWatch = "watch"
+)
 
 // CPULimit is in cores.
 type CPULimit struct {
@@ -289,6 +304,9 @@ type Usage struct {
 	CPU    *float64 `json:"cpu,omitempty"`
 	Memory *int64   `json:"memoryBytes,omitempty"`
 	PIDs   *int64   `json:"pids,omitempty"`
+	// Disk and Inodes are what the site keeps of what limits.disk counts, if it has that.
+	Disk   *int64 `json:"diskBytes,omitempty"`
+	Inodes *int64 `json:"diskInodes,omitempty"`
 }
 
 // What happens on a node goes over the wire as it is kept on disk.

@@ -73,6 +73,9 @@ type Machine interface {
 	// Mapped returns nil if what lies at the path, or at the nearest folder above
 	// it that exists, can be mounted with mapped owners.
 	Mapped(path string) error
+	// ProjectQuotas returns nil if the file system at the path, or at the nearest
+	// folder above it that exists, enforces them.
+	ProjectQuotas(path string) error
 	// Mountable returns nil if the kernel can mount this kind of file system,
 	// and for cgroup2 the controllers that it offers.
 	Mountable(fstype string) (controllers []string, err error)
@@ -105,6 +108,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.firewall()
 	c.overlay()
 	c.stateFS()
+	c.quotas()
 	c.userns()
 	c.seccomp()
 	c.programs()

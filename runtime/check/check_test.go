@@ -30,6 +30,7 @@ type machine struct {
 	noProgram   string
 	noCRIU      bool
 	noMapping   string
+	quotas      error // none
 	noGroup     bool
 	noNFT       error
 	firewall    []netctl.FirewallChain
@@ -109,6 +110,8 @@ func (m *machine) FSType(path string) (int64, error) {
 	}
 	return unix.EXT4_SUPER_MAGIC, nil
 }
+
+func (m *machine) ProjectQuotas(string) error { return m.quotas }
 
 func (m *machine) Mapped(path string) error {
 	if m.noMapping == path {
@@ -233,6 +236,8 @@ func TestFindings(t *testing.T) {
 		{"no overlayfs", func(m *machine, _ *config.Config) { m.unmountable = map[string]error{"overlay": errNone} }, nil, "overlayfs", Fail, "has none", "CONFIG_OVERLAY_FS"},
 		{"state on nfs", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.NFS_SUPER_MAGIC }, nil, "state folder", Fail, "on nfs", "ext4"},
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},
+		{"quotas", func(*machine, *config.Config) {}, nil, "limits.disk", OK, "by project quota", ""},
+		{"no quotas", func(m *machine, _ *config.Config) { m.quotas = errNone }, nil, "limits.disk", OK, "watched", ""},
 		{"state on something", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = 0x2fc12fc1 }, nil, "state folder", OK, "0x2fc12fc1", ""},
 		{"no seccomp", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/kernel/seccomp/actions_avail") }, nil, "seccomp", Fail, "not exist", "CONFIG_SECCOMP_FILTER"},
 		{"no runner", func(m *machine, cfg *config.Config) { m.noProgram = cfg.Runner }, nil, "runner", Fail, "fcnode-runner", "make install"},

@@ -19,6 +19,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/cgroup"
+	"github.com/fcnode/fcnode/runtime/disk"
 	"github.com/fcnode/fcnode/runtime/volume"
 )
 
@@ -105,6 +106,20 @@ func (Local) FSType(path string) (int64, error) {
 		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
 			return 0, fmt.Errorf("ask for the file system of %s: %w", dir, err)
 		}
+	}
+}
+
+// ProjectQuotas implements [Machine].
+func (Local) ProjectQuotas(path string) error {
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		q, err := disk.OpenQuotas(dir)
+		if errors.Is(err, fs.ErrNotExist) && dir != "/" && dir != "." {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return q.Close()
 	}
 }
 

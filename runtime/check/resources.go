@@ -172,6 +172,16 @@ func (c *checker) stateFS() {
 	}
 }
 
+// quotas says by what means limits.disk holds. There is always one.
+func (c *checker) quotas() {
+	const name, why = "limits.disk", "how much a site may keep on disk, if its spec says so"
+	found := "by project quota of " + c.cfg.StateDir
+	if err := c.m.ProjectQuotas(c.cfg.StateDir); err != nil {
+		found = "watched, and who has more is stopped: " + err.Error() + " (ext4 with the feature project, and xfs, have them when mounted with prjquota)"
+	}
+	c.add(name, OK, found, why, "")
+}
+
 // programs are those that the daemon starts; package container expects the others
 // beside the runner.
 func (c *checker) programs() {

@@ -119,6 +119,9 @@ func (c checker) config(cfg *Config) {
 	if cfg.Record.Keep != 0 {
 		c.duration("record.keep", cfg.Record.Keep, time.Hour, 366*24*time.Hour)
 	}
+	if r := spec.Bytes(cfg.Disk.Reserve); r != 0 && (r < spec.MiB || r > spec.TiB) {
+		c.bad("disk.reserve", "0B, or 1MiB to 1TiB", "%s is out of range", r)
+	}
 	c.size("record.disk", cfg.Record.Disk, spec.MiB)
 	c.size("log.maxSize", cfg.Log.MaxSize, 64*spec.KiB)
 	c.number("log.files", cfg.Log.Files, 1, 1000)
@@ -131,6 +134,7 @@ func (c checker) config(cfg *Config) {
 	c.tiers(cfg)
 	c.classes(cfg)
 	c.scaling(cfg)
+	c.bounds(cfg)
 	cfg.DNS.Check("dns", c.report)
 	if cfg.Egress != "" {
 		c.oneOf("egress", cfg.Egress, egressWays, "way out")

@@ -88,11 +88,18 @@ type Config struct {
 	// Memory bounds what all sites hold together.
 	Memory Memory `json:"memory"`
 	// Classes are the service levels that sites share, by their names; standard is that of sites which name none.
-	Classes    map[string]Class `json:"classes" also:"class,levels,tariffs"`
-	Record     Record           `json:"record" also:"arrivals,recording"`
-	Metrics    Metrics          `json:"metrics" also:"prometheus"`
-	Routes     Routes           `json:"routes" also:"gateway"`
-	Registries Registries       `json:"registries" also:"registry"`
+	Classes map[string]Class `json:"classes" also:"class,levels,tariffs"`
+
+	// Defaults are the limits of sites whose spec has none of the kind. Empty: none.
+	Defaults spec.Limits `json:"defaults,omitzero" also:"default,limits"`
+	// Max is the most that the limits of each site may be. Empty: there is no such bound.
+	Max Max `json:"max,omitzero" also:"maximum,most"`
+
+	Disk       Disk       `json:"disk" also:"space"`
+	Record     Record     `json:"record" also:"arrivals,recording"`
+	Metrics    Metrics    `json:"metrics" also:"prometheus"`
+	Routes     Routes     `json:"routes" also:"gateway"`
+	Registries Registries `json:"registries" also:"registry"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -299,6 +306,29 @@ type Record struct {
 	Disk spec.Bytes `json:"disk" also:"size"`
 }
 
+// Disk says what is done before the disk of the state folder is full.
+type Disk struct {
+	// Reserve is how much of it is to be free, and is kept besides for when it is not; a twentieth of the disk at most. 0B: nothing is done.
+	Reserve Reserve `json:"reserve" also:"free,floor,min"`
+}
+
+// Reserve is a size, or 0B.
+type Reserve spec.Bytes
+
+// MarshalText implements encoding.TextMarshaler.
+func (r Reserve) MarshalText() ([]byte, error) { return spec.Bytes(r).MarshalText() }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Reserve) UnmarshalText(text []byte) error {
+	if string(text) == "0B" {
+		*r = 0
+		return nil
+	}
+	n, err := spec.ParseBytes(string(text))
+	*r = Reserve(n)
+	return err
+}
+
 // Default gives the configuration of a node without a file. It touches nothing outside of its own device, prefixes,
 // cgroup and folders.
 func Default() Config {
@@ -344,6 +374,7 @@ func base() Config {
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},
 		Checkpoints: Checkpoints{Disk: 20 * spec.GiB, Timeout: spec.Duration(10 * time.Second)},
+		Disk:        Disk{Reserve: Reserve(64 * spec.MiB)},
 		Record:      Record{Keep: spec.Duration(14 * 24 * time.Hour), Disk: 64 * spec.MiB},
 		Routes:      Routes{Group: "fcnode-gateway"},
 	}

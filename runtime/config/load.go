@@ -58,6 +58,7 @@ func Parse(name string, r io.Reader) (Config, error) {
 	check := c.Validate
 	if len(docs) > 0 {
 		docs[0].Decode(&c)
+		c.Max.locate(docs[0])
 		check = func() error {
 			checker{report: docs[0].Reject}.config(&c)
 			return nil

@@ -194,3 +194,38 @@ func TestRootResourceLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestRootOOMScore: where the machine has no memory left, processes of containers are to be ended before others, however they came to
+// life, and root in them cannot change that. The daemon is protected as its unit does it, where this machine allows that.
+func TestRootOOMScore(t *testing.T) {
+	testutil.Privileged(t)
+	const file = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("-900"), 0); err == nil {
+		t.Cleanup(func() {
+			if err := os.WriteFile(file, before, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eachContainer(t, func(e *env, c *Container) {
+		score := func(of string) string {
+			t.Helper()
+			_, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "cat", of}}, "")
+			return strings.TrimSpace(out)
+		}
+		for _, of := range []string{"/proc/1/oom_score_adj", file} {
+			if got := score(of); got != "500" {
+				t.Errorf("%s: %s of %s is %q", e.t.Name(), "oom_score_adj", of, got)
+			}
+		}
+		for _, of := range []string{"/proc/1/oom_score_adj", file} {
+			if status, out := e.execOut(c, ExecSpec{Args: []string{"/bin/guest", "write", of, "-900"}}, ""); status == 0 {
+				t.Errorf("%s: root made itself as safe as the daemon by %s: %s", e.t.Name(), of, out)
+			}
+		}
+	})
+}

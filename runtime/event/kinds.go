@@ -28,6 +28,8 @@ const (
 	NotRan         Kind = "not-ran"
 
 	OutOfMemory Kind = "out-of-memory"
+	DiskFull    Kind = "disk-full"
+	DiskLow     Kind = "disk-low"
 
 	Parked            Kind = "parked"
 	Frozen            Kind = "frozen"
@@ -112,6 +114,10 @@ var Kinds = []Info{
 	{NotRan, "A command of the site's `schedule` was not run, or not to its end.", "`at`, `command`, `due`, and `tookNs` if it was begun", "The reason says why: the run before is still under way, it took longer than its `timeout`, the site does not start, the daemon was stopped."},
 
 	{OutOfMemory, "The kernel ended a replica, all of its processes, for lack of memory; `exited` follows.", "`max`: the site's `limits.memory.max`, in bytes; 0: none, and the node had no memory left", "Raise `limits.memory.max`, let the site be scaled out, or find out what takes it (`fcnode logs SITE`)."},
+
+	{DiskFull, "A site has reached `limits.disk`; told once for each time. By quota what it writes fails; where there are none its replicas are ended (`failed` or `exited` follows), and the next visitor gets a fresh one.", "`bytes`, `inodes`: what it keeps; `maxBytes`, `maxInodes`: its limits", "Find out what it writes (`fcnode logs SITE`, `fcnode exec SITE du -x /`), put data into a volume, or raise `limits.disk`."},
+
+	{DiskLow, "The disk of the state folder is almost full (`disk.reserve`). The site that has filled it of late is ended, and not started before there is room; all others go on. Without a site: none has.", "`bytes`, `inodes`: what the site has written of late", "Free some of the disk. If a site has filled it: find out what it writes, and give it `limits.disk`."},
 
 	{Parked, "Nothing of the site runs; the next packet starts it cold.", "", ""},
 	{Frozen, "A replica sleeps frozen, its memory in place.", "", ""},

@@ -14,7 +14,7 @@ func (l *Live) ChangeSpec(s *spec.Site) {
 		return
 	}
 	apart := !slices.Equal(l.Spec.Ports, s.Ports) // a port's bit is its place in the list
-	l.Spec = s
+	l.Spec = Bounded(&l.Host.Cfg, s)
 	l.newLadder()
 	l.handle(site.SpecChanged{Apart: apart})
 }

@@ -56,6 +56,9 @@ func (st *Site) checkpoint(ctx context.Context, r *Replica, d *descent, s *spec.
 		err := fmt.Errorf("the image has %d bytes, those of all sites may have %d (checkpoints.disk)", d.disk, most)
 		return errors.Join(err, criu.Remove(st.Host.checkpointDir(st.Name)))
 	}
+	if err := st.Host.Disks.boundImage(ctx, st, s, d.disk); err != nil {
+		return errors.Join(err, criu.Remove(st.Host.checkpointDir(st.Name)))
+	}
 	return nil
 }
 

@@ -70,6 +70,7 @@ type Host struct {
 	Budget      *Budget
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
+	Disks       Disks
 	Scale       *scale.Engine
 	Finder      finder
 	Quarantine  Quarantine

@@ -85,9 +85,10 @@ func (l *Live) activate() error {
 	if err != nil {
 		return err
 	}
+	bounded := Bounded(&l.Host.Cfg, &s.Spec)
 	l.become(&Activity{
-		Spec:     &s.Spec,
-		Machine:  site.New(l.Host.policy(&s.Spec, nil), func() site.ReplicaID { return site.ReplicaID(l.Host.Numbers.Next()) }),
+		Spec:     bounded,
+		Machine:  site.New(l.Host.policy(bounded, nil), func() site.ReplicaID { return site.ReplicaID(l.Host.Numbers.Next()) }),
 		Replicas: map[site.ReplicaID]*Replica{},
 		timers:   map[timerKey]*time.Timer{},
 		changed:  make(chan struct{}),

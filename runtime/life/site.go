@@ -125,6 +125,7 @@ type Replica struct {
 	stopping bool
 	paused   <-chan struct{} // closed when the site's pause is over; nil: it was never in one
 	kill     bool            // it is to be ended without being asked
+	ousted   string          // why it was killed for what it does, beside all that; empty: it was not
 	asleep   bool            // marked so in the data path, as far as known
 	waits    int             // of its steps that wait for the end of a pause
 	execs    int             // sessions of `fcnode exec` and commands on schedule, which keep it awake

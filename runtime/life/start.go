@@ -77,6 +77,10 @@ func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec
 		st.startAnew(r, st.Host.startTimeout(s))
 		ctr, err = st.startWithin(ctx, r, trace, s)
 	}
+	if noSpace(err) && ctx.Err() == nil && st.Host.Disks.makeRoom(ctx) {
+		st.startAnew(r, st.Host.startTimeout(s))
+		ctr, err = st.startWithin(ctx, r, trace, s)
+	}
 	return ctr, err
 }
 
@@ -109,6 +113,9 @@ func (st *Site) startWithin(ctx context.Context, r *Replica, trace *wakeTrace, s
 
 // startNow does so when the replica has its turn.
 func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
+	if err := st.Host.Disks.refuses(st.Name); err != nil {
+		return nil, err
+	}
 	with, err := st.place(ctx, r, s)
 	if err != nil {
 		return nil, err
@@ -164,11 +171,15 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
 		return with, err
 	}
+	dir := layerDir(r, st.Host.Cfg.StateDir)
+	if err := st.Host.Disks.bound(s, dir); err != nil {
+		return with, fmt.Errorf("limits.disk: %w", err)
+	}
 	return container.Spec{
 		ID: r.containerID(), Site: st.Name,
 		Lower: img.Lower,
-		Upper: filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "upper"),
-		Work:  filepath.Join(st.Host.Cfg.StateDir, "replicas", r.containerID(), "work"),
+		Upper: filepath.Join(dir, "upper"),
+		Work:  filepath.Join(dir, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(st.Host.Cfg.SecretRoots, s),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
 		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
@@ -241,8 +252,9 @@ func (st *Site) watch(r *Replica) {
 	if st, ok := r.Ctr.Exit(); ok {
 		reason = Describe(st)
 	}
-	dumped := false
+	dumped, soon := false, false
 	st.With(func(l *Live) {
+		reason = FirstOf(r.ousted, reason)
 		r.endWake()
 		r.proof.ended(l, reason)
 		countEnded(l, r.ID) // as those who read the counters do not see it any more after this
@@ -255,9 +267,9 @@ func (st *Site) watch(r *Replica) {
 			st.Host.endTrace(r.trace, event.ResultOK, "")
 			r.trace = nil
 		}
-		dumped = r.dumped
+		dumped, soon = r.dumped, r.ousted != ""
 	})
-	st.tidy(r, dumped)
+	st.tidy(r, dumped, soon)
 	st.With(func(l *Live) {
 		if l.Activity != nil {
 			r.imaged(l)
@@ -268,9 +280,9 @@ func (st *Site) watch(r *Replica) {
 
 // tidy takes away what belongs to a replica that has ended, when it disturbs
 // nobody. What the next wake of its site needs does not wait: the rest of its
-// image.
-func (st *Site) tidy(r *Replica, dumped bool) {
-	if dumped {
+// image. What fills the disk does not wait either.
+func (st *Site) tidy(r *Replica, dumped, soon bool) {
+	if dumped || soon {
 		st.Host.removeContainer(r)
 		st.With(func(l *Live) {
 			if l.Activity != nil {
@@ -280,7 +292,7 @@ func (st *Site) tidy(r *Replica, dumped bool) {
 		})
 	}
 	st.Host.Wakes.Later(st.Host.Ctx.Done())
-	if !dumped {
+	if !dumped && !soon {
 		st.Host.removeContainer(r)
 	}
 	st.Host.Experiences.Sync(st.Name)

@@ -115,7 +115,7 @@ func (n *Node) allAdopted() {
 // bury takes away a container that ended while no daemon ran.
 func (n *Node) bury(c *container.Container, st container.ExitStatus) {
 	if kept, err := n.Store.Get(c.Site()); err == nil && st.OOMKilled {
-		n.Tell(life.OutOfMemory(c.Site(), c.Name(), &kept.Spec))
+		n.Tell(life.OutOfMemory(c.Site(), c.Name(), life.Bounded(&n.Cfg, &kept.Spec)))
 	}
 	n.Tell(event.Event{Site: c.Site(), Replica: c.Name(), Kind: event.Exited, Reason: life.Describe(st) + ", while no daemon ran"})
 	if e, err := n.table.ByName(c.Site()); err == nil {

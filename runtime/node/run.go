@@ -159,6 +159,10 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.closers = append(n.closers, n.NamedVolumes.Close)
+	if err := n.Disks.Open(n.Host); err != nil {
+		n.Log.Info("sites with limits.disk are watched, and stopped when they have more", "why", err)
+	}
+	n.closers = append(n.closers, n.Disks.Close)
 	n.dp, err = bpf.Open(bpf.Options{
 		PinDir: cfg.PinDir, Mode: bpf.Mode(cfg.Attach), MaxSites: uint32(cfg.MaxSites), HoldPerSite: uint32(cfg.Hold.PerSite), Log: n.Log,
 		WakeSource: rate(cfg.Wake.Source), WakeSite: rate(cfg.Wake.Site), Proof: bpf.Proof(cfg.Wake.Proof), MaxFlows: uint32(cfg.Flows.Max), SiteFlows: uint32(cfg.Flows.PerSite),
@@ -318,6 +322,8 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
 	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
+	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })
+	n.Go(func() { n.Disks.KeepRoom(); n.every(ctx, life.DiskLook, n.Disks.KeepRoom) })
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
 	if n.table.OwnUserns || n.Cfg.Privileges.OwnUsernsByDefault() {

@@ -36,6 +36,34 @@ func (c checks) privileges(sites []spec.Site, source string) error {
 	return refused("privileges that this node does not give", source, bad)
 }
 
+// limits refuses what is above the node's maxima. Sites that were applied before
+// these were lowered are held to them at each start.
+func (c checks) limits(sites []spec.Site, source string) error {
+	var bad []api.Detail
+	for i := range sites {
+		for _, e := range c.cfg.Exceeding(sites[i].Limits, life.SameDisk) {
+			bad = append(bad, api.Detail{Site: sites[i].Name, Field: e.Field, Message: e.Message, Allowed: e.Allowed})
+		}
+	}
+	return refused("limits that this node does not give", source, bad)
+}
+
+// disk refuses limits.disk that a site's log alone could fill.
+func (c checks) disk(sites []spec.Site, source string) error {
+	least := c.cfg.LeastDisk()
+	var bad []api.Detail
+	for i := range sites {
+		if b := sites[i].Limits.Disk.Bytes; b != 0 && b < least {
+			bad = append(bad, api.Detail{
+				Site: sites[i].Name, Field: "limits.disk.bytes",
+				Message: fmt.Sprintf("%s is too small beside the site's log, which counts and may take %s (log.maxSize times log.files of the node's configuration)", b, least/2),
+				Allowed: "sizes from " + least.String(),
+			})
+		}
+	}
+	return refused("limits that this node cannot keep", source, bad)
+}
+
 // volumes finds volumes that no wake could mount. Everything is looked at
 // again at each wake, by the process that mounts them. A source that is missing
 // is told only: its disk may come later. In the folder of specs what a tenant

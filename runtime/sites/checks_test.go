@@ -115,6 +115,28 @@ func TestCheckClasses(t *testing.T) {
 	}
 }
 
+// TestCheckDisk: a limit that the site's log alone could fill is refused, and where it stands.
+func TestCheckDisk(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.yaml")
+	text := "name: a\nimage: dir:/a\nports: [80]\nlimits:\n  disk: 20MiB\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sites, err := spec.Parse(file, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config.Config{Log: config.Log{MaxSize: 5 * spec.MiB, Files: 3}}
+	var refused *api.Error
+	if err := (checks{cfg: cfg}).disk(sites, file); !errors.As(err, &refused) || len(refused.Details) != 1 || refused.Details[0].Line != 5 || !strings.Contains(refused.Details[0].Allowed, "30MiB") {
+		t.Errorf("20MiB beside a log of 15MiB: %+v", refused)
+	}
+	cfg.Log.Files = 2
+	if err := (checks{cfg: cfg}).disk(sites, file); err != nil {
+		t.Errorf("20MiB beside a log of 10MiB: %v", err)
+	}
+}
+
 // TestCheckVolumeLeads: a link that is followed does not lead to the node's own folders, into them or above them.
 func TestCheckVolumeLeads(t *testing.T) {
 	top := t.TempDir()

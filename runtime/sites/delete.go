@@ -102,7 +102,7 @@ func (t *Table) delete(ctx context.Context, e *life.Site, reserve bool) error {
 	}
 	e.RemoveExperience()
 	t.host.Tell(event.Event{Site: e.Name, Kind: event.Deleted, Reason: "asked for"})
-	if err := file.RemoveAll(t.host.LogDir(e.Name)); err != nil {
+	if err := errors.Join(t.host.Disks.Free(e.Name), file.RemoveAll(t.host.LogDir(e.Name))); err != nil {
 		return fmt.Errorf("site %s is deleted, but not its log files: %w", e.Name, err)
 	}
 	return nil

@@ -53,7 +53,14 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 	if t.host.Stopped() {
 		return nil, fmt.Errorf("%w: %w", api.ErrUnavailable, life.ErrStopping)
 	}
-	if err := (checks{t.host.Cfg, t.host.Log}).privileges(sites, from.source); err != nil {
+	c := checks{t.host.Cfg, t.host.Log}
+	if err := c.privileges(sites, from.source); err != nil {
+		return nil, err
+	}
+	if err := c.limits(sites, from.source); err != nil {
+		return nil, err
+	}
+	if err := c.disk(sites, from.source); err != nil {
 		return nil, err
 	}
 	if !from.anew { // the daemon is not ready before this is over

@@ -38,6 +38,7 @@ const (
 	maxVolumes = 64
 	maxPids    = 4194304 // PID_MAX_LIMIT of the kernel
 	minMemory  = MiB
+	minInodes  = Count(1000)
 	maxText    = 131071 // MAX_ARG_STRLEN of the kernel, without the NUL
 
 	minIdle         = Duration(time.Second)

@@ -11,6 +11,10 @@ const (
 	maxIOPS          = math.MaxInt32
 )
 
+// Check reports what is wrong with limits that are no site's, by the paths that they
+// would have in a spec.
+func (l Limits) Check(report func(path string, err error)) { checker{report: report}.limits(l) }
+
 // limits checks each limit by itself and against the others of its kind.
 func (c checker) limits(l Limits) {
 	c.cpu(l.CPU)
@@ -25,6 +29,12 @@ func (c checker) limits(l Limits) {
 	}
 	c.step("limits.pids", l.Pids.Step, l.Pids.Scaled())
 	c.io(l.IO)
+	if b := l.Disk.Bytes; b != 0 && b < MiB {
+		c.bad("limits.disk.bytes", "sizes from 1MiB", "%s is too small", b)
+	}
+	if n := l.Disk.Inodes; n != 0 && n < minInodes {
+		c.bad("limits.disk.inodes", "numbers from 1000", "%d is too small", n)
+	}
 }
 
 func (c checker) cpu(l CPULimits) {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
 )
@@ -31,15 +32,21 @@ func Locate(path, site, field string) (file string, line, column int) {
 	return "", 0, 0
 }
 
-// LocateIn finds where a field of a site stands in a text; line is 0 where there is no such field.
+// LocateIn finds where a field of a site stands in a text, or the plain value that stands for it (limits: {memory: 1GiB} for
+// limits.memory.max); line is 0 where there is no such field.
 func LocateIn(src []byte, site, field string) (line, column int) {
 	docs, _ := strictyaml.Parse("", src) // what is wrong was told before
 	for _, doc := range docs {
 		var s Site
 		doc.Decode(&s)
-		if s.Name == site && doc.Has(field) {
-			at := doc.Position(field)
-			return at.Line, at.Column
+		if s.Name != site {
+			continue
+		}
+		for _, field := range []string{field, field[:max(strings.LastIndexByte(field, '.'), 0)]} {
+			if field != "" && doc.Has(field) {
+				at := doc.Position(field)
+				return at.Line, at.Column
+			}
 		}
 	}
 	return 0, 0

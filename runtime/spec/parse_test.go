@@ -52,6 +52,7 @@ limits:
   io:
     - {device: /dev/vda, rbps: 100MiB, wbps: 50MB}
     - {device: /srv/blog, riops: 1000, wiops: 500}
+  disk: {bytes: 10GiB, inodes: 1M}
 scale: {min: 0, max: 4, target: {conns: 50, latency: 200ms}}
 idle: 10s
 tiers:
@@ -110,6 +111,7 @@ var everythingSite = Site{
 			{Device: "/dev/vda", ReadBytes: ByteRate{Max: 100 * MiB}, WriteBytes: ByteRate{Max: 50e6}},
 			{Device: "/srv/blog", Reads: OpsRate{Max: 1000}, Writes: OpsRate{Max: 500}},
 		},
+		Disk: DiskLimits{Bytes: 10 * GiB, Inodes: 1e6},
 	},
 	Scale: Scale{Min: 0, Max: 4, Target: Target{Conns: 50, Latency: Duration(200 * time.Millisecond)}},
 	Idle:  Idle{After: Duration(10 * time.Second)},
@@ -243,6 +245,9 @@ func TestParseGood(t *testing.T) {
 		},
 		{"limits: {memory: {max: 64MiB, swap: none}}", func(s *Site) any { return s.Limits.Memory }, MemoryLimits{Max: 64 * MiB, Swap: NoSwap}},
 		{"limits: {memory: {max: 64MiB, swap: unlimited}}", func(s *Site) any { return s.Limits.Memory.Swap }, AllSwap},
+		{"limits: {disk: 10GiB}", func(s *Site) any { return s.Limits.Disk }, DiskLimits{Bytes: 10 * GiB}},
+		{"limits: {disk: {inodes: 20000}}", func(s *Site) any { return s.Limits.Disk }, DiskLimits{Inodes: 20000}},
+		{"limits: {disk: {bytes: 1MiB, inodes: 1500k}}", func(s *Site) any { return s.Limits.Disk.Inodes.String() }, "1500k"},
 		{"keepalive: off", func(s *Site) any { return s.Keepalive }, KeepaliveOff},
 		{"keepalive: 10s", func(s *Site) any { return s.Keepalive.Or(KeepaliveOff) }, 10 * time.Second},
 		{"idle: 5m", func(s *Site) any { return s.Keepalive.Or(Keepalive(2 * time.Minute)) }, 2 * time.Minute},
@@ -523,6 +528,12 @@ var badSpecs = []struct {
 	{"memory zero", "limits: {memory: {max: 0B}}", `4:24: limits.memory.max: "0B" is not a size`, true},
 	{"memory min above max", "limits: {memory: {min: 2GiB, max: 1GiB}}", "4:24: limits.memory.min: 2GiB is more than limits.memory.max, 1GiB", true},
 	{"memory high above max", "limits: {memory: {high: 2GiB, max: 1GiB}}", "4:25: limits.memory.high: 2GiB is more than limits.memory.max, 1GiB", true},
+	{"disk too small", "limits: {disk: 512KiB}", "4:16: limits.disk.bytes: 512KiB is too small", true},
+	{"disk without a unit", "limits: {disk: 10}", `4:16: limits.disk: "10" is not a size: it has no unit`, false},
+	{"few inodes", "limits: {disk: {inodes: 999}}", "4:25: limits.disk.inodes: 999 is too small", true},
+	{"no inodes", "limits: {disk: {inodes: 0}}", `4:25: limits.disk.inodes: "0" is no such number`, false},
+	{"inodes with a unit of bytes", "limits: {disk: {inodes: 1MiB}}", `4:25: limits.disk.inodes: "1MiB" is no such number`, false},
+	{"too many inodes", "limits: {disk: {inodes: 999999999999999G}}", `4:25: limits.disk.inodes: "999999999999999G" is too large`, true},
 	{"pids zero", "limits: {pids: 0}", "4:16: limits.pids.max: 0 is out of range", false},
 	{"pids negative", "limits: {pids: -1}", "4:16: limits.pids.max: -1 is out of range", false},
 	{"pids octal", "limits: {pids: 0512}", "4:16: limits.pids: 0512 is a number of a form not read here", true},

@@ -101,6 +101,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: durationPattern, MinLength: &one, Examples: []any{"30s", "1h30m"}}
 	case reflect.TypeFor[CPU]():
 		return &jsonschema.Schema{Type: "number", Minimum: "0.01", Maximum: "1024"}
+	case reflect.TypeFor[Count]():
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{text(countPattern, "500k", "1M"), {Type: "integer", Minimum: "1"}}}
 	case reflect.TypeFor[User]():
 		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
 			text(userPattern, "www-data", "33:33"), {Type: "integer", Minimum: "0"},
@@ -293,6 +295,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"CPULimits":    {scalarSchema(reflect.TypeFor[CPU]())},
 		"MemoryLimits": {scalarSchema(reflect.TypeFor[Bytes]())},
 		"PidsLimits":   {plainPids},
+		"DiskLimits":   {scalarSchema(reflect.TypeFor[Bytes]())},
 		"ByteRate":     {scalarSchema(reflect.TypeFor[Bytes]())},
 		"OpsRate":      {{Type: "integer", Minimum: "1", Maximum: "2147483647"}},
 		"Busy":         {{Type: "boolean"}},

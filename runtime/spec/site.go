@@ -92,7 +92,7 @@ type Site struct {
 	// a named volume, ignore leaves it in the root file system, where what the site writes is lost when it is parked. Default: keep.
 	ImageVolumes string `json:"imageVolumes,omitempty"`
 
-	// Limits of each replica. What is left out is not limited, except for pids.
+	// Limits of each replica, and on disk of all of them. What is left out is not limited, except for pids.
 	Limits Limits `json:"limits" also:"resources,limit"`
 
 	// Scale is how many replicas there may be.
@@ -205,7 +205,7 @@ type Volume struct {
 	NoExec bool `json:"noExec,omitempty" also:"noexec"`
 }
 
-// Limits are what one replica may use, through cgroup v2.
+// Limits are what one replica may use, through cgroup v2, and what all of them may keep on disk.
 type Limits struct {
 	// CPU time in cores. A plain number is the maximum.
 	CPU CPULimits `json:"cpu,omitzero" also:"cpus"`
@@ -214,7 +214,18 @@ type Limits struct {
 	// Pids is the most processes and threads at once, 1 to 4194304. A plain number is the maximum. Default: 2048.
 	Pids PidsLimits `json:"pids" also:"processes,pidslimit,tasks"`
 	// IO limits reading and writing, one entry for each device.
-	IO []IOLimit `json:"io,omitempty" also:"blkio,disk,disks,iops"`
+	IO []IOLimit `json:"io,omitempty" also:"blkio,disks,iops"`
+	// Disk is what the site may keep in the state folder: the writable layers of all its replicas, its checkpoint and its log; not its
+	// volumes. A plain size is bytes.
+	Disk DiskLimits `json:"disk,omitzero" also:"storage,quota,ephemeralstorage,storageopt"`
+}
+
+// DiskLimits are the most that a site may keep. What is left out is not limited.
+type DiskLimits struct {
+	// Bytes with a unit (10GiB), from 1MiB.
+	Bytes Bytes `json:"bytes,omitzero" also:"size,max,limit" alone:"true"`
+	// Inodes is how many files, folders and links, from 1000: 500k, 1M.
+	Inodes Count `json:"inodes,omitzero" also:"files,inode"`
 }
 
 // CPULimits are shares and limits of CPU time. Where min is less than max the limit is scaled in place between them.

@@ -41,6 +41,44 @@ func (c *CPU) DecodeScalar(s strictyaml.Scalar) error {
 	return nil
 }
 
+// Count is a number of things. It may be written with k, M or G, for thousands, millions and more.
+type Count int64
+
+const (
+	countAllowed = "a whole number above 0, like 20000, 500k or 1M"
+	countPattern = `^[1-9][0-9]{0,14}[kMG]?$`
+)
+
+var countForm = regexp.MustCompile(countPattern)
+
+// DecodeScalar implements strictyaml.ScalarDecoder.
+func (c *Count) DecodeScalar(s strictyaml.Scalar) error {
+	if !countForm.MatchString(s.Text) {
+		return strictyaml.Bad(countAllowed, "%q is no such number", s.Text)
+	}
+	digits := strings.TrimRight(s.Text, "kMG")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	unit := map[string]int64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[s.Text[len(digits):]]
+	if err != nil || n > math.MaxInt64/unit {
+		return strictyaml.Bad(countAllowed, "%q is too large", s.Text)
+	}
+	*c = Count(n * unit)
+	return nil
+}
+
+// String gives the number, as short as it can be written.
+func (c Count) String() string {
+	for _, unit := range []struct {
+		of   Count
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if c != 0 && c%unit.of == 0 {
+			return strconv.FormatInt(int64(c/unit.of), 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(c), 10)
+}
+
 // Weight gives cpu.weight, 1 to 10000: 100, the kernel's default, for one core, and in proportion. 0 is no wish.
 func (l CPULimits) Weight() uint64 {
 	if l.Min == 0 {

@@ -8,7 +8,14 @@ import (
 )
 
 // fillLimits shows the limits that hold now, with the range that the spec has.
-func (s *Status) fillLimits(v *api.Site, l spec.Limits, now *scale.Limits) {
+func (s *Status) fillLimits(v *api.Site, of *spec.Site, now *scale.Limits) {
+	l := of.Limits
+	if d := l.Disk; d != (spec.DiskLimits{}) {
+		v.Limits.Disk = &api.DiskLimit{Bytes: int64(d.Bytes), Inodes: int64(d.Inodes), By: api.DiskByWatch}
+		if s.host.Disks.ByQuota(of) {
+			v.Limits.Disk.By = api.DiskByQuota
+		}
+	}
 	if s.host.Has("cpu") && (l.CPU.Max > 0 || l.CPU.Min > 0) {
 		v.Limits.CPU = &api.CPULimit{Now: float64(l.CPU.Max), Min: float64(l.CPU.Min), Max: float64(l.CPU.Max)}
 		if now != nil && now.CPU.Max > 0 {

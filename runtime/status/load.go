@@ -89,10 +89,10 @@ func latency(l *life.Live) bpf.Histogram {
 func (s *Status) viewScaling(l *life.Live, v *api.Site) {
 	a := l.Activity
 	if a.Scaling == nil {
-		s.fillLimits(v, a.Spec.Limits, nil)
+		s.fillLimits(v, a.Spec, nil)
 		return
 	}
-	s.fillLimits(v, a.Spec.Limits, &a.Scaling.Limits)
+	s.fillLimits(v, a.Spec, &a.Scaling.Limits)
 	for _, t := range a.Scaling.Fired {
 		v.Triggers = append(v.Triggers, api.Trigger(*t))
 	}

@@ -73,6 +73,11 @@ var (
 	descSiteIO       = siteMetric("io_limit", "Limit of each replica for a device that holds now, in bytes or operations a second.", "device", "rate")
 	descSiteIOMax    = siteMetric("io_limit_max", "The most that the limit for a device may be.", "device", "rate")
 
+	descSiteDisk      = siteMetric("disk_bytes", "What the site keeps on disk, of what limits.disk counts.")
+	descSiteFiles     = siteMetric("disk_inodes", "Files, folders and links of that.")
+	descSiteDiskMost  = siteMetric("disk_limit_bytes", "The most that it may keep (limits.disk.bytes).")
+	descSiteFilesMost = siteMetric("disk_limit_inodes", "The most files, folders and links (limits.disk.inodes).")
+
 	descSiteRequests = siteMetric("requests_total", "Requests, by turn-taking.")
 	descSiteNoTurns  = siteMetric("connections_no_turns_total", "Connections that do not take turns, whose requests are not counted.")
 	descSiteRefused  = siteMetric("connections_refused_total", "Connections that were refused.")
@@ -96,7 +101,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descBad, descDenied, descPackets, descClassRequests, descClassLate, descClassShare, descClassPrice,
 		descHeld, descBudget, descMemoryPrice, descEvicted, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
-		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
+		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteDisk, descSiteFiles, descSiteDiskMost, descSiteFilesMost, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
 		to <- d
@@ -208,6 +213,16 @@ func collectUse(to chan<- prometheus.Metric, s *api.Site) {
 		if u.PIDs != nil {
 			to <- gauge(descSitePIDs, float64(*u.PIDs), s.Name)
 		}
+		if u.Disk != nil && u.Inodes != nil {
+			to <- gauge(descSiteDisk, float64(*u.Disk), s.Name)
+			to <- gauge(descSiteFiles, float64(*u.Inodes), s.Name)
+		}
+	}
+	if l := s.Limits.Disk; l != nil && l.Bytes > 0 {
+		to <- gauge(descSiteDiskMost, float64(l.Bytes), s.Name)
+	}
+	if l := s.Limits.Disk; l != nil && l.Inodes > 0 {
+		to <- gauge(descSiteFilesMost, float64(l.Inodes), s.Name)
 	}
 	limit := func(resource string, now, most float64) {
 		to <- gauge(descSiteLimit, now, s.Name, resource)

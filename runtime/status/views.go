@@ -104,10 +104,11 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 		w := &earlier[i]
 		v.Versions = append(v.Versions, api.Version{Revision: w.Revision, Replaced: w.Replaced, ImageDigest: w.Image, Spec: &w.Spec})
 	}
+	bounded := life.Bounded(&s.host.Cfg, &kept.Spec)
 	if len(v.Replicas) == 0 {
-		s.fillLimits(&v, kept.Spec.Limits, nil)
+		s.fillLimits(&v, bounded, nil)
 	}
-	v.NotScaled = scale.Lacking(kept.Spec.Limits, s.cgroups, s.host.Has)
+	v.NotScaled = scale.Lacking(bounded.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
 	e.With(func(l *life.Live) { s.fillLadder(l, &v) })
 	if v.Ignored, err = s.ignoredOf(e); err != nil {
@@ -223,5 +224,11 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 		v.Idle = 0
 	}
 	s.viewLoad(l, v)
+	if use, known := s.host.Disks.Use(l.Name); known {
+		if v.Usage == nil {
+			v.Usage = &api.Usage{}
+		}
+		v.Usage.Disk, v.Usage.Inodes = new(int64(use.Bytes)), new(int64(use.Inodes))
+	}
 	s.viewScaling(l, v)
 }

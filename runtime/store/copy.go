@@ -207,6 +207,9 @@ func (s *Store) keepCopies() {
 		s.touched()
 	}
 	for ended := false; !ended; {
+		if err := s.reserve(); err != nil && s.lost != nil {
+			s.lost(err)
+		}
 		select {
 		case <-s.changed:
 		case <-s.closing:
@@ -223,6 +226,23 @@ func (s *Store) keepCopies() {
 		case <-s.closing:
 		}
 	}
+}
+
+// headroom is how much more than it has the state file can hold on a disk that is full,
+// in bytes: some thousand sites.
+const headroom = 16 << 20
+
+// reserve takes the blocks for that.
+func (s *Store) reserve() error {
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil {
+		err = file.Reserve(f, st.Size()+headroom)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Between two copies is this pause, and this many times what a copy takes.

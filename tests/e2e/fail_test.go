@@ -155,14 +155,8 @@ func TestRootImageThatComesBack(t *testing.T) {
 func TestRootFullDisk(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
-	state := t.TempDir()
-	if err := unix.Mount("tmpfs", state, "tmpfs", 0, "size=4m,nr_inodes=2000"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // who had files open there is gone a moment before they are closed
-		testutil.WaitFor(t, patience, "the disk to be let go", func() error { return unix.Unmount(state, 0) })
-	})
-	n := newNode(t, options{stateDir: filepath.Join(state, "state")})
+	state := mountTmpfs(t, "size=4m,nr_inodes=2000")
+	n := newNode(t, options{stateDir: filepath.Join(state, "state"), more: "disk: {reserve: 0B}"}) // with one a start has room
 	running, s := n.deploy("running"), n.deploy("other")
 	n.outside.greet(running.addr4(80))
 	fill := filepath.Join(state, "fill")
@@ -182,6 +176,19 @@ func TestRootFullDisk(t *testing.T) {
 		_, err := n.outside.get(s.addr4(80), "/")
 		return err
 	})
+}
+
+// mountTmpfs gives a small file system to a node.
+func mountTmpfs(t *testing.T, opts string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, opts); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // who had files open there is gone a moment before they are closed
+		testutil.WaitFor(t, patience, "the disk to be let go", func() error { return unix.Unmount(dir, 0) })
+	})
+	return dir
 }
 
 // fillUp fills a file system with a file.

@@ -42,6 +42,8 @@ import (
 //	GET /fetch?url=…  visits another and answers with what it got
 //	GET /dial?to=…    says whether it can connect to somebody
 //	POST /file?path=… writes a file; GET reads it
+//	POST /fill?path=… writes a file until nothing can be written, and goes on trying
+//	POST /project?path=… tries to give a file to another project: see disk_test.go
 //	GET /exhaust?what=…  takes all there is of a table of the kernel, and keeps it
 //	GET /sockets?more=…  tries all unix sockets that it can find, and one more, and says which answer
 //	GET /env?name=…   says what a variable of its environment is
@@ -185,6 +187,7 @@ func newGuest() *guest {
 	mux.HandleFunc("GET /dial", dial)
 	mux.HandleFunc("POST /file", writeFile)
 	scaleGuest(mux)
+	diskGuest(mux)
 	backGuest(mux)
 	busyGuest(mux)
 	floodGuest(mux)

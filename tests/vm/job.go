@@ -121,14 +121,14 @@ func (j *job) writeDisk(ctx context.Context, path string) error {
 	}
 	// Space for the file system's own tables, and for what tests write beside their data.
 	blocks := strconv.FormatInt((size*5/4>>20)+64, 10) + "M"
-	if err := makeExt4(ctx, path, blocks, "-d", dir); err != nil {
+	if err := makeExt4(ctx, path, blocks, "^has_journal", "-d", dir); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
 }
 
-func makeExt4(ctx context.Context, path, size string, args ...string) error {
-	args = slices.Concat([]string{"-q", "-F", "-O", "^has_journal"}, args, []string{path, size})
+func makeExt4(ctx context.Context, path, size, features string, args ...string) error {
+	args = slices.Concat([]string{"-q", "-F", "-O", features}, args, []string{path, size})
 	if out, err := exec.CommandContext(ctx, "mkfs.ext4", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("making the disk %s: mkfs.ext4: %w\n%s", filepath.Base(path), err, out)
 	}
@@ -146,7 +146,7 @@ const (
 
 // writeSpareDisks makes the disk whose limits are tested, and the one that is swapped to.
 func writeSpareDisks(ctx context.Context, dir string) error {
-	if err := makeExt4(ctx, filepath.Join(dir, scratchDisk), scratchSize); err != nil {
+	if err := makeExt4(ctx, filepath.Join(dir, scratchDisk), scratchSize, "^has_journal,quota,project", "-E", "quotatype=prjquota"); err != nil {
 		return err
 	}
 	f, err := os.Create(filepath.Join(dir, swapDisk))

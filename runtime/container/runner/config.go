@@ -13,6 +13,10 @@ import (
 // umask is a container's, whatever the daemon's is.
 var umask uint32 = 0o022
 
+// oomScore is a container's oom_score_adj: where the machine has no memory left
+// the kernel ends sites rather than what else runs on it.
+const oomScore = 500
+
 // baseConfig is libcontainer's configuration as far as no request changes it;
 // gate.writeDocument adds the rest.
 func baseConfig(runDir string) (*configs.Config, error) {
@@ -24,7 +28,7 @@ func baseConfig(runDir string) (*configs.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	score := 0
+	score := oomScore
 	return &configs.Config{
 		Rootfs:          filepath.Join(runDir, wire.RootfsDir),
 		RootPropagation: unix.MS_SLAVE | unix.MS_REC,

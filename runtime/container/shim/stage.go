@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
@@ -45,11 +46,27 @@ func Stage(ids wire.IDs, mountDir string, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = prepareStage(ids, mountDir)
+	err = errors.Join(mortal(), prepareStage(ids, mountDir))
 	if err == nil {
 		err = fmt.Errorf("executing %s: %w", args[0], unix.Exec(args[0], args, os.Environ()))
 	}
 	return errors.Join(err, wire.Send(conn, wire.StageFailed{Error: wire.AsError(err)}))
+}
+
+// mortal takes back what protects the daemon, and what it starts, when the machine
+// has no memory left. CRIU gives each process the oom_score_adj that it had, which without
+// CAP_SYS_RESOURCE nobody can lower below what is set here: root in the container could
+// make it the daemon's otherwise.
+func mortal() error {
+	const file = "/proc/self/oom_score_adj"
+	now, err := os.ReadFile(file)
+	if err == nil && strings.HasPrefix(string(now), "-") {
+		err = os.WriteFile(file, []byte("0"), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("leaving the daemon's oom_score_adj: %w", err)
+	}
+	return nil
 }
 
 func prepareStage(ids wire.IDs, mountDir string) error {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/file"
 )
 
 func (j *Log) current() string { return filepath.Join(j.dir, "events.jsonl") }
@@ -31,12 +32,17 @@ func (j *Log) load() error {
 	if err != nil {
 		return err
 	}
-	// What follows the last whole line was cut short by a kill.
-	if err := f.Truncate(good); err != nil {
+	// What follows the last whole line was cut short by a kill. Where nothing does, what
+	// is reserved behind it stays.
+	st, err := f.Stat()
+	if err == nil && st.Size() != good {
+		err = f.Truncate(good)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("cut off an unfinished line: %w", err), f.Close())
 	}
 	j.file, j.size = f, good
-	return nil
+	return file.Reserve(f, j.opts.MaxSize)
 }
 
 // read remembers the events of a file and returns how many bytes of whole
@@ -100,5 +106,5 @@ func (j *Log) rotate() error {
 	}
 	old := j.file
 	j.file, j.size = f, 0
-	return old.Close()
+	return errors.Join(old.Close(), file.Reserve(f, j.opts.MaxSize))
 }

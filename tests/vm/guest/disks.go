@@ -14,7 +14,7 @@ import (
 
 // mountSpareDisks mounts the disks that only tests use.
 func mountSpareDisks() error {
-	mounts := []mount{{wire.ScratchDevice, wire.Scratch, "ext4", unix.MS_NOATIME, ""}}
+	mounts := []mount{{wire.ScratchDevice, wire.Scratch, "ext4", unix.MS_NOATIME, "prjquota"}}
 	if _, err := os.Stat(wire.AppsDevice); err == nil {
 		mounts = append(mounts, mount{wire.AppsDevice, wire.Apps, "ext4", unix.MS_RDONLY | unix.MS_NOATIME, ""})
 	}
