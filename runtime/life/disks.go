@@ -23,7 +23,7 @@ const (
 	diskSoon  = 2 * time.Second  // the same, while the disk fills
 	diskFill  = 16 << 20         // bytes that were free at the last look and are not any more
 
-	diskFull   = 0.99 // of a limit: it is reached
+	diskFull   = 0.95 // of a limit: it is as good as reached
 	diskCalmed = 0.90 // below this the next time is told again
 )
 
