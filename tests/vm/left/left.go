@@ -99,7 +99,7 @@ var table = []Tests{
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "ScanWakesFew", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
-		"ObjectiveCold", "IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
+		"IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
 		"SilentDaemon",
 		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
 		"PreparedSpareThatIsNotKept", "WorkKeepsAwake", "Schedule",
@@ -126,7 +126,10 @@ var table = []Tests{
 		"WordPress",
 	}},
 	{Package: "tests/e2e", Why: "they start and stop the same containers as the tests that are run", on: aside, names: []string{
-		"Userns", "UsernsOfTheNode", "Apps",
+		"Userns", "UsernsOfTheNode", "Apps", "Cascade",
+	}},
+	{Package: "tests/e2e", Why: "what a daemon reckons, watches and refuses is the same on each kernel", on: aside, names: []string{
+		"ServiceLevels", "MemoryBudget", "LimitsOfTheNode", "DiskLimitWatched", "OneSiteFillsTheDisk", "ProofOutlivesTheDaemon", "ProofOfASiteThatFails",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
 		"GoesFirstByNiceness",
