@@ -141,14 +141,7 @@ func (n *Node) open() (err error) {
 	n.Numbers = life.Numbers{Take: n.Store.ReplicaIDs, Go: n.Go, Lost: n.NoNumbers}
 	n.Numbers.Reserve()
 	sites.TellRecovered(n.Host, n.Store.Recovered())
-	if n.Eventlog, err = eventlog.Open(filepath.Join(cfg.StateDir, "events"), eventlog.Options{}); err != nil {
-		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
-		n.Eventlog = eventlog.InMemory(eventlog.Options{})
-	}
-	n.TellUntold()
-	for _, what := range n.mended {
-		n.Tell(event.Event{Kind: event.Mended, Reason: what})
-	}
+	n.openEvents()
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
 		image.FromRegistries(image.Registries(cfg.Registries)))
@@ -226,6 +219,19 @@ func (n *Node) open() (err error) {
 	}
 	n.closers = append(n.closers, n.Scale.Close) // after those who may tell
 	return n.dp.AttachCgroup(n.parent.Path())
+}
+
+// openEvents opens the event log, and tells what was to be told before.
+func (n *Node) openEvents() {
+	var err error
+	if n.Eventlog, err = eventlog.Open(filepath.Join(n.Cfg.StateDir, "events"), eventlog.Options{}); err != nil {
+		n.Log.Error("events are kept in memory only, until a daemon can open their files", "error", err)
+		n.Eventlog = eventlog.InMemory(eventlog.Options{})
+	}
+	n.TellUntold()
+	for _, what := range n.mended {
+		n.Tell(event.Event{Kind: event.Mended, Reason: what})
+	}
 }
 
 func rate(t config.Tokens) bpf.Rate {
