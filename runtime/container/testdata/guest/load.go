@@ -22,14 +22,17 @@ func number(text string) int {
 
 // ask prints "ready" and calls fn at each SIGUSR1; SIGTERM ends it.
 func ask(fn func()) {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGUSR1, syscall.SIGTERM)
+	c, end := make(chan os.Signal, 1), make(chan os.Signal, 1) // in one the last question would be in the end's place
+	signal.Notify(c, syscall.SIGUSR1)
+	signal.Notify(end, syscall.SIGTERM)
 	fmt.Println("ready")
-	for sig := range c {
-		if sig == syscall.SIGTERM {
+	for {
+		select {
+		case <-end:
 			os.Exit(7)
+		case <-c:
+			fn()
 		}
-		fn()
 	}
 }
 
