@@ -194,6 +194,32 @@ func empty(t testing.TB, m *ebpf.Map) {
 	}
 }
 
+// TestRootProofOfACrowd: many who come to one site at once are one wake, and no flood; while there is one they prove their addresses like all others.
+func TestRootProofOfACrowd(t *testing.T) {
+	testutil.Privileged(t)
+	r := newRig(t)
+	addrs := r.many(t, 4)
+	r.proof(t, ProofAuto, Rate{Burst: 3, Every: time.Hour})
+	to := func(i, site int) packet {
+		p := flooding(addrs, 0, i)
+		p.dst = netip.AddrPortFrom(netip.MustParseAddr(addrs[site][0]), 80)
+		return p
+	}
+	step := func(what string, p packet, want string) {
+		t.Helper()
+		if _, _, counts := r.sent(t, r.objs.FcDevice, 1, p); counts[want] != 1 {
+			t.Errorf("%s: counted %v, want %s", what, counts, want)
+		}
+	}
+	step("the first", to(0, 0), "held")
+	step("one of a crowd", to(1, 0), "held")
+	step("one more", to(2, 0), "held")
+	step("a second site's", to(3, 1), "held")
+	step("a third site's", to(4, 2), "held")
+	step("a fourth one's, which is too much", to(5, 3), "proof_asked")
+	step("the first site's, while that lasts", to(6, 1), "proof_asked")
+}
+
 // TestRootProofIsHeld: the end of a handshake is held, once, and so is the data that follows it; what else follows is dropped and not refused. Whoever
 // proves nothing is refused, and so is everybody where nobody was asked.
 func TestRootProofIsHeld(t *testing.T) {

@@ -126,7 +126,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 				count(FC_STAT_PROOF_GIVEN);
 			proof = FC_PROOF_GIVEN;
 		} else {
-			proof = fc_trusts(skb, p, now);
+			proof = fc_trusts(skb, p, now, held);
 			if (proof == FC_PROOF_GIVEN)
 				return FC_HOLD_ASK;
 		}

@@ -59,6 +59,13 @@ static __always_inline bool trust(struct fc_bucket *b, __u64 now, const struct f
 	return false;
 }
 
+static __always_inline bool has_token(const struct fc_bucket *b, __u64 now, const struct fc_rate *r)
+{
+	__u64 full = *(volatile __u64 *)&b->full;
+
+	return (full > now ? full - now : 0) + r->every <= r->every * r->burst;
+}
+
 /* Gives back what was taken for what is no flood. */
 static __always_inline void trust_back(void)
 {
@@ -69,8 +76,10 @@ static __always_inline void trust_back(void)
 }
 
 /* Whether the SYN of a flow may be held on trust: FC_PROOF_OWED, or FC_PROOF_NONE of
- * what cannot be forged or proven; FC_PROOF_GIVEN: it has to prove its address. */
-__noinline int fc_trusts(struct __sk_buff *skb, struct packet *p, __u64 now)
+ * what cannot be forged or proven; FC_PROOF_GIVEN: it has to prove its address. What comes
+ * for a site that `wakes` already costs no wake, and a crowd of visitors is no flood: it
+ * takes no token as long as there is one. */
+__noinline int fc_trusts(struct __sk_buff *skb, struct packet *p, __u64 now, bool wakes)
 {
 	struct fc_proof *a = proof_state();
 
@@ -78,6 +87,8 @@ __noinline int fc_trusts(struct __sk_buff *skb, struct packet *p, __u64 now)
 	if (!a || !p || !p->syn || a->mode == FC_PROOF_OFF || !skb->ingress_ifindex || in_prefixes(&p->src))
 		return FC_PROOF_NONE;
 	if (a->mode == FC_PROOF_AUTO) {
+		if (wakes && has_token(&a->bucket, now, &a->trust))
+			return FC_PROOF_NONE;
 		if (!a->trust.burst || trust(&a->bucket, now, &a->trust))
 			return FC_PROOF_OWED;
 		tell_empty(&a->bucket, now, &p->src, 0, FC_LIMIT_TRUST);

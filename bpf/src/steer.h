@@ -79,7 +79,7 @@ static __always_inline bool may_reach(struct __sk_buff *skb, struct packet *p, s
 
 	if (!is_asleep(c.r) || p->bare || fc_ignores(c.r->site, &p->src))
 		return true;
-	proof = fc_trusts(skb, p, bpf_ktime_get_ns());
+	proof = fc_trusts(skb, p, bpf_ktime_get_ns(), false);
 	if (proof == FC_PROOF_GIVEN) {
 		p->bare = true;
 		count(FC_STAT_PROOF_ASKED);
