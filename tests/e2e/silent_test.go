@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 
@@ -59,13 +58,7 @@ func TestRootSilentDaemon(t *testing.T) {
 			t.Errorf("%s: a connection that there was: %v", how, err)
 		}
 	}
-	if err := n.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	wantSilent("stopped")
-	if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	n.pauseDaemon(func() { wantSilent("stopped") })
 	for _, s := range []*site{parked, icy} { // soon after
 		testutil.WaitFor(t, patience, "a visitor's answer when the daemon goes on", func() error {
 			_, err := n.outside.get(s.addr4(80), "/")

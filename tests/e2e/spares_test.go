@@ -317,6 +317,10 @@ func (n *node) pauseDaemon(during func()) {
 	if err := n.daemon.Process.Signal(syscall.SIGSTOP); err != nil {
 		n.t.Fatal(err)
 	}
+	// until each of its threads has stopped it may still wake somebody
+	if err := unix.Waitid(unix.P_PID, n.daemon.Process.Pid, nil, unix.WSTOPPED, nil); err != nil {
+		n.t.Fatal(err)
+	}
 	defer func() {
 		if err := n.daemon.Process.Signal(syscall.SIGCONT); err != nil {
 			n.t.Error(err)

@@ -81,7 +81,7 @@ var table = []Tests{
 		"RestoredIsAsStarted/.*_in_a_user_namespace", "RestoredIsAsStarted/plain", "RestoredIsAsStarted/read-only", "RestoredIsAsStarted/volume.*",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel bpf asks on each, and an emulated daemon takes minutes for it", on: aside, names: []string{
-		"FloodsHurtNobodyElse",
+		"FloodsHurtNobodyElse", "ForgedHandshakesWakeNobody/auto",
 	}},
 	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each, and many restores take minutes there", names: []string{
 		"NothingOfDamagedMemoryRuns", "ClonesAtOnce", "FilesInMemory",
