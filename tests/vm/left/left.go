@@ -35,6 +35,9 @@ var table = []Tests{
 		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS", "SwitchOfMode",
 	}},
 	{Package: "bpf", Why: "they send a hundred thousand packets one by one, which takes minutes there", names: []string{"FloodPushesOutItsOwn"}},
+	{Package: "tests/e2e", Why: "it starts as many sites as may be woken on trust, for longer there than a cookie lasts", names: []string{
+		"ForgedHandshakesWakeNobody/auto",
+	}},
 	{Package: "netctl", Why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", names: []string{
 		"SetupAfterPartialState", "SetupFailsWhole", "SetupRefuses", "SetupWithoutRights", "DaemonIsKilled", "PoolReportsFailure", "PoolSkipsTakenNames",
 	}},
@@ -81,7 +84,7 @@ var table = []Tests{
 		"RestoredIsAsStarted/.*_in_a_user_namespace", "RestoredIsAsStarted/plain", "RestoredIsAsStarted/read-only", "RestoredIsAsStarted/volume.*",
 	}},
 	{Package: "tests/e2e", Why: "what they ask of the kernel bpf asks on each, and an emulated daemon takes minutes for it", on: aside, names: []string{
-		"FloodsHurtNobodyElse", "ForgedHandshakesWakeNobody/auto",
+		"FloodsHurtNobodyElse",
 	}},
 	{Package: "runtime/container", Why: "whether CRIU heeds a refusal DamagedWithoutItsDaemon asks of each, and many restores take minutes there", names: []string{
 		"NothingOfDamagedMemoryRuns", "ClonesAtOnce", "FilesInMemory",
