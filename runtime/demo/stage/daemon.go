@@ -21,7 +21,10 @@ bpffs: %[1]s/bpf
 cgroupRoot: %[2]s
 uplinks: %[3]s
 volumeRoots: [/]
-wake: {source: {burst: 100000}} # all visitors come from one network here
+`
+
+// wakeConfig is in it unless more of the configuration says something of wakes.
+const wakeConfig = `wake: {source: {burst: 100000}} # all visitors come from one network here
 `
 
 // cgroupName is the stage's own: cgroups are not in the namespaces that it has.
@@ -32,7 +35,11 @@ func (s *Stage) writeConfig() error {
 	for _, m := range s.machines {
 		uplinks = append(uplinks, m.cable)
 	}
-	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig+s.more, s.Dir, cgroupName(), "["+strings.Join(uplinks, ", ")+"]"), 0o600)
+	more := s.more
+	if !strings.Contains("\n"+more, "\nwake:") {
+		more = wakeConfig + more
+	}
+	return os.WriteFile(s.Config(), fmt.Appendf(nil, daemonConfig+more, s.Dir, cgroupName(), "["+strings.Join(uplinks, ", ")+"]"), 0o600)
 }
 
 // Start starts `fcnode run` and waits until it says that it is ready: until ctx's
