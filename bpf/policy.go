@@ -78,7 +78,7 @@ func (d Policy) SetRule(r Rule, allow bool) error {
 
 // DeleteRule takes a rule away; one that is not there is no error.
 func (d Policy) DeleteRule(r Rule) error {
-	if err := d.objs.FcPolicy.Delete(r.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := ignoreMissing(d.objs.FcPolicy.Delete(r.key())); err != nil {
 		return fmt.Errorf("take a network rule of site %d out of the data path: %w", r.Site, err)
 	}
 	return nil
@@ -98,7 +98,7 @@ func (d Policy) SetAllowance(site SiteID, a Allowance) error {
 // DeleteAllowance takes a site's own away, or its copy of the node's, which the data path
 // makes again; one that is not there is no error.
 func (d Policy) DeleteAllowance(site SiteID) error {
-	if err := d.objs.FcEgress.Delete(uint32(site)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := ignoreMissing(d.objs.FcEgress.Delete(uint32(site))); err != nil {
 		return fmt.Errorf("take what site %d may send out of the data path: %w", site, err)
 	}
 	return nil
@@ -107,13 +107,10 @@ func (d Policy) DeleteAllowance(site SiteID) error {
 // Allowances returns those of all sites, copies of the node's among them.
 func (d Policy) Allowances() (map[SiteID]Allowance, error) {
 	out := make(map[SiteID]Allowance)
-	var site uint32
-	var a dpFcAllowance
-	it := d.objs.FcEgress.Iterate()
-	for it.Next(&site, &a) {
-		out[SiteID(site)] = Allowance{Connections: a.Conns.rate(), Packets: a.Packets.rate()}
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) { // copies are made and taken away meanwhile
+	err := eachBatch(d.objs.FcEgress, 1, func(site uint32, a []dpFcAllowance) {
+		out[SiteID(site)] = Allowance{Connections: a[0].Conns.rate(), Packets: a[0].Packets.rate()}
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list what sites may send: %w", err)
 	}
 	return out, nil

@@ -28,12 +28,12 @@ type metered struct {
 // with the first change.
 func openMetered(k MeteringKernel, node spec.NetworkRate) (m metered, err error) {
 	m = metered{kernel: k, node: node, there: map[bpf.SiteID]bool{}}
-	if m.have, err = k.Allowances(); err != nil {
+	all := allowance(node)
+	if err := k.SetAllowance(0, all); err != nil { // first: what is copied from here on is of this one
 		return m, err
 	}
-	all := allowance(node)
-	if is, there := m.have[0]; !there || is != all {
-		err = k.SetAllowance(0, all)
+	if m.have, err = k.Allowances(); err != nil {
+		return m, err
 	}
 	delete(m.have, 0)
 	for id, is := range m.have {
@@ -42,7 +42,7 @@ func openMetered(k MeteringKernel, node spec.NetworkRate) (m metered, err error)
 			m.there[id] = true
 		}
 	}
-	return m, err
+	return m, nil
 }
 
 // become gives each site what its spec says, or else the node's. What cannot be

@@ -24,7 +24,11 @@ func (k *kernel) Allowances() (map[bpf.SiteID]bpf.Allowance, error) {
 	if k.allowances == nil {
 		return map[bpf.SiteID]bpf.Allowance{}, nil
 	}
-	return maps.Clone(k.allowances), nil
+	listed := maps.Clone(k.allowances)
+	if k.sends != 0 {
+		k.allowances[k.sends] = k.allowances[0]
+	}
+	return listed, nil
 }
 
 func (k *kernel) metering() (out []string) {
@@ -72,4 +76,16 @@ func TestAllowancesFollowSites(t *testing.T) {
 	r = open(t, k, spec.Network{Rate: spec.NetworkRate{Connections: 10, Packets: 20000}})
 	become(t, r, sites)
 	want("another configuration", "0: 100/100ms 20000/50µs", "3: 5000/2ms 20000/50µs")
+}
+
+// What a site sends just when a daemon with another configuration starts leaves no copy of the earlier one.
+func TestAllowanceOfWhoSendsMeanwhile(t *testing.T) {
+	k := &kernel{rules: map[bpf.Rule]bool{}}
+	open(t, k, spec.Network{Rate: spec.NetworkRate{Connections: 100, Packets: 20000}})
+	k.sends = 1
+	r := open(t, k, spec.Network{Rate: spec.NetworkRate{Connections: 10, Packets: 20000}})
+	become(t, r, map[string]Site{"busy": {ID: 1}})
+	if got := k.allowances[1]; got != k.allowances[0] {
+		t.Errorf("it may send %+v, all others %+v", got, k.allowances[0])
+	}
 }

@@ -23,6 +23,7 @@ type kernel struct {
 	packets map[bpf.SiteID]bpf.IgnoredPackets
 
 	allowances map[bpf.SiteID]bpf.Allowance
+	sends      bpf.SiteID // a site that sends something as soon as they were listed; 0: none
 }
 
 var errFull = errors.New("full")
