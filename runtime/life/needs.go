@@ -29,7 +29,7 @@ func wakeNeeded(l *Live) {
 // wakeFor is Wake for another site. One whose start fails has its time until the next
 // try, which those who connect to it do not cut short either.
 func wakeFor(st *Site, by string) (err error) {
-	st.With(func(l *Live) {
+	st.Host.each(st, func(l *Live) { // its panic does not keep the others from being woken
 		if l.Activity != nil && l.Machine.Phase() == site.Backoff {
 			return
 		}

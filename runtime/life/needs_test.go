@@ -89,3 +89,18 @@ func TestNeedsOfWhatFails(t *testing.T) {
 		}
 	})
 }
+
+// TestNeedsOfWhatPanics: what panics while a site is woken for another quarantines that site alone, and the next one is woken.
+func TestNeedsOfWhatPanics(t *testing.T) {
+	inWorld(t, "idle: 1m, tiers: [cold], needs: [db, disk]", func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.visit(s)
+		d.listen(s, d.replicaOf(t, s))
+		db, disk := d.beside(t, "db", "idle: 1m, tiers: [cold]"), d.beside(t, "disk", "idle: 1m, tiers: [cold]")
+		db.With(func(l *Live) { l.Activity = &Activity{} }) // without a machine, as a bug would have it
+		s.With(func(l *Live) { wakeNeeded(l) })
+		pass(time.Millisecond)
+		if !db.Quarantined() || s.Quarantined() || d.phase(disk) != site.Waking {
+			t.Errorf("quarantined: db %v, a %v; disk is %s", db.Quarantined(), s.Quarantined(), d.phase(disk))
+		}
+	})
+}
