@@ -97,29 +97,34 @@ func (Local) Group(name string) error {
 
 // FSType implements [Machine].
 func (Local) FSType(path string) (int64, error) {
-	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
-		var st unix.Statfs_t
-		err := unix.Statfs(dir, &st)
-		if err == nil {
-			return st.Type, nil
+	var st unix.Statfs_t
+	err := nearest(path, func(dir string) error {
+		if err := unix.Statfs(dir, &st); err != nil {
+			return fmt.Errorf("ask for the file system of %s: %w", dir, err)
 		}
-		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
-			return 0, fmt.Errorf("ask for the file system of %s: %w", dir, err)
-		}
-	}
+		return nil
+	})
+	return st.Type, err
 }
 
 // ProjectQuotas implements [Machine].
 func (Local) ProjectQuotas(path string) error {
-	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+	return nearest(path, func(dir string) error {
 		q, err := disk.OpenQuotas(dir)
-		if errors.Is(err, fs.ErrNotExist) && dir != "/" && dir != "." {
-			continue
-		}
 		if err != nil {
 			return err
 		}
 		return q.Close()
+	})
+}
+
+// nearest asks at a path, or at the nearest folder above it that exists.
+func nearest(path string, ask func(dir string) error) error {
+	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+		err := ask(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == "/" || dir == "." {
+			return err
+		}
 	}
 }
 
@@ -130,11 +135,8 @@ func (Local) Mapped(path string) error {
 		return err
 	}
 	defer mapping.Userns.Close()
-	for dir := filepath.Clean(path); ; dir = filepath.Dir(dir) {
+	return nearest(path, func(dir string) error {
 		f, err := os.OpenFile(dir, unix.O_PATH, 0)
-		if errors.Is(err, fs.ErrNotExist) && dir != "/" && dir != "." {
-			continue
-		}
 		if err != nil {
 			return err
 		}
@@ -144,7 +146,7 @@ func (Local) Mapped(path string) error {
 			return err
 		}
 		return tree.Close()
-	}
+	})
 }
 
 // Mountable implements [Machine] with a mount that is attached nowhere.

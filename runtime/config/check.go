@@ -41,7 +41,6 @@ var (
 	linkForm     = regexp.MustCompile(`^[^\s/:%\x00-\x1f\x7f]+$`)
 	registryForm = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?$`)
 
-	classForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	groupForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$`)
 	// poolNames are those of the node's ends of the replicas' links.
 	poolNames = regexp.MustCompile(`^fcv[0-9]+$`)
@@ -232,7 +231,7 @@ func (c checker) classes(cfg *Config) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Classes)) {
 		class, at := cfg.Classes[name], "classes."+name
-		if !classForm.MatchString(name) {
+		if !spec.IsLabel(name) {
 			c.bad(at, "1 to 63 of a-z, 0-9 and -, not starting or ending with -", "%q is not the name of a class", name)
 		}
 		c.share(at+".late", class.Late)

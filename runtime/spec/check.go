@@ -119,7 +119,7 @@ func (c checker) site(s *Site) {
 	c.extraHosts(s.ExtraHosts)
 }
 
-// IsLabel says whether a name is one that a site or a volume can have.
+// IsLabel says whether a name is one that a site, a volume or a class can have.
 func IsLabel(name string) bool { return labelForm.MatchString(name) }
 
 func (c checker) name(path, name string) {

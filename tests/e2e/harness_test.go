@@ -396,15 +396,24 @@ func (n *node) deploy(name string, more ...string) *site {
 // apply applies one spec.
 func (n *node) apply(text string) *site {
 	n.t.Helper()
-	res, err := n.api.Apply(n.ctx(), n.parse(text), false)
+	return n.applyAll(text)[0]
+}
+
+// applyAll applies specs with one request.
+func (n *node) applyAll(texts ...string) (out []*site) {
+	n.t.Helper()
+	res, err := n.api.Apply(n.ctx(), n.parse(texts...), false)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	s := &site{n: n, name: res[0].Name}
-	for _, a := range res[0].Addresses {
-		s.setAddr(a)
+	for _, r := range res {
+		s := &site{n: n, name: r.Name}
+		for _, a := range r.Addresses {
+			s.setAddr(a)
+		}
+		out = append(out, s)
 	}
-	return s
+	return out
 }
 
 func (s *site) setAddr(a netip.Addr) {

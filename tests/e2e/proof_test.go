@@ -94,24 +94,13 @@ func TestRootForgedHandshakesWakeNobody(t *testing.T) {
 }
 
 // deployMany deploys sites that start at their first packet and sleep as nothing, with one request.
-func (n *node) deployMany(name string, count int) (out []*site) {
+func (n *node) deployMany(name string, count int) []*site {
 	n.t.Helper()
 	var texts []string
 	for i := range count {
 		texts = append(texts, n.spec(fmt.Sprintf("%s-%d", name, i), "idle: 5m", "tiers: [cold]"))
 	}
-	res, err := n.api.Apply(n.ctx(), n.parse(texts...), false)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	for _, r := range res {
-		s := &site{n: n, name: r.Name}
-		for _, a := range r.Addresses {
-			s.setAddr(a)
-		}
-		out = append(out, s)
-	}
-	return out
+	return n.applyAll(texts...)
 }
 
 // TestRootProofOutlivesTheDaemon: who has proven his address, and asked, before the daemon was killed gets his answer from the next one.
