@@ -38,7 +38,7 @@ type Limited struct {
 	Time  uint64 // CLOCK_MONOTONIC
 	Limit Limit
 	// Peer is, of wakes, whose packet it was: the network of which the bucket is, or where Site is not 0 one address;
-	// of what a site sends, where to.
+	// of what a site sends, where to; of trust, who was the first to be asked.
 	Peer netip.Prefix
 	Site SiteID // of which it is; 0: of the source, or of trust
 }
