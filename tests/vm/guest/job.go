@@ -69,7 +69,7 @@ func runBinaries(host *port, job wire.Job, systemd bool) error {
 		if b.Systemd != systemd {
 			continue
 		}
-		if err := runBinary(host, b, job.Env); err != nil {
+		if err := runBinary(host, b, job); err != nil {
 			host.note("running %s: %v", b.Package, err)
 			return err
 		}
@@ -129,13 +129,14 @@ func delegateControllers() error {
 	return nil
 }
 
-// runBinary runs one test binary, sending on what it prints. That the tests fail is not an error here.
-func runBinary(host *port, b wire.Binary, env []string) error {
+// runBinary runs one test binary, sending on what it prints. That the tests fail is not an error here. One that hangs
+// ends with the traces of its goroutines, before the host gives up this machine and the tests that are still to come.
+func runBinary(host *port, b wire.Binary, job wire.Job) error {
 	host.say(wire.Message{Kind: wire.Start, Package: b.Package})
 	cmd := exec.Command(filepath.Join(jobDir, b.Path), b.Args...)
 	cmd.Dir = filepath.Join(jobDir, b.Dir)
-	cmd.Env = append(os.Environ(), env...)
-	out := &sender{host: host, pkg: b.Package}
+	cmd.Env = append(os.Environ(), job.Env...)
+	out := &sender{host: host, pkg: b.Package, heard: make(chan struct{}, 1)}
 	cmd.Stdout, cmd.Stderr = out, out
 	if b.Plain {
 		cmd.Stderr = &noter{host: host}
@@ -143,7 +144,15 @@ func runBinary(host *port, b wire.Binary, env []string) error {
 	// A leaked process that holds the output must not hold up the machine.
 	cmd.WaitDelay = 10 * time.Second
 	begin := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		ended := make(chan struct{})
+		if !b.Plain {
+			go out.watch(cmd.Process, job.Silence, ended)
+		}
+		err = cmd.Wait()
+		close(ended)
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		return err
@@ -158,13 +167,38 @@ func runBinary(host *port, b wire.Binary, env []string) error {
 
 // sender sends what is written to it as the output of a package.
 type sender struct {
-	host *port
-	pkg  string
+	host  *port
+	pkg   string
+	heard chan struct{} // something was written; of size 1
 }
 
 func (s *sender) Write(p []byte) (int, error) {
+	select {
+	case s.heard <- struct{}{}:
+	default:
+	}
 	s.host.say(wire.Message{Kind: wire.Output, Package: s.pkg, Text: string(p)})
 	return len(p), nil
+}
+
+// watch sends SIGQUIT, at which a Go program shows its goroutines and ends, to a process that has written nothing for so long.
+func (s *sender) watch(p *os.Process, silence time.Duration, ended <-chan struct{}) {
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-s.heard:
+			timer.Reset(silence)
+		case <-timer.C:
+			s.host.note("%s said nothing for %v", s.pkg, silence)
+			if err := p.Signal(unix.SIGQUIT); err != nil {
+				s.host.note("ending %s: %v", s.pkg, err)
+			}
+			return
+		}
+	}
 }
 
 // noter sends what is written to it as notes.

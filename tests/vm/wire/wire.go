@@ -2,6 +2,8 @@
 // from its second disk, and messages, which it sends through a virtio port, one JSON object a line.
 package wire
 
+import "time"
+
 // JobFile is the job's path on the job disk.
 const JobFile = "job.json"
 
@@ -29,6 +31,8 @@ type Job struct {
 	// Modules are loaded first; one that this kernel has neither as a module nor built in is told, not an error:
 	// the tests' feature table judges what may be missing.
 	Modules []string `json:"modules"`
+	// Silence is how long a test binary may print nothing; then it is made to show its goroutines and to end.
+	Silence time.Duration `json:"silence"`
 }
 
 // Binary is one test binary, or the bench.
