@@ -48,6 +48,9 @@ type MemoryUsage struct {
 	MemoryEvents
 }
 
+// Held is what is in use of it: without what the kernel takes back at once.
+func (m MemoryUsage) Held() uint64 { return m.Current - min(m.Idle, m.Current) }
+
 // MemoryEvents are the counts of memory.events.
 type MemoryEvents struct {
 	Low     uint64 `json:"low"`      // reclaimed in spite of memory.low
@@ -145,9 +148,26 @@ func (g *Group) MemoryCurrent() (uint64, error) {
 	return g.value("memory.current")
 }
 
-// value reads a file that holds a number or "max".
-func (g *Group) value(name string) (uint64, error) {
-	text, err := readFile(unix.AT_FDCWD, filepath.Join(g.Path(), name), make([]byte, 64))
+// MemoryMax is what all groups below the parent may hold together in memory and in swap (memory.max, memory.swap.max), in
+// bytes; math.MaxUint64: there is no such limit.
+func (p *Parent) MemoryMax() (memory, swap uint64, err error) {
+	if err := p.need("memory"); err != nil {
+		return 0, 0, err
+	}
+	if memory, err = value(p.Path(), "memory.max"); err != nil {
+		return 0, 0, err
+	}
+	if swap, err = value(p.Path(), "memory.swap.max"); errors.Is(err, fs.ErrNotExist) { // swap is not accounted
+		return memory, math.MaxUint64, nil
+	}
+	return memory, swap, err
+}
+
+func (g *Group) value(name string) (uint64, error) { return value(g.Path(), name) }
+
+// value reads a file of a cgroup that holds a number or "max".
+func value(path, name string) (uint64, error) {
+	text, err := readFile(unix.AT_FDCWD, filepath.Join(path, name), make([]byte, 64))
 	if err != nil {
 		return 0, err
 	}
@@ -156,7 +176,7 @@ func (g *Group) value(name string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("read %s of cgroup %s: %w", name, g.Path(), err)
+		return 0, fmt.Errorf("read %s of cgroup %s: %w", name, path, err)
 	}
 	return n, nil
 }

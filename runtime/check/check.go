@@ -105,6 +105,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.forwarding()
 	c.names()
 	c.egress()
+	c.cookies()
 	c.firewall()
 	c.overlay()
 	c.stateFS()

@@ -50,6 +50,7 @@ func good() *machine {
 		files: map[string]string{
 			"/proc/sys/net/ipv4/ip_forward":          "1\n",
 			"/proc/sys/net/ipv6/conf/all/forwarding": "1\n",
+			"/proc/sys/net/ipv4/tcp_syncookies":      "1\n",
 			"/proc/sys/kernel/seccomp/actions_avail": "kill errno allow\n",
 			"/proc/meminfo":                          "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\nSwapTotal: 2097152 kB\n",
 			"/etc/resolv.conf":                       "nameserver 192.0.2.53\n",
@@ -240,6 +241,15 @@ func TestFindings(t *testing.T) {
 		{"no quotas", func(m *machine, _ *config.Config) { m.quotas = errNone }, nil, "limits.disk", OK, "watched", ""},
 		{"state on something", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = 0x2fc12fc1 }, nil, "state folder", OK, "0x2fc12fc1", ""},
 		{"no seccomp", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/kernel/seccomp/actions_avail") }, nil, "seccomp", Fail, "not exist", "CONFIG_SECCOMP_FILTER"},
+		{"no cookies", func(m *machine, _ *config.Config) { delete(m.files, "/proc/sys/net/ipv4/tcp_syncookies") }, nil, "SYN cookies", Warn, "not exist", "CONFIG_SYN_COOKIES"},
+		{"no cookies, always", func(m *machine, cfg *config.Config) {
+			delete(m.files, "/proc/sys/net/ipv4/tcp_syncookies")
+			cfg.Wake.Proof = string(bpf.ProofAlways)
+		}, nil, "SYN cookies", Fail, "not exist", "CONFIG_SYN_COOKIES"},
+		{"no cookies, off", func(m *machine, cfg *config.Config) {
+			delete(m.files, "/proc/sys/net/ipv4/tcp_syncookies")
+			cfg.Wake.Proof = string(bpf.ProofOff)
+		}, nil, "SYN cookies", OK, "not used", ""},
 		{"no runner", func(m *machine, cfg *config.Config) { m.noProgram = cfg.Runner }, nil, "runner", Fail, "fcnode-runner", "make install"},
 		{"no shim", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-shim" }, nil, "shim", Fail, "fcnode-shim", "make install"},
 		{"no monitor", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-monitor" }, nil, "monitor", Fail, "fcnode-monitor", "make install"},

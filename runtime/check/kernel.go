@@ -7,6 +7,8 @@ import (
 
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/bpf"
 )
 
 // The oldest kernel on which the programs can load, and the oldest one that is
@@ -159,4 +161,21 @@ func (c *checker) seccomp() {
 		return
 	}
 	c.add(name, OK, "available", why, "")
+}
+
+func (c *checker) cookies() {
+	const name, path = "SYN cookies", "/proc/sys/net/ipv4/tcp_syncookies"
+	const why = "by them clients prove their address before they wake a site (wake.proof)"
+	_, err := c.m.ReadFile(path)
+	const remedy = "use a kernel with CONFIG_SYN_COOKIES, or set wake: {proof: off}, with which a flood of forged sources wakes sites"
+	switch mode := bpf.Proof(c.cfg.Wake.Proof); {
+	case mode == bpf.ProofOff:
+		c.add(name, OK, "not used (wake.proof)", why, "")
+	case err == nil:
+		c.add(name, OK, "available", why, "")
+	case mode == bpf.ProofAlways:
+		c.add(name, Fail, err.Error(), why, remedy)
+	default:
+		c.add(name, Warn, err.Error(), why, remedy)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,8 @@ type Budget struct {
 	used func() (uint64, error) // what all sites hold, in bytes
 	last time.Time
 	told bool // that it cannot be kept
+
+	turn sync.Mutex // of who sends sites away
 
 	holds, evicted atomic.Uint64
 }
@@ -65,7 +68,7 @@ func (b *Budget) Look() {
 	switch {
 	case over <= 0:
 		b.told = false
-	case b.evict(over) || float64(used) <= limit:
+	case b.evict(over, fmt.Sprintf("all sites may hold %s (memory.sites)", b.host.Cfg.Memory.Sites)) || float64(used) <= limit:
 	default:
 		b.fails("all sites hold more than memory.sites, and none of them can sleep deeper", "holds", spec.Bytes(used).String())
 	}
@@ -90,9 +93,14 @@ type evictee struct {
 	idle time.Duration
 }
 
-// evict sends those deeper who sleep, who was idle for the longest first: to the tier reclaimed at first, and only when
-// all are there to one without processes. It reports whether somebody is on his way.
-func (b *Budget) evict(over float64) bool {
+// evict sends those deeper who sleep, who was idle for the longest first, until so many bytes come free: to the tier reclaimed
+// at first, and only when all are there to one without processes. It reports whether somebody is on his way.
+func (b *Budget) evict(over float64, why string) bool {
+	if !b.host.Has("memory") { // what each holds is not known
+		return false
+	}
+	b.turn.Lock()
+	defer b.turn.Unlock()
 	var all []evictee
 	under := 0
 	for _, st := range b.host.Awake.All() {
@@ -119,7 +127,7 @@ func (b *Budget) evict(over float64) bool {
 			break
 		}
 		b.host.each(e.st, func(l *Live) {
-			freed := e.evict(l, b.host.Cfg.Memory.Sites)
+			freed := e.evict(l, why)
 			if freed > 0 {
 				over -= freed
 				under++
@@ -158,7 +166,7 @@ func leaves(l *Live, r *Replica) float64 {
 }
 
 // evict sends one away, and gives what that frees; 0: it stays.
-func (e evictee) evict(l *Live, limit spec.Bytes) float64 {
+func (e evictee) evict(l *Live, why string) float64 {
 	r := evictable(l)[e.id]
 	if r == nil || r.descent != nil || r.stopping {
 		return 0
@@ -174,7 +182,7 @@ func (e evictee) evict(l *Live, limit spec.Bytes) float64 {
 	}
 	l.handle(site.Evicted{
 		ID: e.id, Tier: tier,
-		Reason: fmt.Sprintf("idle %s, and all sites may hold %s (memory.sites)", e.idle.Truncate(time.Second), limit),
+		Reason: fmt.Sprintf("idle %s, and %s", e.idle.Truncate(time.Second), why),
 	})
 	if l.Activity != nil && r.descent == nil && !r.stopping {
 		return 0 // somebody is there

@@ -65,6 +65,8 @@ type world struct {
 	others     int    // sites besides "a", all with the same spec
 	memory     uint64 // that a container holds while it is awake, in bytes
 	left       uint64 // and when it was reclaimed; 0: this machine cannot
+	total      uint64 // of memory, for all containers; 0: there is always some
+	swap       uint64
 }
 
 type fakeReplica struct {
@@ -146,6 +148,7 @@ func (w *world) start(specs string) *daemon {
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
 	h.Arrivals = OpenArrivals(h, w)
 	h.Budget = NewBudget(h, w.used)
+	h.Admission = NewAdmission(h, w.memoryLeft)
 	h.Scale, err = scale.New(scale.Options{
 		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
 		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },
@@ -768,6 +771,15 @@ func (w *world) used() (sum uint64, _ error) {
 		}
 	}
 	return sum, nil
+}
+
+// memoryLeft is what total says.
+func (w *world) memoryLeft() (MemoryLeft, error) {
+	used, err := w.used()
+	if w.total == 0 {
+		return MemoryLeft{Memory: 1 << 50, Total: 1 << 50}, err
+	}
+	return MemoryLeft{Memory: float64(w.total) - float64(used), Swap: float64(w.swap), Total: float64(w.total)}, err
 }
 
 // container is the one of a replica, by its name.

@@ -68,6 +68,7 @@ type Host struct {
 	Experiences *policy.Store
 	Plans       *policy.Plans
 	Budget      *Budget
+	Admission   *Admission
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
 	Disks       Disks

@@ -6,16 +6,29 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/spec"
 )
 
-// takeTurn waits until the replica may start. Its time to do so counts from then.
-func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, timeout time.Duration) error {
+// takeTurn waits until the replica may start, and there is memory for it. Its time to do so counts from then.
+func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) error {
+	timeout := st.Host.startTimeout(s)
 	st.With(func(*Live) { r.queued = true })
 	begin := time.Now()
 	var leave func()
 	err := unpaused(ctx, st, r)
 	if err == nil {
 		leave, err = st.Host.Starts.Enter(ctx, trace.source())
+	}
+	if err != nil {
+		err = fmt.Errorf("wait for other sites to start: %w", err)
+	} else {
+		slot := leave
+		var has func()
+		if has, err = st.Host.Admission.enter(ctx, st, s, timeout); err != nil {
+			slot()
+		} else {
+			leave = func() { slot(); has() }
+		}
 	}
 	st.With(func(l *Live) {
 		r.queued = false
@@ -27,10 +40,7 @@ func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, time
 			l.armStart(r.ID, timeout)
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("wait for other sites to start: %w", err)
-	}
-	return nil
+	return err
 }
 
 // armStart sets the timer of a start.

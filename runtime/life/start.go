@@ -69,7 +69,7 @@ func (l *Live) beginStart(act site.Start) {
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
 func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
-	if err := st.takeTurn(ctx, r, trace, st.Host.startTimeout(s)); err != nil {
+	if err := st.takeTurn(ctx, r, trace, s); err != nil {
 		return nil, err
 	}
 	ctr, err := st.startWithin(ctx, r, trace, s)

@@ -198,7 +198,11 @@ func (n *Node) open() (err error) {
 	n.Means.HasMemory = n.parent.Has("memory")
 	n.Budget = life.NewBudget(n.Host, func() (uint64, error) {
 		m, err := n.parent.Memory()
-		return m.Current - min(m.Idle, m.Current), err
+		return m.Held(), err
+	})
+	n.Admission = life.NewAdmission(n.Host, func() (life.MemoryLeft, error) {
+		memory, swap, total, err := policy.MemoryLeft(n.parent)
+		return life.MemoryLeft{Memory: memory, Swap: swap, Total: total}, err
 	})
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {

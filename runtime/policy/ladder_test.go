@@ -314,10 +314,9 @@ func TestExperienceIsKept(t *testing.T) {
 }
 
 func TestNodeMemory(t *testing.T) {
-	available, total := parseMemory([]byte("MemTotal:       24684124 kB\nMemFree: 1 kB\nMemAvailable:   12342062 kB\nHugePages_Total:       0\n"))
-	s := MemoryState{Available: available, Total: total}
-	if total != 24684124<<10 || available != 12342062<<10 {
-		t.Fatalf("%d of %d", available, total)
+	s := parseMemory([]byte("MemTotal:       24684124 kB\nMemFree: 1 kB\nMemAvailable:   12342062 kB\nSwapFree: 512 kB\nHugePages_Total:       0\n"))
+	if want := (MemoryState{Total: 24684124 << 10, Available: 12342062 << 10, SwapFree: 512 << 10}); s != want {
+		t.Fatalf("read as %+v", s)
 	}
 	if s.Short(0.5) || !s.Short(0.6) {
 		t.Errorf("half of it is available: short of a half: %v, of six tenths: %v", s.Short(0.5), s.Short(0.6))

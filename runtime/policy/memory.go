@@ -25,8 +25,9 @@ type Memory struct {
 
 // MemoryState is one reading of the node's memory.
 type MemoryState struct {
-	Available, Total uint64 // bytes
-	swap             cgroup.Swap
+	Available, Total, SwapFree uint64 // bytes
+
+	swap cgroup.Swap
 }
 
 func (m *Memory) Read() (MemoryState, error) {
@@ -40,22 +41,60 @@ func (m *Memory) Read() (MemoryState, error) {
 }
 
 func readMemory() (MemoryState, error) {
-	var s MemoryState
-	b, err := os.ReadFile(meminfo.Path)
+	s, err := MemoryNow()
 	if err != nil {
-		return s, fmt.Errorf("read how much memory is available: %w", err)
-	}
-	s.Available, s.Total = parseMemory(b)
-	if s.Total == 0 {
-		return s, errors.New("read how much memory is available: " + meminfo.Path + " does not say")
+		return s, err
 	}
 	s.swap, err = cgroup.DetectSwap()
 	return s, err
 }
 
-func parseMemory(text []byte) (available, total uint64) {
+// MemoryNow reads it without what kind of swap there is.
+func MemoryNow() (MemoryState, error) {
+	b, err := os.ReadFile(meminfo.Path)
+	if err != nil {
+		return MemoryState{}, fmt.Errorf("read how much memory is available: %w", err)
+	}
+	s := parseMemory(b)
+	if s.Total == 0 {
+		return s, errors.New("read how much memory is available: " + meminfo.Path + " does not say")
+	}
+	return s, nil
+}
+
+func parseMemory(text []byte) MemoryState {
 	info := meminfo.Parse(string(text))
-	return info["MemAvailable"], info["MemTotal"]
+	return MemoryState{Available: info["MemAvailable"], Total: info["MemTotal"], SwapFree: info["SwapFree"]}
+}
+
+// What is not given to those who start: the kernel needs some to give more, and the daemon to act.
+const (
+	keptShare = 1.0 / 32      // of the node's memory
+	keptMost  = 512 * 1 << 20 // bytes
+)
+
+// MemoryLeft is what the sites below a cgroup may still take, in bytes, and what they may have in all: of the node's
+// memory, and below the cgroup's own limit. The kernel can push out what sleeps without being asked, so swap counts
+// besides, by half: what it holds in zram takes memory.
+func MemoryLeft(sites *cgroup.Parent) (memory, swap, total float64, err error) {
+	s, err := MemoryNow()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	total = float64(s.Total)
+	memory, swap = float64(s.Available)-min(keptShare*total, keptMost), float64(s.SwapFree)/2
+	if !sites.Has("memory") {
+		return memory, swap, total, nil
+	}
+	most, mostSwap, err := sites.MemoryMax()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	used, err := sites.Memory()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	return min(memory, float64(most)-float64(used.Held())), min(swap, float64(mostSwap)-float64(used.Swap)), min(total, float64(most)), nil
 }
 
 // Short says whether less than a share of the node's memory is available.

@@ -59,7 +59,8 @@ var (
 	descHeld          = metric("sites_memory_bytes", "Memory that all sites hold, where memory.sites bounds it.")
 	descBudget        = metric("sites_memory_budget_bytes", "What they may hold: memory.sites.")
 	descMemoryPrice   = metric("memory_price", "What a GiB of memory costs under memory.sites: 1 as usual.")
-	descEvicted       = metric("evictions_total", "Sleeping replicas that were sent deeper because all sites held too much.")
+	descNoMemory      = metric("starts_without_memory_total", "Starts that were refused because the node had no memory for them.")
+	descEvicted       = metric("evictions_total", "Sleeping replicas that were sent deeper because all sites held too much, or others were to start.")
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
 	descSiteConns    = siteMetric("connections", "Connections that are open now.")
@@ -100,7 +101,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descBad, descDenied, descPackets, descClassRequests, descClassLate, descClassShare, descClassPrice,
-		descHeld, descBudget, descMemoryPrice, descEvicted, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
+		descHeld, descBudget, descMemoryPrice, descEvicted, descNoMemory, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteDisk, descSiteFiles, descSiteDiskMost, descSiteFilesMost, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
@@ -161,12 +162,13 @@ func (c *collector) collectClasses(to chan<- prometheus.Metric) {
 		to <- gauge(descClassShare, late, name)
 		to <- gauge(descClassPrice, s.Visit(), name)
 	}
+	holds, evicted := h.Budget.State()
+	to <- counter(descEvicted, float64(evicted))
+	to <- counter(descNoMemory, float64(h.Admission.Refused()))
 	if budget := h.Cfg.Memory.Sites; budget > 0 {
-		holds, evicted := h.Budget.State()
 		to <- gauge(descHeld, float64(holds))
 		to <- gauge(descBudget, float64(budget))
 		to <- gauge(descMemoryPrice, h.Plans.Memory())
-		to <- counter(descEvicted, float64(evicted))
 	}
 }
 
