@@ -130,6 +130,7 @@ func (c checker) config(cfg *Config) {
 	c.number("log.rate.lines", cfg.Log.Rate.Lines, 0, 1_000_000)
 	c.privileges(cfg.Privileges)
 	c.registries(cfg.Registries)
+	c.trust(cfg.Trust)
 	c.tiers(cfg)
 	c.classes(cfg)
 	c.scaling(cfg)

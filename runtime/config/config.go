@@ -100,6 +100,8 @@ type Config struct {
 	Metrics    Metrics    `json:"metrics" also:"prometheus"`
 	Routes     Routes     `json:"routes" also:"gateway"`
 	Registries Registries `json:"registries" also:"registry"`
+	// Trust are the rules by which images have to be signed; the first that is about an image counts. Default: none.
+	Trust []Trust `json:"trust" also:"signatures,policies,cosign"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -361,6 +363,7 @@ func base() Config {
 		Network:     spec.Network{Rate: spec.NetworkRate{Connections: 100, Packets: 20_000}},
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
+		Trust:       []Trust{},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),

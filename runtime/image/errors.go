@@ -27,6 +27,8 @@ var (
 	ErrCorrupt = errors.New("corrupt image")
 	// ErrDenied: a registry wants other credentials.
 	ErrDenied = errors.New("not allowed to read the image")
+	// ErrUntrusted: nobody has signed the image whom the configuration trusts.
+	ErrUntrusted = errors.New("the image is not trusted")
 	// ErrNoSpace: the state folder's file system is full (bytes, inodes or
 	// quota).
 	ErrNoSpace = errors.New("no space left to unpack the image")

@@ -45,7 +45,8 @@ type registrySource struct {
 	Registries
 	ref Ref
 
-	at name.Repository // that has answered last
+	at     name.Repository // that has answered last
+	listed v1.Hash         // what it has for the reference: the image, or an index
 }
 
 // places are the repositories to ask, mirrors first, and what is wanted of them.
@@ -119,6 +120,7 @@ func (s *registrySource) look(ctx context.Context, at name.Reference) (v1.Hash, 
 	if err != nil {
 		return v1.Hash{}, answered(err)
 	}
+	s.listed = d.Digest
 	asked := 0
 	one, err := pickPlatform([]v1.Descriptor{d.Descriptor}, func(h v1.Hash) ([]v1.Descriptor, error) {
 		if asked++; asked > maxIndexes {

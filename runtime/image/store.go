@@ -28,6 +28,7 @@ type Store struct {
 	archives *archiveCache
 
 	registries Registries
+	trust      []Rule
 
 	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
 	cancel  context.CancelCauseFunc
@@ -163,6 +164,9 @@ func (s *Store) resolve(ctx context.Context, refString string) (*Image, error) {
 		return nil, err
 	}
 	if ref.Kind == KindDir {
+		if err := s.trusted(ctx, ref, nil, v1.Hash{}); err != nil {
+			return nil, err
+		}
 		return s.resolveDir(ref)
 	}
 	var src source
@@ -179,6 +183,9 @@ func (s *Store) resolve(ctx context.Context, refString string) (*Image, error) {
 	}
 	d, err := src.digest(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.trusted(ctx, ref, src, d); err != nil {
 		return nil, err
 	}
 	img, err := s.unpacked(d)

@@ -142,9 +142,13 @@ func (n *Node) open() (err error) {
 	n.Numbers.Reserve()
 	sites.TellRecovered(n.Host, n.Store.Recovered())
 	n.openEvents()
+	trust, err := sites.Trust(cfg.Trust)
+	if err != nil {
+		return err
+	}
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
-		image.FromRegistries(image.Registries(cfg.Registries)))
+		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...))
 	if err != nil {
 		return err
 	}

@@ -133,8 +133,8 @@ func (t *Table) findImage(ctx context.Context, s *spec.Site, from origin, tried 
 	case l.err == nil:
 		return found{digest: pinned}, fmt.Errorf("its image %s is not in the store any more, and %s has another one now, %s: apply the site again to take that",
 			pinned, s.Image, l.img.Digest)
-	case pinned == "":
-		return found{}, l.err
+	case pinned == "", from.anew && errors.Is(l.err, image.ErrUntrusted):
+		return found{digest: pinned}, l.err
 	}
 	img, err := t.host.Images.Get(pinned)
 	if err != nil {

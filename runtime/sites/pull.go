@@ -3,9 +3,11 @@ package sites
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/life"
 )
@@ -44,11 +46,28 @@ func pullError(ref string, err error) error {
 	switch {
 	case errors.Is(err, image.ErrNoSpace), errors.Is(err, image.ErrClosed):
 		code = api.CodeUnavailable
-	case errors.Is(err, image.ErrReference), errors.Is(err, image.ErrUnsupported), errors.Is(err, image.ErrDenied):
+	case errors.Is(err, image.ErrReference), errors.Is(err, image.ErrUnsupported), errors.Is(err, image.ErrDenied), errors.Is(err, image.ErrUntrusted):
 	case errors.Is(err, image.ErrNotFound):
 		hint = "is " + ref + " written as it should be?"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
 	return &api.Error{Code: code, Message: err.Error(), Hint: hint}
+}
+
+// Trust reads the keys of the rules by which images are trusted.
+func Trust(rules []config.Trust) ([]image.Rule, error) {
+	out := make([]image.Rule, 0, len(rules))
+	for i, r := range rules {
+		rule := image.Rule{Images: r.Images}
+		for _, path := range r.Keys {
+			key, err := image.ReadKey(path)
+			if err != nil {
+				return nil, fmt.Errorf("trust[%d] of the configuration: %w", i, err)
+			}
+			rule.Keys = append(rule.Keys, key)
+		}
+		out = append(out, rule)
+	}
+	return out, nil
 }

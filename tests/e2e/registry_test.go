@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -81,4 +87,46 @@ func TestRootImageOfARegistry(t *testing.T) {
 	if v := s.get(); v.ImageDigest != digest {
 		t.Errorf("the site has %s, want %s", v.ImageDigest, digest)
 	}
+}
+
+// TestRootUntrustedImage: what nobody has signed whom the node trusts is refused, by apply and by deploy; a site that was applied
+// before serves on, and wakes.
+func TestRootUntrustedImage(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	host, push, _ := n.registry()
+	n.layout(image.Config{})
+	push("shop/site:1")
+	text := strings.Replace(n.spec("before"), n.image(), host+"/shop/site:1", 1)
+	s := n.apply(text)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(n.path("fcnode.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub := n.write("cosign.pub", "no key")
+	n.write("fcnode.yaml", string(config)+"trust: [{images: ['"+host+"/*'], keys: ["+pub+"]}]\n")
+	n.kill()
+	var out []byte
+	n.ns.Do(t, func() { out, err = n.command("run", "--config", n.path("fcnode.yaml")).CombinedOutput() })
+	if err == nil {
+		t.Error("it runs with a bad key")
+	}
+	says(t, "run with a bad key", string(out), "trust[0] of the configuration", pub+" is not PEM")
+	n.write("cosign.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	n.start()
+	n.outside.greet(s.addr4(80))
+	for _, command := range [][]string{{"apply", "-f", n.write("before.yaml", text)}, {"apply", "-f", n.write("other.yaml", strings.Replace(text, "before", "other", 1))}, {"deploy", "third", "--image", host + "/shop/site:1"}} {
+		says(t, command[0], n.cliFails(command...), "the image is not trusted: trust[0] of the configuration wants", "it has no signature")
+	}
+	s.park()
+	n.outside.greet(s.addr4(80))
 }
