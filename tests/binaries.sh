@@ -5,7 +5,7 @@
 #
 # They are static, so that they run on any Debian. FOLDER/manifest gets a line for each: import path, binary, package folder.
 # The rig itself is built beside them, and what runs them and judges the run (tests/suite.sh), so that a machine without Go can (make test-root
-# BUILT=1). Programs that tests start, PACKAGE/testdata/NAME/main.go, go to
+# BUILT=1). Programs that tests start, PACKAGE/testdata/NAME/main.go (some are modules of their own), go to
 # PROGRAMS/PACKAGE-NAME, beside fcnode's own (by the last part of the package's path).
 set -euo pipefail
 out=${1:?usage: binaries.sh FOLDER PROGRAMS} programs=${2:?usage: binaries.sh FOLDER PROGRAMS}
@@ -25,7 +25,7 @@ for dir in "${dirs[@]}"; do
 	for main in "$dir"/testdata/*/main.go; do
 		[ -e "$main" ] || continue
 		helper=$(dirname "$main")
-		CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$programs/$(basename "$dir")-$(basename "$helper")" "./$helper"
+		CGO_ENABLED=0 go build -C "$helper" -trimpath -ldflags '-s -w' -o "$(realpath "$programs")/$(basename "$dir")-$(basename "$helper")" .
 	done
 done
 # The rig's two halves, and what tests/root.sh and the Makefile run.

@@ -12,6 +12,11 @@
  * again: user space may have died with the first copy, and drops the rest. */
 #define FC_HOLD_FRESH_NS (900ULL * 1000 * 1000)
 
+/* Datagrams of a flow that are held at once: as many as QUIC sends before it has
+ * an answer (RFC 9002, 7.2). Beyond them it is one in FC_HOLD_FRESH_NS. */
+#define FC_HOLD_FLIGHT 10
+#define FC_HOLD_FLIGHT_ENDS_NS (10ULL * 1000 * 1000 * 1000) /* after the last that was held */
+
 static __always_inline void fill_held(struct fc_held *h, const struct packet *p, __u32 site, __u32 len, __u64 now)
 {
 	h->ns = now;
@@ -83,11 +88,19 @@ enum fc_hold_result {
 	FC_HOLD_ASK, /* its source has to prove its address first */
 };
 
-/* Copies the first packet of a flow to user space: the wake event and the
- * held packet in one. The original is then dropped by the caller. Returns what has
- * become of it, enum fc_hold_result. Tokens are taken for what can be held only, or
- * what cannot be would keep a site from ever waking; and nobody is asked for a proof
- * that there would be no room for. */
+/* How many datagrams of a flow are held. Nothing tells one that is sent again from
+ * the next, so all of them are, in their order. Once the site's packets were
+ * released or refused the flow begins anew. */
+static __always_inline __u32 flight_of(const struct fc_held_flow *seen, const __u32 *held, __u64 now)
+{
+	return seen && held && now - seen->ns < FC_HOLD_FLIGHT_ENDS_NS ? seen->seq : 0;
+}
+
+/* Copies the first packet of a TCP flow, or the first datagrams of one of UDP, to
+ * user space: the wake event and the held packet in one. The original is then dropped
+ * by the caller. Returns what has become of it, enum fc_hold_result. Tokens are taken
+ * for what can be held only, or what cannot be would keep a site from ever waking, and
+ * once for a flow; and nobody is asked for a proof that there would be no room for. */
 __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool sleeps)
 {
 	struct fc_settings *cfg = config();
@@ -95,8 +108,9 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	__u32 len = skb->len;
 	struct fc_held_flow *seen;
 	__u32 proof = FC_PROOF_NONE;
-	__u32 *held = NULL;
-	bool again, ok;
+	__u32 flight = 0;
+	__u32 *held;
+	bool datagram, again, ok;
 
 	if (!cfg || !p)
 		return FC_HOLD_NOT;
@@ -104,8 +118,12 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
 
 	seen = bpf_map_lookup_elem(&fc_held_flows, &k);
-	again = seen && seen->seq == p->seq;
-	if (again && now - seen->ns < FC_HOLD_FRESH_NS) {
+	held = bpf_map_lookup_elem(&fc_hold_counts, &site);
+	datagram = p->proto == IPPROTO_UDP;
+	if (datagram)
+		flight = flight_of(seen, held, now);
+	again = datagram ? flight > 0 : seen && seen->seq == p->seq;
+	if (again && seen && now - seen->ns < FC_HOLD_FRESH_NS && (!datagram || flight >= FC_HOLD_FLIGHT)) {
 		count(FC_STAT_HOLD_DUPLICATE);
 		return FC_HOLD_NOT;
 	}
@@ -113,14 +131,13 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 		count(FC_STAT_HOLD_TOO_LARGE);
 		return FC_HOLD_NOT;
 	}
-	if (again)
+	if ((datagram || !again) && held && *held >= cfg->hold_per_site) {
+		count(FC_STAT_HOLD_CAP);
+		return FC_HOLD_NOT;
+	}
+	if (again && seen)
 		proof = seen->proof;
 	if (!again) {
-		held = bpf_map_lookup_elem(&fc_hold_counts, &site);
-		if (held && *held >= cfg->hold_per_site) {
-			count(FC_STAT_HOLD_CAP);
-			return FC_HOLD_NOT;
-		}
 		if (p->proven) {
 			if (!seen || seen->proof != FC_PROOF_GIVEN)
 				count(FC_STAT_PROOF_GIVEN);
@@ -135,9 +152,13 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 				trust_back();
 			return FC_HOLD_NOT;
 		}
+	}
+	if (datagram || !again) {
 		held = hold_count(site);
 		if (!held)
 			return FC_HOLD_NOT;
+	} else {
+		held = NULL; /* it is counted already */
 	}
 	if (len <= FC_HELD_SMALL)
 		ok = hold_copy_small(skb, p, site, now);
@@ -151,11 +172,12 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	if (held)
 		__sync_fetch_and_add(held, 1);
 
-	struct fc_held_flow f = { .ns = now, .seq = p->seq, .proof = proof };
+	struct fc_held_flow f = { .ns = now, .seq = datagram ? flight + 1 : p->seq, .proof = proof };
 
 	bpf_map_update_elem(&fc_held_flows, &k, &f, BPF_ANY);
 	count(FC_STAT_HELD);
-	count_site(site, false);
+	if (!datagram || !again)
+		count_site(site, false);
 	return FC_HOLD_DONE;
 }
 

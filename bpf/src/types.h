@@ -135,7 +135,7 @@ struct fc_vip {
 
 struct fc_held_flow {
 	__u64 ns;
-	__u32 seq;
+	__u32 seq; /* of UDP how many of its datagrams are held */
 	__u32 proof; /* enum fc_proof_of */
 };
 

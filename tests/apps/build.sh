@@ -25,20 +25,31 @@ declare -A packages=(
 	[haproxy]=haproxy # these are no sites, but stand in front of some
 	[caddy]=caddy
 	[wordpress]='apache2-bin libapache2-mod-php php-mysql php-gd php-xml php-mbstring php-curl wordpress wordpress-theme-twentytwentythree ca-certificates media-types dash coreutils'
-	[mariadb]=mariadb-server-core   # no site either: the database of one
-	[registry]=docker-registry      # where images of sites are pushed to
+	[mariadb]='mariadb-server-core mariadb-client-core' # the database of one, and a site itself
+	[registry]=docker-registry # where images of sites are pushed to
+	# Servers of other protocols, with a client of each.
+	[postgres]='postgresql dash'
+	[redis]=redis-server
+	[ssh]='openssh-server openssh-client dash'
+	[exim]='exim4-daemon-light curl'
+	[knot]='knot knot-dnsutils'
 )
 # Of all they depend on, what serves installations only.
 unneeded='debconf|perl|perl-base|perl-modules-.*|libperl5.*|adduser|passwd|init-system-helpers|procps|psmisc|lsb-base|sysvinit-utils|ucf|sensible-utils|dpkg|tar|login.*|libpam.*|.*-doc|.*-doc-html|coreutils|systemd.*|libsystemd-shared|nodejs-doc|iproute2|gcc-.*-base|apache2-utils|libnss3.*|libnspr4'
 # What one of them needs of that, and what else one of them does not need.
-declare -A needed=([wordpress]=coreutils)
+declare -A needed=([wordpress]=coreutils [postgres]=libpam0g [ssh]=libpam0g)
 declare -A unneeded_too=(
 	[wordpress]='apache2|apache2-data|(default|virtual)-mysql-client|mariadb-.*|mysql-common|libmariadb3|lib.*-perl|fonts-.*|debianutils|openssl|usrmerge|libproc2-0'
 	[mariadb]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
 	[registry]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
+	[postgres]='lib.*-perl|libllvm.*|libz3.*|locales.*|postgresql-(client-)?common|ssl-cert|openssl|netbase|readline-common|distro-info-data|libproc2-0'
+	[redis]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
+	[knot]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
+	[ssh]='openssh-sftp-server|runit-helper|libfido2.*|lib.*-perl|libproc2-0'
+	[exim]='exim4-config|cron.*|netbase|lib.*-perl|openssl|ca-certificates'
 )
 # All of them together, as they are kept.
-limit_mib=750
+limit_mib=1100
 
 result() {
 	case ${1:-} in
@@ -114,6 +125,39 @@ link_one() { # LINK FILE…
 	if [ ! -e "$1" ] && [ -e "$2" ]; then ln -s "$(basename "$2")" "$1"; fi
 }
 
+# enter runs a program of a root file system in it, with the devices that some look for; AS=UID:GID names another user than root.
+enter() { # ROOT COMMAND…
+	unshare --mount sh -c 'mount --rbind /dev "$1/dev" && exec chroot --userspec "${AS:-0:0}" "$@"' enter "$@"
+}
+
+# finish_postgres gives it its first cluster, which initdb would take seconds for.
+finish_postgres() { # ROOT
+	local program
+	echo 'postgres:x:106:106::/var/lib/postgresql:/bin/sh' >>"$1/etc/passwd"
+	echo 'postgres:x:106:' >>"$1/etc/group"
+	for program in postgres psql initdb pg_isready; do ln -sf "$(cd "$1" && echo /usr/lib/postgresql/*/bin)/$program" "$1/usr/bin/$program"; done
+	install -d -o 106 -g 106 "$1/var/lib/postgresql" "$1/run/postgresql"
+	AS=106:106 enter "$1" /usr/bin/initdb -D /var/lib/postgresql/data -U postgres --auth=trust \
+		--encoding=UTF8 --locale=C --no-sync >/dev/null
+	echo 'host all all all trust' >>"$1/var/lib/postgresql/data/pg_hba.conf"
+}
+
+# finish_ssh gives it its host key, and the key of a client whom it knows; both lie in the cache for anybody to read.
+finish_ssh() { # ROOT
+	echo 'sshd:x:107:65534::/run/sshd:/bin/false' >>"$1/etc/passwd"
+	install -d -m 0755 "$1/run/sshd" "$1/etc/ssh"
+	install -d -m 0700 "$1/root/.ssh"
+	enter "$1" /usr/bin/ssh-keygen -q -t ed25519 -N '' -C host -f /etc/ssh/ssh_host_ed25519_key
+	enter "$1" /usr/bin/ssh-keygen -q -t ed25519 -N '' -C visitor -f /root/.ssh/id_ed25519
+	cp "$1/root/.ssh/id_ed25519.pub" "$1/root/.ssh/authorized_keys"
+	echo "* $(cut -d' ' -f1,2 "$1/etc/ssh/ssh_host_ed25519_key.pub")" >"$1/root/.ssh/known_hosts"
+}
+
+finish_exim() { # ROOT
+	echo 'Debian-exim:x:101:101::/var/spool/exim4:/bin/false' >>"$1/etc/passwd"
+	echo 'Debian-exim:x:101:' >>"$1/etc/group"
+}
+
 # finish_mariadb gives it its system tables, which its first start would take seconds for.
 finish_mariadb() { # ROOT
 	install -d -o 65534 -g 65534 "$1/var/lib/mysql" "$1/run/mysqld"
@@ -149,7 +193,7 @@ own_apt update
 declare -A files
 for app in "${!packages[@]}"; do # before the first download: apt does not name what it has
 	files[$app]=$(own_apt install --print-uris ${packages[$app]} | awk '{print $2}' |
-		awk -v need="^(${needed[$app]:-})_" -v not="^($unneeded|${unneeded_too[$app]:-})_" '$0 ~ need || $0 !~ not')
+		awk -v need="^(${needed[$app]:--})_" -v not="^($unneeded|${unneeded_too[$app]:--})_" '$0 ~ need || $0 !~ not')
 done
 for app in "${!packages[@]}"; do own_apt install --download-only ${packages[$app]}; done
 for app in "${!packages[@]}"; do build "$app"; done

@@ -138,10 +138,15 @@ func (c *client) transfer(to netip.AddrPort, n int64) {
 
 // askUDP sends a datagram and returns the answer to it.
 func askUDP(conn net.Conn, text string) (string, error) {
-	if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
+	if _, err := conn.Write([]byte(text)); err != nil {
 		return "", err
 	}
-	if _, err := conn.Write([]byte(text)); err != nil {
+	return readUDP(conn)
+}
+
+// readUDP returns the next answer.
+func readUDP(conn net.Conn) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(testutil.Timeout(patience))); err != nil {
 		return "", err
 	}
 	buf := make([]byte, 64<<10)

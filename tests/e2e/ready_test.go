@@ -137,10 +137,19 @@ func TestRootDatagramWakes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, text := range []string{"first", "second"} {
-					if got, err := askUDP(conn, text); err != nil || got != "echo "+text {
-						t.Errorf("%s client: %s answers %q (%v)", c.name, to, got, err)
+				flight := []string{"first", "second", "third", "fourth", "fifth"} // before any answer
+				for _, text := range flight {
+					if _, err := conn.Write([]byte(text)); err != nil {
+						t.Fatal(err)
 					}
+				}
+				for _, text := range flight {
+					if got, err := readUDP(conn); err != nil || got != "echo "+text {
+						t.Fatalf("%s client: %s answers %q (%v), want that to %s", c.name, to, got, err, text)
+					}
+				}
+				if got, err := askUDP(conn, "awake"); err != nil || got != "echo awake" {
+					t.Errorf("%s client: %s answers %q (%v)", c.name, to, got, err)
 				}
 				_ = conn.Close()
 				if got := s.starts(mark); got != 1 {

@@ -1,0 +1,3 @@
+CREATE DATABASE IF NOT EXISTS notes;
+CREATE USER IF NOT EXISTS visitor@'%' IDENTIFIED BY 'secret';
+GRANT ALL ON notes.* TO visitor@'%';
