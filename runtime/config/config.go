@@ -100,6 +100,7 @@ type Config struct {
 	Metrics    Metrics    `json:"metrics" also:"prometheus"`
 	Routes     Routes     `json:"routes" also:"gateway"`
 	Registries Registries `json:"registries" also:"registry"`
+	Images     Images     `json:"images" also:"image,unpack"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -149,6 +150,16 @@ type Registries struct {
 	Mirrors map[string][]string `json:"mirrors" also:"mirror"`
 	// Insecure registries are spoken to by HTTP.
 	Insecure []string `json:"insecure" also:"http,plainhttp"`
+}
+
+// Images bounds what it takes to unpack one of them, so that no stranger's fills the disk or is unpacked for ever.
+type Images struct {
+	// Bytes is the size of its files, unpacked.
+	Bytes spec.Bytes `json:"bytes" also:"size,max"`
+	// Entries is how many files and folders its layers have.
+	Entries int `json:"entries" also:"files,inodes"`
+	// Time is how long fetching and unpacking may take.
+	Time spec.Duration `json:"time" also:"timeout,deadline"`
 }
 
 // Routes is where a gateway follows which domain is served at which address.
@@ -364,6 +375,7 @@ func base() Config {
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),
+		Images:      Images{Bytes: 32 * spec.GiB, Entries: 1_000_000, Time: spec.Duration(time.Hour)},
 			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Proof: "auto",
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),

@@ -28,6 +28,7 @@ type Store struct {
 	archives *archiveCache
 
 	registries Registries
+	limits     Limits
 
 	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
 	cancel  context.CancelCauseFunc

@@ -144,7 +144,8 @@ func (n *Node) open() (err error) {
 	n.openEvents()
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
-		image.FromRegistries(image.Registries(cfg.Registries)))
+		image.FromRegistries(image.Registries(cfg.Registries)),
+		image.Within(image.Limits{Bytes: int64(cfg.Images.Bytes), Entries: cfg.Images.Entries, Time: time.Duration(cfg.Images.Time)}))
 	if err != nil {
 		return err
 	}
