@@ -232,6 +232,11 @@ func (c checker) classes(cfg *Config) {
 	if b := cfg.Memory.Sites; b != 0 && (b < spec.MiB || b > 1024*spec.TiB) {
 		c.bad("memory.sites", "1MiB to 1024TiB", "%s is out of range", b)
 	}
+	if b := cfg.Memory.Max; b != 0 && (b < spec.MiB || b > 1024*spec.TiB) {
+		c.bad("memory.max", "1MiB to 1024TiB", "%s is out of range", b)
+	} else if b != 0 && b < cfg.Memory.Sites {
+		c.bad("memory.max", "memory.sites or more", "%s is less than memory.sites, %s: the kernel would end sites before the node sends them deeper", b, cfg.Memory.Sites)
+	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Classes)) {
 		class, at := cfg.Classes[name], "classes."+name
 		if !spec.IsLabel(name) {

@@ -277,7 +277,10 @@ type Checkpoints struct {
 // Memory is what the node has for its sites.
 type Memory struct {
 	// Sites is what all sites may hold, awake and asleep. Left out: there is no such bound.
-	Sites spec.Bytes `json:"sites,omitzero" also:"budget,max,total"`
+	Sites spec.Bytes `json:"sites,omitzero" also:"budget,total"`
+	// Max is what the kernel lets the processes of all sites have: memory.max of the parent of their cgroups. Left out: there is no
+	// such bound.
+	Max spec.Bytes `json:"max,omitzero" also:"memorymax,limit,hard"`
 }
 
 // Class is a service level that sites share on this node: of all their requests no more than Late wait for longer than Over.
@@ -372,10 +375,10 @@ func base() Config {
 		Network:     spec.Network{Rate: spec.NetworkRate{Connections: 100, Packets: 20_000}},
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
+		Images:      Images{Bytes: 32 * spec.GiB, Entries: 1_000_000, Time: spec.Duration(time.Hour)},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),
-		Images:      Images{Bytes: 32 * spec.GiB, Entries: 1_000_000, Time: spec.Duration(time.Hour)},
 			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Proof: "auto",
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),

@@ -175,6 +175,8 @@ func TestParseBad(t *testing.T) {
 		{"budget in words", "budget: {cpu: much}\n", `1:15: budget.cpu: "much" is not a number of cores`},
 		{"budget of memory too small", "budget: {memory: 1KiB}\n", "1:18: budget.memory: 1KiB is out of range"},
 		{"budget of memory in words", "budget: {memory: some}\n", `1:18: budget.memory: "some" is not a size`},
+		{"next to no memory for the kernel to give", "memory: {max: 1KiB}\n", "1:15: memory.max: 1KiB is out of range"},
+		{"less for the kernel than for the node", "memory: {sites: 2GiB, max: 1GiB}\n", "1:28: memory.max: 1GiB is less than memory.sites, 2GiB"},
 		{"an image of nothing", "images: {entries: 0}\n", "1:19: images.entries: 0 is out of range"},
 		{"an image that is small", "images: {bytes: 1KiB}\n", "1:17: images.bytes: 1KiB is out of range"},
 		{"an image in no time", "images: {time: 1ms}\n", "1:16: images.time: 1ms is out of range"},
