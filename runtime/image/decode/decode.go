@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Reader struct {
 	cancel context.CancelFunc
 	cmd    *exec.Cmd
 	out    *os.File
+	tar    *bufio.Reader // of it: headers are read in small pieces
 	said   head
 
 	from      io.ReadCloser
@@ -89,7 +91,7 @@ func Start(ctx context.Context, from io.ReadCloser) (*Reader, error) {
 		r.cancel()
 		return nil, errors.Join(fmt.Errorf("start the process that reads layers: %w", err), feed.Close(), out.Close())
 	}
-	r.out = out
+	r.out, r.tar = out, bufio.NewReaderSize(out, bufferSize)
 	go r.feed(feed)
 	return r, nil
 }
@@ -106,7 +108,7 @@ func pipe() (r, w *os.File, err error) {
 
 // feed gives the blob to the process.
 func (r *Reader) feed(to *os.File) {
-	buf := make([]byte, 128<<10)
+	buf := make([]byte, bufferSize)
 	for {
 		n, err := r.from.Read(buf)
 		if _, gone := to.Write(buf[:n]); gone != nil {
@@ -126,7 +128,7 @@ func (r *Reader) feed(to *os.File) {
 // Read implements [io.Reader]. The end of the tar is that of a process that has read
 // all of the blob and found no fault.
 func (r *Reader) Read(p []byte) (int, error) {
-	n, err := r.out.Read(p)
+	n, err := r.tar.Read(p)
 	if errors.Is(err, io.EOF) {
 		if failed := r.result(); failed != nil {
 			return n, failed

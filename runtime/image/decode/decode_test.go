@@ -79,7 +79,7 @@ func running(t *testing.T) (*Reader, int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Close() })
-	go func() { _, _ = to.Write(oneFile(t, make([]byte, 2*writeSize))[:writeSize+4096]) }()
+	go func() { _, _ = to.Write(oneFile(t, make([]byte, 2*bufferSize))[:bufferSize+4096]) }()
 	if _, err := io.ReadFull(r, make([]byte, 512)); err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func startAndHang() {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	_ = w.WriteHeader(&tar.Header{Name: "a", Size: 1 << 30}) // into memory
-	b.Write(make([]byte, writeSize))
+	b.Write(make([]byte, bufferSize))
 	_, _ = to.Write(b.Bytes())
 	_, _ = io.ReadFull(r, make([]byte, 512)) // the test sees what comes of it
 	fmt.Println(r.cmd.Process.Pid)

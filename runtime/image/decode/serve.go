@@ -4,18 +4,21 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
 // maxWindow bounds the memory that decompressing a zstd layer takes (bytes):
 // what `zstd --ultra --long` makes at most without a flag to read it.
 const maxWindow = 128 << 20
+
+// bufferSize is of what is read and written at once, in bytes.
+const bufferSize = 256 << 10
 
 // init makes the program the process that reads a layer if it was started as such,
 // so that each program that unpacks images has one, of its own version.
@@ -43,31 +46,26 @@ func pass(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a := &ahead{from: plain, to: out}
+	a := &ahead{from: plain, to: bufio.NewWriterSize(struct{ io.Writer }{out}, bufferSize)}
 	r := tar.NewReader(a)
-	for {
-		hdr, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if err := a.read(hdr); err != nil {
-			return err
+	for err == nil {
+		if _, err = r.Next(); err == nil || errors.Is(err, io.EOF) {
+			err = errors.Join(a.release(), err)
 		}
 	}
-	if err := a.write(len(a.held)); err != nil {
+	if !errors.Is(err, io.EOF) {
+		return errors.Join(err, a.to.Flush())
+	}
+	if _, err := io.Copy(a.to, plain); err != nil { // the digest is that of all
 		return err
 	}
-	_, err = io.Copy(out, plain) // the digest is that of all
-	return err
+	return a.to.Flush()
 }
 
 // decompress recognises gzip and zstd by their magic numbers, as media types are often
 // wrong.
 func decompress(r io.Reader) (io.Reader, error) {
-	b := bufio.NewReaderSize(r, 128<<10)
+	b := bufio.NewReaderSize(r, bufferSize)
 	magic, err := b.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -82,55 +80,42 @@ func decompress(r io.Reader) (io.Reader, error) {
 	return b, nil
 }
 
-// ahead is a tar that is read here before it is read elsewhere: what the reader has
-// taken is held until it has made a header of it.
+// ahead is a tar that is read here before it is read elsewhere. What the reader
+// takes is held until it has made a header of it; what it skips, the content of files,
+// goes by.
 type ahead struct {
 	from io.Reader
-	to   io.Writer
+	to   *bufio.Writer
 	held []byte
-	free int64 // of what is held, and comes next, that was read
+	at   int64
 }
-
-// Sizes (bytes).
-const (
-	writeSize = 256 << 10 // from which on it is written
-	// mostHeld is more than the largest header. What is longer and yet none is the
-	// content of a sparse file.
-	mostHeld = 4 << 20
-)
 
 func (a *ahead) Read(p []byte) (int, error) {
 	n, err := a.from.Read(p)
 	a.held = append(a.held, p[:n]...)
-	size := int(min(a.free, int64(len(a.held))))
-	if len(a.held) > mostHeld {
-		size = len(a.held)
-	}
-	if size >= writeSize {
-		if err := a.write(size); err != nil {
-			return n, err
-		}
-	}
+	a.at += int64(n)
 	return n, err
 }
 
-// read says that all that is held was read, up to this header.
-func (a *ahead) read(hdr *tar.Header) error {
-	a.free = int64(len(a.held))
-	if sparse := hdr.Typeflag == tar.TypeGNUSparse || hdr.PAXRecords["GNU.sparse.major"] != "" || hdr.PAXRecords["GNU.sparse.size"] != ""; hdr.Typeflag == tar.TypeReg && !sparse {
-		a.free += hdr.Size // which is what comes next
+// Seek is how a reader of tars skips what it does not read.
+func (a *ahead) Seek(n int64, from int) (int64, error) {
+	if from != io.SeekCurrent || n < 0 {
+		return 0, errors.ErrUnsupported
 	}
-	if len(a.held) >= writeSize {
-		return a.write(len(a.held))
+	if err := a.release(); err != nil {
+		return 0, err
 	}
-	return nil
+	copied, err := io.CopyN(a.to, a.from, n)
+	a.at += copied
+	if errors.Is(err, io.EOF) { // which the reader is about to meet
+		err = nil
+	}
+	return a.at, err
 }
 
-func (a *ahead) write(n int) error {
-	if _, err := a.to.Write(a.held[:n]); err != nil {
-		return err
-	}
-	a.free = max(0, a.free-int64(n))
-	a.held = append(a.held[:0], a.held[n:]...)
-	return nil
+// release writes what was held.
+func (a *ahead) release() error {
+	_, err := a.to.Write(a.held)
+	a.held = a.held[:0]
+	return err
 }
