@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +29,15 @@ func diskGuest(mux *http.ServeMux) {
 				_, _ = f.Write(block) // in vain once it is full
 			}
 		}()
+	})
+	mux.HandleFunc("POST /files", func(w http.ResponseWriter, r *http.Request) {
+		count, err := strconv.Atoi(r.URL.Query().Get("count"))
+		for i := range count {
+			err = errors.Join(err, os.WriteFile(fmt.Sprintf("/f%d", i), nil, 0o600))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
 	})
 	mux.HandleFunc("POST /project", func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Query().Get("path")
@@ -156,8 +166,8 @@ func TestRootCheckpointUnderDiskLimit(t *testing.T) {
 				s := n.checkpointed("over-"+name, "limits: {disk: "+c.limit+"}")
 				mark := n.mark()
 				n.outside.greet(s.addr4(80))
-				for i := range c.files {
-					s.put(fmt.Sprintf("/f%d", i), "")
+				if _, err := n.outside.ask(http.MethodPost, s.addr4(80), fmt.Sprintf("/files?count=%d", c.files), nil); err != nil {
+					t.Fatal(err)
 				}
 				if ev := s.await(mark, "not-checkpointed"); !strings.Contains(ev.Reason, c.want) {
 					t.Errorf("%s: told as %q", name, ev.Reason)
