@@ -80,4 +80,7 @@ func TestRootBoundMemory(t *testing.T) {
 	if err := p.BoundMemory(1 << 40); err != nil {
 		t.Error(err)
 	}
+	if err := g.KillAll(testutil.Context(t, limit)); err != nil { // and wait for what is ending
+		t.Error(err)
+	}
 }
