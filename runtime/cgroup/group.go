@@ -85,6 +85,22 @@ func (p *Parent) Path() string { return filepath.Join(p.mount, p.group) }
 // Has reports whether replicas can be limited by the controller.
 func (p *Parent) Has(controller string) bool { return slices.Contains(p.has, controller) }
 
+// BoundMemory sets what all replicas have of memory together, in bytes. 0 is no bound:
+// one that was set before is taken back, but for a parent that is not fcnode's own
+// choice, whose file is somebody else's then.
+func (p *Parent) BoundMemory(most uint64) error {
+	if most == 0 && (!p.Has("memory") || p.group != Own && p.group != Delegated) {
+		return nil
+	}
+	if !p.Has("memory") {
+		return fmt.Errorf("bound the memory of cgroup %s (memory.max of the configuration): it has no memory controller; fcnode check says why", p.Path())
+	}
+	if err := os.WriteFile(filepath.Join(p.Path(), "memory.max"), []byte(orMax(most)), 0); err != nil {
+		return fmt.Errorf("bound the memory of cgroup %s (memory.max of the configuration): %w", p.Path(), err)
+	}
+	return nil
+}
+
 // Create makes a fresh cgroup for one replica. Cgroups are never used twice.
 func (p *Parent) Create(name string) (*Group, error) {
 	g := p.Open(name)

@@ -196,6 +196,10 @@ func TestFindings(t *testing.T) {
 			m.controllers = []string{"cpu", "io", "pids"}
 			m.host.Lacks = []cgroup.Lack{{Controller: "memory", Limits: "memory (limits.memory)", Why: "in use by cgroup v1", Remedy: "boot unified"}}
 		}, nil, "cgroup: memory", Warn, "in use by cgroup v1", "boot unified"},
+		{"a bound on the memory of all", func(_ *machine, cfg *config.Config) { cfg.Memory.Max = 24 << 30 }, nil, "memory of all sites", OK, "24GiB at most", ""},
+		{"a bound without a controller", func(m *machine, cfg *config.Config) {
+			m.controllers, cfg.Memory.Max = []string{"cpu"}, 24<<30
+		}, nil, "memory of all sites", Fail, "without the memory controller", "memory.max out of"},
 		{"no veth", func(m *machine, _ *config.Config) { m.noLink = map[string]error{"veth": errNone} }, nil, "links: veth", Fail, "has none", "CONFIG_VETH"},
 		{"ifb for dummy", func(m *machine, _ *config.Config) { m.noLink = map[string]error{"dummy": errNone} }, nil, "links: dummy or ifb", OK, "ifb is available", ""},
 		{"no device", func(m *machine, _ *config.Config) { m.noLink = map[string]error{"dummy": errNone, "ifb": errNone} }, nil, "links: dummy or ifb", Fail, "dummy: the kernel has none; ifb:", "CONFIG_DUMMY or"},

@@ -40,6 +40,7 @@ func (c *checker) cgroups() {
 		}
 		c.add("cgroup: "+controller, OK, "available", "fcnode limits sites through it", "")
 	}
+	c.memoryMax(offered)
 	for _, l := range host.Lacks {
 		if !slices.Contains(offered, l.Controller) {
 			c.add("cgroup: "+l.Controller, Warn, "not available: "+l.Why, "without it fcnode cannot limit "+l.Limits, l.Remedy)
@@ -245,5 +246,17 @@ func (c *checker) criu() {
 		c.failed(name, Warn, err, why, "")
 	default:
 		c.add(name, Warn, err.Error(), why, "get one that works here by packaging/criu.sh (make deps), or forbid the tier checkpointed")
+	}
+}
+
+// memoryMax tells of the bound on all sites, if the kernel is to have one.
+func (c *checker) memoryMax(offered []string) {
+	const name, why = "memory of all sites", "memory.max of the configuration bounds what they have together"
+	switch most := c.cfg.Memory.Max; {
+	case most == 0:
+	case slices.Contains(offered, "memory"):
+		c.add(name, OK, most.String()+" at most", why, "")
+	default:
+		c.add(name, Fail, "cannot be bounded without the memory controller", why, "see cgroup: memory, or take memory.max out of the configuration")
 	}
 }

@@ -131,6 +131,9 @@ func (c checker) config(cfg *Config) {
 	c.privileges(cfg.Privileges)
 	c.registries(cfg.Registries)
 	c.trust(cfg.Trust)
+	c.size("images.bytes", cfg.Images.Bytes, spec.MiB)
+	c.number("images.entries", cfg.Images.Entries, 1, 100_000_000)
+	c.duration("images.time", cfg.Images.Time, time.Second, 24*time.Hour)
 	c.tiers(cfg)
 	c.classes(cfg)
 	c.scaling(cfg)
@@ -229,6 +232,11 @@ func (c checker) scaling(cfg *Config) {
 func (c checker) classes(cfg *Config) {
 	if b := cfg.Memory.Sites; b != 0 && (b < spec.MiB || b > 1024*spec.TiB) {
 		c.bad("memory.sites", "1MiB to 1024TiB", "%s is out of range", b)
+	}
+	if b := cfg.Memory.Max; b != 0 && (b < spec.MiB || b > 1024*spec.TiB) {
+		c.bad("memory.max", "1MiB to 1024TiB", "%s is out of range", b)
+	} else if b != 0 && b < cfg.Memory.Sites {
+		c.bad("memory.max", "memory.sites or more", "%s is less than memory.sites, %s: the kernel would end sites before the node sends them deeper", b, cfg.Memory.Sites)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Classes)) {
 		class, at := cfg.Classes[name], "classes."+name

@@ -102,6 +102,7 @@ type Config struct {
 	Registries Registries `json:"registries" also:"registry"`
 	// Trust are the rules by which images have to be signed; the first that is about an image counts. Default: none.
 	Trust []Trust `json:"trust" also:"signatures,policies,cosign"`
+	Images     Images     `json:"images" also:"image,unpack"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -151,6 +152,16 @@ type Registries struct {
 	Mirrors map[string][]string `json:"mirrors" also:"mirror"`
 	// Insecure registries are spoken to by HTTP.
 	Insecure []string `json:"insecure" also:"http,plainhttp"`
+}
+
+// Images bounds what it takes to unpack one of them, so that no stranger's fills the disk or is unpacked for ever.
+type Images struct {
+	// Bytes is the size of its files, unpacked.
+	Bytes spec.Bytes `json:"bytes" also:"size,max"`
+	// Entries is how many files and folders its layers have.
+	Entries int `json:"entries" also:"files,inodes"`
+	// Time is how long fetching and unpacking may take.
+	Time spec.Duration `json:"time" also:"timeout,deadline"`
 }
 
 // Routes is where a gateway follows which domain is served at which address.
@@ -268,7 +279,10 @@ type Checkpoints struct {
 // Memory is what the node has for its sites.
 type Memory struct {
 	// Sites is what all sites may hold, awake and asleep. Left out: there is no such bound.
-	Sites spec.Bytes `json:"sites,omitzero" also:"budget,max,total"`
+	Sites spec.Bytes `json:"sites,omitzero" also:"budget,total"`
+	// Max is what the kernel lets the processes of all sites have: memory.max of the parent of their cgroups. Left out: there is no
+	// such bound.
+	Max spec.Bytes `json:"max,omitzero" also:"memorymax,limit,hard"`
 }
 
 // Class is a service level that sites share on this node: of all their requests no more than Late wait for longer than Over.
@@ -364,6 +378,7 @@ func base() Config {
 		Firewall:    "respect",
 		Registries:  Registries{Auth: "/etc/fcnode/registries.json", Mirrors: map[string][]string{}, Insecure: []string{}},
 		Trust:       []Trust{},
+		Images:      Images{Bytes: 32 * spec.GiB, Entries: 1_000_000, Time: spec.Duration(time.Hour)},
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),

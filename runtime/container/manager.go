@@ -28,6 +28,7 @@ type Options struct {
 	MonitorPath string
 	RunDir      string // e.g. /run/fcnode: what does not outlive a boot
 	CgroupRoot  string // parent cgroup of all replicas, e.g. /fcnode
+	MemoryMax   uint64 // bytes that all of them have together; 0: no bound
 	Ahead       int    // runners that wait for a request
 	InitDir     string // where the first process of Spec.Init is kept; "": nobody asks for it
 	LayerDir    string // where each container's folder of writable layers is; "": anywhere
@@ -126,6 +127,9 @@ func NewManager(opts Options) (*Manager, error) {
 	}
 	parent, err := cgroup.OpenParent(opts.CgroupRoot)
 	if err != nil {
+		return nil, err
+	}
+	if err := parent.BoundMemory(opts.MemoryMax); err != nil {
 		return nil, err
 	}
 	programs, err := openPrograms(opts.RunnerPath, opts.ShimPath, opts.MonitorPath)

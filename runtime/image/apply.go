@@ -31,6 +31,7 @@ const (
 type applier struct {
 	root   string
 	below  merged
+	most   *totals
 	log    *slog.Logger
 	parent string // the folder that was ensured last
 
@@ -40,8 +41,8 @@ type applier struct {
 	linkErr   error               // as it was before containerd wrapped it into talk of whiteouts
 }
 
-func newApplier(root string, below []string, log *slog.Logger) *applier {
-	return &applier{root: root, below: merged(below), log: log, copied: map[string]struct{}{}}
+func newApplier(root string, below []string, most *totals, log *slog.Logger) *applier {
+	return &applier{root: root, below: merged(below), most: most, log: log, copied: map[string]struct{}{}}
 }
 
 func (a *applier) options() []archive.ApplyOpt {
@@ -56,6 +57,9 @@ func (a *applier) options() []archive.ApplyOpt {
 // decides what is refused and what is left out, and prepares what containerd
 // would not do.
 func (a *applier) filter(hdr *tar.Header) (bool, error) {
+	if err := a.most.take(hdr.Size); err != nil {
+		return false, err
+	}
 	if climbs(hdr.Name) {
 		return false, fmt.Errorf("%w: entry %q", ErrEscape, hdr.Name)
 	}
@@ -170,6 +174,9 @@ func (a *applier) ensureParents(dir string) error {
 
 func (a *applier) ensureDir(path string) error {
 	if exists, err := isThere(path); exists || err != nil {
+		return err
+	}
+	if err := a.most.take(0); err != nil {
 		return err
 	}
 	if err := os.Mkdir(path, 0o755); err != nil {

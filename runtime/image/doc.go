@@ -34,6 +34,9 @@
 //
 // # Untrusted layers
 //
+// A process without rights decompresses layers and reads them (package decode), and
+// what all layers of an image take together is bounded ([Limits]).
+//
 // Writing goes through containerd's archive package, which resolves each path
 // inside of the layer's folder. Since every layer is unpacked into a folder of its
 // own that starts empty, a symbolic link planted by a lower layer does not even

@@ -32,6 +32,9 @@ var (
 	// ErrNoSpace: the state folder's file system is full (bytes, inodes or
 	// quota).
 	ErrNoSpace = errors.New("no space left to unpack the image")
+	// ErrLimit: unpacking the image takes more bytes, entries or time than the
+	// node allows.
+	ErrLimit = errors.New("image takes too much to unpack")
 	// ErrClosed: the store was closed while (or before) the image was unpacked.
 	ErrClosed = errors.New("image store is closed")
 )

@@ -25,6 +25,12 @@ func ApplyLayer(ctx context.Context, root string, below []string, raw []byte, lo
 	}
 	_, err = applyLayer(ctx, root, below, layerBlob{diffID: h, open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(raw)), nil
-	}}, log)
+	}}, &totals{}, log)
+	return err
+}
+
+// ApplyWithin unpacks a layer of an unknown digest into root, within limits.
+func ApplyWithin(ctx context.Context, root string, from io.ReadCloser, l Limits) error {
+	_, err := applyLayer(ctx, root, nil, layerBlob{open: func() (io.ReadCloser, error) { return from, nil }}, &totals{Limits: l}, slog.New(slog.DiscardHandler))
 	return err
 }

@@ -73,6 +73,9 @@ func (a *applier) bringUp(found mergedFile) (string, error) {
 	if exists, err := isThere(to); exists || err != nil {
 		return to, err
 	}
+	if err := a.most.take(found.info.Size()); err != nil {
+		return "", err
+	}
 	if err := copyUp(to, found); err != nil {
 		return "", fmt.Errorf("copy %q of a lower layer for a hard link: %w", found.name, classify(err))
 	}

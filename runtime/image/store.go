@@ -29,6 +29,7 @@ type Store struct {
 
 	registries Registries
 	trust      []Rule
+	limits     Limits
 
 	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
 	cancel  context.CancelCauseFunc

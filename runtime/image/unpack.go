@@ -13,6 +13,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
+
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 // unpackOnce unpacks an image, together with everybody else who wants it now.
@@ -25,7 +27,13 @@ func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record,
 	s.running.Add(1)
 	s.mu.RUnlock()
 	done := s.flights.DoChan(d.String(), func() (any, error) {
-		return s.unpack(s.ctx, d, src)
+		var r *record
+		var err error
+		if fault := guard.Run(func() { r, err = s.unpack(s.ctx, d, src) }); fault != nil {
+			s.log.Error("unpacking an image panicked", "digest", d.String(), "error", fault, "stack", string(fault.Stack))
+			return nil, fault
+		}
+		return r, err
 	})
 	finished := make(chan singleflight.Result, 1)
 	go func() {
@@ -55,6 +63,7 @@ type unpacking struct {
 	lock    *fileLock
 	dir     string // below tmp/
 	pending []pendingLayer
+	totals  totals
 	meter   *meter
 }
 
@@ -67,6 +76,8 @@ type pendingLayer struct {
 // stays behind.
 func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, err error) {
 	start := time.Now()
+	ctx, cancel := s.limits.within(ctx)
+	defer cancel()
 	c, err := src.contents(ctx, d)
 	if err != nil {
 		return nil, err
@@ -86,7 +97,7 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	if err := lock.unpacking(ctx); err != nil {
 		return nil, err
 	}
-	u := &unpacking{Store: s, lock: lock, meter: s.measure(d)}
+	u := &unpacking{Store: s, lock: lock, totals: totals{Limits: s.limits}, meter: s.measure(d)}
 	defer s.measured(d)
 	if u.dir, err = os.MkdirTemp(s.tmp, d.Hex[:12]+"-"); err != nil {
 		return nil, fmt.Errorf("make a folder to unpack into: %w", classify(err))
@@ -154,7 +165,7 @@ func (u *unpacking) layer(ctx context.Context, dir string, below []string, l lay
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	return applyLayer(ctx, dir, below, u.meter.counting(l), u.log)
+	return applyLayer(ctx, dir, below, u.meter.counting(l), &u.totals, u.log)
 }
 
 // claim tells whether the layer is in the store; if not, nobody else unpacks it

@@ -141,11 +141,15 @@ func (d *Disks) boundImage(ctx context.Context, st *Site, s *spec.Site, bytes ui
 	if err != nil {
 		return err
 	}
-	if d.ByQuota(s) {
-		use.Bytes += bytes // it is nobody's yet
+	if d.ByQuota(s) { // it is nobody's yet
+		image, err := disk.Measure(ctx, disk.Use{}, dir)
+		if err != nil {
+			return err
+		}
+		use = use.Add(image)
 	}
 	if use.Over(most) {
-		return fmt.Errorf("with the image, of %s, the site would keep %s, and may keep %s (limits.disk.bytes)", sizeOf(bytes), sizeOf(use.Bytes), s.Limits.Disk.Bytes)
+		return fmt.Errorf("with the image, of %s, the site would keep %s in %d files, which is more than %s", sizeOf(bytes), sizeOf(use.Bytes), use.Inodes, diskLimitOf(use, s))
 	}
 	if !d.ByQuota(s) {
 		return nil
@@ -320,15 +324,20 @@ func oust(st *Site, why string) (ousted []*Replica) {
 	return ousted
 }
 
+// diskLimitOf is the one that a site has reached.
+func diskLimitOf(use disk.Use, s *spec.Site) string {
+	most := s.Limits.Disk
+	if most.Bytes == 0 || most.Inodes > 0 && use.Inodes >= uint64(float64(most.Inodes)*diskFull) {
+		return fmt.Sprintf("limits.disk.inodes, %s", most.Inodes)
+	}
+	return fmt.Sprintf("limits.disk.bytes, %s", most.Bytes)
+}
+
 func diskFullEvent(name string, use disk.Use, s *spec.Site, what string) event.Event {
 	most := s.Limits.Disk
-	limit := fmt.Sprintf("limits.disk.bytes, %s", most.Bytes)
-	if most.Bytes == 0 || most.Inodes > 0 && use.Inodes >= uint64(float64(most.Inodes)*diskFull) {
-		limit = fmt.Sprintf("limits.disk.inodes, %s", most.Inodes)
-	}
 	return event.Event{
 		Site: name, Kind: event.DiskFull,
-		Reason: fmt.Sprintf("the site keeps %s in %d files: %s", sizeOf(use.Bytes), use.Inodes, limit),
+		Reason: fmt.Sprintf("the site keeps %s in %d files: %s", sizeOf(use.Bytes), use.Inodes, diskLimitOf(use, s)),
 		Text:   what,
 		Fields: map[string]any{"bytes": use.Bytes, "inodes": use.Inodes, "maxBytes": uint64(most.Bytes), "maxInodes": uint64(most.Inodes)},
 	}

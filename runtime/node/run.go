@@ -148,7 +148,8 @@ func (n *Node) open() (err error) {
 	}
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
-		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...))
+		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...),
+		image.Within(image.Limits{Bytes: int64(cfg.Images.Bytes), Entries: cfg.Images.Entries, Time: time.Duration(cfg.Images.Time)}))
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.containers, err = container.NewManager(container.Options{
-		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, Ahead: cfg.Runners,
+		RunnerPath: cfg.Runner, RunDir: cfg.RunDir, CgroupRoot: cfg.CgroupRoot, MemoryMax: uint64(cfg.Memory.Max), Ahead: cfg.Runners,
 		VolumeRoots: append(slices.Clone(cfg.VolumeRoots), n.NamedVolumes.Dir()), SecretRoots: cfg.SecretRoots, OwnFolders: []string{cfg.StateDir, cfg.RunDir}, LogMaxSize: int64(cfg.Log.MaxSize), LogFiles: cfg.Log.Files, LogBytes: int64(cfg.Log.Rate.Bytes), LogLines: int64(cfg.Log.Rate.Lines), Log: n.Log,
 		LayerDir: filepath.Join(cfg.StateDir, "replicas"), InitDir: filepath.Join(cfg.StateDir, "init"),
 		CRIU: cfg.Checkpoints.CRIU, RestoreTimeout: time.Duration(cfg.Checkpoints.Timeout), Yield: n.Wakes.Yield,

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,6 +29,15 @@ func diskGuest(mux *http.ServeMux) {
 				_, _ = f.Write(block) // in vain once it is full
 			}
 		}()
+	})
+	mux.HandleFunc("POST /files", func(w http.ResponseWriter, r *http.Request) {
+		count, err := strconv.Atoi(r.URL.Query().Get("count"))
+		for i := range count {
+			err = errors.Join(err, os.WriteFile(fmt.Sprintf("/f%d", i), nil, 0o600))
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
 	})
 	mux.HandleFunc("POST /project", func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Query().Get("path")
@@ -123,6 +134,72 @@ func TestRootDiskLimitByQuota(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestRootCheckpointUnderDiskLimit: a site whose checkpoint would take more than limits.disk is not checkpointed, which is told with the limit,
+// and nothing of the image stays; with room for it the image counts as the site's. With a quota and without.
+func TestRootCheckpointUnderDiskLimit(t *testing.T) {
+	needCRIU(t)
+	for _, by := range []string{api.DiskByWatch, api.DiskByQuota} {
+		t.Run("by "+by, func(t *testing.T) {
+			var dir string
+			var quotas *disk.Quotas
+			if by == api.DiskByWatch {
+				dir = mountTmpfs(t, "size=512m")
+			} else {
+				dir = testutil.Scratch(t)
+				var err error
+				if quotas, err = disk.OpenQuotas(dir); err != nil {
+					t.Fatal(err)
+				}
+				defer quotas.Close()
+			}
+			n := newNode(t, options{stateDir: filepath.Join(dir, "state"), more: diskConfig})
+			checkpoints := filepath.Join(dir, "state", "checkpoints")
+			for name, c := range map[string]struct {
+				limit, want string
+				files       int // that it makes; the image has some 40, and there are a few others
+			}{
+				"bytes":  {"{bytes: 1MiB}", "limits.disk.bytes, 1MiB", 0},
+				"inodes": {"{bytes: 200MiB, inodes: 1000}", "limits.disk.inodes, 1k", 970},
+			} {
+				s := n.checkpointed("over-"+name, "limits: {disk: "+c.limit+"}")
+				mark := n.mark()
+				n.outside.greet(s.addr4(80))
+				if _, err := n.outside.ask(http.MethodPost, s.addr4(80), fmt.Sprintf("/files?count=%d", c.files), nil); err != nil {
+					t.Fatal(err)
+				}
+				if ev := s.await(mark, "not-checkpointed"); !strings.Contains(ev.Reason, c.want) {
+					t.Errorf("%s: told as %q", name, ev.Reason)
+				}
+				if left, err := os.ReadDir(checkpoints); len(left) > 0 || err != nil {
+					t.Errorf("%s: left of the image: %v, %v", name, left, err)
+				}
+				n.outside.greet(s.addr4(80)) // it is as it was
+				if err := n.api.Delete(n.ctx(), s.name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := n.checkpointed("within", "limits: {disk: {bytes: 200MiB, inodes: 1000}}")
+			s.awaitCheckpoint()
+			image, err := disk.Measure(n.ctx(), disk.Use{}, filepath.Join(checkpoints, s.name))
+			if err != nil || image.Bytes < 1<<20 {
+				t.Fatalf("its image takes %+v, %v", image, err)
+			}
+			if by == api.DiskByQuota {
+				project, err := disk.ProjectOf(filepath.Join(dir, "state", "logs", s.name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if use, _, err := quotas.Get(project); use.Bytes < image.Bytes || use.Inodes < image.Inodes || err != nil {
+					t.Errorf("counted are %+v, %v; the image alone takes %+v", use, err, image)
+				}
+			}
+			mark := n.mark()
+			n.outside.greet(s.addr4(80))
+			checkRestore(t, s, mark)
+		})
+	}
 }
 
 // TestRootDiskLimitWatched: where the kernel does not hold a site to limits.disk it is ended when it has more, its files with it, and
