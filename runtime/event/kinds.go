@@ -89,7 +89,7 @@ type Info struct {
 var Kinds = []Info{
 	{Started, "The daemon answers requests.", "", ""},
 	{Stopped, "The daemon ends. Replicas and the data path live on.", "", ""},
-	{Applied, "A spec was created or updated.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
+	{Applied, "A spec was created or updated, or its image, which could not be read then, was found.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
 	{Deleted, "A site was deleted.", "", ""},
 	{Invalid, "The folder of specs was not applied; all sites stay as they were.", "", "Correct the file that the text names and reload the daemon."},
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -82,4 +83,27 @@ func WithinMost(cfg config.Config, s *spec.Site) error {
 		errs = append(errs, fmt.Errorf("%s: %w", e.Field, e.Err))
 	}
 	return errors.Join(errs...)
+}
+
+// NotMapped is a warning about files of a site's image that its user namespace
+// sees as nobody's; "" where there are none.
+func NotMapped(h *Host, s *spec.Site, img *image.Image) string {
+	if img == nil || !h.Cfg.Privileges.OwnUserns(s) {
+		return ""
+	}
+	owners, err := img.Owners()
+	if err != nil {
+		h.Log.Warn("cannot tell whether a user namespace has all owners of an image's files", "site", s.Name, "error", err)
+		return ""
+	}
+	if owners.Files == 0 {
+		return ""
+	}
+	remedy := "rebuild the image with lower numbers, or use userns: host"
+	if h.Cfg.Privileges.Userns == config.UsernsRequired {
+		remedy = "rebuild the image with lower numbers"
+	}
+	return fmt.Sprintf("image: %d of its files belong to users or groups from %d on (%s to %d), which the site's user namespace does not have: "+
+		"it sees them as nobody's (65534), and its root can neither read what only they may read nor change it; %s",
+		owners.Files, image.Mappable, owners.Path, owners.ID, remedy)
 }

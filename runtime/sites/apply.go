@@ -101,7 +101,13 @@ func (t *Table) applyNow(ctx context.Context, sites []spec.Site, from origin, im
 	}
 	for i := range changes { // not while the table is held, as it looks at a disk
 		c := &changes[i]
-		c.noteVolumes(images[c.record.Spec.Name].image, t.host.NamedVolumes)
+		img := images[c.record.Spec.Name].image
+		c.noteVolumes(img, t.host.NamedVolumes)
+		if c.action != api.ActionUnchanged {
+			if warning := life.NotMapped(t.host, &c.record.Spec, img); warning != "" {
+				c.warnings = append(c.warnings, warning)
+			}
+		}
 	}
 	if err != nil || dryRun {
 		t.giveBack(changes)
