@@ -1,6 +1,7 @@
 package life
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/image"
@@ -91,4 +93,30 @@ func TestNotMappedIsToldOnce(t *testing.T) {
 			t.Errorf("it was told %d times", told)
 		}
 	})
+}
+
+// TestProfile: which AppArmor profile a site's processes have.
+func TestProfile(t *testing.T) {
+	lack := errors.New("there is no parser")
+	for _, tt := range []struct {
+		node, site string
+		has        apparmor.Profiles
+		want, err  string
+	}{
+		{config.AppArmorDefault, "", apparmor.Profiles{Own: "own"}, "own", ""},
+		{config.AppArmorDefault, "", apparmor.Profiles{Lack: lack}, "", ""}, // told by an event
+		{config.AppArmorDefault, "", apparmor.Profiles{}, "", ""},
+		{config.AppArmorDefault, spec.AppArmorUnconfined, apparmor.Profiles{Own: "own"}, "", ""},
+		{config.AppArmorUnconfined, "", apparmor.Profiles{Own: "own"}, "", ""},
+		{config.AppArmorUnconfined, spec.AppArmorDefault, apparmor.Profiles{Own: "own"}, "own", ""},
+		{config.AppArmorRequired, "", apparmor.Profiles{Own: "own"}, "own", ""},
+		{config.AppArmorRequired, "", apparmor.Profiles{Lack: lack}, "", lack.Error()},
+		{config.AppArmorRequired, spec.AppArmorDefault, apparmor.Profiles{}, "", "switched off"},
+		{config.AppArmorDefault, "nobodys-profile", apparmor.Profiles{Own: "own"}, "", "apparmor: "},
+	} {
+		got, err := Profile(config.Privileges{AppArmor: tt.node}, tt.has, &spec.Site{AppArmor: tt.site})
+		if got != tt.want || (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%+v: %q, %v", tt, got, err)
+		}
+	}
 }

@@ -77,6 +77,9 @@ func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, i
 	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}
+	if err := c.appArmor(sites, from, t.host.AppArmor); err != nil {
+		return nil, err
+	}
 	if err := c.classes(sites, from, t.host); err != nil {
 		return nil, err
 	}
