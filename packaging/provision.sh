@@ -20,7 +20,7 @@
 set -euo pipefail
 
 # What the tests and the node use, besides what every Debian has.
-base_packages=(kmod iproute2 procps systemd systemd-sysv dbus)
+base_packages=(kmod iproute2 procps systemd systemd-sysv dbus apparmor)
 here=$(cd "$(dirname "$0")" && pwd)
 # What the machine is brought, and what it keeps, for fcnode's tests.
 state=/var/cache/fcnode

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/netctl"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 )
@@ -79,6 +80,9 @@ type Machine interface {
 	// Mountable returns nil if the kernel can mount this kind of file system,
 	// and for cgroup2 the controllers that it offers.
 	Mountable(fstype string) (controllers []string, err error)
+	// AppArmor says whether the kernel has it, and whether fcnode's profile is or
+	// can be loaded.
+	AppArmor() (has apparmor.Profiles, loaded bool)
 	// NFTables returns nil if tables of nftables that rewrite addresses can be made.
 	NFTables() error
 	// Firewall lists where packets of sites may be dropped.
@@ -112,6 +116,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.quotas()
 	c.userns()
 	c.seccomp()
+	c.appArmor()
 	c.programs()
 	c.group()
 	c.memory()

@@ -15,6 +15,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/netctl"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -31,6 +32,8 @@ type machine struct {
 	noCRIU      bool
 	noMapping   string
 	quotas      error // none
+	appArmor    apparmor.Profiles
+	notLoaded   bool
 	noGroup     bool
 	noNFT       error
 	firewall    []netctl.FirewallChain
@@ -59,6 +62,7 @@ func good() *machine {
 		fs:          map[string]int64{"/sys/fs/bpf": unix.BPF_FS_MAGIC, "/var/lib/fcnode": unix.EXT4_SUPER_MAGIC},
 		controllers: []string{"cpu", "io", "memory", "pids"},
 		host:        cgroup.Host{Unified: true, Controllers: []string{"cpu", "io", "memory", "pids"}},
+		appArmor:    apparmor.Profiles{Own: "fcnode-site-1"},
 		features: []bpf.Feature{
 			{Name: "ring buffer", Since: "5.8", Required: true, Purpose: "events"},
 			{Name: "tcx", Since: "6.6", Purpose: "attachment by links"},
@@ -110,6 +114,10 @@ func (m *machine) FSType(path string) (int64, error) {
 		return magic, nil
 	}
 	return unix.EXT4_SUPER_MAGIC, nil
+}
+
+func (m *machine) AppArmor() (apparmor.Profiles, bool) {
+	return m.appArmor, m.appArmor.Own != "" && !m.notLoaded
 }
 
 func (m *machine) ProjectQuotas(string) error { return m.quotas }
@@ -254,6 +262,19 @@ func TestFindings(t *testing.T) {
 			delete(m.files, "/proc/sys/net/ipv4/tcp_syncookies")
 			cfg.Wake.Proof = string(bpf.ProofOff)
 		}, nil, "SYN cookies", OK, "not used", ""},
+		{"AppArmor", nil, nil, "AppArmor", OK, "fcnode-site-1 is loaded", ""},
+		{"AppArmor before the daemon", func(m *machine, _ *config.Config) { m.notLoaded = true }, nil, "AppArmor", OK, "when it starts", ""},
+		{"AppArmor without its program", func(m *machine, _ *config.Config) { m.appArmor = apparmor.Profiles{Lack: errNone} }, nil, "AppArmor", Warn, "has none; sites run without", "apt install apparmor"},
+		{"AppArmor that is required", func(m *machine, cfg *config.Config) {
+			m.appArmor, cfg.Privileges.AppArmor = apparmor.Profiles{Lack: errNone}, config.AppArmorRequired
+		}, nil, "AppArmor", Fail, "no site starts", "apt install apparmor"},
+		{"no AppArmor", func(m *machine, _ *config.Config) { m.appArmor = apparmor.Profiles{} }, nil, "AppArmor", OK, "the kernel has none", ""},
+		{"no AppArmor, which is required", func(m *machine, cfg *config.Config) {
+			m.appArmor, cfg.Privileges.AppArmor = apparmor.Profiles{}, config.AppArmorRequired
+		}, nil, "AppArmor", Fail, "no site starts", "apparmor=1"},
+		{"no AppArmor wanted", func(m *machine, cfg *config.Config) {
+			m.appArmor, cfg.Privileges.AppArmor = apparmor.Profiles{Lack: errNone}, config.AppArmorUnconfined
+		}, nil, "AppArmor", OK, "only if their specs say so", ""},
 		{"no runner", func(m *machine, cfg *config.Config) { m.noProgram = cfg.Runner }, nil, "runner", Fail, "fcnode-runner", "make install"},
 		{"no shim", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-shim" }, nil, "shim", Fail, "fcnode-shim", "make install"},
 		{"no monitor", func(m *machine, _ *config.Config) { m.noProgram = "/usr/lib/fcnode/fcnode-monitor" }, nil, "monitor", Fail, "fcnode-monitor", "make install"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
@@ -177,5 +178,29 @@ func (c *checker) cookies() {
 		c.add(name, Fail, err.Error(), why, remedy)
 	default:
 		c.add(name, Warn, err.Error(), why, remedy)
+	}
+}
+
+func (c *checker) appArmor() {
+	const name, why = "AppArmor", "sites run under a profile, which holds what gets past namespaces, mounts and the filter of system calls"
+	has, loaded := c.m.AppArmor()
+	mode := c.cfg.Privileges.AppArmor
+	status, without := Warn, "; sites run without a profile"
+	if mode == config.AppArmorRequired {
+		status, without = Fail, "; no site starts (privileges.apparmor: required)"
+	}
+	switch {
+	case mode == config.AppArmorUnconfined:
+		c.add(name, OK, "sites have a profile only if their specs say so (privileges.apparmor: unconfined)", why, "")
+	case loaded:
+		c.add(name, OK, "profile "+has.Own+" is loaded", why, "")
+	case has.Own != "":
+		c.add(name, OK, "the daemon loads profile "+has.Own+" when it starts", why, "")
+	case has.Lack != nil:
+		c.failed(name, status, fmt.Errorf("%w%s", has.Lack, without), why, "apt install apparmor, and restart fcnode; its event not-confined says what else may be wrong")
+	case status == Fail:
+		c.add(name, Fail, "the kernel has none, or it is switched off"+without, why, "boot with apparmor=1 security=apparmor, or set privileges.apparmor to default")
+	default:
+		c.add(name, OK, "the kernel has none, or it is switched off"+without, why, "")
 	}
 }

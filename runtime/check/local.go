@@ -18,6 +18,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/disk"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -211,3 +212,8 @@ func (Local) Cgroup() (cgroup.Host, error) { return cgroup.Detect() }
 
 // BPF implements [Machine].
 func (Local) BPF() []bpf.Feature { return bpf.Probe() }
+
+// AppArmor implements [Machine].
+func (Local) AppArmor() (has apparmor.Profiles, loaded bool) {
+	return apparmor.Look(context.Background())
+}

@@ -187,6 +187,9 @@ func (c checker) privileges(p Privileges) {
 	if modes := []string{UsernsHost, UsernsPrivate, UsernsRequired}; !slices.Contains(modes, p.Userns) {
 		c.bad("privileges.userns", strings.Join(modes, ", "), "%q is not such a namespace", p.Userns)
 	}
+	if words := []string{AppArmorDefault, AppArmorUnconfined, AppArmorRequired}; !slices.Contains(words, p.AppArmor) {
+		c.bad("privileges.apparmor", strings.Join(words, ", "), "%q is not such a profile; a spec may name one that is loaded", p.AppArmor)
+	}
 	for i, name := range p.Capabilities {
 		at := fmt.Sprintf("privileges.capabilities[%d]", i)
 		if err := name.CheckMore(); err != nil {

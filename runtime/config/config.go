@@ -101,8 +101,8 @@ type Config struct {
 	Routes     Routes     `json:"routes" also:"gateway"`
 	Registries Registries `json:"registries" also:"registry"`
 	// Trust are the rules by which images have to be signed; the first that is about an image counts. Default: none.
-	Trust []Trust `json:"trust" also:"signatures,policies,cosign"`
-	Images     Images     `json:"images" also:"image,unpack"`
+	Trust  []Trust `json:"trust" also:"signatures,policies,cosign"`
+	Images Images  `json:"images" also:"image,unpack"`
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
@@ -126,6 +126,27 @@ type Privileges struct {
 	// Userns is the user namespace of sites whose spec does not say it: host (that of the machine), or private (one of each
 	// replica's own). With required it is private, and no spec may say host.
 	Userns string `json:"userns" also:"usernamespace,usernsmode"`
+	// AppArmor is the profile of sites whose spec does not say it, where the kernel has AppArmor: default (fcnode's) or unconfined. With
+	// required it is default, no spec may say anything else, and no site starts where that profile cannot be had.
+	AppArmor string `json:"apparmor" also:"apparmorprofile,profile"`
+}
+
+// The values of Privileges.AppArmor.
+const (
+	AppArmorDefault    = spec.AppArmorDefault
+	AppArmorUnconfined = spec.AppArmorUnconfined
+	AppArmorRequired   = "required"
+)
+
+// Profile is the word, or the name, for the AppArmor profile of a site on this node.
+func (p Privileges) Profile(s *spec.Site) string {
+	switch {
+	case s.AppArmor != "":
+		return s.AppArmor
+	case p.AppArmor == AppArmorRequired:
+		return AppArmorDefault
+	}
+	return p.AppArmor
 }
 
 // The values of Privileges.Userns.
@@ -387,7 +408,7 @@ func base() Config {
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3, Rate: LogRate{Bytes: spec.MiB, Lines: 2000}},
-		Privileges:  Privileges{Capabilities: []spec.Capability{}, Userns: UsernsPrivate},
+		Privileges:  Privileges{Capabilities: []spec.Capability{}, Userns: UsernsPrivate, AppArmor: AppArmorDefault},
 		Busy:        Busy{Most: spec.Duration(6 * time.Hour)},
 		Prepared:    Prepared{Max: 16, Memory: 256 * spec.MiB},
 		Reclaim:     Reclaim{Keep: spec.MiB, Below: 50},

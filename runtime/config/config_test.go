@@ -197,6 +197,7 @@ func TestParseBad(t *testing.T) {
 		{"capability of the machine", "privileges: {capabilities: [NET_RAW, SYS_ADMIN]}\n", `1:38: privileges.capabilities[1]: "SYS_ADMIN" is not a capability that a site can have`},
 		{"capability that sites have anyway", "privileges: {capabilities: [CHOWN]}\n", `1:29: privileges.capabilities[0]: "CHOWN" is not`},
 		{"capability twice", "privileges: {capabilities: [CAP_MKNOD, MKNOD]}\n", "1:40: privileges.capabilities[1]: MKNOD stands in the list twice"},
+		{"profile of whom", "privileges: {apparmor: mine}\n", `1:24: privileges.apparmor: "mine" is not such a profile`},
 		{"user namespace of whom", "privileges: {userns: own}\n", `1:22: privileges.userns: "own" is not such a namespace`},
 		{"no files", "log: {files: 0}\n", "1:14: log.files: 0 is out of range"},
 		{"next to no log", "log: {rate: {bytes: 1B}}\n", "1:21: log.rate.bytes: 1B is out of range"},

@@ -72,6 +72,8 @@ type env struct {
 	lower  string
 	n      int
 	userns bool // of the specs
+
+	profile string // of AppArmor, the same
 }
 
 func newEnv(t testing.TB) *env {
@@ -148,8 +150,14 @@ func (e *env) spec(args ...string) Spec {
 		Upper: filepath.Join(e.dir, "replicas", id, "upper"), Work: filepath.Join(e.dir, "replicas", id, "work"),
 		LogDir: filepath.Join(e.dir, "logs", id), Hostname: "host-" + id,
 		ResolvConf: "nameserver 127.0.0.1\n", Hosts: "127.0.0.1 localhost\n",
-		Privileges: defaultPrivileges(), Userns: e.userns,
+		Privileges: e.privileges(), Userns: e.userns,
 	}
+}
+
+func (e *env) privileges() Privileges {
+	p := defaultPrivileges()
+	p.AppArmor = e.profile
+	return p
 }
 
 // defaultPrivileges are those of a site whose spec says nothing of them.

@@ -191,7 +191,7 @@ func (m *Manager) restoreRequest(spec Spec) restoreRequest {
 	return restoreRequest{RestoreRequest: wire.RestoreRequest{
 		ID: start.ID, Dir: start.Dir, Rootfs: start.Rootfs, Lower: spec.Lower, Upper: spec.Upper, Work: spec.Work,
 		Monitor: start.Monitor, VolumeRoots: start.VolumeRoots, OwnFolders: start.OwnFolders, SecretRoots: start.SecretRoots, User: start.User, Timeout: m.opts.RestoreTimeout,
-		NewPrivileges: spec.Privileges.New, ShmSize: spec.ShmSize,
+		NewPrivileges: spec.Privileges.New, AppArmor: spec.Privileges.AppArmor, ShmSize: spec.ShmSize,
 	}}
 }
 

@@ -67,6 +67,8 @@ const (
 	Limited  Kind = "limited"
 	Firewall Kind = "firewall"
 
+	NotConfined Kind = "not-confined"
+
 	Adopted   Kind = "adopted"
 	Discarded Kind = "discarded"
 
@@ -89,7 +91,7 @@ type Info struct {
 var Kinds = []Info{
 	{Started, "The daemon answers requests.", "", ""},
 	{Stopped, "The daemon ends. Replicas and the data path live on.", "", ""},
-	{Applied, "A spec was created or updated.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
+	{Applied, "A spec was created or updated, or its image, which could not be read then, was found.", "`warnings`: what the spec asks for and this node does not do", "Read the warnings."},
 	{Deleted, "A site was deleted.", "", ""},
 	{Invalid, "The folder of specs was not applied; all sites stay as they were.", "", "Correct the file that the text names and reload the daemon."},
 
@@ -152,6 +154,7 @@ var Kinds = []Info{
 	{Refused, "A site began to talk to somebody and was not let. Told once for each destination.", "`allow`: the entry of `network.allow` that would allow it; absent where none would", "If the site needs it: put the line of the text into its spec. If not: find out what runs there."},
 	{Limited, "A network wakes more sites than it may, a site is woken again and again for nobody, clients have to prove their addresses first, or a site sends more into the Internet than it may. Told when it begins, and again while it lasts, every ten minutes.", "`source`: who wakes; `to`: where the last packet was to go", "Of wakes: if it is a load balancer, a monitor or a network with many visitors, raise `wake.source` of the configuration; if not, `fcnode deny add`. Of what a site sends: look what runs in it, and raise `network.rate` of its spec if it is right."},
 	{Firewall, "The machine's firewall has got, or no longer has, rules for what is forwarded; packets of sites pass it, or no longer do.", "`chains`: those with rules", "`fcnode check` says whether it lets visitors through."},
+	{NotConfined, "Sites that start run without fcnode's AppArmor profile, though the kernel has AppArmor: it could not be loaded.", "", "The reason says what to install or mend; then restart fcnode."},
 
 	{Adopted, "A replica was found running when the daemon started.", "", ""},
 	{Discarded, "A container that belongs to no site was ended when the daemon started.", "", ""},

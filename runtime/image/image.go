@@ -25,6 +25,8 @@ type Image struct {
 	Lower []string
 	// Config is what the image says about how to run it; empty for a dir image.
 	Config Config
+
+	owners *Owners // nil: not recorded
 }
 
 // Config is the part of an image's config that concerns running it, as the

@@ -24,6 +24,7 @@ type record struct {
 	Digest v1.Hash   `json:"digest"`
 	Chain  []v1.Hash `json:"chain"` // chain ids of the visible layers, from the bottom up
 	Config Config    `json:"config"`
+	Owners *Owners   `json:"owners,omitempty"` // nil: an older fcnode has unpacked it
 }
 
 // chainIDs gives the chain ids of layers from their diff ids, both from the bottom up.

@@ -238,7 +238,7 @@ func (s *Store) unpacked(d v1.Hash) (*Image, error) {
 
 // image makes what callers get, who may change it.
 func (s *Store) image(r *record) *Image {
-	return &Image{Digest: r.Digest.String(), Lower: s.lower(r.Chain), Config: r.Config.clone()}
+	return &Image{Digest: r.Digest.String(), Lower: s.lower(r.Chain), Config: r.Config.clone(), owners: r.Owners}
 }
 
 // record gives the record of d, from memory if it can, and notes that it was used.

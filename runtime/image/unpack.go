@@ -104,11 +104,15 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(u.dir)) }()
 
-	size, visible, err := u.layersOf(ctx, c.layers, chain)
+	size, visible, below, err := u.layersOf(ctx, c.layers, chain)
 	if err != nil {
 		return nil, err
 	}
-	r = &record{Digest: d, Chain: chain[visible:], Config: c.config}
+	owners, err := findOwners(below)
+	if err != nil {
+		return nil, err
+	}
+	r = &record{Digest: d, Chain: chain[visible:], Config: c.config, Owners: &owners}
 	if err := u.publish(r); err != nil {
 		return nil, err
 	}
@@ -119,25 +123,25 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 }
 
 // layersOf unpacks the layers that are not in the store, from the bottom up. It
-// returns how many bytes of file content that were, and the index of the lowest
-// layer that can be seen: one with an opaque root hides those below, but
-// overlayfs ignores that mark on a root.
-func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1.Hash) (size int64, visible int, err error) {
+// returns how many bytes of file content that were, the index of the lowest
+// layer that can be seen (one with an opaque root hides those below, but
+// overlayfs ignores that mark on a root), and where those that can be seen are,
+// the top one first.
+func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1.Hash) (size int64, visible int, below []string, err error) {
 	if err := u.expect(layers, chain); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
-	var below []string // the top one first
 	for i, l := range layers {
 		dir, exists, err := u.claim(ctx, chain[i])
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 		if !exists {
 			u.log.Debug("unpacking a layer", "diffID", l.diffID.String(), "layer", i+1, "of", len(layers))
 			dir = filepath.Join(u.dir, layerName(chain[i]))
 			n, err := u.layer(ctx, dir, below, l)
 			if err != nil {
-				return 0, 0, fmt.Errorf("layer %d of %d (%s): %w", i+1, len(layers), l.name(), err)
+				return 0, 0, nil, fmt.Errorf("layer %d of %d (%s): %w", i+1, len(layers), l.name(), err)
 			}
 			size += n
 			u.meter.layers.Add(1)
@@ -145,14 +149,14 @@ func (u *unpacking) layersOf(ctx context.Context, layers []layerBlob, chain []v1
 		}
 		opaque, err := isOpaque(dir)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, nil, err
 		}
 		if opaque {
 			visible = i
 		}
 		below = slices.Insert(below, 0, dir)
 	}
-	return size, visible, nil
+	return size, visible, below[:len(layers)-visible], nil
 }
 
 // layer unpacks one layer into dir, which it makes.

@@ -550,6 +550,7 @@ type fakeImages struct {
 	tag      string     // digest; empty: the source is gone
 	mu       sync.Mutex // starts of several replicas resolve at the same time
 	unpacked []string
+	like     image.Image // what they have besides
 }
 
 func (f *fakeImages) Resolve(context.Context, string) (*image.Image, error) {
@@ -568,10 +569,11 @@ func (f *fakeImages) Get(digest string) (*image.Image, error) {
 	if !slices.Contains(f.unpacked, digest) {
 		return nil, image.ErrNotFound
 	}
-	out := &image.Image{Digest: digest}
+	out := f.like
+	out.Digest = digest
 	out.Config.Cmd = []string{"/a"}
 	out.Config.ExposedPorts = []string{"9000/tcp"}
-	return out, nil
+	return &out, nil
 }
 
 // The containers.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
@@ -57,6 +58,7 @@ type Host struct {
 	Has          func(controller string) bool // what can be limited here
 	Now          func() uint64                // CLOCK_MONOTONIC, as the data path has it
 	Containers   Containers
+	AppArmor     apparmor.Profiles
 
 	Starts      *priority.Slots
 	Errands     *priority.Slots // wakes that nobody waits for

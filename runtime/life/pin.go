@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"unique"
 
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -20,7 +21,7 @@ func (st *Site) imageFor(ctx context.Context, r *Replica, s *spec.Site) (*image.
 	}
 	st.With(func(*Live) { r.Image = img.Digest })
 	if r.pinned == "" && CanPin(s.Image) {
-		st.goDo(func() { st.pin(s, img.Digest) })
+		st.goDo(func() { st.pin(s, img) })
 	}
 	return img, nil
 }
@@ -52,7 +53,8 @@ func CanPin(ref string) bool {
 
 // pin keeps the digest of an image that could not be read when its site was
 // applied, or was applied by an older daemon. A visitor comes before it.
-func (st *Site) pin(s *spec.Site, digest string) {
+func (st *Site) pin(s *spec.Site, img *image.Image) {
+	digest := img.Digest
 	st.Host.Wakes.Later(st.Host.Ctx.Done())
 	pinned, err := st.Host.Store.Pin(st.Name, s.Image, digest)
 	if err != nil {
@@ -60,6 +62,12 @@ func (st *Site) pin(s *spec.Site, digest string) {
 	}
 	if !pinned {
 		return
+	}
+	if warning := NotMapped(st.Host, s, img); warning != "" {
+		st.Host.Tell(event.Event{
+			Site: st.Name, Kind: event.Applied, Reason: "image found", Text: "image found; " + warning,
+			Fields: map[string]any{"warnings": []string{warning}},
+		})
 	}
 	st.With(func(*Live) {
 		if st.Digest == DigestOf(s) && st.Pinned == unique.Make("") {

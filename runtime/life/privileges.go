@@ -6,7 +6,9 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -51,6 +53,12 @@ func Excesses(cfg config.Config, s *spec.Site) []Excess {
 			})
 		}
 	}
+	if s.AppArmor != "" && s.AppArmor != spec.AppArmorDefault && cfg.Privileges.AppArmor == config.AppArmorRequired {
+		all = append(all, Excess{
+			Field: "apparmor", Allowed: spec.AppArmorDefault,
+			Err: errors.New("each site of this node has fcnode's own AppArmor profile; the operator can set privileges.apparmor in its configuration to default, or to unconfined"),
+		})
+	}
 	if _, refused := s.Foreign(runtime.GOARCH); len(refused) > 0 {
 		runs := strings.Join(spec.RunsOn(runtime.GOARCH), ", ")
 		for _, i := range refused {
@@ -82,4 +90,51 @@ func WithinMost(cfg config.Config, s *spec.Site) error {
 		errs = append(errs, fmt.Errorf("%s: %w", e.Field, e.Err))
 	}
 	return errors.Join(errs...)
+}
+
+// NotMapped is a warning about files of a site's image that its user namespace
+// sees as nobody's; "" where there are none.
+func NotMapped(h *Host, s *spec.Site, img *image.Image) string {
+	if img == nil || !h.Cfg.Privileges.OwnUserns(s) {
+		return ""
+	}
+	owners, err := img.Owners()
+	if err != nil {
+		h.Log.Warn("cannot tell whether a user namespace has all owners of an image's files", "site", s.Name, "error", err)
+		return ""
+	}
+	if owners.Files == 0 {
+		return ""
+	}
+	remedy := "rebuild the image with lower numbers, or use userns: host"
+	if h.Cfg.Privileges.Userns == config.UsernsRequired {
+		remedy = "rebuild the image with lower numbers"
+	}
+	return fmt.Sprintf("image: %d of its files belong to users or groups from %d on (%s to %d), which the site's user namespace does not have: "+
+		"it sees them as nobody's (65534), and its root can neither read what only they may read nor change it; %s",
+		owners.Files, image.Mappable, owners.Path, owners.ID, remedy)
+}
+
+// Profile is the AppArmor profile of a site's processes; "" means none: as the
+// spec and the node say, or because the kernel or the machine has none to give and
+// nobody insists on it.
+func Profile(node config.Privileges, has apparmor.Profiles, s *spec.Site) (string, error) {
+	switch profile := node.Profile(s); profile {
+	case spec.AppArmorUnconfined:
+		return "", nil
+	case spec.AppArmorDefault, "":
+		if has.Own != "" || node.AppArmor != config.AppArmorRequired {
+			return has.Own, nil
+		}
+		err := has.Lack
+		if err == nil {
+			err = errors.New("the kernel has no AppArmor, or it is switched off (apparmor=0)")
+		}
+		return "", fmt.Errorf("this node runs no site without fcnode's AppArmor profile (privileges.apparmor: required): %w", err)
+	default:
+		if err := apparmor.Loaded(profile); err != nil {
+			return "", fmt.Errorf("apparmor: %w", err)
+		}
+		return profile, nil
+	}
 }

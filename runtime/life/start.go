@@ -15,6 +15,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/guard"
@@ -151,6 +152,13 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err := WithinMost(st.Host.Cfg, s); err != nil {
 		return with, err
 	}
+	profile, err := Profile(st.Host.Cfg.Privileges, st.Host.AppArmor, s)
+	if err == nil && profile != "" && profile == st.Host.AppArmor.Own {
+		err = apparmor.Ensure(ctx)
+	}
+	if err != nil {
+		return with, err
+	}
 	foreign, _ := s.Foreign(runtime.GOARCH) // none is refused, see above
 	mounts, err := st.Host.Mounts(ctx, s, img)
 	if err != nil {
@@ -182,7 +190,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		Work:  filepath.Join(dir, "work"),
 		Args:  args, Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(st.Host.Cfg.SecretRoots, s),
 		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
-		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges()},
+		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges(), AppArmor: profile},
 		Userns:     st.Host.Cfg.Privileges.OwnUserns(s), Init: s.Init,
 		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(os.ReadFile, st.Host.Cfg.DNS, s.DNS),
 		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),

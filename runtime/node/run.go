@@ -18,6 +18,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -146,6 +147,7 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
+	n.openAppArmor()
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
 		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...),
@@ -240,6 +242,19 @@ func (n *Node) openEvents() {
 	n.TellUntold()
 	for _, what := range n.mended {
 		n.Tell(event.Event{Kind: event.Mended, Reason: what})
+	}
+}
+
+// openAppArmor has sites confined by AppArmor, where the kernel has it. Without the
+// profile sites run as they do on other kernels.
+func (n *Node) openAppArmor() {
+	if n.table == nil {
+		return // all is taken away
+	}
+	n.AppArmor = apparmor.Open(n.Ctx)
+	if n.AppArmor.Lack != nil && n.Cfg.Privileges.AppArmor != config.AppArmorUnconfined {
+		n.Tell(event.Event{Kind: event.NotConfined, Reason: n.AppArmor.Lack.Error()})
+		n.Log.Warn("sites run without an AppArmor profile", "error", n.AppArmor.Lack)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/folders"
@@ -44,7 +45,7 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		}
 		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())
 	} // else no daemon has ever come as far as to make something
-	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
+	errs = append(errs, apparmor.Unload(), bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
 	if purge {
 		errs = append(errs, os.RemoveAll(cfg.StateDir))
 	} else {

@@ -77,6 +77,9 @@ func (t *Table) applyWith(ctx context.Context, sites []spec.Site, from origin, i
 	if err := c.userns(sites, from); err != nil {
 		return nil, err
 	}
+	if err := c.appArmor(sites, from, t.host.AppArmor); err != nil {
+		return nil, err
+	}
 	if err := c.classes(sites, from, t.host); err != nil {
 		return nil, err
 	}
@@ -101,7 +104,13 @@ func (t *Table) applyNow(ctx context.Context, sites []spec.Site, from origin, im
 	}
 	for i := range changes { // not while the table is held, as it looks at a disk
 		c := &changes[i]
-		c.noteVolumes(images[c.record.Spec.Name].image, t.host.NamedVolumes)
+		img := images[c.record.Spec.Name].image
+		c.noteVolumes(img, t.host.NamedVolumes)
+		if c.action != api.ActionUnchanged {
+			if warning := life.NotMapped(t.host, &c.record.Spec, img); warning != "" {
+				c.warnings = append(c.warnings, warning)
+			}
+		}
 	}
 	if err != nil || dryRun {
 		t.giveBack(changes)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/config"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/policy"
@@ -174,6 +175,28 @@ func (c checks) userns(sites []spec.Site, from origin) error {
 		}
 	}
 	return refused("sites that cannot have a user namespace of their own", from.source, bad)
+}
+
+// appArmor finds profiles that no start could give. In the folder of specs it is
+// told only, as an error keeps back all its sites, and a profile may be loaded later.
+func (c checks) appArmor(sites []spec.Site, from origin, has apparmor.Profiles) error {
+	var bad []api.Detail
+	for i := range sites {
+		s := &sites[i]
+		if s.AppArmor == "" || s.AppArmor == spec.AppArmorDefault {
+			continue // the node's own matter, see check
+		}
+		_, err := life.Profile(c.cfg.Privileges, has, s)
+		if err == nil {
+			continue
+		}
+		if from.lenient() {
+			c.log.Warn("a site's AppArmor profile cannot be had", "site", s.Name, "error", err)
+			continue
+		}
+		bad = append(bad, api.Detail{Site: s.Name, Field: "apparmor", Message: err.Error(), Allowed: spec.AppArmorDefault + ", " + spec.AppArmorUnconfined + ", or a profile that is loaded"})
+	}
+	return refused("AppArmor profiles that this node does not have", from.source, bad)
 }
 
 // classes finds sites whose class the configuration does not have, and those that

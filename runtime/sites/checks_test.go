@@ -30,6 +30,7 @@ ports: [80]
 capabilities:
   add: [CHOWN, NET_RAW, MKNOD]
 noNewPrivileges: false
+apparmor: unconfined
 `
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -48,6 +49,10 @@ noNewPrivileges: false
 		{ // two that mean nothing where each site has a user namespace of its own
 			config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true, Userns: config.UsernsPrivate},
 			[]string{"5:16: capabilities.add[1]", "5:25: capabilities.add[2]"},
+		},
+		{
+			config.Privileges{Capabilities: []spec.Capability{"MKNOD", "NET_RAW"}, NewPrivileges: true, AppArmor: config.AppArmorRequired},
+			[]string{"7:11: apparmor"},
 		},
 	} {
 		cfg := config.Config{Privileges: tt.most}

@@ -94,6 +94,7 @@ func (c checker) site(s *Site) {
 	c.process(s)
 	c.capabilities(s.Capabilities)
 	c.userns(s)
+	c.appArmor(s.AppArmor)
 	c.addresses(s.Addresses)
 	c.ports(s.Ports)
 	s.Network.Check(c.report)

@@ -85,6 +85,7 @@ architectures: [amd64, 386]
 capabilities: {add: [CAP_SETFCAP, IPC_LOCK], drop: [ALL]}
 noNewPrivileges: false
 userns: private
+apparmor: usr.bin.site
 `
 
 var everythingSite = Site{
@@ -144,6 +145,7 @@ var everythingSite = Site{
 	Capabilities:    Capabilities{Add: []Capability{"SETFCAP", "IPC_LOCK"}, Drop: []Capability{AllCapabilities}},
 	NoNewPrivileges: new(false),
 	Userns:          "private",
+	AppArmor:        "usr.bin.site",
 	Ready:           Probe{HTTP: "/health?all=1", Status: 204, Port: 8080, Timeout: Duration(500 * time.Millisecond)},
 	Health:          Health{Probe: Probe{Exec: []string{"/bin/check", "-q"}, Timeout: Duration(2 * time.Second)}, Every: Duration(time.Minute), Failures: 5, Answer: Duration(20 * time.Second)},
 }
@@ -340,6 +342,8 @@ var badSpecs = []struct {
 	{"capability twice", "capabilities: {drop: [KILL, CAP_KILL]}", "4:29: capabilities.drop[1]: KILL stands in the list twice", true},
 	{"capability added and dropped", "capabilities: {add: [NET_RAW], drop: [NET_RAW]}", "4:39: capabilities.drop[0]: NET_RAW is added, too", true},
 	{"user namespace of nobody", "userns: own", `4:9: userns: "own" is not such a namespace`, false},
+	{"profile of no name", "apparmor: 'a b'", `4:11: apparmor: "a b" is not the name of an AppArmor profile`, true},
+	{"version of fcnode's profile", "apparmor: fcnode-site-0123", "4:11: apparmor: fcnode-site-0123 is a version of fcnode's own profile: write default", true},
 	{"raw sockets in a user namespace", "userns: private\ncapabilities: {add: [NET_RAW]}", "5:22: capabilities.add[0]: NET_RAW has no effect", true},
 	{"devices in a user namespace", "userns: private\nvolumes: [{source: /a, target: /b, dev: true}]", "5:41: volumes[0].dev: has no effect", true},
 	{"no new privileges in words", "noNewPrivileges: never", `4:18: noNewPrivileges: "never" is a string`, false},

@@ -2,9 +2,11 @@ package spec
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
 )
 
@@ -167,4 +169,27 @@ func checkCapability(name Capability, allowed []Capability) error {
 		hint = "; did you mean " + guess + "?"
 	}
 	return strictyaml.Bad(strings.Join(words, ", "), "%q is not a capability that a site can have%s", string(name), hint)
+}
+
+// The words that a spec may say for its AppArmor profile, besides a name.
+const (
+	AppArmorDefault    = "default"
+	AppArmorUnconfined = "unconfined"
+)
+
+// profileName is how AppArmor profiles are called, as far as a spec may name
+// them: as programs or by words, children of others too.
+var profileName = regexp.MustCompile(`^[A-Za-z0-9/][A-Za-z0-9_./+-]{0,199}$`)
+
+// appArmor checks the profile's name. Whether there is such a one is seen on the
+// node.
+func (c checker) appArmor(profile string) {
+	const allowed = AppArmorDefault + ", " + AppArmorUnconfined + ", or the name of a profile that is loaded on the node"
+	switch {
+	case profile == "":
+	case strings.HasPrefix(profile, apparmor.Prefix):
+		c.bad("apparmor", allowed, "%s is a version of fcnode's own profile: write %s", profile, AppArmorDefault)
+	case !profileName.MatchString(profile):
+		c.bad("apparmor", allowed, "%q is not the name of an AppArmor profile", profile)
+	}
 }

@@ -59,6 +59,10 @@ type Site struct {
 	// of the node's configuration says.
 	Userns string `json:"userns,omitempty" also:"usernamespace,usernsmode"`
 
+	// AppArmor is the profile of the replicas' processes where the kernel has AppArmor: default (fcnode's), unconfined (none), or the
+	// name of one that is loaded on the node. Default: what privileges.apparmor of the node's configuration says.
+	AppArmor string `json:"apparmor,omitempty" also:"apparmorprofile,profile"`
+
 	// Hostname seen inside of the site. Default: the name of the site.
 	Hostname string `json:"hostname,omitempty"`
 

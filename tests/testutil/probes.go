@@ -372,3 +372,25 @@ func withoutCRIU() string {
 	}
 	return ""
 }
+
+// probeAppArmor looks for what the daemon asks for: AppArmor in the kernel, its files, and the program that loads profiles.
+func probeAppArmor() error {
+	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	if err == nil && !strings.HasPrefix(string(enabled), "Y") {
+		err = errors.New("it is switched off")
+	}
+	if err == nil {
+		_, err = os.Stat("/sys/kernel/security/apparmor/profiles")
+	}
+	if err == nil {
+		_, err = exec.LookPath("apparmor_parser")
+	}
+	return err
+}
+
+func withoutAppArmor() string {
+	if err := probeAppArmor(); err != nil {
+		return fmt.Sprintf("AppArmor: %v", err)
+	}
+	return ""
+}

@@ -143,6 +143,7 @@ func enter() error {
 		{"cgroup2", "/sys/fs/cgroup", false},
 		{"bpf", "/sys/fs/bpf", false},
 		{"tracefs", "/sys/kernel/tracing", true},
+		{"securityfs", "/sys/kernel/security", true},
 		{"tmpfs", "/run", false},
 	}
 	for _, m := range mounts {

@@ -123,6 +123,8 @@ var containerFeatures = []Feature{
 		Probe: probeSwap, Lacks: withoutSwap},
 	{Name: "CRIU", Since: V(6, 1), Use: "the tier checkpointed", Else: "without that tier",
 		Probe: probeCRIU, Lacks: withoutCRIU},
+	{Name: "AppArmor", Since: V(2, 6), Use: "a profile around each site", Else: "without that second line of defence",
+		Probe: probeAppArmor, Lacks: withoutAppArmor},
 	{Name: "userfaultfd", Since: V(4, 3), Use: "restored memory that comes on demand", Else: "all memory is restored at once",
 		Probe: probeUserfaultfd, Lacks: withoutConfig("CONFIG_USERFAULTFD")},
 	{Name: "soft-dirty pages", Since: V(3, 11), Use: "dumps of what has changed since the last one", Else: "whole dumps",

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup/cgroupfd"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/moby/sys/capability"
@@ -34,7 +35,8 @@ type target struct {
 
 	capabilities    []string // that init may have at the most
 	noNewPrivileges bool
-	owner           int // the machine's number of its root
+	profile         string // of AppArmor; "": none
+	owner           int    // the machine's number of its root
 }
 
 // openTarget fails where it cannot tell for certain that all of it is the container's.
@@ -207,7 +209,15 @@ func (t *target) readPrivileges() error {
 		}
 	}
 	t.noNewPrivileges = status["NoNewPrivs"] != "0"
-	return nil
+	t.profile, err = apparmor.Of(t.req.Init.Pid)
+	if err != nil || t.profile == "" {
+		return err
+	}
+	own, err := apparmor.Of(os.Getpid())
+	if t.profile == own { // fcnode is confined itself, and that is inherited
+		t.profile = ""
+	}
+	return err
 }
 
 // readOwner finds the machine's number of the container's root.
@@ -241,6 +251,7 @@ func (t *target) load() (c *libcontainer.Container, remove func(), err error) {
 	state.Config.Namespaces = t.namespaces
 	state.Config.Rlimits = t.limits
 	state.Config.NoNewPrivileges = t.noNewPrivileges
+	state.Config.AppArmorProfile = t.profile
 	// Not Rootless, as at the start: what cannot be put there must not run.
 	state.Config.Cgroups = &cgroups.Cgroup{Resources: &cgroups.Resources{}}
 	state.CgroupPaths = map[string]string{"": t.req.Cgroup}

@@ -235,6 +235,7 @@ func (g *gate) writeDocument(u *mounts.User) error {
 	g.doc["uid"], g.doc["gid"], g.doc["additional_groups"] = u.UID, u.GID, u.Groups
 	g.doc["capabilities"] = capabilitiesFor(u.UID, g.req.Privileges.Capabilities)
 	g.doc["no_new_privileges"] = !g.req.Privileges.New
+	g.doc["apparmor_profile"] = g.req.Privileges.AppArmor
 	g.doc["passed_files_count"] = 0 // gateFD and filterFD are not for the program
 	config, _ := g.doc["config"].(map[string]any)
 	config["hostname"] = g.req.Hostname

@@ -2,8 +2,11 @@ package shim
 
 import (
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/fcnode/fcnode/criu"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 )
 
 // beside runs fn beside the caller. The result waits for what comes of it, each time that it is called.
@@ -42,6 +45,21 @@ func (r *restorer) gate(int) error {
 	err := r.verdict()
 	if err == nil {
 		r.step("verified")
+	}
+	return err
+}
+
+// confined finds out whether CRIU has given the processes their AppArmor profile:
+// it does so where it has seen, at the dump and now, that the kernel has AppArmor,
+// and as its last step, after the approval.
+func (r *restorer) confined(root int) error {
+	has, err := apparmor.Of(root)
+	want := r.req.AppArmor
+	if err == nil && want == "" {
+		want, err = apparmor.Of(os.Getpid()) // where fcnode is confined itself
+	}
+	if err == nil && has != want {
+		err = fmt.Errorf("%w: its processes have the AppArmor profile %q instead of %q", criu.ErrRestore, has, want)
 	}
 	return err
 }

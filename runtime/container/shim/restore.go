@@ -177,6 +177,9 @@ func (r *restorer) restore(ctx context.Context, netns *os.File) (init wire.Init,
 	if err := errors.Join(r.holdLazy(), r.served(ctx)); err != nil {
 		return init, err
 	}
+	if err := r.confined(pid); err != nil {
+		return init, err
+	}
 	if r.req.ReadOnlyRoot {
 		if err := mounts.RootReadOnly(pid, true, r.req.NewPrivileges); err != nil {
 			return init, err

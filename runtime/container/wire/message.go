@@ -86,6 +86,8 @@ type Privileges struct {
 	Capabilities []string `json:"capabilities"`
 	// New lets a process that executes a set-user-ID program get its rights.
 	New bool `json:"new,omitempty"`
+	// AppArmor is the name of their profile; "": they have none.
+	AppArmor string `json:"apparmor,omitempty"`
 }
 
 // OpenRequest lets a container that was started with Hold execute its program.

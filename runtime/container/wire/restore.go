@@ -22,6 +22,8 @@ type RestoreRequest struct {
 	ReadOnlyRoot  bool `json:"read_only_root,omitempty"` // after CRIU, which cannot restore such a root
 	NewPrivileges bool `json:"new_privileges,omitempty"` // set-user-ID bits of the root file system count
 
+	AppArmor string `json:"apparmor,omitempty"` // the profile of the processes in the image
+
 	ShmSize int64 `json:"shm_size,omitempty"` // as in a StartRequest
 
 	Timeout time.Duration `json:"timeout"` // of the restore; then for each step of a server of memory

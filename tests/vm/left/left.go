@@ -77,6 +77,9 @@ var table = []Tests{
 	{Package: "runtime/container", Why: "what they ask of the kernel has long been the same", on: aside, names: []string{
 		"RestoredIsAsStarted", "ExecIsConfined", "Seccomp", "UsernsSuid", "NewPrivileges", "LazyMemory",
 	}},
+	{Package: "runtime/container", Why: "a restore is where the kernel's age may matter, which is tried there", on: aside, names: []string{
+		"AppArmor/(started|prepared|adopted|private_.*)",
+	}},
 	{Package: "runtime/container", Why: "the processes of these have one user, as python's, which is dumped and restored there", on: aside, names: []string{
 		"CheckpointApplications/go", "CheckpointApplications/php", "CheckpointApplications/node",
 		"CheckpointApplications/private-go", "CheckpointApplications/private-php", "CheckpointApplications/private-node", "CheckpointApplications/private-python",
