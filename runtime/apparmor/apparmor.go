@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -189,8 +190,9 @@ func Of(pid int) (string, error) {
 	return name, nil
 }
 
-// Unload takes all versions of fcnode's profile out of the kernel. Processes that
-// have one are not confined any more.
+// Unload takes all versions of fcnode's profile out of the kernel that no process
+// has: other nodes may run on this machine, and processes whose profile is gone are
+// not confined any more.
 func Unload() error {
 	if !Enabled() {
 		return nil
@@ -199,9 +201,13 @@ func Unload() error {
 	if err != nil {
 		return nil //nolint:nilerr // without the kernel's files nothing was loaded
 	}
+	used, err := inUse()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for name := range all {
-		if !strings.HasPrefix(name, Prefix) {
+		if !strings.HasPrefix(name, Prefix) || used[name] {
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(policyDir, ".remove"), []byte(name), 0); err != nil {
@@ -209,4 +215,20 @@ func Unload() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// inUse are the profiles of all processes.
+func inUse() (map[string]bool, error) {
+	pids, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("looking which AppArmor profiles are used: %w", err)
+	}
+	used := map[string]bool{}
+	for _, p := range pids {
+		if pid, err := strconv.Atoi(p.Name()); err == nil {
+			name, _ := Of(pid) // of one that ends there is none
+			used[name] = true
+		}
+	}
+	return used, nil
 }

@@ -45,9 +45,9 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		}
 		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())
 	} // else no daemon has ever come as far as to make something
-	errs = append(errs, apparmor.Unload(), bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
+	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
 	if purge {
-		errs = append(errs, os.RemoveAll(cfg.StateDir))
+		errs = append(errs, os.RemoveAll(cfg.StateDir), apparmor.Unload())
 	} else {
 		errs = append(errs, os.RemoveAll(filepath.Join(cfg.StateDir, "replicas")))
 	}
