@@ -15,6 +15,7 @@ import (
 
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/netctl"
+	"github.com/fcnode/fcnode/runtime/apparmor"
 	"github.com/fcnode/fcnode/runtime/cgroup"
 	"github.com/fcnode/fcnode/runtime/check"
 )
@@ -34,6 +35,9 @@ func (m vm) Mapped(string) error                { return nil }
 func (m vm) ProjectQuotas(string) error         { return nil }
 func (m vm) Mountable(string) ([]string, error) { return []string{"cpu", "io", "memory", "pids"}, nil }
 func (m vm) NFTables() error                    { return nil }
+func (m vm) AppArmor() (apparmor.Profiles, bool) {
+	return apparmor.Profiles{Own: "fcnode-site-1"}, true
+}
 func (m vm) Firewall(string, []netip.Prefix) ([]netctl.FirewallChain, error) {
 	return nil, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/volume"
@@ -36,7 +37,7 @@ func TestDir(t *testing.T) {
 
 	img := resolve(t, s, "dir:"+root)
 	want := &image.Image{Ref: "dir:" + root, Digest: img.Digest, Lower: []string{root}}
-	if diff := cmp.Diff(want, img); diff != "" {
+	if diff := cmp.Diff(want, img, cmpopts.IgnoreUnexported(image.Image{})); diff != "" {
 		t.Error(diff)
 	}
 	link := symlink(t, root, filepath.Join(top, "link"))
