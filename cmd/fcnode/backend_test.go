@@ -35,6 +35,7 @@ type recorded struct {
 	events   []api.Event
 	routes   []api.RouteUpdate
 	volumes  []api.Volume
+	images   []api.StoredImage
 	logs     []api.LogLine
 	info     api.NodeInfo
 
@@ -138,6 +139,28 @@ func (b *recorded) Delete(_ context.Context, name string, purge bool) error {
 	}
 	_, err := b.call(name, what)
 	return err
+}
+
+func (b *recorded) Images(context.Context) ([]api.StoredImage, error) { return b.images, nil }
+
+func (b *recorded) Image(_ context.Context, digest string) (api.StoredImage, error) {
+	for _, m := range b.images {
+		if m.Digest == digest {
+			m.Run = &api.ImageRun{Entrypoint: []string{"/start"}, Command: []string{"-c", "a b"}, Env: []string{"A=b"}, User: "www"}
+			m.LayerList = []api.ImageLayer{{ID: "sha256:" + strings.Repeat("c", 64), Bytes: 1 << 20, Images: 2}}
+			return m, nil
+		}
+	}
+	return api.StoredImage{}, fmt.Errorf("image %q: %w", digest, api.ErrNotFound)
+}
+
+func (b *recorded) RemoveImage(_ context.Context, digest string) error {
+	b.calls = append(b.calls, "remove "+digest)
+	return nil
+}
+
+func (b *recorded) PruneImages(context.Context) (api.Pruned, error) {
+	return api.Pruned{Images: 2, Layers: 1}, nil
 }
 
 func (b *recorded) Volumes(_ context.Context, site string) (out []api.Volume, err error) {

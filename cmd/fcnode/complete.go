@@ -38,6 +38,17 @@ func completeVolumes(e *env, n int, then cobra.ShellCompDirective) cobra.Complet
 	})
 }
 
+// completeImages completes the digests of up to n images (0: any number).
+func completeImages(e *env, n int) cobra.CompletionFunc {
+	return completeNames(e, n, cobra.ShellCompDirectiveNoFileComp, func(ctx context.Context, client *api.Client) (names []cobra.Completion, err error) {
+		images, err := client.Images(ctx)
+		for i := range images {
+			names = append(names, cobra.CompletionWithDesc(shortDigest(images[i].Digest), strings.Join(images[i].Refs, " ")))
+		}
+		return names, err
+	})
+}
+
 // completeNames completes up to n names of what the daemon lists, each once, and what
 // then says after them.
 func completeNames(e *env, n int, then cobra.ShellCompDirective, list func(context.Context, *api.Client) ([]cobra.Completion, error)) cobra.CompletionFunc {

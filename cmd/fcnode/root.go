@@ -35,7 +35,7 @@ func newRoot(e *env) *cobra.Command {
 		&cobra.Group{ID: groupNode, Title: "The node:"},
 	)
 	for group, commands := range map[string][]*cobra.Command{
-		groupSites: {newDeploy(e), newEdit(e), newRollback(e), newInit(e), newImport(e), newApply(e), newDiff(e), newDelete(e), newList(e), newGet(e), newWake(e), newPark(e), newCirculate(e), newExec(e), newCp(e), newPortForward(e), newVolume(e)},
+		groupSites: {newDeploy(e), newEdit(e), newRollback(e), newInit(e), newImport(e), newApply(e), newDiff(e), newDelete(e), newList(e), newGet(e), newWake(e), newPark(e), newCirculate(e), newExec(e), newCp(e), newPortForward(e), newVolume(e), newImage(e)},
 		groupWatch: {newTop(e), newEvents(e), newLogs(e), newTrace(e), newMetrics(e), newRoutes(e), newWhy(e), newRecord(e), newReplay(e), newPlan(e)},
 		groupNode:  {newRun(e), newCheck(e), newInfo(e), newDeny(e), newDemo(e), newReload(e), newState(e), newTeardown(e), newVersion(e)},
 	} {

@@ -31,6 +31,14 @@ type Backend interface {
 	// and yields how far it has come, the image last. Who does not wait for the end
 	// leaves it to go on by itself.
 	Pull(ctx context.Context, ref string) iter.Seq2[Pull, error]
+	// Images returns the images that the node has unpacked, the oldest first.
+	Images(ctx context.Context) ([]StoredImage, error)
+	// Image returns one of them, with its layers and how it is run.
+	Image(ctx context.Context, digest string) (StoredImage, error)
+	// RemoveImage removes one that is not used; else ErrBusy.
+	RemoveImage(ctx context.Context, digest string) error
+	// PruneImages removes all that are not used. What was looked up since the last time stays.
+	PruneImages(ctx context.Context) (Pruned, error)
 	// SpecFile returns the text of a site's spec, also of a site that there is not
 	// yet.
 	SpecFile(ctx context.Context, name string) (SpecFile, error)

@@ -448,6 +448,36 @@ func (p *process) Wait(ctx context.Context) (api.ExecResult, error) {
 	return api.ExecResult{Code: status.ExitStatus()}, nil
 }
 
+// images that the node has.
+var images = []api.StoredImage{
+	{Image: api.Image{Digest: "sha256:aa"}, Refs: []string{"reg.example/blog:1"}, Sites: []string{"blog"}, Used: true, Layers: 1, Bytes: 4096},
+	{Image: api.Image{Digest: "sha256:bb"}, Layers: 1, Bytes: 4096, Own: 4096},
+}
+
+func (m *memory) Images(context.Context) ([]api.StoredImage, error) { return slices.Clone(images), nil }
+
+func (m *memory) Image(_ context.Context, digest string) (api.StoredImage, error) {
+	for _, i := range images {
+		if i.Digest == digest {
+			i.LayerList = []api.ImageLayer{{ID: "sha256:cc", Bytes: 4096, Images: 1}}
+			return i, nil
+		}
+	}
+	return api.StoredImage{}, fmt.Errorf("image %q: %w", digest, api.ErrNotFound)
+}
+
+func (m *memory) RemoveImage(ctx context.Context, digest string) error {
+	i, err := m.Image(ctx, digest)
+	if err == nil && i.Used {
+		err = fmt.Errorf("image %q: %w", digest, api.ErrBusy)
+	}
+	return err
+}
+
+func (m *memory) PruneImages(context.Context) (api.Pruned, error) {
+	return api.Pruned{Images: 1, Layers: 2}, nil
+}
+
 // volumes that the node keeps.
 var volumes = []api.Volume{{Site: "blog", Name: "html", Path: "/v/blog/html/data", Target: "/var/www/html", Used: true}, {Site: "gone", Name: "db"}}
 

@@ -95,6 +95,32 @@ func (c *Client) Pull(ctx context.Context, ref string) iter.Seq2[Pull, error] {
 	return readStream[Pull](ctx, c, http.MethodPost, "/v1/images", url.Values{"image": {ref}})
 }
 
+// Images returns the images that the node has unpacked, the oldest first.
+func (c *Client) Images(ctx context.Context) ([]StoredImage, error) {
+	var answer imagesAnswer
+	err := c.call(ctx, http.MethodGet, "/v1/images", nil, nil, &answer)
+	return answer.Images, err
+}
+
+// Image returns one of them, with its layers and how it is run.
+func (c *Client) Image(ctx context.Context, digest string) (StoredImage, error) {
+	var image StoredImage
+	err := c.call(ctx, http.MethodGet, "/v1/images/"+url.PathEscape(digest), nil, nil, &image)
+	return image, err
+}
+
+// RemoveImage removes one that is not used.
+func (c *Client) RemoveImage(ctx context.Context, digest string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/images/"+url.PathEscape(digest), nil, nil, nil)
+}
+
+// PruneImages removes all that are not used; see [Backend.PruneImages].
+func (c *Client) PruneImages(ctx context.Context) (Pruned, error) {
+	var pruned Pruned
+	err := c.call(ctx, http.MethodPost, "/v1/images/prune", nil, nil, &pruned)
+	return pruned, err
+}
+
 // SpecFile returns the text of a site's spec; see [Backend.SpecFile].
 func (c *Client) SpecFile(ctx context.Context, name string) (SpecFile, error) {
 	var file SpecFile

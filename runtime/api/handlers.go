@@ -160,6 +160,35 @@ func (s *Server) delete(r *http.Request) (any, error) {
 	return struct{}{}, s.backend.Delete(r.Context(), r.PathValue("site"), purge)
 }
 
+type imagesAnswer struct {
+	Images []StoredImage `json:"images"`
+}
+
+func (s *Server) images(r *http.Request) (any, error) {
+	images, err := s.backend.Images(r.Context())
+	for i := range images {
+		images[i].noNils()
+	}
+	return imagesAnswer{Images: noNil(images)}, err
+}
+
+// noNils makes the lists which an image always has.
+func (i *StoredImage) noNils() { i.Refs, i.Sites = noNil(i.Refs), noNil(i.Sites) }
+
+func (s *Server) image(r *http.Request) (any, error) {
+	image, err := s.backend.Image(r.Context(), r.PathValue("digest"))
+	image.noNils()
+	return image, err
+}
+
+func (s *Server) removeImage(r *http.Request) (any, error) {
+	return struct{}{}, s.backend.RemoveImage(r.Context(), r.PathValue("digest"))
+}
+
+func (s *Server) pruneImages(r *http.Request) (any, error) {
+	return s.backend.PruneImages(r.Context())
+}
+
 type volumesAnswer struct {
 	Volumes []Volume `json:"volumes"`
 }

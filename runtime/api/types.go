@@ -408,6 +408,50 @@ type Image struct {
 	Architecture string `json:"architecture,omitempty"`
 }
 
+// StoredImage is an image that the node has unpacked.
+type StoredImage struct {
+	Image
+	// Refs are the names by which sites have it, and by which it was unpacked.
+	Refs []string `json:"refs"`
+	// Sites have it.
+	Sites []string `json:"sites"`
+	// Used says that it is not removed: by a site, for a rollback, or by a replica that still runs.
+	Used bool `json:"used"`
+	// Layers that can be seen, and their bytes on disk; Own are those of layers that no other image has.
+	Layers   int       `json:"layers"`
+	Bytes    uint64    `json:"bytes"`
+	Own      uint64    `json:"own"`
+	Unpacked time.Time `json:"unpacked"`
+	// LayerList, from the bottom up, and Run are in answers about a single image only.
+	LayerList []ImageLayer `json:"layerList,omitempty"`
+	Run       *ImageRun    `json:"run,omitempty"`
+}
+
+// ImageLayer is a layer of an image.
+type ImageLayer struct {
+	// ID is the digest of the chain of layers that ends with this one.
+	ID    string `json:"id"`
+	Bytes uint64 `json:"bytes"`
+	// Images that have it.
+	Images int `json:"images"`
+}
+
+// ImageRun is what an image says about how it is run.
+type ImageRun struct {
+	Entrypoint []string `json:"entrypoint,omitempty"`
+	Command    []string `json:"command,omitempty"`
+	Env        []string `json:"env,omitempty"`
+	Workdir    string   `json:"workdir,omitempty"`
+	User       string   `json:"user,omitempty"`
+	StopSignal string   `json:"stopSignal,omitempty"`
+}
+
+// Pruned counts what was removed.
+type Pruned struct {
+	Images int `json:"images"`
+	Layers int `json:"layers"`
+}
+
 // Volume is one that the node keeps for a site, or for one that was deleted.
 type Volume struct {
 	Site string `json:"site"`

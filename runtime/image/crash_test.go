@@ -126,7 +126,7 @@ func TestWaitingForAnotherProcess(t *testing.T) {
 	if _, err := s.Resolve(ctx, ref); !errors.Is(err, context.Canceled) {
 		t.Errorf("resolving with a cancelled context: got %v, want %v", err, context.Canceled)
 	}
-	if err := s.Prune(ctx, nil); err == nil {
+	if _, err := s.Prune(ctx, nil); err == nil {
 		t.Error("pruned while another process unpacks")
 	}
 	got := make(chan error, 1)

@@ -1,8 +1,10 @@
 package image_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -12,7 +14,7 @@ import (
 
 func prune(t *testing.T, s *image.Store, keep ...string) {
 	t.Helper()
-	if err := s.Prune(t.Context(), keep); err != nil {
+	if _, err := s.Prune(t.Context(), keep); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -56,6 +58,53 @@ func TestPrune(t *testing.T) {
 	wantThere(t, true, resolve(t, s, twoRef).Lower...)
 }
 
+// TestKept: the store says what it has, and what comes free with each image; one that is removed takes its own layers along, and
+// spares nobody's.
+func TestKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "images")
+	s := openStoreIn(t, dir)
+	base := build.NewLayer(text("base", strings.Repeat("x", 20000)))
+	oneRef, twoRef := layoutOf(t, base, build.NewLayer(text("one", strings.Repeat("y", 5000)))), layoutOf(t, base)
+	one, two := resolve(t, s, oneRef), resolve(t, s, twoRef)
+	if err := os.WriteFile(filepath.Join(dir, "images", "nothing"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look := func() []image.Kept {
+		t.Helper()
+		all, err := s.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	all := look()
+	if len(all) != 2 || all[0].Digest != one.Digest || all[1].Digest != two.Digest || all[0].Ref != oneRef || all[0].Unpacked.IsZero() {
+		t.Fatalf("there are %+v", all)
+	}
+	if bytes, own := all[0].Bytes(); bytes < 25000 || own < 5000 || own > bytes-20000 {
+		t.Errorf("one has %d bytes, %d of its own", bytes, own)
+	}
+	if bytes, own := all[1].Bytes(); bytes < 20000 || own != 0 || all[1].Layers[0].Images != 2 {
+		t.Errorf("two has %d bytes, %d of its own: %+v", bytes, own, all[1].Layers)
+	}
+	if err := s.Remove(t.Context(), one.Digest); err != nil {
+		t.Fatal(err)
+	}
+	wantThere(t, false, one.Lower[0])
+	wantThere(t, true, two.Lower...)
+	if err := s.Remove(t.Context(), one.Digest); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("removing it again: %v", err)
+	}
+	if err := s.Remove(t.Context(), "nothing"); !errors.Is(err, image.ErrReference) {
+		t.Errorf("removing nothing: %v", err)
+	}
+	if all = look(); len(all) != 1 || all[0].Digest != two.Digest || all[0].Layers[0].Images != 1 {
+		t.Errorf("there are %+v", all)
+	}
+	prune(t, s) // two was looked up since the last time, whatever was removed meanwhile
+	wantThere(t, true, two.Lower...)
+}
+
 // What a killed process left is also removed by pruning.
 func TestPruneClearsTmp(t *testing.T) {
 	s, dir := openStore(t)
@@ -86,7 +135,7 @@ func TestPruneWhileResolving(t *testing.T) {
 				return
 			default:
 			}
-			if err := s.Prune(t.Context(), nil); err != nil {
+			if _, err := s.Prune(t.Context(), nil); err != nil {
 				t.Error(err)
 				return
 			}

@@ -22,7 +22,8 @@ const maxLower = 3584
 // record is what images/<digest> holds of an unpacked image.
 type record struct {
 	Digest v1.Hash   `json:"digest"`
-	Chain  []v1.Hash `json:"chain"` // chain ids of the visible layers, from the bottom up
+	Ref    string    `json:"ref,omitempty"` // what it was unpacked by; empty: an older fcnode has
+	Chain  []v1.Hash `json:"chain"`         // chain ids of the visible layers, from the bottom up
 	Config Config    `json:"config"`
 	Owners *Owners   `json:"owners,omitempty"` // nil: an older fcnode has unpacked it
 }

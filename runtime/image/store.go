@@ -48,6 +48,7 @@ type known struct {
 	mu      sync.Mutex
 	records map[v1.Hash]*record  // as on disk
 	recent  map[v1.Hash]struct{} // resolved since the last Prune
+	sizes   map[v1.Hash]uint64   // of layers, by their chains; in bytes
 }
 
 // Option changes what Open makes.
@@ -90,7 +91,7 @@ func Open(dir string, log *slog.Logger, opts ...Option) (*Store, error) {
 		images: filepath.Join(dir, "images"),
 		tmp:    filepath.Join(dir, "tmp"),
 		log:    log,
-		known:  known{records: map[v1.Hash]*record{}, recent: map[v1.Hash]struct{}{}},
+		known:  known{records: map[v1.Hash]*record{}, recent: map[v1.Hash]struct{}{}, sizes: map[v1.Hash]uint64{}},
 	}
 	archives := filepath.Join(dir, "archives")
 	s.archives = newArchiveCache(archives)
@@ -198,7 +199,7 @@ func (s *Store) resolve(ctx context.Context, refString string) (*Image, error) {
 	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
-	r, err := s.unpackOnce(ctx, d, src)
+	r, err := s.unpackOnce(ctx, ref, d, src)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // unpackOnce unpacks an image, together with everybody else who wants it now.
-func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record, error) {
+func (s *Store) unpackOnce(ctx context.Context, ref Ref, d v1.Hash, src source) (*record, error) {
 	s.mu.RLock()
 	if s.closed {
 		s.mu.RUnlock()
@@ -29,7 +29,7 @@ func (s *Store) unpackOnce(ctx context.Context, d v1.Hash, src source) (*record,
 	done := s.flights.DoChan(d.String(), func() (any, error) {
 		var r *record
 		var err error
-		if fault := guard.Run(func() { r, err = s.unpack(s.ctx, d, src) }); fault != nil {
+		if fault := guard.Run(func() { r, err = s.unpack(s.ctx, ref, d, src) }); fault != nil {
 			s.log.Error("unpacking an image panicked", "digest", d.String(), "error", fault, "stack", string(fault.Stack))
 			return nil, fault
 		}
@@ -74,7 +74,7 @@ type pendingLayer struct {
 
 // unpack makes what is missing of image d. It fails as a whole: nothing of it
 // stays behind.
-func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, err error) {
+func (s *Store) unpack(ctx context.Context, ref Ref, d v1.Hash, src source) (r *record, err error) {
 	start := time.Now()
 	ctx, cancel := s.limits.within(ctx)
 	defer cancel()
@@ -112,7 +112,7 @@ func (s *Store) unpack(ctx context.Context, d v1.Hash, src source) (r *record, e
 	if err != nil {
 		return nil, err
 	}
-	r = &record{Digest: d, Chain: chain[visible:], Config: c.config, Owners: &owners}
+	r = &record{Digest: d, Ref: ref.String(), Chain: chain[visible:], Config: c.config, Owners: &owners}
 	if err := u.publish(r); err != nil {
 		return nil, err
 	}

@@ -270,7 +270,11 @@ func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	out = append(out, before...)
+	return append(append(out, before...), RunningImages(h)...), nil
+}
+
+// RunningImages are the digests of the images that replicas run from, some more than once.
+func RunningImages(h *Host) (out []string) {
 	for _, e := range h.Awake.All() {
 		h.each(e, func(l *Live) {
 			if a := cmp.Or(l.Activity, l.left); a != nil {
@@ -280,5 +284,5 @@ func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 			}
 		})
 	}
-	return out, nil
+	return out
 }

@@ -22,7 +22,7 @@ type backend struct {
 	*sites.Sources
 	sites.KeptVolumes
 	sites.SpecFiles
-	sites.Pulls
+	sites.StoredImages
 	*status.Status
 	inside.Replicas
 	host *life.Host

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"time"
+
+	"github.com/fcnode/fcnode/runtime/sites"
 )
 
 // pruneEvery is how often images that no site names are deleted. The store
@@ -20,9 +22,6 @@ func (n *Node) prune(ctx context.Context) {
 // pruneImages deletes the unpacked images that no site was applied with and no
 // replica runs from.
 func (n *Node) pruneImages(ctx context.Context) error {
-	keep, err := n.ImagesInUse(ctx)
-	if err != nil {
-		return err
-	}
-	return n.images.Prune(ctx, keep)
+	_, err := sites.StoredImages{Host: n.Host, Store: n.images}.PruneImages(ctx)
+	return err
 }

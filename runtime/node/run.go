@@ -322,7 +322,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	reload := make(chan os.Signal, 1) // before anybody is told that the daemon is ready: who then asks must not end it
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	answers := backend{n.table, n.denied, n.table.Kept(), sites.Files(n.table), sites.Pulls{Images: n.Images}, n.status, inside.Replicas{}, n.Host}
+	answers := backend{n.table, n.denied, n.table.Kept(), sites.Files(n.table), sites.StoredImages{Host: n.Host, Store: n.images}, n.status, inside.Replicas{}, n.Host}
 	answers.Replicas = inside.New(n.Host, n.table.ByName, answers.Wake)
 	server := api.NewServer(answers, n.Log)
 	server.Restrict(api.Access{Read: n.Cfg.Access.Read, Operate: n.Cfg.Access.Operate, Admin: n.Cfg.Access.Admin})

@@ -383,8 +383,9 @@ func TestWriteSpecWithoutFolder(t *testing.T) {
 
 func TestPullTells(t *testing.T) {
 	d := newDesk(t, nil)
+	pulls := StoredImages{Host: &life.Host{Images: d.images}}
 	var got []api.Pull
-	for p, err := range (Pulls{d.images}).Pull(t.Context(), "reg.example/blog:1") {
+	for p, err := range pulls.Pull(t.Context(), "reg.example/blog:1") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -393,13 +394,13 @@ func TestPullTells(t *testing.T) {
 	if len(got) != 1 || got[0].Image == nil || got[0].Image.Ports[0] != "80/tcp" {
 		t.Errorf("got %+v", got)
 	}
-	for _, err := range (Pulls{d.images}).Pull(t.Context(), "reg.example/blog:3") {
+	for _, err := range pulls.Pull(t.Context(), "reg.example/blog:3") {
 		if !errors.Is(err, api.ErrInvalid) {
 			t.Errorf("no such image: %v", err)
 		}
 	}
 	d.images["full"] = image.ErrNoSpace
-	for _, err := range (Pulls{d.images}).Pull(t.Context(), "full") {
+	for _, err := range pulls.Pull(t.Context(), "full") {
 		if !errors.Is(err, api.ErrUnavailable) {
 			t.Errorf("a full disk: %v", err)
 		}

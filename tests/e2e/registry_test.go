@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -89,7 +90,7 @@ func TestRootImageOfARegistry(t *testing.T) {
 	}
 }
 
-// TestRootUntrustedImage: what nobody has signed whom the node trusts is refused, by apply and by deploy; a site that was applied
+// TestRootUntrustedImage: what nobody has signed whom the node trusts is refused, by apply, deploy and pull; a site that was applied
 // before serves on, and wakes.
 func TestRootUntrustedImage(t *testing.T) {
 	testutil.Privileged(t)
@@ -124,9 +125,46 @@ func TestRootUntrustedImage(t *testing.T) {
 	n.write("cosign.pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
 	n.start()
 	n.outside.greet(s.addr4(80))
-	for _, command := range [][]string{{"apply", "-f", n.write("before.yaml", text)}, {"apply", "-f", n.write("other.yaml", strings.Replace(text, "before", "other", 1))}, {"deploy", "third", "--image", host + "/shop/site:1"}} {
+	for _, command := range [][]string{{"apply", "-f", n.write("before.yaml", text)}, {"apply", "-f", n.write("other.yaml", strings.Replace(text, "before", "other", 1))}, {"deploy", "third", "--image", host + "/shop/site:1"}, {"image", "pull", host + "/shop/site:1"}} {
 		says(t, command[0], n.cliFails(command...), "the image is not trusted: trust[0] of the configuration wants", "it has no signature")
 	}
 	s.park()
 	n.outside.greet(s.addr4(80))
+}
+
+// TestRootImagesOfTheNode: what there is, and whose; what a site has, or had before, is not removed, and what nobody has is.
+func TestRootImagesOfTheNode(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	host, push, _ := n.registry()
+	first, second := host+"/shop/site:1", host+"/shop/site:2"
+	_, one := n.layout(image.Config{})
+	push("shop/site:1")
+	_, two := n.layout(image.Config{Env: []string{"A=b"}})
+	push("shop/site:2")
+	says(t, "pull", n.cli("image", "pull", second), second+"  "+two)
+	text := strings.Replace(n.spec("shop"), n.image(), first, 1)
+	s := n.apply(text)
+	n.outside.greet(s.addr4(80))
+	says(t, "list", n.cli("image", "list"), first, second, "shop")
+	says(t, "inspect", n.cli("image", "inspect", second), two, "A=b")
+	says(t, "remove", n.cliFails("image", "remove", first), "is that of shop", "delete these sites")
+	n.cli("image", "remove", second)
+	says(t, "inspect", n.cliFails("image", "inspect", second), "the node has no image")
+	n.apply(strings.Replace(text, first, second, 1))
+	testutil.WaitFor(t, patience, "the new image to run", func() error {
+		if v := s.get(); v.ImageDigest != two || len(v.Replicas) != 1 {
+			return fmt.Errorf("it has %s, and %+v", v.ImageDigest, v.Replicas)
+		}
+		return nil
+	})
+	says(t, "remove", n.cliFails("image", "remove", one), "rollback")
+	n.outside.greet(s.addr4(80))
+	n.cli("delete", "shop")
+	n.cli("image", "prune") // spares what was looked up since the last time
+	n.cli("image", "prune")
+	if out := n.cli("image", "list"); strings.Contains(out, "site") {
+		t.Errorf("nobody has an image, and there are\n%s", out)
+	}
 }

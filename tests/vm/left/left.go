@@ -101,7 +101,7 @@ var table = []Tests{
 	}},
 	{Package: "tests/e2e", Why: "they are about the daemon's own decisions, its state on disk, its API and its command line", names: []string{
 		"UnchangedSpecChangesNothing", "ApplyIsAllOrNothing", "DryRun", "DeleteWithOpenConnection", "DeleteWhileWaking", "SitesFolder", "AlwaysAwake",
-		"CommandLine", "ImageIsPinned", "ImageOfARegistry", "UntrustedImage", "NamedVolumes", "VolumesOutsideOfRoots", "DeployByLink", "SitesFolderIsGone", "BadSpecIsExplained", "Logs", "Exec", "Names", "EgressNone", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
+		"CommandLine", "ImageIsPinned", "ImageOfARegistry", "UntrustedImage", "ImagesOfTheNode", "NamedVolumes", "VolumesOutsideOfRoots", "DeployByLink", "SitesFolderIsGone", "BadSpecIsExplained", "Logs", "Exec", "Names", "EgressNone", "ImageThatComesBack", "BackoffHoldsVisitorsOff", "FullDisk", "RefusesToStart",
 		"SecondDaemonIsRefused", "KilledDuringApply", "KilledDuringDelete", "SiteThatEndsWhileNoDaemonRuns", "Reboot",
 		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",

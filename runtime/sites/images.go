@@ -1,0 +1,217 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/fcnode/fcnode/runtime/api"
+	"github.com/fcnode/fcnode/runtime/config"
+	"github.com/fcnode/fcnode/runtime/image"
+	"github.com/fcnode/fcnode/runtime/life"
+	"github.com/fcnode/fcnode/runtime/store"
+)
+
+// StoredImages answers the API about the images that the node has.
+type StoredImages struct {
+	Host  *life.Host
+	Store *image.Store
+}
+
+// Pull implements api.Backend.
+func (m StoredImages) Pull(ctx context.Context, ref string) iter.Seq2[api.Pull, error] {
+	return func(yield func(api.Pull, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		gone := false
+		tell := func(at image.Progress) {
+			if !gone && !yield(api.Pull{Layers: at.Layers, Of: at.Of, Bytes: at.Bytes, Size: at.Size}, nil) {
+				gone = true
+				cancel()
+			}
+		}
+		img, err := m.Host.Images.Resolve(image.WithProgress(ctx, tell), ref)
+		switch {
+		case gone:
+		case err != nil:
+			yield(api.Pull{}, pullError(ref, err))
+		default:
+			yield(api.Pull{Image: &api.Image{
+				Digest: img.Digest, Ports: img.Config.ExposedPorts, Volumes: img.Config.Volumes, Architecture: img.Config.Architecture,
+			}}, nil)
+		}
+	}
+}
+
+// Images implements api.Backend.
+func (m StoredImages) Images(ctx context.Context) ([]api.StoredImage, error) {
+	kept, err := m.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used, err := m.uses()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.StoredImage, 0, len(kept))
+	for i := range kept {
+		out = append(out, stored(&kept[i], used[kept[i].Digest]))
+	}
+	return out, nil
+}
+
+// Image implements api.Backend.
+func (m StoredImages) Image(ctx context.Context, digest string) (api.StoredImage, error) {
+	kept, err := m.Store.List(ctx)
+	if err != nil {
+		return api.StoredImage{}, err
+	}
+	i := slices.IndexFunc(kept, func(k image.Kept) bool { return k.Digest == digest })
+	if i < 0 {
+		return api.StoredImage{}, fmt.Errorf("image %q: %w", digest, api.ErrNotFound)
+	}
+	used, err := m.uses()
+	if err != nil {
+		return api.StoredImage{}, err
+	}
+	k := &kept[i]
+	out := stored(k, used[digest])
+	out.Run = &api.ImageRun{
+		Entrypoint: k.Config.Entrypoint, Command: k.Config.Cmd, Env: k.Config.Env, Workdir: k.Config.WorkingDir, User: k.Config.User, StopSignal: k.Config.StopSignal,
+	}
+	for _, l := range k.Layers {
+		out.LayerList = append(out.LayerList, api.ImageLayer{ID: l.ID, Bytes: l.Bytes, Images: l.Images})
+	}
+	return out, nil
+}
+
+// RemoveImage implements api.Backend.
+func (m StoredImages) RemoveImage(ctx context.Context, digest string) error {
+	if _, err := m.Image(ctx, digest); err != nil {
+		return err
+	}
+	used, err := m.uses()
+	if err != nil {
+		return err
+	}
+	switch u := used[digest]; {
+	case len(u.sites) > 0:
+		return &api.Error{
+			Code: api.CodeBusy, Message: fmt.Sprintf("image %s is that of %s", digest, strings.Join(u.sites, ", ")),
+			Hint: "delete these sites, or give them another image, first",
+		}
+	case u.before:
+		return &api.Error{
+			Code: api.CodeBusy, Message: fmt.Sprintf("image %s is kept for fcnode rollback: a site had it before it was changed last", digest),
+			Hint: "it goes by itself when that site is changed again or deleted",
+		}
+	case u.runs:
+		return &api.Error{Code: api.CodeBusy, Message: fmt.Sprintf("replicas run from image %s", digest), Hint: "try again when they have ended (fcnode list)"}
+	}
+	err = m.Store.Remove(ctx, digest)
+	if errors.Is(err, image.ErrNotFound) {
+		return fmt.Errorf("image %q: %w", digest, api.ErrNotFound)
+	}
+	return err
+}
+
+// PruneImages implements api.Backend.
+func (m StoredImages) PruneImages(ctx context.Context) (api.Pruned, error) {
+	keep, err := m.Host.ImagesInUse(ctx)
+	if err != nil {
+		return api.Pruned{}, err
+	}
+	removed, err := m.Store.Prune(ctx, keep)
+	return api.Pruned{Images: removed.Images, Layers: removed.Layers}, err
+}
+
+// use says what an image is needed for.
+type use struct {
+	refs, sites  []string
+	before, runs bool // for a rollback; by a replica
+}
+
+// uses are those of all images, by their digests.
+func (m StoredImages) uses() (map[string]use, error) {
+	out := map[string]use{}
+	change := func(digest string, f func(u *use)) {
+		if digest == "" {
+			return
+		}
+		u := out[digest]
+		f(&u)
+		out[digest] = u
+	}
+	err := m.Host.Store.All(func(s *store.Site) error {
+		change(s.Image, func(u *use) {
+			u.sites = append(u.sites, s.Spec.Name)
+			if !slices.Contains(u.refs, s.Spec.Image) {
+				u.refs = append(u.refs, s.Spec.Image)
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	before, err := m.Host.Store.PreviousImages()
+	if err != nil {
+		return nil, err
+	}
+	for _, digest := range before {
+		change(digest, func(u *use) { u.before = true })
+	}
+	for _, digest := range life.RunningImages(m.Host) {
+		change(digest, func(u *use) { u.runs = true })
+	}
+	return out, nil
+}
+
+func stored(k *image.Kept, u use) api.StoredImage {
+	all, own := k.Bytes()
+	out := api.StoredImage{
+		Image: api.Image{Digest: k.Digest, Ports: k.Config.ExposedPorts, Volumes: k.Config.Volumes, Architecture: k.Config.Architecture},
+		Refs:  u.refs, Sites: u.sites, Used: len(u.sites) > 0 || u.before || u.runs,
+		Layers: len(k.Layers), Bytes: all, Own: own, Unpacked: k.Unpacked,
+	}
+	if k.Ref != "" && !slices.Contains(out.Refs, k.Ref) {
+		out.Refs = append(out.Refs, k.Ref)
+	}
+	slices.Sort(out.Sites)
+	return out
+}
+
+// pullError says whose fault it is that an image cannot be had.
+func pullError(ref string, err error) error {
+	code, hint := api.CodeInvalid, ""
+	switch {
+	case errors.Is(err, image.ErrNoSpace), errors.Is(err, image.ErrClosed):
+		code = api.CodeUnavailable
+	case errors.Is(err, image.ErrReference), errors.Is(err, image.ErrUnsupported), errors.Is(err, image.ErrDenied), errors.Is(err, image.ErrUntrusted):
+	case errors.Is(err, image.ErrNotFound):
+		hint = "is " + ref + " written as it should be?"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return &api.Error{Code: code, Message: err.Error(), Hint: hint}
+}
+
+// Trust reads the keys of the rules by which images are trusted.
+func Trust(rules []config.Trust) ([]image.Rule, error) {
+	out := make([]image.Rule, 0, len(rules))
+	for i, r := range rules {
+		rule := image.Rule{Images: r.Images}
+		for _, path := range r.Keys {
+			key, err := image.ReadKey(path)
+			if err != nil {
+				return nil, fmt.Errorf("trust[%d] of the configuration: %w", i, err)
+			}
+			rule.Keys = append(rule.Keys, key)
+		}
+		out = append(out, rule)
+	}
+	return out, nil
+}
