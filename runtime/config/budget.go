@@ -67,7 +67,7 @@ func (c *Cores) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Size is an amount of memory; 0 is all that the machine has.
+// Size is an amount of memory, or of disk; 0 is all that the machine has.
 type Size spec.Bytes
 
 // MarshalText implements encoding.TextMarshaler.

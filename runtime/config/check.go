@@ -132,6 +132,9 @@ func (c checker) config(cfg *Config) {
 	c.registries(cfg.Registries)
 	c.trust(cfg.Trust)
 	c.size("images.bytes", cfg.Images.Bytes, spec.MiB)
+	if d := spec.Bytes(cfg.Images.Disk); d != 0 && (d < spec.MiB || d > 1024*spec.TiB) {
+		c.bad("images.disk", "all, or 1MiB to 1PiB", "%s is out of range", d)
+	}
 	c.number("images.entries", cfg.Images.Entries, 1, 100_000_000)
 	c.duration("images.time", cfg.Images.Time, time.Second, 24*time.Hour)
 	c.tiers(cfg)

@@ -20,6 +20,7 @@ type Kept struct {
 	Digest   string
 	Ref      string // what it was unpacked by; empty: an older fcnode has unpacked it
 	Unpacked time.Time
+	Used     time.Time // when this daemon has looked it up last; zero: not since the last Prune
 	Config   Config
 	Layers   []KeptLayer // that can be seen, from the bottom up
 }
@@ -61,6 +62,9 @@ func (s *Store) List(ctx context.Context) ([]Kept, error) {
 		if st, err := os.Stat(s.recordFile(r.Digest)); err == nil {
 			k.Unpacked = st.ModTime()
 		}
+		s.known.mu.Lock()
+		k.Used = s.known.recent[r.Digest]
+		s.known.mu.Unlock()
 		for _, c := range r.Chain {
 			bytes, err := s.sizeOf(ctx, c)
 			if err != nil {

@@ -86,7 +86,6 @@ func (s *Store) sweep(which func() (map[v1.Hash]bool, error)) (removed Removed, 
 			delete(s.known.records, h)
 		}
 	}
-	clear(s.known.sizes)
 	s.known.mu.Unlock()
 
 	used, images, err := s.sweepRecords(live)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
@@ -29,6 +30,7 @@ type Store struct {
 
 	registries Registries
 	trust      []Rule
+	grown      func()
 	limits     Limits
 
 	ctx     context.Context //nolint:containedctx // unpacking outlives the Resolve that began it; ends with Close
@@ -46,9 +48,9 @@ type Store struct {
 // known is what the store keeps in memory. Its mutex is taken inside of Store.mu.
 type known struct {
 	mu      sync.Mutex
-	records map[v1.Hash]*record  // as on disk
-	recent  map[v1.Hash]struct{} // resolved since the last Prune
-	sizes   map[v1.Hash]uint64   // of layers, by their chains; in bytes
+	records map[v1.Hash]*record   // as on disk
+	recent  map[v1.Hash]time.Time // resolved since the last Prune, and when
+	sizes   map[v1.Hash]uint64    // of layers, by their chains; in bytes
 }
 
 // Option changes what Open makes.
@@ -64,6 +66,9 @@ func Reserve(paths ...string) Option {
 func Roots(paths ...string) Option {
 	return func(s *Store) { s.roots = append(s.roots, paths...) }
 }
+
+// Grown has f called when an image was unpacked. Whoever asked for that waits until f returns.
+func Grown(f func()) Option { return func(s *Store) { s.grown = f } }
 
 // Open opens the store in dir, makes it (0700) if there is none, and removes what an unpacking
 // that was killed left in it.
@@ -91,7 +96,8 @@ func Open(dir string, log *slog.Logger, opts ...Option) (*Store, error) {
 		images: filepath.Join(dir, "images"),
 		tmp:    filepath.Join(dir, "tmp"),
 		log:    log,
-		known:  known{records: map[v1.Hash]*record{}, recent: map[v1.Hash]struct{}{}, sizes: map[v1.Hash]uint64{}},
+		grown:  func() {},
+		known:  known{records: map[v1.Hash]*record{}, recent: map[v1.Hash]time.Time{}, sizes: map[v1.Hash]uint64{}},
 	}
 	archives := filepath.Join(dir, "archives")
 	s.archives = newArchiveCache(archives)
@@ -254,7 +260,7 @@ func (s *Store) record(d v1.Hash) (*record, error) {
 		}
 		s.known.records[d] = r
 	}
-	s.known.recent[d] = struct{}{}
+	s.known.recent[d] = time.Now()
 	return r, nil
 }
 
@@ -263,7 +269,7 @@ func (s *Store) remember(r *record) {
 	s.known.mu.Lock()
 	defer s.known.mu.Unlock()
 	s.known.records[r.Digest] = r
-	s.known.recent[r.Digest] = struct{}{}
+	s.known.recent[r.Digest] = time.Now()
 }
 
 // named sets the reference under which an image was resolved.

@@ -117,6 +117,7 @@ func (s *Store) unpack(ctx context.Context, ref Ref, d v1.Hash, src source) (r *
 		return nil, err
 	}
 	s.remember(r) // before a Prune that waits for the lock looks
+	s.grown()
 	s.log.Info("image unpacked", "digest", d.String(), "layers", len(chain), "new", len(u.pending),
 		"bytes", size, "took", time.Since(start))
 	return r, nil

@@ -21,6 +21,7 @@ type Node struct {
 	dp         *bpf.Datapath
 	net        *netctl.Net
 	images     *image.Store
+	grown      chan struct{} // an image was unpacked; of size 1
 	containers *container.Manager
 	parent     *cgroup.Parent
 	cgroups    cgroup.Host

@@ -84,6 +84,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, version strin
 	}
 	defer locks.Release()
 	n := &Node{
+		grown: make(chan struct{}, 1),
 		Host: &life.Host{
 			Cfg: cfg, Log: log, Now: bpf.Now,
 			Sources: volume.NewComparer(cfg.VolumeRoots, cfg.SecretRoots),
@@ -151,6 +152,12 @@ func (n *Node) open() (err error) {
 	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
 		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
 		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...),
+		image.Grown(func() {
+			select {
+			case n.grown <- struct{}{}:
+			default: // it looks anyway
+			}
+		}),
 		image.Within(image.Limits{Bytes: int64(cfg.Images.Bytes), Entries: cfg.Images.Entries, Time: time.Duration(cfg.Images.Time)}))
 	if err != nil {
 		return err
@@ -345,6 +352,9 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	}
 
 	n.Go(func() { n.every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	n.Go(func() {
+		sites.StoredImages{Host: n.Host, Store: n.images}.KeepWithin(ctx, uint64(n.Cfg.Images.Disk), n.grown)
+	})
 	n.Work.Go(func() { n.firewall.Follow(ctx) }) // as above
 	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })

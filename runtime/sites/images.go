@@ -1,12 +1,14 @@
 package sites
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/config"
@@ -128,6 +130,81 @@ func (m StoredImages) PruneImages(ctx context.Context) (api.Pruned, error) {
 	return api.Pruned{Images: removed.Images, Layers: removed.Layers}, err
 }
 
+// inHand is for how long an image that was looked up may be about to be used by whoever has done so.
+const inHand = 10 * time.Minute
+
+// KeepWithin trims them when they have grown, and now and then, until the context ends; 0: there is no such bound.
+func (m StoredImages) KeepWithin(ctx context.Context, most uint64, grown <-chan struct{}) {
+	if most == 0 {
+		return
+	}
+	tick := time.NewTicker(inHand)
+	defer tick.Stop()
+	told := false
+	for {
+		bytes, err := m.Trim(ctx, most)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			m.Host.Log.Warn("what images take is not kept within images.disk for now", "error", err)
+		case bytes > most && !told:
+			m.Host.Log.Warn("images take more than images.disk, and sites have all of them, or had them just now", "bytes", bytes)
+		}
+		told = bytes > most
+		select {
+		case <-grown:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Trim removes images that nobody uses, who was looked up longest ago first, until all take no more than so many
+// bytes of disk. It says how many they take in the end.
+func (m StoredImages) Trim(ctx context.Context, most uint64) (bytes uint64, err error) {
+	for {
+		kept, err := m.Store.List(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if bytes = taken(kept); bytes <= most {
+			return bytes, nil
+		}
+		used, err := m.uses()
+		if err != nil {
+			return bytes, err
+		}
+		kept = slices.DeleteFunc(kept, func(k image.Kept) bool { return used[k.Digest].by() || time.Since(k.Used) < inHand })
+		if len(kept) == 0 {
+			return bytes, nil
+		}
+		oldest := slices.MinFunc(kept, func(a, b image.Kept) int { return cmp.Or(a.Used.Compare(b.Used), a.Unpacked.Compare(b.Unpacked)) })
+		if err := m.Store.Remove(ctx, oldest.Digest); err != nil && !errors.Is(err, image.ErrNotFound) {
+			return bytes, err
+		}
+		m.Host.Log.Info("an image that nobody uses was removed, as all take more than images.disk", "digest", oldest.Digest, "name", oldest.Ref)
+	}
+}
+
+// taken is what images take together.
+func taken(kept []image.Kept) (bytes uint64) {
+	counted := map[string]bool{}
+	for _, k := range kept {
+		for _, l := range k.Layers {
+			if !counted[l.ID] {
+				counted[l.ID] = true
+				bytes += l.Bytes
+			}
+		}
+	}
+	return bytes
+}
+
+// by says whether anybody uses it.
+func (u use) by() bool { return len(u.sites) > 0 || u.before || u.runs }
+
 // use says what an image is needed for.
 type use struct {
 	refs, sites  []string
@@ -174,7 +251,7 @@ func stored(k *image.Kept, u use) api.StoredImage {
 	all, own := k.Bytes()
 	out := api.StoredImage{
 		Image: api.Image{Digest: k.Digest, Ports: k.Config.ExposedPorts, Volumes: k.Config.Volumes, Architecture: k.Config.Architecture},
-		Refs:  u.refs, Sites: u.sites, Used: len(u.sites) > 0 || u.before || u.runs,
+		Refs:  u.refs, Sites: u.sites, Used: u.by(),
 		Layers: len(k.Layers), Bytes: all, Own: own, Unpacked: k.Unpacked,
 	}
 	if k.Ref != "" && !slices.Contains(out.Refs, k.Ref) {
