@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -49,9 +51,21 @@ type Reader struct {
 	err   error         // of the process; after ended
 }
 
+// keepOwn keeps what this program was started with from the processes that it starts: a shell's files, say. What it
+// opens itself they do not have anyway.
+var keepOwn = sync.OnceValue(func() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep files from the process that reads layers: %w", err)
+	}
+	return nil
+})
+
 // Start starts a process that reads a layer. The context ends it. From is closed by
 // Close; after the end of the tar it may be read on.
 func Start(ctx context.Context, from io.ReadCloser) (*Reader, error) {
+	if err := keepOwn(); err != nil {
+		return nil, err
+	}
 	r := &Reader{from: from, fed: make(chan struct{}), ended: make(chan struct{})}
 	in, feed, err := pipe()
 	if err != nil {
