@@ -131,12 +131,7 @@ func (c checker) config(cfg *Config) {
 	c.privileges(cfg.Privileges)
 	c.registries(cfg.Registries)
 	c.trust(cfg.Trust)
-	c.size("images.bytes", cfg.Images.Bytes, spec.MiB)
-	if d := spec.Bytes(cfg.Images.Disk); d != 0 && (d < spec.MiB || d > 1024*spec.TiB) {
-		c.bad("images.disk", "all, or 1MiB to 1PiB", "%s is out of range", d)
-	}
-	c.number("images.entries", cfg.Images.Entries, 1, 100_000_000)
-	c.duration("images.time", cfg.Images.Time, time.Second, 24*time.Hour)
+	c.images(cfg.Images)
 	c.tiers(cfg)
 	c.classes(cfg)
 	c.scaling(cfg)
@@ -157,6 +152,16 @@ func (c checker) oneOf(at, got string, want []string, what string) {
 		hint = "; did you mean " + guess + "?"
 	}
 	c.bad(at, strings.Join(want, ", "), "%q is no %s%s", got, what, hint)
+}
+
+// images checks the bounds of what images take.
+func (c checker) images(i Images) {
+	c.size("images.bytes", i.Bytes, spec.MiB)
+	if d := spec.Bytes(i.Disk); d != 0 && (d < spec.MiB || d > 1024*spec.TiB) {
+		c.bad("images.disk", "all, or 1MiB to 1PiB", "%s is out of range", d)
+	}
+	c.number("images.entries", i.Entries, 1, 100_000_000)
+	c.duration("images.time", i.Time, time.Second, 24*time.Hour)
 }
 
 // registries checks the names of registries.

@@ -27,7 +27,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/event/eventlog"
 	"github.com/fcnode/fcnode/runtime/firewall"
 	"github.com/fcnode/fcnode/runtime/folders"
-	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/inside"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/network"
@@ -144,22 +143,8 @@ func (n *Node) open() (err error) {
 	n.Numbers.Reserve()
 	sites.TellRecovered(n.Host, n.Store.Recovered())
 	n.openEvents()
-	trust, err := sites.Trust(cfg.Trust)
-	if err != nil {
-		return err
-	}
 	n.openAppArmor()
-	n.images, err = image.Open(filepath.Join(cfg.StateDir, "images"), n.Log,
-		image.Reserve(cfg.StateDir, cfg.RunDir), image.Roots(cfg.VolumeRoots...),
-		image.FromRegistries(image.Registries(cfg.Registries)), image.Trust(trust...),
-		image.Grown(func() {
-			select {
-			case n.grown <- struct{}{}:
-			default: // it looks anyway
-			}
-		}),
-		image.Within(image.Limits{Bytes: int64(cfg.Images.Bytes), Entries: cfg.Images.Entries, Time: time.Duration(cfg.Images.Time)}))
-	if err != nil {
+	if err := n.openImages(); err != nil {
 		return err
 	}
 	if n.NamedVolumes, err = volume.OpenStore(filepath.Join(cfg.StateDir, "volumes"), n.Log); err != nil {
@@ -351,10 +336,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 		n.Log.Error("a gateway cannot follow the routes", "error", err)
 	}
 
-	n.Go(func() { n.every(ctx, pruneEvery, func() { n.prune(ctx) }) })
-	n.Go(func() {
-		sites.StoredImages{Host: n.Host, Store: n.images}.KeepWithin(ctx, uint64(n.Cfg.Images.Disk), n.grown)
-	})
+	n.keepImages(ctx)
 	n.Work.Go(func() { n.firewall.Follow(ctx) }) // as above
 	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
