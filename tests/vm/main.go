@@ -64,7 +64,7 @@ func parseFlags() options {
 	flag.StringVar(&o.bench, "bench", "", "parts of the bench to run instead of tests")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each thing that the bench measures by runs")
 	flag.DurationVar(&o.silence, "silence", 8*time.Minute, "kill a machine that says nothing for so long")
-	flag.DurationVar(&o.total, "total", 60*time.Minute, "kill a machine that runs for so long")
+	flag.DurationVar(&o.total, "total", 80*time.Minute, "kill a machine that runs for so long")
 	flag.Float64Var(&o.scale, "scale", 0, "multiplier of the tests' deadlines (0: 10 when emulated, else 1)")
 	flag.IntVar(&o.memory, "memory", 4096, "memory of the machine, MiB")
 	flag.IntVar(&o.cpus, "cpus", 2, "processors of the machine")
