@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -120,27 +121,21 @@ func newImageInspect(e *env) *cobra.Command {
 			return printJSON(e.stdout, m)
 		}
 		var t table
-		t.row("digest", m.Digest)
-		t.row("names", dash(strings.Join(m.Refs, " ")))
-		t.row("sites", users(&m))
-		t.row("size", fmt.Sprintf("%s, %s of them in no other image", size(int64(m.Bytes)), size(int64(m.Own))))
-		t.row("age", age(e.now().Sub(m.Unpacked)))
-		for _, row := range [][2]string{{"ports", strings.Join(m.Ports, " ")}, {"volumes", strings.Join(m.Volumes, " ")}, {"architecture", m.Architecture}} {
+		if m.Run == nil {
+			m.Run = &api.ImageRun{}
+		}
+		for _, row := range [][2]string{
+			{"digest", m.Digest}, {"names", dash(strings.Join(m.Refs, " "))}, {"sites", users(&m)},
+			{"size", fmt.Sprintf("%s, %s of them in no other image", size(int64(m.Bytes)), size(int64(m.Own)))}, {"age", age(e.now().Sub(m.Unpacked))},
+			{"ports", strings.Join(m.Ports, " ")}, {"volumes", strings.Join(m.Volumes, " ")}, {"architecture", m.Architecture},
+			{"entrypoint", quoted(m.Run.Entrypoint)}, {"command", quoted(m.Run.Command)}, {"user", m.Run.User}, {"workdir", m.Run.Workdir}, {"stop signal", m.Run.StopSignal},
+		} {
 			if row[1] != "" {
 				t.row(row[0], row[1])
 			}
 		}
-		if r := m.Run; r != nil {
-			for _, row := range [][2]string{
-				{"entrypoint", quoted(r.Entrypoint)}, {"command", quoted(r.Command)}, {"user", r.User}, {"workdir", r.Workdir}, {"stop signal", r.StopSignal},
-			} {
-				if row[1] != "" {
-					t.row(row[0], row[1])
-				}
-			}
-			for _, v := range r.Env {
-				t.row("env", v)
-			}
+		for _, v := range m.Run.Env {
+			t.row("env", v)
 		}
 		for _, l := range m.LayerList {
 			t.row("layer", fmt.Sprintf("%s  %s  in %s", shortDigest(l.ID), size(int64(l.Bytes)), plural(l.Images, "image")))
@@ -222,11 +217,7 @@ func imageArg(cmd *cobra.Command, client *api.Client, arg string) (digest string
 		if m.Digest == arg {
 			return arg, nil
 		}
-		named := false
-		for _, ref := range m.Refs {
-			named = named || ref == arg
-		}
-		if named || strings.HasPrefix(m.Digest, arg) || strings.HasPrefix(strings.TrimPrefix(m.Digest, "sha256:"), arg) {
+		if slices.Contains(m.Refs, arg) || strings.HasPrefix(m.Digest, arg) || strings.HasPrefix(strings.TrimPrefix(m.Digest, "sha256:"), arg) {
 			found = append(found, m.Digest)
 		}
 	}

@@ -181,7 +181,7 @@ type Images struct {
 	Bytes spec.Bytes `json:"bytes" also:"size,max"`
 	// Entries is how many files and folders its layers have.
 	Entries int `json:"entries" also:"files,inodes"`
-	// Disk is how much all of them may take; more is bought back from those that no site has. all: there is no such bound.
+	// Disk is how much all of them may take; where they take more, those that no site has are removed. all: there is no such bound.
 	Disk Size `json:"disk" also:"quota,keep,total"`
 	// Time is how long fetching and unpacking may take.
 	Time spec.Duration `json:"time" also:"timeout,deadline"`

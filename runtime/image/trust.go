@@ -75,7 +75,7 @@ func (r Rule) about(image string) bool {
 	})
 }
 
-// trusted says why an image must not be used that a source has, as what the registry listed first, or nil.
+// trusted says why the image that a reference means must not be used, or nil. src is nil for a folder.
 func (s *Store) trusted(ctx context.Context, ref Ref, src source, digest v1.Hash) error {
 	called := ref.String()
 	registry, is := src.(*registrySource)
@@ -131,10 +131,7 @@ func (s *registrySource) signed(ctx context.Context, image string, digests []v1.
 			}
 		}
 	}
-	if len(errs) == 0 {
-		return errors.New("it has no signature")
-	}
-	return errors.Join(errs...)
+	return cmp.Or(errors.Join(errs...), errors.New("it has no signature"))
 }
 
 const (
@@ -207,7 +204,7 @@ func (s *registrySource) referring(ctx context.Context, at name.Repository, _ st
 	if err != nil {
 		return answered(err)
 	}
-	errs := []error{ErrNotFound}
+	var errs []error
 	for i, m := range list.Manifests {
 		if m.ArtifactType != sigstoreBundle || i >= maxSignatures {
 			continue
@@ -219,12 +216,9 @@ func (s *registrySource) referring(ctx context.Context, at name.Repository, _ st
 		if err == nil {
 			return nil
 		}
-		errs = append(errs[:len(errs):len(errs)], answered(err))
+		errs = append(errs, answered(err))
 	}
-	if len(errs) > 1 {
-		errs = errs[1:]
-	}
-	return errors.Join(errs...)
+	return cmp.Or(errors.Join(errs...), ErrNotFound)
 }
 
 // verifyBundle says why a bundle is no signature of an image by one of the keys, or nil.
@@ -279,7 +273,7 @@ func (s *registrySource) parts(ctx context.Context, at name.Repository, manifest
 	if err != nil {
 		return fmt.Errorf("its signatures: %w", err)
 	}
-	errs := []error{fmt.Errorf("%w: there is no part of type %s", ErrNotFound, mediaType)}
+	var errs []error
 	for i, d := range m.Layers {
 		if string(d.MediaType) != mediaType || i >= maxSignatures {
 			continue
@@ -293,10 +287,7 @@ func (s *registrySource) parts(ctx context.Context, at name.Repository, manifest
 		}
 		errs = append(errs, err)
 	}
-	if len(errs) > 1 {
-		errs = errs[1:]
-	}
-	return errors.Join(errs...)
+	return cmp.Or(errors.Join(errs...), fmt.Errorf("%w: there is no part of type %s", ErrNotFound, mediaType))
 }
 
 // small reads a small part.

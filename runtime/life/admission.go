@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -21,7 +22,7 @@ const admissionLook = 50 * time.Millisecond
 // processes later, and nobody else is killed for them.
 type Admission struct {
 	host *Host
-	left func() (MemoryLeft, error)
+	left func() (policy.MemoryLeft, error)
 
 	mu       sync.Mutex
 	promised float64 // to those who start, in bytes
@@ -35,19 +36,12 @@ type Admission struct {
 	refused atomic.Uint64
 }
 
-// MemoryLeft is what may still be taken, in bytes; negative: more is taken than may be.
-type MemoryLeft struct {
-	Memory float64
-	Swap   float64 // of which the kernel makes use when there is no other way
-	Total  float64 // what all sites may have at most
-}
-
 // mostShare is the part of all memory that is asked for a start at most: what a site has held before it does not
 // take at once, and if it has ever held nearly all it would never start again.
 const mostShare = 0.5
 
 // NewAdmission is that of a host.
-func NewAdmission(h *Host, left func() (MemoryLeft, error)) *Admission {
+func NewAdmission(h *Host, left func() (policy.MemoryLeft, error)) *Admission {
 	return &Admission{host: h, left: left}
 }
 
@@ -55,19 +49,19 @@ func NewAdmission(h *Host, left func() (MemoryLeft, error)) *Admission {
 func (a *Admission) Refused() uint64 { return a.refused.Load() }
 
 // enter waits until there is memory for a start of the site, for so long at most, or says
-// why there is none. Who was let in calls leave when what he has taken can be read.
+// why there is none. When the start is over, and what it takes can be read as taken, leave is called.
 func (a *Admission) enter(ctx context.Context, st *Site, s *spec.Site, within time.Duration) (leave func(), err error) {
 	need := a.need(st, s)
 	deadline := time.Now().Add(within)
 	for last := false; ; {
-		got, lacks, others := a.take(need, last)
+		asked, lacks, others := a.take(need, last)
 		if lacks <= 0 {
-			return sync.OnceFunc(func() { a.give(got) }), nil
+			return sync.OnceFunc(func() { a.give(asked) }), nil
 		}
 		if last {
 			a.refused.Add(1)
 			return nil, fmt.Errorf("the node has no memory for it: it takes about %s, of which %s are lacking, and those who sleep can give no more back",
-				sizeOf(uint64(need)), sizeOf(uint64(lacks)))
+				sizeOf(uint64(asked)), sizeOf(uint64(lacks)))
 		}
 		making := a.makeRoom(lacks, fmt.Sprintf("%s is to start, for which %s of memory are lacking", st.Name, sizeOf(uint64(lacks))))
 		if last = !making && !others || time.Now().After(deadline); last {
@@ -103,8 +97,8 @@ func (a *Admission) need(st *Site, s *spec.Site) (need float64) {
 }
 
 // take promises memory to a start, of swap, too, if there is no other way; or it says how much
-// is lacking, and whether others are about to start.
-func (a *Admission) take(need float64, swap bool) (got, lacks float64, others bool) {
+// is lacking, and whether others are about to start. asked is what the start needs, at most mostShare of all.
+func (a *Admission) take(need float64, swap bool) (asked, lacks float64, others bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	left, err := a.left()
@@ -120,18 +114,18 @@ func (a *Admission) take(need float64, swap bool) (got, lacks float64, others bo
 		}
 	}
 	if lacks > 0 {
-		return 0, lacks, a.starting > 0
+		return need, lacks, a.starting > 0
 	}
 	a.promised += need
 	a.starting++
 	return need, 0, false
 }
 
-func (a *Admission) give(got float64) {
+func (a *Admission) give(asked float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.starting--
-	if a.promised -= got; a.starting == 0 {
+	if a.promised -= asked; a.starting == 0 {
 		a.promised = 0 // whatever the sums of fractions are
 	}
 }

@@ -548,6 +548,7 @@ func (h fakeHolder) Refuse(id bpf.SiteID) (int, error) {
 // fakeImages has the one image that the tag names, and those that were unpacked.
 type fakeImages struct {
 	tag      string     // digest; empty: the source is gone
+	refused  error      // if not nil, what it has may not be used
 	mu       sync.Mutex // starts of several replicas resolve at the same time
 	unpacked []string
 	like     image.Image // what they have besides
@@ -556,6 +557,9 @@ type fakeImages struct {
 func (f *fakeImages) Resolve(context.Context, string) (*image.Image, error) {
 	if f.tag == "" {
 		return nil, image.ErrNotFound
+	}
+	if f.refused != nil {
+		return nil, f.refused
 	}
 	f.mu.Lock()
 	f.unpacked = append(f.unpacked, f.tag)
@@ -776,12 +780,12 @@ func (w *world) used() (sum uint64, _ error) {
 }
 
 // memoryLeft is what total says.
-func (w *world) memoryLeft() (MemoryLeft, error) {
+func (w *world) memoryLeft() (policy.MemoryLeft, error) {
 	used, err := w.used()
 	if w.total == 0 {
-		return MemoryLeft{Memory: 1 << 50, Total: 1 << 50}, err
+		return policy.MemoryLeft{Memory: 1 << 50, Total: 1 << 50}, err
 	}
-	return MemoryLeft{Memory: float64(w.total) - float64(used), Swap: float64(w.swap), Total: float64(w.total)}, err
+	return policy.MemoryLeft{Memory: float64(w.total) - float64(used), Swap: float64(w.swap), Total: float64(w.total)}, err
 }
 
 // container is the one of a replica, by its name.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/store"
 )
 
@@ -261,10 +262,13 @@ func (h *Host) ImagesInUse(ctx context.Context) ([]string, error) {
 	}
 	for ref, name := range refs {
 		img, err := h.Images.Resolve(ctx, ref)
-		if err != nil {
+		switch {
+		case err == nil:
+			out = append(out, img.Digest)
+		case errors.Is(err, image.ErrUntrusted), errors.Is(err, image.ErrLimit): // no replica can start from it either
+		default:
 			return nil, fmt.Errorf("image of site %s: %w", name, err)
 		}
-		out = append(out, img.Digest)
 	}
 	before, err := h.Store.PreviousImages() // for a rollback
 	if err != nil {

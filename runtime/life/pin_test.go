@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/image"
 )
 
 // image is the digest of what the site's only replica runs from.
@@ -72,6 +73,19 @@ func TestLostImage(t *testing.T) {
 		s.With(func(l *Live) { why = l.History.Failure.Message })
 		if !strings.Contains(why, "apply the site again") {
 			t.Errorf("the failure says %q", why)
+		}
+	})
+}
+
+// TestRefusedImageIsNotInUse: a site that may not have its image has none, and does not keep those of others on disk; one whose
+// source is away may have any.
+func TestRefusedImageIsNotInUse(t *testing.T) {
+	inWorld(t, "image: 'oci:/i:1'", func(t *testing.T, w *world, d *daemon, _ *Site) {
+		for refused, known := range map[error]bool{image.ErrUntrusted: true, image.ErrLimit: true, image.ErrDenied: false} {
+			w.images.refused = refused
+			if images, err := d.ImagesInUse(t.Context()); len(images) > 0 || (err == nil) != known {
+				t.Errorf("%v: in use are %q, %v", refused, images, err)
+			}
 		}
 	})
 }

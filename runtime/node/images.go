@@ -14,6 +14,7 @@ import (
 // two of these.
 const pruneEvery = 12 * time.Hour
 
+// openImages opens their store; one key that cannot be read keeps the daemon from starting.
 func (n *Node) openImages() error {
 	trust, err := sites.Trust(n.Cfg.Trust)
 	if err != nil {
@@ -28,30 +29,22 @@ func (n *Node) openImages() error {
 
 // keepImages deletes images that no site names, now and then, and when they take too much.
 func (n *Node) keepImages(ctx context.Context) {
-	n.Go(func() { n.every(ctx, pruneEvery, func() { n.prune(ctx) }) })
+	images := sites.StoredImages{Host: n.Host, Store: n.images}
 	n.Go(func() {
-		sites.StoredImages{Host: n.Host, Store: n.images}.KeepWithin(ctx, uint64(n.Cfg.Images.Disk), n.grown)
+		n.every(ctx, pruneEvery, func() {
+			n.SweepImages()
+			if _, err := images.PruneImages(ctx); err != nil {
+				n.Log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
+			}
+		})
 	})
+	n.Go(func() { images.KeepWithin(ctx, uint64(n.Cfg.Images.Disk), n.grown) })
 }
 
 // grow has somebody look whether images take too much.
 func (n *Node) grow() {
 	select {
 	case n.grown <- struct{}{}:
-	default: // he looks anyway
+	default: // a look is due already
 	}
-}
-
-func (n *Node) prune(ctx context.Context) {
-	n.SweepImages()
-	if err := n.pruneImages(ctx); err != nil {
-		n.Log.Warn("unused images were not deleted; the next try is in "+pruneEvery.String(), "error", err)
-	}
-}
-
-// pruneImages deletes the unpacked images that no site was applied with and no
-// replica runs from.
-func (n *Node) pruneImages(ctx context.Context) error {
-	_, err := sites.StoredImages{Host: n.Host, Store: n.images}.PruneImages(ctx)
-	return err
 }

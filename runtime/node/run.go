@@ -199,10 +199,7 @@ func (n *Node) open() (err error) {
 		m, err := n.parent.Memory()
 		return m.Held(), err
 	})
-	n.Admission = life.NewAdmission(n.Host, func() (life.MemoryLeft, error) {
-		memory, swap, total, err := policy.MemoryLeft(n.parent)
-		return life.MemoryLeft{Memory: memory, Swap: swap, Total: total}, err
-	})
+	n.Admission = life.NewAdmission(n.Host, func() (policy.MemoryLeft, error) { return policy.LeftOf(n.parent) })
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
 		memory = float64(state.Total)

@@ -41,7 +41,7 @@ func (m *Memory) Read() (MemoryState, error) {
 }
 
 func readMemory() (MemoryState, error) {
-	s, err := MemoryNow()
+	s, err := memoryNow()
 	if err != nil {
 		return s, err
 	}
@@ -49,8 +49,8 @@ func readMemory() (MemoryState, error) {
 	return s, err
 }
 
-// MemoryNow reads it without what kind of swap there is.
-func MemoryNow() (MemoryState, error) {
+// memoryNow reads it without what kind of swap there is.
+func memoryNow() (MemoryState, error) {
 	b, err := os.ReadFile(meminfo.Path)
 	if err != nil {
 		return MemoryState{}, fmt.Errorf("read how much memory is available: %w", err)
@@ -73,28 +73,38 @@ const (
 	keptMost  = 512 * 1 << 20 // bytes
 )
 
-// MemoryLeft is what the sites below a cgroup may still take, in bytes, and what they may have in all: of the node's
-// memory, and below the cgroup's own limit. The kernel can push out what sleeps without being asked, so swap counts
-// besides, by half: what it holds in zram takes memory.
-func MemoryLeft(sites *cgroup.Parent) (memory, swap, total float64, err error) {
-	s, err := MemoryNow()
+// MemoryLeft is what sites may still take, in bytes; negative: more is taken than may be.
+type MemoryLeft struct {
+	Memory float64
+	Swap   float64 // of which the kernel makes use when there is no other way
+	Total  float64 // what all sites may have at most
+}
+
+// LeftOf is what is left for the sites below a cgroup: of the node's memory, and below the cgroup's own limit. The
+// kernel can push out what sleeps without being asked, so swap counts besides, by half: what it holds in zram takes
+// memory.
+func LeftOf(sites *cgroup.Parent) (MemoryLeft, error) {
+	s, err := memoryNow()
 	if err != nil {
-		return 0, 0, 0, err
+		return MemoryLeft{}, err
 	}
-	total = float64(s.Total)
-	memory, swap = float64(s.Available)-min(keptShare*total, keptMost), float64(s.SwapFree)/2
+	total := float64(s.Total)
+	left := MemoryLeft{Memory: float64(s.Available) - min(keptShare*total, keptMost), Swap: float64(s.SwapFree) / 2, Total: total}
 	if !sites.Has("memory") {
-		return memory, swap, total, nil
+		return left, nil
 	}
 	most, mostSwap, err := sites.MemoryMax()
 	if err != nil {
-		return 0, 0, 0, err
+		return MemoryLeft{}, err
 	}
 	used, err := sites.Memory()
 	if err != nil {
-		return 0, 0, 0, err
+		return MemoryLeft{}, err
 	}
-	return min(memory, float64(most)-float64(used.Held())), min(swap, float64(mostSwap)-float64(used.Swap)), min(total, float64(most)), nil
+	return MemoryLeft{
+		Memory: min(left.Memory, float64(most)-float64(used.Held())),
+		Swap:   min(left.Swap, float64(mostSwap)-float64(used.Swap)), Total: min(total, float64(most)),
+	}, nil
 }
 
 // Short says whether less than a share of the node's memory is available.

@@ -41,9 +41,8 @@ func (m StoredImages) Pull(ctx context.Context, ref string) iter.Seq2[api.Pull, 
 		case err != nil:
 			yield(api.Pull{}, pullError(ref, err))
 		default:
-			yield(api.Pull{Image: &api.Image{
-				Digest: img.Digest, Ports: img.Config.ExposedPorts, Volumes: img.Config.Volumes, Architecture: img.Config.Architecture,
-			}}, nil)
+			about := aboutImage(img.Digest, img.Config)
+			yield(api.Pull{Image: &about}, nil)
 		}
 	}
 }
@@ -113,6 +112,16 @@ func (m StoredImages) RemoveImage(ctx context.Context, digest string) error {
 	case u.runs:
 		return &api.Error{Code: api.CodeBusy, Message: fmt.Sprintf("replicas run from image %s", digest), Hint: "try again when they have ended (fcnode list)"}
 	}
+	inUse, err := m.Host.ImagesInUse(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(inUse, digest) {
+		return &api.Error{
+			Code: api.CodeBusy, Message: fmt.Sprintf("image %s is what the name in a site's spec means now", digest),
+			Hint: "that site was applied while its image could not be had; its first wake takes this one",
+		}
+	}
 	err = m.Store.Remove(ctx, digest)
 	if errors.Is(err, image.ErrNotFound) {
 		return fmt.Errorf("image %q: %w", digest, api.ErrNotFound)
@@ -161,7 +170,7 @@ func (m StoredImages) KeepWithin(ctx context.Context, most uint64, grown <-chan 
 	}
 }
 
-// Trim removes images that nobody uses, who was looked up longest ago first, until all take no more than so many
+// Trim removes images that nobody uses, those first that were looked up longest ago, until all take no more than so many
 // bytes of disk. It says how many they take in the end.
 func (m StoredImages) Trim(ctx context.Context, most uint64) (bytes uint64, err error) {
 	for {
@@ -172,11 +181,11 @@ func (m StoredImages) Trim(ctx context.Context, most uint64) (bytes uint64, err 
 		if bytes = taken(kept); bytes <= most {
 			return bytes, nil
 		}
-		used, err := m.uses()
+		inUse, err := m.Host.ImagesInUse(ctx)
 		if err != nil {
 			return bytes, err
 		}
-		kept = slices.DeleteFunc(kept, func(k image.Kept) bool { return used[k.Digest].by() || time.Since(k.Used) < inHand })
+		kept = slices.DeleteFunc(kept, func(k image.Kept) bool { return slices.Contains(inUse, k.Digest) || time.Since(k.Used) < inHand })
 		if len(kept) == 0 {
 			return bytes, nil
 		}
@@ -202,16 +211,14 @@ func taken(kept []image.Kept) (bytes uint64) {
 	return bytes
 }
 
-// by says whether anybody uses it.
-func (u use) by() bool { return len(u.sites) > 0 || u.before || u.runs }
-
 // use says what an image is needed for.
 type use struct {
 	refs, sites  []string
 	before, runs bool // for a rollback; by a replica
 }
 
-// uses are those of all images, by their digests.
+// uses are those of all images, by their digests, as people are told: that which the name of a spec means whose
+// image could not be had yet is only known to who asks its source (life.Host.ImagesInUse).
 func (m StoredImages) uses() (map[string]use, error) {
 	out := map[string]use{}
 	change := func(digest string, f func(u *use)) {
@@ -247,11 +254,15 @@ func (m StoredImages) uses() (map[string]use, error) {
 	return out, nil
 }
 
+func aboutImage(digest string, c image.Config) api.Image {
+	return api.Image{Digest: digest, Ports: c.ExposedPorts, Volumes: c.Volumes, Architecture: c.Architecture}
+}
+
 func stored(k *image.Kept, u use) api.StoredImage {
 	all, own := k.Bytes()
 	out := api.StoredImage{
-		Image: api.Image{Digest: k.Digest, Ports: k.Config.ExposedPorts, Volumes: k.Config.Volumes, Architecture: k.Config.Architecture},
-		Refs:  u.refs, Sites: u.sites, Used: u.by(),
+		Image: aboutImage(k.Digest, k.Config),
+		Refs:  u.refs, Sites: u.sites, Used: len(u.sites) > 0 || u.before || u.runs,
 		Layers: len(k.Layers), Bytes: all, Own: own, Unpacked: k.Unpacked,
 	}
 	if k.Ref != "" && !slices.Contains(out.Refs, k.Ref) {

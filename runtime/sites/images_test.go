@@ -2,12 +2,14 @@ package sites
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/image"
 	"github.com/fcnode/fcnode/runtime/image/build"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -54,7 +56,7 @@ func TestTrim(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open() // the next daemon, which has looked up none of them
-	m := StoredImages{Host: &life.Host{Log: log, Store: kept}, Store: s}
+	m := StoredImages{Host: &life.Host{Log: log, Store: kept, Images: s}, Store: s}
 	has := func(step string, most uint64, want ...string) {
 		t.Helper()
 		size, err := m.Trim(t.Context(), most)
@@ -81,4 +83,17 @@ func TestTrim(t *testing.T) {
 		t.Fatal(err)
 	}
 	has("in hand", 1, digests[0], digests[1])
+
+	// A site that was applied while its image could not be had is one that has it.
+	if specs, err = spec.Parse("late.yaml", strings.NewReader("name: late\nimage: "+refs[0]+"\nports: [80]\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := kept.Put([]*store.Site{{ID: 2, Spec: specs[0]}}); err != nil {
+		t.Fatal(err)
+	}
+	m.Store = open()
+	has("of a site that has no image yet", 1, digests[0], digests[1])
+	if err := m.RemoveImage(t.Context(), digests[0]); !errors.Is(err, api.ErrBusy) {
+		t.Errorf("removing the image of a site that has none yet: %v", err)
+	}
 }
