@@ -49,9 +49,10 @@ func NewAdmission(h *Host, left func() (policy.MemoryLeft, error)) *Admission {
 func (a *Admission) Refused() uint64 { return a.refused.Load() }
 
 // enter waits until there is memory for a start of the site, for so long at most, or says
-// why there is none. When the start is over, and what it takes can be read as taken, leave is called.
-func (a *Admission) enter(ctx context.Context, st *Site, s *spec.Site, within time.Duration) (leave func(), err error) {
-	need := a.need(st, s)
+// why there is none. holds is what the replica has of it already, in bytes. When the start is
+// over, and what it takes can be read as taken, leave is called.
+func (a *Admission) enter(ctx context.Context, st *Site, s *spec.Site, holds uint64, within time.Duration) (leave func(), err error) {
+	need := max(0, a.need(st, s)-float64(holds))
 	deadline := time.Now().Add(within)
 	for last := false; ; {
 		asked, lacks, others := a.take(need, last)

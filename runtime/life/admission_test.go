@@ -1,6 +1,7 @@
 package life
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,5 +128,54 @@ func TestStartsAtOnceWaitForEachOther(t *testing.T) {
 		if n := d.Admission.Refused(); n != 1 {
 			t.Errorf("there is no memory for the last, and %d were refused: %q", n, d.kinds())
 		}
+	})
+}
+
+// TestPreparedTakesTheRest: who waits at a gate holds nearly nothing of what the site takes when it runs, so a visitor is let
+// in only as far as there is memory for that, and what was prepared makes room as what sleeps does.
+func TestPreparedTakesTheRest(t *testing.T) {
+	const specs = "idle: 30s, tiers: [prepared]"
+	gone := func(t *testing.T, d *daemon, s *Site) {
+		t.Helper()
+		d.serve(t, s, 750*time.Millisecond)
+		d.goesOn(t, 2*time.Minute)
+		if !slices.Contains(d.kinds(), event.Prepared) {
+			t.Fatalf("%s is not prepared: %q", s.Name, d.kinds())
+		}
+	}
+	t.Run("is refused", func(t *testing.T) {
+		admitting(t, specs, 230<<20, func(t *testing.T, w *world, d *daemon) {
+			late := d.all["a"]
+			gone(t, d, late)
+			var ids []bpf.ReplicaID
+			for _, name := range []string{"b0", "b1"} {
+				d.visit(d.all[name])
+				ids = append(ids, d.replicaOf(t, d.all[name]))
+				d.listen(d.all[name], ids[len(ids)-1])
+				d.visit(d.all[name])
+			}
+			_, before := w.counts()
+			d.visit(late)
+			pass(time.Second)
+			if _, refused := w.counts(); refused == before || d.Admission.Refused() != 1 {
+				t.Errorf("%d packets were refused, and %d starts: %q", refused-before, d.Admission.Refused(), d.kinds())
+			}
+			if ev := d.last(t, event.Failed); ev.Site != late.Name || !strings.Contains(ev.Reason, "the node has no memory for it") {
+				t.Errorf("%+v", ev)
+			}
+			w.leave(ids[0])
+			d.goesOn(t, 2*time.Minute)
+			d.serve(t, late, 750*time.Millisecond)
+		})
+	})
+	t.Run("is let in", func(t *testing.T) {
+		admitting(t, specs, 230<<20, func(t *testing.T, w *world, d *daemon) {
+			late := d.all["a"]
+			gone(t, d, late)
+			d.serve(t, late, 750*time.Millisecond)
+			if n := d.Admission.Refused(); n != 0 || d.Admission.promised != 0 {
+				t.Errorf("%d starts were refused, and %.0f bytes are promised still", n, d.Admission.promised)
+			}
+		})
 	})
 }

@@ -107,8 +107,7 @@ func (st *Site) notPrepared(r *Replica, g *gate, err error) {
 func (st *Site) attend(r *Replica, g *gate, p Prepared) {
 	select {
 	case <-g.opened:
-		st.Host.prepared.remove(r)
-		st.passGate(r, p)
+		st.passGate(r, p, st.Host.prepared.remove(r))
 		st.Host.keepPrepared()
 		return
 	case <-g.dropped:
@@ -124,9 +123,9 @@ func (st *Site) attend(r *Replica, g *gate, p Prepared) {
 	st.notPrepared(r, g, errors.New("it was killed while it waited at its gate"))
 }
 
-// passGate lets a replica run. If it cannot, the visitor gets an ordinary start in
-// the same breath.
-func (st *Site) passGate(r *Replica, p Prepared) {
+// passGate lets a replica run that holds so many bytes already, as far as there is memory for
+// what it grows by. If it cannot run, the visitor gets an ordinary start in the same breath.
+func (st *Site) passGate(r *Replica, p Prepared, holds uint64) {
 	ctx, cancel := context.WithCancel(st.Host.Ctx)
 	defer cancel()
 	var trace *wakeTrace
@@ -138,7 +137,10 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 			cancel()
 		}
 	})
-	_ = unpaused(ctx, st, r) // a context that has ended is seen below
+	if err := takeRest(ctx, st, r, s, holds); err != nil {
+		st.started(r, nil, errors.Join(err, p.Discard()))
+		return
+	}
 	ctx, end := context.WithTimeout(ctx, st.Host.startTimeout(s))
 	defer end()
 	ctr, timing, err := p.Open(ctx)
@@ -149,7 +151,10 @@ func (st *Site) passGate(r *Replica, p Prepared) {
 		st.Host.cleanUp(r)
 		r.ns, r.kernel = nil, bpf.Replica{}
 		trace.from(detect.TierCold)
-		st.With(func(l *Live) { r.from, r.pinned = "", l.Pinned.Value() })
+		st.With(func(l *Live) {
+			r.endTurn()
+			r.from, r.pinned = "", l.Pinned.Value()
+		})
 		ctr, err = st.start(ctx, r, trace, s)
 	}
 	st.started(r, ctr, err)
@@ -210,10 +215,17 @@ func (s *preparedSet) add(w *waiting, most int, memory uint64, makeRoom func(*wa
 	}
 }
 
-func (s *preparedSet) remove(r *Replica) {
+// remove takes one out, and says how many bytes it held at its gate.
+func (s *preparedSet) remove(r *Replica) (memory uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.all = slices.DeleteFunc(s.all, func(w *waiting) bool { return w.r == r })
+	s.all = slices.DeleteFunc(s.all, func(w *waiting) bool {
+		if w.r == r {
+			memory = w.memory
+		}
+		return w.r == r
+	})
+	return memory
 }
 
 // sites are those that have one, the oldest first.

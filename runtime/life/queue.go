@@ -11,25 +11,40 @@ import (
 
 // takeTurn waits until the replica may start, and there is memory for it. Its time to do so counts from then.
 func (st *Site) takeTurn(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) error {
+	return waitTurn(st, r, s, func(timeout time.Duration) (func(), error) {
+		var slot func()
+		err := unpaused(ctx, st, r)
+		if err == nil {
+			slot, err = st.Host.Starts.Enter(ctx, trace.source())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("wait for other sites to start: %w", err)
+		}
+		has, err := st.Host.Admission.enter(ctx, st, s, 0, timeout)
+		if err != nil {
+			slot()
+			return nil, err
+		}
+		return func() { slot(); has() }, nil
+	})
+}
+
+// takeRest waits until there is memory for what a prepared replica, which holds so many bytes, grows by when it runs.
+func takeRest(ctx context.Context, st *Site, r *Replica, s *spec.Site, holds uint64) error {
+	return waitTurn(st, r, s, func(timeout time.Duration) (func(), error) {
+		if err := unpaused(ctx, st, r); err != nil {
+			return nil, err
+		}
+		return st.Host.Admission.enter(ctx, st, s, holds, timeout)
+	})
+}
+
+// waitTurn does what a replica has to wait for, and keeps what it is to leave when it is up.
+func waitTurn(st *Site, r *Replica, s *spec.Site, wait func(time.Duration) (leave func(), err error)) error {
 	timeout := st.Host.startTimeout(s)
 	st.With(func(*Live) { r.queued = true })
 	begin := time.Now()
-	var leave func()
-	err := unpaused(ctx, st, r)
-	if err == nil {
-		leave, err = st.Host.Starts.Enter(ctx, trace.source())
-	}
-	if err != nil {
-		err = fmt.Errorf("wait for other sites to start: %w", err)
-	} else {
-		slot := leave
-		var has func()
-		if has, err = st.Host.Admission.enter(ctx, st, s, timeout); err != nil {
-			slot()
-		} else {
-			leave = func() { slot(); has() }
-		}
-	}
+	leave, err := wait(timeout)
 	st.With(func(l *Live) {
 		r.queued = false
 		if err != nil {
