@@ -1,7 +1,9 @@
 package life
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"sync"
@@ -99,9 +101,13 @@ func (h *Host) TellUntold() {
 }
 
 // MoveAside moves a damaged file or folder below root into root's quarantine.
-// lost says what the node goes on without.
+// lost says what the node goes on without. One that is gone somebody else has found
+// damaged as well, and told of.
 func (h *Host) MoveAside(root, path, siteName string, why error, lost string) {
 	to, err := file.Quarantine(path, filepath.Join(root, "quarantine"))
+	if to == "" && errors.Is(err, fs.ErrNotExist) {
+		return
+	}
 	text := fmt.Sprintf("it is in %s now; %s", to, lost)
 	if to == "" {
 		text = fmt.Sprintf("it could not be moved away (%v): do that by hand", err)
