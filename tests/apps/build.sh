@@ -22,6 +22,7 @@ declare -A packages=(
 	[php]=php-cli
 	[node]=nodejs
 	[apache]='apache2 libapache2-mod-php'
+	[fpm]='nginx php-fpm dash'
 	[haproxy]=haproxy # these are no sites, but stand in front of some
 	[caddy]=caddy
 	[wordpress]='apache2-bin libapache2-mod-php php-mysql php-gd php-xml php-mbstring php-curl wordpress wordpress-theme-twentytwentythree ca-certificates media-types dash coreutils'
@@ -46,10 +47,11 @@ declare -A unneeded_too=(
 	[redis]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
 	[knot]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2'
 	[ssh]='openssh-sftp-server|runit-helper|libfido2.*|lib.*-perl|libproc2-0'
+	[fpm]='lib.*-perl|usrmerge|libaudit.*|libsem.*|libsepol2|iproute2'
 	[exim]='exim4-config|cron.*|netbase|lib.*-perl|openssl|ca-certificates'
 )
 # All of them together, as they are kept.
-limit_mib=1100
+limit_mib=1200
 
 result() {
 	case ${1:-} in

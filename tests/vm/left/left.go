@@ -69,7 +69,7 @@ var table = []Tests{
 	}},
 	{Package: "tests/e2e", Why: "what a node allows is decided before the kernel is asked", names: []string{"PrivilegesWithinTheNodes"}},
 	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
-		"Gateway", "GatewayTellsWho", "FrontEnds", "RoutesSocketGivesNoRights",
+		"Gateway", "GatewayTellsWho", "FrontEnds", "RoutesSocketGivesNoRights", "FromPHPFPM",
 	}},
 	{Package: "runtime/container", Why: "its two hundred starts take minutes there, and VolumeSources asks each kernel for the same refusals", names: []string{
 		"VolumeRace",
