@@ -43,6 +43,14 @@ func TestCirculate(t *testing.T) {
 		tell(t, beside(1), append(switched,
 			step{time.Second, ReplicaExited{ID: 2, Reason: "exit code 1"}, `publish, note! exited 2 …, release, note running 1 "its successor is gone", … => running (1 ready)`})...)
 	})
+	t.Run("the next one is idle: it stays until the old one is gone", func(t *testing.T) {
+		tell(t, beside(1), append(switched,
+			step{time.Hour, IdleOver{ID: 2, IdleFor: time.Hour}, "arm-idle 2 3s => running (1 draining, 2 ready)"},
+			step{0, DrainOver{ID: 1}, "arm-drain 1 30s, watch 1 …"},
+			step{0, Emptied{ID: 1}, `publish, stop 1, note drained 1 "its last connection has ended" …`},
+			step{0, ReplicaExited{ID: 1}, "publish => running (2 ready)"},
+			step{3 * time.Second, IdleOver{ID: 2, IdleFor: time.Hour}, "publish, recheck 2 => parking (2 closing)"})...)
+	})
 	t.Run("a spec that changes again", func(t *testing.T) {
 		tell(t, beside(1), append(begun,
 			step{0, SpecChanged{}, `publish, stop 2, start 3, …, note circulating 1 "spec changed" => running (1 ready, 2 stopping, 3 starting)`})...)

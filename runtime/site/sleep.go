@@ -83,6 +83,10 @@ func (e IdleOver) on(m *Machine, now time.Time) []Action {
 	if left := m.policy.arriving(e.Arrived, e.IdleFor, due); left > 0 {
 		return []Action{ArmIdle{ID: r.ID, After: left}}
 	}
+	if !stays(rung.Tier) && m.replicas.find(Draining) != nil {
+		// Without it the one that drains would serve again, which is of an older spec.
+		return []Action{ArmIdle{ID: r.ID, After: max(m.policy.Linger, time.Second)}}
+	}
 	if acts := r.work.keeps(m.policy, r, e, rung, now); acts != nil {
 		return acts
 	}
@@ -108,6 +112,9 @@ func (e Evicted) on(m *Machine, _ time.Time) []Action {
 	r := m.replicas.byID(e.ID)
 	if r == nil || r.State != Asleep || r.role == roleSpare || m.waiting || e.Tier.Depth() <= r.Tier.Depth() {
 		return nil
+	}
+	if !stays(e.Tier) && m.replicas.find(Draining) != nil {
+		return nil // as in IdleOver
 	}
 	return r.close(e.Tier, causeAsked, e.Reason)
 }
