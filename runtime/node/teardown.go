@@ -30,8 +30,17 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 	if cfg.CgroupRoot, err = cgroup.Root(cfg.CgroupRoot); err != nil {
 		return err
 	}
+	parent, err := cgroup.OpenParent(cfg.CgroupRoot)
+	if err != nil {
+		return err
+	}
+	left, err := parent.Names()
+	if err != nil {
+		return err
+	}
 	var errs []error
-	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) {
+	// Replicas may have outlived the pins.
+	if _, err := os.Lstat(cfg.PinDir); !errors.Is(err, fs.ErrNotExist) || len(left) > 0 {
 		n := &Node{Host: &life.Host{Cfg: cfg, Log: log, Ctx: ctx, Now: bpf.Now}, threads: priority.Threads{Log: log}}
 		n.Cfg.Uplinks = nil // some may be gone; setting up without them detaches from all that are left
 		err := n.open()
@@ -45,7 +54,8 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		}
 		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())
 	} // else no daemon has ever come as far as to make something
-	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(cfg), os.RemoveAll(cfg.RunDir))
+	end := func(g *cgroup.Group) error { return errors.Join(g.KillAll(ctx), g.Remove()) } // processes of which no record tells
+	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(parent, end), os.RemoveAll(cfg.RunDir))
 	if purge {
 		errs = append(errs, os.RemoveAll(cfg.StateDir), apparmor.Unload())
 	} else {
@@ -62,8 +72,12 @@ func (n *Node) takeBack() error {
 	if n.net != nil {
 		errs = append(errs, n.net.Remove())
 	}
-	errs = append(errs, n.shut(), bpf.Remove(n.Cfg.PinDir), removeCgroups(n.Cfg))
-	if err := errors.Join(errs...); err != nil {
+	errs = append(errs, n.shut(), bpf.Remove(n.Cfg.PinDir))
+	parent, err := cgroup.OpenParent(n.Cfg.CgroupRoot)
+	if err == nil {
+		err = removeCgroups(parent, (*cgroup.Group).Remove)
+	}
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return fmt.Errorf("taking back what was made until then: %w", err)
 	}
 	return nil
@@ -85,18 +99,14 @@ func (n *Node) endContainers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func removeCgroups(cfg config.Config) error {
-	parent, err := cgroup.OpenParent(cfg.CgroupRoot)
-	if err != nil {
-		return err
-	}
+func removeCgroups(parent *cgroup.Parent, remove func(*cgroup.Group) error) error {
 	names, err := parent.Names()
 	if err != nil {
 		return err
 	}
 	errs := make([]error, 0, len(names)+1)
 	for _, name := range names {
-		errs = append(errs, parent.Open(name).Remove())
+		errs = append(errs, remove(parent.Open(name)))
 	}
 	return errors.Join(append(errs, parent.Remove())...)
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -86,6 +87,33 @@ func TestRootTeardownOfOtherSizes(t *testing.T) {
 			}
 			says(t, "the daemon", string(out), "fcnode teardown")
 			n.outside.greet(s.addr4(80)) // nothing has changed; the end of the test tears down by this configuration
+		})
+	}
+}
+
+// TestRootTeardownOfRemains: sites whose node has lost its pins, its folder of what runs, or both, are taken away as others are:
+// the end of each test looks for what is left.
+func TestRootTeardownOfRemains(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	for _, lost := range []string{"pins", "run folder", "both"} {
+		t.Run(lost, func(t *testing.T) {
+			n := newNode(t, options{})
+			awake := n.deploy("awake")
+			n.outside.greet(awake.addr4(80))
+			n.deploy("frozen", "idle: 1s", "tiers: [frozen]").sleepOn("frozen")
+			n.kill()
+			if lost != "run folder" {
+				if err := os.RemoveAll(n.pins()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if lost != "pins" { // with the record of what to put back, which docs/security.md says
+				if err := os.RemoveAll(n.run("")); err != nil && !errors.Is(err, syscall.EBUSY) { // all but the namespace that is mounted there
+					t.Fatal(err)
+				}
+				n.ns.Sysctl(t, "net/ipv4/conf/"+uplink+"/forwarding", "0")
+			}
 		})
 	}
 }

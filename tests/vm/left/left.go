@@ -123,7 +123,7 @@ var table = []Tests{
 		"UpdateUnderLoad", "CirculateUnderLoad", "KilledUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStart", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
 		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
-		"TeardownWithoutUplink", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
+		"TeardownWithoutUplink", "TeardownOfRemains", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
 		"VisitorsInEachStepOfFreezing", "VisitorsInEachStepOfDumping", "KilledWhileSuspending", "KilledWhileItsSiteSleeps", "KilledAtEachStepOfFreezing",
 		"KilledWhileCirculating", "DrainingKeepsConnections", "ScaleKilled", "KilledWhileAGateOpens", "KilledDuringARestore",
 		"KilledWhileASiteIsThawed", "KilledWhileSpareJoins",
