@@ -174,14 +174,22 @@ func (c checker) registries(r Registries) {
 			c.bad(at, "host or host:port, like docker.io or registry.example:5000", "%q is not the name of a registry", name)
 		}
 	}
+	docker := []string{"index.docker.io", "registry-1.docker.io"} // its other names, by which no image is called
 	for name, mirrors := range r.Mirrors {
+		if slices.Contains(docker, name) {
+			c.bad("registries.mirrors", "docker.io", "%s is called docker.io here, as in the names of images", name)
+		}
 		host("registries.mirrors", name)
 		for i, m := range mirrors {
 			host(fmt.Sprintf("registries.mirrors.%s[%d]", name, i), m)
 		}
 	}
 	for i, name := range r.Insecure {
-		host(fmt.Sprintf("registries.insecure[%d]", i), name)
+		at := fmt.Sprintf("registries.insecure[%d]", i)
+		if name == "docker.io" || slices.Contains(docker, name) {
+			c.bad(at, "take it out", "%s is asked by HTTPS; list a mirror of it that is not", name)
+		}
+		host(at, name)
 	}
 }
 

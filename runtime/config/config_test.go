@@ -134,6 +134,8 @@ func TestParseBad(t *testing.T) {
 		{"socket too long", "socket: " + long + "\n", "1:9: socket: has 108 bytes"},
 		{"a firewall that is off", "firewall: off\n", `1:11: firewall: "off" is no answer`},
 		{"a mirror with a scheme", "registries:\n  mirrors:\n    docker.io: [\"http://a\"]\n", `3:17: registries.mirrors.docker.io[0]: "http://a" is not the name`},
+		{"a mirror of docker's by another name", "registries:\n  mirrors:\n    index.docker.io: [a.example]\n", `3:5: registries.mirrors: index.docker.io is called docker.io here`},
+		{"docker's by HTTP", "registries: {insecure: [docker.io]}\n", `1:25: registries.insecure[0]: docker.io is asked by HTTPS`},
 		{"an insecure path", "registries: {insecure: [a/b]}\n", `1:25: registries.insecure[0]: "a/b" is not the name`},
 		{"credentials nowhere", "registries: {auth: a.json}\n", `1:20: registries.auth: "a.json" is not an absolute`},
 		{"trust without images", "trust:\n- keys: [/etc/fcnode/cosign.pub]\n", "2:3: trust[0].images: is empty"},
