@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,26 @@ func (m Marks) TakePorts(id ReplicaID) (ready4, ready6 uint32, err error) {
 	err = m.runControl(&args, "take who listens")
 	return args.Ready4, args.Ready6, err
 }
+
+// Flows are the flows of UDP that visitors have with a replica. One lasts if datagrams
+// pass in it two seconds after its first answer; what lasts no longer than a question
+// and its answer is counted for ten seconds after its last datagram.
+type Flows struct {
+	Live    int           // those that are not over, for whoever wants to end the replica
+	Lasting int           // those of them that last
+	Left    time.Duration // after so long the last of them is over if nothing comes
+}
+
+// Flows counts them. Those that the table has lost are missing (see MaxFlows), and
+// where the replica's UDPIdle is 0 none counts.
+func (m Marks) Flows(id ReplicaID) (Flows, error) {
+	args := dpFcControlArgs{Op: uint32(dpFcControlOpFC_CONTROL_FLOWS), Replica: uint32(id)}
+	err := m.runControl(&args, "count its flows of UDP")
+	return Flows{Live: int(args.Flows), Lasting: int(args.Lasting), Left: time.Duration(args.Left) * cellTime}, err
+}
+
+// cellTime is the unit in which cells note when they were used.
+const cellTime = 1 << 30 * time.Nanosecond
 
 // control runs fc_control, which changes single fields of a replica by atomic
 // operations: an update of the whole value would write counters back that the

@@ -85,6 +85,10 @@ type dpFcControlArgs struct {
 	Conns   uint64
 	Ready4  uint32
 	Ready6  uint32
+	Flows   uint32
+	Lasting uint32
+	Left    uint32
+	Pad     uint32
 }
 
 type dpFcControlOp uint32
@@ -97,6 +101,7 @@ const (
 	dpFcControlOpFC_CONTROL_BEGIN_WAKE dpFcControlOp = 5
 	dpFcControlOpFC_CONTROL_OPEN       dpFcControlOp = 6
 	dpFcControlOpFC_CONTROL_TAKE_PORTS dpFcControlOp = 7
+	dpFcControlOpFC_CONTROL_FLOWS      dpFcControlOp = 8
 )
 
 type dpFcDenied struct {
@@ -381,7 +386,7 @@ type dpFcReplica struct {
 	Vip4          dpFcAddr
 	Vip6          dpFcAddr
 	Keepalive     uint32
-	Pad           uint32
+	UdpIdle       uint32
 	Ready4        uint32
 	Ready6        uint32
 	Listeners4    [32]uint32

@@ -15,6 +15,7 @@ func (d *Datapath) AddReplica(id ReplicaID, r Replica) error {
 	v := dpFcReplica{
 		Site: uint32(r.Site), Ifindex: uint32(r.Ifindex), Nsid: int32(r.NSID),
 		Vip4: toAddr(r.VIP4), Vip6: toAddr(r.VIP6), Keepalive: uint32(r.Keepalive / time.Second),
+		UdpIdle: uint32(r.UDPIdle / time.Second),
 	}
 	if r.Closed {
 		v.Flags = uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED)
@@ -118,7 +119,7 @@ func (d *Datapath) Replicas() (map[ReplicaID]Replica, error) {
 		out[ReplicaID(id)] = Replica{
 			Site: SiteID(v.Site), Ifindex: int(v.Ifindex), NSID: int(v.Nsid),
 			VIP4: fromAddr(v.Vip4), VIP6: fromAddr(v.Vip6), Closed: v.Flags&uint32(dpFcReplicaFlagsFC_REPLICA_CLOSED) != 0,
-			Keepalive: time.Duration(v.Keepalive) * time.Second,
+			Keepalive: time.Duration(v.Keepalive) * time.Second, UDPIdle: time.Duration(v.UdpIdle) * time.Second,
 		}
 	}
 	if err := it.Err(); err != nil {

@@ -87,6 +87,9 @@ type Replica struct {
 	// Keepalive is after how long a client is found out that has gone without a
 	// word, in whole seconds from 10 s; 0: not at all.
 	Keepalive time.Duration
+	// UDPIdle is after how long without a datagram, in either direction, a flow of UDP
+	// that lasts is over, in whole seconds; 0: flows of UDP count for nothing.
+	UDPIdle time.Duration
 }
 
 // ReplicaStats is what the programs have counted for a replica. Times are

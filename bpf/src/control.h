@@ -6,6 +6,7 @@
 #ifndef FCNODE_CONTROL_H
 #define FCNODE_CONTROL_H
 
+#include "datagrams.h"
 #include "events.h"
 
 SEC("syscall")
@@ -47,6 +48,8 @@ int fc_control(struct fc_control_args *ctl)
 	case FC_CONTROL_OPEN:
 		__sync_fetch_and_and(&r->flags, ~FC_REPLICA_CLOSED);
 		return 0;
+	case FC_CONTROL_FLOWS:
+		return count_flows(ctl, r);
 	}
 	return EINVAL;
 }

@@ -18,6 +18,7 @@
 #include "choose.h"
 #include "control.h"
 #include "count.h"
+#include "datagrams.h"
 #include "deny.h"
 #include "events.h"
 #include "flow.h"

@@ -28,6 +28,7 @@ struct packet {
 	bool ignored : 1; /* of a source that is no visitor */
 	bool bare : 1;    /* TCP: wakes nobody: acknowledges or resets, and says nothing */
 	bool proven : 1;  /* TCP: its source has proven its address */
+	bool anew : 1;    /* UDP: its flow was over, and begins again */
 	__u32 frag_id;
 	__u32 seq; /* host order */
 	__u32 l4;  /* offset of the transport header */

@@ -2,6 +2,7 @@
 #ifndef FCNODE_REPLY_H
 #define FCNODE_REPLY_H
 
+#include "datagrams.h"
 #include "events.h"
 #include "parse.h"
 #include "policy.h"
@@ -56,16 +57,23 @@ int fc_replica_out(struct __sk_buff *skb)
 
 	struct fc_flow_key k = flow_key(&p.dst, p.dport, &p.src, p.sport, p.proto);
 	struct leaving l = { .id = *id, .site = r->site, .nsid = r->nsid };
+	struct fc_cell *cell = NULL;
 	struct fc_flow *f = NULL;
 
 	if (p.frag != FC_FRAG_LATER && p.proto == IPPROTO_TCP)
 		f = bpf_map_lookup_elem(&fc_flows, &k) ?: in_cell(find_cell(&fc_own_flows, &k));
 	if (!f && p.frag != FC_FRAG_LATER) {
 		l.visitors = is_visitors(&p.src, p.sport, p.proto);
-		if (l.visitors || p.proto != IPPROTO_TCP)
+		if (l.visitors && p.proto == IPPROTO_UDP) {
+			cell = find_cell(&fc_datagrams, &k);
+			f = cell ? &cell->flow : NULL;
+		} else if (l.visitors || p.proto != IPPROTO_TCP) {
 			f = find_in_cells(&k, l.visitors);
+		}
 	}
 	if (f && f->replica == l.id) {
+		if (cell)
+			datagram_goes(cell, r);
 		l.known = true;
 		l.metered = f->metered;
 	}

@@ -4,6 +4,7 @@
 
 #include "budget.h"
 #include "choose.h"
+#include "datagrams.h"
 #include "deny.h"
 #include "events.h"
 #include "hold.h"
@@ -63,10 +64,16 @@ static __always_inline bool takes_new_flows(const struct fc_site *s, struct choi
 	return slot >= 0 && !(s->draining & (1U << slot)) && ready(s, slot, c.r, p, port_bit);
 }
 
-/* A datagram may go anywhere: not to a replica that left the site's set. */
+/* A datagram may go anywhere: not to a replica that left the site's set, nor, as the
+ * first of a flow, to one that drains. */
 static __always_inline bool has_left(const struct fc_site *s, const struct packet *p, __u32 id)
 {
-	return p->proto == IPPROTO_UDP && (!s || slot_of(s, id) < 0);
+	int slot;
+
+	if (p->proto != IPPROTO_UDP)
+		return false;
+	slot = s ? slot_of(s, id) : -1;
+	return slot < 0 || (p->anew && s->draining & (1U << slot));
 }
 
 /* Whether a packet may go to its replica: it wakes one that sleeps, unless it is
@@ -117,11 +124,19 @@ static __always_inline bool in_vain(struct choice c)
 	return (*(volatile __u32 *)&c.r->flags & (FC_REPLICA_ASLEEP | FC_REPLICA_KNOCKED)) && fc_unattended(bpf_ktime_get_ns());
 }
 
+/* A source that is no visitor is served, and keeps nobody awake. */
+static __always_inline void ignored_flow(struct fc_cell *cell, __u32 site)
+{
+	if (cell)
+		cell->flow.syn = FC_FLOW_IGNORED;
+	count_ignored(site, false);
+}
+
 /* A packet of a listener goes to a replica: is it the first of its flow? A SYN
  * that is only sent again has the number of the first. */
 static __always_inline void count_flow(const struct packet *p, struct fc_flow *f, __u32 replica)
 {
-	bool known = f && f->replica == replica;
+	bool known = f && f->replica == replica && !p->anew;
 	struct fc_load *load;
 
 	if (p->syn) {
@@ -322,12 +337,20 @@ int fc_device(struct __sk_buff *skb)
 	struct fc_flow_key fk = flow_key(&p.src, p.sport, &p.dst, p.dport, p.proto);
 	struct fc_listener_key lk = { .addr = p.dst, .port = p.dport, .proto = p.proto };
 	struct fc_listener *l = bpf_map_lookup_elem(&fc_listeners, &lk);
+	struct fc_cell *cell = NULL;
 	struct fc_flow *f;
 
 	if (!l)
 		return steer_own(skb, &p, &fk);
-	f = find_flow(&fk, true);
+	if (p.proto == IPPROTO_UDP) {
+		cell = find_cell(&fc_datagrams, &fk);
+		f = cell ? &cell->flow : NULL;
+	} else {
+		f = find_flow(&fk, true);
+	}
 	c = of_flow(f);
+	if (cell)
+		p.anew = datagram_comes(cell, c.r);
 
 	struct fc_site *s = bpf_map_lookup_elem(&fc_sites, &l->site);
 
@@ -358,7 +381,7 @@ int fc_device(struct __sk_buff *skb)
 			if (!may_reach(skb, &p, c))
 				return FC_EATEN;
 			if (p.ignored)
-				count_ignored(l->site, false);
+				ignored_flow(cell, l->site);
 			else
 				count_flow(&p, f, c.id);
 			if (!f || f->replica != c.id)
@@ -487,6 +510,7 @@ SEC("tc")
 int fc_uplink(struct __sk_buff *skb)
 {
 	struct packet p = {};
+	struct fc_cell *cell = NULL;
 	struct fc_flow *f = NULL;
 	struct choice c;
 	int kind;
@@ -509,7 +533,9 @@ int fc_uplink(struct __sk_buff *skb)
 	} else if (ports) {
 		l = bpf_map_lookup_elem(&fc_listeners, &lk);
 		if (l)
-			f = in_cell(find_cell(&fc_datagrams, &fk));
+			cell = find_cell(&fc_datagrams, &fk);
+		if (cell)
+			f = &cell->flow;
 	}
 	/* what has come in here before was looked at then */
 	if (kind && (!f || f->uplink != skb->ifindex)) {
@@ -533,6 +559,8 @@ int fc_uplink(struct __sk_buff *skb)
 	}
 
 	c = of_flow(f);
+	if (cell)
+		p.anew = datagram_comes(cell, c.r);
 	if (p.proto == IPPROTO_TCP && !p.syn) {
 		if (!c.r)
 			return TC_ACT_UNSPEC;
@@ -558,7 +586,7 @@ int fc_uplink(struct __sk_buff *skb)
 	if (fc_look_at_source(&p, l->site)) {
 		if (is_asleep(c.r))
 			return TC_ACT_UNSPEC; /* fc0 turns it away */
-		count_ignored(l->site, false);
+		ignored_flow(cell, l->site);
 		return straight_in(skb, &p, &fk, f, c);
 	}
 	if (!may_reach(skb, &p, c))

@@ -67,7 +67,7 @@ struct fc_replica {
 	struct fc_addr vip4;
 	struct fc_addr vip6;
 	__u32 keepalive; /* seconds after which a client that is gone is found out; 0: never */
-	__u32 pad;
+	__u32 udp_idle;  /* seconds of silence after which a flow of UDP that lasts is over; 0: none counts */
 
 	__u32 ready4; /* bit per port somebody listens on for IPv4 */
 	__u32 ready6;
@@ -95,7 +95,7 @@ struct fc_flow_key {
 struct fc_flow {
 	__u32 replica;
 	__u32 uplink; /* ifindex the client's packets come in by; 0: the stack */
-	__u32 syn;    /* TCP: sequence number of its SYN, host order */
+	__u32 syn;    /* TCP: sequence number of its SYN, host order; of visitors' UDP: see datagrams.h */
 	__u32 metered; /* its replica has begun it, to the Internet */
 };
 
@@ -506,6 +506,7 @@ enum fc_control_op {
 	FC_CONTROL_BEGIN_WAKE,
 	FC_CONTROL_OPEN,
 	FC_CONTROL_TAKE_PORTS,
+	FC_CONTROL_FLOWS,
 };
 
 /* What the daemon asks of fc_control, which returns 0 or an errno. */
@@ -514,6 +515,8 @@ struct fc_control_args {
 	__u32 replica;
 	__u64 conns; /* out, of WATCH: connections now; with 0 nothing is watched */
 	__u32 ready4, ready6; /* out, of TAKE_PORTS */
+	__u32 flows, lasting; /* out, of FLOWS: those of UDP that live, and those of them that last */
+	__u32 left, pad;      /* cell time until the last of them is over if nothing comes */
 };
 
 struct fc_event {

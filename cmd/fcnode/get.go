@@ -61,6 +61,9 @@ func printSite(e *env, s *api.Site) error {
 	add("level", level(s.Level))
 	add("price", price(s.Level))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
+	if s.Flows > 0 {
+		add("UDP", fmt.Sprintf("%d flows that last", s.Flows))
+	}
 	if s.OwnConns > 0 {
 		add("holds", fmt.Sprintf("%d connections to others, asleep", s.OwnConns))
 	}

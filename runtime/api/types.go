@@ -63,6 +63,8 @@ type Site struct {
 	ReplicasMax int `json:"replicasMax"`
 
 	Conns Conns `json:"conns"`
+	// Flows is how many flows of UDP last now: udpIdle of the spec says until when.
+	Flows uint64 `json:"flows,omitempty"`
 	// OwnConns is how many connections to others (a database, say) its sleeping replicas hold.
 	OwnConns int `json:"ownConns,omitempty"`
 	// Load is what the kernel counted; absent while nothing runs.
@@ -148,6 +150,8 @@ type Replica struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started"`
 	Conns   Conns     `json:"conns"`
+	// Flows is how many flows of UDP last now.
+	Flows uint64 `json:"flows,omitempty"`
 	// OwnConns is how many connections to others it holds while it sleeps.
 	OwnConns int `json:"ownConns,omitempty"`
 	// State is starting, ready, closing, suspending, asleep, resuming, draining or

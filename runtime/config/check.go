@@ -113,6 +113,9 @@ func (c checker) config(cfg *Config) {
 	if err := cfg.Keepalive.Check(); err != nil {
 		c.report("keepalive", err)
 	}
+	if err := cfg.UDPIdle.Check(); err != nil {
+		c.report("udpIdle", err)
+	}
 	c.duration("start.timeout", cfg.Start.Timeout, 100*time.Millisecond, time.Hour)
 	c.number("start.parallel", cfg.Start.Parallel, 0, 1024)
 	if cfg.Record.Keep != 0 {

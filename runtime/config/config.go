@@ -106,6 +106,9 @@ type Config struct {
 
 	// Keepalive is after how long the connection of a client is ended that has gone without a word, unless the spec of its site says otherwise.
 	Keepalive spec.Keepalive `json:"keepalive" also:"tcpkeepalive"`
+	// UDPIdle is after how long without a datagram, in either direction, a flow of UDP is over that has lasted, unless the spec of its site says
+	// otherwise.
+	UDPIdle spec.Keepalive `json:"udpIdle" also:"udptimeout,udpidletimeout,flowtimeout"`
 
 	// Egress is how connections that sites begin leave the node: masquerade (from the node's own address), routed (from the
 	// site's) or none (refused). Empty: masquerade for private prefixes, routed for others.
@@ -408,6 +411,7 @@ func base() Config {
 			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Proof: "auto",
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),
+		UDPIdle:     spec.Keepalive(2 * time.Minute),
 		Start:       Start{Timeout: spec.Duration(30 * time.Second)},
 		Log:         Log{MaxSize: 10 * spec.MiB, Files: 3, Rate: LogRate{Bytes: spec.MiB, Lines: 2000}},
 		Privileges:  Privileges{Capabilities: []spec.Capability{}, Userns: UsernsPrivate, AppArmor: AppArmorDefault},

@@ -166,6 +166,8 @@ func TestParseBad(t *testing.T) {
 		{"proofs by truth", "wake: {proof: true}\n", "1:15: wake.proof: true is a boolean"},
 		{"wakes a second", "wake: {rate: 5}\n", "1:8: wake.rate: unknown field"},
 		{"keepalive too short", "keepalive: 9s\n", "1:12: keepalive: 9s is out of range"},
+		{"udpIdle of no time", "udpIdle: 0s\n", "1:10: udpIdle: 0s is out of range"},
+		{"udpIdle of a number", "udpIdle: 120\n", "1:10: udpIdle: "},
 		{"keepalive in words", "keepalive: none\n", `1:12: keepalive: "none" is not a duration`},
 		{"start timeout", "start: {timeout: 0s}\n", "1:18: start.timeout: 0s is out of range"},
 		{"log size without unit", "log: {maxSize: 1000000}\n", `1:16: log.maxSize: "1000000" is not a size: it has no unit`},

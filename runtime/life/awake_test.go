@@ -133,7 +133,10 @@ func parseLife(t testing.TB, more string) *spec.Site {
 	if !strings.Contains(more, "image: ") {
 		more = "image: 'dir:/a', " + more
 	}
-	sites, err := spec.Parse("test", strings.NewReader("{name: a, ports: [80/tcp], "+more+"}"))
+	if !strings.Contains(more, "ports: ") {
+		more = "ports: [80/tcp], " + more
+	}
+	sites, err := spec.Parse("test", strings.NewReader("{name: a, "+more+"}"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,13 +58,13 @@ func (h *Host) NotLooked(s *spec.Site) []string {
 
 func (l *Live) idleOver(id site.ReplicaID, busy string) site.IdleOver {
 	u := l.Use(id)
-	return site.IdleOver{ID: id, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived, Busy: busy}
+	return site.IdleOver{ID: id, Conns: u.Conns + u.Flows, IdleFor: u.Idle, Arrived: u.Arrived, Busy: busy}
 }
 
 // sample takes the first one, unless the replica has visitors, or its container is not
 // known yet.
 func sample(l *Live, r *Replica) *work {
-	if l.Use(r.ID).Conns > 0 || r.Ctr == nil {
+	if u := l.Use(r.ID); u.Conns+u.Flows > 0 || r.Ctr == nil {
 		return nil
 	}
 	used, err := r.Ctr.Group().Usage()

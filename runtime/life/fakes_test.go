@@ -73,7 +73,8 @@ type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
 	load   bpf.Load
-	looks  int // at who listens
+	flow   time.Time // until when its flow of UDP lives if nothing comes; zero: it has none
+	looks  int       // at who listens
 }
 
 // mayPanic is called by what package life calls.
@@ -368,6 +369,28 @@ func (w *world) SetAsleep(id bpf.ReplicaID, on bool) error {
 func (w *world) WatchEmpty(id bpf.ReplicaID, _ bool) (uint64, error) {
 	st, err := w.Stats(id)
 	return st.ConnsNow, err
+}
+
+func (w *world) Flows(id bpf.ReplicaID) (f bpf.Flows, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.replicas[id]
+	if r == nil {
+		return f, fs.ErrNotExist
+	}
+	if left := time.Until(r.flow); left > 0 {
+		f = bpf.Flows{Live: 1, Lasting: 1, Left: left}
+	}
+	return f, nil
+}
+
+// datagram passes in a flow of UDP that lasts.
+func (w *world) datagram(id bpf.ReplicaID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.replicas[id]
+	r.flow = time.Now().Add(r.kernel.UDPIdle)
+	r.stats.Last, r.stats.Used = w.now(), w.now()
 }
 
 func (w *world) BeginWake(bpf.ReplicaID) error { return nil }

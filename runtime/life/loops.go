@@ -66,7 +66,9 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 			l.Host.unmark(r)
 		}
 	case bpf.EventEmpty:
-		l.handle(site.Emptied{ID: id})
+		if empty := emptied(l, id); empty != nil {
+			l.handle(empty)
+		}
 	case bpf.EventEstablished:
 		l.Host.Scale.FirstFlow(l.Scaled(), id, ev.Time)
 		if r.trace != nil {

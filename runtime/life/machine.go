@@ -30,6 +30,7 @@ const (
 	timerHealth
 	timerWork
 	timerConns
+	timerFlows
 )
 
 type timerKey struct {
@@ -158,9 +159,9 @@ func (l *Live) perform(act site.Action) site.Event {
 		l.Host.refuse(l.ID)
 	case site.Recheck:
 		u := l.Use(act.ID)
-		return site.Rechecked{ID: act.ID, Conns: u.Conns, IdleFor: u.Idle, Arrived: u.Arrived}
+		return site.Rechecked{ID: act.ID, Conns: u.Conns, Flows: u.Flows, IdleFor: u.Idle, Arrived: u.Arrived}
 	case site.Watch:
-		return l.Host.watchEmpty(act.ID)
+		return watchEmpty(l, act.ID)
 	case site.Note:
 		l.note(act)
 	case site.Gone:
@@ -393,6 +394,7 @@ func expectCookies(l *Live, vip netip.AddrPort, replicas []*Replica) {
 // Use is how much a replica is used.
 type Use struct {
 	Conns   uint64        // connections that have carried data, and exec sessions
+	Flows   uint64        // of UDP, that last
 	Idle    time.Duration // since the last of them ended (or since it was started)
 	Arrived time.Duration // since somebody came who has not used it yet; 0: nobody has
 }
@@ -414,6 +416,7 @@ func (l *Live) Use(id site.ReplicaID) Use {
 	case r.unasked:
 		u.Idle = time.Duration(1<<63 - 1)
 	}
+	u.Flows = uint64(flowsOf(l, id).Lasting)
 	if st.Last > st.Used {
 		u.Arrived = max(1, time.Duration(now-min(st.Last, now)))
 	}
@@ -460,20 +463,6 @@ func (l *Live) Leave() {
 			}
 		}
 	}
-}
-
-// watchEmpty asks the data path to tell when a replica's last connection has
-// ended.
-func (h *Host) watchEmpty(id site.ReplicaID) site.Event {
-	conns, err := h.Data.WatchEmpty(bpf.ReplicaID(id), true)
-	if err != nil {
-		h.Log.Error("the end of a draining replica's connections is not seen; it has its whole time", "id", id, "error", err)
-		return nil
-	}
-	if conns == 0 {
-		return site.Emptied{ID: id}
-	}
-	return nil
 }
 
 // refuse answers those who are held with a RST (or port unreachable).

@@ -174,7 +174,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}
 	r.kernel = bpf.Replica{
 		Site: st.ID, Ifindex: ns.HostIfindex(), NSID: ns.NSID(), Cookie: ns.Cookie(), VIP4: st.Addr4, VIP6: st.Addr6,
-		Closed: s.Ready.Asks(), Keepalive: s.Keepalive.Or(st.Host.Cfg.Keepalive),
+		Closed: s.Ready.Asks(), Keepalive: s.Keepalive.Or(st.Host.Cfg.Keepalive), UDPIdle: s.UDPIdle.Or(st.Host.Cfg.UDPIdle),
 	}
 	if err := st.Host.Data.AddReplica(bpf.ReplicaID(r.ID), r.kernel); err != nil {
 		return with, err

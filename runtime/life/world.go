@@ -32,6 +32,7 @@ type DataPath interface {
 	OpenReplica(bpf.ReplicaID) error
 	TakePorts(bpf.ReplicaID) (ready4, ready6 uint32, err error)
 	Stats(bpf.ReplicaID) (bpf.ReplicaStats, error)
+	Flows(bpf.ReplicaID) (bpf.Flows, error)
 	LoadOf(...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Load([]bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Counters() (map[string]uint64, error)

@@ -69,7 +69,7 @@ type (
 	// the replica does though it has no visitors; empty: nothing.
 	IdleOver struct {
 		ID      ReplicaID
-		Conns   uint64
+		Conns   uint64        // and flows of UDP that last
 		IdleFor time.Duration // since it was used last
 		Arrived time.Duration // since somebody came last, of whom it is not known yet whether he is a visitor; 0: nobody
 		Busy    string
@@ -79,6 +79,7 @@ type (
 	Rechecked struct {
 		ID      ReplicaID
 		Conns   uint64
+		Flows   uint64        // of UDP, that last; whoever asks for its sleep may end them, as nobody can close them
 		IdleFor time.Duration // since it was used last
 		Arrived time.Duration // since somebody came last, of whom it is not known yet whether he is a visitor; 0: nobody
 	}
@@ -147,7 +148,7 @@ type (
 	LifeOver struct{ ID ReplicaID }
 	// SpareDue means: the time has come for a spare replica that is missing.
 	SpareDue struct{}
-	// Emptied means: a draining replica has no connection any more.
+	// Emptied means: a draining replica has no connection any more, and no flow of UDP.
 	Emptied struct{ ID ReplicaID }
 	// DrainOver means: it had its time.
 	DrainOver struct{ ID ReplicaID }

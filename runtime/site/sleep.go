@@ -126,7 +126,7 @@ func (e Rechecked) on(m *Machine, _ time.Time) []Action {
 	}
 	rung, _ := m.policy.rung(r.target) // none if the ladder has changed meanwhile
 	needed := r.visit.sooner(m.policy, rung.After)
-	used := e.Conns > 0 || (r.cause == causeIdle && e.IdleFor < needed)
+	used := e.Conns > 0 || (r.cause == causeIdle && (e.Flows > 0 || e.IdleFor < needed))
 	r.visit.due = r.visit.due && !used
 	idle := e.IdleFor
 	if r.cause != causeIdle {

@@ -350,9 +350,12 @@ func (c checker) life(s *Site) {
 	if t := s.Start.Timeout; t != 0 && (t < minStartTimeout || t > maxStartTimeout) {
 		c.bad("start.timeout", "100ms to 1h", "%s is out of range", t)
 	}
-	if s.Keepalive != 0 {
-		if err := s.Keepalive.Check(); err != nil {
-			c.report("keepalive", err)
+	for field, k := range map[string]Keepalive{"keepalive": s.Keepalive, "udpIdle": s.UDPIdle} {
+		if k == 0 {
+			continue
+		}
+		if err := k.Check(); err != nil {
+			c.report(field, err)
 		}
 	}
 	if s.Stop.Grace < 0 || s.Stop.Grace > maxGrace {

@@ -6,7 +6,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/internal/strictyaml"
 )
 
-// Keepalive is after how long the connection of a client is ended that has gone without a word: a time, or KeepaliveOff; 0 is no wish.
+// Keepalive is after how long a client that is silent counts as gone, of TCP when the kernel has asked it: a time, or KeepaliveOff; 0 is no wish.
 type Keepalive Duration
 
 // KeepaliveOff leaves it to the application.

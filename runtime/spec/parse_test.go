@@ -70,6 +70,7 @@ lifetime: {after: 1h, jitter: 0%}
 circulate: {overlap: false, drain: 1m, ahead: true}
 checkpoint: {clonable: true, warm: 0}
 keepalive: 90s
+udpIdle: 5m
 start: {timeout: 45s}
 ready: {http: "/health?all=1", status: 204, port: 8080, timeout: 500ms}
 health: {exec: [/bin/check, "-q"], timeout: 2s, every: 1m, failures: 5, answer: 20s}
@@ -131,6 +132,7 @@ var everythingSite = Site{
 	Circulate:    Circulate{Drain: Duration(time.Minute), Ahead: true},
 	Checkpoint:   Checkpoint{Clonable: true},
 	Keepalive:    Keepalive(90 * time.Second),
+	UDPIdle:      Keepalive(5 * time.Minute),
 	Start:        Start{Timeout: Duration(45 * time.Second)},
 	Stop:         Stop{Grace: 0, Signal: "SIGWINCH"},
 	ReadOnlyRoot: true,
@@ -252,6 +254,8 @@ func TestParseGood(t *testing.T) {
 		{"limits: {disk: {bytes: 1MiB, inodes: 1500k}}", func(s *Site) any { return s.Limits.Disk.Inodes.String() }, "1500k"},
 		{"keepalive: off", func(s *Site) any { return s.Keepalive }, KeepaliveOff},
 		{"keepalive: 10s", func(s *Site) any { return s.Keepalive.Or(KeepaliveOff) }, 10 * time.Second},
+		{"udpIdle: off", func(s *Site) any { return s.UDPIdle.Or(Keepalive(2 * time.Minute)) }, time.Duration(0)},
+		{"udpIdle: 12h", func(s *Site) any { return s.UDPIdle.Or(KeepaliveOff) }, 12 * time.Hour},
 		{"idle: 5m", func(s *Site) any { return s.Keepalive.Or(Keepalive(2 * time.Minute)) }, 2 * time.Minute},
 		{"keepalive: off", func(s *Site) any { return s.Keepalive.Or(Keepalive(2 * time.Minute)) }, time.Duration(0)},
 		{"limits: {memory: {swap: 16MiB}}", func(s *Site) any { return s.Limits.Memory.Swap }, Swap(16 * MiB)},
@@ -561,6 +565,8 @@ var badSpecs = []struct {
 	{"follow without a range", "limits: {memory: {max: 64MiB, follow: true}}", "4:39: limits.memory.follow: has no effect", true},
 	{"swap in words", "limits: {memory: {swap: much}}", `4:25: limits.memory.swap: "much" is no amount of swap`, false},
 	{"keepalive of nothing", "keepalive: 0s", "4:12: keepalive: 0s is out of range", true},
+	{"udpIdle too short", "udpIdle: 9s", "4:10: udpIdle: 9s is out of range", true},
+	{"udpIdle in words", "udpIdle: never", `4:10: udpIdle: "never" is not a duration`, false},
 	{"keepalive too long", "keepalive: 13h", "4:12: keepalive: 13h is out of range", true},
 	{"keepalive of fractions", "keepalive: 10s500ms", "4:12: keepalive: 10s500ms is out of range", true},
 	{"keepalive in words", "keepalive: never", `4:12: keepalive: "never" is not a duration`, false},

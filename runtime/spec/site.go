@@ -149,6 +149,10 @@ type Site struct {
 	// off, or a duration of whole seconds from 10s to 12h. Default: keepalive of the node's configuration.
 	Keepalive Keepalive `json:"keepalive,omitzero" also:"tcpkeepalive,so_keepalive,halfopen"`
 
+	// UDPIdle is after how long without a datagram, in either direction, a flow of UDP is over that has lasted: until then it keeps the
+	// site awake, and a draining replica. off, or a duration of whole seconds from 10s to 12h. Default: udpIdle of the node's configuration.
+	UDPIdle Keepalive `json:"udpIdle,omitzero" also:"udptimeout,udpidletimeout,flowtimeout"`
+
 	// Start of the site.
 	Start Start `json:"start,omitzero" also:"startup"`
 

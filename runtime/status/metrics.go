@@ -84,6 +84,7 @@ var (
 	descSiteRefused  = siteMetric("connections_refused_total", "Connections that were refused.")
 	descSiteFailed   = siteMetric("connections_failed_total", "Connections that a reset ended.")
 	descSiteBytes    = siteMetric("bytes_total", "Payload by direction.", "direction")
+	descSiteLasting  = siteMetric("udp_flows", "Flows of UDP that last now (udpIdle).")
 	descSiteFlows    = siteMetric("udp_flows_total", "Client addresses and ports that sent datagrams.")
 	descSiteQueue    = siteMetric("accept_queue", "Connections that wait to be accepted, in the worst replica.")
 	descSiteLatency  = siteMetric("latency_seconds", "Time to the first byte of answers, in buckets of the kernel's.")
@@ -103,7 +104,7 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 		descSites, descReplicas, descBad, descDenied, descPackets, descClassRequests, descClassLate, descClassShare, descClassPrice,
 		descHeld, descBudget, descMemoryPrice, descEvicted, descNoMemory, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteDisk, descSiteFiles, descSiteDiskMost, descSiteFilesMost, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
-		descSiteBytes, descSiteFlows, descSiteQueue, descSiteLatency, descSiteIgnored,
+		descSiteBytes, descSiteFlows, descSiteLasting, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
 		to <- d
 	}
@@ -198,6 +199,7 @@ func collectSite(to chan<- prometheus.Metric, s *api.Site) {
 		to <- gauge(descSiteReplicas, float64(count), s.Name, state)
 	}
 	to <- gauge(descSiteConns, float64(s.Conns.Now), s.Name)
+	to <- gauge(descSiteLasting, float64(s.Flows), s.Name)
 	to <- gauge(descSiteOwn, float64(s.OwnConns), s.Name)
 	to <- counter(descSiteOpened, float64(s.Conns.Total), s.Name)
 	collectUse(to, s)

@@ -197,7 +197,9 @@ func (s *Status) viewActive(l *life.Live, v *api.Site) {
 			v.Conns.Now += st.ConnsNow
 			v.Conns.Total += st.ConnsTotal
 			u := l.Use(r.ID)
-			used = used || u.Conns > 0
+			view.Flows = u.Flows
+			v.Flows += u.Flows
+			used = used || u.Conns+u.Flows > 0
 			if u.Idle < idle && !m.Spare() {
 				idle = u.Idle
 			}

@@ -69,7 +69,7 @@ func TestRootDrainingKeepsConnections(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newNode(t, options{})
-	s := n.deploy("calm", "circulate: {drain: 1h}", "ports: [80/tcp, 53/udp]", "env: {GUEST: serve, LISTEN: 'tcp/:80 udp/:53'}")
+	s := n.deploy("calm", "circulate: {drain: 1h}", "udpIdle: 10s", "ports: [80/tcp, 53/udp]", "env: {GUEST: serve, LISTEN: 'tcp/:80 udp/:53'}")
 	n.outside.greet(s.addr4(80))
 	old := s.replicas(1)[0]
 	visitor := n.outside.keep(s.addr4(80))
@@ -110,9 +110,25 @@ func TestRootDrainingKeepsConnections(t *testing.T) {
 	if err := visitor.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
+	for _, r := range s.lasts(datagrams) {
+		if want := r.ID == old.ID; (r.Flows == 1) != want {
+			t.Errorf("replica %s has %d flows of UDP that last, the old one is %s", r.ID, r.Flows, old.ID)
+		}
+	}
+	for _, text := range []string{"now", "still"} { // the last connection has ended, this flow has not
+		if got, err := askUDP(datagrams, text); err != nil || got != "echo "+text {
+			t.Fatalf("the flow of datagrams: %q, %v", got, err)
+		}
+		if a := s.replicas(2); a[0].ID != old.ID && a[1].ID != old.ID {
+			t.Fatalf("the old replica has gone: %q", s.story(mark))
+		}
+	}
 	s.await(mark, "drained")
 	if r := s.replicas(1)[0]; r.ID == old.ID {
 		t.Errorf("the old replica stays: %q", s.story(mark))
+	}
+	if got, err := askUDP(datagrams, "and now?"); err != nil || got != "echo and now?" {
+		t.Errorf("after the flow's end: %q, %v", got, err)
 	}
 }
 

@@ -160,7 +160,7 @@ func (p spoken) sleeps(t *testing.T, n *node) {
 		if p.udp {
 			proto = "udp"
 		}
-		return n.apply(fmt.Sprintf("name: %s\nimage: dir:%s\nports: [%d/%s]\n%s\nidle: 1s\ntiers: [%s]\ncheckpoint: {warm: 1}\n",
+		return n.apply(fmt.Sprintf("name: %s\nimage: dir:%s\nports: [%d/%s]\n%s\nidle: 1s\nudpIdle: off\ntiers: [%s]\ncheckpoint: {warm: 1}\n",
 			p.name, root, p.port, proto, strings.ReplaceAll(p.spec, "DATA", c.data), tier))
 	}
 	s := apply("frozen")
