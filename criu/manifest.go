@@ -34,6 +34,8 @@ type Manifest struct {
 	ImageDigest string `json:"image_digest"`
 	Clonable    bool   `json:"clonable,omitempty"` // good for more than one restore
 	Warm        string `json:"warm,omitempty"`     // what the application had done by then
+	// Born is when the processes were started, in whichever replica; zero in an image of before this was written down.
+	Born time.Time `json:"born,omitzero"`
 
 	Machine Machine `json:"machine"`
 

@@ -60,6 +60,7 @@ func printSite(e *env, s *api.Site) error {
 	add("not used", unused(s))
 	add("level", level(s.Level))
 	add("price", price(s.Level))
+	add("circulates", circulation(s.Circulation, now))
 	add("connections", fmt.Sprintf("%d now, %d in total", s.Conns.Now, s.Conns.Total))
 	if s.Flows > 0 {
 		add("UDP", fmt.Sprintf("%d flows that last", s.Flows))
@@ -90,6 +91,18 @@ func printSite(e *env, s *api.Site) error {
 	}
 	fmt.Fprintln(e.stdout)
 	return printReplicas(e, s.Replicas, now)
+}
+
+// circulation is "2026-12-05 03:00 (its processes are 5d old), 2026-12-06 14:10 at the latest: in this hour the fewest come".
+func circulation(c *api.Circulation, now time.Time) string {
+	if c == nil {
+		return ""
+	}
+	at := "now"
+	if c.At.After(now) {
+		at = c.At.Local().Format(clockForm(now, c.At))
+	}
+	return fmt.Sprintf("%s (its processes are %s old), %s at the latest: %s", at, age(now.Sub(c.Born)), c.Latest.Local().Format(clockForm(now, c.Latest)), c.Why)
 }
 
 // revision is "4, before it 3 (registry.example/blog:2, until 12m ago)".

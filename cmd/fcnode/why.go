@@ -52,6 +52,9 @@ func printWhy(w io.Writer, why *api.Why, now time.Time) error {
 	if why.Level != nil {
 		fmt.Fprintf(w, "Its service level is %s; that makes %s.\n", level(why.Level), price(why.Level))
 	}
+	if why.Circulation != nil {
+		fmt.Fprintf(w, "It is circulated %s.\n", circulation(why.Circulation, now))
+	}
 	for _, line := range whyOthers(why) {
 		fmt.Fprintln(w, line)
 	}

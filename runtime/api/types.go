@@ -87,6 +87,8 @@ type Site struct {
 	// Level is the service level that the node plans its sleep by; absent where the spec says itself when it sleeps. In answers
 	// about a single site only.
 	Level *Level `json:"level,omitempty"`
+	// Circulation is when the site is circulated, where the node chooses that (lifetime: auto). In answers about a single site only.
+	Circulation *Circulation `json:"circulation,omitempty"`
 	// NotScaled says which limits are not scaled though the spec asks for it, and why.
 	NotScaled []string `json:"notScaled,omitempty"`
 	// SpareUnused says why no spare replicas are kept though the spec asks for them.
@@ -109,6 +111,14 @@ type Site struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// Versions are what it was before, the newest first: what it can be rolled back to.
 	Versions []Version `json:"versions,omitempty"`
+}
+
+// Circulation is when fresh processes take the place of a site's oldest ones.
+type Circulation struct {
+	Born   time.Time `json:"born"`   // when those were started
+	At     time.Time `json:"at"`     // from when on, as things are now
+	Latest time.Time `json:"latest"` // at the latest
+	Why    string    `json:"why"`    // why then
 }
 
 // Level is a site's service level, and how it is kept.

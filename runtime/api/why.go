@@ -33,6 +33,8 @@ type Why struct {
 	Alternatives []WhyTier `json:"alternatives"`
 	// Level is the service level by which the costs are reckoned.
 	Level *Level `json:"level,omitempty"`
+	// Circulation is when it is circulated, where the node chooses that.
+	Circulation *Circulation `json:"circulation,omitempty"`
 	// Callers wake the site by the clock.
 	Callers []WhyCaller `json:"callers,omitempty"`
 	// Decisions are the last ones, the newest first.

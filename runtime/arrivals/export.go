@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -49,18 +50,41 @@ func (s *series) add(m minute, n uint64) {
 // write puts "name | minute:count minute:count" on a line, minutes counted from begin.
 func (s *series) write(w *bufio.Writer, name string, begin minute) {
 	fmt.Fprintf(w, "%s |", name)
-	if s != nil && s.sum > 0 {
-		b := binary.AppendUvarint(slices.Clip(s.b), s.sum)
-		at := -begin
+	for m, n := range s.all() {
+		fmt.Fprintf(w, " %d:%d", m-begin, n)
+	}
+	fmt.Fprintln(w)
+}
+
+// all gives the minutes with their counts.
+func (s *series) all() iter.Seq2[minute, uint64] {
+	return func(yield func(minute, uint64) bool) {
+		if s == nil || s.sum == 0 {
+			return
+		}
+		b, at := binary.AppendUvarint(slices.Clip(s.b), s.sum), minute(0)
 		for len(b) > 0 {
 			step, n := binary.Uvarint(b)
 			count, k := binary.Uvarint(b[n:])
 			b = b[n+k:]
-			at += minute(step)
-			fmt.Fprintf(w, " %d:%d", at, count)
+			if at += minute(step); !yield(at, count) {
+				return
+			}
 		}
 	}
-	fmt.Fprintln(w)
+}
+
+// Hours are a site's arrivals in each hour of the day (UTC), as far as the record goes back.
+func (r *Record) Hours(name string) (*[24]uint64, error) {
+	all := map[string]*series{name: nil}
+	if _, _, err := r.collect(all, Query{}); err != nil {
+		return nil, err
+	}
+	var hours [24]uint64
+	for m, n := range all[name].all() {
+		hours[m.time().Hour()] += n
+	}
+	return &hours, nil
 }
 
 // Export writes the sites' arrivals in the format of the request traces: comments,

@@ -412,3 +412,21 @@ func TestRecordOfAKilledDaemon(t *testing.T) {
 		}
 	}
 }
+
+// TestHours: a site's arrivals of all days by the hour of the day; of a site that nobody visited none.
+func TestHours(t *testing.T) {
+	r := open(t, options(filepath.Join(t.TempDir(), "arrivals")))
+	for _, day := range []int{-1, 0} {
+		for _, a := range [][2]int{{0, 2}, {59, 1}, {60, 4}, {23 * 60, 8}} {
+			r.Add(at(day*24*60+a[0]), "blog", uint64(a[1]))
+		}
+	}
+	r.Add(at(23*60+5), "shop", 100)
+	hours, err := r.Hours("blog")
+	if want := ([24]uint64{0: 6, 1: 8, 23: 16}); err != nil || *hours != want {
+		t.Errorf("%v, want %v (%v)", hours, want, err)
+	}
+	if hours, err := r.Hours("forum"); err != nil || *hours != ([24]uint64{}) {
+		t.Errorf("of a site that nobody visited: %v (%v)", hours, err)
+	}
+}

@@ -21,9 +21,10 @@ import (
 
 // CheckpointOptions say what a checkpoint is to be used for.
 type CheckpointOptions struct {
-	SpecDigest, ImageDigest string // as Spec has them at the restore
-	Clonable                bool   // good for many restores: see package criu
-	Warm                    string // what the application has done by now, for people
+	SpecDigest, ImageDigest string    // as Spec has them at the restore
+	Clonable                bool      // good for many restores: see package criu
+	Warm                    string    // what the application has done by now, for people
+	Born                    time.Time // when its processes were started
 }
 
 // checkpointed is the image that a container's processes were dumped into.
@@ -102,7 +103,7 @@ func (c *Container) checkpoint(ctx context.Context, dir string, opts CheckpointO
 		return m, err
 	}
 	m.Site, m.Replica, m.SpecDigest, m.ImageDigest = c.Site(), c.Name(), opts.SpecDigest, opts.ImageDigest
-	m.Clonable, m.Warm = opts.Clonable, opts.Warm
+	m.Clonable, m.Warm, m.Born = opts.Clonable, opts.Warm, opts.Born
 	m, err = c.dump(ctx, tool, draft, plan, m)
 	if errors.Is(err, criu.ErrHung) {
 		err = errors.Join(err, c.signal(unix.SIGKILL))

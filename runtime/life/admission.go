@@ -23,6 +23,7 @@ const admissionLook = 50 * time.Millisecond
 type Admission struct {
 	host *Host
 	left func() (policy.MemoryLeft, error)
+	busy func() string // why nothing is started for which nobody waits, memory aside; empty: it may be
 
 	mu       sync.Mutex
 	promised float64 // to those who start, in bytes
@@ -42,7 +43,7 @@ const mostShare = 0.5
 
 // NewAdmission is that of a host.
 func NewAdmission(h *Host, left func() (policy.MemoryLeft, error)) *Admission {
-	return &Admission{host: h, left: left}
+	return &Admission{host: h, left: left, busy: h.busy}
 }
 
 // Refused is how many starts were refused so far.
@@ -95,6 +96,25 @@ func (a *Admission) need(st *Site, s *spec.Site) (need float64) {
 		need = min(need, float64(most))
 	}
 	return need
+}
+
+// lacks says why nobody starts now for whom nobody waits; empty: he may. Twice what he takes has to be there, so that none of those
+// who sleep is sent deeper for him, and no visitor's start waits.
+func (a *Admission) lacks(st *Site, s *spec.Site) string {
+	if why := a.busy(); why != "" {
+		return why
+	}
+	need := a.need(st, s)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left, err := a.left()
+	if err != nil {
+		return "how much memory is left is not known"
+	}
+	if 2*min(need, mostShare*left.Total)+a.promised > left.Memory {
+		return "there is too little memory for starts that nobody waits for"
+	}
+	return ""
 }
 
 // take promises memory to a start, of swap, too, if there is no other way; or it says how much

@@ -99,6 +99,16 @@ func (a *Arrivals) keep(now time.Time, after time.Duration, most int) {
 // ended takes the last counters of a replica.
 func (a *Arrivals) ended(id bpf.ReplicaID, of bpf.SiteID, l bpf.Load) { a.meter.Ended(id, of, l) }
 
+// hours are the arrivals of a site in each hour of the day; nil: not known.
+func (a *Arrivals) hours(siteName string) *[24]uint64 {
+	hours, err := a.record.Hours(siteName)
+	if err != nil {
+		a.host.Log.Error("the hour in which the fewest come to a site is not known", "site", siteName, "error", err)
+		return nil
+	}
+	return hours
+}
+
 // Export writes the record.
 func (a *Arrivals) Export(w io.Writer, q arrivals.Query) error { return a.record.Export(w, q) }
 

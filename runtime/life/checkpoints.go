@@ -46,7 +46,7 @@ func (st *Site) checkpoint(ctx context.Context, r *Replica, d *descent, s *spec.
 		return context.Cause(ctx)
 	}
 	m, err := r.Ctr.Checkpoint(context.WithoutCancel(ctx), st.Host.checkpointDir(st.Name), container.CheckpointOptions{
-		SpecDigest: s.Digest(), ImageDigest: r.Ctr.Meta()[metaImage], Clonable: s.Checkpoint.Clonable, Warm: warm,
+		SpecDigest: s.Digest(), ImageDigest: r.Ctr.Meta()[metaImage], Clonable: s.Checkpoint.Clonable, Warm: warm, Born: bornOf(r),
 	})
 	if err != nil {
 		return err
@@ -123,6 +123,9 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	trace.from(detect.TierCheckpointed)
 	trace.mark(event.StepRestoring, st.Host.Now())
 	with.Meta[metaRestored] = "true"
+	if m, err := criu.Read(st.Host.checkpointDir(st.Name)); err == nil { // else its restore fails, too
+		with.Meta[metaBorn] = bornIn(&m).Format(time.RFC3339)
+	}
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
 	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.checkpointDir(st.Name))

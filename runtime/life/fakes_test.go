@@ -150,6 +150,7 @@ func (w *world) start(specs string) *daemon {
 	h.Arrivals = OpenArrivals(h, w)
 	h.Budget = NewBudget(h, w.used)
 	h.Admission = NewAdmission(h, w.memoryLeft)
+	h.Admission.busy = func() string { return "" } // whatever this machine does
 	h.Scale, err = scale.New(scale.Options{
 		Log: log, Data: w, Has: h.Has, Threads: &priority.Threads{Log: log}, Go: h.Go, Stopped: h.Stopped,
 		Site:  func(bpf.SiteID) (scale.Ref, bool) { return nil, false },

@@ -42,6 +42,7 @@ type Site struct {
 	Most     uint8
 
 	startTimeout spec.Duration // 0: the node's
+	within       time.Duration // the age by which it is circulated at a moment that the node chooses; 0: it is not
 	Deleting     bool          // guarded by the table
 
 	mu   sync.Mutex
@@ -176,6 +177,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
 	st.startTimeout = s.Spec.Start.Timeout
+	st.within = circulatesWithin(&s.Spec)
 	st.Pinned = unique.Make(s.Image)
 	st.Least, st.Most = uint8(s.Spec.Scale.Min), uint8(max(1, s.Spec.Scale.Max))
 }

@@ -31,6 +31,7 @@ const (
 	metaPorts = "ports" // the site's ports then: a port's bit in the data path is its place among them
 
 	metaVolumes = "volumes" // names of those that the node keeps
+	metaBorn    = "born"    // when the processes of a restored one were started, by RFC 3339
 )
 
 func portsMeta(s *spec.Site) string {

@@ -338,6 +338,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
 	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
+	n.Go(func() { n.every(ctx, life.CirculateLook, life.NewCirculator(n.Host).Look) })
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
 	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })

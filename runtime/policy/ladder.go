@@ -198,13 +198,19 @@ func (in Input) usable(t detect.Tier) error {
 }
 
 // Holds is what the site holds on a tier, measured or assumed, in bytes.
-func (in Input) Holds(t detect.Tier) float64 {
+func (in Input) Holds(t detect.Tier) float64 { return in.option(t).Memory }
+
+// Takes is what a wake from a tier adds to the first answer, measured or assumed.
+func (in Input) Takes(t detect.Tier) time.Duration { return in.option(t).Wake }
+
+// option is what a tier costs the site, whether it may be there or not.
+func (in Input) option(t detect.Tier) sleep.Option {
 	for _, o := range sleep.Options(in.Experience.costs(), func(detect.Tier) bool { return true }, 0) {
 		if o.Tier == t {
-			return o.Memory
+			return o
 		}
 	}
-	return 0
+	return sleep.Option{Tier: t}
 }
 
 // worthEvicting is how much of its memory a replica has to give back that is sent away.

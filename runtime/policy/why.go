@@ -145,3 +145,20 @@ func inWords(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// Comes is how long a site that has been idle for a time is expected to stay so: half of such pauses are over sooner.
+func (p *Plans) Comes(in Input, idle time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, p.planner.Comes(in.Experience.Pauses(), idle)-idle)
+}
+
+// StartPays says whether it costs less to start a site that is cold, with nobody there, and to have it on a tier until the next
+// visitor comes, than to have him wait for its start.
+func (p *Plans) StartPays(in Input, tier detect.Tier, comes time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	prices := p.pricesOf(in)
+	costs := sleep.Alternatives(comes, []sleep.Option{in.option(detect.TierRunning), in.option(tier), in.option(detect.TierCold)}, prices)
+	return costs[1].Cost+prices.CPU*in.Takes(detect.TierCold).Seconds() < costs[2].Cost
+}

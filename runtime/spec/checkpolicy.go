@@ -101,11 +101,15 @@ func (c checker) renewal(s *Site) {
 	c.between("objective.wake", s.Objective.Wake, minLatency, maxLatency)
 	c.level(s)
 	c.between("lifetime.after", s.Lifetime.After, minLifetime, maxIdle)
+	c.between("lifetime.within", s.Lifetime.Within, minWithin, maxIdle)
+	if s.Lifetime.After != 0 && s.Lifetime.Within != 0 {
+		c.bad("lifetime.within", "one of after and within", "the node cannot choose when with lifetime.after")
+	}
 	switch j := s.Lifetime.Jitter; {
 	case !(j >= 0 && j <= maxJitter):
 		c.bad("lifetime.jitter", "0% to 50%", "%s is out of range", j)
-	case s.Lifetime.After == 0 && j != defaultLifetime.Jitter:
-		c.bad("lifetime.jitter", "lifetime.after with it", "%s has no effect: the lifetime never ends", j)
+	case s.Lifetime.After == 0 && s.Lifetime.Within == 0 && j != defaultLifetime.Jitter:
+		c.bad("lifetime.jitter", "lifetime.after or lifetime.within with it", "%s has no effect: the lifetime never ends", j)
 	}
 	if d := s.Circulate.Drain; d < 0 || d > maxGrace {
 		c.bad("circulate.drain", "0s to 1h", "%s is out of range", d)

@@ -169,6 +169,7 @@ func rejectEmpty(doc *strictyaml.Document, s *Site) {
 		{"objective.cold", s.Objective.Cold == 0},
 		{"objective.wake", s.Objective.Wake == 0},
 		{"lifetime.after", s.Lifetime.After == 0},
+		{"lifetime.within", s.Lifetime.Within == 0},
 		{"scale.target.conns", s.Scale.Target.Conns == 0},
 		{"scale.target.latency", s.Scale.Target.Latency == 0},
 		{"scale.spare.tier", s.Scale.Spare.Tier == ""},

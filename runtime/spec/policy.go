@@ -150,19 +150,26 @@ func (o Objective) Own() (late Percent, over Duration) {
 	return 0, 0
 }
 
-// Lifetime is how long a replica lives until it is circulated. In a file a plain duration is After, and never is no end.
+// Lifetime is how long a replica lives until it is circulated. In a file a plain duration is After, never is no end, and auto is
+// a week as Within.
 type Lifetime struct {
 	// After is how long a replica lives, 1s to 8784h; 0 is for ever.
-	After Duration `json:"after,omitzero" also:"max,age"`
-	// Jitter is by how much of it, more or less, the lifetime of each replica differs by chance, 0% to 50%, so that replicas
-	// started together do not end together. Default: 10%.
+	After Duration `json:"after,omitzero" also:"age"`
+	// Within is how old its processes may be at most, 1h to 8784h, where the node chooses when it is circulated: while the site
+	// sleeps, else in its quietest hour. Not with after.
+	Within Duration `json:"within,omitzero" also:"max,auto,bound"`
+	// Jitter is by how much of after, more or less, the lifetime of each replica differs by chance, and by how much of within it is
+	// shorter, 0% to 50%, so that replicas started together do not end together. Default: 10%.
 	Jitter Percent `json:"jitter"`
 }
 
 const (
 	lifetimeNever   = "never"
-	lifetimeAllowed = "a duration from 1s, like 1h, or never"
+	lifetimeAuto    = "auto"
+	lifetimeAllowed = "a duration from 1s, like 1h, auto, or never"
 	minLifetime     = Duration(time.Second)
+	minWithin       = Duration(time.Hour)
+	autoWithin      = Duration(7 * 24 * time.Hour)
 )
 
 var defaultLifetime = Lifetime{Jitter: 10}
@@ -172,8 +179,12 @@ func (l Lifetime) IsZero() bool { return l == defaultLifetime }
 
 // DecodeScalar implements strictyaml.ScalarDecoder.
 func (l *Lifetime) DecodeScalar(s strictyaml.Scalar) error {
-	if s.Text == lifetimeNever {
+	switch s.Text {
+	case lifetimeNever:
 		l.After = 0
+		return nil
+	case lifetimeAuto:
+		l.Within = autoWithin
 		return nil
 	}
 	d, bad := parseDuration(s.Text)

@@ -305,7 +305,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 		"Secret":       {{Type: "string", Pattern: secretNamePattern}},
 		"DNS":          {{Type: "array", MaxItems: count(maxServers), Items: addrSchema()}},
 		"Ignored":      {{Type: "array", MaxItems: count(maxSources), Items: scalarSchema(reflect.TypeFor[Source]())}},
-		"Lifetime":     {{Const: lifetimeNever}, scalarSchema(reflect.TypeFor[Duration]())},
+		"Lifetime":     {{Enum: []any{lifetimeNever, lifetimeAuto}}, scalarSchema(reflect.TypeFor[Duration]())},
 	} {
 		mapping := s.Definitions[def]
 		s.Definitions[def] = &jsonschema.Schema{Description: mapping.Description, AnyOf: append(scalar, mapping)}

@@ -128,7 +128,7 @@ type Site struct {
 	// Objective is a service level of the site's own, in the place of its class's.
 	Objective Objective `json:"objective,omitzero" also:"objectives,slo,slos"`
 
-	// Lifetime of a replica, after which it is circulated: replaced by a fresh one. A duration from 1s, never, or a mapping.
+	// Lifetime of a replica, after which it is circulated: replaced by a fresh one. A duration from 1s, auto, never, or a mapping.
 	// Default: never.
 	Lifetime Lifetime `json:"lifetime,omitzero" also:"maxage,age,maxlifetime"`
 

@@ -111,6 +111,9 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	v.NotScaled = scale.Lacking(bounded.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
 	e.With(func(l *life.Live) { s.fillLadder(l, &v) })
+	if c, ok := life.CirculationOf(e); ok {
+		v.Circulation = &api.Circulation{Born: c.Born, At: time.Now().Add(c.After).Round(time.Second), Latest: c.Latest.Round(time.Second), Why: c.Why}
+	}
 	if v.Ignored, err = s.ignoredOf(e); err != nil {
 		return api.Site{}, err
 	}

@@ -32,7 +32,7 @@ func (s *Status) Why(ctx context.Context, name string, n int) (api.Why, error) {
 	if err != nil {
 		return api.Why{}, err
 	}
-	out := api.Why{Site: name, Tier: v.Tier, Phase: v.Phase, Idle: v.Idle}
+	out := api.Why{Site: name, Tier: v.Tier, Phase: v.Phase, Idle: v.Idle, Circulation: v.Circulation}
 	if v.Spec == nil { // quarantined: the last decision is all there is to say
 		if v.Decision != nil {
 			out.Decisions = []event.Event{{Time: v.Decision.Time, Site: name, Kind: v.Decision.Action, Reason: v.Decision.Reason}}
