@@ -199,6 +199,7 @@ func (n *Node) open() (err error) {
 		m, err := n.parent.Memory()
 		return m.Held(), err
 	})
+	n.Ahead = life.NewAhead(n.Host)
 	n.Admission = life.NewAdmission(n.Host, func() (policy.MemoryLeft, error) { return policy.LeftOf(n.parent) })
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
@@ -300,6 +301,7 @@ func (n *Node) look(ctx context.Context) {
 	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
 	n.Go(func() { n.every(ctx, life.CirculateLook, life.NewCirculator(n.Host).Look) })
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
+	n.Go(func() { n.every(ctx, life.AheadLook, n.Ahead.Look) })
 	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })
