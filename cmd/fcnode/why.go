@@ -52,6 +52,13 @@ func printWhy(w io.Writer, why *api.Why, now time.Time) error {
 	if why.Level != nil {
 		fmt.Fprintf(w, "Its service level is %s; that makes %s.\n", level(why.Level), price(why.Level))
 	}
+	if a := why.Ahead; a != nil {
+		until := "he comes"
+		if a.Until > 0 {
+			until = about(a.Until)
+		}
+		fmt.Fprintf(w, "It is woken ahead of the next visitor, and waits for him as %s, from %s after the last one until %s: that has paid for its last pauses.\n", a.Tier, about(a.After), until)
+	}
 	if why.Circulation != nil {
 		fmt.Fprintf(w, "It is circulated %s.\n", circulation(why.Circulation, now))
 	}

@@ -35,6 +35,8 @@ type Why struct {
 	Level *Level `json:"level,omitempty"`
 	// Circulation is when it is circulated, where the node chooses that.
 	Circulation *Circulation `json:"circulation,omitempty"`
+	// Ahead is when it is woken ahead of the next visit; absent: it is not.
+	Ahead *WhyAhead `json:"ahead,omitempty"`
 	// Callers wake the site by the clock.
 	Callers []WhyCaller `json:"callers,omitempty"`
 	// Decisions are the last ones, the newest first.
@@ -46,6 +48,13 @@ type WhyUsual struct {
 	From  event.Nanoseconds `json:"fromNs"`
 	To    event.Nanoseconds `json:"toNs"`
 	Share float64           `json:"share"`
+}
+
+// WhyAhead is that a site waits for its next visitor on a tier, from and until so long after the last one.
+type WhyAhead struct {
+	Tier  Tier              `json:"tier"`
+	After event.Nanoseconds `json:"afterNs"`
+	Until event.Nanoseconds `json:"untilNs,omitempty"` // 0: until he comes
 }
 
 // WhyTier is what one tier would cost for the pause that is expected, in the unit of

@@ -109,6 +109,7 @@ func (c checker) config(cfg *Config) {
 	c.duration("wake.unused", cfg.Wake.Unused, time.Second, time.Hour)
 	c.tokens("wake.source", cfg.Wake.Source)
 	c.tokens("wake.site", cfg.Wake.Site)
+	c.number("wake.ahead", cfg.Wake.Ahead, 0, 1_000_000)
 	c.oneOf("wake.proof", cfg.Wake.Proof, proofModes, "time to ask for a proof")
 	if err := cfg.Keepalive.Check(); err != nil {
 		c.report("keepalive", err)

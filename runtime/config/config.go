@@ -245,6 +245,8 @@ type Wake struct {
 	Source Tokens `json:"source" also:"client,network"`
 	// Site is how often a site may be woken for nobody.
 	Site Tokens `json:"site"`
+	// Ahead is how many sites may be woken in an hour ahead of visits that their plans expect. 0: none.
+	Ahead int `json:"ahead" also:"prewarm,speculative"`
 	// Proof says whether a client proves its address before it wakes a site: auto (while handshakes are begun and not ended), always or off.
 	Proof string `json:"proof" also:"cookies,syncookies"`
 }
@@ -408,7 +410,7 @@ func base() Config {
 		Hold:        Hold{PerSite: 64, Total: 4096, Deadline: spec.Duration(30 * time.Second), Silence: spec.Duration(10 * time.Second)},
 		Wake: Wake{
 			Unused: spec.Duration(10 * time.Second),
-			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Proof: "auto",
+			Source: Tokens{Burst: 64, Every: spec.Duration(time.Second)}, Site: Tokens{Burst: 8, Every: spec.Duration(5 * time.Second)}, Ahead: 600, Proof: "auto",
 		},
 		Keepalive:   spec.Keepalive(2 * time.Minute),
 		UDPIdle:     spec.Keepalive(2 * time.Minute),

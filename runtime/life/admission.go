@@ -91,8 +91,13 @@ func (a *Admission) makeRoom(lacks float64, why string) bool {
 
 // need is what a replica of the site will hold, in bytes, as measured or assumed; never more than it may.
 func (a *Admission) need(st *Site, s *spec.Site) (need float64) {
-	st.With(func(l *Live) { need = a.host.Input(s, l.taught()).Holds(detect.TierRunning) })
-	if most := s.Limits.Memory.Max; most > 0 {
+	st.With(func(l *Live) { need = needOf(a.host.Input(s, l.taught())) })
+	return need
+}
+
+func needOf(in policy.Input) float64 {
+	need := in.Holds(detect.TierRunning)
+	if most := in.Spec.Limits.Memory.Max; most > 0 {
 		need = min(need, float64(most))
 	}
 	return need
@@ -100,18 +105,20 @@ func (a *Admission) need(st *Site, s *spec.Site) (need float64) {
 
 // lacks says why nobody starts now for whom nobody waits; empty: he may. Twice what he takes has to be there, so that none of those
 // who sleep is sent deeper for him, and no visitor's start waits.
-func (a *Admission) lacks(st *Site, s *spec.Site) string {
+func (a *Admission) lacks(in policy.Input) string {
 	if why := a.busy(); why != "" {
 		return why
 	}
-	need := a.need(st, s)
+	need := needOf(in)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	left, err := a.left()
 	if err != nil {
 		return "how much memory is left is not known"
 	}
-	if 2*min(need, mostShare*left.Total)+a.promised > left.Memory {
+	holds, _ := a.host.Budget.State()
+	budget := float64(a.host.Cfg.Memory.Sites)
+	if 2*need+a.promised > left.Memory || budget > 0 && float64(holds)+2*need > evictAbove*budget {
 		return "there is too little memory for starts that nobody waits for"
 	}
 	return ""

@@ -225,7 +225,7 @@ func (c *Circulator) circulate(st *Site, k aging, m Circulation) {
 			l.handle(site.CirculateAsked{Reason: reason})
 		}
 	})
-	if k.tier == "" || !c.host.Plans.StartPays(k.in, k.tier, k.Comes) || c.host.Admission.lacks(st, k.in.Spec) != "" {
+	if k.tier == "" || !c.host.Plans.StartPays(k.in, k.tier, k.Comes) || c.host.Admission.lacks(k.in) != "" {
 		return
 	}
 	st.goDo(func() {

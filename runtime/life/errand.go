@@ -77,7 +77,7 @@ func (st *Site) errand(ctx context.Context, why string) (found *Replica, s *spec
 			if r := a.Replicas[m.ID]; m.State == site.Ready && !m.Spare() && r != nil && r.Ctr != nil {
 				found, s = r, a.Spec
 				r.execs++
-				r.unasked = r.unasked || r.Started.After(begun)
+				r.unasked = r.unasked || !r.Started.Before(begun)
 				return true
 			}
 		}

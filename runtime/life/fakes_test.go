@@ -149,6 +149,7 @@ func (w *world) start(specs string) *daemon {
 	h.Experiences = policy.OpenStore(w.dir, h.Work.Go, h.NotKept)
 	h.Arrivals = OpenArrivals(h, w)
 	h.Budget = NewBudget(h, w.used)
+	h.Ahead = NewAhead(h)
 	h.Admission = NewAdmission(h, w.memoryLeft)
 	h.Admission.busy = func() string { return "" } // whatever this machine does
 	h.Scale, err = scale.New(scale.Options{

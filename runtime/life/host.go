@@ -71,6 +71,7 @@ type Host struct {
 	Plans       *policy.Plans
 	Budget      *Budget
 	Admission   *Admission
+	Ahead       *Ahead
 	Arrivals    *Arrivals
 	imageDisk   imageDisk
 	Disks       Disks

@@ -413,6 +413,8 @@ func (l *Live) Use(id site.ReplicaID) Use {
 		u.Idle = time.Duration(now - min(st.Used, now))
 	case r.unasked && st.Last > 0:
 		u.Idle = time.Duration(now - min(st.Last, now))
+	case r.unasked && !r.last.IsZero(): // its plan counts from there
+		u.Idle = time.Since(r.last)
 	case r.unasked:
 		u.Idle = time.Duration(1<<63 - 1)
 	}
@@ -445,6 +447,7 @@ func (l *Live) note(note site.Note) {
 		h.Failure, h.failed = nil, false
 	case detect.Tier(note.Kind).Depth() > 0, note.Kind == event.Parked:
 		h.Idle = now
+		l.Host.Ahead.slept(l)
 	}
 	l.Host.Tell(ev)
 }

@@ -27,6 +27,7 @@ func (d *daemon) goesOn(t *testing.T, after time.Duration) {
 		synctest.Wait()
 		d.Arrivals.Read()
 		d.Budget.Look()
+		d.Ahead.Look()
 		if time.Since(d.w.epoch)%policy.Every < time.Second {
 			d.NewLadders()
 		}

@@ -131,6 +131,7 @@ type Replica struct {
 	waits    int             // of its steps that wait for the end of a pause
 	execs    int             // sessions of `fcnode exec` and commands on schedule, which keep it awake
 	unasked  bool            // started for a command on schedule; whether somebody came since is for the data path to say
+	last     time.Time       // when the last visitor of before left, of one that was woken ahead of the next
 	came     uint64          // connections, as last counted
 	OwnConns int             // connections to others that it held when it was last put to sleep, or they were counted
 	ns       Namespace

@@ -199,6 +199,7 @@ func (n *Node) open() (err error) {
 		m, err := n.parent.Memory()
 		return m.Held(), err
 	})
+	n.Ahead = life.NewAhead(n.Host)
 	n.Admission = life.NewAdmission(n.Host, func() (policy.MemoryLeft, error) { return policy.LeftOf(n.parent) })
 	var memory float64
 	if state, err := n.Means.Memory.Read(); err == nil {
@@ -295,6 +296,18 @@ func (n *Node) openNet() (err error) {
 	return nil
 }
 
+// look has done what is done from time to time.
+func (n *Node) look(ctx context.Context) {
+	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
+	n.Go(func() { n.every(ctx, life.CirculateLook, life.NewCirculator(n.Host).Look) })
+	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
+	n.Go(func() { n.every(ctx, life.AheadLook, n.Ahead.Look) })
+	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
+	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
+	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })
+	n.Go(func() { n.Disks.KeepRoom(); n.every(ctx, life.DiskLook, n.Disks.KeepRoom) })
+}
+
 // serve answers until the context ends.
 func (n *Node) serve(ctx context.Context, cancel func(), version string, ready func(string)) error {
 	rings, err := n.dp.Rings()
@@ -337,13 +350,7 @@ func (n *Node) serve(ctx context.Context, cancel func(), version string, ready f
 	n.Work.Go(func() { n.firewall.Follow(ctx) }) // as above
 	n.Go(func() { n.every(ctx, time.Minute, n.denied.Prune) })
 	n.Go(func() { n.every(ctx, time.Minute, n.table.FollowResolvers) })
-	n.Go(func() { n.every(ctx, policy.Every, n.NewLadders) })
-	n.Go(func() { n.every(ctx, life.CirculateLook, life.NewCirculator(n.Host).Look) })
-	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
-	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
-	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
-	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })
-	n.Go(func() { n.Disks.KeepRoom(); n.every(ctx, life.DiskLook, n.Disks.KeepRoom) })
+	n.look(ctx)
 	n.Scale.Start(ctx, rings.Triggers)
 	n.FindCRIU()
 	if n.table.OwnUserns || n.Cfg.Privileges.OwnUsernsByDefault() {

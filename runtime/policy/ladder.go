@@ -46,7 +46,8 @@ func (in Input) Choose() sleep.Choice {
 	return c
 }
 
-// ladder is the plan of a site as rungs. A plan that is followed goes down only.
+// ladder is the plan of a site as rungs: the way down that it is on now. What comes after a rise is a ladder of its own, as soon
+// as it is time for that.
 func (p *Plans) ladder(in Input) sleep.Choice {
 	rungs, unused := in.allowed()
 	out := sleep.Choice{Unused: unused}
@@ -54,9 +55,8 @@ func (p *Plans) ladder(in Input) sleep.Choice {
 	defer p.mu.Unlock()
 	options := p.use(in)
 	var plans sleep.Plans
-	s := in.Experience.Pauses()
-	p.planner.Plan(s, &plans)
-	for _, step := range plans.Follow().Steps(nil) {
+	p.plan(in, options, &plans)
+	for _, step := range way(plans.Follow().Steps(nil), options, in.idle()) {
 		o := &options[step.Option]
 		r := sleep.Rung{Tier: o.Tier, After: p.after(in.Spec, step.After, o.Tier), Reason: "a wake takes " + figures(o.Wake).String()}
 		if n := len(out.Rungs); n > 0 && out.Rungs[n-1].After >= r.After {

@@ -30,6 +30,7 @@ type Plans struct {
 	Classes Classes
 	budget  float64       // of memory for all sites, in bytes; 0: none
 	unused  time.Duration // see config.Wake
+	ahead   bool          // sites are woken ahead
 
 	mu       sync.Mutex
 	planner  sleep.Planner
@@ -95,7 +96,7 @@ func newPlans(cfg config.Config) *Plans {
 	return &Plans{
 		path: filepath.Join(cfg.StateDir, "plans.json"), write: file.Replace,
 		Classes: NewClasses(cfg.Classes), budget: float64(cfg.Memory.Sites), unused: time.Duration(cfg.Wake.Unused),
-		planner: sleep.Planner{Down: true}, prices: map[string]*Steered{},
+		ahead: cfg.Wake.Ahead > 0, prices: map[string]*Steered{},
 	}
 }
 
@@ -153,8 +154,7 @@ func (p *Plans) Visited(in Input, v Visits) (paused bool) {
 	}
 	if pause := since1970(v.Begin) - s.Last; !v.Begin.IsZero() && s.Last > 0 && sleep.Bucket(pause) >= 0 {
 		var plans sleep.Plans
-		p.use(in)
-		p.planner.Plan(s, &plans)
+		p.plan(in, p.use(in), &plans)
 		paused = p.planner.Ended(s, &plans, pause)
 		p.changed = p.changed || paused
 	}

@@ -33,6 +33,7 @@ type Why struct {
 	Usual        Usual
 	Callers      []Caller // who comes by the clock
 	Level        *LevelView
+	Rise         *Rise // ahead of the next visit
 }
 
 // Usual is what most pauses are like; Share is 0 where most are like nothing.
@@ -76,6 +77,9 @@ func (p *Plans) Why(a Asked) Why {
 	choice := sleep.Choice{}
 	if !a.Spec.Idle.Never {
 		choice = a.Choose()
+	}
+	if r, ok := p.Rise(a.Input, a.Idle); ok {
+		out.Rise = &r
 	}
 	options := a.options()
 	p.mu.Lock()

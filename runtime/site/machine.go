@@ -141,6 +141,9 @@ func (m *Machine) Prepared() []ReplicaID {
 	return out
 }
 
+// ByHand says that somebody wants the site to sleep.
+func (m *Machine) ByHand() bool { return m.byHand }
+
 // Serving is how many replicas get new flows, or will.
 func (m *Machine) Serving() int { return len(m.replicas.serving()) }
 

@@ -60,6 +60,7 @@ var (
 	descBudget        = metric("sites_memory_budget_bytes", "What they may hold: memory.sites.")
 	descMemoryPrice   = metric("memory_price", "What a GiB of memory costs under memory.sites: 1 as usual.")
 	descNoMemory      = metric("starts_without_memory_total", "Starts that were refused because the node had no memory for them.")
+	descAhead         = metric("wakes_ahead_total", "Wakes ahead of visits by what came of them: came (somebody did), nobody, failed (to start), skipped (no room).", "outcome")
 	descEvicted       = metric("evictions_total", "Sleeping replicas that were sent deeper because all sites held too much, or others were to start.")
 
 	descSiteReplicas = siteMetric("replicas", "Replicas of the site by state.", "state")
@@ -102,7 +103,7 @@ func siteMetric(name, help string, labels ...string) *prometheus.Desc {
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descSites, descReplicas, descBad, descDenied, descPackets, descClassRequests, descClassLate, descClassShare, descClassPrice,
-		descHeld, descBudget, descMemoryPrice, descEvicted, descNoMemory, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
+		descHeld, descBudget, descAhead, descMemoryPrice, descEvicted, descNoMemory, descSiteReplicas, descSiteConns, descSiteOwn, descSiteOpened, descSiteMemory,
 		descSiteCPU, descSitePIDs, descSiteLimit, descSiteLimitMax, descSiteIO, descSiteIOMax, descSiteDisk, descSiteFiles, descSiteDiskMost, descSiteFilesMost, descSiteRequests, descSiteNoTurns, descSiteRefused, descSiteFailed,
 		descSiteBytes, descSiteFlows, descSiteLasting, descSiteQueue, descSiteLatency, descSiteIgnored,
 	} {
@@ -165,6 +166,10 @@ func (c *collector) collectClasses(to chan<- prometheus.Metric) {
 	}
 	holds, evicted := h.Budget.State()
 	to <- counter(descEvicted, float64(evicted))
+	ahead := h.Ahead.Counts()
+	for outcome, n := range map[string]uint64{"came": ahead.Came, "nobody": ahead.Nobody, "failed": ahead.Failed, "skipped": ahead.Skipped} {
+		to <- counter(descAhead, float64(n), outcome)
+	}
 	to <- counter(descNoMemory, float64(h.Admission.Refused()))
 	if budget := h.Cfg.Memory.Sites; budget > 0 {
 		to <- gauge(descHeld, float64(holds))

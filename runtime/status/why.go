@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -105,6 +106,12 @@ func wire(out *api.Why, w policy.Why) {
 		})
 	}
 	out.Level = (*api.Level)(w.Level)
+	if r := w.Rise; r != nil {
+		out.Ahead = &api.WhyAhead{Tier: r.Tier, After: event.Nanoseconds(r.After)}
+		if r.Until < math.MaxInt64 {
+			out.Ahead.Until = event.Nanoseconds(r.Until)
+		}
+	}
 	for _, c := range w.Callers {
 		out.Callers = append(out.Callers, api.WhyCaller{
 			Client: c.Client, Every: event.Nanoseconds(c.Every), Jitter: event.Nanoseconds(c.Jitter), Wakes: c.Wakes, Of: c.Of, Text: c.String(),

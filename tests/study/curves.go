@@ -164,7 +164,7 @@ func jobs(short bool) (out []job) {
 	return out
 }
 
-// asTheNode is the steered price as runtime/policy uses it: no site is woken ahead, and each
+// asTheNode is the steered price as runtime/policy uses it with wake.ahead: 0: no site is woken ahead, and each
 // stays awake for policy.Linger.
 func asTheNode(f *model.Fleet) model.Sleeper {
 	r := model.NewPlanned(wordpress(), sleep.DefaultPrices, 0.01, f.Sites)

@@ -25,7 +25,7 @@ All rules see the same requests.
 	r.printf("## Goals\n\n")
 	r.goalTable(goals)
 	r.printf("Goal 8 holds the simulator to a real node. It is not measured here.\n\n")
-	r.printf("## Memory when 1 %% of the requests are late\n\nThe last two lines are steered to 1 %%, and the share that they held is in brackets; the others were tuned afterwards. The very last is what a node does: no site is woken ahead, and each stays awake for %v after its last visitor.\n\n", policy.Linger)
+	r.printf("## Memory when 1 %% of the requests are late\n\nThe last two lines are steered to 1 %%, and the share that they held is in brackets; the others were tuned afterwards. The very last is a node with `wake.ahead: 0`: no site is woken ahead, and each stays awake for %v after its last visitor.\n\n", policy.Linger)
 	r.memoryTable(all, draws, lateShare, 0.01, true)
 	r.printf("## Memory at a mean wait of 10 ms\n\n")
 	r.memoryTable(all, draws, meanWait, 0.010, false)
