@@ -153,6 +153,19 @@ func (p *Parent) Remove() error {
 	return nil
 }
 
+// Clear removes all replicas' cgroups in a way that the caller gives, and then the parent.
+func (p *Parent) Clear(remove func(*Group) error) error {
+	names, err := p.Names()
+	if err != nil {
+		return err
+	}
+	errs := make([]error, 0, len(names)+1)
+	for _, name := range names {
+		errs = append(errs, remove(p.Open(name)))
+	}
+	return errors.Join(append(errs, p.Remove())...)
+}
+
 // removeMonitors removes the cgroup of monitors, when the last of them has
 // ended.
 func (p *Parent) removeMonitors() error {

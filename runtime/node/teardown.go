@@ -55,7 +55,7 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 		errs = append(errs, n.endContainers(ctx), n.net.Remove(), n.shut())
 	} // else no daemon has ever come as far as to make something
 	end := func(g *cgroup.Group) error { return errors.Join(g.KillAll(ctx), g.Remove()) } // processes of which no record tells
-	errs = append(errs, bpf.Remove(cfg.PinDir), removeCgroups(parent, end), os.RemoveAll(cfg.RunDir))
+	errs = append(errs, bpf.Remove(cfg.PinDir), parent.Clear(end), os.RemoveAll(cfg.RunDir))
 	if purge {
 		errs = append(errs, os.RemoveAll(cfg.StateDir), apparmor.Unload())
 	} else {
@@ -75,7 +75,7 @@ func (n *Node) takeBack() error {
 	errs = append(errs, n.shut(), bpf.Remove(n.Cfg.PinDir))
 	parent, err := cgroup.OpenParent(n.Cfg.CgroupRoot)
 	if err == nil {
-		err = removeCgroups(parent, (*cgroup.Group).Remove)
+		err = parent.Clear((*cgroup.Group).Remove)
 	}
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return fmt.Errorf("taking back what was made until then: %w", err)
@@ -97,16 +97,4 @@ func (n *Node) endContainers(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-func removeCgroups(parent *cgroup.Parent, remove func(*cgroup.Group) error) error {
-	names, err := parent.Names()
-	if err != nil {
-		return err
-	}
-	errs := make([]error, 0, len(names)+1)
-	for _, name := range names {
-		errs = append(errs, remove(parent.Open(name)))
-	}
-	return errors.Join(append(errs, parent.Remove())...)
 }
