@@ -20,7 +20,7 @@
 set -euo pipefail
 
 # What the tests and the node use, besides what every Debian has.
-base_packages=(kmod iproute2 procps systemd systemd-sysv dbus apparmor)
+base_packages=(kmod iproute2 procps systemd systemd-sysv dbus apparmor xfsprogs)
 here=$(cd "$(dirname "$0")" && pwd)
 # What the machine is brought, and what it keeps, for fcnode's tests.
 state=/var/cache/fcnode

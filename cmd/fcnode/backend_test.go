@@ -190,6 +190,21 @@ func (b *recorded) RemoveVolume(ctx context.Context, site, name string) error {
 	return err
 }
 
+func (b *recorded) SnapshotVolume(_ context.Context, site, name, snapshot string, opts api.SnapshotOptions) (api.TakenSnapshot, error) {
+	b.calls = append(b.calls, fmt.Sprintf("snapshot %s/%s@%s within %s, keep %d", site, name, snapshot, opts.StillFor, opts.Keep))
+	return api.TakenSnapshot{VolumeSnapshot: api.VolumeSnapshot{Name: snapshot, Made: noon}, StillNs: 1234567890, Files: 42, Left: 1, Removed: []string{"old"}}, nil
+}
+
+func (b *recorded) RestoreSnapshot(_ context.Context, site, name, snapshot string, force bool) error {
+	b.calls = append(b.calls, fmt.Sprintf("restore %s/%s@%s, force %t", site, name, snapshot, force))
+	return nil
+}
+
+func (b *recorded) RemoveSnapshot(_ context.Context, site, name, snapshot string) error {
+	b.calls = append(b.calls, "remove "+site+"/"+name+"@"+snapshot)
+	return nil
+}
+
 func (b *recorded) List(_ context.Context, opts api.ListOptions) ([]api.Site, error) {
 	return slices.DeleteFunc(slices.Clone(b.sites), func(s api.Site) bool { return opts.Awake && len(s.Replicas) == 0 }), nil
 }

@@ -130,11 +130,12 @@ func tellSkipped(e *env, r api.ArchiveResult) {
 func newVolumeRestore(e *env) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "restore SITE/VOLUME FILE|-",
-		Short: "Put an archive in the place of a volume",
+		Use:   "restore SITE/VOLUME FILE|- | SITE/VOLUME@SNAPSHOT",
+		Short: "Put an archive, or a snapshot, in the place of a volume",
 		Long: `Unpacks a tar archive, compressed by gzip, zstd or not, beside the volume and puts it in
 its place in one step when all of it is on the disk: after an error, or a crash at any
-moment, the volume is what it was. What was in it before is removed.
+moment, the volume is what it was. What was in it before is removed. With @SNAPSHOT it is a
+copy of that, which the snapshot shares its blocks with.
 
 A site of which a replica is awake is refused, unless with --force: it is parked then,
 with its connections cut, when the archive is unpacked. Its visitors are held from then
@@ -145,12 +146,15 @@ be applied later.
 No entry is written outside of the volume or over a symbolic link. Owners, set-user-ID
 bits and capabilities are those of the archive, as volumes are mounted nosuid and no
 user of the node may enter them. Devices are left out and listed.`,
-		Example: "  fcnode volume restore blog/html /backup/blog-html.tar.zst --force",
-		Args:    cobra.ExactArgs(2),
+		Example: "  fcnode volume restore blog/html /backup/blog-html.tar.zst --force\n  fcnode volume restore blog/html@before-update --force",
+		Args:    cobra.RangeArgs(1, 2),
 	}
 	cmd.ValidArgsFunction = completeVolumes(e, 1, cobra.ShellCompDirectiveDefault)
 	cmd.Flags().BoolVar(&force, "force", false, "park the site if it is awake")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return restoreSnapshot(cmd, e, args[0], force)
+		}
 		site, name, err := volumeArg(args[0])
 		if err != nil {
 			return err

@@ -303,14 +303,19 @@ func TestComplete(t *testing.T) {
 
 func TestVolumes(t *testing.T) {
 	b := &recorded{sites: exampleSites(), volumes: []api.Volume{
-		{Site: "blog", Name: "html", Path: "/v/blog/html/data", Target: "/var/www/html", Image: "sha256:i", Made: noon.Add(-time.Hour), Used: true},
+		{Site: "blog", Name: "html", Path: "/v/blog/html/data", Target: "/var/www/html", Image: "sha256:i", Made: noon.Add(-time.Hour), Used: true,
+			Snapshots: []api.VolumeSnapshot{{Name: "daily", Made: noon.Add(-time.Minute)}}},
 		{Site: "gone", Name: "db", Path: "/v/gone/db/data", Made: noon.Add(-48 * time.Hour)},
 	}}
 	c := newCLI(t).serve(t, b)
 	for _, tt := range []struct{ args, want string }{
-		{"volume list", "VOLUME     TARGET         USED  AGE\nblog/html  /var/www/html  yes   1h\ngone/db    -              no    2d\n"},
-		{"volume list gone", "VOLUME   TARGET  USED  AGE\ngone/db  -       no    2d\n"},
-		{"volume inspect blog/html", "site         blog\nname         html\npath         /v/blog/html/data\ntarget       /var/www/html\nfilled from  sha256:i\nage          1h\nused         yes\nsize         3.0 MiB\nfiles        42\n"},
+		{"volume list", "VOLUME     TARGET         USED  SNAPSHOTS  AGE\nblog/html  /var/www/html  yes   1          1h\ngone/db    -              no    0          2d\n"},
+		{"volume list gone", "VOLUME   TARGET  USED  SNAPSHOTS  AGE\ngone/db  -       no    0          2d\n"},
+		{"volume inspect blog/html", "site         blog\nname         html\npath         /v/blog/html/data\ntarget       /var/www/html\nfilled from  sha256:i\nage          1h\nused         yes\nsize         3.0 MiB\nfiles        42\nsnapshot     daily, 1m ago\n"},
+		{"volume snapshot blog/html daily --keep 7 --still-for 2s", "blog/html@daily  42 files; the site stood still for 1.235s\nleft out: 1 devices and sockets\nblog/html@old  removed\n"},
+		{"volume snapshot blog/html", "blog/html@" + noon.UTC().Format("20060102-150405") + "  42 files; the site stood still for 1.235s\nleft out: 1 devices and sockets\nblog/html@old  removed\n"},
+		{"volume restore blog/html@daily --force", "blog/html  is as its snapshot daily\n"},
+		{"volume remove blog/html@daily", "blog/html@daily  removed\n"},
 		{"volume remove gone/db", "gone/db  removed\n"},
 		{"delete blog", "blog  deleted\nblog  its volume html stays: fcnode volume remove blog/html\n"},
 		{"reload", "reloaded\n"},
@@ -322,7 +327,10 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%s: %d, %q, %s; want %q", tt.args, code, stdout, stderr, tt.want)
 		}
 	}
-	want := []string{"remove gone/db", "delete blog", "reload force=false", "reload force=true", "purge shop", "get shop", "circulate with a new image shop"}
+	want := []string{
+		"snapshot blog/html@daily within 2s, keep 7", "snapshot blog/html@" + noon.UTC().Format("20060102-150405") + " within 0s, keep 0", "restore blog/html@daily, force true", "remove blog/html@daily",
+		"remove gone/db", "delete blog", "reload force=false", "reload force=true", "purge shop", "get shop", "circulate with a new image shop",
+	}
 	if diff := cmp.Diff(want, b.calls); diff != "" {
 		t.Errorf("what the node was asked (-want +got):\n%s", diff)
 	}

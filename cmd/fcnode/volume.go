@@ -13,13 +13,13 @@ import (
 func newVolume(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "volume",
-		Short: "Show, back up, restore and remove the volumes that the node keeps",
+		Short: "Show, back up, snapshot, restore and remove the volumes that the node keeps",
 		Long: `Named volumes (volumes[].name of a spec, and what images declare as VOLUME) belong to
 the node. They stay when their site is deleted, unless by delete --purge, and a site of
 the same name finds them again.`,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newVolumeList(e), newVolumeInspect(e), newVolumeBackup(e), newVolumeRestore(e), newVolumeRemove(e))
+	cmd.AddCommand(newVolumeList(e), newVolumeInspect(e), newVolumeBackup(e), newVolumeSnapshot(e), newVolumeRestore(e), newVolumeRemove(e))
 	return cmd
 }
 
@@ -43,9 +43,9 @@ func newVolumeList(e *env) *cobra.Command {
 			return printJSON(e.stdout, volumes)
 		}
 		var t table
-		t.row("VOLUME", "TARGET", "USED", "AGE")
+		t.row("VOLUME", "TARGET", "USED", "SNAPSHOTS", "AGE")
 		for _, v := range volumes {
-			t.row(v.Site+"/"+v.Name, dash(v.Target), used(&v), age(e.now().Sub(v.Made)))
+			t.row(v.Site+"/"+v.Name, dash(v.Target), used(&v), fmt.Sprint(len(v.Snapshots)), age(e.now().Sub(v.Made)))
 		}
 		return t.print(e.stdout)
 	}
@@ -95,6 +95,9 @@ func newVolumeInspect(e *env) *cobra.Command {
 		} {
 			t.row(row[0], row[1])
 		}
+		for _, s := range v.Snapshots {
+			t.row("snapshot", s.Name+", "+age(e.now().Sub(s.Made))+" ago")
+		}
 		return t.print(e.stdout)
 	}
 	return cmd
@@ -102,9 +105,10 @@ func newVolumeInspect(e *env) *cobra.Command {
 
 func newVolumeRemove(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "remove SITE/VOLUME...",
-		Short:             "Remove named volumes that no site has",
-		Long:              "Removes the volumes with all that is in them. One that a site has is refused.",
+		Use:   "remove SITE/VOLUME[@SNAPSHOT]...",
+		Short: "Remove named volumes that no site has, or snapshots",
+		Long: `Removes the volumes with all that is in them, and their snapshots. One that a site has is
+refused. With @SNAPSHOT that alone is removed, whoever has the volume.`,
 		Aliases:           []string{"rm"},
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: completeVolumes(e, 0, cobra.ShellCompDirectiveNoFileComp),
@@ -113,11 +117,15 @@ func newVolumeRemove(e *env) *cobra.Command {
 		client := e.client()
 		defer client.Close()
 		for _, arg := range args {
-			site, name, err := volumeArg(arg)
-			if err != nil {
-				return err
+			site, name, snapshot, err := snapshotArg(arg)
+			switch {
+			case err != nil:
+			case snapshot != "":
+				err = client.RemoveSnapshot(cmd.Context(), site, name, snapshot)
+			default:
+				err = client.RemoveVolume(cmd.Context(), site, name)
 			}
-			if err := client.RemoveVolume(cmd.Context(), site, name); err != nil {
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "%s  removed\n", arg)

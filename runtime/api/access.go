@@ -123,13 +123,16 @@ var least = map[string]Role{
 	"GET /v1/routes":                     RoleRead,
 	"/":                                  RoleNone,
 
-	"GET /v1/volumes/{site}/{volume}/backup": RoleAdmin,
-	"PUT /v1/volumes/{site}/{volume}/backup": RoleAdmin,
-	"GET /v1/volumes/{site}/{volume}/tar":    RoleAdmin,
-	"PUT /v1/volumes/{site}/{volume}/tar":    RoleAdmin,
-	"GET /v1/sites/{site}/tar":               RoleAdmin,
-	"PUT /v1/sites/{site}/tar":               RoleAdmin,
-	"POST /v1/sites/{site}/forward":          RoleAdmin,
+	"PUT /v1/volumes/{site}/{volume}/snapshots/{snapshot}":          RoleAdmin,
+	"POST /v1/volumes/{site}/{volume}/snapshots/{snapshot}/restore": RoleAdmin,
+	"DELETE /v1/volumes/{site}/{volume}/snapshots/{snapshot}":       RoleAdmin,
+	"GET /v1/volumes/{site}/{volume}/backup":                        RoleAdmin,
+	"PUT /v1/volumes/{site}/{volume}/backup":                        RoleAdmin,
+	"GET /v1/volumes/{site}/{volume}/tar":                           RoleAdmin,
+	"PUT /v1/volumes/{site}/{volume}/tar":                           RoleAdmin,
+	"GET /v1/sites/{site}/tar":                                      RoleAdmin,
+	"PUT /v1/sites/{site}/tar":                                      RoleAdmin,
+	"POST /v1/sites/{site}/forward":                                 RoleAdmin,
 }
 
 // allowed lets through who has the role that the call takes.

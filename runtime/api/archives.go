@@ -50,6 +50,13 @@ type BackupOptions struct {
 	StillFor time.Duration
 }
 
+// SnapshotOptions say how a snapshot is taken.
+type SnapshotOptions struct {
+	BackupOptions
+	// Keep is how many the volume has afterwards at the most: the oldest are removed; 0: all are kept.
+	Keep int
+}
+
 // Backup says how a volume was copied.
 type Backup struct {
 	// StillNs is for how long the site's processes did not run.

@@ -68,6 +68,13 @@ type Backend interface {
 	// It returns ErrBusy, before anything is read, if a replica of the site is awake,
 	// unless force. After an error the volume is as it was.
 	RestoreVolume(ctx context.Context, site, name string, force bool, archive io.Reader) (ArchiveResult, error)
+	// SnapshotVolume keeps a copy of a volume that shares its blocks with it, taken
+	// while nothing of its site runs. ErrUnavailable where the file system cannot.
+	SnapshotVolume(ctx context.Context, site, name, snapshot string, opts SnapshotOptions) (TakenSnapshot, error)
+	// RestoreSnapshot puts a copy of a snapshot in the place of its volume, as RestoreVolume does.
+	RestoreSnapshot(ctx context.Context, site, name, snapshot string, force bool) error
+	// RemoveSnapshot removes one.
+	RemoveSnapshot(ctx context.Context, site, name, snapshot string) error
 	// ReadFiles finds what lies at a place. The caller closes the archive.
 	ReadFiles(ctx context.Context, from FilePlace) (Archive, error)
 	// WriteFiles unpacks a tar archive at a place. After an error some of it may be there.

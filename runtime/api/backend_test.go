@@ -507,3 +507,21 @@ func (m *memory) RemoveVolume(ctx context.Context, site, name string) error {
 	}
 	return err
 }
+
+func (m *memory) SnapshotVolume(ctx context.Context, site, name, snapshot string, opts api.SnapshotOptions) (api.TakenSnapshot, error) {
+	_, err := m.Volume(ctx, site, name)
+	return api.TakenSnapshot{VolumeSnapshot: api.VolumeSnapshot{Name: snapshot}, StillNs: opts.StillFor, Files: int64(opts.Keep)}, err
+}
+
+func (m *memory) RestoreSnapshot(ctx context.Context, site, name, _ string, force bool) error {
+	v, err := m.Volume(ctx, site, name)
+	if err == nil && v.Used && !force {
+		err = fmt.Errorf("volume %s/%s: %w", site, name, api.ErrBusy)
+	}
+	return err
+}
+
+func (m *memory) RemoveSnapshot(ctx context.Context, site, name, _ string) error {
+	_, err := m.Volume(ctx, site, name)
+	return err
+}

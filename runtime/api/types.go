@@ -482,6 +482,26 @@ type Volume struct {
 	// Bytes and Files are counted in answers about a single volume only.
 	Bytes int64 `json:"bytes,omitempty"`
 	Files int64 `json:"files,omitempty"`
+	// Snapshots of it, the oldest first.
+	Snapshots []VolumeSnapshot `json:"snapshots,omitempty"`
+}
+
+// VolumeSnapshot is a copy of a volume that shares its blocks with it.
+type VolumeSnapshot struct {
+	Name string    `json:"name"`
+	Made time.Time `json:"made"`
+}
+
+// TakenSnapshot says how one was taken.
+type TakenSnapshot struct {
+	VolumeSnapshot
+	// StillNs is for how long the site's processes did not run.
+	StillNs time.Duration `json:"stillNs"`
+	Files   int64         `json:"files"`
+	// Left are devices and sockets, which no snapshot has.
+	Left int64 `json:"left,omitempty"`
+	// Removed are the older ones that were removed, as SnapshotOptions.Keep said.
+	Removed []string `json:"removed,omitempty"`
 }
 
 // LogLine is one line of output of a replica.

@@ -24,6 +24,7 @@ const (
 	Copied         Kind = "copied"
 	Forwarded      Kind = "forwarded"
 	BackedUp       Kind = "backed-up"
+	SnapshotTaken  Kind = "snapshot"
 	VolumeRestored Kind = "volume-restored"
 	Ran            Kind = "ran"
 	NotRan         Kind = "not-ran"
@@ -112,7 +113,8 @@ var Kinds = []Info{
 	{Copied, "`fcnode cp` copies files out of a replica or volume, or into one.", "`path`; `volume`, unless it is a replica; `into`: whether they are written; `uid`: of whoever asked", ""},
 	{Forwarded, "`fcnode port-forward` made a connection within a replica.", "`to`: address and port; `uid`: of whoever asked", ""},
 	{BackedUp, "A volume was copied for a backup.", "`volume`, `files`, `stillNs`: for how long the site's processes did not run; `uid`: of whoever asked", "If the site stood still for long: put the volumes on xfs or btrfs."},
-	{VolumeRestored, "An archive has taken the place of a volume.", "`volume`, `files`, `uid`: of whoever asked", ""},
+	{SnapshotTaken, "A snapshot of a volume was taken.", "`volume`, `snapshot`, `files`, `stillNs`: for how long the site's processes did not run; `uid`: of whoever asked", ""},
+	{VolumeRestored, "An archive or a snapshot has taken the place of a volume.", "`volume`, `snapshot` or `files`, `uid`: of whoever asked", ""},
 
 	{Ran, "A command of the site's `schedule` has run to its end.", "`at`, `command`, `due`, `tookNs`, `code`: its exit code", "Other codes than 0: `fcnode logs SITE` has what it printed."},
 	{NotRan, "A command of the site's `schedule` was not run, or not to its end.", "`at`, `command`, `due`, and `tookNs` if it was begun", "The reason says why: the run before is still under way, it took longer than its `timeout`, the site does not start, the daemon was stopped."},

@@ -137,12 +137,8 @@ func (k KeptVolumes) RestoreVolume(ctx context.Context, site, name string, force
 
 func (k KeptVolumes) restore(ctx context.Context, site, name string, force bool, in io.Reader) (r archive.Result, err error) {
 	kept := k.table.host.NamedVolumes
-	if why := k.table.host.Quarantine.Sites()[site]; why != nil {
-		return r, fmt.Errorf("the site cannot be read, and may come back: %w", why)
-	}
-	e, _ := k.table.ByName(site) // there may be none, or none any more
-	if e != nil && !force && life.AnyAwake(e) {
-		return r, life.ErrAwake
+	if err := k.restorable(site, force); err != nil {
+		return r, err
 	}
 	staged, err := kept.Stage()
 	if err != nil {
@@ -165,6 +161,18 @@ func (k KeptVolumes) restore(ctx context.Context, site, name string, force bool,
 		return r, err
 	}
 	return r, k.replace(ctx, staged, site, name, force)
+}
+
+// restorable says why no volume of a site can be replaced now; nil: it can.
+func (k KeptVolumes) restorable(site string, force bool) error {
+	if why := k.table.host.Quarantine.Sites()[site]; why != nil {
+		return fmt.Errorf("the site cannot be read, and may come back: %w", why)
+	}
+	e, _ := k.table.ByName(site) // there may be none, or none any more
+	if e != nil && !force && life.AnyAwake(e) {
+		return life.ErrAwake
+	}
+	return nil
 }
 
 // replace empties the site and gives it the volume.
@@ -200,6 +208,17 @@ func volumeError(site, name string, err error) error {
 	switch {
 	case errors.Is(err, volume.ErrNone):
 		return NoVolume(site, name)
+	case errors.Is(err, volume.ErrNoSnapshot):
+		return &api.Error{Code: api.CodeNotFound, Message: what, Hint: "fcnode volume inspect " + site + "/" + name + " shows its snapshots"}
+	case errors.Is(err, volume.ErrNoClones):
+		return &api.Error{
+			Code: api.CodeUnavailable, Message: what,
+			Hint: "fcnode volume backup " + site + "/" + name + " FILE writes an archive on any file system; for snapshots put the folder of volumes on xfs or btrfs",
+		}
+	case errors.Is(err, volume.ErrSnapshotTaken):
+		return busy("give another name, or none, or remove it: fcnode volume remove " + site + "/" + name + "@SNAPSHOT")
+	case errors.Is(err, volume.ErrManySnapshots):
+		return busy("--keep removes the oldest ones, and so does fcnode volume remove " + site + "/" + name + "@SNAPSHOT")
 	case errors.Is(err, errStill):
 		return &api.Error{
 			Code: api.CodeUnavailable, Message: what,

@@ -72,7 +72,7 @@ func (k KeptVolumes) Volumes(_ context.Context, site string) ([]api.Volume, erro
 }
 
 func (k KeptVolumes) view(v volume.Info) api.Volume {
-	out := api.Volume{Site: v.Site, Name: v.Name, Path: v.Path, Target: v.Target, Image: v.Image, Made: v.Made, Used: true}
+	out := api.Volume{Site: v.Site, Name: v.Name, Path: v.Path, Target: v.Target, Image: v.Image, Made: v.Made, Used: true, Snapshots: k.snapshots(v.Site, v.Name)}
 	err := k.free(v.Site, v.Name)
 	if err == nil {
 		out.Used = false

@@ -26,6 +26,7 @@ var ErrNone = errors.New("no such volume")
 //
 //	<dir>/SITE/NAME/data         what the site sees
 //	<dir>/SITE/NAME/volume.json  where it comes from
+//	<dir>/.snapshots/            see keptDir
 //	<dir>/.tmp/                  what is being filled or removed; emptied by OpenStore
 //
 // A volume is filled and written to disk in .tmp, and then renamed: what has its
@@ -263,7 +264,7 @@ func (s *Store) folderOf(site string) (string, error) {
 	return path, nil
 }
 
-// Remove removes a volume with all that is in it. It is gone when this returns;
+// Remove removes a volume with all that is in it, and its snapshots. It is gone when this returns;
 // its disk is free a little later.
 func (s *Store) Remove(site, name string) error {
 	s.mu.Lock()
@@ -274,15 +275,15 @@ func (s *Store) Remove(site, name string) error {
 	if s.held[s.Path(site, name)] != nil {
 		return fmt.Errorf("volume %s of site %s: %w", name, site, ErrHeld)
 	}
-	grave, err := os.MkdirTemp(s.tmp, "gone-")
-	if err == nil {
-		err = os.Rename(filepath.Join(s.dir, site, name), filepath.Join(grave, name))
+	err := s.bury(s.keptOf(site, name)) // first: without their volume nobody would find them
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(filepath.Join(s.dir, keptDir, site)) // unless there are others
+		err = s.bury(filepath.Join(s.dir, site, name))
 	}
 	if err != nil {
 		return fmt.Errorf("remove volume %s of site %s: %w", name, site, err)
 	}
 	_ = os.Remove(filepath.Join(s.dir, site)) // unless there are others
-	s.discard(grave)
 	return file.SyncDir(s.dir)
 }
 

@@ -152,9 +152,16 @@ func checkRound(t *testing.T, path string, files int) {
 			t.Fatal(err)
 		}
 	}
+	ofOneMoment(t, numbers)
+}
+
+// ofOneMoment fails unless the numbers that rounds of writing have left are of one moment; -1 is a file that was
+// truncated, and not written yet.
+func ofOneMoment(t *testing.T, numbers []int) {
+	t.Helper()
 	last := numbers[0]
 	if last < 0 {
-		last = numbers[files-1] + 1
+		last = numbers[len(numbers)-1] + 1
 	}
 	fell := false
 	for i, n := range numbers {

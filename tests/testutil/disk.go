@@ -14,20 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Disk is an ext4 file system of its own, that can be made to stall.
+// Disk is a file system of its own, that can be made to stall.
 type Disk struct {
-	Dir string // where it is mounted
-	t   testing.TB
+	Dir    string // where it is mounted
+	fstype string
+	t      testing.TB
 }
 
-// NewDisk makes one of so many bytes, with options of mkfs.ext4 besides. It ends with the test, which is skipped
+// NewXFS makes one of xfs, whose files can share blocks, of the least size that there is.
+func NewXFS(t testing.TB) *Disk {
+	t.Helper()
+	return newDisk(t, "xfs", 320<<20, "-q", "-m", "reflink=1")
+}
+
+// NewDisk makes one of ext4, of so many bytes, with options of mkfs.ext4 besides. It ends with the test, which is skipped
 // where the machine cannot make one.
 func NewDisk(t testing.TB, bytes int64, options ...string) *Disk {
 	t.Helper()
+	return newDisk(t, "ext4", bytes, append([]string{"-q", "-F"}, options...)...)
+}
+
+func newDisk(t testing.TB, fstype string, bytes int64, options ...string) *Disk {
+	t.Helper()
 	Privileged(t)
-	mkfs, err := exec.LookPath("mkfs.ext4")
+	mkfs, err := exec.LookPath("mkfs." + fstype)
 	if err != nil {
-		t.Skip(SkipMarker, "there is no mkfs.ext4")
+		t.Skip(SkipMarker, "there is no mkfs."+fstype)
 	}
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -46,10 +58,10 @@ func NewDisk(t testing.TB, bytes int64, options ...string) *Disk {
 	if err := file.Truncate(bytes); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), mkfs, append([]string{"-q", "-F"}, append(options, file.Name())...)...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), mkfs, append(options, file.Name())...).CombinedOutput(); err != nil {
 		t.Fatalf("make a file system: %v\n%s", err, out)
 	}
-	d := &Disk{Dir: filepath.Join(base, "mnt"), t: t}
+	d := &Disk{Dir: filepath.Join(base, "mnt"), fstype: fstype, t: t}
 	if err := errors.Join(os.Mkdir(d.Dir, 0o755), d.mount(control, file)); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +86,7 @@ func (d *Disk) mount(control, file *os.File) error {
 		config := unix.LoopConfig{Fd: uint32(file.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR}}
 		err = unix.IoctlLoopConfigure(int(loop.Fd()), &config)
 		if err == nil {
-			err = unix.Mount(name, d.Dir, "ext4", 0, "")
+			err = unix.Mount(name, d.Dir, d.fstype, 0, "")
 		}
 		_ = loop.Close() // nothing was written by it
 		if !errors.Is(err, unix.EBUSY) {

@@ -135,11 +135,12 @@ var table = []Tests{
 		"LatePortGetsItsVisitors", "PreparedSiteIsWoken", "ReadyProbes", "HangingApplications", "ScaleGoesFirst", "Denied", "DeniedAtUplinks", "NetworkPolicy", "Ignored",
 	}},
 	{Package: "tests/e2e", Why: "they are about files, specs and counts, and what they ask of the kernel tests of other packages ask of each", names: []string{
-		"ArrivalsAreRecorded", "VolumeBackup", "Copy", "Forward", "DeployAndBack", "Secrets", "StateExported", "SiteReachesNoMetrics",
+		"ArrivalsAreRecorded", "VolumeBackup", "VolumeSnapshots", "VolumeSnapshotsNot", "Copy", "Forward", "DeployAndBack", "Secrets", "StateExported", "SiteReachesNoMetrics",
 	}},
 	{Package: "tests/e2e", Why: "its servers and clients are the same on each kernel, which holds their packets and restores processes like theirs in other tests", names: []string{
 		"Clients",
 	}},
+	{Package: "runtime/volume", Why: "xfs has long shared blocks, and making a file system takes long there", names: []string{"KeptShares"}},
 	{Package: "tests/wordpress", Why: "a whole WordPress with its database takes a quarter of an hour there", names: []string{
 		"WordPress",
 	}},
