@@ -27,13 +27,13 @@ func (s *site) lasts(flow net.Conn) (out []api.Replica) {
 }
 
 // TestRootFlowOfUDPKeepsAwake: a session by UDP keeps its site awake until nothing has passed in it for udpIdle, though the site would sleep
-// after a second; a question and its answer do not.
+// sooner; a question and its answer do not.
 func TestRootFlowOfUDPKeepsAwake(t *testing.T) {
 	testutil.Privileged(t)
 	t.Parallel()
 	const idle = 10 * time.Second
 	n := newNode(t, options{})
-	s := n.deploy("session", "idle: 1s", "tiers: [cold]", "udpIdle: 10s", "ports: [53/udp]", "env: {GUEST: serve, LISTEN: 'udp/:53'}")
+	s := n.deploy("session", "idle: 3s", "tiers: [cold]", "udpIdle: 10s", "ports: [53/udp]", "env: {GUEST: serve, LISTEN: 'udp/:53'}")
 	for i, c := range []*client{n.outside, n.local} {
 		to := s.addr4(53)
 		if i == 1 {
@@ -49,8 +49,8 @@ func TestRootFlowOfUDPKeepsAwake(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 		s.await(mark, "parked")
-		mark = n.mark()
 		s.lasts(flow)
+		mark = n.mark()
 		last := time.Now()
 		if got, err := askUDP(flow, "last"); err != nil || got != "echo last" {
 			t.Fatalf("%q, %v", got, err)
