@@ -256,7 +256,7 @@ type dpFcListening struct {
 	Site    uint32
 	Port4   uint8
 	Port6   uint8
-	Pad     [2]uint8
+	Port    uint16
 }
 
 type dpFcLoad struct {
@@ -270,6 +270,20 @@ type dpFcLoad struct {
 	UdpFlows     uint64
 	DatagramsIn  uint64
 	DatagramsOut uint64
+}
+
+type dpFcOpenKey struct {
+	_       structs.HostLayout
+	Replica uint32
+	Port    uint16
+	Proto   uint8
+	Pad     uint8
+}
+
+type dpFcOpeners struct {
+	_  structs.HostLayout
+	V4 uint32
+	V6 uint32
 }
 
 type dpFcPolicyKey struct {
@@ -586,6 +600,7 @@ const (
 	dpMapFcListeners        = "fc_listeners"
 	dpMapFcLoads            = "fc_loads"
 	dpMapFcNetns            = "fc_netns"
+	dpMapFcOpen             = "fc_open"
 	dpMapFcOwnFlows         = "fc_own_flows"
 	dpMapFcPolicy           = "fc_policy"
 	dpMapFcPrefixes         = "fc_prefixes"
@@ -733,6 +748,7 @@ type dpMapSpecs struct {
 	FcListeners   *ebpf.MapSpec `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.MapSpec `ebpf:"fc_loads"`
 	FcNetns       *ebpf.MapSpec `ebpf:"fc_netns"`
+	FcOpen        *ebpf.MapSpec `ebpf:"fc_open"`
 	FcOwnFlows    *ebpf.MapSpec `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.MapSpec `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.MapSpec `ebpf:"fc_prefixes"`
@@ -830,6 +846,7 @@ type dpMaps struct {
 	FcListeners   *ebpf.Map `ebpf:"fc_listeners"`
 	FcLoads       *ebpf.Map `ebpf:"fc_loads"`
 	FcNetns       *ebpf.Map `ebpf:"fc_netns"`
+	FcOpen        *ebpf.Map `ebpf:"fc_open"`
 	FcOwnFlows    *ebpf.Map `ebpf:"fc_own_flows"`
 	FcPolicy      *ebpf.Map `ebpf:"fc_policy"`
 	FcPrefixes    *ebpf.Map `ebpf:"fc_prefixes"`
@@ -878,6 +895,7 @@ func (m *dpMaps) Close() error {
 		m.FcListeners,
 		m.FcLoads,
 		m.FcNetns,
+		m.FcOpen,
 		m.FcOwnFlows,
 		m.FcPolicy,
 		m.FcPrefixes,

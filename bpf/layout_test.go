@@ -29,7 +29,7 @@ func TestLayouts(t *testing.T) {
 		"fc_cell_key": dpFcCellKey{}, "fc_cell": dpFcCell{}, "fc_vip": dpFcVip{}, "fc_held_flow": dpFcHeldFlow{}, "fc_settings": dpFcSettings{}, "fc_pulse": dpFcPulse{},
 		"fc_held": dpFcHeld{}, "fc_held_small": dpFcHeldSmall{}, "fc_held_large": dpFcHeldLarge{}, "fc_event": dpFcEvent{},
 		"fc_listening": dpFcListening{}, "fc_conn": dpFcConn{}, "fc_control_args": dpFcControlArgs{},
-		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_trigger_params": dpFcTriggerParams{},
+		"fc_load": dpFcLoad{}, "fc_latency": dpFcLatency{}, "fc_site_load": dpFcSiteLoad{}, "fc_queue": dpFcQueue{}, "fc_queue_key": dpFcQueueKey{}, "fc_open_key": dpFcOpenKey{}, "fc_openers": dpFcOpeners{}, "fc_trigger_params": dpFcTriggerParams{},
 		"fc_deny_key4": dpFcDenyKey4{}, "fc_deny_key6": dpFcDenyKey6{}, "fc_denied": dpFcDenied{}, "fc_policy_key": dpFcPolicyKey{}, "fc_refused_key": dpFcRefusedKey{}, "fc_refused_rate": dpFcRefusedRate{},
 		"fc_rate": dpFcRate{}, "fc_bucket": dpFcBucket{}, "fc_limited": dpFcLimited{}, "fc_allowance": dpFcAllowance{}, "fc_proof": dpFcProof{}, "fc_refusal": dpFcRefusal{}, "fc_prefix_key": dpFcPrefixKey{}, "fc_ignore_key": dpFcIgnoreKey{}, "fc_ignored_packets": dpFcIgnoredPackets{}, "fc_trigger": dpFcTrigger{}, "fc_trigger_args": dpFcTriggerArgs{}, "fc_trigger_event": dpFcTriggerEvent{},
 	} {
@@ -83,7 +83,7 @@ func TestMapSizes(t *testing.T) {
 		dpMapFcOwnFlows: {size(dpFcCellKey{}), size(dpFcCell{})}, dpMapFcVips: {size(dpFcAddr{}), size(dpFcVip{})},
 		dpMapFcHeldFlows: {size(dpFcFlowKey{}), size(dpFcHeldFlow{})}, dpMapFcHoldCounts: {u32, u32},
 		dpMapFcConfig: {u32, size(dpFcSettings{})}, dpMapFcLastPulse: {u32, size(dpFcPulse{})}, dpMapFcStats: {u32, u64}, dpMapFcHeldRing: {0, 0}, dpMapFcEventRing: {0, 0},
-		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcQueues: {size(dpFcQueueKey{}), size(dpFcQueue{})}, dpMapFcConns: {u32, size(dpFcConn{})},
+		dpMapFcListenSocks: {u32, size(dpFcListening{})}, dpMapFcQueues: {size(dpFcQueueKey{}), size(dpFcQueue{})}, dpMapFcOpen: {size(dpFcOpenKey{}), size(dpFcOpeners{})}, dpMapFcConns: {u32, size(dpFcConn{})},
 		dpMapFcLoads: {u32, size(dpFcLoad{})}, dpMapFcLatencies: {u32, size(dpFcLatency{})}, dpMapFcSiteLoads: {u32, size(dpFcSiteLoad{})},
 		dpMapFcTriggers: {u32, size(dpFcTrigger{})}, dpMapFcTriggerRing: {0, 0},
 		dpMapFcFragsOut: {size(dpFcCellKey{}), size(dpFcCell{})}, dpMapFcDeny4: {size(dpFcDenyKey4{}), size(dpFcDenied{})},
@@ -115,7 +115,7 @@ func TestMapSizes(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) != 44 {
+	if len(names) != 45 {
 		t.Errorf("maps %v: one is not compared here", names)
 	}
 }

@@ -173,6 +173,20 @@ func (d *Datapath) clearQueues(id ReplicaID) error {
 	return err
 }
 
+// clearOpen removes the entries of a replica's ports of ranges.
+func (d *Datapath) clearOpen(id ReplicaID) error {
+	var gone []dpFcOpenKey
+	err := eachBatch(d.objs.FcOpen, 1, func(at dpFcOpenKey, _ []dpFcOpeners) {
+		if at.Replica == uint32(id) {
+			gone = append(gone, at)
+		}
+	})
+	for _, at := range gone {
+		err = errors.Join(err, ignoreMissing(d.objs.FcOpen.Delete(at)))
+	}
+	return err
+}
+
 // SiteLoads returns what was counted for the sites that have had something to
 // count since they were last parked.
 func (d *Datapath) SiteLoads() (map[SiteID]SiteLoad, error) {

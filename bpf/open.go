@@ -37,6 +37,10 @@ type Options struct {
 	Log         *slog.Logger
 }
 
+// ListenersOfSite is for how many listeners there is room for each of MaxSites, on an
+// average.
+const ListenersOfSite = 4
+
 func (o Options) withDefaults() Options {
 	if o.Mode == "" {
 		o.Mode = ModeAuto
@@ -45,7 +49,7 @@ func (o Options) withDefaults() Options {
 		o.MaxSites = 131072
 	}
 	if o.MaxListener == 0 {
-		o.MaxListener = 4 * o.MaxSites
+		o.MaxListener = ListenersOfSite * o.MaxSites
 	}
 	if o.MaxFlows == 0 {
 		o.MaxFlows = 65536

@@ -33,11 +33,12 @@ func TestRootSecondOpenAdopts(t *testing.T) {
 	if d.Adopted() {
 		t.Error("adopted what nobody made")
 	}
-	if got := len(pins(t, mapsDir(o.PinDir))); got != 44 {
-		t.Errorf("%d maps are pinned, want 44", got)
+	if got := len(pins(t, mapsDir(o.PinDir))); got != 45 {
+		t.Errorf("%d maps are pinned, want 45", got)
 	}
 	listeners := map[Listener]ListenerSite{
-		{vip4, 80, TCP}: {1, 0}, {vip6, 80, TCP}: {1, 0}, {vip4, 53, UDP}: {1, 1}, {netip.MustParseAddr("10.77.0.3"), 8080, TCP}: {2, 31},
+		{vip4, 80, TCP}: {Site: 1}, {vip6, 80, TCP}: {Site: 1}, {vip4, 53, UDP}: {Site: 1, PortBit: 1},
+		{netip.MustParseAddr("10.77.0.3"), 8080, TCP}: {Site: 2, PortBit: 31, Range: true},
 	}
 	replica := Replica{Site: 1, Ifindex: 12, NSID: 3, Cookie: 1<<63 | 5, VIP4: vip4, VIP6: vip6}
 	site := Site{Replicas: []SiteReplica{{ID: 5, Forced: 2}, {ID: 4, Draining: true}}}
@@ -158,7 +159,7 @@ func TestRootSiteLimits(t *testing.T) {
 	}
 	ls := map[Listener]ListenerSite{}
 	for port := range uint16(4) {
-		ls[Listener{vip4, port + 1, TCP}] = ListenerSite{1, uint8(port)}
+		ls[Listener{vip4, port + 1, TCP}] = ListenerSite{Site: 1, PortBit: uint8(port)}
 	}
 	if err := d.PutListeners(ls); err == nil {
 		t.Error("more listeners than there is room for were taken")

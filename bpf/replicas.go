@@ -75,6 +75,7 @@ func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 		ignoreMissing(d.objs.FcLoads.Delete(uint32(id))),
 		ignoreMissing(d.objs.FcLatencies.Delete(uint32(id))),
 		d.clearQueues(id),
+		d.clearOpen(id),
 	)
 	if err != nil {
 		return fmt.Errorf("take replica %d out of the data path: %w", id, err)
@@ -96,6 +97,20 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 		return ReplicaStats{}, fmt.Errorf("read the counters of replica %d: %w", id, err)
 	}
 	return v.stats(), nil
+}
+
+// Listens says whether a replica listens on a port of a range (see ListenerSite). Where
+// the table of those ports is full it does not know, and says that it does not.
+func (d *Datapath) Listens(id ReplicaID, on Listener) (bool, error) {
+	var n dpFcOpeners
+	at := dpFcOpenKey{Replica: uint32(id), Port: swap16(on.Port), Proto: uint8(on.Proto)}
+	if err := ignoreMissing(d.objs.FcOpen.Lookup(at, &n)); err != nil {
+		return false, fmt.Errorf("look whether replica %d listens on %s: %w", id, on, err)
+	}
+	if on.Addr.Is4() {
+		return n.V4 > 0, nil
+	}
+	return n.V6 > 0, nil
 }
 
 func (v *dpFcReplica) stats() ReplicaStats {

@@ -232,9 +232,9 @@ func (r *rig) listen(t testing.TB, site SiteID, addrs ...netip.Addr) {
 	t.Helper()
 	ls := map[Listener]ListenerSite{}
 	for _, a := range addrs {
-		ls[Listener{a, 80, TCP}] = ListenerSite{site, 0}
-		ls[Listener{a, 443, TCP}] = ListenerSite{site, 1}
-		ls[Listener{a, 53, UDP}] = ListenerSite{site, 2}
+		ls[Listener{a, 80, TCP}] = ListenerSite{Site: site, PortBit: 0}
+		ls[Listener{a, 443, TCP}] = ListenerSite{Site: site, PortBit: 1}
+		ls[Listener{a, 53, UDP}] = ListenerSite{Site: site, PortBit: 2}
 	}
 	if err := r.PutListeners(ls); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ func (d *Datapath) PutListeners(ls map[Listener]ListenerSite) error {
 	vals := make([]dpFcListener, 0, len(ls))
 	for l, s := range ls {
 		keys = append(keys, l.key())
-		vals = append(vals, dpFcListener{Site: uint32(s.Site), PortBit: uint32(s.PortBit)})
+		vals = append(vals, s.raw())
 	}
 	n, err := d.objs.FcListeners.BatchUpdate(keys, vals, nil)
 	if err != nil {
@@ -62,7 +62,7 @@ func (d *Datapath) Listeners() (map[Listener]ListenerSite, error) {
 		}
 		for i, k := range keys[:n] {
 			l := Listener{Addr: fromAddr(k.Addr), Port: swap16(k.Port), Proto: Proto(k.Proto)}
-			out[l] = ListenerSite{Site: SiteID(vals[i].Site), PortBit: uint8(vals[i].PortBit)}
+			out[l] = vals[i].listenerSite()
 		}
 		if err != nil {
 			return out, nil //nolint:nilerr // the end, see above

@@ -621,7 +621,7 @@ func TestRootFullRingEatsNoCap(t *testing.T) {
 	r.listen(t, 1, vip6)
 	for i := range 4 << 20 / 2048 { // more than there is room for, a site each
 		vip := netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)})
-		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {SiteID(100 + i), 2}}); err != nil {
+		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {Site: SiteID(100 + i), PortBit: 2}}); err != nil {
 			t.Fatal(err)
 		}
 		run(t, r.objs.FcDevice, udpPacket(client4, netip.AddrPortFrom(vip, 53).String(), strings.Repeat("x", 2000)).frame(), 0)
@@ -629,7 +629,7 @@ func TestRootFullRingEatsNoCap(t *testing.T) {
 	from := func(port int) packet { return tcpPacket(fmt.Sprintf("[2001:db8::1]:%d", port), web6, syn) }
 	for i := range 8 { // what is left has no room for a small one either
 		vip := netip.AddrFrom4([4]byte{10, 78, 255, byte(i)})
-		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {SiteID(5000 + i), 2}}); err != nil {
+		if err := r.PutListeners(map[Listener]ListenerSite{{vip, 53, UDP}: {Site: SiteID(5000 + i), PortBit: 2}}); err != nil {
 			t.Fatal(err)
 		}
 		run(t, r.objs.FcDevice, udpPacket(client4, netip.AddrPortFrom(vip, 53).String()).frame(), 0)

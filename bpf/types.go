@@ -59,7 +59,24 @@ func (l Listener) key() dpFcListenerKey {
 type ListenerSite struct {
 	Site    SiteID
 	PortBit uint8
+	// Range means: other ports share the bit, which says that somebody listens on one
+	// of them; on which is for Listens to say.
+	Range bool
 }
+
+func (s ListenerSite) raw() dpFcListener {
+	v := dpFcListener{Site: uint32(s.Site), PortBit: uint32(s.PortBit)}
+	if s.Range {
+		v.PortBit |= portOfRange
+	}
+	return v
+}
+
+func (v dpFcListener) listenerSite() ListenerSite {
+	return ListenerSite{Site: SiteID(v.Site), PortBit: uint8(v.PortBit % MaxPorts), Range: v.PortBit&portOfRange != 0}
+}
+
+const portOfRange = 64 // FC_PORT_OF_RANGE
 
 // SiteReplica is one replica in a site's set.
 type SiteReplica struct {

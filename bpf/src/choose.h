@@ -11,6 +11,17 @@ struct choice {
 	struct fc_replica *r;
 };
 
+/* Whether somebody listens on just this port of a range. With a frame of its own: all
+ * of a program's may have 512 bytes together. */
+__noinline int fc_is_open(__u32 id, __u32 port, __u32 proto, bool v4)
+{
+	struct fc_open_key k = { .replica = id, .port = port, .proto = proto };
+	struct fc_openers *n = bpf_map_lookup_elem(&fc_open, &k);
+
+	return n && *(volatile __u32 *)(v4 ? &n->v4 : &n->v6);
+}
+
+/* Of a range: on any of its ports. */
 static __always_inline bool ready(const struct fc_site *s, __u32 slot, const struct fc_replica *r,
 				  const struct packet *p, __u32 port_bit)
 {
@@ -34,6 +45,9 @@ static __always_inline __u64 candidate(struct fc_site *s, const struct packet *p
 	id = s->replicas[slot];
 	r = bpf_map_lookup_elem(&fc_replicas, &id);
 	if (!r || !ready(s, slot, r, p, port_bit))
+		return 0;
+	if ((port_bit & FC_PORT_OF_RANGE) && !(s->forced[slot] & (1U << (port_bit & 31))) &&
+	    !fc_is_open(id, p->dport, p->proto, addr_is_v4(&p->dst)))
 		return 0;
 	return *(volatile __u64 *)&r->conns_now << 32 | id;
 }

@@ -336,6 +336,16 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 16);
+	__type(key, struct fc_open_key);
+	__type(value, struct fc_openers);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fc_open SEC(".maps");
+
+/* Entries go with their replica. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
 	__type(key, struct fc_queue_key);
 	__type(value, struct fc_queue);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

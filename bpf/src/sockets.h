@@ -32,7 +32,7 @@ static __always_inline struct choice replica_of(void *ctx)
 	return c;
 }
 
-/* Which port (bit) of a site (vip, port) is, or FC_NO_PORT. */
+/* Which port (bit, and FC_PORT_OF_RANGE) of a site (vip, port) is, or FC_NO_PORT. */
 __noinline int fc_port_of(__u32 site, struct fc_addr *vip, __be16 port, __u8 proto)
 {
 	struct fc_listener_key k = { .port = port, .proto = proto };
@@ -44,7 +44,7 @@ __noinline int fc_port_of(__u32 site, struct fc_addr *vip, __be16 port, __u8 pro
 	l = bpf_map_lookup_elem(&fc_listeners, &k);
 	if (!l || l->site != site)
 		return FC_NO_PORT;
-	return l->port_bit & (FC_MAX_PORTS - 1);
+	return l->port_bit & (FC_PORT_OF_RANGE | (FC_MAX_PORTS - 1));
 }
 
 static __always_inline __u32 bit_of(__u8 port)
@@ -57,7 +57,9 @@ static __always_inline __u32 bit_of(__u8 port)
 static __always_inline struct fc_listening ports_of(struct choice c, const struct fc_addr *addr, bool only6,
 						    __be16 port, __u8 proto)
 {
-	struct fc_listening l = { .replica = c.id, .site = c.r->site, .port4 = FC_NO_PORT, .port6 = FC_NO_PORT };
+	struct fc_listening l = {
+		.replica = c.id, .site = c.r->site, .port4 = FC_NO_PORT, .port6 = FC_NO_PORT, .port = port,
+	};
 	bool any = addr_is_any(addr);
 
 	if (addr_equal(addr, &c.r->vip4) || (any && !only6))
@@ -67,13 +69,47 @@ static __always_inline struct fc_listening ports_of(struct choice c, const struc
 	return l;
 }
 
+static __always_inline bool of_range(__u8 port)
+{
+	return port != FC_NO_PORT && (port & FC_PORT_OF_RANGE);
+}
+
+/* One listener more (1), or less (-1), on a port of a range. The entry stays when that
+ * was the last one: another may come at the same moment. */
+__noinline int fc_count_open(struct fc_listening *l, __u32 proto, __u32 by)
+{
+	struct fc_openers zero = {}, *n;
+	struct fc_open_key k = {};
+
+	if (!l || (!of_range(l->port4) && !of_range(l->port6)))
+		return 0;
+	k.replica = l->replica;
+	k.port = l->port;
+	k.proto = proto;
+	n = bpf_map_lookup_elem(&fc_open, &k);
+	if (!n && by == 1) {
+		bpf_map_update_elem(&fc_open, &k, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&fc_open, &k);
+	}
+	if (!n) {
+		count(FC_STAT_MAP_FULL);
+		return 0;
+	}
+	if (of_range(l->port4))
+		__sync_fetch_and_add(&n->v4, by);
+	if (of_range(l->port6))
+		__sync_fetch_and_add(&n->v6, by);
+	return 0;
+}
+
 /* Flips the map, so that the next packet finds the replica, and only then
  * tells user space. */
 static __always_inline void ports_open(struct choice c, const struct fc_listening *l)
 {
 	__u32 m4 = bit_of(l->port4), m6 = bit_of(l->port6);
 
-	if ((m4 & ~c.r->ready4) == 0 && (m6 & ~c.r->ready6) == 0)
+	/* of a range each port is told: visitors may be held for just that */
+	if ((m4 & ~c.r->ready4) == 0 && (m6 & ~c.r->ready6) == 0 && !of_range(l->port4) && !of_range(l->port6))
 		return;
 	if (m4)
 		__sync_fetch_and_or(&c.r->ready4, m4);
@@ -154,8 +190,10 @@ static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
 	l = ports_of(c, &local, socket_only6(ops), at.port, IPPROTO_TCP);
 	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
 		return;
-	if (bpf_map_update_elem(&fc_queues, &at, &queue, BPF_ANY))
+	/* a range would have thousands of queues, with a visitor each */
+	if (!of_range(l.port4) && !of_range(l.port6) && bpf_map_update_elem(&fc_queues, &at, &queue, BPF_ANY))
 		count(FC_STAT_MAP_FULL);
+	fc_count_open(&l, IPPROTO_TCP, 1);
 	port_open(c.r->listeners4, l.port4);
 	port_open(c.r->listeners6, l.port6);
 	if (bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_STATE_CB_FLAG) == 0)
@@ -165,13 +203,14 @@ static __always_inline void listens(struct bpf_sock_ops *ops, struct choice c)
 	ports_open(c, &l);
 }
 
-static __always_inline void ports_close(const struct fc_listening *l)
+static __always_inline void ports_close(struct fc_listening *l, __u8 proto)
 {
 	struct choice c = by_id(l->replica);
 	bool fell;
 
 	if (!c.r)
 		return;
+	fc_count_open(l, proto, -1);
 	fell = port_close(c.r->listeners4, &c.r->ready4, l->port4);
 	fell |= port_close(c.r->listeners6, &c.r->ready6, l->port6);
 	if (fell)
@@ -188,7 +227,7 @@ static __always_inline void listens_no_more(struct bpf_sock_ops *ops)
 	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
 	if (!l)
 		return;
-	ports_close(l);
+	ports_close(l, IPPROTO_TCP);
 	bpf_sk_storage_delete(&fc_listen_socks, sk);
 }
 
@@ -403,6 +442,7 @@ static __always_inline void bound(struct bpf_sock *sk, const struct fc_addr *a, 
 	if (l.port4 == FC_NO_PORT && l.port6 == FC_NO_PORT)
 		return;
 	kept = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	fc_count_open(&l, IPPROTO_UDP, 1);
 	port_open(c.r->listeners4, l.port4);
 	port_open(c.r->listeners6, l.port6);
 	if (kept)
@@ -420,7 +460,7 @@ int fc_release(struct bpf_sock *sk)
 		return 1;
 	l = bpf_sk_storage_get(&fc_listen_socks, sk, NULL, 0);
 	if (l)
-		ports_close(l);
+		ports_close(l, IPPROTO_UDP);
 	return 1;
 }
 

@@ -27,8 +27,12 @@ struct fc_listener_key {
 
 struct fc_listener {
 	__u32 site;
-	__u32 port_bit; /* index of the port in the site's list, below 32 */
+	__u32 port_bit; /* index of the port in the site's list, below 32; FC_PORT_OF_RANGE may be with it */
 };
+
+/* The port is one of a range, which has one bit: that says only that somebody listens on
+ * one of them, and fc_open on which. */
+#define FC_PORT_OF_RANGE 64
 
 enum fc_site_flags {
 	FC_SITE_REFUSE = 1, /* answer with RST / unreachable instead of holding */
@@ -157,8 +161,21 @@ enum fc_proof_mode {
 struct fc_listening {
 	__u32 replica;
 	__u32 site;
-	__u8 port4, port6; /* port bits, or FC_NO_PORT */
-	__u8 pad[2];
+	__u8 port4, port6; /* port bits, with FC_PORT_OF_RANGE; or FC_NO_PORT */
+	__be16 port;
+};
+
+/* A port of a range on which a replica may be listening. */
+struct fc_open_key {
+	__u32 replica;
+	__be16 port;
+	__u8 proto;
+	__u8 pad;
+};
+
+/* How many sockets listen on it (TCP), or are bound to it (UDP), for IPv4 and IPv6. */
+struct fc_openers {
+	__u32 v4, v6;
 };
 
 #define FC_NO_PORT 0xff
