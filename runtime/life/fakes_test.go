@@ -73,8 +73,9 @@ type fakeReplica struct {
 	kernel bpf.Replica
 	stats  bpf.ReplicaStats
 	load   bpf.Load
-	flow   time.Time // until when its flow of UDP lives if nothing comes; zero: it has none
-	looks  int       // at who listens
+	open   map[uint16]bool // ports of ranges
+	flow   time.Time       // until when its flow of UDP lives if nothing comes; zero: it has none
+	looks  int             // at who listens
 }
 
 // mayPanic is called by what package life calls.
@@ -384,6 +385,16 @@ func (w *world) Flows(id bpf.ReplicaID) (f bpf.Flows, err error) {
 		f = bpf.Flows{Live: 1, Lasting: 1, Left: left}
 	}
 	return f, nil
+}
+
+func (w *world) Listens(id bpf.ReplicaID, on bpf.Listener) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.replicas[id]
+	if r == nil {
+		return false, fs.ErrNotExist
+	}
+	return r.open[on.Port], nil
 }
 
 // datagram passes in a flow of UDP that lasts.

@@ -87,8 +87,12 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 }
 
 // allReady says whether each port is listened on for each family that the site
-// has an address of.
+// has an address of. Of a range that is never said: its time of grace goes by, and then
+// the replica's own kernel refuses who comes to a port that nobody has opened.
 func (st *Site) allReady(ready4, ready6 uint32) bool {
+	if ranges(st.Ports) != 0 {
+		return false
+	}
 	all := bpf.AllPorts(len(st.Ports))
 	return (!st.Addr4.IsValid() || ready4&all == all) && (!st.Addr6.IsValid() || ready6&all == all)
 }

@@ -343,7 +343,9 @@ func (l *Live) release() {
 func listened(l *Live) func(vip netip.AddrPort, proto bpf.Proto) []*Replica {
 	type listener struct {
 		*Replica
+		id             bpf.ReplicaID
 		ready4, ready6 uint32
+		forced         bool
 	}
 	var all []listener
 	for _, r := range l.Machine.View().Replicas {
@@ -351,7 +353,7 @@ func listened(l *Live) func(vip netip.AddrPort, proto bpf.Proto) []*Replica {
 		if r.Draining || own != nil && own.closed {
 			continue
 		}
-		at := listener{Replica: own}
+		at := listener{Replica: own, id: bpf.ReplicaID(r.ID), forced: r.Forced}
 		if st, err := l.Host.Data.Stats(bpf.ReplicaID(r.ID)); err == nil { // else it is gone, or not in the data path yet
 			at.ready4, at.ready6 = st.Ready4, st.Ready6
 		}
@@ -361,7 +363,7 @@ func listened(l *Live) func(vip netip.AddrPort, proto bpf.Proto) []*Replica {
 		all = append(all, at)
 	}
 	return func(vip netip.AddrPort, proto bpf.Proto) (replicas []*Replica) {
-		i := slices.IndexFunc(l.Ports, func(p spec.Port) bool { return p.Port == vip.Port() && protoOf(p) == proto })
+		i := slices.IndexFunc(l.Ports, func(p spec.Port) bool { return p.Has(vip.Port(), proto.String()) })
 		if i < 0 {
 			return []*Replica{} // not ours any more: the data path refuses it
 		}
@@ -370,12 +372,21 @@ func listened(l *Live) func(vip netip.AddrPort, proto bpf.Proto) []*Replica {
 			if vip.Addr().Is6() {
 				mask = r.ready6
 			}
-			if mask&(1<<i) != 0 {
+			if mask&(1<<i) != 0 && (!l.Ports[i].IsRange() || r.forced || listensOn(l, r.id, vip, proto)) {
 				replicas = append(replicas, r.Replica)
 			}
 		}
 		return replicas
 	}
+}
+
+// listensOn is for a port of a range.
+func listensOn(l *Live, id bpf.ReplicaID, vip netip.AddrPort, proto bpf.Proto) bool {
+	on, err := l.Host.Data.Listens(id, bpf.Listener{Addr: vip.Addr(), Port: vip.Port(), Proto: proto})
+	if err != nil {
+		l.Host.Log.Error("visitors of a port wait until its time of grace is over", "site", l.Name, "port", vip.Port(), "error", err)
+	}
+	return on
 }
 
 // expectCookies has the listeners of replicas take the ends of handshakes that the data

@@ -64,7 +64,7 @@ func (r *Replica) lookAtPorts(l *Live, at uint64) {
 		}
 		return
 	}
-	fell := r.ports.ready4&^ready4 | r.ports.ready6&^ready6
+	fell := (r.ports.ready4&^ready4 | r.ports.ready6&^ready6) &^ ranges(l.Ports)
 	r.ports.ready4, r.ports.ready6 = ready4, ready6
 	if fell != 0 {
 		l.handle(site.PortClosed{ID: r.ID})

@@ -196,14 +196,27 @@ func (st *Site) Addrs() []netip.Addr {
 
 // Listeners of the site: each port on each address.
 func (st *Site) Listeners() map[bpf.Listener]bpf.ListenerSite {
-	out := make(map[bpf.Listener]bpf.ListenerSite, 2*len(st.Ports))
+	out := make(map[bpf.Listener]bpf.ListenerSite, 2*spec.CountPorts(st.Ports))
 	for i, p := range st.Ports {
 		for _, a := range st.Addrs() {
-			l := bpf.Listener{Addr: a, Port: p.Port, Proto: protoOf(p)}
-			out[l] = bpf.ListenerSite{Site: st.ID, PortBit: uint8(i)}
+			for n := range p.Count() {
+				l := bpf.Listener{Addr: a, Port: p.Port + uint16(n), Proto: protoOf(p)}
+				out[l] = bpf.ListenerSite{Site: st.ID, PortBit: uint8(i), Range: p.IsRange()}
+			}
 		}
 	}
 	return out
+}
+
+// ranges are the bits of ports that are ranges. An application may open some of their
+// ports as it needs them, and no others.
+func ranges(ports []spec.Port) (bits uint32) {
+	for i, p := range ports {
+		if p.IsRange() {
+			bits |= 1 << i
+		}
+	}
+	return bits
 }
 
 func protoOf(p spec.Port) bpf.Proto {

@@ -33,6 +33,7 @@ type DataPath interface {
 	TakePorts(bpf.ReplicaID) (ready4, ready6 uint32, err error)
 	Stats(bpf.ReplicaID) (bpf.ReplicaStats, error)
 	Flows(bpf.ReplicaID) (bpf.Flows, error)
+	Listens(bpf.ReplicaID, bpf.Listener) (bool, error)
 	LoadOf(...bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Load([]bpf.ReplicaID) (map[bpf.ReplicaID]bpf.Load, error)
 	Counters() (map[string]uint64, error)

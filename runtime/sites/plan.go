@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/life"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -62,6 +63,9 @@ func (t *Table) plan(sites []spec.Site, from origin, images map[string]found) ([
 		}
 		changes = append(changes, c)
 	}
+	if err := t.roomForPorts(changes); err != nil {
+		errs = append(errs, err)
+	}
 	if total := len(t.Sites) + created(changes); total > t.host.Cfg.MaxSites {
 		errs = append(errs, fmt.Errorf("%d sites would be more than maxSites (%d) of the configuration", total, t.host.Cfg.MaxSites))
 	}
@@ -69,6 +73,34 @@ func (t *Table) plan(sites []spec.Site, from origin, images map[string]found) ([
 		return changes, fmt.Errorf("%w: %w", api.ErrConflict, errors.Join(errs...))
 	}
 	return changes, nil
+}
+
+// roomForPorts says whether the data path's table has room for all ports. Those that a
+// site gives up are in it until its new ones are.
+func (t *Table) roomForPorts(changes []change) error {
+	need, more := 0, 0
+	for _, e := range t.Sites {
+		need += spec.CountPorts(e.Ports) * len(e.Addrs())
+	}
+	for _, c := range changes {
+		if c.record == nil || !c.writes() {
+			continue
+		}
+		var old map[bpf.Listener]bpf.ListenerSite
+		if c.old != nil {
+			old = c.old.Listeners()
+		}
+		for l := range life.New(t.host, c.record).Listeners() {
+			if _, has := old[l]; !has {
+				more++
+			}
+		}
+	}
+	if room := bpf.ListenersOfSite * t.host.Cfg.MaxSites; more > 0 && need+more > room {
+		return fmt.Errorf("the ports of all sites, each on each of its addresses, would be %d, and the kernel's table has room for %d: "+
+			"shorten a range of ports, or raise maxSites (%d) of the configuration", need+more, room, t.host.Cfg.MaxSites)
+	}
+	return nil
 }
 
 // planSite plans one.

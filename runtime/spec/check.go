@@ -275,15 +275,22 @@ func (c checker) ports(ports []Port) {
 		c.bad("ports", "1 to 32 ports like 80/tcp", "is missing: a site is woken by packets to its ports")
 	}
 	if len(ports) > maxPorts {
-		c.bad("ports", "1 to 32 ports", "has %d ports", len(ports))
+		c.bad("ports", "1 to 32 ports and ranges", "has %d of them", len(ports))
+	}
+	if n := CountPorts(ports); n > MaxPortNumbers {
+		c.bad("ports", fmt.Sprintf("up to %d ports, those in ranges one by one", MaxPortNumbers), "has %d", n)
 	}
 	for i, p := range ports {
 		at := fmt.Sprintf("ports[%d]", i)
+		before := slices.IndexFunc(ports[:i], p.overlaps)
 		switch {
-		case p.Port == 0 || p.Proto != "tcp" && p.Proto != "udp":
+		case p.Port == 0 || p.Last != 0 && p.Last <= p.Port || p.Proto != "tcp" && p.Proto != "udp":
 			c.bad(at, portAllowed, "%q is not a port", p)
-		case slices.Index(ports, p) < i:
+		case before < 0:
+		case ports[before] == p:
 			c.bad(at, "", "%s stands in the list twice", p)
+		default:
+			c.bad(at, "", "%s overlaps with %s", p, ports[before])
 		}
 	}
 }

@@ -189,7 +189,7 @@ var (
 	// plainWord needs no quotes: no number, no indicator, nothing that ends it.
 	plainWord = regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./@+=-]*(:[A-Za-z0-9_./@+=-]+)*$`)
 	// plainSize begins like a number and is none.
-	plainSize = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?([KMGT]i?B|ms|s|m|h|%|/tcp|/udp)([0-9]+(ms|s|m)){0,2}$|^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$`)
+	plainSize = regexp.MustCompile(`^[0-9]+([.-][0-9]+)?([KMGT]i?B|ms|s|m|h|%|/tcp|/udp)([0-9]+(ms|s|m)){0,2}$|^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(/[0-9]+)?$`)
 	// spoken are words that YAML, or an older version of it, reads as something else.
 	spoken = regexp.MustCompile(`^(?i:true|false|yes|no|on|off|y|n|null|nan|inf)$`)
 )

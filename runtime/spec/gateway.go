@@ -100,9 +100,9 @@ func (s *Site) HTTPPort() int {
 	first := 0
 	for _, p := range s.Ports {
 		switch {
-		case p.Proto != "tcp":
-		case p.Port == wanted:
-			return int(p.Port)
+		case p.Has(wanted, "tcp"):
+			return int(wanted)
+		case p.Proto != "tcp" || p.IsRange():
 		case first == 0 && p.Port != tlsPort:
 			first = int(p.Port)
 		}
@@ -127,7 +127,9 @@ func (c checker) gateway(s *Site) {
 	c.word("gateway.protocol", g.Protocol, webProtocols)
 	c.word("gateway.proxyProtocol", g.ProxyProtocol, proxyVersions)
 	switch {
-	case g.Port != 0 && !slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Proto == "tcp" && int(p.Port) == g.Port }):
+	case g.Port != 0 && !slices.ContainsFunc(s.Ports, func(p Port) bool {
+		return p.Proto == "tcp" && g.Port >= int(p.Port) && g.Port <= int(max(p.Last, p.Port))
+	}):
 		c.bad("gateway.port", "one of ports, of tcp", "%d/tcp is not among the ports of the site", g.Port)
 	case g.Port == 0 && s.HTTPPort() == 0:
 		c.bad("gateway", "a TCP port among ports (443 with https: passthrough), or gateway.port", "has no port to forward to")

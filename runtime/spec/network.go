@@ -75,6 +75,9 @@ func ParsePeer(text string) (Peer, error) {
 		if p.Port, err = ParsePort(port); err != nil {
 			return bad("has no port like 3306/tcp at its end")
 		}
+		if p.Port.IsRange() {
+			return bad("has a range of ports, and rules are for one port each, or for all")
+		}
 	}
 	name, isSite := strings.CutPrefix(host, peerSite)
 	switch {

@@ -21,7 +21,7 @@ func TestPeers(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"": "is nobody", "all": "is nobody", "db.example.com": "names are not looked up", "site:": "name of a site", "site:Db": "name of a site", "10.1.0.5:": "no port",
-		"10.1.0.5:0": "no port", "10.1.0.5:99999": "no port", "10.1.0.5:53/icmp": "no port", "10.1.0.5/33": "is nobody", "fd00::5:3306/tcp": "", "[fd00::5]3306": "no port",
+		"10.1.0.5:0": "no port", "10.1.0.5:80-90/tcp": "range of ports", "host:80-90": "range of ports", "10.1.0.5:99999": "no port", "10.1.0.5:53/icmp": "no port", "10.1.0.5/33": "is nobody", "fd00::5:3306/tcp": "", "[fd00::5]3306": "no port",
 		"::ffff:10.1.0.5": "", "fe80::1%eth0": "", "internet:": "no port", "host:x": "no port", "site:db:x": "no port",
 	} {
 		if p, err := ParsePeer(text); err == nil || !strings.Contains(err.Error(), want) {

@@ -100,7 +100,7 @@ var everythingSite = Site{
 	User:       "www-data:www-data",
 	Hostname:   "wp",
 	Addresses:  []netip.Addr{netip.MustParseAddr("10.77.0.12"), netip.MustParseAddr("fd77:fc::12")},
-	Ports:      []Port{{80, "tcp"}, {443, "tcp"}, {53, "udp"}},
+	Ports:      []Port{{Port: 80, Proto: "tcp"}, {Port: 443, Proto: "tcp"}, {Port: 53, Proto: "udp"}},
 	Volumes: []Volume{
 		{Source: "/srv/blog", Target: "/var/www/html"},
 		{Source: "/etc/ssl/certs", Target: "/etc/ssl/certs", ReadOnly: true},
@@ -167,7 +167,7 @@ func TestParseEverything(t *testing.T) {
 
 func TestParseDefaults(t *testing.T) {
 	want := Site{
-		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{80, "tcp"}}, Hostname: "blog",
+		Name: "blog", Image: "dir:/srv/blog", Ports: []Port{{Port: 80, Proto: "tcp"}}, Hostname: "blog",
 		Limits: Limits{Pids: PidsLimits{Max: 2048}}, Scale: Scale{Max: 1},
 		Idle: Idle{Auto: true}, Stop: Stop{Grace: Duration(10 * time.Second)},
 		Tiers: Tiers{Auto: true}, Busy: Busy{CPU: 5, IO: PerSecond(MiB), Connections: true}, Lifetime: Lifetime{Jitter: 10},
@@ -455,12 +455,23 @@ var badSpecs = []struct {
 	{"port of SCTP", "-- ports [80/sctp]", `3:9: ports[0]: "80/sctp" is not a port`, false},
 	{"port in upper case", "-- ports [80/TCP]", `3:9: ports[0]: "80/TCP" is not a port`, false},
 	{"port with a zero", "-- ports ['080']", `3:9: ports[0]: "080" is not a port`, false},
-	{"port a range", "-- ports [80-90]", `3:9: ports[0]: "80-90" is not a port`, false},
+	{"range backwards", "-- ports [90-80]", `3:9: ports[0]: "90-80" is no range`, true},
+	{"range of one", "-- ports [80-80/udp]", `3:9: ports[0]: "80-80/udp" is no range`, true},
+	{"range to nowhere", "-- ports [80-]", `3:9: ports[0]: "80-" is not a port`, false},
+	{"range too high", "-- ports [80-65536]", `3:9: ports[0]: "80-65536" is not a port`, false},
+	{"range mapped", "-- ports ['8080-8090:80-90']", `3:9: ports[0]: "8080-8090:80-90" is not a port: ports are not mapped, a site has an address of its own; write 80-90`, false},
+	{"port in a range", "-- ports [5000-5100, 5050]", "3:20: ports[1]: 5050/tcp overlaps with 5000-5100/tcp", true},
+	{"ranges overlap", "-- ports [53, 5000-5100/udp, 5100-5200/udp]", "3:28: ports[2]: 5100-5200/udp overlaps with 5000-5100/udp", true},
+	{"range twice", "-- ports [80-90, 80-90/tcp]", "3:16: ports[1]: 80-90/tcp stands in the list twice", true},
+	{"ranges too large", "-- ports [1-16000, 20000-20384]", "3:8: ports: has 16385", true},
+	{"range in a rule", "network: {allow: ['10.1.0.5:80-90/tcp']}", `4:19: network.allow[0]: "10.1.0.5:80-90/tcp" has a range of ports, and rules are for one port each`, false},
+	{"gateway at a port beside a range", "-- ports [8000-8010]\ndomains: [a.example]\ngateway: {port: 8011}", "5:17: gateway.port: 8011/tcp is not among the ports", true},
+	{"gateway without a port but ranges", "-- ports [8000-8010]\ndomains: [a.example]\ngateway: {https: both}", "5:10: gateway: has no port to forward to", true},
 	{"port twice", "-- ports [80, 80]", "3:13: ports[1]: 80/tcp stands in the list twice", false},
 	{"port twice in other words", "-- ports [80, 80/tcp]", "3:13: ports[1]: 80/tcp stands in the list twice", true},
 	{"ports empty", "-- ports []", "3:8: ports: is missing", false},
 	{"ports no list", "-- ports 80", "3:8: ports: is a single value; for a list of one write [80]", false},
-	{"33 ports", "-- ports " + portList(33), "3:8: ports: has 33 ports", false},
+	{"33 ports", "-- ports " + portList(33), "3:8: ports: has 33 of them", false},
 
 	{"volume source relative", "volumes: [{source: srv, target: /a}]", `4:20: volumes[0].source: "srv" is not an absolute clean path`, false},
 	{"volume source is the root", "volumes: [{source: /, target: /a}]", "4:20: volumes[0].source: may not be the root", false},

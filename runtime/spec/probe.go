@@ -119,7 +119,7 @@ func (s *Site) ProbePort(p Probe) int {
 		return port
 	}
 	for _, port := range s.Ports {
-		if port.Proto == "tcp" {
+		if port.Proto == "tcp" && !port.IsRange() {
 			return int(port.Port)
 		}
 	}

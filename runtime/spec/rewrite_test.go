@@ -89,7 +89,7 @@ limits: {memory: 1GiB}
 		{"a scalar", func(s *Site) { s.Image = "reg.example/blog:2" }, `"reg.example/blog:1"`, `reg.example/blog:2`},
 		{"a scalar that needs quotes", func(s *Site) { s.Image = "dir:/a b" }, `"reg.example/blog:1"`, `"dir:/a b"`},
 		{"a new field", func(s *Site) { s.Domains = []string{"a.example", "b.example"} }, "name: blog     # as ever\n", "name: blog     # as ever\ndomains: [a.example, b.example]\n"},
-		{"a field in brackets", func(s *Site) { s.Ports = []Port{{443, "tcp"}} }, "ports: [80]", "ports: [443/tcp]"},
+		{"a field in brackets", func(s *Site) { s.Ports = []Port{{Port: 443, Proto: "tcp"}} }, "ports: [80]", "ports: [443/tcp]"},
 		{"a variable", func(s *Site) { s.Env["DB_HOST"] = "other" }, "DB_HOST: db ", "DB_HOST: other "},
 		{"a variable in quotes", func(s *Site) { s.Env["DB_PORT"] = "3307" }, "'3306'", `"3307"`},
 		{"another variable", func(s *Site) { s.Env["DEBUG"] = "x" }, "  \"DB_PORT\": '3306'\n", "  \"DB_PORT\": '3306'\n  DEBUG: x\n"},

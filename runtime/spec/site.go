@@ -70,7 +70,7 @@ type Site struct {
 	// the node. Default: the node allocates one of each family that it has a prefix of.
 	Addresses []netip.Addr `json:"addresses,omitempty" also:"address,ip,ips,vip,vips"`
 
-	// Ports on which the site answers, 1 to 32 of them: 80/tcp, 53/udp. Without a protocol it is tcp.
+	// Ports on which the site answers, 1 to 32 of them or ranges: 80/tcp, 53/udp, 5000-5100/udp. Without a protocol it is tcp.
 	Ports []Port `json:"ports" jsonschema:"required" also:"port,expose,listen"`
 
 	// Network says to whom the site may open connections. Default: the Internet, but for port 25; not the node, its other networks and

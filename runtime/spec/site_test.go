@@ -61,7 +61,7 @@ func TestOneForm(t *testing.T) {
 func TestFromJSON(t *testing.T) {
 	got, err := FromJSON([]byte(`{"name":"a","image":"dir:/a","ports":["80/tcp"]}`))
 	want := defaults()
-	want.Name, want.Hostname, want.Image, want.Ports, want.Idle = "a", "a", "dir:/a", []Port{{80, "tcp"}}, Idle{Auto: true}
+	want.Name, want.Hostname, want.Image, want.Ports, want.Idle = "a", "a", "dir:/a", []Port{{Port: 80, Proto: "tcp"}}, Idle{Auto: true}
 	if diff := cmp.Diff(want, got, exact); err != nil || diff != "" {
 		t.Errorf("of an older version: %v (-want +got):\n%s", err, diff)
 	}

@@ -109,53 +109,6 @@ func (u *User) DecodeScalar(s strictyaml.Scalar) error {
 	return err
 }
 
-// Port is a port and its protocol, written 80/tcp.
-type Port struct {
-	// Port is 1 to 65535.
-	Port uint16
-	// Proto is "tcp" or "udp".
-	Proto string
-}
-
-const (
-	portAllowed = "a port from 1 to 65535 with /tcp or /udp, like 80/tcp (without: tcp)"
-	portPattern = `^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})(/(tcp|udp))?$`
-)
-
-var portForm = regexp.MustCompile(portPattern)
-
-// ParsePort reads 80/tcp, 53/udp or 80. Errors are of type *strictyaml.Invalid.
-func ParsePort(text string) (Port, error) {
-	if !portForm.MatchString(text) {
-		hint := ""
-		if _, inner, ok := strings.Cut(text, ":"); ok && portForm.MatchString(inner) {
-			hint = fmt.Sprintf(": ports are not mapped, a site has an address of its own; write %s", inner)
-		}
-		return Port{}, strictyaml.Bad(portAllowed, "%q is not a port%s", text, hint)
-	}
-	number, proto, ok := strings.Cut(text, "/")
-	if !ok {
-		proto = "tcp"
-	}
-	n, err := strconv.ParseUint(number, 10, 16)
-	if err != nil {
-		return Port{}, strictyaml.Bad(portAllowed, "%q is not a port", text)
-	}
-	return Port{Port: uint16(n), Proto: proto}, nil
-}
-
-// String gives 80/tcp.
-func (p Port) String() string { return strconv.Itoa(int(p.Port)) + "/" + p.Proto }
-
-// MarshalText implements encoding.TextMarshaler; the text is that of String.
-func (p Port) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (p *Port) UnmarshalText(text []byte) (err error) {
-	*p, err = ParsePort(string(text))
-	return err
-}
-
 // Idle is when a site without connections is parked.
 type Idle struct {
 	// Never parks the site by idleness; After is 0 then.

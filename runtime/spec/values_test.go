@@ -98,8 +98,12 @@ func TestDuration(t *testing.T) {
 
 func TestPort(t *testing.T) {
 	for text, want := range map[string]Port{
-		"80": {80, "tcp"}, "80/tcp": {80, "tcp"}, "53/udp": {53, "udp"}, "1": {1, "tcp"}, "65535/udp": {65535, "udp"},
+		"80": {Port: 80, Proto: "tcp"}, "80/tcp": {Port: 80, Proto: "tcp"}, "53/udp": {Port: 53, Proto: "udp"}, "1": {Port: 1, Proto: "tcp"}, "65535/udp": {Port: 65535, Proto: "udp"},
+		"1-65535/udp": {Port: 1, Last: 65535, Proto: "udp"}, "5000-5001": {Port: 5000, Last: 5001, Proto: "tcp"},
 	} {
+		if again, err := ParsePort(want.String()); err != nil || again != want {
+			t.Errorf("%v is written %q, and read as %v, %v", want, want.String(), again, err)
+		}
 		if got, err := ParsePort(text); err != nil || got != want {
 			t.Errorf("ParsePort(%q) = %v, %v, want %v", text, got, err, want)
 		}
@@ -110,7 +114,7 @@ func TestPort(t *testing.T) {
 			t.Fatalf("ParsePort of %d: %v", n, err)
 		}
 	}
-	for _, text := range []string{"", "0", "65536", "99999", "100000", "080", "80/", "/tcp", "80/TCP", "80/sctp", "80:80", "-1", "+80", "80 ", "http"} {
+	for _, text := range []string{"", "0", "65536", "99999", "100000", "080", "80/", "/tcp", "80/TCP", "80/sctp", "80:80", "-1", "+80", "80 ", "http", "80-90-100", "80--90", "0-80", "80-070", "80/tcp-90/tcp"} {
 		if got, err := ParsePort(text); err == nil {
 			t.Errorf("ParsePort(%q) = %v, want an error", text, got)
 		} else {
