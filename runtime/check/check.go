@@ -115,6 +115,7 @@ func Run(m Machine, cfg config.Config, cfgErr error) Report {
 	c.stateFS()
 	c.quotas()
 	c.userns()
+	c.nfs()
 	c.seccomp()
 	c.appArmor()
 	c.programs()

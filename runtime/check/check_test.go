@@ -246,6 +246,12 @@ func TestFindings(t *testing.T) {
 			m.firewall = []netctl.FirewallChain{{Family: "inet", Table: "fw", Name: "fwd", Hook: "forward", Refuses: []string{"ip6"}}}
 		}, nil, "firewall", Warn, "drops by default", "nft insert rule inet fw fwd ip6 daddr fd77:fc::/64 accept"},
 		{"a firewall that nobody can read", func(m *machine, _ *config.Config) { m.noFirewall = errNone }, nil, "firewall", Warn, "has none", "nft list ruleset"},
+		{"no NFS", func(m *machine, c *config.Config) {
+			c.NFSRoots, m.unmountable = []string{"nfs://files/sites"}, map[string]error{"nfs4": errNone}
+		}, nil, "NFS", Warn, "has none", "nfsv4"},
+		{"NFS without owners", func(_ *machine, c *config.Config) {
+			c.NFSRoots, c.Privileges.Userns = []string{"nfs://files/sites"}, config.UsernsRequired
+		}, nil, "NFS", Warn, "available", "userns: host"},
 		{"no overlayfs", func(m *machine, _ *config.Config) { m.unmountable = map[string]error{"overlay": errNone} }, nil, "overlayfs", Fail, "has none", "CONFIG_OVERLAY_FS"},
 		{"state on nfs", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.NFS_SUPER_MAGIC }, nil, "state folder", Fail, "on nfs", "ext4"},
 		{"state in memory", func(m *machine, _ *config.Config) { m.fs["/var/lib/fcnode"] = unix.TMPFS_MAGIC }, nil, "state folder", Warn, "on tmpfs", "ext4"},

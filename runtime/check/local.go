@@ -151,8 +151,8 @@ func (Local) Mapped(path string) error {
 }
 
 // Mountable implements [Machine] with a mount that is attached nowhere.
-// Overlayfs would need layers to be mounted; that the kernel knows it is
-// enough.
+// Overlayfs would need layers to be mounted, and NFS a server; that the kernel
+// knows them is enough.
 func (Local) Mountable(fstype string) ([]string, error) {
 	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if errors.Is(err, unix.ENODEV) {
@@ -162,7 +162,7 @@ func (Local) Mountable(fstype string) ([]string, error) {
 		return nil, fmt.Errorf("open file system type %s: %w", fstype, err)
 	}
 	defer unix.Close(ctx)
-	if fstype == "overlay" {
+	if fstype == "overlay" || fstype == nfsType {
 		return nil, nil
 	}
 	if err := unix.FsconfigCreate(ctx); err != nil {

@@ -124,6 +124,27 @@ var fsNames = map[int64]struct {
 	unix.MSDOS_SUPER_MAGIC:     {"vfat", true},
 }
 
+// nfsType is the file system of volumes by NFS.
+const nfsType = "nfs4"
+
+// nfs looks for the kernel's client, where sites may have such volumes.
+func (c *checker) nfs() {
+	const name, why = "NFS", "volumes by NFS are mounted by the kernel (nfsRoots)"
+	if len(c.cfg.NFSRoots) == 0 {
+		return
+	}
+	if _, err := c.m.Mountable(nfsType); err != nil {
+		c.failed(name, Warn, err, why, "use a kernel with the module nfsv4, as Debian's has; sites with such volumes do not start")
+		return
+	}
+	found := "available"
+	if c.cfg.Privileges.Userns == config.UsernsRequired {
+		c.add(name, Warn, found, why, "sites with such volumes need userns: host, which privileges.userns: required forbids")
+		return
+	}
+	c.add(name, OK, found+"; sites with such volumes need userns: host", why, "")
+}
+
 // userns looks at the folders that sites with a user namespace of their own need.
 // Without the state folder no site can have one; a spec may do without a volume
 // root, or say userns: host.

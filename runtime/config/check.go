@@ -416,6 +416,11 @@ func (c checker) paths(cfg *Config) {
 	c.path("runner", cfg.Runner)
 	c.roots(cfg, "volumeRoots", cfg.VolumeRoots)
 	c.roots(cfg, "secretRoots", cfg.SecretRoots)
+	for i, root := range cfg.NFSRoots {
+		if _, err := spec.ParseShare(root); err != nil {
+			c.bad(fmt.Sprintf("nfsRoots[%d]", i), spec.NFSAllowed, "%v", err)
+		}
+	}
 	// What follows from a bad path would only be bad for the same reason.
 	if c.path("bpffs", cfg.BPFFS) && c.path("pinDir", cfg.PinDir) && !below(cfg.PinDir, cfg.BPFFS) {
 		c.bad("pinDir", "a folder below bpffs", "%s is not below bpffs, %s: only there can be pinned", cfg.PinDir, cfg.BPFFS)

@@ -41,6 +41,8 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// VolumeRoots are the folders below which the sources of volumes and the folders of dir: images have to lie.
 	VolumeRoots []string `json:"volumeRoots" also:"volumeroot,roots,volumes"`
+	// NFSRoots are the folders of servers, nfs://SERVER/PATH, below which the sources of volumes by NFS have to lie. Empty: no site has any.
+	NFSRoots []string `json:"nfsRoots" also:"nfsroot,nfs,exports,shares"`
 	// SecretRoots are the folders below which secrets of sites have to lie. In the first of them those are whose spec names no source.
 	SecretRoots []string `json:"secretRoots" also:"secretroot,secrets,secretsdir"`
 	// BPFFS is the mount point of the BPF file system.
@@ -391,6 +393,7 @@ func base() Config {
 		StateDir:    "/var/lib/fcnode",
 		RunDir:      "/run/fcnode",
 		VolumeRoots: []string{"/srv", "/var/www", "/var/lib/fcnode-volumes"},
+		NFSRoots:    []string{},
 		SecretRoots: []string{"/etc/fcnode/secrets"},
 		BPFFS:       "/sys/fs/bpf",
 		CgroupRoot:  "auto",

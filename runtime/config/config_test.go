@@ -129,6 +129,7 @@ func TestParseBad(t *testing.T) {
 		{"pins elsewhere", "pinDir: /run/pins\n", "1:9: pinDir: /run/pins is not below"},
 		{"volumes from nowhere", "volumeRoots: [srv]\n", `1:15: volumeRoots[0]: "srv" is not an absolute`},
 		{"volumes from one folder twice", "volumeRoots: [/srv, /home, /srv]\n", "1:28: volumeRoots[2]: /srv stands in the list twice"},
+		{"volumes of no server", "nfsRoots: [files:/sites]\n", `1:12: nfsRoots[0]: "files:/sites" is not of the form nfs://SERVER`},
 		{"volumes out of the state", "stateDir: /x\nvolumeRoots: [/, /xy, /x/y]\n", "2:23: volumeRoots[2]: /x/y is in stateDir"},
 		{"state is run", "stateDir: /x\nrunDir: /x\n", "2:9: runDir: /x is stateDir too"},
 		{"socket too long", "socket: " + long + "\n", "1:9: socket: has 108 bytes"},

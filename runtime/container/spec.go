@@ -17,6 +17,9 @@ import (
 // Mount is a bind mount of a volume.
 type Mount = wire.Mount
 
+// NFS is how what a server exports is mounted.
+type NFS = wire.NFS
+
 // Secret says how a secret is seen in a container.
 type Secret = wire.Secret
 
@@ -106,7 +109,7 @@ func (s *Spec) validate() error {
 		absolute("working folder", s.Cwd)
 	}
 	for _, m := range s.Mounts {
-		if !m.Tmpfs {
+		if !m.Tmpfs && m.NFS == nil {
 			absolute("volume source", m.Source)
 		}
 		absolute("volume target", m.Target)

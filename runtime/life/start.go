@@ -162,6 +162,9 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	}
 	foreign, _ := s.Foreign(runtime.GOARCH) // none is refused, see above
 	mounts, err := st.Host.Mounts(ctx, s, img)
+	if err == nil {
+		err = reachServers(ctx, mounts, min(nfsPatience, st.Host.startTimeout(s)/3))
+	}
 	if err != nil {
 		return with, err
 	}

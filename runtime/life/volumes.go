@@ -23,6 +23,11 @@ func (h *Host) Mounts(ctx context.Context, s *spec.Site, img *image.Image) ([]co
 	out := make([]container.Mount, 0, len(volumes))
 	for _, v := range volumes {
 		m := container.Mount{Source: v.Source, Target: v.Target, ReadOnly: v.ReadOnly, Suid: v.Suid, Dev: v.Dev, NoExec: v.NoExec, Mountpoint: v.Mountpoint, Follow: v.Follow}
+		if spec.IsNFS(v.Source) {
+			if m.NFS, err = shareMount(h.Cfg.NFSRoots, v); err != nil {
+				return nil, err
+			}
+		}
 		if v.Name != "" {
 			if _, err := h.Finder.ByName(s.Name); err != nil {
 				return nil, err // deleted meanwhile, and its volumes may be purged

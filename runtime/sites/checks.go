@@ -81,7 +81,7 @@ func (c checks) volumes(sites []spec.Site, from origin) error {
 			if err == nil {
 				continue
 			}
-			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder)
+			mistake := errors.Is(err, volume.ErrOutside) || errors.Is(err, errOwnFolder) || errors.Is(err, spec.ErrNoShare)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, volume.ErrNotMounted) || from.lenient() && !mistake {
 				c.log.Warn("a site's volume cannot be used yet", "site", s.Name, "error", err)
 				continue
@@ -89,6 +89,9 @@ func (c checks) volumes(sites []spec.Site, from origin) error {
 			d := api.Detail{Site: s.Name, Field: fmt.Sprintf("volumes[%d].source", j), Message: err.Error()}
 			if errors.Is(err, volume.ErrOutside) {
 				d.Allowed = "what lies below " + strings.Join(c.cfg.VolumeRoots, ", ")
+			}
+			if errors.Is(err, spec.ErrNoShare) && len(c.cfg.NFSRoots) > 0 {
+				d.Allowed = "what lies below " + strings.Join(c.cfg.NFSRoots, ", ")
 			}
 			bad = append(bad, d)
 		}
@@ -167,6 +170,10 @@ func (c checks) userns(sites []spec.Site, from origin) error {
 		}
 		for j, v := range s.Volumes {
 			if v.Name != "" { // in the state folder
+				continue
+			}
+			if spec.IsNFS(v.Source) {
+				report(fmt.Sprintf("volumes[%d].source", j), errNFSUserns)
 				continue
 			}
 			if err := tryMapping(mapping, c.cfg.VolumeRoots, v.Source, v.Follow); err != nil {
@@ -264,9 +271,20 @@ func tryMapping(mapping *volume.Mapping, roots []string, path string, follow boo
 	return mapping.Try(f)
 }
 
+// errNFSUserns needs no look at the server: no kernel up to Linux 7.0 has
+// FS_ALLOW_IDMAP for NFS.
+var errNFSUserns = errors.New("the kernel cannot mount NFS with mapped owners, as userns: private needs")
+
 var errOwnFolder = errors.New("that is the node's own")
 
 func (c checks) volume(v spec.Volume) error {
+	if spec.IsNFS(v.Source) { // no server is asked: it may come later
+		share, err := spec.ParseShare(v.Source)
+		if err == nil {
+			_, _, err = share.In(c.cfg.NFSRoots)
+		}
+		return err
+	}
 	for _, own := range []string{c.cfg.StateDir, c.cfg.RunDir} {
 		if volume.Within(v.Source, own) || volume.Within(own, v.Source) {
 			return fmt.Errorf("%s is, contains or lies in %s: %w", v.Source, own, errOwnFolder)

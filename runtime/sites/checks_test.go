@@ -158,3 +158,31 @@ func TestCheckVolumeLeads(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckVolumeOfAServer: without a look at any server a volume by NFS is refused where the configuration does not allow it, also in the folder of
+// specs, and where the site has a user namespace of its own.
+func TestCheckVolumeOfAServer(t *testing.T) {
+	c := checks{cfg: config.Default(), log: slog.New(slog.DiscardHandler)}
+	c.cfg.StateDir, c.cfg.NFSRoots = t.TempDir(), []string{"nfs://192.0.2.1/sites"}
+	sites := []spec.Site{{Name: "a", Userns: spec.UsernsHost, Volumes: []spec.Volume{{Source: "nfs://192.0.2.1/sites/a", Target: "/data"}}}}
+	if err := errors.Join(c.volumes(sites, origin{}), c.userns(sites, origin{})); err != nil {
+		t.Error(err)
+	}
+	sites[0].Userns = spec.UsernsPrivate
+	detail := func(err error) api.Detail {
+		var refused *api.Error
+		if !errors.As(err, &refused) || len(refused.Details) != 1 {
+			t.Fatalf("%+v", err)
+		}
+		return refused.Details[0]
+	}
+	if d := detail(c.userns(sites, origin{})); d.Field != "volumes[0].source" || !strings.Contains(d.Allowed, "userns: host") || !strings.Contains(d.Message, "NFS") {
+		t.Errorf("%+v", d)
+	}
+	c.cfg.NFSRoots = []string{"nfs://192.0.2.1/site"}
+	for _, from := range []origin{{}, {source: "specs"}} {
+		if d := detail(c.volumes(sites, from)); d.Field != "volumes[0].source" || d.Allowed != "what lies below nfs://192.0.2.1/site" {
+			t.Errorf("%+v", d)
+		}
+	}
+}

@@ -330,6 +330,10 @@ func (c checker) volumeFrom(at string, v Volume, before []Volume) {
 		c.bad(at+".source", "source, a path of the node, or name, of a volume that the node keeps", "is missing")
 	case v.Name != "" && v.Source != "":
 		c.bad(at+".name", "source or name", "the volume has a source already, %s", v.Source)
+	case IsNFS(v.Source):
+		c.share(at, v)
+	case v.Soft:
+		c.bad(at+".soft", "soft with a source by NFS only", "nothing else waits for a server")
 	case v.Source != "":
 		c.path(at+".source", v.Source)
 	case !labelForm.MatchString(v.Name):
@@ -342,6 +346,24 @@ func (c checker) volumeFrom(at string, v Volume, before []Volume) {
 		c.bad(at+".name", "suid and dev with a source only", "a volume that the node keeps is filled from an image, whose devices and set-user-ID bits do not count")
 	case slices.ContainsFunc(before, func(b Volume) bool { return b.Name == v.Name }):
 		c.bad(at+".name", "each name once", "%s is in the list already", v.Name)
+	}
+}
+
+// share checks a volume that a server exports by NFS.
+func (c checker) share(at string, v Volume) {
+	const which = "with a path of the node only"
+	s, err := ParseShare(v.Source)
+	switch {
+	case err != nil:
+		c.bad(at+".source", NFSAllowed, "%v", err)
+	case s.Path == "/":
+		c.bad(at+".source", NFSAllowed, "may not be the root of all that the server exports")
+	case v.Suid || v.Dev:
+		c.bad(at+".source", "suid and dev "+which, "what a server exports is mounted nosuid and nodev")
+	case v.Follow:
+		c.bad(at+".follow", "follow "+which, "no link on a server is followed")
+	case v.Mountpoint:
+		c.bad(at+".mountpoint", "mountpoint "+which, "the node mounts %s itself, and the site does not start when it cannot", v.Source)
 	}
 }
 

@@ -193,7 +193,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 	count := func(n uint64) *uint64 { return &n }
 	for path, pattern := range map[string]string{
 		"name": labelPattern, "hostname": labelPattern, "image": imagePattern,
-		"workdir": "^/$|" + pathPattern, "Volume.source": pathPattern, "Volume.target": pathPattern,
+		"workdir": "^/$|" + pathPattern, "Volume.source": pathPattern + "|" + sharePattern + pathPattern[1:], "Volume.target": pathPattern,
 		"Volume.name": labelPattern, "Secret.name": secretNamePattern, "Secret.source": pathPattern, "Secret.target": pathPattern, "Secret.env": envNamePattern,
 	} {
 		get(path).Pattern = pattern

@@ -194,6 +194,8 @@ type Volume struct {
 	// Source is the absolute path on the node: of a folder, a file or a socket below one of the volumeRoots of the node's configuration, without
 	// symbolic links (but see follow). It must exist when the site starts. A replica that sleeps while something else is put there is not woken
 	// but replaced by a fresh one.
+	// nfs://SERVER/PATH is a folder that a server exports, below one of the nfsRoots of the node's configuration. The node mounts it at each start of
+	// the site (NFS 4.2 or 4.1), which fails while the server is away; it needs userns: host.
 	Source string `json:"source,omitempty" also:"src,hostpath,from"`
 	// Target is the absolute path inside of the site.
 	Target string `json:"target" jsonschema:"required" also:"dst,destination,mountpath,containerpath,to"`
@@ -203,6 +205,9 @@ type Volume struct {
 	// Mountpoint says that a file system is mounted at the source: the site does not start while none is, and so does not write into the empty
 	// folder below it. Default: false.
 	Mountpoint bool `json:"mountpoint,omitempty" also:"mounted,ismountpoint"`
+	// Soft has accesses to a source by NFS fail (ETIMEDOUT) when the server has not answered for half a minute. Default: false (hard): they wait
+	// until it does.
+	Soft bool `json:"soft,omitempty" also:"softerr"`
 	// ReadOnly volumes cannot be written by the site. Default: false.
 	ReadOnly bool `json:"readOnly,omitempty" also:"ro"`
 	// Suid makes set-user-ID bits and file capabilities in the volume count. Default: false (nosuid).

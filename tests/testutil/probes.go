@@ -276,6 +276,18 @@ func probeFsopen() error {
 	return m.Close()
 }
 
+// probeNFS asks for both sides: a test of the one needs the other.
+func probeNFS() error {
+	for _, fstype := range []string{"nfs4", "nfsd"} {
+		fd, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+		if err != nil {
+			return fmt.Errorf("opening the file system %s: %w", fstype, err)
+		}
+		_ = unix.Close(fd) // nothing was made
+	}
+	return nil
+}
+
 func probeZram() error { return probeFile("/sys/class/zram-control")() }
 
 func probeZswap() error { return probeFile("/sys/module/zswap/parameters/enabled")() }

@@ -115,6 +115,8 @@ var containerFeatures = []Feature{
 		Probe: probePidfd},
 	{Name: "new mount API", Since: V(5, 2), Use: "mounts made before they are attached",
 		Probe: probeFsopen},
+	{Name: "NFS", Since: V(4, 0), Use: "volumes that a server exports by NFS 4.2 or 4.1", Else: "without such volumes",
+		Probe: probeNFS, Lacks: withoutConfig("CONFIG_NFS_V4", "CONFIG_NFSD_V4")},
 	{Name: "zram", Since: V(3, 14), Use: "swap in compressed memory, for the tier reclaimed", Else: "swap on disk, or none",
 		Probe: probeZram, Lacks: withoutConfig("CONFIG_ZRAM")},
 	{Name: "zswap", Since: V(3, 11), Debian: V(7, 0), Use: "compressed memory before swap on disk, for the tier reclaimed", Else: "zram, or swap on disk alone",

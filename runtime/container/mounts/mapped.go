@@ -186,9 +186,14 @@ func newMount(fstype string, attributes int, options ...string) (*os.File, error
 	}
 	defer unix.Close(fs)
 	for _, o := range options {
-		key, value, _ := strings.Cut(o, "=")
-		if err := unix.FsconfigSetString(fs, key, value); err != nil {
-			return nil, err
+		key, value, set := strings.Cut(o, "=")
+		if set {
+			err = unix.FsconfigSetString(fs, key, value)
+		} else {
+			err = unix.FsconfigSetFlag(fs, key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("option %s of %s: %w", o, fstype, err)
 		}
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {

@@ -37,6 +37,9 @@ func (o Opener) Open(list []wire.Mount) (made Volumes, sources []volume.Source, 
 			continue
 		}
 		what, open := "volume", o.openVolume
+		if m.NFS != nil {
+			open = o.openNFS
+		}
 		if m.Secret != nil {
 			what, open = "secret", o.openSecret
 		}
@@ -77,19 +80,28 @@ func (o Opener) openVolume(m wire.Mount) (*os.File, []volume.Source, error) {
 	if of.Was, err = checkSource(source, m); err != nil {
 		return nil, nil, err
 	}
+	tree, err := o.clone(source, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	return tree, []volume.Source{of}, nil
+}
+
+// clone gives a detached mount of an open source.
+func (o Opener) clone(source *os.File, m wire.Mount) (*os.File, error) {
 	depth := uint(unix.AT_RECURSIVE)
 	if o.Alone {
 		depth = 0
 	}
 	fd, err := unix.OpenTree(int(source.Fd()), "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|depth)
 	if err != nil {
-		return nil, nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
+		return nil, fmt.Errorf("copying the mount of %s: %w", m.Source, err)
 	}
 	tree := os.NewFile(uintptr(fd), m.Source)
 	if err := volume.SetAttributes(tree, o.Mapping.Add(attributes(m)), depth); err != nil {
-		return nil, nil, errors.Join(err, tree.Close())
+		return nil, errors.Join(err, tree.Close())
 	}
-	return tree, []volume.Source{of}, nil
+	return tree, nil
 }
 
 // checkSource says what an open source is, if it may be a volume.

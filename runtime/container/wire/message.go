@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/fcnode/fcnode/runtime/volume"
+import (
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/volume"
+)
 
 // Mount is a bind mount of a volume.
 type Mount struct {
@@ -17,6 +21,9 @@ type Mount struct {
 	// Inside is what is mounted of the source: something that a restored container had mounted inside of a volume.
 	Inside string `json:"inside,omitempty"`
 
+	// NFS says that the source is what a server exports; it is mounted for this container.
+	NFS *NFS `json:"nfs,omitempty"`
+
 	// Tmpfs is a folder in memory instead, of at most Size bytes; 0: the kernel's default.
 	Tmpfs bool  `json:"tmpfs,omitempty"`
 	Size  int64 `json:"size,omitempty"`
@@ -27,6 +34,18 @@ type Mount struct {
 	// Secret says that the source is a secret: what is mounted is a copy of it in
 	// memory, which nobody can write to.
 	Secret *Secret `json:"secret,omitempty"`
+}
+
+// NFS is how what a server exports is mounted.
+type NFS struct {
+	Server string        `json:"server"` // as the node's configuration says it
+	Addr   string        `json:"addr"`   // the server's address, which has just answered
+	Client string        `json:"client"` // this node's address, as the server sees it
+	Port   uint16        `json:"port"`   // of the server
+	Root   string        `json:"root"`   // what is mounted: the operator's
+	Path   string        `json:"path"`   // from there to what is meant, which may be strangers'; clean, "." for the root itself
+	Soft   bool          `json:"soft,omitempty"`
+	Within time.Duration `json:"within"` // how long the mounting may take
 }
 
 // Secret says how a secret is seen in a container. What is in it goes with no

@@ -1,0 +1,62 @@
+package life
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/spec"
+)
+
+// nfsPatience is how long a server of volumes may take at the most to be connected
+// to, and as long again to have a volume mounted: a third of the time that the site has
+// to start, if that is less.
+const nfsPatience = 30 * time.Second
+
+// shareMount says how a volume by NFS is mounted, if the node's configuration
+// allows it. Who serves it is found by reachServers.
+func shareMount(roots []string, v spec.Volume) (*container.NFS, error) {
+	share, err := spec.ParseShare(v.Source)
+	if err != nil {
+		return nil, err
+	}
+	root, inside, err := share.In(roots)
+	if err != nil {
+		return nil, err
+	}
+	return &container.NFS{Server: root.Server, Port: root.Port, Root: root.Path, Path: inside, Soft: v.Soft}, nil
+}
+
+// reachServers connects to the servers of the volumes, and writes down by which
+// addresses. The kernel wants numbers, and would tell of a server that refuses or is
+// away much later, and less.
+func reachServers(ctx context.Context, mounts []container.Mount, within time.Duration) error {
+	for _, m := range mounts {
+		if m.NFS == nil {
+			continue
+		}
+		m.NFS.Within = within
+		if err := reach(ctx, m.NFS); err != nil {
+			return fmt.Errorf("volume %s for %s: its server %s cannot be reached, and the site can start when it can: %w", m.Source, m.Target, m.NFS.Server, err)
+		}
+	}
+	return nil
+}
+
+func reach(ctx context.Context, n *container.NFS) error {
+	ctx, cancel := context.WithTimeout(ctx, n.Within)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(n.Server, strconv.Itoa(int(n.Port))))
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // nothing was sent
+	if n.Addr, _, err = net.SplitHostPort(conn.RemoteAddr().String()); err != nil {
+		return err
+	}
+	n.Client, _, err = net.SplitHostPort(conn.LocalAddr().String())
+	return err
+}
