@@ -60,3 +60,22 @@ func reach(ctx context.Context, n *container.NFS) error {
 	n.Client, _, err = net.SplitHostPort(conn.LocalAddr().String())
 	return err
 }
+
+// serversAnswer connects to the servers of a site's volumes before it takes its turn to start: those who wait for one that is away
+// keep nobody from starting.
+func serversAnswer(ctx context.Context, h *Host, s *spec.Site) error {
+	var mounts []container.Mount
+	for _, v := range s.Volumes {
+		if !spec.IsNFS(v.Source) {
+			continue
+		}
+		nfs, err := shareMount(h.Cfg.NFSRoots, v)
+		if err != nil {
+			return err
+		}
+		mounts = append(mounts, container.Mount{Source: v.Source, Target: v.Target, NFS: nfs})
+	}
+	return reachServers(ctx, mounts, nfsWithin(h, s))
+}
+
+func nfsWithin(h *Host, s *spec.Site) time.Duration { return min(nfsPatience, h.startTimeout(s)/3) }

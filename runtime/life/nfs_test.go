@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/runtime/container"
+	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
 
@@ -49,4 +51,23 @@ func TestServersAreReached(t *testing.T) {
 	if _, err := shareMount(roots, spec.Volume{Source: "nfs://" + at + "/private"}); !errors.Is(err, spec.ErrNoShare) {
 		t.Error(err)
 	}
+}
+
+// TestServersAreAskedBeforeATurn: who waits for a server that is away takes no other site's turn to start, as he has none yet.
+func TestServersAreAskedBeforeATurn(t *testing.T) {
+	inWorld(t, "userns: host, volumes: [{source: 'nfs://127.0.0.1:1/a/b', target: /d}]", func(t *testing.T, _ *world, d *daemon, s *Site) {
+		d.Cfg.NFSRoots = []string{"nfs://127.0.0.1:1/a"}
+		for range 4 { // all that there are
+			leave, err := d.Starts.Enter(t.Context(), netip.Prefix{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer leave()
+		}
+		d.visit(s)
+		pass(time.Second)
+		if ev := d.last(t, event.Failed); !strings.Contains(ev.Reason, "can start when") {
+			t.Errorf("%+v; %q", ev, d.kinds())
+		}
+	})
 }

@@ -71,6 +71,9 @@ func (l *Live) beginStart(act site.Start) {
 // start does the slow part: image, network namespace, data path, container. On
 // an error nothing of it is left but what r names, which started() takes away.
 func (st *Site) start(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site) (Container, error) {
+	if err := serversAnswer(ctx, st.Host, s); err != nil {
+		return nil, err
+	}
 	if err := st.takeTurn(ctx, r, trace, s); err != nil {
 		return nil, err
 	}
@@ -163,7 +166,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	foreign, _ := s.Foreign(runtime.GOARCH) // none is refused, see above
 	mounts, err := st.Host.Mounts(ctx, s, img)
 	if err == nil {
-		err = reachServers(ctx, mounts, min(nfsPatience, st.Host.startTimeout(s)/3))
+		err = reachServers(ctx, mounts, nfsWithin(st.Host, s))
 	}
 	if err != nil {
 		return with, err
