@@ -44,6 +44,12 @@ var table = []Tests{
 	{Package: "tests/e2e", Why: "a checkpoint is measured and dropped by the daemon, DiskLimitByQuota asks each kernel for quotas, and tmpfs has no mapped owners before 6.3", on: aside, names: []string{
 		"CheckpointUnderDiskLimit",
 	}},
+	{Package: "tests/e2e", Why: "the client of NFS and its server are the kernel's own, and what is asked of them is the same on each; cutting a server off takes minutes there", on: aside, names: []string{
+		"NFS",
+	}},
+	{Package: "tests/e2e", Why: "it took seven silent minutes on 6.12, after which a machine is taken for one that hangs", names: []string{
+		"NFSStopped",
+	}},
 	{Package: "tests/e2e", Why: "who waits for a stalled disk is the daemon's own business, and Debian's cloud kernels lack loop devices or tools for one", names: []string{
 		"StalledDisk",
 	}},
