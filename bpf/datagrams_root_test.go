@@ -97,6 +97,9 @@ func TestRootFlowsOfUDPEnd(t *testing.T) {
 				if left < idle*time.Second || left > (idle+3)*time.Second {
 					t.Errorf("what lasts is over in %v, want %d s", left, idle)
 				}
+				r.age(t, ^uint32(0)) // another processor has used it in the second that begins
+				asks()
+				r.wantFlows(t, "at the turn of a second", 5, 1, 1)
 				r.age(t, idle-20)
 				r.wantFlows(t, "silence", 5, 1, 1)
 				answers()

@@ -30,7 +30,7 @@ static __always_inline __u32 cell_times(__u32 seconds)
 /* For how much longer a flow lives if nothing comes, in cell time; 0: it is over. */
 static __always_inline __u32 flow_left(const struct fc_cell *c, const struct fc_replica *r, __u32 brief, __u32 now)
 {
-	__u32 age = now - c->seen, most = cell_times(r->udp_idle);
+	__u32 age = cell_age(c, now), most = cell_times(r->udp_idle);
 
 	if (!(c->flow.syn & FC_FLOW_LASTS) && most > brief)
 		most = brief;
@@ -41,7 +41,7 @@ static __always_inline void flow_goes_on(struct fc_cell *c, __u32 now)
 {
 	__u32 answered = c->flow.syn;
 
-	if (answered && !(answered & (FC_FLOW_LASTS | FC_FLOW_IGNORED)) && now - answered >= FC_FLOW_LASTS_AFTER)
+	if (answered && !(answered & (FC_FLOW_LASTS | FC_FLOW_IGNORED)) && (__s32)(now - answered) >= FC_FLOW_LASTS_AFTER)
 		c->flow.syn = answered | FC_FLOW_LASTS;
 }
 

@@ -129,6 +129,15 @@ static __always_inline void *cells_of(__u32 table)
 	return &fc_own_flows;
 }
 
+/* For how long a cell was of no use. Another processor may have used it since now was
+ * read. */
+static __always_inline __u32 cell_age(const struct fc_cell *c, __u32 now)
+{
+	__u32 age = now - c->seen;
+
+	return age >> 31 ? 0 : age;
+}
+
 /* Takes a cell for a flow: its own, or a free one, or the one that was of no use for
  * longer. */
 __noinline int fc_keep(struct fc_flow_key *k, __u32 table, __u32 replica, __u32 uplink, __u32 syn)
@@ -149,14 +158,14 @@ __noinline int fc_keep(struct fc_flow_key *k, __u32 table, __u32 replica, __u32 
 	at.n = first;
 	c = bpf_map_lookup_elem(cells, &at);
 	if (c && c->seen && !cell_is(c, k)) {
-		age = now - c->seen;
+		age = cell_age(c, now);
 		at.n = second;
 		c = bpf_map_lookup_elem(cells, &at);
 		if (c && c->seen && !cell_is(c, k)) {
-			if (now - c->seen < age)
+			if (cell_age(c, now) < age)
 				at.n = first;
 			else
-				age = now - c->seen;
+				age = cell_age(c, now);
 			if (age < FC_CELL_YOUNG)
 				count(FC_STAT_CELL_TAKEN);
 		}
