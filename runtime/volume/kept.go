@@ -139,6 +139,9 @@ func (s *Store) StageSnapshot(ctx context.Context, site, name, snapshot string) 
 		return fail(err)
 	}
 	n, err := s.snapshot(ctx, from, aside)
+	if err == nil && !sameDir(from, from.Name()) { // it was removed meanwhile, and is not all there may have been
+		err = ErrNoSnapshot
+	}
 	if err != nil {
 		s.discard(aside)
 		return fail(err)
@@ -148,6 +151,16 @@ func (s *Store) StageSnapshot(ctx context.Context, site, name, snapshot string) 
 		return fail(errors.Join(err, staged.Close()))
 	}
 	return staged, nil
+}
+
+// sameDir says whether an open folder is still what its path leads to.
+func sameDir(dir *os.File, path string) bool {
+	was, err := dir.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(was, now)
 }
 
 // RemoveSnapshot removes one. It is gone when this returns; its disk is free a little
