@@ -3,6 +3,7 @@ package sites
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -52,13 +53,14 @@ func (k KeptVolumes) takeSnapshot(ctx context.Context, site, name, snapshot stri
 	if err != nil {
 		return taken, err
 	}
-	for _, s := range have {
-		if s.Name == snapshot {
-			taken.VolumeSnapshot = api.VolumeSnapshot{Name: s.Name, Made: s.Made}
-		}
+	at := slices.IndexFunc(have, func(k volume.Kept) bool { return k.Name == snapshot })
+	if at < 0 {
+		return taken, volume.ErrNoSnapshot // removed meanwhile
 	}
+	taken.VolumeSnapshot = api.VolumeSnapshot{Name: snapshot, Made: have[at].Made}
 	taken.StillNs, taken.Files, taken.Left = about.StillNs, about.Files, about.Left
-	for len(have) > opts.Keep && opts.Keep > 0 {
+	have = slices.Delete(have, at, at+1) // it stays, whatever the clock was when the others were taken
+	for len(have) >= opts.Keep && opts.Keep > 0 && len(have) > 0 {
 		if err := kept.RemoveSnapshot(site, name, have[0].Name); err != nil {
 			return taken, err
 		}

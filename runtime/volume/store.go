@@ -217,7 +217,7 @@ func (s *Store) fill(dir string, from Origin, layers []string) error {
 
 // finish writes the record of a volume that is made in a folder, and all of it through to the disk.
 func finish(dir string, from Origin) error {
-	from.Made = time.Now().UTC().Truncate(time.Second)
+	from.Made = time.Now().UTC() // to the nanosecond: snapshots are in the order of it
 	b, err := json.Marshal(from)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, recordFile), append(b, '\n'), 0o600)
