@@ -33,18 +33,22 @@ func (n *Node) recover() error {
 	if err != nil {
 		return err
 	}
+	ran := sites.NewRan(n.table, known)
 	containers, bad, err := n.containers.Adopt(n.Ctx)
 	if err != nil {
 		return err
 	}
 	for _, q := range bad {
+		ran.Found(q.ID)
 		sites.QuarantineReplica(n.table, q)
 	}
 	n.SweepLeft() // now that dumps which were under way are over
 	keep := map[string]bool{}
 	for _, c := range containers {
 		keep[c.ID()] = true
+		ran.Found(c.ID())
 	}
+	ran.TellLost()
 	n.SweepLayers(keep)
 	sites, err := n.dp.Sites()
 	if err != nil {

@@ -246,6 +246,47 @@ func (c *chaos) pids() map[*site]int {
 	return out
 }
 
+// TestRootLostRecords: replicas whose records are gone end, awake and frozen ones, and that is told; the others of the node go on.
+func TestRootLostRecords(t *testing.T) {
+	testutil.Privileged(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	calm, awake, icy := n.deploy("calm"), n.deploy("awake"), n.deploy("icy", "idle: 1s", "tiers: [frozen]")
+	n.outside.greet(calm.addr4(80))
+	n.outside.greet(awake.addr4(80))
+	icy.sleepOn("frozen")
+	pid, mark := calm.pid(), n.mark()
+	n.kill()
+	for _, s := range []*site{awake, icy} {
+		records, err := filepath.Glob(n.run("replicas/" + s.name + "-*"))
+		if err != nil || len(records) != 1 {
+			t.Fatalf("the records of %s: %q, %v", s.name, records, err)
+		}
+		if err := os.RemoveAll(records[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.start()
+	for _, s := range []*site{awake, icy} {
+		if ev := s.await(mark, "quarantined"); !strings.Contains(ev.Reason, "its record is gone from "+n.run("")) {
+			t.Errorf("of %s is told: %s", s.name, ev.Reason)
+		}
+		n.outside.greet(s.addr4(80))
+	}
+	if now := calm.pid(); now != pid {
+		t.Errorf("process %d of a site that was not touched became %d", pid, now)
+	}
+	if told := kinds(calm.events(mark), "quarantined"); len(told) > 0 {
+		t.Errorf("of that is told %q", told)
+	}
+	mark = n.mark()
+	n.kill()
+	n.start()
+	if told := kinds(awake.events(mark), "quarantined"); len(told) > 0 {
+		t.Errorf("after another restart is told %q", told)
+	}
+}
+
 // TestRootDamagedFiles: whatever is below the run and state folders may be damaged while no daemon runs: the
 // next one starts, sites of which nothing was touched go on with the processes that they have, and all others
 // are served, too, and told of if their processes are others.

@@ -121,7 +121,7 @@ var table = []Tests{
 		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "ScanWakesFew", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
-		"SilentDaemon",
+		"SilentDaemon", "LostRecords",
 		"ScaleOutFrozenSpare", "ScaleOutPreparedSpare", "KilledWithSpare", "SpareDiesWhileScalingOut", "SpareOfAnOldSpec",
 		"PreparedSpareThatIsNotKept", "WorkKeepsAwake", "Schedule",
 	}},
