@@ -192,3 +192,16 @@ func trustedLink(p string, links int) error {
 	}
 	return trusted(filepath.Clean(target), links-1)
 }
+
+// Remove removes one of the node's folders with all that is in it. Where a file system is mounted, which is its
+// administrator's, it is left empty.
+func Remove(path string) error {
+	err := os.RemoveAll(path)
+	if !errors.Is(err, unix.EBUSY) {
+		return err
+	}
+	if left, listErr := os.ReadDir(path); listErr != nil || len(left) > 0 {
+		return err
+	}
+	return nil
+}

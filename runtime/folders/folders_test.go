@@ -121,3 +121,30 @@ func TestRootOwnBesideMounts(t *testing.T) {
 		t.Errorf("%q %v", mended, err)
 	}
 }
+
+// TestRootRemoveMounted: a folder on a disk of its own is emptied, and stays; what is mounted below it is nobody's to remove.
+func TestRootRemoveMounted(t *testing.T) {
+	testutil.Privileged(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	mount := func(at string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(at, 0o700), unix.Mount("none", at, "tmpfs", 0, "")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, 0) })
+	}
+	mount(dir)
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "a/b"), 0o700), os.WriteFile(filepath.Join(dir, "a/b/c"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Remove(dir); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
+	mount(filepath.Join(dir, "other"))
+	if err := Remove(dir); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("what is mounted below it: %v", err)
+	}
+}

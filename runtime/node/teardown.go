@@ -57,7 +57,7 @@ func Teardown(ctx context.Context, cfg config.Config, log *slog.Logger, purge bo
 	end := func(g *cgroup.Group) error { return errors.Join(g.KillAll(ctx), g.Remove()) } // processes of which no record tells
 	errs = append(errs, bpf.Remove(cfg.PinDir), parent.Clear(end), os.RemoveAll(cfg.RunDir))
 	if purge {
-		errs = append(errs, os.RemoveAll(cfg.StateDir), apparmor.Unload())
+		errs = append(errs, folders.Remove(cfg.StateDir), apparmor.Unload())
 	} else {
 		errs = append(errs, os.RemoveAll(filepath.Join(cfg.StateDir, "replicas")))
 	}
