@@ -16,7 +16,7 @@ set -euo pipefail
 compile_packages=(gcc libc6-dev libseccomp-dev pkg-config git make)
 build_packages=("${compile_packages[@]}" clang-19 llvm-19 libbpf-dev)
 demo_packages=(iproute2 kmod xfsprogs)
-bench_packages=(runc)
+bench_packages=(runc podman)
 vm_packages=(mmdebstrap e2fsprogs xz-utils zstd kmod)
 vagrant_packages=(vagrant vagrant-libvirt)
 libvirt_packages=("${vagrant_packages[@]}" libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-config-network libvirt-clients

@@ -73,7 +73,11 @@ func openOnDisk(ctx context.Context, o options, name string) (s *stage.Stage, di
 	if s, err = stage.Open(dir, filepath.Join(o.bin, "fcnode"), ""); err != nil {
 		return nil, "", err
 	}
-	if err = os.Symlink(state, s.File("state")); err == nil {
+	at := s.File("state") // a real folder, as the daemon wants it
+	if err = os.Mkdir(at, 0o755); err == nil {
+		err = os.NewSyscallError("mount", unix.Mount(state, at, "", unix.MS_BIND, "")) // this mount namespace is ours
+	}
+	if err == nil {
 		err = s.Start(ctx)
 	}
 	if err != nil {

@@ -44,6 +44,7 @@ var parts = []struct {
 	{"tiers", benchTiers},
 	{"apps", benchApps},
 	{"images", benchImages},
+	{"pull", benchPull},
 	{"herd", benchHerd},
 	{"looks", benchLooks},
 	{"scale", benchScale},
@@ -54,7 +55,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.write, "write", "", "file to write the report to (default: standard output)")
-	flag.StringVar(&o.only, "only", "wake,steady,gateway,counting,parked,flood,beside,tiers,apps,images,herd,detect,looks,scale,scaleout", "which benches")
+	flag.StringVar(&o.only, "only", "wake,steady,gateway,counting,parked,flood,beside,tiers,apps,images,pull,herd,detect,looks,scale,scaleout", "which benches")
 	flag.StringVar(&o.machine, "machine", "", "what kind of virtual machine this is (tests/vm tells)")
 	flag.IntVar(&o.runs, "runs", 30, "runs of each thing that is measured by runs")
 	flag.IntVar(&o.sites, "sites", 100_000, "parked sites")
