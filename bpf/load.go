@@ -159,32 +159,26 @@ func (d *Datapath) queues(out map[ReplicaID]Load) error {
 	})
 }
 
-// clearQueues removes the ports that a replica listened on.
-func (d *Datapath) clearQueues(id ReplicaID) error {
-	var gone []dpFcQueueKey
-	err := eachBatch(d.objs.FcQueues, 1, func(at dpFcQueueKey, _ []dpFcQueue) {
-		if at.Replica == uint32(id) {
+// removeOf removes the entries of a map, with one value each, whose keys are a replica's.
+func removeOf[K, V any](m *ebpf.Map, theirs func(K) bool) error {
+	var gone []K
+	err := eachBatch(m, 1, func(at K, _ []V) {
+		if theirs(at) {
 			gone = append(gone, at)
 		}
 	})
 	for _, at := range gone {
-		err = errors.Join(err, ignoreMissing(d.objs.FcQueues.Delete(at)))
+		err = errors.Join(err, ignoreMissing(m.Delete(at)))
 	}
 	return err
 }
 
-// clearOpen removes the entries of a replica's ports of ranges.
-func (d *Datapath) clearOpen(id ReplicaID) error {
-	var gone []dpFcOpenKey
-	err := eachBatch(d.objs.FcOpen, 1, func(at dpFcOpenKey, _ []dpFcOpeners) {
-		if at.Replica == uint32(id) {
-			gone = append(gone, at)
-		}
-	})
-	for _, at := range gone {
-		err = errors.Join(err, ignoreMissing(d.objs.FcOpen.Delete(at)))
-	}
-	return err
+// clearPorts removes what is known of the ports that a replica listened on.
+func (d *Datapath) clearPorts(id ReplicaID) error {
+	return errors.Join(
+		removeOf[dpFcQueueKey, dpFcQueue](d.objs.FcQueues, func(at dpFcQueueKey) bool { return at.Replica == uint32(id) }),
+		removeOf[dpFcOpenKey, dpFcOpeners](d.objs.FcOpen, func(at dpFcOpenKey) bool { return at.Replica == uint32(id) }),
+	)
 }
 
 // SiteLoads returns what was counted for the sites that have had something to

@@ -74,8 +74,7 @@ func (d *Datapath) RemoveReplica(id ReplicaID, r Replica) error {
 		ignoreMissing(d.objs.FcVeths.Delete(uint32(r.Ifindex))),
 		ignoreMissing(d.objs.FcLoads.Delete(uint32(id))),
 		ignoreMissing(d.objs.FcLatencies.Delete(uint32(id))),
-		d.clearQueues(id),
-		d.clearOpen(id),
+		d.clearPorts(id),
 	)
 	if err != nil {
 		return fmt.Errorf("take replica %d out of the data path: %w", id, err)
@@ -99,8 +98,8 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 	return v.stats(), nil
 }
 
-// Listens says whether a replica listens on a port of a range (see ListenerSite). Where
-// the table of those ports is full it does not know, and says that it does not.
+// Listens says whether a replica listens on a port of a range (see ListenerSite). It says
+// no of a port that was opened while the table of those ports was full.
 func (d *Datapath) Listens(id ReplicaID, on Listener) (bool, error) {
 	var n dpFcOpeners
 	at := dpFcOpenKey{Replica: uint32(id), Port: swap16(on.Port), Proto: uint8(on.Proto)}
