@@ -2,10 +2,7 @@ package life
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
@@ -15,7 +12,6 @@ import (
 	"time"
 
 	"github.com/fcnode/fcnode/runtime/event"
-	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
@@ -47,7 +43,7 @@ type Ahead struct {
 	came, nobody, failed, skipped atomic.Uint64
 
 	mu     sync.Mutex
-	asleep map[*Site]bool // went to sleep, and are to be planned; false: somebody wants them to sleep
+	asleep map[*Site]bool // those that went to sleep: whether they are to be planned, or were parked by hand
 	waking int            // on their way
 	out    map[*Site]*woken
 
@@ -319,34 +315,17 @@ func (a *Ahead) keep(now time.Time) {
 		names = append(names, st.Name)
 	}
 	slices.Sort(names)
-	b, err := json.Marshal(names)
-	if err == nil {
-		err = file.Replace(a.aheadFile(), b)
-	}
-	if err != nil {
+	if err := leaveForNext(a.aheadFile(), names); err != nil {
 		a.host.Log.Error("the next daemon will not know whom to wake ahead of visits before they have slept again", "error", err)
 	}
 }
 
 // again goes on with those that an earlier daemon was to wake.
 func (a *Ahead) again() {
-	b, err := file.Read(a.aheadFile(), file.Small)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	var names []string
-	if err == nil {
-		err = json.Unmarshal(b, &names)
-	}
-	if err != nil {
-		a.host.MoveAside(a.host.Cfg.StateDir, a.aheadFile(), "", err, "sites are woken ahead of visits again when they have slept once more")
-		return
-	}
+	left := leftByLast(a.host, a.aheadFile(), "sites are woken ahead of visits again when they have slept once more")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, name := range names {
-		if st, err := a.host.Finder.ByName(name); err == nil { // else it is deleted
-			a.asleep[st] = true
-		}
+	for _, st := range left {
+		a.asleep[st] = true
 	}
 }

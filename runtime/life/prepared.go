@@ -3,10 +3,8 @@ package life
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,7 +13,6 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
 	"github.com/fcnode/fcnode/runtime/event"
-	"github.com/fcnode/fcnode/runtime/file"
 	"github.com/fcnode/fcnode/runtime/site"
 	"github.com/fcnode/fcnode/runtime/spec"
 )
@@ -267,11 +264,7 @@ func (h *Host) preparedFile() string { return filepath.Join(h.Cfg.StateDir, "pre
 func (h *Host) keepPrepared() {
 	h.preparedMu.Lock()
 	defer h.preparedMu.Unlock()
-	b, err := json.Marshal(h.prepared.sites())
-	if err == nil {
-		err = file.Replace(h.preparedFile(), b)
-	}
-	if err != nil {
+	if err := leaveForNext(h.preparedFile(), h.prepared.sites()); err != nil {
 		h.Log.Error("the next daemon will not know which sites to prepare", "error", err)
 	}
 }
@@ -279,23 +272,7 @@ func (h *Host) keepPrepared() {
 // PrepareAgain has those prepared in the background that were so for the last
 // daemon.
 func (h *Host) PrepareAgain() {
-	b, err := file.Read(h.preparedFile(), file.Small)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	var names []string
-	if err == nil {
-		err = json.Unmarshal(b, &names)
-	}
-	if err != nil {
-		h.MoveAside(h.Cfg.StateDir, h.preparedFile(), "", err, "sites are prepared again after their next wake")
-		return
-	}
-	for _, name := range names {
-		e, err := h.Finder.ByName(name)
-		if err != nil {
-			continue // deleted
-		}
+	for _, e := range leftByLast(h, h.preparedFile(), "sites are prepared again after their next wake") {
 		h.Guard(e, func() {
 			var err error
 			e.With(func(l *Live) {
@@ -306,7 +283,7 @@ func (h *Host) PrepareAgain() {
 				}
 			})
 			if err != nil {
-				h.Log.Warn("a site is not prepared again", "site", name, "error", err)
+				h.Log.Warn("a site is not prepared again", "site", e.Name, "error", err)
 			}
 		})
 	}
