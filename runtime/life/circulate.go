@@ -70,7 +70,7 @@ func (c *Circulator) Look() {
 			known.hours = nil
 		}
 		c.host.Guard(st, func() {
-			k, moment, ok := c.moment(st, &known)
+			k, moment, ok := momentOf(st, &known)
 			switch {
 			case !ok:
 				known.at = now.Add(k.LooksFrom()) // nothing of it can be older by then
@@ -101,7 +101,7 @@ type Circulation struct {
 
 // CirculationOf says when a site is circulated; false: the node does not choose that, or nothing of it gets old.
 func CirculationOf(st *Site) (Circulation, bool) {
-	_, m, ok := NewCirculator(st.Host).moment(st, &nextLook{})
+	_, m, ok := momentOf(st, &nextLook{})
 	return m, ok
 }
 
@@ -113,8 +113,8 @@ type aging struct {
 	in   policy.Input
 }
 
-// moment reads what is known of a site, and finds its moment.
-func (c *Circulator) moment(st *Site, known *nextLook) (k aging, m Circulation, ok bool) {
+// momentOf reads what is known of a site, and finds its moment.
+func momentOf(st *Site, known *nextLook) (k aging, m Circulation, ok bool) {
 	k, ok = agingOf(st)
 	if !ok {
 		return k, m, false
@@ -127,11 +127,11 @@ func (c *Circulator) moment(st *Site, known *nextLook) (k aging, m Circulation, 
 		if s := k.in.Experience.State; s != nil && s.Last > 0 {
 			idle = max(0, time.Duration(now.UnixNano())-s.Last)
 		}
-		k.Comes = c.host.Plans.Comes(k.in, idle)
+		k.Comes = st.Host.Plans.Comes(k.in, idle)
 	}
-	if !k.Asleep && k.Age >= k.PicksHour() && c.host.Arrivals != nil {
+	if !k.Asleep && k.Age >= k.PicksHour() && st.Host.Arrivals != nil {
 		if known.hours == nil {
-			known.hours = c.host.Arrivals.hours(st.Name)
+			known.hours = st.Host.Arrivals.hours(st.Name)
 		}
 		k.Hours = known.hours
 	}
