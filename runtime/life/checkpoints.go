@@ -117,14 +117,15 @@ func (r *Replica) imaged(l *Live) {
 // restoreInstead restores the site's image, if it has one. If that fails the
 // replica needs another place: the visitor gets a cold start in the same breath.
 func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace, s *spec.Site, with container.Spec) (ctr Container, placed bool) {
-	if !st.takeImage(ctx, r) {
+	born, taken := st.takeImage(ctx, r)
+	if !taken {
 		return nil, true
 	}
 	trace.from(detect.TierCheckpointed)
 	trace.mark(event.StepRestoring, st.Host.Now())
 	with.Meta[metaRestored] = "true"
-	if m, err := criu.Read(st.Host.checkpointDir(st.Name)); err == nil { // else its restore fails, too
-		with.Meta[metaBorn] = bornIn(&m).Format(time.RFC3339)
+	if !born.IsZero() { // else the image could not be read, or has come this instant
+		with.Meta[metaBorn] = born.Format(time.RFC3339)
 	}
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
@@ -163,9 +164,9 @@ func (r *Replica) notRestored(l *Live, err error) {
 	l.Host.Tell(event.Event{Site: l.Name, Replica: r.Name, Kind: event.NotRestored, Reason: err.Error(), Text: text})
 }
 
-// takeImage says whether there is an image. Packets are held until it is
+// takeImage says whether there is an image, and when the processes in it were started. Packets are held until it is
 // restored: its sockets listen a little before the rest of it can answer.
-func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
+func (st *Site) takeImage(ctx context.Context, r *Replica) (born time.Time, taken bool) {
 	// the replica that was dumped may still be on its way out
 	err := st.Wait(ctx, func(a *Activity) bool {
 		if a == nil {
@@ -179,13 +180,13 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
 		return true
 	})
 	if err != nil {
-		return false
+		return born, false
 	}
 	has := false
 	st.With(func(l *Live) { has = l.Image })
 	outdated := ""
 	if has {
-		outdated = st.outdatedImage()
+		outdated, born = st.outdatedImage()
 	}
 	st.With(func(l *Live) {
 		if outdated != "" {
@@ -196,7 +197,7 @@ func (st *Site) takeImage(ctx context.Context, r *Replica) (taken bool) {
 			l.publish()
 		}
 	})
-	return taken
+	return born, taken
 }
 
 // restored lets visitors in: what the data path has heard of the replica's

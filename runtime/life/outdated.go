@@ -2,6 +2,7 @@ package life
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/container"
@@ -61,15 +62,16 @@ func otherNow(path string) string {
 }
 
 // outdatedImage says which source of the site's image is something else now; "":
-// none, as far as can be told.
-func (st *Site) outdatedImage() string {
+// none, as far as can be told. born is when the processes in it were started.
+func (st *Site) outdatedImage() (path string, born time.Time) {
 	m, err := criu.Read(st.Host.checkpointDir(st.Name))
 	if err != nil {
-		return "" // the restore finds the same
+		return "", born // the restore finds the same
 	}
+	born = bornIn(&m)
 	sources, err := container.SourcesOf(m)
 	if err != nil {
-		return "" // as above
+		return "", born // as above
 	}
-	return st.Host.Sources.Changed(sources)
+	return st.Host.Sources.Changed(sources), born
 }
