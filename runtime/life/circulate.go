@@ -177,8 +177,12 @@ func agingOf(st *Site) (k aging, ok bool) {
 		}
 		phase := a.Machine.Phase()
 		k.Asleep = phase == site.Parked
+		if k.born.IsZero() {
+			image = k.Asleep && l.Image
+			return
+		}
 		k.in = st.Host.Input(a.Spec, a.experience.Clone())
-		ok = !k.born.IsZero() && (k.Asleep || phase == site.Running)
+		ok = k.Asleep || phase == site.Running
 	})
 	if !image {
 		return k, ok

@@ -46,6 +46,36 @@ func (n *node) checkpointed(name string, more ...string) *site {
 	return n.deploy(name, append([]string{"idle: 1s", "tiers: [checkpointed]", "checkpoint: {warm: 1}"}, more...)...)
 }
 
+// TestRootAgeOutlivesCheckpoints: the processes of a site that is restored, again and again, are as old as those that were dumped.
+func TestRootAgeOutlivesCheckpoints(t *testing.T) {
+	needCRIU(t)
+	t.Parallel()
+	n := newNode(t, options{})
+	s := n.checkpointed("old", "lifetime: auto")
+	n.outside.greet(s.addr4(80))
+	age := func(when string) time.Time {
+		t.Helper()
+		c := s.get().Circulation
+		if c == nil {
+			t.Fatalf("%s it does not age: %+v", when, s.get())
+		}
+		return c.Born.Truncate(time.Second) // as a container's labels have it
+	}
+	born := age("awake")
+	for range 2 {
+		s.awaitTier(api.TierCheckpointed)
+		if got := age("asleep"); !got.Equal(born) {
+			t.Errorf("its image was started at %v, and it at %v", got, born)
+		}
+		mark := n.mark()
+		n.outside.greet(s.addr4(80))
+		checkRestore(t, s, mark)
+		if got := age("restored"); !got.Equal(born) {
+			t.Errorf("restored it was started at %v, and at first at %v", got, born)
+		}
+	}
+}
+
 func TestRootCheckpointedSiteIsRestored(t *testing.T) {
 	needCRIU(t)
 	t.Parallel()

@@ -118,7 +118,7 @@ var table = []Tests{
 		"StubbornSiteIsParked", "CrashedSiteIsWokenAgain", "PortThatStaysClosedIsRefused", "HoldDeadline", "VisitorWhoGivesUp", "SiteThatDoesNotComeUp",
 		"CheckSite", "LadderIsShown", "LadderIsClimbedDown", "NodeWithoutTheMeans", "NotWarmIsNotCheckpointed",
 		"DamagedCheckpointStartsCold", "CheckpointIsDroppedWhenItsSiteChanges", "PreparedAreBounded", "PreparedAfterChange", "PreparedDiesAtItsGate",
-		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
+		"CirculateNextFails", "CirculateApart", "CirculateAhead", "Lifetime", "AgeOutlivesCheckpoints", "NewImageCirculates", "ScaleOut", "ScaleInDrains", "ScaleNoise",
 		"ScaleUpSaysWhyNot", "NodeChoosesTheLadder", "StartsTakeTurns", "ScanWakesFew", "CirculateByHand", "ScaleSurge", "CheckpointsAreBounded",
 		"IdleBeforeCRIUIsFound", "NoCRIUAfterAll", "NewLadderActsAtOnce",
 		"SilentDaemon", "LostRecords",
