@@ -39,35 +39,13 @@ func TestRootVolumeBackup(t *testing.T) {
 	s := n.keeping()
 	const files = 12
 	path := func(i int) string { return fmt.Sprintf("/data/f%02d", i) }
-	// Each round writes the same number into all files, one after the other.
-	round := func(number int) error {
-		for i := range files {
-			if _, err := n.outside.ask(http.MethodPost, s.addr4(80), "/file?path="+path(i), strings.NewReader(fmt.Sprint(number))); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := round(0); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	wrote := make(chan error, 1)
-	go func() {
-		for number := 1; ; number++ {
-			if err := round(number); err != nil || ctx.Err() != nil {
-				wrote <- err
-				return
-			}
-		}
-	}()
+	stop := s.writesRounds(files, path)
 	backup := n.path("kept.tar.zst")
 	for range 3 {
 		says(t, "backup", n.cli("volume", "backup", "kept/data", n.path("kept.tar")), "kept/data  14 files", "stood still for")
 		checkRound(t, n.path("kept.tar"), files)
 	}
-	stop()
-	if err := <-wrote; err != nil {
+	if err := stop(); err != nil {
 		t.Fatalf("a visitor of a site that is backed up: %v", err)
 	}
 	s.wrote("/data/file", "first")
@@ -325,5 +303,36 @@ func TestRootForward(t *testing.T) {
 	_ = c.Close() // the daemon of it is gone
 	if _, err := n.api.Connect(n.ctx(), "inner", api.ForwardRequest{Port: 9}); err == nil || !strings.Contains(err.Error(), "nobody listens on port 9") {
 		t.Errorf("where nobody listens: %v", err)
+	}
+}
+
+// writesRounds has a site write the same number into all files, one after the other, round after round until stop is called,
+// which tells of a visitor who was turned away.
+func (s *site) writesRounds(files int, path func(int) string) (stop func() error) {
+	s.n.t.Helper()
+	round := func(number int) error {
+		for i := range files {
+			if _, err := s.n.outside.ask(http.MethodPost, s.addr4(80), "/file?path="+path(i), strings.NewReader(fmt.Sprint(number))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := round(0); err != nil {
+		s.n.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(s.n.t.Context())
+	wrote := make(chan error, 1)
+	go func() {
+		for number := 1; ; number++ {
+			if err := round(number); err != nil || ctx.Err() != nil {
+				wrote <- err
+				return
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return <-wrote
 	}
 }

@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/fcnode/fcnode/runtime/api"
@@ -23,32 +20,11 @@ func TestRootVolumeSnapshots(t *testing.T) {
 	n := newNode(t, options{stateDir: filepath.Join(disk.Dir, "state")})
 	s := n.keeping()
 	const files = 8
-	round := func(number int) error {
-		for i := range files {
-			if _, err := n.outside.ask(http.MethodPost, s.addr4(80), fmt.Sprintf("/file?path=/data/f%d", i), strings.NewReader(fmt.Sprint(number))); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := round(0); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	wrote := make(chan error, 1)
-	go func() {
-		for number := 1; ; number++ {
-			if err := round(number); err != nil || ctx.Err() != nil {
-				wrote <- err
-				return
-			}
-		}
-	}()
+	stop := s.writesRounds(files, func(i int) string { return fmt.Sprintf("/data/f%d", i) })
 	for i := range 3 {
 		says(t, "snapshot", n.cli("volume", "snapshot", "kept/data", fmt.Sprint("s", i)), fmt.Sprintf("kept/data@s%d  ", i), "stood still for")
 	}
-	stop()
-	if err := <-wrote; err != nil {
+	if err := stop(); err != nil {
 		t.Fatalf("a visitor of a site of which a snapshot is taken: %v", err)
 	}
 	for i := range 3 {
