@@ -23,7 +23,7 @@ const admissionLook = 50 * time.Millisecond
 type Admission struct {
 	host *Host
 	left func() (policy.MemoryLeft, error)
-	busy func() string // why nothing is started for which nobody waits, memory aside; empty: it may be
+	busy func() string // see lacks: why, but for memory
 
 	mu       sync.Mutex
 	promised float64 // to those who start, in bytes
@@ -103,8 +103,8 @@ func needOf(in policy.Input) float64 {
 	return need
 }
 
-// lacks says why nobody starts now for whom nobody waits; empty: he may. Twice what he takes has to be there, so that none of those
-// who sleep is sent deeper for him, and no visitor's start waits.
+// lacks says why a site for which no visitor waits is not started now; empty: it may be. There has to be twice the memory that it
+// takes, so that no sleeping site is sent deeper for it, and no visitor's start waits.
 func (a *Admission) lacks(in policy.Input) string {
 	if why := a.busy(); why != "" {
 		return why
