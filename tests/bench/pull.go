@@ -37,7 +37,7 @@ type puller struct {
 	took, synced series // until it is there, and until all of it is on the disk
 }
 
-// benchPull pulls an image from a registry on loopback and unpacks it, by fcnode and by podman, in turns.
+// benchPull pulls an image from a registry on loopback and unpacks it, fcnode and podman in turns.
 func benchPull(ctx context.Context, o options, r *report) (err error) {
 	s, disk, err := openOnDisk(ctx, o, "pull")
 	if err != nil {
