@@ -10,7 +10,13 @@ import (
 )
 
 // Adopt takes over a replica that an earlier daemon has started.
-func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
+func Adopt(st *Site, id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) (err error) {
+	refuseTwin(st)
+	st.With(func(l *Live) { err = l.adopt(id, c, kernel, ns, stats, set) })
+	return err
+}
+
+func (l *Live) adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
 	// what was on its way to the earlier daemon will not come
 	ready4, ready6, err := l.Host.Data.TakePorts(bpf.ReplicaID(id))
 	if err != nil {
@@ -30,7 +36,6 @@ func (l *Live) Adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 	l.NumberAfter(r.Name)
 	was := site.Found{Ready: stats.Ready4|stats.Ready6 != 0 && !stats.Closed}
 	placed(&was, bpf.ReplicaID(r.ID), set)
-	l.refuseTwin()
 	l.Host.findTier(r, l.Spec, stats, &was)
 	for _, act := range l.Machine.Adopt(time.Now(), r.ID, was) {
 		l.perform(act)

@@ -167,11 +167,9 @@ func (d *daemon) succeed(t *testing.T, specs string, id bpf.ReplicaID) *Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.With(func(l *Live) {
-		if err := l.Adopt(site.ReplicaID(id), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
-			t.Error(err)
-		}
-	})
+	if err := Adopt(s, site.ReplicaID(id), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
+		t.Error(err)
+	}
 	s.With((*Live).AllAdopted)
 	return s
 }

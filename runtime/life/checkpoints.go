@@ -75,13 +75,14 @@ func warm(c Container, l bpf.Load, s *spec.Site) (string, error) {
 	return fmt.Sprintf("after %d answers", answers), nil
 }
 
-// dumped is called when the machine has accepted an image, or not.
+// dumped is called when the machine has accepted an image, or not: somebody needs the
+// processes, so nobody may restore them.
 func (l *Live) dumped(r *Replica) {
 	if r.stopping {
 		r.dumped = true
 		return
 	}
-	l.Host.removeImage(l.Name) // somebody needs the processes, so nobody may restore them
+	l.drop = true
 }
 
 // ImageIsOrWillBe says whether the site has an image: for a moment after its
@@ -97,21 +98,30 @@ func (l *Live) ImageIsOrWillBe() bool {
 	return l.Image
 }
 
-// imaged is called when nothing is left of a replica that was dumped: its image
+// imaged is called when nothing is left of a replica: the image of one that was dumped
 // is complete now, unless it was dropped meanwhile.
-func (r *Replica) imaged(l *Live) {
-	if !r.dumped {
+func (r *Replica) imaged(st *Site) {
+	is := func(l *Live) bool { return l.Activity != nil && r.dumped }
+	dumped := false
+	st.With(func(l *Live) { dumped = is(l) })
+	if !dumped {
 		return
 	}
-	r.dumped = false
-	m, err := completeImage(l.Host.checkpointDir(l.Name))
-	if err != nil {
-		l.Host.removeImage(l.Name)
-		l.TellDropped(err.Error())
-		return
-	}
-	l.Image = true
-	l.Host.Go(func() { l.Host.addImage(m.Bytes) })
+	m, err := completeImage(st.Host.checkpointDir(st.Name))
+	st.With(func(l *Live) {
+		if !is(l) {
+			return
+		}
+		r.dumped = false
+		if err != nil {
+			l.drop = true
+			l.TellDropped(err.Error())
+		} else {
+			l.Image = true
+			l.Host.Go(func() { l.Host.addImage(m.Bytes) })
+		}
+		l.notify() // the next replica waits for it
+	})
 }
 
 // restoreInstead restores the site's image, if it has one. If that fails the
@@ -130,21 +140,21 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
 	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.checkpointDir(st.Name))
+	var left error
 	if err == nil {
 		trace.marks(timing)
+		_, left = completeImage(st.Host.checkpointDir(st.Name)) // a clonable one is
 	} else {
 		trace.from(detect.TierCold)
 	}
 	st.With(func(l *Live) {
 		if err == nil {
-			_, left := completeImage(st.Host.checkpointDir(st.Name)) // a clonable one is
-			l.Image = left == nil
+			l.Image = l.Image && left == nil
 			return
 		}
 		r.restoring = false
 		l.publish()
-		l.Image = false
-		st.Host.removeImage(st.Name) // a clonable one would be tried again
+		l.Image, l.drop = false, true // a clonable one would be tried again
 		if ctx.Err() == nil {
 			r.notRestored(l, err)
 		}

@@ -20,7 +20,7 @@ type descent struct {
 	tier     detect.Tier
 	back     bool               // called back; guarded by the entry's mu
 	cancel   context.CancelFunc // of what can be broken off
-	over     chan struct{}      // closed when the freezer is not the descent's any more
+	over     chan struct{}      // closed when neither the freezer nor an image is the descent's any more
 	thawable func()             // closes it
 
 	own          int           // connections to others
@@ -86,12 +86,12 @@ func (st *Site) suspend(ctx context.Context, r *Replica, d *descent, s *spec.Sit
 // suspended takes the outcome to the machine, unless that has changed its mind.
 func (l *Live) suspended(r *Replica, d *descent, err error) {
 	if d.back || l.Activity == nil || l.Host.Stopped() {
-		if d.disk > 0 {
-			l.Host.removeImage(l.Name) // before its processes run again
-		}
-		return // who called it back gives the answer; the next daemon finds what is half-made
+		l.drop = l.drop || d.disk > 0 // before its processes run again
+		return                        // who called it back gives the answer; the next daemon finds what is half-made
 	}
-	r.descent = nil
+	if d.tier != detect.TierCheckpointed || err != nil {
+		r.descent = nil
+	} // else whoever is needed now waits until his image is gone
 	if err == nil {
 		r.frozen, r.OwnConns = true, d.own
 		if r.trace != nil { // it was woken, and no visitor came
@@ -99,6 +99,7 @@ func (l *Live) suspended(r *Replica, d *descent, err error) {
 			r.trace = nil
 		}
 		l.handle(site.Descended{ID: r.ID, Tier: d.tier})
+		r.descent = nil
 		if l.Activity == nil {
 			return
 		}

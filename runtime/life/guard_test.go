@@ -181,10 +181,8 @@ func TestPanicAtAdoption(t *testing.T) {
 			s = d.all["a"]
 			w.breakWhere("Frozen")
 			ok := d.Guard(s, func() {
-				s.With(func(l *Live) {
-					r := w.replica(id)
-					_ = l.Adopt(site.ReplicaID(id), c, r.kernel, fakeNamespace{w}, r.stats, bpf.Site{Replicas: []bpf.SiteReplica{{ID: id}}})
-				})
+				r := w.replica(id)
+				_ = Adopt(s, site.ReplicaID(id), c, r.kernel, fakeNamespace{w}, r.stats, bpf.Site{Replicas: []bpf.SiteReplica{{ID: id}}})
 			})
 			w.breakWhere("")
 			if ok || !s.Quarantined() {

@@ -40,9 +40,9 @@ func (l *Live) DropSleep(reason string) {
 		for _, r := range l.Replicas {
 			r.dumped = false
 		}
+		l.notify() // the next replica waits for it
 	}
-	l.Image = false
-	l.Host.removeImage(l.Name)
+	l.Image, l.drop = false, true
 	if had {
 		l.TellDropped(reason)
 	}
@@ -60,14 +60,16 @@ const sweepEvery = time.Minute
 // refuseTwin drops the image of a site whose processes were found alive: the
 // last daemon died between making the one and ending the others, and both must
 // never run.
-func (l *Live) refuseTwin() {
-	if !l.Image {
+func refuseTwin(st *Site) {
+	image := false
+	st.With(func(l *Live) { image = l.Image })
+	if !image {
 		return
 	}
-	if m, err := completeImage(l.Host.checkpointDir(l.Name)); err == nil && m.Clonable {
+	if m, err := completeImage(st.Host.checkpointDir(st.Name)); err == nil && m.Clonable {
 		return
 	}
-	l.DropSleep("a replica was found alive")
+	st.With(func(l *Live) { l.DropSleep("a replica was found alive") })
 }
 
 // imageDisk is what is known of the disk that images take. What was removed since

@@ -1,12 +1,16 @@
 package life
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
 	"runtime"
 	"testing"
 	"testing/synctest"
 
 	"github.com/fcnode/fcnode/bpf"
+	"github.com/fcnode/fcnode/runtime/guard"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -48,5 +52,43 @@ func TestStuckSiteHoldsNobody(t *testing.T) {
 		if order != nil {
 			t.Error("what is posted to a site that nobody holds is not done at once")
 		}
+	})
+}
+
+// TestDroppedWithoutTheLock: while the files of a checkpoint that was dropped are removed, which waits for the disk, others have the site's lock; once With
+// returns they are gone, whether f has returned or panicked.
+func TestDroppedWithoutTheLock(t *testing.T) {
+	inWorld(t, "idle: 5m, tiers: [cold]", func(t *testing.T, _ *world, d *daemon, a *Site) {
+		dir := d.checkpointDir(a.Name)
+		drop := func(f func(*Live)) {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			a.With(func(l *Live) { l.Image = true })
+			_ = guard.Run(func() { a.With(f) })
+			if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("after With the checkpoint is there: %v", err)
+			}
+		}
+		drop(func(l *Live) { l.DropSleep("tried") })
+		a.mu.Lock()
+		a.live.drop = true
+		unlock(a, func(_ *Host, name string) {
+			if !a.tryWith(func(*Live) {}) {
+				t.Error("the lock is held while files are removed")
+			}
+			if name != a.Name {
+				t.Errorf("%s is removed", name)
+			}
+		})
+		a.With(func(l *Live) {
+			if l.drop {
+				t.Error("what is removed is to be removed again")
+			}
+		})
+		drop(func(l *Live) {
+			l.DropSleep("tried")
+			panic("tried")
+		})
 	})
 }

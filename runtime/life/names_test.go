@@ -60,11 +60,9 @@ func TestReplicasAreNumberedBySite(t *testing.T) {
 		*d = *next
 		s = d.all["a"]
 		for id, name := range map[bpf.ReplicaID]string{1: "a-1.1", 3: "a-2.3"} {
-			s.With(func(l *Live) {
-				if err := l.Adopt(site.ReplicaID(id), w.containers[name], w.replicas[id].kernel, fakeNamespace{w}, w.replicas[id].stats, w.sites[s.ID]); err != nil {
-					t.Error(err)
-				}
-			})
+			if err := Adopt(s, site.ReplicaID(id), w.containers[name], w.replicas[id].kernel, fakeNamespace{w}, w.replicas[id].stats, w.sites[s.ID]); err != nil {
+				t.Error(err)
+			}
 		}
 		want(s, "a-1", "a-2")
 		w.containers["a-1.1"].end(container.ExitStatus{})
@@ -92,11 +90,9 @@ func TestReplicaOfAnEarlierVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.With(func(l *Live) {
-			if err := l.Adopt(site.ReplicaID(id), c, kernel, fakeNamespace{w}, stats, set); err != nil {
-				t.Error(err)
-			}
-		})
+		if err := Adopt(s, site.ReplicaID(id), c, kernel, fakeNamespace{w}, stats, set); err != nil {
+			t.Error(err)
+		}
 		s.Send(site.CirculateAsked{Reason: "asked"})
 		pass(0)
 		if got := d.names(s); !slices.Equal(got, []string{"a-17", "a-18"}) {

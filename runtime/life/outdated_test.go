@@ -138,11 +138,9 @@ func TestDeployAndKilledDaemon(t *testing.T) {
 		if err != nil || !set.Replicas[0].Draining || !stats.Asleep {
 			t.Fatalf("new flows are held: %v, marked: %v (%v)", set.Replicas[0].Draining, stats.Asleep, err)
 		}
-		s.With(func(l *Live) {
-			if err := l.Adopt(site.ReplicaID(first), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
-				t.Error(err)
-			}
-		})
+		if err := Adopt(s, site.ReplicaID(first), w.container("a-1"), kernel, fakeNamespace{w}, stats, set); err != nil {
+			t.Error(err)
+		}
 		s.With((*Live).AllAdopted)
 		if got := d.states(s)[site.ReplicaID(first)]; got != site.Asleep {
 			t.Fatalf("it was found %q", got)

@@ -229,11 +229,9 @@ func TestReadyOverDeath(t *testing.T) {
 		if err != nil || !stats.Closed {
 			t.Fatalf("closed: %v (%v)", stats.Closed, err)
 		}
-		s.With(func(l *Live) {
-			if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
-				t.Error(err)
-			}
-		})
+		if err := Adopt(s, site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+			t.Error(err)
+		}
 		s.With((*Live).AllAdopted)
 		pass(2 * time.Second)
 		if st, err := w.Stats(id); err != nil || !st.Closed || d.phase(s) != site.Waking {

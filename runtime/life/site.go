@@ -60,28 +60,39 @@ type Live struct {
 	fault   *guard.Fault // for which the site is quarantined
 	left    *Activity    // of before that; nil: it was parked
 	Image   bool         // there is a checkpoint of it
+	drop    bool         // what lies on disk of one goes as soon as the lock is free: see With
 	number  uint32       // of its newest replica
 	pause   *pause       // nil: its processes may run
 	History *history     // nil until something has happened
 }
 
-// With calls f with the site's lock held.
+// With calls f with the site's lock held. A checkpoint that f has dropped cannot be restored from when With returns: it is
+// removed in between, without the lock, as that waits for the disk.
 func (st *Site) With(f func(l *Live)) {
 	st.mu.Lock()
-	defer st.mu.Unlock()
+	defer unlock(st, (*Host).removeImage)
 	defer heed(&st.live)
 	f(&st.live)
 }
 
-// tryWith is With unless somebody else holds the lock: false.
+// tryWith is With unless somebody else holds the lock: false. It does not wait for the disk.
 func (st *Site) tryWith(f func(l *Live)) bool {
 	if !st.mu.TryLock() {
 		return false
 	}
-	defer st.mu.Unlock()
+	defer unlock(st, func(h *Host, name string) { h.Go(func() { h.removeImage(name) }) })
 	defer heed(&st.live)
 	f(&st.live)
 	return true
+}
+
+func unlock(st *Site, remove func(*Host, string)) {
+	drop := st.live.drop
+	st.live.drop = false
+	st.mu.Unlock()
+	if drop {
+		remove(st.Host, st.Name)
+	}
 }
 
 // History outlives the activity.

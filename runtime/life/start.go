@@ -285,12 +285,8 @@ func (st *Site) watch(r *Replica) {
 		dumped, soon = r.dumped, r.ousted != ""
 	})
 	st.tidy(r, dumped, soon)
-	st.With(func(l *Live) {
-		if l.Activity != nil {
-			r.imaged(l)
-		}
-		r.remove(l)
-	})
+	r.imaged(st)
+	st.With(r.remove)
 }
 
 // tidy takes away what belongs to a replica that has ended, when it disturbs
@@ -299,12 +295,7 @@ func (st *Site) watch(r *Replica) {
 func (st *Site) tidy(r *Replica, dumped, soon bool) {
 	if dumped || soon {
 		st.Host.removeContainer(r)
-		st.With(func(l *Live) {
-			if l.Activity != nil {
-				r.imaged(l)
-				l.notify()
-			}
-		})
+		r.imaged(st)
 	}
 	st.Host.Wakes.Later(st.Host.Ctx.Done())
 	if !dumped && !soon {

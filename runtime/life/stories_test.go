@@ -247,11 +247,9 @@ func (d *daemon) next(t *testing.T, specs string, id bpf.ReplicaID, kernel bpf.R
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.With(func(l *Live) {
-		if err := l.Adopt(site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
-			t.Error(err)
-		}
-	})
+	if err := Adopt(s, site.ReplicaID(id), w.containers["a-1.1"], kernel, fakeNamespace{w}, stats, set); err != nil {
+		t.Error(err)
+	}
 	s.With((*Live).AllAdopted)
 	synctest.Wait()
 	return s

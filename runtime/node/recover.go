@@ -99,9 +99,7 @@ func (n *Node) adopt(c *container.Container, known map[bpf.ReplicaID]bpf.Replica
 	}
 	var adopted error
 	n.Guard(e, func() { // after a panic it is the quarantine's
-		e.With(func(l *life.Live) {
-			adopted = l.Adopt(id, life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
-		})
+		adopted = life.Adopt(e, id, life.KernelContainer{Container: c}, kernel, ns, stats, sites[e.ID])
 	})
 	if adopted != nil {
 		return 0, errors.Join(adopted, ns.Leave())
