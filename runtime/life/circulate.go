@@ -163,14 +163,22 @@ func agingOf(st *Site) (k aging, ok bool) {
 		if a.experience == nil {
 			return // it is being read
 		}
+		oldest := func(r *Replica) {
+			if at := bornOf(r); k.born.IsZero() || at.Before(k.born) {
+				k.born = at
+			}
+		}
+		for _, r := range a.Replicas {
+			if r.dumped { // until its image is complete
+				oldest(r)
+			}
+		}
 		for _, m := range a.Machine.Replicas() {
 			r := a.Replicas[m.ID]
 			if r == nil || r.Ctr == nil || r.gate != nil || m.State == site.Draining || m.State == site.Stopping {
 				continue
 			}
-			if at := bornOf(r); k.born.IsZero() || at.Before(k.born) {
-				k.born = at
-			}
+			oldest(r)
 			if m.State == site.Asleep && !m.Spare() {
 				k.tier = m.Tier
 			}
