@@ -139,6 +139,8 @@ func (st *Site) restoreInstead(ctx context.Context, r *Replica, trace *wakeTrace
 	}
 	with.SpecDigest, with.ImageDigest = with.Meta[metaSpec], with.Meta[metaImage]
 	with.RestoreWithin = st.Host.startTimeout(s) / 2
+	ctx, cancel := outliving(ctx, st.Host)
+	defer cancel()
 	ctr, timing, err := st.Host.Containers.Restore(ctx, with, st.Host.checkpointDir(st.Name))
 	var left error
 	if err == nil {

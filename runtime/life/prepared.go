@@ -140,7 +140,9 @@ func (st *Site) passGate(r *Replica, p Prepared, holds uint64) {
 	}
 	ctx, end := context.WithTimeout(ctx, st.Host.startTimeout(s))
 	defer end()
-	ctr, timing, err := p.Open(ctx)
+	opening, opened := outliving(ctx, st.Host)
+	ctr, timing, err := p.Open(opening)
+	opened()
 	if err == nil {
 		trace.marks(timing)
 	} else if ctx.Err() == nil {

@@ -133,6 +133,8 @@ func (st *Site) startNow(ctx context.Context, r *Replica, trace *wakeTrace, s *s
 	if !placed {
 		return nil, errNotRestored
 	}
+	ctx, cancel := outliving(ctx, st.Host)
+	defer cancel()
 	ctr, timing, err := st.Host.Containers.Start(ctx, with)
 	if err != nil {
 		return nil, err
@@ -230,6 +232,10 @@ func (st *Site) started(r *Replica, ctr Container, err error) {
 	st.With(func(l *Live) {
 		if err != nil {
 			r.endWake()
+			if l.Host.Stopped() {
+				r.remove(l) // who waits for it is the next daemon's visitor
+				return
+			}
 			if r.trace != nil {
 				st.Host.endTrace(r.trace, event.ResultFailed, err.Error())
 				r.trace = nil

@@ -292,6 +292,43 @@ func TestDaemonDies(t *testing.T) {
 	}
 }
 
+// TestDaemonStops: a daemon that is stopped while a container is being made waits for it, but not for ever. What is not made is
+// no failure of its site, and whoever waits for it is refused by nobody: the next daemon sees to him.
+func TestDaemonStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		made  time.Duration // after the stop
+		ends  time.Duration
+		lives int
+	}{
+		"made soon":  {made: time.Second, ends: time.Second, lives: 1},
+		"never made": {made: time.Hour, ends: finishWithin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, "idle: 1h", func(t *testing.T, w *world, d *daemon, s *Site) {
+				w.slow = make(chan struct{})
+				d.visit(s)
+				pass(time.Second)
+				time.AfterFunc(c.made, func() { close(w.slow) })
+				asked := time.Now()
+				d.stop()
+				if took := time.Since(asked); took != c.ends {
+					t.Errorf("it has ended after %v, want %v", took, c.ends)
+				}
+				if len(w.containers) != c.lives || len(w.replicas) != c.lives {
+					t.Errorf("it has left %d containers and %d replicas, want %d", len(w.containers), len(w.replicas), c.lives)
+				}
+				if _, refused := w.counts(); refused != 0 || w.sites[s.ID].Refuse {
+					t.Errorf("it has refused %d visitors; the site is %+v", refused, w.sites[s.ID])
+				}
+				if f := s.failure(); f != nil {
+					t.Errorf("the site has failed: %+v", f)
+				}
+				pass(time.Hour)
+			})
+		})
+	}
+}
+
 // TestPreparedGate: what waits at its gate serves the next visitor, and is a new replica to nobody.
 func TestPreparedGate(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [prepared]", func(t *testing.T, w *world, d *daemon, s *Site) {
@@ -368,4 +405,10 @@ func TestCountersOnlyGrow(t *testing.T) {
 		w.replicas = map[bpf.ReplicaID]*fakeReplica{}
 		w.mu.Unlock()
 	})
+}
+
+// failure is the last of a site.
+func (st *Site) failure() (f *event.Failure) {
+	st.With(func(l *Live) { f = l.past().Failure })
+	return f
 }

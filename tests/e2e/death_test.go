@@ -219,6 +219,16 @@ func TestRootStoppedInOrderUnderLoad(t *testing.T) {
 // TestRootKilledDuringStart: at whatever step of a start the daemon dies, the visitor who asked for it is answered by
 // the next one, by one replica.
 func TestRootKilledDuringStart(t *testing.T) {
+	endsDuringStart(t, "killed", (*node).kill)
+}
+
+// TestRootStoppedDuringStart: so it is when it is stopped in order, as for an update: no visitor is refused, none is cut off, and
+// no site has failed.
+func TestRootStoppedDuringStart(t *testing.T) {
+	endsDuringStart(t, "stopped", (*node).stop)
+}
+
+func endsDuringStart(t *testing.T, how string, end func(*node)) {
 	testutil.Privileged(t)
 	t.Parallel()
 	n := newNode(t, options{})
@@ -232,12 +242,15 @@ func TestRootKilledDuringStart(t *testing.T) {
 			return err
 		})
 		<-time.After(time.Duration(round) * apart) // which moment it is, is what is tested
-		n.kill()
+		end(n)
 		n.start()
 		if err := testutil.Receive(t, patience, "the visitor", answered); err != nil {
-			t.Errorf("%s client, daemon killed after %v: %v; %q", c.name, time.Duration(round)*apart, err, s.story(0))
+			t.Errorf("%s client, daemon %s after %v: %v; %q", c.name, how, time.Duration(round)*apart, err, s.story(0))
 		}
 		n.checkReplicas(s)
+		if len(kinds(s.events(0), "failed")) > 0 {
+			t.Errorf("daemon %s after %v: %q", how, time.Duration(round)*apart, s.story(0))
+		}
 		s.park()
 		c.greet(to)
 		if err := n.api.Delete(n.ctx(), s.name); err != nil {

@@ -179,6 +179,7 @@ var bareGo = map[string]string{
 	"runtime/api/stream.go":     "cancels a context",
 	"runtime/life/guard.go":     "the guard",
 	"runtime/life/errand.go":    "copies what a command prints, of bounded speed and size",
+	"runtime/life/outliving.go": "cancels a context",
 	"runtime/life/inside.go":    "reads what a probe's command prints, into a bounded buffer",
 	"runtime/scale/scale.go":    "its timer adds to a queue",
 	"runtime/scale/urgent.go":   "readers that guard each evaluation",

@@ -126,7 +126,7 @@ var table = []Tests{
 		"PreparedSpareThatIsNotKept", "WorkKeepsAwake", "Schedule",
 	}},
 	{Package: "tests/e2e", Why: "they try what others there try once in each of many moments, for longer than an emulated machine should", names: []string{
-		"UpdateUnderLoad", "CirculateUnderLoad", "KilledUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStart", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
+		"UpdateUnderLoad", "CirculateUnderLoad", "KilledUnderLoad", "StoppedInOrderUnderLoad", "KilledDuringStart", "StoppedDuringStart", "KilledDuringStop", "KilledIdleDaemon", "CyclesLeaveNothingBehind", "KilledMonitor",
 		"CrowdBeyondTheCapIsAnsweredToo", "TwoSitesWakeAtOnce", "ChangeOfAttachment", "LargeBodies", "ManySitesAtOnce", "SitesVisitOthers",
 		"VolumesStay", "OneFamilyNode", "OpenConnectionKeepsAwake", "VisitorsAtTheEndOfIdle", "LoopbackListenerIsNotReady", "HybridHost",
 		"TeardownWithoutUplink", "TeardownOfRemains", "VisitorsWhileParking", "VisitorsWhilePreparing", "PreparedAgain", "HandsOnASleepingSite",
