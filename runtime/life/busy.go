@@ -68,9 +68,7 @@ func sample(l *Live, r *Replica) *work {
 		return nil
 	}
 	used, err := r.Ctr.Group().Usage()
-	if err != nil {
-		l.Host.Log.Error("cannot tell what a replica uses", "replica", r.Name, "error", err)
-	}
+	notTold(l.Host, r, "cannot tell what a replica uses", err)
 	return &work{time.Now(), used}
 }
 
@@ -89,20 +87,25 @@ func (w *work) look(l *Live, r *Replica) {
 	})
 }
 
+// notTold logs that nothing can be told of a replica, unless it has ended meanwhile.
+func notTold(h *Host, r *Replica, what string, err error) {
+	if err != nil && !exited(r) {
+		h.Log.Error(what, "replica", r.Name, "error", err)
+	}
+}
+
 func (st *Site) whyBusy(r *Replica, s *spec.Site, w *work) string {
 	h := st.Host
 	used, err := r.Ctr.Group().Usage()
 	took := time.Since(w.at)
 	if err != nil {
-		h.Log.Error("cannot tell what a replica uses", "replica", r.Name, "error", err)
+		notTold(h, r, "cannot tell what a replica uses", err)
 		used = w.used
 	}
 	var now busy.Now
 	if s.Busy.Connections {
 		conns, err := r.ns.OwnConns()
-		if err != nil {
-			h.Log.Error("cannot tell on which connections of a replica bytes move", "replica", r.Name, "error", err)
-		}
+		notTold(h, r, "cannot tell on which connections of a replica bytes move", err)
 		for _, c := range conns {
 			now.Conns = append(now.Conns, busy.Conn{To: c.To.String(), Sent: c.Sent, Received: c.Received, Heard: c.Heard, Opening: !c.Up})
 		}
