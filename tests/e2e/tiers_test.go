@@ -48,6 +48,12 @@ func (s *site) sleepOn(kind string) {
 	mark := s.n.mark()
 	s.n.outside.greet(s.addr4(80))
 	s.await(mark, kind)
+	testutil.WaitFor(s.n.t, patience, "the end of its visit", func() error { // it may have gone to sleep just before that
+		if v := s.get(); v.Phase != api.PhaseParked {
+			return fmt.Errorf("it is %s, %s; %q", v.Tier, v.Phase, s.story(mark))
+		}
+		return nil
+	})
 }
 
 func TestRootFrozenSiteIsThawedByItsVisitor(t *testing.T) {
