@@ -275,15 +275,14 @@ type dpFcLoad struct {
 type dpFcOpenKey struct {
 	_       structs.HostLayout
 	Replica uint32
-	Port    uint16
+	Ports   uint16
 	Proto   uint8
 	Pad     uint8
 }
 
 type dpFcOpeners struct {
-	_  structs.HostLayout
-	V4 uint32
-	V6 uint32
+	_ structs.HostLayout
+	N [32]uint32
 }
 
 type dpFcPolicyKey struct {

@@ -95,3 +95,81 @@ func TestRootRanges(t *testing.T) {
 		})
 	}
 }
+
+// TestRootManyPortsHurtNobodyElse: a site that listens on one port of its range after another, all that a site may have, takes its share of
+// the table of open ports and no more, whatever it opens and closes: its own ports and another site's are known at once.
+func TestRootManyPortsHurtNobodyElse(t *testing.T) {
+	testutil.Privileged(t)
+	testutil.RequireFeature(t, "netns cookie in sock_ops")
+	const first, ports, atOnce = 1024, 16384, 200
+	share := ports/len(dpFcOpeners{}.N) + 1
+	r := rigOf(t, openAt(t, Options{PinDir: pinDir(t), MaxListener: 2 * ports}))
+	if err := r.AttachCgroup(ownCgroup); err != nil {
+		t.Fatal(err)
+	}
+	addrs := map[ReplicaID]netip.Addr{5: vip4, 6: netip.MustParseAddr("10.77.0.3")}
+	places := map[ReplicaID]*testutil.NS{}
+	for id, addr := range addrs {
+		ns := testutil.NetNS(t)
+		ns.Run(t, "ip", "address", "add", addr.String()+"/32", "dev", "lo")
+		places[id] = ns
+		site := SiteID(id)
+		if err := r.AddReplica(id, Replica{Site: site, Ifindex: 1000 + int(id), NSID: -1, Cookie: ns.Cookie(t), VIP4: addr}); err != nil {
+			t.Fatal(err)
+		}
+		r.site(t, site, Site{Replicas: replicas(id)})
+	}
+	ls := map[Listener]ListenerSite{{addrs[6], 40001, TCP}: {Site: 6, PortBit: 3, Range: true}}
+	for port := range uint16(ports) {
+		ls[Listener{addrs[5], first + port, TCP}] = ListenerSite{Site: 5, PortBit: 3, Range: true}
+	}
+	if err := r.PutListeners(ls); err != nil {
+		t.Fatal(err)
+	}
+	r.fillOpen(t, share+1) // of others
+	comes := func(what string, id ReplicaID, port uint16) {
+		t.Helper()
+		r.device(t, what, tcpPacket(client4, netip.AddrPortFrom(addrs[id], port).String(), syn), actRedirect, steered)
+	}
+	before := r.counters(t)
+	var open []int
+	for port := range uint16(ports) {
+		at := netip.AddrPortFrom(addrs[5], first+port)
+		open = append(open, socketSpec{at: at}.openFD(t, places[5]))
+		if len(open) > atOnce {
+			closeFD(t, open[0])
+			open = open[1:]
+		}
+	}
+	for _, port := range []uint16{first + ports - atOnce, first + ports - 1} {
+		comes("a visitor of the many ports", 5, port)
+	}
+	socketSpec{at: netip.AddrPortFrom(addrs[6], 40001)}.open(t, places[6])
+	comes("a visitor of the other site", 6, 40001)
+	for _, fd := range open {
+		closeFD(t, fd)
+	}
+	socketSpec{at: netip.AddrPortFrom(addrs[5], first)}.open(t, places[5])
+	comes("a visitor after all of that", 5, first)
+	if l, err := r.Listens(5, Listener{addrs[5], first + ports - 1, TCP}); err != nil || l {
+		t.Errorf("a port that was closed counts as open (%v)", err)
+	}
+	if n := r.counters(t).since(before)["map_full"]; n != 0 {
+		t.Errorf("%d sockets found no room", n)
+	}
+	if all := r.objs.FcOpen.MaxEntries(); all < uint32(7*32*(share+64)) { // a range more has one more; see fc_open
+		t.Errorf("a site can have more than a seventh of %d entries", all)
+	}
+}
+
+// fillOpen fills the table of open ports, up to so many entries.
+func (r *rig) fillOpen(t testing.TB, left int) {
+	t.Helper()
+	keys := make([]dpFcOpenKey, int(r.objs.FcOpen.MaxEntries())-left)
+	for i := range keys {
+		keys[i] = dpFcOpenKey{Replica: uint32(1000 + i)}
+	}
+	if n, err := r.objs.FcOpen.BatchUpdate(keys, make([]dpFcOpeners, len(keys)), nil); err != nil || n != len(keys) {
+		t.Fatalf("%d of %d entries were made: %v", n, len(keys), err)
+	}
+}

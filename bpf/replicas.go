@@ -101,15 +101,17 @@ func (d *Datapath) Stats(id ReplicaID) (ReplicaStats, error) {
 // Listens says whether a replica listens on a port of a range (see ListenerSite). It says
 // no of a port that was opened while the table of those ports was full.
 func (d *Datapath) Listens(id ReplicaID, on Listener) (bool, error) {
-	var n dpFcOpeners
-	at := dpFcOpenKey{Replica: uint32(id), Port: swap16(on.Port), Proto: uint8(on.Proto)}
-	if err := ignoreMissing(d.objs.FcOpen.Lookup(at, &n)); err != nil {
+	var open dpFcOpeners
+	const neighbours = uint16(len(open.N))
+	at := dpFcOpenKey{Replica: uint32(id), Ports: on.Port / neighbours, Proto: uint8(on.Proto)}
+	if err := ignoreMissing(d.objs.FcOpen.Lookup(at, &open)); err != nil {
 		return false, fmt.Errorf("look whether replica %d listens on %s: %w", id, on, err)
 	}
+	n := open.N[on.Port%neighbours]
 	if on.Addr.Is4() {
-		return n.V4 > 0, nil
+		return n&0xffff > 0, nil
 	}
-	return n.V6 > 0, nil
+	return n>>16 > 0, nil
 }
 
 func (v *dpFcReplica) stats() ReplicaStats {

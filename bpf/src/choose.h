@@ -11,14 +11,27 @@ struct choice {
 	struct fc_replica *r;
 };
 
+static __always_inline struct fc_open_key open_key(__u32 id, __be16 port, __u8 proto)
+{
+	struct fc_open_key k = { .replica = id, .ports = bpf_ntohs(port) / FC_OPEN_PORTS, .proto = proto };
+
+	return k;
+}
+
+static __always_inline __u32 *openers_of(struct fc_openers *o, __be16 port)
+{
+	return &o->n[bpf_ntohs(port) % FC_OPEN_PORTS];
+}
+
 /* Whether somebody listens on just this port of a range. With a frame of its own: all
  * of a program's may have 512 bytes together. */
 __noinline int fc_is_open(__u32 id, __u32 port, __u32 proto, bool v4)
 {
-	struct fc_open_key k = { .replica = id, .port = port, .proto = proto };
-	struct fc_openers *n = bpf_map_lookup_elem(&fc_open, &k);
+	struct fc_open_key k = open_key(id, port, proto);
+	struct fc_openers *o = bpf_map_lookup_elem(&fc_open, &k);
+	__u32 n = o ? *(volatile __u32 *)openers_of(o, port) : 0;
 
-	return n && *(volatile __u32 *)(v4 ? &n->v4 : &n->v6);
+	return (v4 ? n % FC_OPENER6 : n / FC_OPENER6) != 0;
 }
 
 /* Of a range: on any of its ports. */

@@ -331,11 +331,12 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_listen_socks SEC(".maps");
 
-/* Entries go with their replica. */
+/* Entries go with their replica. One has FC_OPEN_PORTS ports, so a site, with the most
+ * ports and replicas that it may have, has no more than a seventh of them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 16);
+	__uint(max_entries, 1 << 17);
 	__type(key, struct fc_open_key);
 	__type(value, struct fc_openers);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

@@ -74,31 +74,26 @@ static __always_inline bool of_range(__u8 port)
 	return port != FC_NO_PORT && (port & FC_PORT_OF_RANGE);
 }
 
-/* One listener more (1), or less (-1), on a port of a range. The entry stays when that
- * was the last one: another may come at the same moment. */
+/* One listener more (1), or less (-1), on a port of a range. */
 __noinline int fc_count_open(struct fc_listening *l, __u32 proto, __u32 by)
 {
-	struct fc_openers zero = {}, *n;
-	struct fc_open_key k = {};
+	struct fc_openers zero = {}, *o;
+	struct fc_open_key k;
 
 	if (!l || (!of_range(l->port4) && !of_range(l->port6)))
 		return 0;
-	k.replica = l->replica;
-	k.port = l->port;
-	k.proto = proto;
-	n = bpf_map_lookup_elem(&fc_open, &k);
-	if (!n && by == 1) {
+	k = open_key(l->replica, l->port, proto);
+	o = bpf_map_lookup_elem(&fc_open, &k);
+	if (!o && by == 1) {
 		bpf_map_update_elem(&fc_open, &k, &zero, BPF_NOEXIST);
-		n = bpf_map_lookup_elem(&fc_open, &k);
+		o = bpf_map_lookup_elem(&fc_open, &k);
 	}
-	if (!n) {
+	if (!o) {
 		count(FC_STAT_MAP_FULL);
 		return 0;
 	}
-	if (of_range(l->port4))
-		__sync_fetch_and_add(&n->v4, by);
-	if (of_range(l->port6))
-		__sync_fetch_and_add(&n->v6, by);
+	by *= (of_range(l->port4) ? FC_OPENER4 : 0) + (of_range(l->port6) ? FC_OPENER6 : 0);
+	__sync_fetch_and_add(openers_of(o, l->port), by);
 	return 0;
 }
 

@@ -165,18 +165,26 @@ struct fc_listening {
 	__be16 port;
 };
 
-/* A port of a range on which a replica may be listening. */
+#define FC_OPEN_PORTS 32
+
+/* Neighbouring ports, in ranges, of which a replica has listened on one. So many of them
+ * share an entry, which is never taken out for what its sockets do: a replica has as many
+ * as its site's ranges have such neighbours, whatever it opens and closes. */
 struct fc_open_key {
 	__u32 replica;
-	__be16 port;
+	__u16 ports; /* the first one, divided by FC_OPEN_PORTS */
 	__u8 proto;
 	__u8 pad;
 };
 
-/* How many sockets listen on it (TCP), or are bound to it (UDP), for IPv4 and IPv6. */
+/* How many sockets listen on each (TCP), or are bound to it (UDP): in the lower half for
+ * IPv4, in the upper one for IPv6. Whoever opens more than fit counts wrong for himself. */
 struct fc_openers {
-	__u32 v4, v6;
+	__u32 n[FC_OPEN_PORTS];
 };
+
+#define FC_OPENER4 1U
+#define FC_OPENER6 (1U << 16)
 
 #define FC_NO_PORT 0xff
 
