@@ -194,6 +194,12 @@ type dpFcHeldSmall struct {
 	Data [256]uint8
 }
 
+type dpFcHoldMost uint32
+
+const (
+	dpFcHoldMostFC_HOLD_FLIGHT dpFcHoldMost = 10
+)
+
 type dpFcIgnoreKey struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -641,6 +647,7 @@ const (
 	dpVarFcTypeHeld         = "fc_type_held"
 	dpVarFcTypeHeldLarge    = "fc_type_held_large"
 	dpVarFcTypeHeldSmall    = "fc_type_held_small"
+	dpVarFcTypeHoldMost     = "fc_type_hold_most"
 	dpVarFcTypeIgnoredGets  = "fc_type_ignored_gets"
 	dpVarFcTypeKind         = "fc_type_kind"
 	dpVarFcTypeLimited      = "fc_type_limited"
@@ -781,6 +788,7 @@ type dpVariableSpecs struct {
 	FcTypeHeld         *ebpf.VariableSpec `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.VariableSpec `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.VariableSpec `ebpf:"fc_type_held_small"`
+	FcTypeHoldMost     *ebpf.VariableSpec `ebpf:"fc_type_hold_most"`
 	FcTypeIgnoredGets  *ebpf.VariableSpec `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.VariableSpec `ebpf:"fc_type_kind"`
 	FcTypeLimited      *ebpf.VariableSpec `ebpf:"fc_type_limited"`
@@ -929,6 +937,7 @@ type dpVariables struct {
 	FcTypeHeld         *ebpf.Variable `ebpf:"fc_type_held"`
 	FcTypeHeldLarge    *ebpf.Variable `ebpf:"fc_type_held_large"`
 	FcTypeHeldSmall    *ebpf.Variable `ebpf:"fc_type_held_small"`
+	FcTypeHoldMost     *ebpf.Variable `ebpf:"fc_type_hold_most"`
 	FcTypeIgnoredGets  *ebpf.Variable `ebpf:"fc_type_ignored_gets"`
 	FcTypeKind         *ebpf.Variable `ebpf:"fc_type_kind"`
 	FcTypeLimited      *ebpf.Variable `ebpf:"fc_type_limited"`

@@ -31,6 +31,9 @@ type Event struct {
 	Ready4, Ready6 uint32 // bit per port, after the event
 }
 
+// Flight is how many datagrams of a flow are held at once, as fast as they come.
+const Flight = int(dpFcHoldMostFC_HOLD_FLIGHT)
+
 // HeldPacket is a packet that was taken off the wire because its site had no
 // replica ready: the wake event and what is to be released in one.
 type HeldPacket struct {

@@ -30,7 +30,7 @@ type Options struct {
 	MaxListener uint32 // [4 x MaxSites] (VIP, port, protocol) of all sites
 	MaxFlows    uint32 // [65536] entries of each table of flows; a lost one is found again
 	SiteFlows   uint32 // [4096] entries of one site: connections in their table, and cells of each VIP in the others; well below MaxFlows
-	HoldPerSite uint32 // [64] packets of one site that may be held at once
+	HoldPerSite uint32 // [64] flows of one site that may be held at once, up to 4096; of UDP Flight times as many datagrams
 	WakeSource  Rate   // [no limit] wakes that one source may begin
 	WakeSite    Rate   // [no limit] wakes of one site that nobody uses
 	Proof       Proof  // [ProofAuto] whether sources prove their address before they wake a site

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -20,7 +19,9 @@ const (
 	client6, web6, dns6       = "[2001:db8::1]:40000", "[fd77:fc::2]:80", "[fd77:fc::2]:53"
 )
 
-var families = []struct{ name, client, web, dns string }{
+type family struct{ name, client, web, dns string }
+
+var families = []family{
 	{"IPv4", client4, web4, dns4},
 	{"IPv6", client6, web6, dns6},
 }
@@ -85,53 +86,6 @@ func TestRootFirstPacketOfAParkedSiteIsHeld(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// TestRootFlightOfDatagrams: all that a client of UDP sends before it has an answer is held, in order, as far as a flow and its site may.
-func TestRootFlightOfDatagrams(t *testing.T) {
-	testutil.Privileged(t)
-	const flight, most = 10, 14
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			r := newRig(t)
-			if err := r.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = most }); err != nil {
-				t.Fatal(err)
-			}
-			r.listen(t, 1, vip4, vip6)
-			send := func(p packet, want string) {
-				t.Helper()
-				if got := r.outside(t, r.objs.FcDevice, 1, p); got[want] != 1 {
-					t.Errorf("%q: %v, want %s", p.payload, got, want)
-				}
-			}
-			for round := range 2 {
-				r.limits(t, Rate{Burst: 2, Every: time.Hour}, Rate{}) // a token for each flow
-				for i := range flight {
-					p := udpPacket(f.client, f.dns, fmt.Sprint("datagram ", i, strings.Repeat(".", i%2*300))) // of both sizes
-					send(p, "held")
-					if got, ok := r.nextHeld(t); !ok || !bytes.Equal(got.Data, p.frame()) {
-						t.Errorf("datagram %d: held %q (%v)", i, got.Data, ok)
-					}
-				}
-				send(udpPacket(f.client, f.dns, "beyond"), "hold_duplicate")
-				other := udpPacket(netip.AddrPortFrom(netip.MustParseAddrPort(f.client).Addr(), uint16(40001+round)).String(), f.dns, "another's")
-				for range most - flight {
-					send(other, "held")
-				}
-				send(other, "hold_cap")
-				if l, err := r.SiteLoad(1); err != nil || l.Held != uint64(2*(round+1)) {
-					t.Errorf("held of %d flows (%v), want %d: each is one that asks", l.Held, err, 2*(round+1))
-				}
-				if err := r.ClearHold(1); err != nil { // released, and it sleeps anew
-					t.Fatal(err)
-				}
-				for range most - flight {
-					_, _ = r.nextHeld(t)
-				}
-				r.noHeld(t)
-			}
-		})
 	}
 }
 

@@ -53,7 +53,7 @@ type Config struct {
 
 // HoldConfig bounds what a [Holder] keeps.
 type HoldConfig struct {
-	PerSite  int           // packets of one site
+	PerSite  int           // flows of one site: of UDP all datagrams of one, bpf.Flight times as many in all
 	Total    int           // packets of all sites
 	Deadline time.Duration // how long a packet is kept
 }

@@ -15,7 +15,7 @@ var (
 	ErrNoIPv6 = errors.New("this kernel has no IPv6 (or ipv6.disable=1 on its command line)")
 	// ErrHoldSiteFull says that a packet was not kept because of the cap on its
 	// site. Its sender will repeat it.
-	ErrHoldSiteFull = errors.New("as many packets are held for this site as may be")
+	ErrHoldSiteFull = errors.New("as many clients are held for this site as may be")
 	// ErrHoldTotalFull says so of the cap on all sites together.
 	ErrHoldTotalFull = errors.New("as many packets are held as may be")
 	// ErrNotAFrame is returned for a held packet that cannot be sent again.

@@ -67,8 +67,8 @@ type heldLine struct {
 
 // heldSite is a site somebody waits for.
 type heldSite struct {
-	first, last *heldPacket // by time of arrival
-	seen        map[packetKey]struct{}
+	first, last *heldPacket       // by time of arrival
+	flows       map[packetKey]int // how many packets of each are held; of TCP one
 	packets     int
 	within      time.Duration // of all of its packets
 }
@@ -89,7 +89,8 @@ type heldPacket struct {
 	older, newer *heldPacket // of the same source
 }
 
-// packetKey is what a retransmission has in common with its original.
+// packetKey is what a retransmission has in common with its original, and of UDP
+// all of a flow.
 type packetKey struct {
 	client, vip netip.AddrPort
 	seq         uint32
@@ -112,7 +113,7 @@ func NewHolder(cfg HoldConfig, release, refuse Injector, clock Clock, expired fu
 // the packet cannot be kept, which is [ErrHoldSiteFull] or [ErrHoldTotalFull]:
 // its sender will repeat it. With as many held as may be, whoever holds most gives one
 // up for those who hold less (see makeRoom). The repetition of a TCP packet that is held is
-// dropped without an error.
+// dropped without an error; of UDP nothing tells it from the next datagram, so all are kept.
 //
 // It is held for as long as within, or for the deadline of the configuration where
 // that is longer; while packets of a site are held, those that follow have the time
@@ -124,16 +125,16 @@ func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err er
 	s := q.sites[p.Site]
 	first = s == nil
 	if first {
-		s = &heldSite{seen: map[packetKey]struct{}{}, within: max(within, h.cfg.Deadline)}
+		s = &heldSite{flows: map[packetKey]int{}, within: max(within, h.cfg.Deadline)}
 		q.sites[p.Site] = s
 	}
 	key := packetKey{client: p.Client, vip: p.VIP, seq: p.Seq, proto: p.Proto, proven: p.Proven}
-	if _, again := s.seen[key]; again {
+	if p.Proto == bpf.TCP && s.flows[key] > 0 {
 		return first, nil
 	}
 	held := &heldPacket{site: p.Site, captured: p.Time, due: h.clock.Now() + s.within, key: key}
 	switch {
-	case s.packets >= h.cfg.PerSite:
+	case !s.mayHold(key, h.cfg.PerSite):
 		err = fmt.Errorf("%w (%d)", ErrHoldSiteFull, h.cfg.PerSite)
 	case q.total >= h.cfg.Total && !q.makeRoom(bpf.SourceOf(p.Client.Addr()), s):
 		err = fmt.Errorf("%w (%d)", ErrHoldTotalFull, h.cfg.Total)
@@ -148,6 +149,15 @@ func (h *Holder) Add(p bpf.HeldPacket, within time.Duration) (first bool, err er
 	q.append(s, held)
 	q.arm(h.clock, h.expire)
 	return first, err
+}
+
+// mayHold says whether one packet more may be held, with so many flows at most. Of UDP
+// they may have bpf.Flight datagrams each, on an average.
+func (s *heldSite) mayHold(key packetKey, perSite int) bool {
+	if s.flows[key] == 0 {
+		return len(s.flows) < perSite
+	}
+	return s.packets-len(s.flows) < (bpf.Flight-1)*perSite
 }
 
 // Release puts the packets of a site back on the device. It returns how many

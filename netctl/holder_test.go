@@ -232,6 +232,40 @@ func TestHolderKeepsEveryDatagram(t *testing.T) {
 	wantHeld(t, h, 2, 1)
 }
 
+// TestHolderCountsFlows: as many clients are held as may be, each with what it sends before it has an answer; a flood of one of them, or of
+// others, is bounded, and takes nothing from another site.
+func TestHolderCountsFlows(t *testing.T) {
+	h := newRig(HoldConfig{PerSite: 3, Total: 100, Deadline: 30 * time.Second})
+	from := func(client int) bpf.HeldPacket {
+		p := syn(1, client)
+		p.Proto = bpf.UDP
+		return p
+	}
+	full := func(what string, client int) {
+		t.Helper()
+		if first, err := h.Add(from(client), 0); first || !errors.Is(err, ErrHoldSiteFull) {
+			t.Errorf("%s: first %v, error %v; want false, ErrHoldSiteFull", what, first, err)
+		}
+	}
+	for i := range 3 * bpf.Flight {
+		mustAdd(t, h, from(i%3), i == 0)
+	}
+	full("a client more", 9)
+	full("a datagram more of a client's", 1)
+	wantHeld(t, h, 3*bpf.Flight, 1)
+	mustAdd(t, h, syn(2, 1), true)
+	if n, _, err := h.Release(1); n != 3*bpf.Flight || err != nil {
+		t.Errorf("%d were released (%v), want all", n, err)
+	}
+	for i := range 1 + 2*3*bpf.Flight {
+		_, _ = h.Add(from(1), 0)
+		if p, _ := h.Held(); p > 1+1+(bpf.Flight-1)*3 {
+			t.Fatalf("%d packets are held after %d datagrams of one client", p, i+1)
+		}
+	}
+	mustAdd(t, h, from(2), false) // has room all the same
+}
+
 func TestHolderCaps(t *testing.T) {
 	h := newRig(roomy)
 	for i := range 4 {

@@ -66,9 +66,7 @@ func (q *heldQueue) count(s *heldSite, p *heldPacket) {
 	from.packets++
 	s.packets++
 	q.total++
-	if p.key.proto == bpf.TCP {
-		s.seen[p.key] = struct{}{}
-	}
+	s.flows[p.key]++
 }
 
 // uncount takes it out.
@@ -93,7 +91,9 @@ func (q *heldQueue) uncount(s *heldSite, p *heldPacket) {
 	if from.packets == 0 {
 		delete(q.sources, from.network)
 	}
-	delete(s.seen, p.key)
+	if s.flows[p.key]--; s.flows[p.key] == 0 {
+		delete(s.flows, p.key)
+	}
 }
 
 // makeRoom gives one up for a packet of a source and a site, if there is somebody who

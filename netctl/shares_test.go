@@ -84,10 +84,12 @@ func TestHolderAddsUp(t *testing.T) {
 			case 2:
 				h.clock.advance(time.Duration(random.IntN(20)) * time.Second)
 			default:
-				p := of(site, fmt.Sprintf("10.0.%d.1", random.IntN(6)), random.IntN(50))
+				client, proto := random.IntN(50), bpf.TCP
 				if random.IntN(4) == 0 {
-					p.Proto = bpf.UDP
+					client, proto = client%2, bpf.UDP
 				}
+				p := of(site, fmt.Sprintf("10.0.%d.1", random.IntN(6)), client)
+				p.Proto = proto
 				_, _ = h.Add(p, time.Duration(random.IntN(2))*time.Minute)
 			}
 			checkHolder(t, &h.held, cfg)
@@ -106,7 +108,10 @@ func checkHolder(t *testing.T, q *heldQueue, cfg HoldConfig) {
 	bySource := map[netip.Prefix]int{}
 	mostSite := 0
 	for id, s := range q.sites {
-		n, entries := 0, 0
+		n, entries, held := 0, 0, 0
+		for _, packets := range s.flows {
+			held += packets
+		}
 		var last *heldPacket
 		for p := s.first; p != nil; p = p.after {
 			last = p
@@ -116,7 +121,7 @@ func checkHolder(t *testing.T, q *heldQueue, cfg HoldConfig) {
 				bySource[bpf.SourceOf(p.key.client.Addr())]++
 			}
 		}
-		if n != s.packets || n > cfg.PerSite || last != s.last || entries == 0 || entries > n+1 {
+		if n != s.packets || n > bpf.Flight*cfg.PerSite || len(s.flows) > cfg.PerSite || held != n || last != s.last || entries == 0 || entries > n+1 {
 			t.Fatalf("site %d: %d packets in %d entries, %d counted, the last is %v", id, n, entries, s.packets, last == s.last)
 		}
 		total += n

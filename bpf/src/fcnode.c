@@ -61,4 +61,5 @@ const enum fc_ignored_gets *fc_type_ignored_gets __attribute__((unused));
 const enum fc_cells *fc_type_cells __attribute__((unused));
 const enum fc_proof_of *fc_type_proof_of __attribute__((unused));
 const enum fc_proof_mode *fc_type_proof_mode __attribute__((unused));
+const enum fc_hold_most *fc_type_hold_most __attribute__((unused));
 const enum fc_uplink_flags *fc_type_uplink_flags __attribute__((unused));

@@ -12,10 +12,11 @@
  * again: user space may have died with the first copy, and drops the rest. */
 #define FC_HOLD_FRESH_NS (900ULL * 1000 * 1000)
 
-/* Datagrams of a flow that are held at once: as many as QUIC sends before it has
- * an answer (RFC 9002, 7.2). Beyond them it is one in FC_HOLD_FRESH_NS. */
-#define FC_HOLD_FLIGHT 10
 #define FC_HOLD_FLIGHT_ENDS_NS (10ULL * 1000 * 1000 * 1000) /* after the last that was held */
+
+/* Bytes of the ring that nobody has read yet, up to which sites may hold more than they
+ * are sure of: a quarter of it. */
+#define FC_HOLD_SPARE (1 << 20)
 
 static __always_inline void fill_held(struct fc_held *h, const struct packet *p, __u32 site, __u32 len, __u64 now)
 {
@@ -30,6 +31,25 @@ static __always_inline void fill_held(struct fc_held *h, const struct packet *p,
 	h->pad[0] = h->pad[1] = h->pad[2] = 0;
 	h->seq = p->seq;
 	h->proof = p->proven ? FC_PROOF_GIVEN : FC_PROOF_NONE;
+}
+
+/* Whether a site that has held so much may hold one packet more, which begins a flow or
+ * is a further datagram of one. Each site is sure of as many packets as it may have
+ * flows, as far as the ring goes. What is more gets only a part of that, or a flood at
+ * one site would leave the others nothing. With a frame of its own, see fc_is_open. */
+__noinline int fc_may_hold(__u32 held, bool begins)
+{
+	struct fc_settings *cfg = config();
+	__u32 flows = held % FC_HELD_FURTHER, further = held / FC_HELD_FURTHER;
+
+	if (!cfg)
+		return 0;
+	if (begins)
+		return flows < cfg->hold_per_site;
+	if (flows + further < cfg->hold_per_site)
+		return 1;
+	return further < (FC_HOLD_FLIGHT - 1) * cfg->hold_per_site &&
+	       bpf_ringbuf_query(&fc_held_ring, BPF_RB_AVAIL_DATA) < FC_HOLD_SPARE;
 }
 
 /* The count of what the site has held, made if need be; the daemon deletes it
@@ -103,7 +123,6 @@ static __always_inline __u32 flight_of(const struct fc_held_flow *seen, const __
  * once for a flow; and nobody is asked for a proof that there would be no room for. */
 __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool sleeps)
 {
-	struct fc_settings *cfg = config();
 	__u64 now = bpf_ktime_get_ns();
 	__u32 len = skb->len;
 	struct fc_held_flow *seen;
@@ -112,7 +131,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	__u32 *held;
 	bool datagram, again, ok;
 
-	if (!cfg || !p)
+	if (!p)
 		return FC_HOLD_NOT;
 
 	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
@@ -131,7 +150,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 		count(FC_STAT_HOLD_TOO_LARGE);
 		return FC_HOLD_NOT;
 	}
-	if ((datagram || !again) && held && *held >= cfg->hold_per_site) {
+	if ((datagram || !again) && held && !fc_may_hold(*held, !again)) {
 		count(FC_STAT_HOLD_CAP);
 		return FC_HOLD_NOT;
 	}
@@ -170,7 +189,7 @@ __noinline int fc_hold(struct __sk_buff *skb, struct packet *p, __u32 site, bool
 	}
 	/* counted only now: what the ring had no room for is never cleared */
 	if (held)
-		__sync_fetch_and_add(held, 1);
+		__sync_fetch_and_add(held, again ? FC_HELD_FURTHER : 1);
 
 	struct fc_held_flow f = { .ns = now, .seq = datagram ? flight + 1 : p->seq, .proof = proof };
 

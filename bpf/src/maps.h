@@ -151,7 +151,10 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fc_last_pulse SEC(".maps");
 
-/* Packets held now per site; entries exist only during a wake. */
+/* What is held now per site: its flows, and in FC_HELD_FURTHER datagrams of theirs beyond
+ * the first. Entries exist only during a wake. */
+#define FC_HELD_FURTHER (1U << 16)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -465,19 +465,18 @@ __noinline int fc_is_foreign(struct __sk_buff *skb, struct packet *p)
 __noinline int fc_distrusts(struct packet *p, __u32 site)
 {
 	struct fc_proof *a = proof_state();
-	struct fc_settings *cfg = config();
 	__u64 now = bpf_ktime_get_ns();
 	struct fc_held_flow *seen;
 	__u32 *held;
 
-	if (!a || !cfg || !p || !p->syn || p->frag != FC_FRAG_NONE || !trusts_nobody(a, p, now))
+	if (!a || !p || !p->syn || p->frag != FC_FRAG_NONE || !trusts_nobody(a, p, now))
 		return 0;
 
 	struct fc_flow_key k = flow_key(&p->src, p->sport, &p->dst, p->dport, p->proto);
 
 	seen = bpf_map_lookup_elem(&fc_held_flows, &k);
 	held = bpf_map_lookup_elem(&fc_hold_counts, &site);
-	if ((seen && seen->seq == p->seq) || (held && *held >= cfg->hold_per_site) || fc_unattended(now) ||
+	if ((seen && seen->seq == p->seq) || (held && !fc_may_hold(*held, true)) || fc_unattended(now) ||
 	    fc_ignores(site, &p->src))
 		return 0;
 	asks(a, now);

@@ -11,6 +11,12 @@
 #define FC_HELD_SMALL 256    /* bytes: any SYN without much payload */
 #define FC_HELD_MAX 2048     /* bytes: nothing larger is held */
 
+enum fc_hold_most {
+	/* Datagrams of a flow that are held at once: as many as QUIC sends before it has an
+	 * answer (RFC 9002, 7.2). Beyond them it is one in FC_HOLD_FRESH_NS. */
+	FC_HOLD_FLIGHT = 10,
+};
+
 /* Every address is kept in its IPv6 form; IPv4 is mapped (::ffff:a.b.c.d). */
 struct fc_addr {
 	__be32 w[4];
@@ -473,7 +479,7 @@ struct fc_allowance {
 struct fc_settings {
 	__u32 device;        /* ifindex of fc0 */
 	__u32 sink;          /* ifindex of the sink's host end */
-	__u32 hold_per_site; /* packets a site may have held at once */
+	__u32 hold_per_site; /* flows of a site that may be held at once; below FC_HELD_FURTHER / FC_HOLD_FLIGHT */
 	__u32 by_stack;      /* 1: no short ways, all packets pass the machine's firewall */
 	struct fc_rate wake_source;
 	struct fc_rate wake_site;

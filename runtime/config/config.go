@@ -229,7 +229,7 @@ type Flows struct {
 
 // Hold bounds what is kept of clients whose site is waking.
 type Hold struct {
-	// PerSite and Total are the most packets held for one site and for all.
+	// PerSite is the most flows of which packets are held for one site, and Total the most packets for all.
 	PerSite int `json:"perSite"`
 	Total   int `json:"total"`
 	// Deadline is how long a packet is held before it is dropped.
