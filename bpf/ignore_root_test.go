@@ -268,9 +268,7 @@ func TestRootIgnoredSourcesAreAnswered(t *testing.T) {
 	r.listen(t, 1, vip4, vip6)
 	r.listen(t, 2, netip.MustParseAddr("10.77.0.3"))
 	ns := testutil.NetNS(t)
-	for _, a := range []string{"10.77.0.2/32", "10.77.0.3/32", "fd77:fc::2/128", "192.0.2.1/32", "192.0.3.1/32", "2001:db8::1/128", "2001:db8:0:1::1/128"} {
-		ns.Run(t, "ip", "address", "add", a, "dev", "lo", "nodad")
-	}
+	ownAddresses(t, ns, "10.77.0.2/32", "10.77.0.3/32", "fd77:fc::2/128", "192.0.2.1/32", "192.0.3.1/32", "2001:db8::1/128", "2001:db8:0:1::1/128")
 	accepted := make(chan string, 1)
 	var listeners []*net.TCPListener
 	for _, at := range []string{"127.0.0.1:0", "[::1]:0"} {

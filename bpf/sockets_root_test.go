@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,9 +23,7 @@ func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 	r := newSocketRig(t)
 	r.listen(t, 1, vip4, vip6)
 	ns := testutil.NetNS(t)
-	for _, a := range []string{"10.77.0.2/32", "fd77:fc::2/128", "10.77.0.3/32"} {
-		ns.Run(t, "ip", "address", "add", a, "dev", "lo", "nodad")
-	}
+	ownAddresses(t, ns, "10.77.0.2/32", "fd77:fc::2/128", "10.77.0.3/32")
 	if known {
 		err := r.AddReplica(5, Replica{Site: 1, Ifindex: 1005, NSID: -1, Cookie: ns.Cookie(t), VIP4: vip4, VIP6: vip6})
 		if err != nil {
@@ -32,6 +31,18 @@ func socketRig(t testing.TB, known bool) (*rig, *testutil.NS) {
 		}
 	}
 	return r, ns
+}
+
+// ownAddresses gives a namespace's lo addresses that are reached at once. The local route of one of IPv6 is made by a worker of the
+// kernel's, some time after the address: until then a network is unreachable, or goes another way. So each has a route from here, too.
+func ownAddresses(t testing.TB, ns *testutil.NS, addrs ...string) {
+	t.Helper()
+	for _, a := range addrs {
+		ns.Run(t, "ip", "address", "add", a, "dev", "lo", "nodad")
+		if strings.Contains(a, ":") {
+			ns.Run(t, "ip", "-6", "route", "replace", "local", a, "dev", "lo", "table", "local")
+		}
+	}
 }
 
 type socketSpec struct {
