@@ -50,8 +50,12 @@ func (h *hub) put(between relay) {
 
 func newHub(t *testing.T) *hub {
 	t.Helper()
+	return newHubOf(t, registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+}
+
+func newHubOf(t *testing.T, inner http.Handler) *hub {
+	t.Helper()
 	h := &hub{}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.asked.Add(1)
 		h.mu.Lock()

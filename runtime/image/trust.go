@@ -120,6 +120,7 @@ func (s *registrySource) signed(ctx context.Context, image string, digests []v1.
 	var errs []error
 	places = slices.DeleteFunc(places, func(at name.Repository) bool { return at == s.at })
 	for _, at := range slices.Insert(places, 0, s.at) {
+		here := len(errs)
 		for _, d := range digests {
 			for _, look := range []func(context.Context, name.Repository, string, v1.Hash, []crypto.PublicKey) error{s.tagged, s.referring} {
 				if err = look(ctx, at, image, d, keys); err == nil {
@@ -130,8 +131,12 @@ func (s *registrySource) signed(ctx context.Context, image string, digests []v1.
 				}
 			}
 		}
+		if len(errs) == here {
+			errs = append(errs, fmt.Errorf("%s: it has no signature", at.RegistryStr()))
+		}
 	}
-	return cmp.Or(errors.Join(errs...), errors.New("it has no signature"))
+	// A registry that is away says so of each thing that it is asked for.
+	return errors.Join(slices.CompactFunc(errs, func(a, b error) bool { return a.Error() == b.Error() })...)
 }
 
 const (
@@ -196,7 +201,7 @@ func names(reference, image string) error {
 
 // referring looks at the bundles that refer to an image.
 func (s *registrySource) referring(ctx context.Context, at name.Repository, _ string, of v1.Hash, keys []crypto.PublicKey) error {
-	index, err := remote.Referrers(at.Digest(of.String()), append(s.options(ctx), remote.WithFilter("artifactType", sigstoreBundle))...)
+	index, err := remote.Referrers(at.Digest(of.String()), s.options(ctx)...)
 	if err != nil {
 		return answered(err)
 	}
@@ -205,9 +210,13 @@ func (s *registrySource) referring(ctx context.Context, at name.Repository, _ st
 		return answered(err)
 	}
 	var errs []error
-	for i, m := range list.Manifests {
-		if m.ArtifactType != sigstoreBundle || i >= maxSignatures {
+	asked := 0
+	for _, m := range list.Manifests {
+		if !slices.Contains(bundleTypes, m.ArtifactType) {
 			continue
+		}
+		if asked++; asked > maxSignatures {
+			break
 		}
 		d, err := remote.Get(at.Digest(m.Digest.String()), s.options(ctx)...)
 		if err == nil {
@@ -216,10 +225,16 @@ func (s *registrySource) referring(ctx context.Context, at name.Repository, _ st
 		if err == nil {
 			return nil
 		}
-		errs = append(errs, answered(err))
+		if err = answered(err); !errors.Is(err, ErrNotFound) { // it is something else, or has gone
+			errs = append(errs, err)
+		}
 	}
 	return cmp.Or(errors.Join(errs...), ErrNotFound)
 }
+
+// bundleTypes are the types under which registries list bundles: some, and cosign
+// itself in the place of those that list nothing, know that of the config only.
+var bundleTypes = []string{sigstoreBundle, "application/vnd.oci.empty.v1+json", ""}
 
 // verifyBundle says why a bundle is no signature of an image by one of the keys, or nil.
 func verifyBundle(keys []crypto.PublicKey, bundle []byte, of v1.Hash) error {
@@ -313,7 +328,7 @@ func (s *registrySource) small(ctx context.Context, at name.Repository, h v1.Has
 
 // verify says whether one of the keys has signed a message.
 func verify(keys []crypto.PublicKey, message, signature []byte) error {
-	sum256, sum384 := sha256.Sum256(message), sha512.Sum384(message)
+	sum256, sum384, sum512 := sha256.Sum256(message), sha512.Sum384(message), sha512.Sum512(message)
 	for _, key := range keys {
 		var ok bool
 		switch k := key.(type) {
@@ -322,7 +337,8 @@ func verify(keys []crypto.PublicKey, message, signature []byte) error {
 		case *rsa.PublicKey:
 			ok = rsa.VerifyPKCS1v15(k, crypto.SHA256, sum256[:], signature) == nil
 		case ed25519.PublicKey:
-			ok = ed25519.Verify(k, message, signature)
+			// Cosign signs payloads by Ed25519ph, and envelopes of bundles by plain Ed25519.
+			ok = ed25519.Verify(k, message, signature) || ed25519.VerifyWithOptions(k, sum512[:], signature, &ed25519.Options{Hash: crypto.SHA512}) == nil
 		}
 		if ok {
 			return nil
