@@ -2,9 +2,11 @@ package container
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,8 +90,8 @@ func (s *Spec) validate() error {
 	if s.Netns == nil {
 		bad("container %s has no network namespace", s.ID)
 	}
-	if len(s.Args) == 0 || s.Args[0] == "" {
-		bad("container %s has nothing to execute: neither the site nor its image names a command", s.ID)
+	for _, err := range s.program() {
+		bad("container %s: %w", s.ID, err)
 	}
 	absolute := func(what, path string) {
 		if !filepath.IsAbs(path) {
@@ -105,9 +107,6 @@ func (s *Spec) validate() error {
 	absolute("upper folder", s.Upper)
 	absolute("work folder", s.Work)
 	absolute("log folder", s.LogDir)
-	if s.Cwd != "" {
-		absolute("working folder", s.Cwd)
-	}
 	for _, m := range s.Mounts {
 		if !m.Tmpfs && m.NFS == nil {
 			absolute("volume source", m.Source)
@@ -117,13 +116,41 @@ func (s *Spec) validate() error {
 			bad("volume %s of container %s cannot be mounted over the whole root", m.Source, s.ID)
 		}
 	}
-	if _, err := parseSignal(s.StopSignal); err != nil {
-		bad("container %s: %w", s.ID, err)
-	}
 	if err := s.Limits.Validate(); err != nil {
 		bad("container %s: %w", s.ID, err)
 	}
 	return errors.Join(errs...)
+}
+
+// The signals of the kernel, and the first that programs may use as they like, of
+// glibc and musl.
+const (
+	maxSignal = 64
+	rtmin     = 34
+)
+
+// program finds what no program could be started with, in what the site and its
+// image say of it.
+func (s *Spec) program() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(s.Args) == 0 || s.Args[0] == "" {
+		bad("it has nothing to execute: neither the site nor its image names a command; set command in the spec")
+	}
+	if slices.ContainsFunc(s.Args, func(arg string) bool { return strings.ContainsRune(arg, 0) }) {
+		bad("its command %q has a NUL byte", s.Args)
+	}
+	for _, variable := range s.Env {
+		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" || strings.ContainsRune(variable, 0) {
+			bad("%q in its environment is no NAME=value", variable)
+		}
+	}
+	if s.Cwd != "" && !filepath.IsAbs(s.Cwd) {
+		bad("its working folder %q has to be an absolute path; set workdir in the spec", s.Cwd)
+	}
+	if _, err := parseSignal(s.StopSignal); err != nil {
+		bad("its stop signal: %w; set stop.signal in the spec", err)
+	}
+	return errs
 }
 
 func parseSignal(name string) (unix.Signal, error) {
@@ -131,8 +158,8 @@ func parseSignal(name string) (unix.Signal, error) {
 		return unix.SIGTERM, nil
 	}
 	if n, err := strconv.Atoi(name); err == nil {
-		if n < 1 || n > 64 {
-			return 0, specError("signal %d: allowed are 1 to 64", n)
+		if n < 1 || n > maxSignal {
+			return 0, fmt.Errorf("signal %d: allowed are 1 to %d", n, maxSignal)
 		}
 		return unix.Signal(n), nil
 	}
@@ -141,15 +168,19 @@ func parseSignal(name string) (unix.Signal, error) {
 		full = "SIG" + full
 	}
 	if offset, ok := strings.CutPrefix(full, "SIGRTMIN+"); ok { // as in images of systemd
-		const rtmin = 34 // of glibc and musl
-		if n, err := strconv.Atoi(offset); err == nil && n >= 0 && rtmin+n <= 64 {
+		if n, err := strconv.Atoi(offset); err == nil && n >= 0 && rtmin+n <= maxSignal {
 			return unix.Signal(rtmin + n), nil
+		}
+	}
+	if offset, ok := strings.CutPrefix(full, "SIGRTMAX-"); ok {
+		if n, err := strconv.Atoi(offset); err == nil && n >= 0 && maxSignal-n >= rtmin {
+			return unix.Signal(maxSignal - n), nil
 		}
 	}
 	if sig := unix.SignalNum(full); sig != 0 {
 		return sig, nil
 	}
-	return 0, specError("unknown signal %q: give a name such as SIGTERM or a number", name)
+	return 0, fmt.Errorf("%q is no signal: give a name such as SIGTERM or a number", name)
 }
 
 // Step is a moment of a start, as the time since Start was called.

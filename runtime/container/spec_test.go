@@ -54,12 +54,12 @@ func TestSpecValidate(t *testing.T) {
 
 func TestSpecValidateNamesAll(t *testing.T) {
 	spec := validSpec()
-	spec.Cwd, spec.LogDir, spec.StopSignal = "a", "b", "c"
+	spec.Cwd, spec.LogDir, spec.StopSignal, spec.Args, spec.Env = "a", "b", "c", []string{"/x", "d\x00"}, []string{"A=b", "e", "=f", "G=\x00"}
 	err := spec.validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, text := range []string{`"a"`, `"b"`, `"c"`} {
+	for _, text := range []string{`"a"`, `"b"`, `"c"`, `"d\x00"`, `"e"`, `"=f"`, `"G=\x00"`} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("%s is not named in %q", text, err)
 		}
@@ -68,15 +68,15 @@ func TestSpecValidateNamesAll(t *testing.T) {
 
 func TestParseSignal(t *testing.T) {
 	for name, want := range map[string]unix.Signal{
-		"": unix.SIGTERM, "SIGQUIT": unix.SIGQUIT, "quit": unix.SIGQUIT, "3": unix.SIGQUIT, "WINCH": unix.SIGWINCH, "SIGRTMIN+3": 37, "64": 64,
+		"": unix.SIGTERM, "SIGQUIT": unix.SIGQUIT, "quit": unix.SIGQUIT, "3": unix.SIGQUIT, "WINCH": unix.SIGWINCH, "SIGRTMIN+3": 37, "SIGRTMAX-2": 62, "rtmax-30": 34, "64": 64,
 	} {
 		if got, err := parseSignal(name); got != want || err != nil {
 			t.Errorf("%q is %d %v, want %d", name, got, err, want)
 		}
 	}
-	for _, name := range []string{"0", "65", "-1", "SIG", "SIGRTMIN+99", "SIGRTMIN+x", "TERMINATE"} {
-		if got, err := parseSignal(name); !errors.Is(err, ErrSpec) {
-			t.Errorf("%q is %d %v, want ErrSpec", name, got, err)
+	for _, name := range []string{"0", "65", "-1", "SIG", "SIGRTMIN+99", "SIGRTMIN+x", "SIGRTMAX-31", "SIGRTMAX+1", "TERMINATE"} {
+		if got, err := parseSignal(name); err == nil {
+			t.Errorf("%q is %d, want an error", name, got)
 		}
 	}
 }

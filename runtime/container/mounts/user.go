@@ -1,6 +1,7 @@
 package mounts
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -55,11 +56,36 @@ func LookUser(root *os.File, spec string) (*User, error) {
 	return &User{UID: u.Uid, GID: u.Gid, Groups: u.Sgids}, nil
 }
 
-// OpenIn opens a file of a root file system, never leaving it by links or "..".
+// Within says whether a user namespace of a site has the user and all of its
+// groups; for one without such a namespace there is nothing to ask.
+func (u *User) Within() error {
+	for _, id := range append([]int{u.UID, u.GID}, u.Groups...) {
+		if id >= wire.IDCount {
+			return wire.Fail(wire.KindUser, "user or group %d is none of the site's user namespace, which has 0 to %d: use a lower number, or userns: host", id, wire.IDCount-1)
+		}
+	}
+	return nil
+}
+
+// OpenIn opens a file or folder of a root file system, never leaving it by links
+// or "..". Of a device node the opening alone may do something.
 func OpenIn(root *os.File, path string) (*os.File, error) {
+	fail := func(err error) error { return &os.PathError{Op: "open", Path: path, Err: err} }
+	place, err := volume.OpenIn(int(root.Fd()), path, unix.O_PATH, unix.RESOLVE_IN_ROOT)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer unix.Close(place) // a path descriptor
+	var st unix.Stat_t
+	if err := unix.Fstat(place, &st); err != nil {
+		return nil, fail(err)
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return nil, fail(errors.New("it is neither a file nor a folder"))
+	}
 	fd, err := volume.OpenIn(int(root.Fd()), path, unix.O_RDONLY|unix.O_NONBLOCK, unix.RESOLVE_IN_ROOT)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, fail(err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"github.com/fcnode/fcnode/runtime/container/entry"
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -168,14 +169,23 @@ func (g *gate) pass(first *os.File, volumes mounts.Volumes) error {
 		return fail(wire.KindRootfs, "opening the root file system: %w", err)
 	}
 	defer root.Close() // a path descriptor
+	if err := entry.System(root); err != nil {
+		return err
+	}
 	if err := moveInto(root, g.system); err != nil {
 		return err
 	}
 	user, err := mounts.LookUser(root, g.req.User)
+	if err == nil && g.userns {
+		err = user.Within()
+	}
 	if err != nil {
 		return err
 	}
-	if err := checkEntry(root, g.req); err != nil {
+	if _, err := entry.Program(root, g.req); err != nil {
+		return err
+	}
+	if err := entry.Cwd(root, g.req); err != nil {
 		return err
 	}
 	if err := g.placeVolumes(root, volumes); err != nil {

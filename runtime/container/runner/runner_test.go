@@ -32,36 +32,6 @@ func rootWith(t *testing.T, files map[string]string) *os.File {
 	return root
 }
 
-func TestCheckEntry(t *testing.T) {
-	root := rootWith(t, map[string]string{
-		"bin/sh": "#!/bin/sh-itself\n", "bin/sh-itself": "x", "bin/text": "text", "bin/bad": "#! \n", "srv/app": "#!/opt/interp -x\n",
-	})
-	for _, tt := range []struct {
-		args []string
-		want string // in the error; "" for none
-	}{
-		{nil, "nothing to execute"},
-		{[]string{"/bin/sh"}, ""},
-		{[]string{"sh", "-c", "x"}, ""},
-		{[]string{"/nowhere"}, ""}, // libcontainer's to say
-		{[]string{"/bin/text"}, "neither an ELF program nor a script"},
-		{[]string{"text"}, "/bin/text"},
-		{[]string{"/bin/bad"}, "names no interpreter"},
-		{[]string{"./app"}, "/opt/interp"},
-		{[]string{"../bin/text"}, "neither"},
-		{[]string{"/vol/anything"}, ""}, // on a volume: cannot be seen
-	} {
-		req := wire.StartRequest{ID: "a-1", Args: tt.args, Cwd: "/srv", Mounts: []wire.Mount{{Target: "/vol"}}}
-		err := checkEntry(root, req)
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: error %v, want %q", tt.args, err, tt.want)
-		}
-		if err != nil && asError(err).Kind != wire.KindExec {
-			t.Errorf("%q: kind %q", tt.args, asError(err).Kind)
-		}
-	}
-}
-
 // TestOpenInStays: no link and no ".." leads out of the root.
 func TestOpenInStays(t *testing.T) {
 	root := rootWith(t, map[string]string{"etc/real": "inside"})
@@ -200,29 +170,6 @@ func TestSeccompProfileOfForeign(t *testing.T) {
 	if _, err := seccompProfile("vax"); err == nil {
 		t.Error("there is a filter for vax")
 	}
-}
-
-// FuzzInterpreter: no file makes the check panic.
-func FuzzInterpreter(f *testing.F) {
-	exe, err := os.ReadFile("/bin/true")
-	if err == nil {
-		f.Add(exe)
-	}
-	f.Add([]byte("#!/bin/sh -x\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "f")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		if interp, err := interpreter(file, nil); err == nil && strings.Contains(interp, "\x00") && len(interp) > 4096 {
-			t.Errorf("interpreter %q", interp)
-		}
-	})
 }
 
 // TestParseLimit: /proc/PID/limits says what prlimit(2) does.
