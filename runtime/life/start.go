@@ -151,8 +151,7 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 		return with, fmt.Errorf("image: %w", err)
 	}
 	st.With(func(*Live) { r.closed = s.Ready.Asks() })
-	args := s.Args(img.Config.Entrypoint, img.Config.Cmd)
-	if len(args) == 0 {
+	if len(s.Args(img.Config.Entrypoint, img.Config.Cmd)) == 0 {
 		return with, fmt.Errorf("the image %s has no entrypoint and no command, and neither has the spec: set command in the spec", s.Image)
 	}
 	if err := WithinMost(st.Host.Cfg, s); err != nil {
@@ -165,7 +164,6 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err != nil {
 		return with, err
 	}
-	foreign, _ := s.Foreign(runtime.GOARCH) // none is refused, see above
 	mounts, err := st.Host.Mounts(ctx, s, img)
 	if err == nil {
 		err = reachServers(ctx, mounts, nfsWithin(st.Host, s))
@@ -192,22 +190,18 @@ func (st *Site) place(ctx context.Context, r *Replica, s *spec.Site) (with conta
 	if err := st.Host.Disks.bound(s, dir); err != nil {
 		return with, fmt.Errorf("limits.disk: %w", err)
 	}
-	return container.Spec{
-		ID: r.containerID(), Site: st.Name,
-		Lower: img.Lower,
-		Upper: filepath.Join(dir, "upper"),
-		Work:  filepath.Join(dir, "work"),
-		Args:  args, Env: Environment(img.Config.Env, s), SecretEnv: secretVariables(st.Host.Cfg.SecretRoots, s),
-		Cwd: FirstOf(s.Workdir, img.Config.WorkingDir, "/"), User: FirstOf(string(s.User), img.Config.User),
-		Privileges: container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges(), AppArmor: profile},
-		Userns:     st.Host.Cfg.Privileges.OwnUserns(s), Init: s.Init,
-		Hostname: s.Hostname, Mounts: mounts, ResolvConf: resolv.Conf(os.ReadFile, st.Host.Cfg.DNS, s.DNS),
-		Hosts: resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts),
-		Netns: ns.FD(), Limits: st.Host.Scale.StartLimits(st.ID, s), LogDir: st.Host.LogDir(st.Name),
-		StopSignal: FirstOf(s.Stop.Signal, img.Config.StopSignal), ReadOnlyRoot: s.ReadOnlyRoot,
-		ShmSize: int64(s.ShmSize), Architectures: foreign,
-		Meta: map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())},
-	}, nil
+	with = programOf(st.Host.Cfg, s, img)
+	with.ID, with.Site = r.containerID(), st.Name
+	with.Upper, with.Work = filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	with.SecretEnv = secretVariables(st.Host.Cfg.SecretRoots, s)
+	with.Privileges = container.Privileges{Capabilities: s.Capabilities.Names(), New: s.NewPrivileges(), AppArmor: profile}
+	with.Hostname, with.Init = s.Hostname, s.Init
+	with.Mounts, with.ResolvConf = mounts, resolv.Conf(os.ReadFile, st.Host.Cfg.DNS, s.DNS)
+	with.Hosts = resolv.Hosts(s.Hostname, st.Addrs(), s.ExtraHosts)
+	with.Netns, with.Limits, with.LogDir = ns.FD(), st.Host.Scale.StartLimits(st.ID, s), st.Host.LogDir(st.Name)
+	with.ReadOnlyRoot, with.ShmSize = s.ReadOnlyRoot, int64(s.ShmSize)
+	with.Meta = map[string]string{metaSpec: s.Digest(), metaImage: img.Digest, metaPorts: portsMeta(s), metaVolumes: namedVolumes(mounts, st.Host.NamedVolumes.Dir())}
+	return with, nil
 }
 
 // namespaceFor gives a replica its network namespace: one in which something waits for

@@ -86,10 +86,45 @@ func (t *Table) findImages(ctx context.Context, sites []spec.Site, from origin) 
 		}
 		out[s.Name] = f
 	}
+	bad = append(bad, t.misfits(sites, from, out)...)
 	if err := refused("images that cannot be used", from.source, bad); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// misfits looks into images for what would keep sites from ever starting. What
+// is found is refused where somebody asks for an image that stays as it is; of a folder,
+// which may change, and in the folder of specs, it is a warning. Nothing is said of sites that
+// have had their image before.
+func (t *Table) misfits(sites []spec.Site, from origin, images map[string]found) (bad []api.Detail) {
+	by := map[*image.Image][]*spec.Site{}
+	for i := range sites {
+		s := &sites[i]
+		if img := images[s.Name].image; img != nil && from.images[s.Name] == "" && (from.anew || t.pinnedFor(s) == "") {
+			by[img] = append(by[img], s)
+		}
+	}
+	for img, of := range by {
+		found, err := life.Misfits(t.host, img, of)
+		if err != nil {
+			t.host.Log.Warn("cannot look whether sites can start from an image", "image", img.Ref, "error", err)
+		}
+		for i, misfits := range found {
+			s := of[i]
+			for _, misfit := range misfits {
+				why := fmt.Sprintf("it cannot start from %s: %v", s.Image, misfit)
+				if from.anew && life.CanPin(s.Image) {
+					bad = append(bad, api.Detail{Site: s.Name, Field: "image", Message: why})
+					continue
+				}
+				f := images[s.Name]
+				f.warning = strings.TrimPrefix(f.warning+"; "+why, "; ")
+				images[s.Name] = f
+			}
+		}
+	}
+	return bad
 }
 
 // allows says whether a site may run the programs of its image (nil: it is not known

@@ -51,6 +51,21 @@ func copyFromImage(ctx context.Context, layers []string, target, dir, name strin
 	})
 }
 
+// InImage calls f with the root of an image, which nothing is to be changed in, on
+// a thread of its own. at is a folder over which several layers are mounted for f
+// alone. The image may be a folder that strangers change at the same moment.
+func InImage(layers []string, at string, f func(root *os.File) error) error {
+	return thread.Throwaway(func() error {
+		fd, err := openImage(layers, at)
+		if err != nil {
+			return fmt.Errorf("open the image: %w", err)
+		}
+		root := os.NewFile(uintptr(fd), "/")
+		defer root.Close() // read only
+		return f(root)
+	})
+}
+
 // openImage opens an image's folders as one. Those of several layers are mounted
 // over each other, in a mount namespace that ends with this thread; at is where.
 func openImage(layers []string, at string) (int, error) {
