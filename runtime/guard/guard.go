@@ -23,10 +23,20 @@ func (f *Fault) Unwrap() error {
 
 // Of makes a fault of what recover has returned. The deferred function that
 // recovers calls it, as the stack is that of its goroutine. A fault that is
-// passed on stays the one that it is.
+// passed on stays the one that it is, and what comes from another goroutine
+// (thread.Panic) has the stack of that.
 func Of(recovered any) *Fault {
-	if f, ok := recovered.(*Fault); ok {
-		return f
+	switch p := recovered.(type) {
+	case *Fault:
+		return p
+	case interface {
+		Origin() (value any, stack []byte)
+	}:
+		value, stack := p.Origin()
+		if f, ok := value.(*Fault); ok {
+			return f
+		}
+		return &Fault{Value: value, Stack: stack}
 	}
 	return &Fault{Value: recovered, Stack: debug.Stack()}
 }
