@@ -49,6 +49,17 @@ type Config struct {
 	// Yield is called before a namespace is made ahead, and returns when that
 	// may be done; it is to return when hurry is closed. nil: at once.
 	Yield func(hurry <-chan struct{})
+	// Guard calls what is tried again after an error, and makes an error of its
+	// panic; nil: it is called without.
+	Guard func(f func() error) error
+}
+
+// guarded calls f by the guard.
+func (c Config) guarded(f func() error) error {
+	if c.Guard == nil {
+		return f()
+	}
+	return c.Guard(f)
 }
 
 // HoldConfig bounds what a [Holder] keeps.

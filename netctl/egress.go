@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/fcnode/fcnode/runtime/thread"
 	"github.com/google/nftables"
@@ -344,26 +345,73 @@ func (n *Net) guardEgress() error {
 	if err != nil {
 		return fmt.Errorf("watch the tables of nftables: %w", err)
 	}
-	done := make(chan struct{})
+	deleted, done := make(chan struct{}, 1), make(chan struct{})
 	n.endGuard = sync.OnceFunc(func() { watch.Close(); <-done })
 	go func() {
+		defer close(deleted)
+		n.watching(func() { readDeleted(watch, deleted) })
+	}()
+	go func() {
 		defer close(done)
-		for {
-			msgs, _, err := watch.Receive()
-			if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost
-				return // closed
-			}
-			const message = 0xff // of the type; the rest is the subsystem
-			deleted := slices.ContainsFunc(msgs, func(m syscall.NetlinkMessage) bool { return m.Header.Type&message == unix.NFT_MSG_DELTABLE })
-			if err == nil && !deleted {
-				continue
-			}
-			if err := thread.InNetns(n.nodeNS, n.egress.putBack); err != nil {
-				n.log.Error("connections that sites begin have no way out", "error", err)
-			}
-		}
+		n.keepEgress(deleted, egressRetry)
 	}()
 	return nil
+}
+
+// readDeleted tells of tables that were deleted, until the watch is closed.
+func readDeleted(watch *nl.NetlinkSocket, deleted chan<- struct{}) {
+	for {
+		msgs, _, err := watch.Receive()
+		if err != nil && !errors.Is(err, unix.ENOBUFS) { // some were lost
+			return // closed
+		}
+		const message = 0xff // of the type; the rest is the subsystem
+		if err == nil && !slices.ContainsFunc(msgs, func(m syscall.NetlinkMessage) bool { return m.Header.Type&message == unix.NFT_MSG_DELTABLE }) {
+			continue
+		}
+		select {
+		case deleted <- struct{}{}:
+		default: // one is on its way
+		}
+	}
+}
+
+// egressRetry is how long it takes until the table is tried again that could not
+// be put back.
+const egressRetry = 10 * time.Second
+
+// keepEgress puts the table back each time that one was deleted, until there is
+// nobody who would tell.
+func (n *Net) keepEgress(deleted <-chan struct{}, retry time.Duration) {
+	var again <-chan time.Time
+	for {
+		select {
+		case _, more := <-deleted:
+			if !more {
+				return
+			}
+		case <-again:
+		}
+		again = nil
+		err := n.cfg.guarded(func() error { return thread.InNetns(n.nodeNS, n.egress.putBack) })
+		if err != nil {
+			n.log.Error("connections that sites begin have no way out; trying again", "after", retry, "error", err)
+			again = time.After(retry)
+		}
+	}
+}
+
+// watching calls what reads messages until there are no more, and calls it again
+// after a panic.
+func (n *Net) watching(read func()) {
+	for {
+		err := n.cfg.guarded(func() error { read(); return nil })
+		if err == nil {
+			return
+		}
+		n.log.Error("messages of nftables are lost; reading on", "after", retryAfter, "error", err)
+		<-time.After(retryAfter)
+	}
 }
 
 // remember takes over the answers that the table of an earlier daemon has, so that there is no moment without them. A table

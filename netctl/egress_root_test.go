@@ -153,3 +153,47 @@ func TestRootEgressTable(t *testing.T) {
 	remove(t, n)
 	want("nothing is left", map[string]int{})
 }
+
+// TestRootEgressTriesAgain: a table that cannot be put back at first, as what does so panics, is tried again without anybody's message.
+func TestRootEgressTriesAgain(t *testing.T) {
+	testutil.Privileged(t)
+	testutil.RequireFeature(t, "nftables")
+	ns := testutil.NetNS(t)
+	n := setup(t, ns, testConfig(t), &fakeDatapath{})
+	defer remove(t, n)
+	_ = n.unguardEgress() // this test does it
+	ns.Do(t, func() {
+		c, err := nftables.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.FlushRuleset()
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	tries := 0
+	n.cfg.Guard = func(f func() error) error {
+		if tries++; tries < 3 {
+			return catching(func() error { panic("no") })
+		}
+		return catching(f)
+	}
+	deleted, done := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		n.keepEgress(deleted, time.Millisecond)
+	}()
+	deleted <- struct{}{}
+	testutil.WaitFor(t, 10*time.Second, "the table to be back", func() error {
+		if have := tables(t, ns); have["fcnode-fc0 out"] != 6 {
+			return fmt.Errorf("there are %v", have)
+		}
+		return nil
+	})
+	close(deleted)
+	<-done
+	if tries != 3 {
+		t.Errorf("%d tries, want 3", tries)
+	}
+}

@@ -210,7 +210,7 @@ func (n *Net) WatchFirewall(changed func()) (closing func() error, err error) {
 	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
 		return nil, errors.Join(fmt.Errorf("follow the changes of nftables: %w", err), conn.Close())
 	}
-	go func() {
+	go n.watching(func() {
 		for {
 			messages, err := conn.Receive()
 			switch {
@@ -222,7 +222,7 @@ func (n *Net) WatchFirewall(changed func()) (closing func() error, err error) {
 				changed()
 			}
 		}
-	}()
+	})
 	return conn.Close, nil
 }
 

@@ -33,6 +33,7 @@ type Pool struct {
 	dp      Datapath
 	mtu     int
 	yield   func(hurry <-chan struct{})
+	guarded func(f func() error) error
 	log     *slog.Logger
 
 	places chan struct{}   // taken by the maker before it makes one, given back by who takes that one
@@ -55,7 +56,7 @@ type Pool struct {
 // outlive the pool.
 func newPool(n *Net) (*Pool, error) {
 	p := &Pool{
-		node: n.node, remover: n.remover, nodeNS: n.nodeNS, dp: n.dp, mtu: n.mtu, yield: n.cfg.Yield, log: n.log,
+		node: n.node, remover: n.remover, nodeNS: n.nodeNS, dp: n.dp, mtu: n.mtu, yield: n.cfg.Yield, guarded: n.cfg.guarded, log: n.log,
 		places: make(chan struct{}, n.cfg.Pool),
 		ready:  make(chan *Namespace, n.cfg.Pool),
 		failed: make(chan error),
@@ -217,27 +218,35 @@ func (p *Pool) report(err error) bool {
 // make makes one namespace, with its program attached.
 func (p *Pool) make() (*Namespace, error) {
 	var n *Namespace
-	err := thread.InNetns(p.nodeNS, func() error {
-		for {
-			name := replicaPrefix + strconv.FormatUint(uint64(p.next.Add(1)-1), 10)
-			pair, err := makePair(p.node, name, p.mtu, replicaSettings)
-			if errors.Is(err, unix.EEXIST) {
-				continue // somebody else's device
-			}
-			if err != nil {
-				return fmt.Errorf("prepare a network namespace: %w", err)
-			}
-			n = &Namespace{name: name, remover: p.remover, dp: p.dp, pair: pair}
-			if err := p.dp.AttachReplica(pair.host); err != nil {
-				return errors.Join(fmt.Errorf("prepare a network namespace: %w", err), n.Close())
-			}
-			return nil
-		}
+	err := p.guarded(func() error {
+		return thread.InNetns(p.nodeNS, func() (err error) {
+			n, err = p.makeHere()
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+// makeHere is make in the node's network namespace.
+func (p *Pool) makeHere() (*Namespace, error) {
+	for {
+		name := replicaPrefix + strconv.FormatUint(uint64(p.next.Add(1)-1), 10)
+		pair, err := makePair(p.node, name, p.mtu, replicaSettings)
+		if errors.Is(err, unix.EEXIST) {
+			continue // somebody else's device
+		}
+		if err != nil {
+			return nil, fmt.Errorf("prepare a network namespace: %w", err)
+		}
+		n := &Namespace{name: name, remover: p.remover, dp: p.dp, pair: pair}
+		if err := p.dp.AttachReplica(pair.host); err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare a network namespace: %w", err), n.Close())
+		}
+		return n, nil
+	}
 }
 
 // Adopt takes back the namespace of a replica that another daemon has started.

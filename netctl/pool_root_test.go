@@ -536,3 +536,33 @@ func TestRootPoolClosesWhileItYields(t *testing.T) {
 	<-b.asked
 	remove(t, n)
 }
+
+// TestRootPoolPanics: a namespace whose making panics is an error for who waits for it, and is made again.
+func TestRootPoolPanics(t *testing.T) {
+	testutil.Privileged(t)
+	cfg := testConfig(t)
+	broken := make(chan struct{})
+	cfg.Guard = func(f func() error) error {
+		return catching(func() error {
+			select {
+			case <-broken:
+				return f()
+			default:
+				panic("a device that nobody knows")
+			}
+		})
+	}
+	n, err := trySetup(t, testutil.NetNS(t), cfg, &fakeDatapath{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove(t, n)
+	if ns, err := n.Pool().Get(t.Context()); err == nil || !strings.Contains(err.Error(), "panic: a device") {
+		t.Errorf("got %v, %v", ns, err)
+	}
+	close(broken)
+	full(t, n)
+	if err := get(t, n).Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -44,6 +44,9 @@ type Follower struct {
 	Datapath Datapath
 	Log      *slog.Logger
 	Tell     func(event.Event)
+	// Guard calls what is tried again after an error, and makes an error of its
+	// panic.
+	Guard func(f func() error) error
 
 	told string // what the last event said
 }
@@ -54,7 +57,11 @@ func (f *Follower) Sync() error {
 	if f.Mode == Bypass {
 		return f.Datapath.SetByStack(false)
 	}
-	chains, err := f.Network.Firewall()
+	var chains []netctl.FirewallChain
+	err := f.Guard(func() (err error) { // the library reads whatever others wrote
+		chains, err = f.Network.Firewall()
+		return err
+	})
 	if err != nil {
 		f.Log.Error("the firewall's rules cannot be read; all packets of sites pass it", "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fcnode/fcnode/netctl"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/guard"
 )
 
 var someRules = []netctl.FirewallChain{{Family: "inet", Table: "fw", Name: "forward", Hook: "forward"}}
@@ -22,6 +24,8 @@ type machine struct {
 	chains  []netctl.FirewallChain
 	err     error
 	reads   int
+	panics  bool // a read does
+	faults  int
 	changed func()
 	byStack []bool
 	events  []event.Event
@@ -31,6 +35,9 @@ func (m *machine) Firewall() ([]netctl.FirewallChain, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
+	if m.panics {
+		_ = m.chains[len(m.chains)+m.reads] // as a library does that takes what it reads for something else
+	}
 	return m.chains, m.err
 }
 
@@ -49,7 +56,15 @@ func (m *machine) SetByStack(on bool) error {
 }
 
 func (m *machine) follower(mode string) *Follower {
-	return &Follower{Mode: mode, Network: m, Datapath: m, Log: slog.New(slog.DiscardHandler), Tell: func(e event.Event) { m.events = append(m.events, e) }}
+	return &Follower{Mode: mode, Network: m, Datapath: m, Log: slog.New(slog.DiscardHandler), Tell: func(e event.Event) { m.events = append(m.events, e) }, Guard: m.guard}
+}
+
+func (m *machine) guard(f func() error) (err error) {
+	if fault := guard.Run(func() { err = f() }); fault != nil {
+		m.faults++
+		return fault
+	}
+	return err
 }
 
 // become changes the rules.
@@ -125,6 +140,37 @@ func TestFollow(t *testing.T) {
 		wait(false)
 		if len(m.events) != 2 {
 			t.Errorf("events %+v", m.events)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestFollowPanics: a read that panics is one that failed: packets pass the firewall, it is told, and the next read counts again.
+func TestFollowPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{panics: true}
+		f := m.follower(Respect)
+		if err := f.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { f.Follow(ctx); close(done) }()
+		<-time.After(3 * legacyEvery)
+		m.mu.Lock()
+		if !m.byStack[len(m.byStack)-1] || m.faults < 3 || m.reads != m.faults {
+			t.Errorf("by the stack: %v; %d reads panicked, of %d", m.byStack, m.faults, m.reads)
+		}
+		if len(m.events) == 0 || !strings.Contains(m.events[0].Reason, "cannot be read") || !strings.Contains(m.events[0].Reason, "panic: runtime error: index out of range") {
+			t.Errorf("events %+v", m.events)
+		}
+		m.panics = false
+		m.mu.Unlock()
+		m.changed()
+		<-time.After(2 * gatherFor)
+		if m.byStack[len(m.byStack)-1] {
+			t.Errorf("there are no rules, and by the stack: %v", m.byStack)
 		}
 		cancel()
 		<-done

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fcnode/fcnode/bpf"
@@ -66,6 +67,29 @@ func (h *Host) panicked(fault *guard.Fault) {
 	h.Log.Error("a panic, which is a bug of fcnode; going on without what was being done", "error", fault, "stack", string(fault.Stack))
 	h.Quarantine.count(BadPanic)
 	h.Tell(event.Event{Time: time.Now(), Kind: event.Panicked, Reason: fault.Error(), Text: "what was being done is not done; the daemon's log has the stack"})
+}
+
+// Guarded gives what calls things that are no site's and that are tried again after an
+// error, and makes an error of their panic. A panic is told of once; each counts.
+func Guarded(h *Host) func(f func() error) error {
+	var mu sync.Mutex
+	told := map[string]bool{}
+	const most = 64 // in a text may be anything
+	return func(f func() error) (err error) {
+		fault := guard.Run(func() { err = f() })
+		if fault == nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if told[fault.Error()] || len(told) == most {
+			h.Quarantine.count(BadPanic)
+		} else {
+			told[fault.Error()] = true
+			h.panicked(fault)
+		}
+		return fault
+	}
 }
 
 // heed is deferred by those who give the lock away: a panic quarantines the site, and

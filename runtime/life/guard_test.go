@@ -2,7 +2,10 @@ package life
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/site"
+	"github.com/fcnode/fcnode/runtime/thread"
 )
 
 // neighbour is another site of the daemon.
@@ -202,5 +206,51 @@ func TestPanicAtAdoption(t *testing.T) {
 			s = d.all["a"]
 		}
 		d.serving(t, s)
+	})
+}
+
+// TestGuarded: what is tried again gets its panic as an error, also one of another thread. A panic is told once, and each counts.
+func TestGuarded(t *testing.T) {
+	inWorld(t, "idle: never", func(t *testing.T, _ *world, d *daemon, _ *Site) {
+		try := Guarded(d.Host)
+		mine := errors.New("mine")
+		if err := try(func() error { return mine }); !errors.Is(err, mine) {
+			t.Errorf("an error became %v", err)
+		}
+		told := func() (n int) {
+			d.Eventlog.Newest(func(ev event.Event) bool {
+				if ev.Kind == event.Panicked {
+					n++
+				}
+				return true
+			})
+			return n
+		}
+		for i, f := range []func() error{
+			func() error { panic(mine) },
+			func() error { return thread.Throwaway(func() error { panic(mine) }) },
+			func() error { var none []int; return fmt.Errorf("%d", none[1]) },
+		} {
+			for range 3 {
+				if err := try(f); err == nil || !strings.HasPrefix(err.Error(), "panic: ") {
+					t.Errorf("a panic became %v", err)
+				}
+			}
+			if have, want := d.Quarantine.Counted()[BadPanic], 3*(i+1); have != want {
+				t.Errorf("%d were counted, want %d", have, want)
+			}
+		}
+		if n := told(); n != 2 {
+			t.Errorf("%d were told, want one of each", n)
+		}
+		if err := try(func() error { return nil }); err != nil {
+			t.Error(err)
+		}
+		for i := range 1000 {
+			_ = try(func() error { panic(i) })
+		}
+		if n := told(); n > 64 {
+			t.Errorf("%d were told", n)
+		}
 	})
 }

@@ -264,7 +264,7 @@ func (n *Node) openNet() (err error) {
 	}
 	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, Egress: netctl.Egress(cfg.Egress), RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
-		Yield: n.Wakes.Later,
+		Yield: n.Wakes.Later, Guard: life.Guarded(n.Host),
 		Damaged: func(err *netctl.DamagedRecordError) {
 			n.MoveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")
 		},
@@ -272,7 +272,7 @@ func (n *Node) openNet() (err error) {
 	if err != nil {
 		return err
 	}
-	n.firewall = &firewall.Follower{Mode: cfg.Firewall, Network: n.net, Datapath: n.dp, Log: n.Log, Tell: n.Tell}
+	n.firewall = &firewall.Follower{Mode: cfg.Firewall, Network: n.net, Datapath: n.dp, Log: n.Log, Tell: n.Tell, Guard: life.Guarded(n.Host)}
 	if err := n.firewall.Sync(); err != nil {
 		return err
 	}
