@@ -23,6 +23,54 @@ func Hosting(name string, sites, days int, seed uint64) *Fleet {
 	return m.done()
 }
 
+// Chains makes a fleet in which sites follow each other: the sites of a hoster, of which every second has one behind it
+// (a data base, an API) to which nobody else comes, or hardly anybody. How often a visit to the one becomes a visit to the
+// other is different for each pair (one in twenty to each), and so is how soon (0.1 s to 2 s in the median). It is synthetic.
+func Chains(name string, sites, days int, seed uint64) *Fleet {
+	m := fleetMaker{f: Fleet{Name: name, Span: float64(days) * 86400}}
+	var front []float64
+	for s := range sites {
+		m.site(s / 2)
+		h := host{rnd: rand.New(rand.NewPCG(seed, uint64(s)+67)), span: m.f.Span}
+		var at []float64
+		if s%2 == 0 {
+			front = h.requests()
+			at = front
+		} else {
+			at = h.behind(front)
+		}
+		for _, t := range at {
+			m.request(t)
+		}
+	}
+	return m.done()
+}
+
+// behind are the requests to a site that another one makes, and a few of people.
+func (h *host) behind(front []float64) []float64 {
+	often := math.Exp(h.rnd.Float64() * math.Log(0.05))
+	lag := 0.1 * math.Exp(h.rnd.Float64()*math.Log(20))
+	last := math.Inf(-1)
+	for _, t := range front {
+		if t-last >= quiet && h.rnd.Float64() < often {
+			at := t + lag*math.Exp(0.5*h.rnd.NormFloat64())
+			for n := 1 + h.rnd.IntN(4); n > 0; n-- {
+				h.at = append(h.at, at)
+				at += 0.1 * h.rnd.ExpFloat64()
+			}
+		}
+		last = t
+	}
+	for t := h.rnd.ExpFloat64() * 86400; t < h.span; t += h.rnd.ExpFloat64() * 86400 {
+		h.at = append(h.at, t)
+	}
+	slices.SortFunc(h.at, cmp.Compare[float64])
+	for len(h.at) > 0 && h.at[len(h.at)-1] >= h.span {
+		h.at = h.at[:len(h.at)-1]
+	}
+	return h.at
+}
+
 // host is one site of it.
 type host struct {
 	rnd  *rand.Rand

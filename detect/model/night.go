@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/fcnode/fcnode/detect/sleep"
@@ -11,6 +12,8 @@ import (
 // counted from the last activity, in seconds. It is running until the first move.
 type Night struct {
 	Moves []Move
+
+	roused float64 // until when it was woken beside another
 }
 
 // Move is a step of it.
@@ -26,6 +29,15 @@ type Sleeper interface {
 	Idle(site int, at, pause float64, n *Night)
 	// Woke is called when the pause has ended, with what its visitors met.
 	Woke(site int, at, pause float64, met Met)
+}
+
+// Beside is a Sleeper that has sites woken beside one to which somebody has come.
+type Beside interface {
+	Sleeper
+	// Woken is called when a burst has begun, after Woke: whether it woke the site. What it
+	// returns is awake from then on for sleep.BesideFor; at gives the option that a site sleeps on,
+	// 0 if it does not sleep.
+	Woken(site int, now float64, slept bool, at func(site int) int) []int
 }
 
 // Met is what the visitors of a burst met.
@@ -44,6 +56,8 @@ type Bill struct {
 	Harm     float64 // seconds of waiting that count
 	Wakes    float64
 	Ahead    float64 // wakes that nobody waited for
+	Beside   float64 // of these, beside another site's
+	Followed float64 // of these, before somebody came
 	Dumps    float64
 	Written  float64 // GiB
 	CPU      float64 // seconds of moving
@@ -58,6 +72,8 @@ func (b *Bill) add(o *Bill, times float64) {
 	b.Harm += times * o.Harm
 	b.Wakes += times * o.Wakes
 	b.Ahead += times * o.Ahead
+	b.Beside += times * o.Beside
+	b.Followed += times * o.Followed
 	b.Dumps += times * o.Dumps
 	b.Written += times * o.Written
 	b.CPU += times * o.CPU
@@ -127,9 +143,12 @@ func PlayNights(c NightConfig, f *Fleet, rule Sleeper) *NightReport {
 		if last[s] >= 0 {
 			rule.Woke(s, b.At, pause, met)
 		}
+		if r, does := rule.(Beside); does {
+			n.beside(r, s, b.At, met.Wait > 0, last, nights)
+		}
 		n.awake(s, b.End-b.At)
 		last[s] = b.End
-		nights[s].Moves = nights[s].Moves[:0]
+		nights[s].Moves, nights[s].roused = nights[s].Moves[:0], 0
 		coming := math.Inf(1)
 		if next[i] >= 0 {
 			coming = f.Bursts[next[i]].At - b.End
@@ -140,6 +159,48 @@ func PlayNights(c NightConfig, f *Fleet, rule Sleeper) *NightReport {
 		n.idle(s, f.Span-max(0, last[s]), &nights[s])
 	}
 	return &n.out
+}
+
+// beside wakes sites beside one that has just been woken.
+func (n *night) beside(rule Beside, site int, now float64, slept bool, last []float64, nights []Night) {
+	at := func(other int) int {
+		if other == site || last[other] < 0 || now <= last[other] {
+			return 0
+		}
+		return nights[other].at(now - last[other])
+	}
+	for _, other := range rule.Woken(site, now, slept, at) {
+		if at(other) > 0 {
+			nights[other].rouse(now-last[other], sleep.BesideFor.Seconds())
+			n.out.Sites[other].Beside++
+		}
+	}
+}
+
+// at is where the site is after so long.
+func (n *Night) at(idle float64) (option int) {
+	for _, m := range n.Moves {
+		if m.After > idle {
+			break
+		}
+		option = m.Option
+	}
+	return option
+}
+
+// rouse has the site run from an idle time on for so long, and then be where it would have been.
+func (n *Night) rouse(idle, length float64) {
+	until := idle + length
+	back := Move{until, n.at(until)}
+	n.Moves = slices.DeleteFunc(n.Moves, func(m Move) bool { return m.After > idle && m.After <= until })
+	i, _ := slices.BinarySearchFunc(n.Moves, idle, func(m Move, t float64) int {
+		if m.After <= t {
+			return -1
+		}
+		return 1
+	})
+	n.Moves = slices.Insert(n.Moves, i, Move{idle, 0}, back)
+	n.roused = until
 }
 
 // nextBursts is the index of the same site's next burst, or -1.
@@ -224,6 +285,9 @@ func (n *night) pause(site int, at, pause float64, night *Night, f *Fleet, burst
 	b := &n.out.Sites[site]
 	before := *b
 	option, since := n.idle(site, pause, night)
+	if night.roused > 0 && pause <= night.roused {
+		b.Followed++
+	}
 	wait := 0.0
 	if option != 0 {
 		wait = wakeTime(&n.Options[option], pause)

@@ -245,6 +245,9 @@ type Planned struct {
 	// Only, if not nil, is the one rule that may be used.
 	Only *sleep.Rule
 
+	// Cascades, if not nil, has sites woken beside those that they follow.
+	Cascades *sleep.Cascades
+
 	Planner sleep.Planner
 	Price   sleep.Price
 	states  []sleep.State
@@ -296,6 +299,34 @@ func (r *Planned) Woke(site int, at, pause float64, met Met) {
 		r.Price.Observe(time.Duration((at-r.seen)*1e9), uint64(met.Requests), uint64(met.Late), r.Share, false)
 		r.seen = at
 	}
+}
+
+// Woken implements Beside: those that have no processes are woken, as a node can wake no others.
+func (r *Planned) Woken(site int, now float64, slept bool, at func(site int) int) (out []int) {
+	if r.Cascades == nil {
+		return nil
+	}
+	r.use()
+	t := time.Duration(now * 1e9)
+	number := func(site int) uint32 { return uint32(site) + 1 }
+	if !slept {
+		r.Cascades.Came(number(site), t)
+		return nil
+	}
+	for _, b := range r.Cascades.Woke(number(site), t) {
+		other := int(b.Site) - 1
+		option := at(other)
+		if option == 0 || r.Options[option].Memory > 0 {
+			continue
+		}
+		p := r.Prices
+		p.Visit = r.used
+		saved, needless := sleep.BesideCosts(r.Options[0], r.Options[option], p, b.Lag)
+		if r.Cascades.Try(number(site), b, t, saved, needless) {
+			out = append(out, other)
+		}
+	}
+	return out
 }
 
 // States are what the sites have taught.
