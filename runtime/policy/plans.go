@@ -36,6 +36,7 @@ type Plans struct {
 	planner  sleep.Planner
 	prices   map[string]*Steered // by class
 	pressure sleep.Pressure
+	cascades *sleep.Cascades
 	changed  bool
 }
 
@@ -44,6 +45,7 @@ type plansFile struct {
 	Pool     *sleep.Pool         `json:"pool"`
 	Classes  map[string]*Steered `json:"classes,omitempty"`
 	Pressure *sleep.Pressure     `json:"pressure,omitempty"`
+	Cascades *sleep.Cascades     `json:"cascades,omitempty"`
 }
 
 // Linger is for how long a site stays awake after its last visitor in any case, unless
@@ -64,7 +66,7 @@ func OpenPlans(cfg config.Config) (*Plans, error) {
 	if err != nil {
 		return p, err
 	}
-	var kept plansFile
+	kept := plansFile{Cascades: sleep.NewCascades()}
 	err = json.Unmarshal(b, &kept)
 	for name, s := range kept.Classes {
 		if err != nil {
@@ -86,6 +88,9 @@ func OpenPlans(cfg config.Config) (*Plans, error) {
 		p.planner.Pool = *kept.Pool
 	}
 	maps.Copy(p.prices, kept.Classes)
+	if kept.Cascades != nil {
+		p.cascades = kept.Cascades
+	}
 	if kept.Pressure != nil && p.budget > 0 {
 		p.pressure = *kept.Pressure
 	}
@@ -96,7 +101,7 @@ func newPlans(cfg config.Config) *Plans {
 	return &Plans{
 		path: filepath.Join(cfg.StateDir, "plans.json"), write: file.Replace,
 		Classes: NewClasses(cfg.Classes), budget: float64(cfg.Memory.Sites), unused: time.Duration(cfg.Wake.Unused),
-		ahead: cfg.Wake.Ahead > 0, prices: map[string]*Steered{},
+		ahead: cfg.Wake.Ahead > 0, prices: map[string]*Steered{}, cascades: sleep.NewCascades(),
 	}
 }
 
@@ -126,7 +131,7 @@ func (p *Plans) unsaved() ([]byte, error) {
 	if !p.changed {
 		return nil, nil
 	}
-	b, err := json.Marshal(plansFile{Pool: &p.planner.Pool, Classes: p.prices, Pressure: &p.pressure})
+	b, err := json.Marshal(plansFile{Pool: &p.planner.Pool, Classes: p.prices, Pressure: &p.pressure, Cascades: p.cascades})
 	p.changed = err != nil
 	return b, err
 }

@@ -100,7 +100,8 @@ func TestPlansAreKept(t *testing.T) {
 		t.Error("it is another pool")
 	}
 	for _, bad := range []string{"{", `{"pool":[1,2]}`, `{"pool":"x"}`, `{"pool":[1e300` + zeros() + `]}`, `{"pool":[-1` + zeros() + `]}`,
-		`{"classes":{"gold":{"v":-1}}}`, `{"classes":{"gold":{"v":1e300}}}`, `{"classes":{"gold":7}}`, `{"pressure":{"log":1e9}}`} {
+		`{"classes":{"gold":{"v":-1}}}`, `{"classes":{"gold":{"v":1e300}}}`, `{"classes":{"gold":7}}`, `{"pressure":{"log":1e9}}`,
+		`{"cascades":[{"lead":1,"site":1}]}`, `{"cascades":7}`} {
 		if err := os.WriteFile(p.File(), []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
