@@ -59,6 +59,13 @@ func printWhy(w io.Writer, why *api.Why, now time.Time) error {
 		}
 		fmt.Fprintf(w, "It is woken ahead of the next visitor, and waits for him as %s, from %s after the last one until %s: that has paid for its last pauses.\n", a.Tier, about(a.After), until)
 	}
+	for _, f := range why.Follows {
+		woken := "it is woken beside it"
+		if !f.Woken {
+			woken = "it is not woken beside it, as that does not pay, or has not yet"
+		}
+		fmt.Fprintf(w, "Visits to it follow %.0f of the last %.0f wakes of %s within %s, mostly after %s: %s.\n", f.Came, f.Wakes, f.Site, about(f.Within), about(f.Lag), woken)
+	}
 	if why.Circulation != nil {
 		fmt.Fprintf(w, "It is circulated %s.\n", circulation(why.Circulation, now))
 	}

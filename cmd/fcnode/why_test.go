@@ -25,6 +25,10 @@ func sleeping() api.Why {
 			{Tier: api.TierPrepared, Cost: -1, Unused: "the configuration allows none (prepared.max)"},
 		},
 		Callers: []api.WhyCaller{{Client: netip.MustParseAddr("192.0.2.7"), Every: 300e9, Jitter: 2e9, Wakes: 12, Of: 14, Text: "192.0.2.7 wakes it every 300 s ± 2 s (12 of its last 14 wakes)"}},
+		Follows: []api.WhyFollows{
+			{Site: "shop", Came: 9.2, Wakes: 10.1, Lag: event.Nanoseconds(800 * time.Millisecond), Within: event.Nanoseconds(5 * time.Second), Woken: true},
+			{Site: "wiki", Came: 4, Wakes: 90, Lag: event.Nanoseconds(2 * time.Second), Within: event.Nanoseconds(5 * time.Second)},
+		},
 		Decisions: []event.Event{
 			{Time: at.Add(time.Second), Site: "blog", Kind: event.Ladder, Reason: "another"},
 			{Time: at, Site: "blog", Kind: event.Checkpointed, Reason: "idle 5m0s"},
@@ -62,6 +66,8 @@ func TestWhy(t *testing.T) {
 		"Keeping it reclaimed holds 27 MiB for 41m = 64.9 GiB·s, a visitor waits 92ms once: 120 GiB·s in all.",
 		"Keeping it awake holds 91 MiB for 41m = 219 GiB·s, nobody waits: 219 GiB·s in all.",
 		"192.0.2.7 wakes it every 300 s ± 2 s (12 of its last 14 wakes): a monitor",
+		"Visits to it follow 9 of the last 10 wakes of shop within 5.0s, mostly after 0.8s: it is woken beside it.",
+		"Visits to it follow 4 of the last 90 wakes of wiki within 5.0s, mostly after 2.0s: it is not woken beside it, as that does not pay, or has not yet.",
 		"`ignore: [192.0.2.7]`", "200ms?", "now", "the configuration allows none (prepared.max)", "idle 5m0s",
 	} {
 		if !strings.Contains(stdout, want) {

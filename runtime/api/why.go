@@ -37,6 +37,8 @@ type Why struct {
 	Circulation *Circulation `json:"circulation,omitempty"`
 	// Ahead is when it is woken ahead of the next visit; absent: it is not.
 	Ahead *WhyAhead `json:"ahead,omitempty"`
+	// Follows are the sites whose wakes its visits follow, the most frequent first.
+	Follows []WhyFollows `json:"follows,omitempty"`
 	// Callers wake the site by the clock.
 	Callers []WhyCaller `json:"callers,omitempty"`
 	// Decisions are the last ones, the newest first.
@@ -55,6 +57,18 @@ type WhyAhead struct {
 	Tier  Tier              `json:"tier"`
 	After event.Nanoseconds `json:"afterNs"`
 	Until event.Nanoseconds `json:"untilNs,omitempty"` // 0: until he comes
+}
+
+// WhyFollows is that visits to the site follow the wakes of another, and not by chance.
+type WhyFollows struct {
+	Site string `json:"site"`
+	// Came is how many of the other's last Wakes were followed within Within, mostly Lag later.
+	Came   float64           `json:"came"`
+	Wakes  float64           `json:"wakes"`
+	Lag    event.Nanoseconds `json:"lagNs"`
+	Within event.Nanoseconds `json:"withinNs"`
+	// Woken says that the site is woken beside it: that has paid.
+	Woken bool `json:"woken"`
 }
 
 // WhyTier is what one tier would cost for the pause that is expected, in the unit of

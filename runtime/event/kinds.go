@@ -103,7 +103,7 @@ var Kinds = []Info{
 	{Running, "A replica listens and serves.", "", ""},
 	{Woken, "A wake is over.", "`trace`: its steps with their times (`fcnode trace` prints them)", ""},
 	{NotWoken, "A wake failed; held visitors were refused.", "`trace`", "See the reason, and `fcnode logs SITE`."},
-	{Ahead, "What came of waking a site ahead of a visit that its plan expected.", "`came`: whether somebody did before it slept as deep as before; `tier`: on which it waited for him", "If nobody comes mostly: `fcnode why SITE` says what is known of its pauses; the node stops by itself when it does not pay, and `wake.ahead: 0` of the configuration wakes none."},
+	{Ahead, "What came of waking a site ahead of a visit that its plan expected, or beside another site that its visits follow.", "`came`: whether somebody did before it slept as deep as before; `tier`: on which it waited for him; `beside`: the other site", "If nobody comes mostly: `fcnode why SITE` says what is known of its pauses; the node stops by itself when it does not pay, and `wake.ahead: 0` of the configuration wakes none."},
 	{Failed, "A start failed and no other replica serves. Visitors are refused until the backoff is over.", "", "See the reason, and `fcnode logs SITE`; `fcnode wake SITE` tries at once."},
 	{Exited, "A replica ended without being asked.", "", "If it repeats: `fcnode logs SITE`."},
 

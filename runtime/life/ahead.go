@@ -45,11 +45,15 @@ type Ahead struct {
 	mu     sync.Mutex
 	asleep map[*Site]bool // those that went to sleep: whether they are to be planned, or were parked by hand
 	waking int            // on their way
+	tokens float64        // so many more may be woken now
 	out    map[*Site]*woken
+
+	// What Follow is told.
+	arrivals []arrival
+	news     chan struct{}
 
 	// Of who looks.
 	due     map[*Site]*expected
-	tokens  float64
 	looked  time.Time
 	changed bool
 	kept    time.Time
@@ -66,6 +70,8 @@ type expected struct {
 // woken is a site that was woken ahead, until it is known what came of it.
 type woken struct {
 	expected
+	beside string // another, which it follows
+
 	id   site.ReplicaID // 0: it is on its way
 	up   time.Time
 	gone time.Time
@@ -73,7 +79,10 @@ type woken struct {
 
 // NewAhead is that of a host.
 func NewAhead(h *Host) *Ahead {
-	return &Ahead{host: h, asleep: map[*Site]bool{}, out: map[*Site]*woken{}, due: map[*Site]*expected{}, tokens: float64(h.Cfg.Wake.Ahead) / 60}
+	return &Ahead{
+		host: h, asleep: map[*Site]bool{}, out: map[*Site]*woken{}, news: make(chan struct{}, 1),
+		due: map[*Site]*expected{}, tokens: float64(h.Cfg.Wake.Ahead) / 60,
+	}
 }
 
 // AheadCounts are how many sites were woken ahead of a visit, by what came of it.
@@ -108,11 +117,11 @@ func (a *Ahead) Look() {
 	now := time.Now()
 	if a.looked.IsZero() {
 		a.again()
-	} else {
-		a.tokens = min(a.tokens+most*now.Sub(a.looked).Hours(), max(1, most/60))
+		a.looked = now
 	}
-	a.looked = now
 	a.mu.Lock()
+	a.tokens = min(a.tokens+most*now.Sub(a.looked).Hours(), max(1, most/60))
+	a.looked = now
 	asleep := a.asleep
 	a.asleep = map[*Site]bool{}
 	a.mu.Unlock()
@@ -203,9 +212,9 @@ func (a *Ahead) wake(st *Site, now time.Time) {
 		return
 	}
 	a.mu.Lock()
-	room := a.waking < aheadAtOnce && a.out[st] == nil
+	room := a.waking < aheadAtOnce && a.out[st] == nil && a.tokens >= 1
 	a.mu.Unlock()
-	if !room || a.tokens < 1 {
+	if !room {
 		return
 	}
 	if why := a.host.Admission.lacks(in); why != "" {
@@ -213,13 +222,14 @@ func (a *Ahead) wake(st *Site, now time.Time) {
 		e.at = now.Add(aheadAgain)
 		return
 	}
-	a.tokens--
-	e.done = true
 	w := &woken{expected: *e}
 	a.mu.Lock()
-	a.waking++
-	a.out[st] = w
+	room = a.begin(st, w) // one may have been woken beside another meanwhile
 	a.mu.Unlock()
+	if !room {
+		return
+	}
+	e.done = true
 	st.goDo(func() {
 		defer a.over()
 		a.errand(st, in.Spec, w)
@@ -237,21 +247,27 @@ func (a *Ahead) errand(st *Site, s *spec.Site, w *woken) {
 	ctx, cancel := context.WithTimeout(a.host.Ctx, min(2*a.host.startTimeout(s), max(time.Minute, w.rise.Until-w.rise.After)))
 	defer cancel()
 	r, _, err := st.errand(ctx, fmt.Sprintf("ahead of a visit: its plan has it %s from %s after the last one on", w.rise.Tier, spec.Duration(w.rise.After.Round(time.Second))))
-	if err != nil {
-		a.failed.Add(1)
-		a.mu.Lock()
-		delete(a.out, st)
-		a.mu.Unlock()
-		a.host.Log.Warn("a site could not be woken ahead of a visit", "site", st.Name, "error", err)
-		return
+	if err == nil {
+		st.With(func(l *Live) {
+			r.last = w.last
+			errandOver(l, r)
+		})
 	}
-	st.With(func(l *Live) {
-		r.last = w.last
-		errandOver(l, r)
-	})
+	a.isUp(st, w, r, err)
+}
+
+// isUp notes that a site is awake, or why it is not.
+func (a *Ahead) isUp(st *Site, w *woken, r *Replica, err error) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err != nil {
+		a.failed.Add(1)
+		delete(a.out, st)
+		a.host.Log.Warn("a site could not be woken ahead of a visit", "site", st.Name, "error", err)
+		return false
+	}
 	w.id, w.up = r.ID, time.Now()
+	return true
 }
 
 // outcomes finds out of those who were woken whether somebody came.
@@ -298,7 +314,11 @@ func (a *Ahead) tell(st *Site, w *woken, came bool, what string) {
 	a.mu.Lock()
 	delete(a.out, st)
 	a.mu.Unlock()
-	a.host.Tell(event.Event{Site: st.Name, Kind: event.Ahead, Reason: what, Fields: map[string]any{"came": came, "tier": w.rise.Tier}})
+	fields := map[string]any{"came": came, "tier": w.rise.Tier}
+	if w.beside != "" {
+		fields["beside"] = w.beside
+	}
+	a.host.Tell(event.Event{Site: st.Name, Kind: event.Ahead, Reason: what, Fields: fields})
 }
 
 // aheadFile lists the sites that are to be woken, for the next daemon.

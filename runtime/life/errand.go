@@ -57,6 +57,11 @@ func (st *Site) errand(ctx context.Context, why string) (found *Replica, s *spec
 	}
 	defer leave()
 	st.Host.Wakes.Yield(ctx.Done())
+	return errandNow(ctx, st, why)
+}
+
+// errandNow is errand that waits for nobody.
+func errandNow(ctx context.Context, st *Site, why string) (found *Replica, s *spec.Site, err error) {
 	begun := time.Now()
 	st.With(func(l *Live) {
 		if l.Activity != nil && l.Machine.Phase() == site.Backoff {

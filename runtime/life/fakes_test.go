@@ -151,6 +151,7 @@ func (w *world) start(specs string) *daemon {
 	h.Arrivals = OpenArrivals(h, w)
 	h.Budget = NewBudget(h, w.used)
 	h.Ahead = NewAhead(h)
+	h.Go(func() { h.Ahead.Follow(ctx) })
 	h.Admission = NewAdmission(h, w.memoryLeft)
 	h.Admission.busy = func() string { return "" } // whatever this machine does
 	h.Scale, err = scale.New(scale.Options{

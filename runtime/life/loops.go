@@ -59,7 +59,9 @@ func (l *Live) socketEvent(r *Replica, ev bpf.Event) {
 	case bpf.EventKnock:
 		r.asleep = false // the program has cleared its mark
 		if r.trace == nil {
-			r.trace = l.knockTrace(r, ev.Time)
+			if r.trace = l.knockTrace(r, ev.Time); r.trace != nil {
+				l.Host.Ahead.woke(l)
+			}
 		}
 		l.handle(site.Knocked{ID: id})
 		if m, ok := l.Machine.Replica(id); ok && m.State == site.Ready { // it was not asleep yet

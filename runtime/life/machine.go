@@ -66,6 +66,9 @@ func (l *Live) wakeUp(ev site.Event, t *wakeTrace) error {
 	l.trace = t
 	l.handle(ev)
 	if l.Activity != nil {
+		if t != nil && l.trace == nil && !t.byHand() {
+			l.Host.Ahead.woke(l)
+		}
 		l.trace = nil // if it started nothing, it is not the story of a wake
 	}
 	return nil
@@ -457,7 +460,7 @@ func (l *Live) note(note site.Note) {
 	case note.Kind == event.Running:
 		h.Failure, h.failed = nil, false
 	case detect.Tier(note.Kind).Depth() > 0, note.Kind == event.Parked:
-		h.Idle = now
+		h.Idle, h.byHand = now, l.Machine.ByHand()
 		l.Host.Ahead.slept(l)
 	}
 	l.Host.Tell(ev)

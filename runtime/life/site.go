@@ -100,6 +100,7 @@ type history struct {
 	Decision *event.Decision
 	Failure  *event.Failure
 	Idle     time.Time // when its last connection ended, as far as known
+	byHand   bool      // who sent it to sleep was a person
 	failed   bool      // the last wake failed
 	unscaled []string  // why some limits cannot be scaled, as far as it was told
 	came     uint64    // connections since its last wake, as far as counted

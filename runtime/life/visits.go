@@ -63,7 +63,9 @@ func learnFrom(l *Live, v policy.Visits, s *spec.Site, x *policy.Experience) {
 	if h := l.History; h != nil {
 		v.Late, h.late = h.late, 0
 	}
-	l.Host.Plans.Visited(l.Host.Input(s, x), v)
+	if l.Host.Plans.Visited(l.Host.Input(s, x), v) {
+		l.Host.Ahead.arrived(l, v.Begin)
+	}
 }
 
 // learnEarly takes the visits that came before the record was read.

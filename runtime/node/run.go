@@ -302,6 +302,7 @@ func (n *Node) look(ctx context.Context) {
 	n.Go(func() { n.every(ctx, life.CirculateLook, life.NewCirculator(n.Host).Look) })
 	n.Go(func() { n.every(ctx, life.ArrivalsEvery, n.Arrivals.Read) })
 	n.Go(func() { n.every(ctx, life.AheadLook, n.Ahead.Look) })
+	n.Go(func() { n.Ahead.Follow(ctx) })
 	n.Go(func() { n.every(ctx, life.BudgetLook, n.Budget.Look) })
 	n.Go(func() { n.every(ctx, life.StallLook, n.FindStalls) })
 	n.Go(func() { n.every(ctx, life.DiskLook, n.Disks.Watch) })

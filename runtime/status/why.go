@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/detect"
+	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/event"
 	"github.com/fcnode/fcnode/runtime/life"
@@ -54,6 +56,13 @@ func (s *Status) Why(ctx context.Context, name string, n int) (api.Why, error) {
 		asked.Input = s.host.Input(v.Spec, l.WhatWasLearnt().Clone())
 	})
 	wire(&out, s.host.Plans.Why(asked))
+	for _, f := range s.host.Plans.Follows(uint32(e.ID)) {
+		if leads := s.table.ByID(bpf.SiteID(f.Site)); leads != nil {
+			out.Follows = append(out.Follows, api.WhyFollows{
+				Site: leads.Name, Came: f.Came, Wakes: f.Wakes, Lag: event.Nanoseconds(f.Lag), Within: event.Nanoseconds(sleep.Follows), Woken: f.Woken,
+			})
+		}
+	}
 	return out, nil
 }
 
