@@ -123,8 +123,8 @@ bench: build ## Measure, and rewrite the tables of docs/performance.md (root or 
 	$(SUDO) go run ./tests/bench -bin $(BIN) -write docs/performance.md
 
 .PHONY: study
-study: ## Replay fleets of sites through the rules for sleep, and rewrite docs/efficiency.md (TRACES=folder; SHORT=1: a minute)
-	@go run ./tests/study $(if $(SHORT),-short,-write docs) -traces '$(or $(TRACES),../shared/traces)'
+study: ## Replay fleets of sites through the rules for sleep, and rewrite docs/efficiency.md (TRACES=folder; SHORT=1: a minute; ONLY=cascades or season: that section)
+	@go run ./tests/study $(if $(SHORT),-short,-write docs) $(if $(ONLY),-only $(ONLY)) -traces '$(or $(TRACES),../shared/traces)'
 
 .PHONY: bench-vm
 bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and rewrite docs/performance-vm.md

@@ -35,6 +35,7 @@ type options struct {
 	draws   int
 	half    uint
 	fleet   string
+	only    string
 }
 
 func main() {
@@ -49,6 +50,7 @@ func main() {
 	flag.IntVar(&o.draws, "draws", 400, "draws of the bootstrap")
 	flag.UintVar(&o.half, "half", heldOut, "half of the patterns: 0, which constants were chosen on, or 1, held out")
 	flag.StringVar(&o.fleet, "fleet", "", "play only fleets whose name has this")
+	flag.StringVar(&o.only, "only", "", "play only this section of the page, and write no other: cascades or season")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "study:", err)
@@ -66,6 +68,9 @@ func run(o options) error {
 		fmt.Fprintf(os.Stderr, "there are no traces in %s (-traces, TRACES): only the fleet that is made here is played\n", o.traces)
 	}
 	fleets := slices.DeleteFunc(t.fleets(uint32(o.half), o.short, o.seed), func(f *model.Fleet) bool { return !strings.Contains(f.Name, o.fleet) })
+	if o.only != "" {
+		return section(o, fleets)
+	}
 	all := runAll(fleets, o.short, o.workers, func(left int) {
 		if left%20 == 0 {
 			fmt.Fprintf(os.Stderr, "%4d runs left, %v\n", left, time.Since(start).Round(time.Second))
@@ -77,6 +82,8 @@ func run(o options) error {
 	}
 	fmt.Fprintf(os.Stderr, "budgets, %v\n", time.Since(start).Round(time.Second))
 	rows := budgets(fleets)
+	fmt.Fprintf(os.Stderr, "cascades, %v\n", time.Since(start).Round(time.Second))
+	chains := cascades(withChains(fleets, o), o.workers)
 	fmt.Fprintf(os.Stderr, "alarms, %v\n", time.Since(start).Round(time.Second))
 	alarms := t.alarms(o.short, o.seed)
 	goals := append(memoryGoals(all, draws), costGoals(all, draws)...)
@@ -87,7 +94,7 @@ func run(o options) error {
 	sortGoals(goals)
 	r := &report{}
 	drawn := charts(all, draws)
-	r.page(o, all, draws, rows, alarms, goals, drawn)
+	r.page(o, all, draws, rows, chains, seasons(fleets, o.workers), alarms, goals, drawn)
 	fmt.Print(r.String())
 	for i := range drawn {
 		fmt.Printf("\n%s", drawn[i].text(90, 20))
@@ -99,6 +106,46 @@ func run(o options) error {
 		}
 	}
 	return compareCells(o, cells(all, draws, rows))
+}
+
+// section plays one of the page's, and leaves the others as they are.
+func section(o options, fleets []*model.Fleet) error {
+	r := &report{}
+	switch o.only {
+	case "cascades":
+		r.cascadePart(cascades(withChains(fleets, o), o.workers), o)
+	case "season":
+		r.seasonPart(seasons(fleets, o.workers), o)
+	default:
+		return fmt.Errorf("-only %s: that is no section that can be played alone; cascades and season are", o.only)
+	}
+	fmt.Print(r.String())
+	if o.write == "" {
+		return nil
+	}
+	path := filepath.Join(o.write, "efficiency.md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	out, err := replaceSection(string(page), r.String())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, []byte(out), 0o644)
+}
+
+// replaceSection puts a section, which begins with its heading, in the place of the one of that name.
+func replaceSection(page, section string) (string, error) {
+	heading, _, _ := strings.Cut(section, "\n")
+	before, rest, found := strings.Cut(page, heading+"\n")
+	if !found {
+		return "", fmt.Errorf("it has no section %q: play all of the study", heading)
+	}
+	if i := strings.Index(rest, "\n## "); i >= 0 {
+		return before + section + rest[i+1:], nil
+	}
+	return before + section, nil
 }
 
 func writeDocs(folder string, r *report, drawn []chart) error {

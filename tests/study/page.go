@@ -3,7 +3,7 @@ package main
 import "github.com/fcnode/fcnode/runtime/policy"
 
 // page is all of docs/efficiency.md.
-func (r *report) page(o options, all []*study, draws map[*study][][]float64, rows []budgetRow, alarms *alarmStudy, goals []goal, drawn []chart) {
+func (r *report) page(o options, all []*study, draws map[*study][][]float64, rows []budgetRow, chains []*cascadeStudy, by []*seasonStudy, alarms *alarmStudy, goals []goal, drawn []chart) {
 	r.printf(`# Efficiency: what sleep saves, and what it costs visitors
 
 Written by %s; do not edit. How the rules work is in [detection.md](detection.md).
@@ -39,6 +39,8 @@ All rules see the same requests.
 	r.costTable(all)
 	r.printf("## A budget of memory\n\nA fifth of what the fleet would hold if it were always running. A move takes no time in this model.\n\n")
 	r.budgetTable(rows)
+	r.cascadePart(chains, o)
+	r.seasonPart(by, o)
 	if alarms == nil {
 		return
 	}

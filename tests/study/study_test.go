@@ -77,6 +77,21 @@ func TestChart(t *testing.T) {
 	}
 }
 
+func TestOneSectionIsReplaced(t *testing.T) {
+	const page = "# Page\n\n## One\n\nold\n\n## Two\n\nstays\n\n"
+	for section, want := range map[string]string{
+		"## One\n\nnew\n\n": "# Page\n\n## One\n\nnew\n\n## Two\n\nstays\n\n",
+		"## Two\n\nnew\n\n": "# Page\n\n## One\n\nold\n\n## Two\n\nnew\n\n",
+	} {
+		if got, err := replaceSection(page, section); err != nil || got != want {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if _, err := replaceSection(page, "## Three\n"); err == nil {
+		t.Error("a page without the section has got it somewhere")
+	}
+}
+
 func TestRegressionFails(t *testing.T) {
 	o := options{cells: filepath.Join(t.TempDir(), "cells.json"), seed: 1}
 	now := map[string]float64{"a fleet: memory": 0.2, "a fleet: cost": 1.1}
@@ -118,7 +133,8 @@ func TestStudyOfASmallFleet(t *testing.T) {
 	r := &report{}
 	drawn := charts(all, draws)
 	o := options{draws: 10, seed: 1}
-	r.page(o, all, draws, rows, nil, goals, drawn)
+	chains := cascades(append(fleets, model.Chains("chains", 30, 14, 1)), 2)
+	r.page(o, all, draws, rows, chains, seasons(fleets, 2), nil, goals, drawn)
 	dir := t.TempDir()
 	if err := writeDocs(dir, r, drawn); err != nil {
 		t.Fatal(err)
@@ -127,7 +143,7 @@ func TestStudyOfASmallFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| 1 | ", "| 7 | ", ruleSteered, "efficiency-hosting.svg", "the state of a site: 106 bytes met"} {
+	for _, want := range []string{"| 1 | ", "| 7 | ", ruleSteered, "efficiency-hosting.svg", "the state of a site: 106 bytes met", "| chains | "} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -137,6 +153,9 @@ func TestStudyOfASmallFleet(t *testing.T) {
 	}
 	if len(cells(all, draws, rows)) < 4 {
 		t.Errorf("cells %v", cells(all, draws, rows))
+	}
+	if a, b := chains[1].cost(chains[1].resamples(10, 1)), chains[1].with.Total(); a.value >= 1 || b.Followed < 0.25*b.Beside || b.Beside == 0 {
+		t.Errorf("where sites follow each other it costs %v of what it did, and of %v wakes %v were followed", a, b.Beside, b.Followed)
 	}
 	// An oracle is cheaper than whoever it is an oracle for.
 	for _, v := range priced {
