@@ -140,6 +140,11 @@ bench-vm: deps-vm build ## Measure what this machine lacks in a virtual one, and
 bench-gateway: ## Measure the gateway beside Caddy, nginx and the direct way; the wake; a flood
 	cd $(GATEWAY) && FCNODE_APPS="$$($(abspath tests/apps/build.sh))" go test -vet=off -run '^$$' -bench . -benchtime 3s ./internal/front | grep -v '^{'
 
+.PHONY: bench-wordpress
+bench-wordpress: build ## Measure the first visit to the demo's WordPress from each tier, and rewrite docs/performance-wordpress.md (root or sudo)
+	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/tests/ ./tests/wordpress
+	@apps=$$(tests/apps/build.sh); $(SUDO) $(BIN)/tests/wordpress -fcnode $(BIN)/fcnode -apps "$$apps" -rounds $(or $(RUNS),15) -write $(abspath docs)/performance-wordpress.md
+
 ## Try and install
 .PHONY: demo demo-wordpress
 demo: deps build ## A node with a demo site: watch it wake (root or sudo)

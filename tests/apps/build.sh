@@ -120,7 +120,8 @@ layers() { # ROOT FOLDER
 layer() { # FILE ARGUMENTS OF TAR…
 	local file=$1
 	shift
-	tar -c --sort=name --mtime=@0 --numeric-owner "$@" | tee >(sha256sum >"$file.tar.sha256") | gzip -n >"$file.tar.gz"
+	# Any time but 0, for which PHP's OPcache keeps no file: each page would be compiled anew.
+	tar -c --sort=name --mtime=2020-01-01T00:00:00Z --numeric-owner "$@" | tee >(sha256sum >"$file.tar.sha256") | gzip -n >"$file.tar.gz"
 	sha256sum <"$file.tar.gz" >"$file.tar.gz.sha256"
 }
 link_one() { # LINK FILE…

@@ -4,22 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/fcnode/fcnode/criu"
 	"github.com/fcnode/fcnode/runtime/api"
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 	"github.com/fcnode/fcnode/runtime/spec"
 	"github.com/fcnode/fcnode/tests/apps"
+	"github.com/fcnode/fcnode/tests/pagecache"
 )
 
 // appRuns bounds the runs of this bench: each one stops, starts and dumps all applications.
@@ -73,11 +70,7 @@ func openOnDisk(ctx context.Context, o options, name string) (s *stage.Stage, di
 	if s, err = stage.Open(dir, filepath.Join(o.bin, "fcnode"), ""); err != nil {
 		return nil, "", err
 	}
-	at := s.File("state") // a real folder, as the daemon wants it
-	if err = os.Mkdir(at, 0o755); err == nil {
-		err = os.NewSyscallError("mount", unix.Mount(state, at, "", unix.MS_BIND, "")) // this mount namespace is ours
-	}
-	if err == nil {
+	if err = s.StateOn(state); err == nil {
 		err = s.Start(ctx)
 	}
 	if err != nil {
@@ -221,7 +214,7 @@ func (b *appBench) once(ctx context.Context, a *hosted, sl *sleeper, counts bool
 		return err
 	}
 	if sl.uncached {
-		why, err := uncache(a.root, b.image(sl.site))
+		why, err := pagecache.Drop(a.root, b.image(sl.site))
 		if err != nil || why != "" {
 			sl.unusable = why
 			return err
@@ -324,57 +317,6 @@ func (b *appBench) idleOn(ctx context.Context, all []*hosted, tier api.Tier, idl
 		}
 	}
 	return nil
-}
-
-// uncache takes the files of folders out of the page cache. Folders that are not there are none.
-func uncache(dirs ...string) (why string, err error) {
-	var all, kept int64
-	for _, dir := range dirs {
-		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil || !e.Type().IsRegular() {
-				return err
-			}
-			size, in, err := uncacheFile(path)
-			all, kept = all+size, kept+in
-			return err
-		})
-		if err != nil {
-			return "", err
-		}
-	}
-	if kept > all/20 {
-		return fmt.Sprintf("%d MB of %d MB stay in the page cache", kept/1e6, all/1e6), nil
-	}
-	return "", nil
-}
-
-// uncacheFile does so for one file, and tells its size and how much of it the page cache has kept.
-func uncacheFile(path string) (size, kept int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return 0, 0, fmt.Errorf("take %s out of the page cache: %w", path, err)
-	}
-	whole := struct{ off, size uint64 }{}
-	var state struct{ cached, dirty, writeback, evicted, recently uint64 }
-	_, _, errno := unix.Syscall6(unix.SYS_CACHESTAT, f.Fd(), uintptr(unsafe.Pointer(&whole)), uintptr(unsafe.Pointer(&state)), 0, 0, 0)
-	if errno == unix.ENOSYS { // before Linux 6.5; it is believed
-		return info.Size(), 0, nil
-	}
-	if errno != 0 {
-		return 0, 0, fmt.Errorf("see how much of %s is in the page cache: %w", path, errno)
-	}
-	return info.Size(), int64(state.cached) * int64(os.Getpagesize()), nil
 }
 
 func reportApps(r *report, all []*hosted, missing []string) {

@@ -17,6 +17,7 @@ import (
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/demo/stage"
 	"github.com/fcnode/fcnode/runtime/spec"
+	"github.com/fcnode/fcnode/tests/pagecache"
 )
 
 // imageRuns bounds the runs of this bench, in which each one writes images.
@@ -273,7 +274,7 @@ func (b *imageBench) memoryThere(ctx context.Context, c *container.Container) er
 
 // dropFromCache makes the next reading of an image come from the disk.
 func dropFromCache(dir string) error {
-	why, err := uncache(filepath.Join(dir, criu.ImagesDir))
+	why, err := pagecache.Drop(filepath.Join(dir, criu.ImagesDir))
 	if err == nil && why != "" {
 		err = errors.New(why)
 	}

@@ -68,6 +68,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	first  time.Duration // until it began
 	took   time.Duration
 }
 
@@ -89,7 +90,7 @@ func (b *blog) do(ctx context.Context, c *http.Client, method, path string, head
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	a := answer{status: resp.StatusCode, header: resp.Header}
+	a := answer{status: resp.StatusCode, header: resp.Header, first: time.Since(begin)}
 	if a.body, err = io.ReadAll(resp.Body); err != nil {
 		return answer{}, fmt.Errorf("%s %s: the answer broke off after %d bytes: %w", method, path, len(a.body), err)
 	}

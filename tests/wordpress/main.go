@@ -41,6 +41,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.StringVar(&o.apps, "apps", "", "folder that tests/apps/build.sh has made")
 	flags.Float64Var(&o.scale, "scale", 1, "how much slower than a real machine this one is")
 	flags.Float64Var(&o.rate, "rate", 10, "requests a second while the site circulates")
+	flags.IntVar(&o.rounds, "rounds", 0, "measure so many wakes from each tier, instead of the rest of the demo")
+	flags.StringVar(&o.write, "write", "", "file to write to what was measured, as Markdown")
 	result := flags.String("report", "", "file to write what was shown to, as JSON")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,6 +62,7 @@ func outside(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return fmt.Errorf("make the demo's folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	defer os.RemoveAll(diskOf(dir))
 	// Not CommandContext: the child gets the terminal's Ctrl-C itself, and cleans up.
 	cmd := stage.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), envDir+"="+dir)
@@ -71,6 +74,9 @@ func outside(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	defer stop()
 	return cmd.Wait()
 }
+
+// diskOf is the folder beside the stage's for what is not to lie in memory.
+func diskOf(dir string) string { return dir + "-disk" }
 
 // config has the node's deadlines, the defaults, stretched to the machine.
 func (o options) config() string {
@@ -92,6 +98,15 @@ func inside(ctx context.Context, o options, dir, result string, stdout, stderr i
 	st, err := stage.Open(dir, o.fcnode, o.config())
 	if err != nil {
 		return err
+	}
+	if o.rounds > 0 { // what is uncached is read from a disk
+		err := os.Mkdir(diskOf(dir), 0o755)
+		if err == nil {
+			err = st.StateOn(diskOf(dir))
+		}
+		if err != nil {
+			return errors.Join(err, st.Close())
+		}
 	}
 	s := &scenario{Teller: stage.Teller{Stage: st, Stdout: stdout, Stderr: stderr}, options: o}
 	if err = s.run(ctx); err != nil {

@@ -21,6 +21,8 @@ type options struct {
 	apps   string  // folder that tests/apps/build.sh has made
 	scale  float64 // how much slower than a real machine this one is
 	rate   float64 // of requests while the site circulates, a second
+	rounds int     // of wakes from each tier that are measured; 0: it is shown
+	write  string  // where to write what was measured; empty: nowhere
 }
 
 // report is what a run has shown.
@@ -61,9 +63,13 @@ func (s *scenario) run(ctx context.Context) (err error) {
 			err = errors.Join(err, p.stop())
 		}
 	}()
-	for _, step := range []func(context.Context) error{
-		s.startBeside, s.start, s.deploy, s.write, s.sleepAndWake, s.whoCame, s.nextCustomer, s.renew,
-	} {
+	steps := []func(context.Context) error{s.startBeside, s.start, s.deploy, s.publish}
+	if s.rounds > 0 {
+		steps = append(steps, s.measure)
+	} else {
+		steps = append(steps, s.sleepAndWake, s.whoCame, s.nextCustomer, s.renew)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -175,8 +181,8 @@ func (s *scenario) visit(ctx context.Context, c customer) (*blog, error) {
 	return newBlog(s.Stage, c.domain, site.Addresses[0].String(), s.patience()), nil
 }
 
-// write installs WordPress and publishes the article.
-func (s *scenario) write(ctx context.Context) error {
+// publish installs WordPress and publishes the article.
+func (s *scenario) publish(ctx context.Context) error {
 	s.Say("Its owner fills the form of installation in, logs in, uploads a picture and posts an article through the REST API:")
 	for _, step := range []struct {
 		what string
