@@ -407,6 +407,26 @@ func TestCountersOnlyGrow(t *testing.T) {
 	})
 }
 
+// TestPreparedAgain: what waited at a gate for the last daemon does so for the next one.
+func TestPreparedAgain(t *testing.T) {
+	const specs = "idle: 1m, tiers: [prepared]"
+	inWorld(t, specs, func(t *testing.T, w *world, d *daemon, s *Site) {
+		d.up(t, s)
+		pass(2 * time.Minute)
+		d.kill()
+		for _, id := range w.ids() { // the gates end with their daemon
+			_ = w.RemoveReplica(id, bpf.Replica{})
+		}
+		*d = *w.start(specs)
+		d.PrepareAgain()
+		pass(time.Second)
+		wantKinds(t, d, event.Prepared)
+		if s = d.all["a"]; s.Quarantined() || len(w.ids()) != 1 || !w.parked(s.ID) {
+			t.Errorf("its replicas are %v, parked: %v, quarantined: %v", w.ids(), w.parked(s.ID), s.Quarantined())
+		}
+	})
+}
+
 // failure is the last of a site.
 func (st *Site) failure() (f *event.Failure) {
 	st.With(func(l *Live) { f = l.past().Failure })
