@@ -157,7 +157,7 @@ func TestFollowPanics(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { f.Follow(ctx); close(done) }()
-		<-time.After(3 * legacyEvery)
+		<-time.After(3*legacyEvery + legacyEvery/2) // in the middle between two reads
 		m.mu.Lock()
 		if !m.byStack[len(m.byStack)-1] || m.faults < 3 || m.reads != m.faults {
 			t.Errorf("by the stack: %v; %d reads panicked, of %d", m.byStack, m.faults, m.reads)
@@ -169,10 +169,10 @@ func TestFollowPanics(t *testing.T) {
 		m.mu.Unlock()
 		m.changed()
 		<-time.After(2 * gatherFor)
+		cancel()
+		<-done
 		if m.byStack[len(m.byStack)-1] {
 			t.Errorf("there are no rules, and by the stack: %v", m.byStack)
 		}
-		cancel()
-		<-done
 	})
 }
