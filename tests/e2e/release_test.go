@@ -77,6 +77,12 @@ func TestRootDeployByLink(t *testing.T) {
 	visit("1", 0) // and from where they sleep
 	app.deploy("2")
 	visit("2", 1)
+	if len(tiers) == 3 { // of a checkpoint that lacks its writable layer the next daemon makes nothing
+		testutil.WaitFor(t, patience, "the checkpoint to be whole", func() error {
+			_, err := os.Stat(n.path(filepath.Join("state/checkpoints", string(api.TierCheckpointed), criu.UpperDir)))
+			return err
+		})
+	}
 	n.kill() // the next daemon knows what those that it finds have mounted
 	n.start()
 	for i, s := range sites {
