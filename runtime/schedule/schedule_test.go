@@ -135,7 +135,7 @@ func TestOnTime(t *testing.T) {
 			t.Errorf("%+v", told)
 		}
 		r.site("a", "*/30 * * * *", "2 * * * *") // another spec, between two ticks
-		want(t, "in its first minute", r.pass(59*time.Second), "a 2 * * * * 01:02")
+		want(t, "in its first minute", r.pass(59*time.Second+time.Second/2), "a 2 * * * * 01:02")
 		r.site("a", "*/30 * * * *")
 		r.site("b", "5 * * * *")
 		want(t, "in another", r.pass(time.Hour), "a */30 * * * * 01:30", "a */30 * * * * 02:00", "b 5 * * * * 01:05")
