@@ -74,6 +74,7 @@ var table = []Tests{
 		"DamagedFiles", "ExhaustedTables", "HungRestoreStartsCold", "UmaskOfTheNode",
 	}},
 	{Package: "tests/e2e", Why: "what a node allows is decided before the kernel is asked", names: []string{"PrivilegesWithinTheNodes"}},
+	{Package: "tests/e2e", Why: "what an image lacks is seen in its files, before the kernel is asked", names: []string{"OddImages", "OddFolder"}},
 	{Package: "tests/e2e", Why: "they are about programs before the node, to which a site is an address", names: []string{
 		"Gateway", "GatewayTellsWho", "FrontEnds", "RoutesSocketGivesNoRights", "FromPHPFPM",
 	}},
