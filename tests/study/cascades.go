@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/fcnode/fcnode/detect/model"
 	"github.com/fcnode/fcnode/detect/sleep"
@@ -36,28 +35,23 @@ func withChains(fleets []*model.Fleet, o options) []*model.Fleet {
 // cascades plays fleets with them and without, so many at a time.
 func cascades(fleets []*model.Fleet, workers int) []*cascadeStudy {
 	out := make([]*cascadeStudy, len(fleets))
-	free := make(chan struct{}, workers)
-	var wg sync.WaitGroup
+	p := newPlayer(workers)
 	for i, f := range fleets {
 		c := &cascadeStudy{study: study{fleet: f}}
 		out[i] = c
 		play := func(to **model.NightReport, price, share float64, beside bool) {
-			wg.Go(func() {
-				free <- struct{}{}
-				defer func() { <-free }()
-				r := model.NewPlanned(wordpress(), prices(price), share, f.Sites)
-				if beside {
-					r.Cascades = sleep.NewCascades()
-				}
-				*to = model.PlayNights(config(f), f, r)
-			})
+			r := model.NewPlanned(wordpress(), prices(price), share, f.Sites)
+			if beside {
+				r.Cascades = sleep.NewCascades()
+			}
+			p.nights(f, r, func(n *model.NightReport) { *to = n })
 		}
 		play(&c.without, sleep.DefaultPrices.Visit, 0.01, false)
 		play(&c.with, sleep.DefaultPrices.Visit, 0.01, true)
 		play(&c.costWithout, cascadePrice, 0, false)
 		play(&c.costBeside, cascadePrice, 0, true)
 	}
-	wg.Wait()
+	p.wait()
 	return out
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/fcnode/fcnode/detect/model"
 	"github.com/fcnode/fcnode/detect/sleep"
@@ -25,13 +24,10 @@ type seasonRun struct {
 
 func seasons(fleets []*model.Fleet, workers int) []*seasonStudy {
 	out := make([]*seasonStudy, len(fleets))
-	free := make(chan struct{}, workers)
-	var wg sync.WaitGroup
+	p := newPlayer(workers)
 	play := func(f *model.Fleet, to **model.NightReport, rule model.Sleeper, then func()) {
-		wg.Go(func() {
-			free <- struct{}{}
-			defer func() { <-free }()
-			*to = model.PlayNights(config(f), f, rule)
+		p.nights(f, rule, func(n *model.NightReport) {
+			*to = n
 			then()
 		})
 	}
@@ -47,7 +43,7 @@ func seasons(fleets []*model.Fleet, workers int) []*seasonStudy {
 			play(f, &run.steered, model.NewSeasonal(wordpress(), sleep.DefaultPrices, 0.01, f.Sites, hours), func() {})
 		}
 	}
-	wg.Wait()
+	p.wait()
 	return out
 }
 
