@@ -9,31 +9,8 @@ import (
 	"testing"
 
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
 )
-
-// rootWith makes a root file system of programs, and of links where a content begins with "->".
-func rootWith(t *testing.T, files map[string]string) *os.File {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(path), 0o755)
-		if target, ok := strings.CutPrefix(content, "->"); ok {
-			err = errors.Join(err, os.Symlink(target, path))
-		} else {
-			err = errors.Join(err, os.WriteFile(path, []byte(content), 0o755))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = root.Close() })
-	return root
-}
 
 // check compares an error, which is of a kind that callers are told, with a text in it; "" for none.
 func check(t *testing.T, what any, err error, kind wire.Kind, want string) {
@@ -57,7 +34,7 @@ func native(t *testing.T) string {
 }
 
 func TestProgram(t *testing.T) {
-	root := rootWith(t, map[string]string{
+	root := testutil.RootWith(t, map[string]string{
 		"bin/sh": "#!/vol/sh-itself\n", "bin/text": "text", "bin/bad": "#! \n", "srv/app": "#!/opt/interp -x\n",
 		"bin/dos": "#!/bin/sh\r\nexit\r\n", "bin/dosarg": "#!/bin/sh -e\r\n", "bin/tab": "#!\t/bin/sh\t-e\n", "bin/self": "#!/bin/self\n",
 		"bin/one": "#!/bin/two\n", "bin/two": "#!/bin/text\n", "bin/ofdir": "#!/bin\n", "bin/ofdata": "#!/srv/data\n", "srv/data": "#!/bin/sh\n",
@@ -102,13 +79,13 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%q: found %t, want %t", tt.args, found, tt.found)
 		}
 	}
-	if found, err := Program(rootWith(t, map[string]string{"test": native(t)}), wire.StartRequest{Args: []string{"/test"}, Mounts: []wire.Mount{{Target: "/lib"}, {Target: "/lib64"}}}); !found || err != nil {
+	if found, err := Program(testutil.RootWith(t, map[string]string{"test": native(t)}), wire.StartRequest{Args: []string{"/test"}, Mounts: []wire.Mount{{Target: "/lib"}, {Target: "/lib64"}}}); !found || err != nil {
 		t.Errorf("this test as a program: %t %v", found, err)
 	}
 }
 
 func TestCwd(t *testing.T) {
-	root := rootWith(t, map[string]string{"srv/file": "x", "srv/link": "->/srv", "srv/up": "->../../../../srv", "srv/nowhere": "->/none", "srv/loop": "->loop"})
+	root := testutil.RootWith(t, map[string]string{"srv/file": "x", "srv/link": "->/srv", "srv/up": "->../../../../srv", "srv/nowhere": "->/none", "srv/loop": "->loop"})
 	for _, tt := range []struct{ cwd, want string }{
 		{"/", ""}, {"/srv", ""}, {"/srv/", ""}, {"/none/such", ""}, // is made
 		{"/srv/link", ""}, {"/srv/up", ""}, {"/srv/link/new", ""}, {"/proc/self", ""}, {"/dev/shm", ""},
@@ -132,7 +109,7 @@ func TestSystem(t *testing.T) {
 		{"etc/x", "x", ""}, {"dev", "->/tmp", ""}, {"proc/x", "x", ""}, {"sys/x", "x", ""},
 		{"proc", "x", "/proc of the image has to be a folder"}, {"proc", "->/etc", "/proc of the image"}, {"sys", "->/etc", "/sys of the image"}, {"dev", "x", "/dev of the image has to be a folder"},
 	} {
-		check(t, tt.name+" "+tt.content, System(rootWith(t, map[string]string{tt.name: tt.content})), wire.KindRootfs, tt.want)
+		check(t, tt.name+" "+tt.content, System(testutil.RootWith(t, map[string]string{tt.name: tt.content})), wire.KindRootfs, tt.want)
 	}
 }
 

@@ -11,30 +11,13 @@ import (
 
 	"github.com/fcnode/fcnode/runtime/container/mounts"
 	"github.com/fcnode/fcnode/runtime/container/wire"
+	"github.com/fcnode/fcnode/tests/testutil"
 	"golang.org/x/sys/unix"
 )
 
-// rootWith makes a root file system of the files, programs all.
-func rootWith(t *testing.T, files map[string]string) *os.File {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o755)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = root.Close() })
-	return root
-}
-
 // TestOpenInStays: no link and no ".." leads out of the root.
 func TestOpenInStays(t *testing.T) {
-	root := rootWith(t, map[string]string{"etc/real": "inside"})
+	root := testutil.RootWith(t, map[string]string{"etc/real": "inside"})
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("outside"), 0o600); err != nil {
 		t.Fatal(err)
@@ -55,7 +38,7 @@ func TestOpenInStays(t *testing.T) {
 }
 
 func TestLookUser(t *testing.T) {
-	root := rootWith(t, map[string]string{
+	root := testutil.RootWith(t, map[string]string{
 		"etc/passwd": "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/var/www:/bin/false\n",
 		"etc/group":  "root:x:0:\nweb:x:34:\nssl:x:50:web\n",
 	})
@@ -74,7 +57,7 @@ func TestLookUser(t *testing.T) {
 			t.Errorf("%q: %+v %v", spec, u, err)
 		}
 	}
-	if u, err := mounts.LookUser(rootWith(t, nil), "12:13"); err != nil || u.UID != 12 || u.GID != 13 {
+	if u, err := mounts.LookUser(testutil.RootWith(t, nil), "12:13"); err != nil || u.UID != 12 || u.GID != 13 {
 		t.Errorf("an image without passwd: %+v %v", u, err)
 	}
 }
