@@ -262,9 +262,10 @@ func (n *Node) openNet() (err error) {
 	if outer != nil {
 		n.closers = append(n.closers, outer.Close)
 	}
+	guarded := life.Guarded(n.Host)
 	n.net, err = netctl.Setup(n.Ctx, netctl.Config{
 		Device: cfg.Device, Prefixes: cfg.Prefixes, Uplinks: cfg.Uplinks, Egress: netctl.Egress(cfg.Egress), RunDir: cfg.RunDir, Pool: cfg.Pool, MountNS: outer,
-		Yield: n.Wakes.Later, Guard: life.Guarded(n.Host),
+		Yield: n.Wakes.Later, Guard: guarded,
 		Damaged: func(err *netctl.DamagedRecordError) {
 			n.MoveAside(cfg.RunDir, err.Path, "", err, "settings of the machine that fcnode changed before are not put back by teardown")
 		},
@@ -272,7 +273,7 @@ func (n *Node) openNet() (err error) {
 	if err != nil {
 		return err
 	}
-	n.firewall = &firewall.Follower{Mode: cfg.Firewall, Network: n.net, Datapath: n.dp, Log: n.Log, Tell: n.Tell, Guard: life.Guarded(n.Host)}
+	n.firewall = &firewall.Follower{Mode: cfg.Firewall, Network: n.net, Datapath: n.dp, Log: n.Log, Tell: n.Tell, Guard: guarded}
 	if err := n.firewall.Sync(); err != nil {
 		return err
 	}
