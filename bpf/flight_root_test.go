@@ -18,10 +18,7 @@ func TestRootFlightOfDatagrams(t *testing.T) {
 	const most = 2
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
-			r := newRig(t)
-			if err := r.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = most }); err != nil {
-				t.Fatal(err)
-			}
+			r := rigHolding(t, most)
 			r.listen(t, 1, vip4, vip6)
 			send := func(p packet, want string) {
 				t.Helper()
@@ -68,10 +65,7 @@ func TestRootFlightsOfAllWhoWait(t *testing.T) {
 	const clients, datagrams = 64, 4
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
-			r := newRig(t)
-			if err := r.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = clients }); err != nil {
-				t.Fatal(err)
-			}
+			r := rigHolding(t, clients)
 			r.listen(t, 1, vip4, vip6)
 			for n := range datagrams {
 				for client := range clients {
@@ -104,10 +98,7 @@ func TestRootFloodOfDatagramsLeavesRoom(t *testing.T) {
 	const clients, flooded, others, visitors = 64, 4, 20, 8
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
-			r := newRig(t)
-			if err := r.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = clients }); err != nil {
-				t.Fatal(err)
-			}
+			r := rigHolding(t, clients)
 			for i := range flooded + others {
 				r.listen(t, SiteID(1+i), vipOf(f, i))
 			}
@@ -147,6 +138,16 @@ func TestRootFloodOfDatagramsLeavesRoom(t *testing.T) {
 			r.device(t, "of a flood, once it was read", initial(f, vipOf(f, flooded-1), clients-1, 0), actOK, holds)
 		})
 	}
+}
+
+// rigHolding is a rig with so many flows of a site that may be held.
+func rigHolding(t *testing.T, perSite uint32) *rig {
+	t.Helper()
+	r := newRig(t)
+	if err := r.updateSettings(func(s *dpFcSettings) { s.HoldPerSite = perSite }); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 const clientPort = 20000
