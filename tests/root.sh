@@ -18,7 +18,7 @@ emulated=false
 parallel=4 packages=1
 if $emulated; then parallel=$(nproc) packages=$(nproc); fi
 scale=${FCNODE_TIME_SCALE:-1}
-args=(-test.v=test2json "-test.parallel=$parallel" "-test.timeout=$((20 * ${scale%.*}))m" "-test.run=${RUN:-^TestRoot}")
+args=(-test.v=test2json "-test.parallel=$parallel" "-test.timeout=$((20 * ${scale%.*}))m")
 
 leave=false
 if $emulated && [ -z "${RUN:-}" ]; then
@@ -27,10 +27,10 @@ if $emulated && [ -z "${RUN:-}" ]; then
 fi
 
 run() { # PACKAGE BINARY FOLDER
-	local skip=
-	if $leave; then skip=$("$binaries/leave" "$1"); fi
+	local which=("-test.run=${RUN:-^TestRoot}")
+	if $leave; then mapfile -t which < <("$binaries/leave" "$1"); fi
 	cd "$3" && FCNODE_ROOT_TESTS=1 FCNODE_BIN_DIR=$programs \
-		"$binaries/test2json" -t -p "$1" "$binaries/$2" "${args[@]}" "-test.skip=$skip"
+		"$binaries/test2json" -t -p "$1" "$binaries/$2" "${args[@]}" "${which[@]}"
 }
 
 all() {

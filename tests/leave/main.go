@@ -2,7 +2,7 @@
 // that it has:
 //
 //	leave            lists it with the reasons, for people
-//	leave PACKAGE    prints the -test.skip of a package, by its import path
+//	leave PACKAGE    prints the arguments for the test binary of a package, by its import path, a line for each
 package main
 
 import (
@@ -21,8 +21,10 @@ func main() {
 	}
 	leaves := left.On(left.Release(kernel))
 	if len(os.Args) < 2 {
-		left.Tell(os.Stdout, "root.sh", leaves)
+		leaves.Tell(os.Stdout, "root.sh")
 		return
 	}
-	fmt.Println(left.Skip(leaves, os.Args[1]))
+	for _, arg := range leaves.Args(os.Args[1]) {
+		fmt.Println(arg)
+	}
 }

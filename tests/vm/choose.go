@@ -2,10 +2,10 @@ package main
 
 import "github.com/fcnode/fcnode/tests/vm/left"
 
-// leftBy is what a run leaves: with -run it runs whatever that matches, and a machine of KVM runs all.
-func leftBy(o options, a accel) []left.Tests {
-	if o.bench != "" || o.run != allTests || !a.emulated {
-		return nil
+// leftBy is what a run leaves, if anything: with -run it runs whatever that matches, and a machine of KVM runs all.
+func leftBy(o options, a accel) (left.Left, bool) {
+	if o.bench != "" || o.run != left.All || !a.emulated {
+		return left.Left{}, false
 	}
-	return left.On(o.release)
+	return left.On(o.release), true
 }

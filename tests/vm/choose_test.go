@@ -1,18 +1,22 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/fcnode/fcnode/tests/vm/left"
+)
 
 func TestLeftBy(t *testing.T) {
 	emulated := accel{emulated: true}
-	o := options{run: allTests, release: "trixie"}
-	if len(leftBy(o, emulated)) == 0 {
+	o := options{run: left.All, release: "trixie"}
+	if _, leaves := leftBy(o, emulated); !leaves {
 		t.Error("an emulated machine leaves nothing")
 	}
-	if l := leftBy(o, accel{}); l != nil {
-		t.Errorf("a machine of KVM leaves %v", l)
+	if _, leaves := leftBy(o, accel{}); leaves {
+		t.Error("a machine of KVM leaves tests")
 	}
 	o.run = "TestRootDryRun"
-	if l := leftBy(o, emulated); l != nil {
-		t.Errorf("-run leaves %v", l)
+	if _, leaves := leftBy(o, emulated); leaves {
+		t.Error("-run leaves tests")
 	}
 }

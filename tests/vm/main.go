@@ -34,9 +34,6 @@ const (
 	exitMachine = 3
 )
 
-// allTests is -run when nothing was chosen.
-const allTests = "^TestRoot"
-
 type options struct {
 	release  string
 	binaries string        // folder of test binaries and their manifest
@@ -60,7 +57,7 @@ func parseFlags() options {
 	flag.StringVar(&o.binaries, "binaries", "bin/tests", "folder made by tests/binaries.sh")
 	flag.StringVar(&o.files, "programs", "bin", "folder with fcnode and its helpers")
 	flag.StringVar(&o.apps, "apps", "", "disk with the real applications (tests/apps)")
-	flag.StringVar(&o.run, "run", cmp.Or(os.Getenv("RUN"), allTests), "which tests to run; else those that RUN in the environment names, else all but what tests/vm/left names")
+	flag.StringVar(&o.run, "run", cmp.Or(os.Getenv("RUN"), left.All), "which tests to run; else those that RUN in the environment names, else all but what tests/vm/left names")
 	flag.StringVar(&o.bench, "bench", "", "parts of the bench to run instead of tests")
 	flag.IntVar(&o.runs, "runs", 5, "runs of each thing that the bench measures by runs")
 	flag.DurationVar(&o.silence, "silence", 8*time.Minute, "kill a machine that says nothing for so long")
@@ -127,7 +124,9 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if o.bench != "" {
 		notes = os.Stderr
 	}
-	left.Tell(notes, "vm", leftBy(o, accel))
+	if leaves, ok := leftBy(o, accel); ok {
+		leaves.Tell(notes, "vm")
+	}
 	rep := newReporter(ctx, os.Stdout, notes, o, m.cpu)
 	err = m.follow(ctx, o.silence, rep)
 	err = errors.Join(err, m.stop(), rep.close())

@@ -32,7 +32,7 @@ func rootTests(t *testing.T, pkg string) map[string]string {
 }
 
 // rare is in the source of a test that needs what only the rig's machines have for sure.
-var rare = regexp.MustCompile(`RequireFeature\([^)]*"(\w+ controller|memory\.reclaim.*|PSI triggers|zram|zswap|swap)"|testutil\.Scratch\(`)
+var rare = regexp.MustCompile(`RequireFeature\([^)]*"(\w+ controller|memory\.reclaim.*|PSI triggers|zram|zswap|swap|NFS|CAP_SYS_RESOURCE)"|testutil\.Scratch\(`)
 
 func TestExist(t *testing.T) {
 	seen := map[string]bool{}
@@ -42,12 +42,12 @@ func TestExist(t *testing.T) {
 			t.Errorf("%s leaves %v without a reason", l.Package, l.names)
 		}
 		for _, test := range l.names {
-			name, _, _ := strings.Cut(test, "/")
+			name, _, part := strings.Cut(test, "/")
 			source, ok := have[name]
 			if !ok {
 				t.Errorf("%s has no TestRoot%s to be left", l.Package, name)
 			}
-			if l.on == nil && rare.MatchString(source) {
+			if l.on == nil && !part && rare.MatchString(source) {
 				t.Errorf("TestRoot%s of %s needs what a machine may lack, and would run nowhere", name, l.Package)
 			}
 			if seen[l.Package+" "+test] {
@@ -58,30 +58,49 @@ func TestExist(t *testing.T) {
 	}
 }
 
-func TestSkip(t *testing.T) {
-	const e2e = "example.org/x/tests/e2e"
-	skip := strings.Split(Skip(On("trixie"), e2e), "|")
-	for _, want := range []string{"^TestRootDryRun$", "^TestRootApps$/^php$"} {
-		if !slices.Contains(skip, want) {
-			t.Errorf("%q does not leave %s", skip, want)
+// TestFew: what is to run exists, and whatever needs what a developer's machine may lack is run on 6.12.
+func TestFew(t *testing.T) {
+	for _, f := range fewOf {
+		have, runs := rootTests(t, f.Package), slices.Concat(f.each, f.trixie)
+		for i, name := range runs {
+			if have[name] == "" {
+				t.Errorf("%s has no TestRoot%s to be run", f.Package, name)
+			}
+			if slices.Contains(runs[:i], name) {
+				t.Errorf("TestRoot%s of %s is named twice", name, f.Package)
+			}
+		}
+		for name, source := range have {
+			if rare.MatchString(source) && !slices.Contains(runs, name) {
+				t.Errorf("TestRoot%s of %s needs what a machine may lack, and would run nowhere", name, f.Package)
+			}
 		}
 	}
-	const far = "^TestRootUserns$"
-	if slices.Contains(skip, far) {
-		t.Errorf("%q leaves on 6.12 what only its neighbours do", skip)
-	}
-	for _, release := range []string{"bookworm", "sid"} {
-		skip := strings.Split(Skip(On(release), e2e), "|")
-		if !slices.Contains(skip, far) {
-			t.Errorf("%q does not leave %s on %s", skip, far, release)
+}
+
+func TestArgs(t *testing.T) {
+	for release, few := range map[string]struct{ runs, leaves string }{"trixie": {"Userns", "DryRun"}, "bookworm": {"FirewallHolds", "Userns"}, "sid": {"FirewallHolds", "Userns"}} {
+		args := On(release).Args("example.org/x/tests/e2e")
+		run, err := regexp.Compile(strings.TrimPrefix(args[0], "-test.run="))
+		if err != nil {
+			t.Fatal(err)
 		}
-		// go test skips nothing of a test whose part is named before the whole of it.
-		if whole, part := slices.Index(skip, "^TestRootApps$"), slices.Index(skip, "^TestRootApps$/^php$"); whole < 0 || part < whole {
-			t.Errorf("on %s the whole of Apps is at %d, a part of it at %d", release, whole, part)
+		for name, want := range map[string]bool{few.runs: true, few.leaves: false, few.runs + "Else": false} {
+			if run.MatchString("TestRoot"+name) != want {
+				t.Errorf("on %s %q runs TestRoot%s: %v", release, args[0], name, !want)
+			}
+		}
+		if want := "-test.skip=^TestRootApps$/^(go|python|php|node)$"; args[1] != want {
+			t.Errorf("on %s the rest is %q, want %q", release, args[1], want)
 		}
 	}
-	if skip := Skip(On("trixie"), "example.org/x/tests/kernels"); skip != "" {
-		t.Errorf("a package of which nothing is left has %q", skip)
+	// go test skips nothing of a test whose part is named before the whole of it.
+	l := Left{tests: []Tests{{Package: "p", names: []string{"A/x"}}, {Package: "p", names: []string{"A"}}}}
+	if got, want := l.Args("m/p"), []string{"-test.run=^TestRoot", "-test.skip=^TestRootA$|^TestRootA$/^x$"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if args := On("trixie").Args("example.org/x/tests/kernels"); !slices.Equal(args, []string{"-test.run=^TestRoot", "-test.skip="}) {
+		t.Errorf("a package of which nothing is left has %q", args)
 	}
 }
 
