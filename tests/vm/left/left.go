@@ -80,7 +80,7 @@ var table = []Tests{
 	}},
 	{Package: "bpf", Why: "they are about numbers, sizes and folders, which are the loader's own business, and load the programs again and again", names: []string{
 		"IncompatibleSizesChangeNothing", "PinFolderMustBeOnBPFFS", "ReplicaNumbersAreTakenOnce", "SiteLimits", "MapsOfAnotherLayout",
-		"SwitchOfMode", "NoRoomForAKnock",
+		"SwitchOfMode", "NoRoomForAKnock", "ManyPortsHurtNobodyElse", "OtherSizesOfFlows",
 	}},
 	{Package: "bpf", Why: "the programs meet the same packets the same way on each kernel that has verified them", on: aside, names: []string{
 		"HeldWholeUpToTheLimit", "CapPerSite", "OnlyFirstPacketsWake", "HeadersOnTheWay", "NotIP", "MalformedPackets", "FullRingEatsNoCap",
