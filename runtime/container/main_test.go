@@ -17,7 +17,6 @@ import (
 	"github.com/fcnode/fcnode/runtime/container/wire"
 	"github.com/fcnode/fcnode/runtime/logs"
 	"github.com/fcnode/fcnode/tests/testutil"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -247,6 +246,6 @@ func alive(p wire.Process) bool {
 		return false
 	}
 	defer fd.Close() // a pidfd
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd.Fd()), Events: unix.POLLIN}}, 0)
-	return err == nil && n == 0
+	over, err := wire.Ended(fd)
+	return err == nil && !over
 }

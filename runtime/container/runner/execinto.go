@@ -49,8 +49,10 @@ func openTarget(req wire.ExecRequest) (*target, error) {
 	t := &target{req: req}
 	err = errors.Join(t.checkCgroup(), t.openNamespaces(), t.openRoot(), t.readLimits(), t.readPrivileges(), t.readOwner())
 	// Everything above went by the number. It was init's if init is still there.
-	if ended(init) {
+	if over, lookErr := wire.Ended(init); over {
 		err = wire.ErrGone
+	} else {
+		err = errors.Join(err, lookErr)
 	}
 	if err != nil {
 		t.close()
@@ -65,11 +67,6 @@ func gone(req wire.ExecRequest, err error) error {
 		return fail(wire.KindGone, "%w", err)
 	}
 	return err
-}
-
-func ended(pidfd *os.File) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}, 0)
-	return err != nil || n > 0
 }
 
 func (t *target) close() {

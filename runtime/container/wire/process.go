@@ -56,18 +56,34 @@ func WaitEnd(pidfd *os.File) error {
 	}
 	var pollErr error
 	err = conn.Read(func(fd uintptr) bool {
-		var n int
-		n, pollErr = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-		if errors.Is(pollErr, unix.EINTR) {
-			pollErr = nil
-			return false
-		}
-		return n > 0 || pollErr != nil
+		var over bool
+		over, pollErr = readable(fd)
+		return over || pollErr != nil
 	})
 	if err = errors.Join(err, pollErr); err != nil {
 		return fmt.Errorf("waiting for %s: %w", pidfd.Name(), err)
 	}
 	return nil
+}
+
+// Ended tells whether the process of a pidfd has ended; a zombie has.
+func Ended(pidfd *os.File) (bool, error) {
+	over, err := readable(pidfd.Fd())
+	if err != nil {
+		return false, fmt.Errorf("looking at %s: %w", pidfd.Name(), err)
+	}
+	return over, nil
+}
+
+// readable asks again when a signal came between, even without waiting (poll(2), EINTR): the runtime's poller would not
+// tell of the same end twice.
+func readable(fd uintptr) (bool, error) {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return n > 0, err
+		}
+	}
 }
 
 func startTime(pid int) (uint64, error) {

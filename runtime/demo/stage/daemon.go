@@ -154,12 +154,16 @@ func stopDaemon(ctx context.Context, daemon *exec.Cmd) error {
 	}
 	deadline, _ := ctx.Deadline()
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, int(time.Until(deadline).Milliseconds()))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("wait for the daemon's end: %w", err)
+	for {
+		n, err := unix.Poll(fds, max(0, int(time.Until(deadline).Milliseconds())))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return fmt.Errorf("wait for the daemon's end: %w", err)
+		case n == 0:
+			return errors.Join(errors.New("the daemon did not stop within a minute"), daemon.Process.Kill())
+		default:
+			return nil
+		}
 	}
-	if n == 0 {
-		return errors.Join(errors.New("the daemon did not stop within a minute"), daemon.Process.Kill())
-	}
-	return nil
 }

@@ -269,18 +269,10 @@ func TestKilledDaemon(t *testing.T) {
 	if err != nil || notPID != nil {
 		t.Fatalf("it said %q, %v", line, err)
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
 	if err := daemon.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(testutil.Timeout(10*time.Second).Milliseconds()))
-	if n != 1 || err != nil {
-		t.Errorf("the process outlives the daemon: %d, %v", n, err)
-	}
+	testutil.WaitExit(t, 10*time.Second, pid)
 }
 
 // TestKilled: a process that is killed is no fault of the image's, and no tar that has ended.
