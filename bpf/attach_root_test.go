@@ -99,36 +99,64 @@ func wantPrograms(t testing.TB, when string, ifindex int, egress bool, mode Mode
 	})
 }
 
+// devicesOf makes a device for each of the attachments.
+func devicesOf(t *testing.T) []int {
+	out := make([]int, len(attachments))
+	for i := range out {
+		out[i], _ = deviceOf(t)
+	}
+	return out
+}
+
+// attachAll attaches each program to its device.
+func attachAll(t *testing.T, d *Datapath, devices []int) {
+	t.Helper()
+	for i, a := range attachments {
+		if err := a.attach(d, devices[i]); err != nil {
+			t.Fatalf("%s: %v", a.hook.name, err)
+		}
+	}
+}
+
+// programs are the numbers that the kernel has given to the programs of the attachments.
+func programs(t *testing.T, d *Datapath) []ebpf.ProgramID {
+	t.Helper()
+	out := make([]ebpf.ProgramID, len(attachments))
+	for i, a := range attachments {
+		out[i] = programID(t, a.hook.prog(&d.objs))
+	}
+	return out
+}
+
+func wantAllAttached(t *testing.T, when string, devices []int, mode Mode, ids []ebpf.ProgramID) {
+	t.Helper()
+	for i, a := range attachments {
+		wantAttached(t, a.hook.name+" "+when, a.hook, devices[i], mode, ids[i])
+	}
+}
+
 func TestRootAttachIsIdempotentAndOutlivesTheDaemon(t *testing.T) {
 	testutil.Privileged(t)
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			testutil.RequireFeature(t, string(mode))
-			for _, a := range attachments {
-				t.Run(a.hook.name, func(t *testing.T) {
-					o := Options{PinDir: pinDir(t), Mode: mode}
-					ifindex, _ := deviceOf(t)
-					d := openAt(t, o)
-					id := programID(t, a.hook.prog(&d.objs))
-					for _, when := range []string{"once", "twice"} {
-						if err := a.attach(d, ifindex); err != nil {
-							t.Fatal(err)
-						}
-						wantAttached(t, when, a.hook, ifindex, mode, id)
-					}
-					if err := d.Close(); err != nil {
-						t.Fatal(err)
-					}
-					wantAttached(t, "without the daemon", a.hook, ifindex, mode, id)
-
-					d = openAt(t, o)
-					wantAttached(t, "before the next daemon attaches", a.hook, ifindex, mode, id)
-					if err := a.attach(d, ifindex); err != nil {
-						t.Fatal(err)
-					}
-					wantAttached(t, "by the next daemon", a.hook, ifindex, mode, programID(t, a.hook.prog(&d.objs)))
-				})
+			o := Options{PinDir: pinDir(t), Mode: mode}
+			devices := devicesOf(t)
+			d := openAt(t, o)
+			ids := programs(t, d)
+			for _, when := range []string{"once", "twice"} {
+				attachAll(t, d, devices)
+				wantAllAttached(t, when, devices, mode, ids)
 			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantAllAttached(t, "without the daemon", devices, mode, ids)
+
+			d = openAt(t, o)
+			wantAllAttached(t, "before the next daemon attaches", devices, mode, ids)
+			attachAll(t, d, devices)
+			wantAllAttached(t, "by the next daemon", devices, mode, programs(t, d))
 		})
 	}
 }
@@ -137,21 +165,15 @@ func TestRootSwitchOfMode(t *testing.T) {
 	testutil.Privileged(t)
 	testutil.RequireFeature(t, "tcx")
 	testutil.RequireFeature(t, "clsact")
-	for _, a := range attachments {
-		t.Run(a.hook.name, func(t *testing.T) {
-			dir := pinDir(t)
-			ifindex, _ := deviceOf(t)
-			for _, mode := range []Mode{ModeClsact, ModeTCX, ModeClsact, ModeTCX, ModeTCX} {
-				d := openAt(t, Options{PinDir: dir, Mode: mode})
-				if err := a.attach(d, ifindex); err != nil {
-					t.Fatal(err)
-				}
-				wantAttached(t, "switched to "+string(mode), a.hook, ifindex, mode, programID(t, a.hook.prog(&d.objs)))
-				if err := d.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
+	dir := pinDir(t)
+	devices := devicesOf(t)
+	for _, mode := range []Mode{ModeClsact, ModeTCX, ModeClsact, ModeTCX, ModeTCX} {
+		d := openAt(t, Options{PinDir: dir, Mode: mode})
+		attachAll(t, d, devices)
+		wantAllAttached(t, "switched to "+string(mode), devices, mode, programs(t, d))
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -80,11 +80,11 @@ var table = []Tests{
 	}},
 	{Package: "bpf", Why: "they are about numbers, sizes and folders, which are the loader's own business, and load the programs again and again", names: []string{
 		"IncompatibleSizesChangeNothing", "PinFolderMustBeOnBPFFS", "ReplicaNumbersAreTakenOnce", "SiteLimits", "MapsOfAnotherLayout",
-		"SwitchOfMode", "NoRoomForAKnock", "ManyPortsHurtNobodyElse", "OtherSizesOfFlows",
+		"NoRoomForAKnock", "ManyPortsHurtNobodyElse", "OtherSizesOfFlows",
 	}},
 	{Package: "bpf", Why: "the programs meet the same packets the same way on each kernel that has verified them", on: aside, names: []string{
 		"HeldWholeUpToTheLimit", "CapPerSite", "OnlyFirstPacketsWake", "HeadersOnTheWay", "NotIP", "MalformedPackets", "FullRingEatsNoCap",
-		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS",
+		"RefusedAlsoByAKnownPort", "VIPChangesHands", "FlowsAreSpread", "TurnsInTLS", "SwitchOfMode",
 	}},
 	{Package: "bpf", Why: "they send a hundred thousand packets one by one, which takes minutes there", names: []string{"FloodPushesOutItsOwn"}},
 	{Package: "netctl", Why: "they injure the set-up between steps that SetupAndRemove takes on each kernel", names: []string{
