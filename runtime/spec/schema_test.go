@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -317,16 +318,7 @@ func refine(t *testing.T, s *jsonschema.Schema) {
 // *validator.ValidationError; other errors say that there is no such value in JSON.
 func validate(t *testing.T, src string) error {
 	t.Helper()
-	doc, err := validator.UnmarshalJSON(bytes.NewReader(readSchema(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := validator.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource("site.schema.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := c.Compile("site.schema.json")
+	compiled, err := compiledSchema()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,3 +336,21 @@ func validate(t *testing.T, src string) error {
 	}
 	return compiled.Validate(value)
 }
+
+var compiledSchema = sync.OnceValues(func() (*validator.Schema, error) {
+	f, err := os.Open(schemaFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	doc, err := validator.UnmarshalJSON(f)
+	if err != nil {
+		return nil, err
+	}
+	c := validator.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("site.schema.json", doc); err != nil {
+		return nil, err
+	}
+	return c.Compile("site.schema.json")
+})
