@@ -73,6 +73,7 @@ THREADS := multi
 test: deps deps-vm $(if $(BUILT),,build test-binaries) ## Run every test: unit, privileged here, privileged on Linux 6.12
 	@tests/beside.sh '$(MAKE) --no-print-directory test-vm KERNEL=6.12 BUILT=1 THREADS=single' \
 		$(MAKE) --no-print-directory -k test-unit test-root BUILT=1
+	@$(if $(RUN),,$(BIN)/tests/skips -nowhere $(RESULTS)/root.json $(RESULTS)/trixie.json)
 
 test-unit: ## Run the unit tests with the race detector
 	@mkdir -p $(RESULTS)

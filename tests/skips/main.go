@@ -1,6 +1,7 @@
 // Command skips fails when a run of tests skipped one that it should have run:
 //
 //	skips [-any] FILE…
+//	skips -nowhere FILE…
 //
 // Each file holds the output of `go test -json`. A skip is right only where the
 // table of features (tests/testutil) says that the kernel is too old, or that
@@ -8,6 +9,8 @@
 // testutil.SkipMarker. Those are listed. The machines of the rig (whose packages
 // are called RELEASE:PACKAGE) lack nothing: there only the kernel's age is a
 // reason. With -any each skip is right.
+//
+// With -nowhere it fails for each test that one run skipped and no other ran.
 //
 // The command also fails when no test ran, and when a package failed though
 // none of its tests did (its TestMain found a leak), which gotestsum forgives if
@@ -21,7 +24,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/fcnode/fcnode/tests/testutil"
@@ -29,8 +34,10 @@ import (
 
 func main() {
 	anySkip := flag.Bool("any", false, "every skip is right")
+	nowhere := flag.Bool("nowhere", false, "judge all runs together: what one skipped another has to run")
 	flag.Parse()
 	failed := false
+	var runs []result
 	for _, path := range flag.Args() {
 		f, err := os.Open(path)
 		if err != nil {
@@ -42,14 +49,38 @@ func main() {
 			fmt.Fprintf(os.Stderr, "skips: %s: %v\n", path, err)
 			os.Exit(2)
 		}
+		if runs = append(runs, r); *nowhere {
+			continue
+		}
 		if *anySkip {
 			r.justified, r.unjustified = nil, nil
 		}
 		failed = r.print(os.Stdout, path) || failed
 	}
+	for _, name := range ranNowhere(runs) {
+		if *nowhere {
+			failed = true
+			fmt.Printf("RAN NOWHERE: %s\n", name)
+		}
+	}
 	if failed {
 		os.Exit(1)
 	}
+}
+
+// ranNowhere names the tests that were skipped and run by none.
+func ranNowhere(runs []result) []string {
+	skipped, ran := map[string]bool{}, map[string]bool{}
+	for _, r := range runs {
+		for _, name := range r.skipped {
+			skipped[name] = true
+		}
+		for _, name := range r.names {
+			ran[name] = true
+		}
+	}
+	maps.DeleteFunc(skipped, func(name string, _ bool) bool { return ran[name] })
+	return slices.Sorted(maps.Keys(skipped))
 }
 
 // result is what a run did.
@@ -57,6 +88,7 @@ type result struct {
 	ran                    int
 	justified, unjustified []string
 	packages               []string // those that failed though none of their tests did
+	names, skipped         []string // which ran, and which did not, on whatever machine
 }
 
 // event is one line of the output of `go test -json`: see `go doc test2json`.
@@ -81,6 +113,9 @@ func read(in io.Reader) (result, error) {
 			blamed[e.Package] = e.Test != "" // the package ends with its own event
 		}
 		name := e.Package + " " + e.Test
+		if e.Test != "" {
+			r.note(e)
+		}
 		switch {
 		case e.Test == "":
 		case e.Action == "output":
@@ -98,6 +133,20 @@ func read(in io.Reader) (result, error) {
 		case e.Action == "skip":
 			r.unjustified = append(r.unjustified, name+":\n"+strings.TrimSpace(output[name]))
 		}
+	}
+}
+
+// note keeps which tests ran and which did not, wherever that was.
+func (r *result) note(e event) {
+	pkg := e.Package
+	if _, of, rig := strings.Cut(pkg, ":"); rig {
+		pkg = of
+	}
+	switch e.Action {
+	case "pass", "fail":
+		r.names = append(r.names, pkg+" "+e.Test)
+	case "skip":
+		r.skipped = append(r.skipped, pkg+" "+e.Test)
 	}
 }
 

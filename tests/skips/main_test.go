@@ -77,3 +77,21 @@ func TestRead(t *testing.T) {
 		t.Error("a broken file was accepted")
 	}
 }
+
+func TestRanNowhere(t *testing.T) {
+	var runs []result
+	for _, events := range []string{
+		`{"Action":"pass","Package":"p","Test":"A"}{"Action":"skip","Package":"p","Test":"B"}{"Action":"skip","Package":"p","Test":"C/x:1"}
+		{"Action":"pass","Package":"p","Test":"C"}{"Action":"skip","Package":"p","Test":"D"}{"Action":"skip","Package":"q","Test":"B"}`,
+		`{"Action":"pass","Package":"sid:p","Test":"B"}{"Action":"pass","Package":"sid:p","Test":"C"}{"Action":"skip","Package":"sid:p","Test":"D"}`,
+	} {
+		r, err := read(strings.NewReader(events))
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, r)
+	}
+	if got, want := ranNowhere(runs), []string{"p C/x:1", "p D", "q B"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
