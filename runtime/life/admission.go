@@ -91,7 +91,7 @@ func (a *Admission) makeRoom(lacks float64, why string) bool {
 
 // need is what a replica of the site will hold, in bytes, as measured or assumed; never more than it may.
 func (a *Admission) need(st *Site, s *spec.Site) (need float64) {
-	st.With(func(l *Live) { need = needOf(a.host.Input(s, l.taught())) })
+	WithLearnt(st, func(_ *Live, x *policy.Experience) { need = needOf(a.host.Input(s, x)) })
 	return need
 }
 

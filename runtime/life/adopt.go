@@ -10,10 +10,9 @@ import (
 )
 
 // Adopt takes over a replica that an earlier daemon has started.
-func Adopt(st *Site, id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) (err error) {
+func Adopt(st *Site, id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
 	refuseTwin(st)
-	st.With(func(l *Live) { err = l.adopt(id, c, kernel, ns, stats, set) })
-	return err
+	return withMachine(st, func(l *Live) error { return l.adopt(id, c, kernel, ns, stats, set) })
 }
 
 func (l *Live) adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Namespace, stats bpf.ReplicaStats, set bpf.Site) error {
@@ -23,9 +22,6 @@ func (l *Live) adopt(id site.ReplicaID, c Container, kernel bpf.Replica, ns Name
 		return err
 	}
 	stats.Ready4, stats.Ready6 = ready4, ready6
-	if err := l.activate(); err != nil {
-		return err
-	}
 	r := &Replica{
 		ID: id, Name: container.Name(c.ID()), Started: c.Created(), Image: c.Meta()[metaImage],
 		cancel: func() {}, ns: ns, kernel: kernel, Ctr: c, closed: stats.Closed, ports: ports{ready4: ready4, ready6: ready6},

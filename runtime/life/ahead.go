@@ -100,7 +100,7 @@ func (a *Ahead) slept(l *Live) {
 		return
 	}
 	x, byHand := l.experience, l.Machine.ByHand()
-	if !byHand && (x == nil || x.State == nil || !x.State.Ahead.Surely()) {
+	if !byHand && (x.State == nil || !x.State.Ahead.Surely()) {
 		return
 	}
 	a.mu.Lock()
@@ -150,7 +150,7 @@ func sleeper(st *Site) (in policy.Input, is bool) {
 		case l.gone || l.fault != nil || l.pause != nil:
 		case a == nil:
 			parked = true
-		case a.experience != nil:
+		default:
 			in = st.Host.Input(a.Spec, a.experience.Clone())
 			is = a.Machine.Phase() == site.Parked && len(a.Machine.Replicas()) == 0
 		}
@@ -287,7 +287,7 @@ func (a *Ahead) outcomes(now time.Time) {
 			if l.Activity != nil && l.Replicas[id] != nil {
 				live = true
 			}
-			if l.Activity != nil && l.experience != nil && l.experience.State != nil {
+			if l.Activity != nil && l.experience.State != nil {
 				last, known = time.Unix(0, int64(l.experience.State.Last)), true
 			}
 		})

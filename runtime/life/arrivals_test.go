@@ -8,12 +8,13 @@ import (
 
 	"github.com/fcnode/fcnode/detect/sleep"
 	"github.com/fcnode/fcnode/runtime/arrivals"
+	"github.com/fcnode/fcnode/runtime/policy"
 )
 
 // paused are the pauses that are known of a site, by the file if it is parked.
 func (d *daemon) paused(s *Site) (p sleep.Pauses) {
-	s.With(func(l *Live) {
-		if x := l.WhatWasLearnt(); x.State != nil {
+	WithLearnt(s, func(_ *Live, x *policy.Experience) {
+		if x.State != nil {
 			p = x.State.Pauses
 		}
 	})

@@ -74,15 +74,16 @@ func TestNewLaddersLeaveParkedSitesAlone(t *testing.T) {
 	n := parkedNode(t, names...)
 	want := []string{"site07", "site42", "site99"}
 	for _, name := range want {
-		e := n.sites[name]
-		e.With(func(l *Live) {
-			if err := l.activate(); err != nil {
-				t.Fatal(err)
-			}
+		if err := withMachine(n.sites[name], func(*Live) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.host.Work.Wait() // for their first ladders
+	for _, name := range want {
+		n.sites[name].With(func(l *Live) {
 			l.rungs = []site.Rung{{Tier: detect.TierFrozen, After: time.Second}} // of a time when it was to sleep
 		})
 	}
-	n.host.Work.Wait()
 	if got := n.awakeNames(); !slices.Equal(got, want) {
 		t.Fatalf("awake are %q, want %q", got, want)
 	}
@@ -106,26 +107,26 @@ func TestNewLaddersLeaveParkedSitesAlone(t *testing.T) {
 func TestAwakeFollowsEachSite(t *testing.T) {
 	n := parkedNode(t, "one", "two")
 	one, two := n.sites["one"], n.sites["two"]
-	step := func(what string, e *Site, do func(), want ...string) {
+	step := func(what string, e *Site, do func(l *Live), want ...string) {
 		t.Helper()
-		e.With(func(*Live) { do() })
+		err := withMachine(e, func(l *Live) error {
+			do(l)
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
 		if got := n.awakeNames(); !slices.Equal(got, want) {
 			t.Errorf("%s: awake are %q, want %q", what, got, want)
 		}
 	}
-	activate := func(e *Site) func() {
-		return func() {
-			if err := e.live.activate(); err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	step("one wakes", one, activate(one), "one")
-	step("two wakes", two, activate(two), "one", "two")
-	step("one has a replica still", one, func() { one.live.Replicas[1] = &Replica{ID: 1}; one.live.endIdle() }, "one", "two")
-	step("it has none", one, func() { delete(one.live.Replicas, 1); one.live.become(nil) }, "two")
-	step("one wakes again", one, activate(one), "one", "two")
-	step("two is told to sleep twice", two, func() { two.live.become(nil); two.live.become(nil) }, "one")
+	wakes := func(*Live) {}
+	step("one wakes", one, wakes, "one")
+	step("two wakes", two, wakes, "one", "two")
+	step("one has a replica still", one, func(l *Live) { l.Replicas[1] = &Replica{ID: 1}; l.endIdle() }, "one", "two")
+	step("it has none", one, func(l *Live) { delete(l.Replicas, 1); l.become(nil) }, "two")
+	step("one wakes again", one, wakes, "one", "two")
+	step("two is told to sleep twice", two, func(l *Live) { l.become(nil); l.become(nil) }, "one")
 }
 
 func parseLife(t testing.TB, more string) *spec.Site {

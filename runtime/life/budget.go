@@ -162,7 +162,7 @@ func leaves(l *Live, r *Replica) float64 {
 	if r.descent == nil || r.descent.tier != detect.TierReclaimed {
 		return float64(holds)
 	}
-	return max(0, float64(holds)-l.Host.Input(l.Spec, l.taught()).Holds(detect.TierReclaimed))
+	return max(0, float64(holds)-l.Host.Input(l.Spec, l.experience).Holds(detect.TierReclaimed))
 }
 
 // evict sends one away, and gives what that frees; 0: it stays.
@@ -176,7 +176,7 @@ func (e evictee) evict(l *Live, why string) float64 {
 		l.Host.Log.Error("cannot tell what a replica holds", "replica", r.Name, "error", err)
 		return 0
 	}
-	tier, then, ok := l.Host.Input(l.Spec, l.taught()).Deeper(e.tier, float64(holds))
+	tier, then, ok := l.Host.Input(l.Spec, l.experience).Deeper(e.tier, float64(holds))
 	if !ok {
 		return 0
 	}

@@ -170,7 +170,7 @@ func (r *Replica) notRestored(l *Live, err error) {
 	l.Host.Log.Warn("a checkpoint could not be restored; starting cold", "site", l.Name, "error", err)
 	l.learnFailure(detect.TierCheckpointed, err)
 	text := "the image is gone, and the site starts cold"
-	if until := l.taught().Tier(detect.TierCheckpointed).Until; until.After(time.Now()) {
+	if until := l.experience.Tier(detect.TierCheckpointed).Until; until.After(time.Now()) {
 		text += "; it is not checkpointed again before " + until.Format(time.TimeOnly)
 	}
 	l.Host.Tell(event.Event{Site: l.Name, Replica: r.Name, Kind: event.NotRestored, Reason: err.Error(), Text: text})

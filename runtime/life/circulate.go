@@ -160,9 +160,6 @@ func agingOf(st *Site) (k aging, ok bool) {
 			image, k.Asleep = l.Image, true
 			return
 		}
-		if a.experience == nil {
-			return // it is being read
-		}
 		oldest := func(r *Replica) {
 			if at := bornOf(r); k.born.IsZero() || at.Before(k.born) {
 				k.born = at

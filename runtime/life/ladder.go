@@ -54,10 +54,5 @@ func (l *Live) tellLadder() {
 	})
 }
 
-// WhatWasLearnt of the site: of a parked one it is read from its file.
-func (l *Live) WhatWasLearnt() *policy.Experience {
-	if l.Activity != nil && l.experience != nil {
-		return l.experience
-	}
-	return l.Host.loadExperience(l.Name)
-}
+// WhatWasLearnt of a live site.
+func (a *Activity) WhatWasLearnt() *policy.Experience { return a.experience }

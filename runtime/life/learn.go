@@ -15,7 +15,7 @@ func (w *wakeTrace) teach(l *Live) {
 	if l.Activity == nil || from.Depth() <= 0 || len(t.Steps) == 0 {
 		return
 	}
-	x := l.taught()
+	x := l.experience
 	took, ok := policy.Added(t, x.Answer)
 	if !ok {
 		return
@@ -37,7 +37,7 @@ func (d *descent) teach(l *Live) {
 	if d.memory+d.disk == 0 && d.answer == 0 {
 		return
 	}
-	x := l.taught()
+	x := l.experience
 	t := x.Tier(d.tier)
 	t.Memory, t.Disk = d.memory, d.disk
 	if d.answer > 0 {
@@ -54,17 +54,8 @@ func (l *Live) learnFailure(tier detect.Tier, err error) {
 	if tier == detect.TierCheckpointed && l.Host.Means.CRIU.Err() != nil {
 		return // it is the machine that cannot
 	}
-	l.taught().Tier(tier).GiveUp(time.Now(), err.Error())
+	l.experience.Tier(tier).GiveUp(time.Now(), err.Error())
 	l.learnt()
-}
-
-// taught gives the experience of a live site.
-func (l *Live) taught() *policy.Experience {
-	if l.experience == nil {
-		l.experience = l.Host.loadExperience(l.Name)
-		l.learnEarly()
-	}
-	return l.experience
 }
 
 // learnt acts on new experience: the machine gets its ladder, and the next daemon
@@ -73,28 +64,7 @@ func (l *Live) learnt() {
 	a := l.Activity
 	a.Machine.SetPolicy(l.Host.policy(a.Spec, a.experience))
 	l.tellLadder()
-	if err := l.Host.Experiences.Put(l.Name, a.experience); err != nil {
-		l.Host.NotKept(l.Name, err)
-	}
-}
-
-// recall reads what a live site has taught before, in the background: its visitor
-// does not wait for it.
-func (st *Site) recall() {
-	st.goDo(func() {
-		x := st.Host.loadExperience(st.Name)
-		st.With(func(l *Live) {
-			a := l.Activity
-			if a == nil {
-				return
-			}
-			if a.experience == nil {
-				a.experience = x
-				l.learnEarly()
-			}
-			l.newLadder() // it had none, if it is by a plan
-		})
-	})
+	keep(l, a.experience)
 }
 
 // NotKept logs that a site's experience could not be written.

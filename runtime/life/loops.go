@@ -30,11 +30,30 @@ func (h *Host) held(p bpf.HeldPacket, e *Site) {
 	t := e.packetTrace(p, read)
 	h.inbox.post(e, func(l *Live) {
 		joins(l, p)
-		if err := l.wakeUp(site.PacketHeld{}, t); err != nil {
-			h.Log.Error("cannot wake a site; refusing its visitors", "site", e.Name, "error", err)
-			h.refuse(p.Site)
+		switch {
+		case l.Activity != nil:
+			l.wakeUp(site.PacketHeld{}, t)
+		case !l.waking:
+			l.waking = true
+			e.goDo(func() { wakeParked(e, t) })
 		}
 	})
+}
+
+// wakeParked wakes a site for a packet that is held. Others that come meanwhile are released, or refused, with it.
+func wakeParked(st *Site, t *wakeTrace) {
+	over := func(l *Live) { l.waking = false }
+	defer st.With(over) // also where it panics
+	err := withMachine(st, func(l *Live) error {
+		over(l)
+		l.wakeUp(site.PacketHeld{}, t)
+		return nil
+	})
+	if err != nil {
+		st.With(over) // who comes from here on wakes it anew
+		st.Host.Log.Error("cannot wake a site; refusing its visitors", "site", st.Name, "error", err)
+		st.Host.refuse(st.ID)
+	}
 }
 
 // SocketEvent takes what a socket of one of the site's replicas did.

@@ -54,15 +54,14 @@ func (st *Site) Wake(reason string) error {
 }
 
 // WakeUp does so too, but makes the machine of a parked site first.
-func (st *Site) WakeUp(ev site.Event, t *wakeTrace) (err error) {
-	st.With(func(l *Live) { err = l.wakeUp(ev, t) })
-	return err
+func (st *Site) WakeUp(ev site.Event, t *wakeTrace) error {
+	return withMachine(st, func(l *Live) error {
+		l.wakeUp(ev, t)
+		return nil
+	})
 }
 
-func (l *Live) wakeUp(ev site.Event, t *wakeTrace) error {
-	if err := l.activate(); err != nil {
-		return err
-	}
+func (l *Live) wakeUp(ev site.Event, t *wakeTrace) {
 	l.trace = t
 	l.handle(ev)
 	if l.Activity != nil {
@@ -71,34 +70,6 @@ func (l *Live) wakeUp(ev site.Event, t *wakeTrace) error {
 		}
 		l.trace = nil // if it started nothing, it is not the story of a wake
 	}
-	return nil
-}
-
-// activate gives a parked site its machine.
-func (l *Live) activate() error {
-	if l.gone {
-		return ErrGone
-	}
-	if l.fault != nil {
-		return ErrQuarantined
-	}
-	if l.Activity != nil {
-		return nil
-	}
-	s, err := l.Host.Store.Get(l.Name)
-	if err != nil {
-		return err
-	}
-	bounded := Bounded(&l.Host.Cfg, &s.Spec)
-	l.become(&Activity{
-		Spec:     bounded,
-		Machine:  site.New(l.Host.policy(bounded, nil), func() site.ReplicaID { return site.ReplicaID(l.Host.Numbers.Next()) }),
-		Replicas: map[site.ReplicaID]*Replica{},
-		timers:   map[timerKey]*time.Timer{},
-		changed:  make(chan struct{}),
-	})
-	l.recall()
-	return nil
 }
 
 // handle runs the machine and carries out its actions in order; some of them

@@ -29,11 +29,13 @@ func wakeNeeded(l *Live) {
 // wakeFor is Wake for another site. One whose start fails has its time until the next
 // try, which those who connect to it do not cut short either.
 func wakeFor(st *Site, by string) (err error) {
-	st.Host.each(st, func(l *Live) { // its panic does not keep the others from being woken
-		if l.Activity != nil && l.Machine.Phase() == site.Backoff {
-			return
-		}
-		err = l.wakeUp(site.WakeAsked{Reason: "needed by " + by}, l.newTrace(l.Host.Now(), event.StepAsked))
+	st.Host.Guard(st, func() { // its panic does not keep the others from being woken
+		err = withMachine(st, func(l *Live) error {
+			if l.Machine.Phase() != site.Backoff {
+				l.wakeUp(site.WakeAsked{Reason: "needed by " + by}, l.newTrace(l.Host.Now(), event.StepAsked))
+			}
+			return nil
+		})
 	})
 	return err
 }

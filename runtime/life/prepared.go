@@ -276,13 +276,10 @@ func (h *Host) keepPrepared() {
 func (h *Host) PrepareAgain() {
 	for _, e := range leftByLast(h, h.preparedFile(), "sites are prepared again after their next wake") {
 		h.Guard(e, func() {
-			var err error
-			e.With(func(l *Live) {
-				if err = l.activate(); err == nil {
-					l.taught() // it says whether the site's ladder has the tier
-					l.newLadder()
-					err = l.wakeUp(site.PrepareAsked{}, nil)
-				}
+			err := withMachine(e, func(l *Live) error {
+				l.newLadder() // it says whether the tier is in it
+				l.wakeUp(site.PrepareAsked{}, nil)
+				return nil
 			})
 			if err != nil {
 				h.Log.Warn("a site is not prepared again", "site", e.Name, "error", err)

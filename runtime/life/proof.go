@@ -60,7 +60,7 @@ const proofLooks = 8
 // awaitProof begins to wait for a restored replica's.
 func (l *Live) awaitProof(r *Replica) {
 	start := l.Host.startTimeout(l.Spec)
-	answer := l.taught().Answer
+	answer := l.experience.Answer
 	r.proof = &proof{
 		of: r, answered: answer > 0, patience: min(time.Duration(l.Host.Cfg.Checkpoints.Timeout), start/2),
 		longest: start + slowAnswer*answer,

@@ -17,9 +17,7 @@ func (l *Live) newLadder() {
 		return
 	}
 	a.rungs = p.Ladder
-	if a.experience != nil {
-		l.tellLadder()
-	}
+	l.tellLadder()
 	for id, r := range a.Replicas {
 		at, ok := a.Machine.Replica(id)
 		if !ok || r.gate != nil || (at.State != site.Ready && at.State != site.Asleep) {

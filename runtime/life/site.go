@@ -56,14 +56,18 @@ type Live struct {
 	*Site
 	*Activity // nil while the site is parked
 
-	gone    bool         // deleted
-	fault   *guard.Fault // for which the site is quarantined
-	left    *Activity    // of before that; nil: it was parked
-	Image   bool         // there is a checkpoint of it
-	drop    bool         // what lies on disk of one goes as soon as the lock is free: see With
-	number  uint32       // of its newest replica
-	pause   *pause       // nil: its processes may run
-	History *history     // nil until something has happened
+	gone   bool         // deleted
+	fault  *guard.Fault // for which the site is quarantined
+	left   *Activity    // of before that; nil: it was parked
+	Image  bool         // there is a checkpoint of it
+	waking bool         // from being parked: its record is being read
+	drop   bool         // what lies on disk of one goes as soon as the lock is free: see With
+	number uint32       // of its newest replica
+
+	revision uint32 // of what lies on disk of a parked site
+
+	pause   *pause   // nil: its processes may run
+	History *history // nil until something has happened
 }
 
 // With calls f with the site's lock held. A checkpoint that f has dropped cannot be restored from when With returns: it is
@@ -119,11 +123,10 @@ type Activity struct {
 
 	unhealthy int // replicas in a row that were
 
-	experience *policy.Experience // nil until it was read
-	early      []policy.Visits    // from before that
-	rungs      []site.Rung        // of the machine's ladder, when it was last looked at
-	Scaling    *scale.State       // nil while nothing serves, or there is nothing to scale
-	Seen       scale.Meter        // for those who look at the site
+	experience *policy.Experience
+	rungs      []site.Rung  // of the machine's ladder, when it was last looked at
+	Scaling    *scale.State // nil while nothing serves, or there is nothing to scale
+	Seen       scale.Meter  // for those who look at the site
 }
 
 // Replica is one replica's belongings. Guarded by its entry's mu, but for ns and
@@ -181,7 +184,7 @@ func New(h *Host, s *store.Site) *Site {
 	return e
 }
 
-// Describe takes over what may change from one apply to the next.
+// Describe takes over what may change from one apply to the next. Who has the site in a table calls it with its lock held.
 func (st *Site) Describe(s *store.Site) {
 	st.Ports = slices.Clip(s.Spec.Ports)
 	st.Domains = slices.Clip(s.Spec.Domains)
@@ -189,6 +192,7 @@ func (st *Site) Describe(s *store.Site) {
 	st.schedule = slices.Clip(s.Spec.Schedule)
 	st.Source = s.Source
 	st.Digest = DigestOf(&s.Spec)
+	st.live.revision++
 	st.startTimeout = s.Spec.Start.Timeout
 	st.within = circulatesWithin(&s.Spec)
 	st.Pinned = unique.Make(s.Image)

@@ -268,11 +268,16 @@ func (st *Site) watch(r *Replica) {
 		reason = Describe(st)
 	}
 	dumped, soon := false, false
+	if !st.IsLive() {
+		st.countEnded(r.ID)
+	}
 	st.With(func(l *Live) {
 		reason = FirstOf(r.ousted, reason)
 		r.endWake()
 		r.proof.ended(l, reason)
-		countEnded(l, r.ID) // as those who read the counters do not see it any more after this
+		if l.Activity != nil {
+			countEnded(l, l.experience, r.ID) // as those who read the counters do not see it any more after this
+		}
 		if exit, ok := r.Ctr.Exit(); ok && exit.OOMKilled && l.Activity != nil {
 			l.Host.Tell(OutOfMemory(l.Name, r.Name, l.Spec))
 		}

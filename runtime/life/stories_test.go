@@ -10,6 +10,7 @@ import (
 	"github.com/fcnode/fcnode/bpf"
 	"github.com/fcnode/fcnode/runtime/container"
 	"github.com/fcnode/fcnode/runtime/event"
+	"github.com/fcnode/fcnode/runtime/policy"
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
@@ -352,8 +353,8 @@ func TestPreparedGate(t *testing.T) {
 func TestCountersOnlyGrow(t *testing.T) {
 	inWorld(t, "idle: 1m, tiers: [cold]", func(t *testing.T, w *world, d *daemon, s *Site) {
 		total := func(s *Site) (n uint64) {
-			s.With(func(l *Live) {
-				n = l.WhatWasLearnt().Ended.Load.ConnsTotal
+			WithLearnt(s, func(l *Live, x *policy.Experience) {
+				n = x.Ended.Load.ConnsTotal
 				if l.Activity != nil {
 					for _, r := range l.Machine.Replicas() {
 						if st, err := w.Stats(bpf.ReplicaID(r.ID)); err == nil {

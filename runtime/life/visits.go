@@ -20,42 +20,16 @@ func (l *Live) came(r *Replica, total uint64) {
 // visited takes into account that visitors were there for a time. Nobody waits for it:
 // it is told by the meter, up to a second later.
 func (a *Arrivals) visited(st *Site, v policy.Visits) {
-	parked := false
-	st.With(func(l *Live) { parked = !l.learnVisit(v) })
-	if !parked {
-		return
-	}
-	// Its record and its spec are read without its lock: somebody may come.
-	h := a.host
-	kept, err := h.Store.Get(st.Name)
-	if err != nil {
-		return // deleted meanwhile
-	}
-	x := h.loadExperience(st.Name)
-	st.With(func(l *Live) {
-		if l.learnVisit(v) {
-			return
-		}
-		learnFrom(l, v, &kept.Spec, x)
-		if err := h.Experiences.Put(st.Name, x); err != nil {
-			h.NotKept(st.Name, err)
+	_ = withRecord(st, func() (*record, error) { return a.host.record(st.Name) }, func(l *Live, rec *record) { // else it is deleted
+		switch {
+		case l.fault != nil:
+		case rec == nil:
+			learnFrom(l, v, l.Spec, l.experience)
+		default:
+			learnFrom(l, v, &rec.kept.Spec, rec.learnt)
+			keep(l, rec.learnt)
 		}
 	})
-}
-
-// learnVisit does so if the site is live, or gone: else false.
-func (l *Live) learnVisit(v policy.Visits) bool {
-	a := l.Activity
-	switch {
-	case l.gone || l.fault != nil:
-	case a == nil:
-		return false
-	case a.experience == nil: // it is being read
-		a.early = append(a.early[:min(len(a.early), mostEarly)], v)
-	default:
-		learnFrom(l, v, a.Spec, a.experience)
-	}
-	return true
 }
 
 // learnFrom has it learnt, with the late wakes that are not yet.
@@ -68,24 +42,10 @@ func learnFrom(l *Live, v policy.Visits, s *spec.Site, x *policy.Experience) {
 	}
 }
 
-// learnEarly takes the visits that came before the record was read.
-func (l *Live) learnEarly() {
-	for _, v := range l.early {
-		l.learnVisit(v)
-	}
-	l.early = nil
-}
-
-// mostEarly bounds what waits for a file that is not read: one a second.
-const mostEarly = 60
-
 // keepPauses has what a live site has taught put on disk; of a parked one it is there.
 func (l *Live) keepPauses() {
-	if l.gone || l.Activity == nil || l.experience == nil {
-		return
-	}
-	if err := l.Host.Experiences.Put(l.Name, l.experience); err != nil {
-		l.Host.NotKept(l.Name, err)
+	if !l.gone && l.Activity != nil {
+		keep(l, l.experience)
 	}
 }
 

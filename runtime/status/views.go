@@ -17,13 +17,11 @@ import (
 	"github.com/fcnode/fcnode/runtime/site"
 )
 
-// fillLadder shows how the site sleeps. It reads what a parked site has taught
-// from its file.
-func (s *Status) fillLadder(l *life.Live, v *api.Site) {
+// fillLadder shows how the site sleeps, by what it has taught.
+func (s *Status) fillLadder(x *policy.Experience, v *api.Site) {
 	if v.Spec.Idle.Never {
 		return
 	}
-	x := l.WhatWasLearnt()
 	in := s.host.Input(v.Spec, x)
 	v.Level = (*api.Level)(s.host.Plans.LevelOf(in))
 	c := in.Choose()
@@ -110,7 +108,7 @@ func (s *Status) Get(_ context.Context, name string) (api.Site, error) {
 	}
 	v.NotScaled = scale.Lacking(bounded.Limits, s.cgroups, s.host.Has)
 	v.SpareUnused = policy.NoSpare(&kept.Spec, s.host.Means.Can)
-	e.With(func(l *life.Live) { s.fillLadder(l, &v) })
+	life.WithLearnt(e, func(_ *life.Live, x *policy.Experience) { s.fillLadder(x, &v) })
 	if c, ok := life.CirculationOf(e); ok {
 		v.Circulation = &api.Circulation{Born: c.Born, At: time.Now().Add(c.After).Round(time.Second), Latest: c.Latest.Round(time.Second), Why: c.Why}
 	}

@@ -52,8 +52,8 @@ func (s *Status) Why(ctx context.Context, name string, n int) (api.Why, error) {
 	if err != nil {
 		return out, err
 	}
-	e.With(func(l *life.Live) {
-		asked.Input = s.host.Input(v.Spec, l.WhatWasLearnt().Clone())
+	life.WithLearnt(e, func(_ *life.Live, x *policy.Experience) {
+		asked.Input = s.host.Input(v.Spec, x.Clone())
 	})
 	wire(&out, s.host.Plans.Why(asked))
 	for _, f := range s.host.Plans.Follows(uint32(e.ID)) {
