@@ -71,11 +71,10 @@ var table = []Tests{
 	{Package: "runtime/container", Why: "the processes of these have one user, as python's, which is dumped and restored there", names: []string{
 		"CheckpointApplications/(go|php|node)",
 	}},
-	{Package: "runtime/container", Why: "the processes of these have one user, as python's, which is dumped and restored there", on: aside, names: []string{
-		"CheckpointApplications/private-(go|php|node|python)",
+	{Package: "runtime/container", Why: "the machine below runs them, whose processes may have several users in user namespaces", names: []string{
+		"CheckpointApplications/private-.*",
 	}},
 	{Package: "runtime/container", Why: "the machine below runs them, whose processes are root's or in user namespaces, and 6.12 those that take CAP_SYS_RESOURCE", on: []string{"trixie"}, names: []string{
-		"CheckpointApplications/private-.*",
 		"RestoredIsAsStarted/.*_in_a_user_namespace", "RestoredIsAsStarted/plain", "RestoredIsAsStarted/read-only", "RestoredIsAsStarted/volume.*",
 	}},
 	{Package: "bpf", Why: "they are about numbers, sizes and folders, which are the loader's own business, and load the programs again and again", names: []string{
