@@ -41,7 +41,7 @@ var fewOf = []few{{
 		"an emulated daemon takes minutes for what is a second's work elsewhere",
 	each: []string{"DiskLimitByQuota", "FirewallHolds", "FrozenSiteIsThawedByItsVisitor", "IdleSiteIsParkedAndWokenAgain"},
 	trixie: []string{
-		"Apps", "BeyondMemoryMaxIsKilled", "CheckpointUnderDiskLimit", "DatagramWakes", "Egress", "FirstPacketWakes", "GoesFirstByNiceness",
+		"Apps", "BeyondMemoryMaxIsKilled", "CheckpointUnderDiskLimit", "DatagramWakes", "Egress", "GoesFirstByNiceness",
 		"MemoryBudget", "NFS", "NFSStopped", "ReclaimedSiteIsThawed", "ScaleBudget", "ScaleCPUInPlace", "ScaleIOBudget", "ScaleIOInPlace", "ScaleLimitsSurviveKill",
 		"ScaleMemoryFollows", "ScaleMemoryInPlace", "StartsWithinMemory", "SwapIsBoundAgain", "SwapOfSleepers", "Userns", "VisitorsWhileReclaiming", "WakeBurst",
 	},
