@@ -95,11 +95,14 @@ func newNFS(n *wire.NFS) (tree *os.File, err error) {
 		"source=" + host + ":" + n.Root, "addr=" + n.Addr, "clientaddr=" + n.Client,
 		fmt.Sprintf("port=%d", n.Port), "proto=" + protocol(n.Addr), "sec=sys",
 	}
+	// 10 s, and twice more: with softerr an access fails after half a minute. With hard, where mount.nfs takes a minute, a request is never
+	// sent again for that while its connection lasts (RFC 8881, 2.9.2). It is how soon the kernel finds out that a connection is
+	// dead, and what each of the two requests may take by which it takes leave of the server, for which the last process of the replica waits.
+	options = append(options, "timeo=100", "retrans=2")
 	if n.Soft {
-		// 10 s, and twice more: an access fails after half a minute.
-		options = append(options, "softerr", "timeo=100", "retrans=2")
+		options = append(options, "softerr")
 	} else {
-		options = append(options, "hard", "timeo=600", "retrans=2") // as mount.nfs does
+		options = append(options, "hard")
 	}
 	for _, version := range nfsVersions {
 		tree, err = newMount("nfs4", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, append(options, "vers="+version)...)
