@@ -11,20 +11,12 @@ type inbox struct {
 }
 
 // post has f called with the site's lock, after all that was posted for it before:
-// at once if nobody has the lock, else by a goroutine that waits for it. So is that of a
-// parked site, whose spec has to be read from the disk.
+// at once if nobody has the lock, else by a goroutine that waits for it.
 func (in *inbox) post(st *Site, f func(*Live)) {
 	if !in.put(st, f) {
 		return
 	}
-	emptied := false
-	st.tryWith(func(l *Live) {
-		if l.Activity != nil {
-			in.empty(l)
-			emptied = true
-		}
-	})
-	if !emptied {
+	if !st.tryWith(in.empty) {
 		st.goDo(func() { st.With(in.empty) })
 	}
 }
