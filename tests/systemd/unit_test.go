@@ -183,7 +183,7 @@ func visits(to string) (stop func() (int, error)) {
 			case <-end:
 				done <- nil
 				return
-			default:
+			case <-time.After(20 * time.Millisecond): // what is upgraded shall have the processor, too
 			}
 			response, err := client.Get("http://" + net.JoinHostPort(to, "80") + "/")
 			if err == nil {
