@@ -19,7 +19,8 @@ type record struct {
 func withRecord(st *Site, read func() (*record, error), f func(l *Live, rec *record)) (err error) {
 	var rec *record
 	var of uint32
-	for done := false; !done; {
+	for {
+		done := false
 		st.With(func(l *Live) {
 			switch {
 			case l.gone:
@@ -41,7 +42,6 @@ func withRecord(st *Site, read func() (*record, error), f func(l *Live, rec *rec
 			return err
 		}
 	}
-	return nil
 }
 
 // record reads what there is of a site.
